@@ -1,0 +1,225 @@
+package flow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Decider answers events: the controller itself, in process or behind HTTPS,
+// and every decorator around it.
+//
+// Decide fills d, which the caller has reset and owns; it may append to d's
+// slices and must not keep them. It returns nil when d holds a decision, and
+// otherwise an error that is, or wraps, one of the [ErrorKind] values; an error
+// of no kind counts as [Unavailable]. Decide is called by several goroutines at
+// a time and returns soon after ctx is done.
+type Decider interface {
+	Decide(ctx context.Context, ev *Event, d *Decision) error
+}
+
+// Local is a Decider that answers within microseconds and never waits for a
+// network: a session calls it on its own goroutine, since a hop would cost more
+// than the decision.
+type Local interface {
+	Decider
+	Local() bool
+}
+
+// IsLocal reports whether d is a [Local] that says so.
+func IsLocal(d Decider) bool {
+	l, ok := d.(Local)
+	return ok && l.Local()
+}
+
+// DeciderFunc makes a function a Decider.
+type DeciderFunc func(ctx context.Context, ev *Event, d *Decision) error
+
+func (f DeciderFunc) Decide(ctx context.Context, ev *Event, d *Decision) error { return f(ctx, ev, d) }
+
+// Verdict sums a decision up for records and metrics; what is done follows from
+// Rules and PacketOut alone.
+type Verdict uint8
+
+const (
+	NoVerdict Verdict = iota
+	Allow
+	Deny
+)
+
+func (v Verdict) String() string {
+	switch v {
+	case Allow:
+		return "allow"
+	case Deny:
+		return "deny"
+	}
+	return "none"
+}
+
+// ParseVerdict is the inverse of [Verdict.String]; the empty string is NoVerdict.
+func ParseVerdict(s string) (Verdict, error) {
+	switch s {
+	case "allow":
+		return Allow, nil
+	case "deny":
+		return Deny, nil
+	case "none", "":
+		return NoVerdict, nil
+	}
+	return 0, fmt.Errorf("verdict %q: want allow, deny or none", s)
+}
+
+// StateKey says with which later events a state comes back.
+type StateKey uint8
+
+const (
+	StateFlow StateKey = iota // the same packet headers and in_port
+	StateSrc                  // the same source address
+	StateDst
+	StatePort // the same switch and in_port
+)
+
+func (k StateKey) String() string {
+	return [...]string{"flow", "src", "dst", "port"}[k&3]
+}
+
+// ParseStateKey is the inverse of [StateKey.String]; the empty string is StateFlow.
+func ParseStateKey(s string) (StateKey, error) {
+	for k := StateFlow; k <= StatePort; k++ {
+		if s == k.String() {
+			return k, nil
+		}
+	}
+	if s == "" {
+		return StateFlow, nil
+	}
+	return 0, fmt.Errorf("state key %q: want flow, src, dst or port", s)
+}
+
+// Limits of the contract, version 1.
+const (
+	MaxBody  = 1 << 20 // bytes of a request's or an answer's body
+	MaxState = 4 << 10 // bytes of travelling state
+)
+
+// PolicyVersion identifies a policy: a serial that only grows, and a hash of
+// its content. The zero value means that none was given.
+type PolicyVersion struct {
+	Serial uint64
+	Hash   uint32
+}
+
+// IsZero reports whether no version was given.
+func (v PolicyVersion) IsZero() bool { return v == PolicyVersion{} }
+
+// String returns "<serial>-<hash, 8 hex digits>", the Switchbridge-Policy header's form.
+func (v PolicyVersion) String() string { return fmt.Sprintf("%d-%08x", v.Serial, v.Hash) }
+
+// Tag is the 16 bits of the version that cookies carry (bits 47 to 32).
+func (v PolicyVersion) Tag() uint16 {
+	x := v.Serial*0x9e3779b97f4a7c15 ^ uint64(v.Hash)*0xff51afd7ed558ccd
+	return uint16(x>>48) ^ uint16(x>>24)
+}
+
+// ParsePolicyVersion is the inverse of [PolicyVersion.String]; the empty string
+// is the zero version.
+func ParsePolicyVersion(s string) (PolicyVersion, error) {
+	if s == "" {
+		return PolicyVersion{}, nil
+	}
+	serial, hash, ok := strings.Cut(s, "-")
+	v, err := strconv.ParseUint(serial, 10, 64)
+	h, err2 := strconv.ParseUint(hash, 16, 32)
+	if !ok || err != nil || err2 != nil || len(hash) != 8 {
+		return PolicyVersion{}, fmt.Errorf("policy version %q: want <serial>-<8 hexadecimal digits>", s)
+	}
+	return PolicyVersion{Serial: v, Hash: uint32(h)}, nil
+}
+
+// Decision is the answer to an event.
+//
+// For a packet: HasPacketOut says that PacketOut (empty: drop) is done with it.
+// Without it the packet takes the actions of the highest-priority rule that
+// covers it, and where none does it is dropped. A goto counts as no actions.
+type Decision struct {
+	Rules        []Rule
+	HasPacketOut bool
+	PacketOut    []Action
+
+	Verdict Verdict
+	Reason  string // policy and entry that decided, such as "header: allow-ssh"
+	Policy  PolicyVersion
+
+	State    []byte // at most MaxState; nil: nothing to bring back
+	StateKey StateKey
+
+	Handshake []byte // EventHandshake: the messages to pass on to the switch
+}
+
+// Reset empties d for another event and keeps its slices' memory.
+func (d *Decision) Reset() {
+	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0]}
+}
+
+// PacketActions returns what happens to the packet with headers p, and which of
+// d.Rules says so (-1: PacketOut, or none).
+func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
+	if d.HasPacketOut {
+		return d.PacketOut, -1
+	}
+	rule = -1
+	for i := range d.Rules {
+		r := &d.Rules[i]
+		if r.Command == Add && r.Match.Covers(p) && (rule < 0 || r.Priority > d.Rules[rule].Priority) {
+			rule = i
+		}
+	}
+	if rule < 0 {
+		return nil, -1
+	}
+	return d.Rules[rule].Actions, rule
+}
+
+// ErrorKind says what an undecided event means for its packet.
+type ErrorKind uint8
+
+const (
+	// Unavailable: no answer (429, 5xx, timeout, no connection). Fail mode applies.
+	Unavailable ErrorKind = iota
+	// Refused: the function answered 4xx. The packet is dropped and the event never repeated.
+	Refused
+	// Invalid: the answer can't be understood or breaks the contract. The packet is dropped.
+	Invalid
+	// Overload: the gateway itself had no place for the event. The packet is dropped.
+	Overload
+)
+
+func (k ErrorKind) String() string {
+	return [...]string{"unavailable", "refused", "invalid", "overload"}[k&3]
+}
+
+// Error is a decision that did not come about.
+type Error struct {
+	Kind ErrorKind
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Kind.String() + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// Errorf makes an [Error] of the given kind.
+func Errorf(kind ErrorKind, format string, args ...any) error {
+	return &Error{Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// KindOf returns the kind of err; one without a kind is [Unavailable].
+func KindOf(err error) ErrorKind {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Kind
+	}
+	return Unavailable
+}

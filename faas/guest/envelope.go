@@ -1,0 +1,310 @@
+package guest
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+)
+
+// ABIVersion is what a guest's switchbridge_abi_version must return.
+const ABIVersion = 1
+
+// EnvelopeVersion is the first byte of every request and answer.
+const EnvelopeVersion = 1
+
+// Limits in bytes.
+const (
+	MaxBody     = 1 << 20          // of a request or an answer
+	MaxEnvelope = MaxBody + 16<<10 // a body and everything around it, encoded
+	MaxPolicy   = 32 << 20         // what configure is given
+)
+
+// Event is the type of an event, the ce-type of the contract.
+type Event uint8
+
+// The events of the contract's version 1.
+const (
+	EventUnknown Event = iota
+	EventHandshake
+	EventSwitchConnected
+	EventPacketIn
+	EventFlowRemoved
+	EventPortStatus
+	EventError
+	EventPolicyCheck
+)
+
+var eventTypes = [...]string{
+	EventUnknown:         "",
+	EventHandshake:       "switchbridge.handshake.v1",
+	EventSwitchConnected: "switchbridge.switch_connected.v1",
+	EventPacketIn:        "switchbridge.packet_in.v1",
+	EventFlowRemoved:     "switchbridge.flow_removed.v1",
+	EventPortStatus:      "switchbridge.port_status.v1",
+	EventError:           "switchbridge.error.v1",
+	EventPolicyCheck:     "switchbridge.policy_check.v1",
+}
+
+// String returns the ce-type, empty for an event that the contract doesn't have.
+func (e Event) String() string {
+	if int(e) < len(eventTypes) {
+		return eventTypes[e]
+	}
+	return ""
+}
+
+// ParseEvent returns the event of a ce-type, EventUnknown when the contract has no such event.
+func ParseEvent(ceType string) Event {
+	for e := EventHandshake; int(e) < len(eventTypes); e++ {
+		if eventTypes[e] == ceType {
+			return e
+		}
+	}
+	return EventUnknown
+}
+
+// Encoding says how a body is written.
+type Encoding uint8
+
+// The encodings of the contract.
+const (
+	EncodingNone     Encoding = iota // no body
+	EncodingOpenFlow                 // application/openflow
+	EncodingJSON                     // application/json
+)
+
+var mediaTypes = [...]string{"", "application/openflow", "application/json"}
+
+// String returns the media type, empty for EncodingNone and for what the contract doesn't have.
+func (e Encoding) String() string {
+	if int(e) < len(mediaTypes) {
+		return mediaTypes[e]
+	}
+	return ""
+}
+
+// ParseEncoding returns the encoding of a media type without parameters.
+func ParseEncoding(mediaType string) Encoding {
+	switch mediaType {
+	case "application/openflow":
+		return EncodingOpenFlow
+	case "application/json":
+		return EncodingJSON
+	}
+	return EncodingNone
+}
+
+// Request is one event as a guest receives it.
+type Request struct {
+	Event    Event
+	Encoding Encoding // of Body, and of the answer's body
+	DPID     uint64   // the switch, from ce-source
+	Time     int64    // ce-time in nanoseconds since 1970, 0 when unknown
+
+	ID          string // ce-id; a repeated event repeats it
+	Session     string // ce-subject, the switch's connection
+	TraceParent string // traceparent, when tracing is on
+
+	State []byte // what an earlier answer for the same key returned, as it came; nil when none
+	// Key seals and opens State. It comes with the event because nothing secret may be in the
+	// memory that all instances start from. Empty: the guest keeps no state.
+	Key  []byte
+	Body []byte // at most MaxBody
+}
+
+// Answer is a guest's answer to one Request.
+type Answer struct {
+	// Status means what it means in HTTP: 2xx is a decision, 4xx refuses this event for good,
+	// 429 and 5xx may be asked again.
+	Status   uint16
+	Encoding Encoding // of Body
+
+	Policy   string // <serial>-<hash>, the Switchbridge-Policy header
+	Reason   string // why, for people: the rule that matched, or the error
+	Verdict  string // what, for decision records: "allow", "deny", ...
+	StateKey string // flow, src, dst or port: the Switchbridge-State-Key header
+
+	State []byte // at most 4 KiB
+	Body  []byte // at most MaxBody
+}
+
+// Tags of the fields. An envelope is the version byte and then fields in ascending order of tag:
+// the tag's byte, the value's length as 32 bits big-endian, the value. Absent means zero or
+// empty. A reader skips tags that it doesn't know.
+const (
+	tagEvent       = 1 // 1 byte
+	tagEncoding    = 2 // 1 byte
+	tagDPID        = 3 // 8 bytes, big-endian
+	tagTime        = 4 // 8 bytes, big-endian, signed
+	tagID          = 5
+	tagSession     = 6
+	tagTraceParent = 7
+	tagState       = 8
+	tagKey         = 9
+	tagBody        = 15
+
+	tagStatus   = 1 // 2 bytes, big-endian; tagEncoding, tagState and tagBody as in requests
+	tagPolicy   = 3
+	tagReason   = 4
+	tagVerdict  = 5
+	tagStateKey = 6
+)
+
+// ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
+var ErrEnvelope = errors.New("malformed envelope")
+
+// AppendBinary appends the request's envelope to b. It never fails: who fills the fields keeps
+// to their limits.
+func (r *Request) AppendBinary(b []byte) []byte {
+	b = append(b, EnvelopeVersion)
+	b = appendUint(b, tagEvent, uint64(r.Event), 1)
+	b = appendUint(b, tagEncoding, uint64(r.Encoding), 1)
+	b = appendUint(b, tagDPID, r.DPID, 8)
+	b = appendUint(b, tagTime, uint64(r.Time), 8)
+	b = appendBytes(b, tagID, r.ID)
+	b = appendBytes(b, tagSession, r.Session)
+	b = appendBytes(b, tagTraceParent, r.TraceParent)
+	b = appendBytes(b, tagState, r.State)
+	b = appendBytes(b, tagKey, r.Key)
+	return appendBytes(b, tagBody, r.Body)
+}
+
+// Parse fills r from an envelope. State, Key and Body share b's memory.
+func (r *Request) Parse(b []byte) error {
+	*r = Request{}
+	return parse(b, func(tag byte, value []byte) (err error) {
+		switch tag {
+		case tagEvent:
+			r.Event, err = parseUint[Event](value, 1)
+		case tagEncoding:
+			r.Encoding, err = parseUint[Encoding](value, 1)
+		case tagDPID:
+			r.DPID, err = parseUint[uint64](value, 8)
+		case tagTime:
+			r.Time, err = parseUint[int64](value, 8)
+		case tagID:
+			r.ID = string(value)
+		case tagSession:
+			r.Session = string(value)
+		case tagTraceParent:
+			r.TraceParent = string(value)
+		case tagState:
+			r.State = value
+		case tagKey:
+			r.Key = value
+		case tagBody:
+			r.Body = value
+		}
+		return err
+	})
+}
+
+// AppendBinary appends the answer's envelope to b.
+func (a *Answer) AppendBinary(b []byte) []byte {
+	b = append(b, EnvelopeVersion)
+	b = appendUint(b, tagStatus, uint64(a.Status), 2)
+	b = appendUint(b, tagEncoding, uint64(a.Encoding), 1)
+	b = appendBytes(b, tagPolicy, a.Policy)
+	b = appendBytes(b, tagReason, a.Reason)
+	b = appendBytes(b, tagVerdict, a.Verdict)
+	b = appendBytes(b, tagStateKey, a.StateKey)
+	b = appendBytes(b, tagState, a.State)
+	return appendBytes(b, tagBody, a.Body)
+}
+
+// Parse fills a from an envelope. State and Body share b's memory. An answer whose status HTTP
+// doesn't have is an error, so a guest that returns an empty one is found out.
+func (a *Answer) Parse(b []byte) error {
+	*a = Answer{}
+	err := parse(b, func(tag byte, value []byte) (err error) {
+		switch tag {
+		case tagStatus:
+			a.Status, err = parseUint[uint16](value, 2)
+		case tagEncoding:
+			a.Encoding, err = parseUint[Encoding](value, 1)
+		case tagPolicy:
+			a.Policy = string(value)
+		case tagReason:
+			a.Reason = string(value)
+		case tagVerdict:
+			a.Verdict = string(value)
+		case tagStateKey:
+			a.StateKey = string(value)
+		case tagState:
+			a.State = value
+		case tagBody:
+			a.Body = value
+		}
+		return err
+	})
+	if err == nil && (a.Status < 200 || a.Status > 599) {
+		err = fmt.Errorf("%w: status %d", ErrEnvelope, a.Status)
+	}
+	return err
+}
+
+const fieldHeader = 5
+
+func appendUint(b []byte, tag byte, v uint64, size int) []byte {
+	if v == 0 {
+		return b
+	}
+	b = append(b, tag, 0, 0, 0, byte(size))
+	for shift := 8 * (size - 1); shift >= 0; shift -= 8 {
+		b = append(b, byte(v>>shift))
+	}
+	return b
+}
+
+func appendBytes[T string | []byte](b []byte, tag byte, v T) []byte {
+	if len(v) == 0 || len(v) > math.MaxInt32 {
+		return b
+	}
+	b = append(b, tag)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(v)))
+	return append(b, v...)
+}
+
+func parseUint[T ~uint8 | ~uint16 | ~uint64 | ~int64](value []byte, size int) (T, error) {
+	if len(value) != size {
+		return 0, fmt.Errorf("%d bytes, want %d", len(value), size)
+	}
+	var v uint64
+	for _, c := range value {
+		v = v<<8 | uint64(c)
+	}
+	return T(v), nil
+}
+
+// parse calls field for each field of an envelope. Values are clipped, so that appending to one
+// never writes into the next.
+func parse(b []byte, field func(tag byte, value []byte) error) error {
+	if len(b) == 0 {
+		return fmt.Errorf("%w: empty", ErrEnvelope)
+	}
+	if b[0] != EnvelopeVersion {
+		return fmt.Errorf("%w: version %d, want %d", ErrEnvelope, b[0], EnvelopeVersion)
+	}
+	last := byte(0)
+	for at := 1; at < len(b); {
+		if len(b)-at < fieldHeader {
+			return fmt.Errorf("%w: %d stray bytes at offset %d", ErrEnvelope, len(b)-at, at)
+		}
+		tag, size := b[at], binary.BigEndian.Uint32(b[at+1:])
+		if tag <= last {
+			return fmt.Errorf("%w: field %d after field %d at offset %d", ErrEnvelope, tag, last, at)
+		}
+		last = tag
+		at += fieldHeader
+		if uint64(size) > uint64(len(b)-at) {
+			return fmt.Errorf("%w: field %d of %d bytes at offset %d, %d left", ErrEnvelope, tag, size, at, len(b)-at)
+		}
+		end := at + int(size)
+		if err := field(tag, b[at:end:end]); err != nil {
+			return fmt.Errorf("%w: field %d: %w", ErrEnvelope, tag, err)
+		}
+		at = end
+	}
+	return nil
+}

@@ -1,0 +1,20 @@
+// Package wasmhost runs a WebAssembly guest so that every event meets a pristine instance.
+//
+// The guest is initialised once, with its policy parsed, and its linear memory and mutable
+// globals are kept as an image. An event is decided by an instance that equals the image; after
+// the answer the instance is put back to it, by writing back only the pages that the event
+// dirtied where the kernel can tell which (userfaultfd and PAGEMAP_SCAN, Linux 6.7), otherwise
+// all of them. An instance that trapped, ran out of time or grew its memory is thrown away. A
+// guest with state that can't be put back, such as a table that it changes, gets a new instance
+// for every event.
+//
+// A guest sees no files, arguments, environment or network: of WASI it has the clocks, the
+// random source, and standard output and error, which go to the log. It has no state on the
+// host's side, so nothing but its memory, globals and tables could carry anything from one event
+// to the next.
+//
+// Limitations: what a guest does before the image is taken is the same in every instance,
+// seeds of pseudo-random generators included. Guests take what must be unpredictable from the
+// host's random source (crypto/rand, random_get) while they decide. Deadlines are checked by a
+// coarse clock and are up to an eighth late.
+package wasmhost

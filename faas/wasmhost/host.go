@@ -1,0 +1,454 @@
+package wasmhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"switchbridge/faas/guest"
+)
+
+// Config says what to run and within which limits. Zero values mean the defaults.
+type Config struct {
+	Name   string // of the function, in logs, errors and metrics
+	Wasm   []byte // the guest; docs/guest-abi.md says what it must export
+	Policy []byte // what the guest's configure is given; a guest may accept none
+
+	// WarmUp are requests in the guest's envelope that it decides before its image is taken, so
+	// that no event pays for what is made at the first use. Default: one policy check.
+	WarmUp [][]byte
+
+	CacheDir     string        // where compiled modules are kept; empty: nowhere
+	MemoryLimit  uint64        // greatest linear memory in bytes; default 64 MiB
+	Deadline     time.Duration // for one event; default 1 s
+	InitDeadline time.Duration // for initialisation and configuration; default 10 s
+	Instances    int           // that may decide at one time; default 2 x GOMAXPROCS
+	WholeCopy    bool          // put all pages back even where the kernel tells the dirty ones
+
+	Log *slog.Logger // default: none
+}
+
+// Errors that a guest's event may end with, each in the chain of what Call returns. Every one
+// cost the instance and nothing else.
+var (
+	ErrTrap     = errors.New("guest trapped")
+	ErrExit     = errors.New("guest exited")
+	ErrDeadline = errors.New("guest exceeded its deadline")
+	ErrAnswer   = errors.New("guest gave no valid answer")
+	ErrClosed   = errors.New("function host is closed")
+)
+
+// ErrGuest is in the chain of errors about a guest that can't be run at all.
+var ErrGuest = errors.New("unusable guest")
+
+// Host runs one guest. Its methods may be called from any goroutine.
+type Host struct {
+	config  Config
+	log     *slog.Logger
+	stats   counters
+	started time.Time // what deadlines count from
+
+	ready   chan struct{} // closed when current or failed is set for the first time
+	failed  error         // why there is no image; read after ready
+	current atomic.Pointer[image]
+	slots   chan struct{} // one for every instance that decides
+	wake    chan struct{} // starts the watchdog
+	watched atomic.Bool   // the watchdog runs
+
+	policyMu sync.Mutex // serialises image building
+	engine   *engine    // set before ready closes
+	closed   atomic.Bool
+
+	mu   sync.Mutex
+	live map[*instance]struct{} // for the watchdog
+}
+
+// engine is the guest, compiled.
+type engine struct {
+	runtime  wazero.Runtime
+	cache    wazero.CompilationCache // nil without a directory
+	compiled wazero.CompiledModule
+	module   *module
+	tracker  *tracker // nil: whole copies
+}
+
+// New returns a host that compiles nothing yet: Run does, and events wait for it.
+func New(config Config) *Host {
+	if config.MemoryLimit == 0 {
+		config.MemoryLimit = 64 << 20
+	}
+	config.MemoryLimit = min(config.MemoryLimit, 1<<32)
+	if config.Deadline == 0 {
+		config.Deadline = time.Second
+	}
+	if config.InitDeadline == 0 {
+		config.InitDeadline = 10 * time.Second
+	}
+	if config.Instances == 0 {
+		config.Instances = 2 * runtime.GOMAXPROCS(0)
+	}
+	if config.WarmUp == nil {
+		check := guest.Request{Event: guest.EventPolicyCheck, Encoding: guest.EncodingJSON}
+		config.WarmUp = [][]byte{check.AppendBinary(nil)}
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Host{
+		config:  config,
+		log:     config.Log.With("function", config.Name),
+		started: time.Now(),
+		ready:   make(chan struct{}),
+		slots:   make(chan struct{}, config.Instances),
+		wake:    make(chan struct{}, 1),
+		live:    make(map[*instance]struct{}),
+	}
+}
+
+func (h *Host) String() string { return "function " + h.config.Name }
+
+// Ready is closed when the guest decides events, or never will: Run has returned its error then.
+func (h *Host) Ready() <-chan struct{} { return h.ready }
+
+// Run compiles the guest, takes its first image and serves until ctx ends, which is no error. A
+// guest that can't be run is; events that wait for it get the same error.
+func (h *Host) Run(ctx context.Context) error {
+	err := h.start(ctx)
+	if err == nil {
+		h.watch(ctx)
+	}
+	h.close()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (h *Host) start(ctx context.Context) error {
+	h.policyMu.Lock()
+	defer h.policyMu.Unlock()
+	defer close(h.ready)
+	began := time.Now()
+	engine, err := h.compile(ctx)
+	if err == nil {
+		h.engine = engine
+		compiled := time.Since(began)
+		var first *image
+		if first, err = h.newImage(ctx, h.config.Policy); err == nil {
+			h.current.Store(first)
+			h.log.Info("function ready", "compile", compiled, "image", time.Since(began)-compiled,
+				"memory", len(first.memory), "reset", h.Stats().Reset)
+			return nil
+		}
+	}
+	h.failed = fmt.Errorf("%s: %w", h, err)
+	return h.failed
+}
+
+func (h *Host) compile(ctx context.Context) (*engine, error) {
+	module, err := prepareModule(h.config.Wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
+	}
+	e := &engine{module: module}
+	config := wazero.NewRuntimeConfigCompiler().
+		WithCloseOnContextDone(true).
+		WithMemoryLimitPages(uint32(h.config.MemoryLimit >> 16)).
+		WithDebugInfoEnabled(false)
+	if h.config.CacheDir != "" {
+		if e.cache, err = wazero.NewCompilationCacheWithDir(h.config.CacheDir); err != nil {
+			h.log.Warn("compiled modules are not cached", "dir", h.config.CacheDir, "err", err)
+		} else {
+			config = config.WithCompilationCache(e.cache)
+		}
+	}
+	e.runtime = wazero.NewRuntimeWithConfig(ctx, config)
+	if err := e.prepare(ctx); err != nil {
+		e.close()
+		return nil, err
+	}
+	h.chooseReset(e)
+	return e, nil
+}
+
+func (e *engine) prepare(ctx context.Context) (err error) {
+	if err := instantiateWASI(ctx, e.runtime); err != nil {
+		return err
+	}
+	if e.compiled, err = e.runtime.CompileModule(ctx, e.module.binary); err != nil {
+		return fmt.Errorf("%w: %w", ErrGuest, err)
+	}
+	return checkExports(e.compiled)
+}
+
+// chooseReset says once how instances are put back.
+func (h *Host) chooseReset(e *engine) {
+	switch {
+	case e.module.hidden != "":
+		h.stats.reset.Store(int32(ResetNewInstance))
+		h.log.Warn("every event gets a new instance, because the guest changes what no snapshot can put back",
+			"found", e.module.hidden)
+	case h.config.WholeCopy:
+		h.stats.reset.Store(int32(ResetWholeCopy))
+	default:
+		tracker, err := newTracker()
+		if err != nil {
+			h.stats.reset.Store(int32(ResetWholeCopy))
+			h.log.Warn("the whole memory is copied back after every event, because the kernel doesn't tell which pages were written", "err", err)
+			return
+		}
+		e.tracker = tracker
+		h.stats.reset.Store(int32(ResetDirtyPages))
+	}
+}
+
+func (e *engine) close() {
+	ctx := context.Background()
+	_ = e.runtime.Close(ctx)
+	if e.cache != nil {
+		_ = e.cache.Close(ctx)
+	}
+	if e.tracker != nil {
+		e.tracker.close()
+	}
+}
+
+// instantiateWASI gives the runtime a WASI without state of its own: wazero keeps a table of
+// file descriptors with every instance, which no snapshot would put back, so what changes that
+// table does nothing here.
+func instantiateWASI(ctx context.Context, r wazero.Runtime) error {
+	const errnoBadf, errnoSuccess = 8, 0
+	builder := r.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
+	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(builder)
+	for _, f := range []struct {
+		name   string
+		params []api.ValueType
+		errno  uint64
+	}{
+		{"fd_close", []api.ValueType{api.ValueTypeI32}, errnoSuccess},
+		{"fd_renumber", []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, errnoBadf},
+		{"fd_fdstat_set_flags", []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, errnoSuccess},
+	} {
+		answer := api.GoFunc(func(_ context.Context, stack []uint64) { stack[0] = f.errno })
+		builder.NewFunctionBuilder().WithGoFunction(answer, f.params, []api.ValueType{api.ValueTypeI32}).Export(f.name)
+	}
+	_, err := builder.Instantiate(ctx)
+	return err
+}
+
+// Exports of guest ABI version 1.
+const (
+	exportMemory     = "memory"
+	exportInitialize = "_initialize"
+	exportABIVersion = "switchbridge_abi_version"
+	exportBuffer     = "switchbridge_buffer"
+	exportConfigure  = "switchbridge_configure"
+	exportDecide     = "switchbridge_decide"
+)
+
+func checkExports(m wazero.CompiledModule) error {
+	const i32, i64 = api.ValueTypeI32, api.ValueTypeI64
+	functions := m.ExportedFunctions()
+	for _, want := range []struct {
+		name            string
+		params, results []api.ValueType
+	}{
+		{exportABIVersion, nil, []api.ValueType{i32}},
+		{exportBuffer, []api.ValueType{i32}, []api.ValueType{i32}},
+		{exportConfigure, []api.ValueType{i32, i32}, []api.ValueType{i64}},
+		{exportDecide, []api.ValueType{i32, i32}, []api.ValueType{i64}},
+	} {
+		f, ok := functions[want.name]
+		if !ok {
+			return fmt.Errorf("%w: no exported function %s", ErrGuest, want.name)
+		}
+		if string(f.ParamTypes()) != string(want.params) || string(f.ResultTypes()) != string(want.results) {
+			return fmt.Errorf("%w: %s has another signature than guest ABI version %d", ErrGuest, want.name, guest.ABIVersion)
+		}
+	}
+	if f, ok := functions[exportInitialize]; ok && len(f.ParamTypes())+len(f.ResultTypes()) != 0 {
+		return fmt.Errorf("%w: %s has parameters or results", ErrGuest, exportInitialize)
+	}
+	if _, ok := m.ExportedMemories()[exportMemory]; !ok {
+		return fmt.Errorf("%w: no exported memory %q", ErrGuest, exportMemory)
+	}
+	return nil
+}
+
+// SetPolicy takes a new image with policy beside the current one and swaps them. Events go on
+// meeting the old one until then. When it fails, the old one stays.
+func (h *Host) SetPolicy(ctx context.Context, policy []byte) error {
+	if err := h.wait(ctx); err != nil {
+		return err
+	}
+	h.policyMu.Lock()
+	defer h.policyMu.Unlock()
+	if h.closed.Load() {
+		return ErrClosed
+	}
+	next, err := h.newImage(ctx, policy)
+	if err != nil {
+		return fmt.Errorf("%s: %w", h, err)
+	}
+	h.current.Swap(next).retire()
+	return nil
+}
+
+// wait returns when there is an image, or never will be.
+func (h *Host) wait(ctx context.Context) error {
+	select {
+	case <-h.ready:
+	default:
+		select {
+		case <-h.ready:
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w", h, ctx.Err())
+		}
+	}
+	if h.failed != nil {
+		return h.failed
+	}
+	return nil
+}
+
+// Call lets a pristine instance decide one request, an encoded guest.Request, and calls use with
+// the answer, an encoded guest.Answer. The answer is the guest's memory: it is gone when use
+// returns, and use must not write to it. Call waits for an instance, and for the guest itself
+// when the host has just started, until ctx ends; the guest's time is the host's Deadline or
+// ctx's, whichever is earlier.
+func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte) error) error {
+	if len(request) > guest.MaxEnvelope {
+		return fmt.Errorf("%s: request of %d bytes, limit %d", h, len(request), guest.MaxEnvelope)
+	}
+	img := h.current.Load()
+	if img == nil {
+		if err := h.wait(ctx); err != nil {
+			return err
+		}
+		if img = h.current.Load(); img == nil {
+			return ErrClosed
+		}
+	}
+	select {
+	case h.slots <- struct{}{}:
+	default:
+		h.stats.waited.Add(1)
+		select {
+		case h.slots <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("%s: no instance free: %w", h, ctx.Err())
+		}
+		if img = h.current.Load(); img == nil { // a policy may have come, or the end
+			<-h.slots
+			return ErrClosed
+		}
+	}
+	in, err := img.acquire(ctx)
+	if err != nil {
+		<-h.slots
+		return fmt.Errorf("%s: %w", h, err)
+	}
+	pristine := false
+	defer func() {
+		if pristine {
+			img.release(in)
+		} else {
+			in.close()
+		}
+		<-h.slots
+	}()
+
+	answer, err := in.decide(ctx, request)
+	h.stats.events.Add(1)
+	if err != nil {
+		h.stats.failed(err)
+		return fmt.Errorf("%s: %w", h, err)
+	}
+	err = use(answer)
+	pristine = in.reset()
+	return err
+}
+
+// watch ends guests that exceed their deadline. It sleeps while none decides.
+func (h *Host) watch(ctx context.Context) {
+	period := min(max(h.config.Deadline/8, time.Millisecond), 100*time.Millisecond)
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	const quietTicks = 16
+	for {
+		ticker.Stop()
+		select {
+		case <-h.wake:
+		case <-ctx.Done():
+			return
+		}
+		ticker.Reset(period)
+		for quiet := 0; quiet < quietTicks; {
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return
+			}
+			quiet++
+			if quiet == quietTicks {
+				h.watched.Store(false) // before the last look, so that no call slips between
+			}
+			if h.endOverdue() {
+				quiet = 0
+				h.watched.Store(true)
+			}
+		}
+	}
+}
+
+// endOverdue ends what is past its deadline and reports whether any instance decides.
+func (h *Host) endOverdue() (deciding bool) {
+	now := int64(time.Since(h.started))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for in := range h.live {
+		deadline := in.deadline.Load()
+		deciding = deciding || deadline > 0
+		if deadline > 0 && now > deadline && in.deadline.CompareAndSwap(deadline, overdue) {
+			close(in.ended)
+		}
+	}
+	return deciding
+}
+
+func (h *Host) watchdog() {
+	if !h.watched.Load() && h.watched.CompareAndSwap(false, true) {
+		select {
+		case h.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// close ends the host: no event starts any more, and those that decide are waited for.
+func (h *Host) close() {
+	h.closed.Store(true)
+	h.policyMu.Lock()
+	defer h.policyMu.Unlock()
+	if img := h.current.Swap(nil); img != nil {
+		for range cap(h.slots) { // a deadline bounds each
+			h.slots <- struct{}{}
+		}
+		img.retire()
+		for range cap(h.slots) {
+			<-h.slots
+		}
+	}
+	if h.engine != nil {
+		h.engine.close()
+	}
+}

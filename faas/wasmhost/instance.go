@@ -1,0 +1,379 @@
+package wasmhost
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/sys"
+
+	"switchbridge/faas/guest"
+)
+
+// instance is one instance of a guest. One goroutine at a time owns it; the watchdog touches
+// deadline and ended only.
+type instance struct {
+	image   *image
+	module  api.Module
+	memory  *memory
+	globals []api.MutableGlobal
+	input   buffer
+	output  tail // what the guest printed during this event
+
+	decideFunction, bufferFunction api.Function
+	stack                          [2]uint64 // parameters and results of a call
+
+	// deadline is when the guest must be done, in nanoseconds since the host started; 0 while it
+	// doesn't run, overdue when the watchdog ended it.
+	deadline atomic.Int64
+	ended    chan struct{} // closed by the watchdog
+
+	written [maxRegionsInOneScan]region
+	resets  int // since the pages were armed
+}
+
+const overdue = -1
+
+// newInstance instantiates the guest without running any of it but a start function.
+func (img *image) newInstance(ctx context.Context) (*instance, error) {
+	h := img.host
+	memory, err := newMemory(h.config.MemoryLimit)
+	if err != nil {
+		return nil, err
+	}
+	in := &instance{image: img, memory: memory, ended: make(chan struct{})}
+	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return memory })
+	config := wazero.NewModuleConfig().
+		WithName(""). // any number of instances
+		WithStartFunctions().
+		WithStdout(&in.output).WithStderr(&in.output).
+		WithRandSource(rand.Reader).
+		WithSysWalltime().WithSysNanotime().
+		WithNanosleep(in.sleep)
+	ctx, cancel := context.WithTimeout(experimental.WithMemoryAllocator(ctx, allocate), h.config.InitDeadline)
+	defer cancel()
+	module, err := h.engine.runtime.InstantiateModule(ctx, h.engine.compiled, config)
+	if err != nil {
+		memory.unmap()
+		return nil, fmt.Errorf("%w: instantiate: %w", ErrGuest, firstLine(err))
+	}
+	in.module = module
+	in.decideFunction = module.ExportedFunction(exportDecide)
+	in.bufferFunction = module.ExportedFunction(exportBuffer)
+	for _, name := range h.engine.module.globals {
+		in.globals = append(in.globals, module.ExportedGlobal(name).(api.MutableGlobal))
+	}
+	h.mu.Lock()
+	h.live[in] = struct{}{}
+	h.mu.Unlock()
+	h.stats.created.Add(1)
+	h.stats.instances.Add(1)
+	return in, nil
+}
+
+func (in *instance) close() {
+	h := in.image.host
+	h.mu.Lock()
+	delete(h.live, in)
+	h.mu.Unlock()
+	h.stats.instances.Add(-1)
+	_ = in.module.Close(context.Background())
+	in.memory.unmap()
+}
+
+// initialise runs the guest up to where its image is taken.
+func (in *instance) initialise(ctx context.Context, policy []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, in.image.host.config.InitDeadline)
+	defer cancel()
+	if f := in.module.ExportedFunction(exportInitialize); f != nil {
+		if _, err := f.Call(ctx); err != nil {
+			return fmt.Errorf("%w: initialise: %w", ErrGuest, guestError(err))
+		}
+	}
+	version, err := in.module.ExportedFunction(exportABIVersion).Call(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrGuest, exportABIVersion, guestError(err))
+	}
+	if uint32(version[0]) != guest.ABIVersion {
+		return fmt.Errorf("%w: built for guest ABI version %d, this host has version %d", ErrGuest, uint32(version[0]), guest.ABIVersion)
+	}
+	if err := in.configure(ctx, policy); err != nil {
+		return err
+	}
+	// The buffer that most events fit in is part of the image, so that they cost one call only.
+	if err := in.reserve(ctx, usualRequest); err != nil {
+		return err
+	}
+	for _, request := range in.image.host.config.WarmUp {
+		if _, err := in.call(ctx, request); err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+	}
+	return nil
+}
+
+const usualRequest = 16 << 10
+
+// configure hands the policy over. The guest's own error comes back in its words.
+func (in *instance) configure(ctx context.Context, policy []byte) error {
+	if len(policy) > guest.MaxPolicy {
+		return fmt.Errorf("policy of %d bytes, limit %d", len(policy), guest.MaxPolicy)
+	}
+	if err := in.reserve(ctx, uint32(len(policy))); err != nil {
+		return err
+	}
+	copy(in.memory.bytes()[in.input.ptr:], policy)
+	packed, err := in.module.ExportedFunction(exportConfigure).Call(ctx, uint64(in.input.ptr), uint64(len(policy)))
+	if err != nil {
+		return fmt.Errorf("configure: %w", guestError(err))
+	}
+	if packed[0] == 0 {
+		return nil
+	}
+	message, err := in.result(packed[0])
+	if err != nil {
+		return fmt.Errorf("configure: %w", err)
+	}
+	return fmt.Errorf("configure: %s", message)
+}
+
+// reserve asks the guest for an input buffer of size bytes and believes it only within memory.
+func (in *instance) reserve(ctx context.Context, size uint32) error {
+	in.stack[0] = uint64(size)
+	if err := in.bufferFunction.CallWithStack(ctx, in.stack[:]); err != nil {
+		return fmt.Errorf("%s: %w", exportBuffer, guestError(err))
+	}
+	ptr := uint32(in.stack[0])
+	if ptr == 0 && size > 0 {
+		return fmt.Errorf("%w: refused a buffer of %d bytes", ErrAnswer, size)
+	}
+	if uint64(ptr)+uint64(size) > uint64(in.memory.size) {
+		return fmt.Errorf("%w: buffer of %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, in.memory.size)
+	}
+	in.input = buffer{ptr: ptr, size: size}
+	return nil
+}
+
+// decide runs one event under its deadline.
+func (in *instance) decide(ctx context.Context, request []byte) ([]byte, error) {
+	h := in.image.host
+	now := time.Now()
+	limit := h.config.Deadline
+	if end, ok := ctx.Deadline(); ok {
+		limit = min(limit, end.Sub(now))
+	}
+	if limit <= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	in.deadline.Store(int64(now.Sub(h.started) + limit))
+	h.watchdog()
+	answer, err := in.call((*callContext)(in), request)
+	if in.deadline.Swap(0) == overdue {
+		return nil, fmt.Errorf("%w of %v%s", ErrDeadline, limit, in.output.suffix())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, in.output.suffix())
+	}
+	return answer, nil
+}
+
+// call hands a request over and returns the answer in the guest's memory.
+func (in *instance) call(ctx context.Context, request []byte) ([]byte, error) {
+	if uint64(len(request)) > uint64(in.input.size) {
+		if err := in.reserve(ctx, uint32(len(request))); err != nil {
+			return nil, err
+		}
+	}
+	copy(in.memory.bytes()[in.input.ptr:], request)
+	in.stack = [2]uint64{uint64(in.input.ptr), uint64(len(request))}
+	if err := in.decideFunction.CallWithStack(ctx, in.stack[:]); err != nil {
+		return nil, guestError(err)
+	}
+	return in.result(in.stack[0])
+}
+
+// result is the guest's bytes that a packed pointer and length mean.
+func (in *instance) result(packed uint64) ([]byte, error) {
+	ptr, size := packed>>32, packed&0xffffffff
+	if size == 0 {
+		return nil, fmt.Errorf("%w: an empty one", ErrAnswer)
+	}
+	if size > guest.MaxEnvelope {
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrAnswer, size, guest.MaxEnvelope)
+	}
+	if ptr+size > uint64(in.memory.size) {
+		return nil, fmt.Errorf("%w: %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, in.memory.size)
+	}
+	return in.memory.bytes()[ptr : ptr+size : ptr+size], nil
+}
+
+// copyImage makes a new instance equal the image.
+func (in *instance) copyImage() error {
+	if len(in.image.memory) > in.memory.size {
+		grow := uint32((len(in.image.memory) - in.memory.size) >> 16)
+		if _, ok := in.module.Memory().Grow(grow); !ok {
+			return fmt.Errorf("grow memory to the image's %d bytes", len(in.image.memory))
+		}
+	}
+	copy(in.memory.bytes(), in.image.memory)
+	in.input = in.image.input
+	in.resetGlobals()
+	return in.track()
+}
+
+// track starts to watch the pages of an instance that equals the image.
+func (in *instance) track() error {
+	t := in.image.host.engine.tracker
+	if t == nil {
+		return nil
+	}
+	if err := t.register(in.memory); err != nil {
+		return err
+	}
+	return t.arm(in.memory)
+}
+
+// reset makes the instance equal the image again, and reports whether it could.
+func (in *instance) reset() bool {
+	h := in.image.host
+	if h.engine.module.hidden != "" {
+		return false
+	}
+	if in.memory.size != len(in.image.memory) {
+		h.stats.grew.Add(1)
+		return false
+	}
+	if in.module.IsClosed() { // the watchdog was a moment late
+		return false
+	}
+	in.output.n = 0
+	in.input = in.image.input
+	in.resetGlobals()
+	if h.engine.tracker == nil {
+		copy(in.memory.bytes(), in.image.memory)
+		h.stats.pages.Add(uint64(len(in.image.memory) / pageSize))
+		return true
+	}
+	if err := in.resetPages(h.engine.tracker); err != nil {
+		h.stats.untracked.Add(1)
+		return false
+	}
+	return true
+}
+
+func (in *instance) resetGlobals() {
+	for i, g := range in.globals {
+		g.Set(in.image.globals[i])
+	}
+}
+
+// Pages are armed again only now and then. A page that isn't armed counts as written and is
+// copied back every time, which costs some 0.1 us; to arm it and to fault on the next write costs
+// ten times as much, and most events write the same few pages.
+const (
+	armAfterResets = 1024
+	armAfterPages  = 24
+)
+
+// resetPages copies the written pages back. Arming comes last: a page that is written after it
+// was armed counts as written, and is copied back at the next reset, for nothing.
+func (in *instance) resetPages(t *tracker) error {
+	written, err := t.written(in.memory, in.written[:])
+	if err != nil {
+		return err
+	}
+	base := in.memory.address()
+	memory := in.memory.bytes()
+	pages := 0
+	for _, r := range written {
+		from, to := r.start-base, r.end-base
+		copy(memory[from:to], in.image.memory[from:to])
+		pages += int(to-from) / pageSize
+	}
+	in.image.host.stats.pages.Add(uint64(pages))
+	in.resets++
+	if pages > armAfterPages || in.resets >= armAfterResets {
+		in.resets = 0
+		return t.arm(in.memory)
+	}
+	return nil
+}
+
+// sleep is the guest's sleep: it ends with the guest's deadline.
+func (in *instance) sleep(ns int64) {
+	limit := in.image.host.config.InitDeadline
+	if deadline := in.deadline.Load(); deadline != 0 {
+		limit = time.Duration(deadline) - time.Since(in.image.host.started) + time.Millisecond
+	}
+	timer := time.NewTimer(min(time.Duration(ns), limit))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-in.ended:
+	}
+}
+
+// callContext is an instance as the context of its guest: done when the watchdog ends it. One
+// with a timer would cost every event more than its decision.
+type callContext instance
+
+func (c *callContext) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c *callContext) Done() <-chan struct{}       { return c.ended }
+func (c *callContext) Value(any) any               { return nil }
+func (c *callContext) Err() error {
+	select {
+	case <-c.ended:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
+// guestError makes a wazero error one of this package's.
+func guestError(err error) error {
+	var exit *sys.ExitError
+	if !errors.As(err, &exit) {
+		return fmt.Errorf("%w: %w", ErrTrap, firstLine(err))
+	}
+	switch exit.ExitCode() {
+	case sys.ExitCodeDeadlineExceeded, sys.ExitCodeContextCanceled:
+		return ErrDeadline
+	}
+	return fmt.Errorf("%w with code %d", ErrExit, exit.ExitCode())
+}
+
+// firstLine cuts wazero's stack trace off.
+func firstLine(err error) error {
+	line, _, more := strings.Cut(err.Error(), "\n")
+	if !more {
+		return err
+	}
+	return errors.New(strings.TrimSuffix(line, " (recovered by wazero)"))
+}
+
+// tail keeps the first bytes that a guest prints, which say best why it ended.
+type tail struct {
+	buf [512]byte
+	n   int
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.n += copy(t.buf[t.n:], b)
+	return len(b), nil
+}
+
+// suffix is what was printed, for the end of an error.
+func (t *tail) suffix() string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(t.buf[:t.n])), "\n")
+	if line == "" {
+		return ""
+	}
+	return fmt.Sprintf(": it printed %q", line)
+}

@@ -1,0 +1,195 @@
+package wasmhost
+
+import (
+	"errors"
+	"fmt"
+)
+
+// reader reads WebAssembly's binary format. After an error it returns zeros.
+type reader struct {
+	b   []byte
+	at  int
+	err error
+}
+
+var errTruncated = errors.New("module ends in the middle")
+
+func (r *reader) byte() byte {
+	if r.err != nil || r.at >= len(r.b) {
+		r.fail(errTruncated)
+		return 0
+	}
+	r.at++
+	return r.b[r.at-1]
+}
+
+func (r *reader) take(n uint32) []byte {
+	if r.err != nil || uint64(n) > uint64(len(r.b)-r.at) {
+		r.fail(errTruncated)
+		return nil
+	}
+	b := r.b[r.at : r.at+int(n)]
+	r.at += int(n)
+	return b
+}
+
+// u32 reads an unsigned LEB128 number of at most 32 bits.
+func (r *reader) u32() uint32 {
+	var v uint64
+	for shift := 0; shift < 35; shift += 7 {
+		c := r.byte()
+		v |= uint64(c&0x7f) << shift
+		if c < 0x80 {
+			if v >= 1<<32 {
+				break
+			}
+			return uint32(v)
+		}
+	}
+	r.fail(errors.New("number of more than 32 bits"))
+	return 0
+}
+
+func (r *reader) peekU32() uint32 {
+	ahead := *r
+	return ahead.u32()
+}
+
+// skipLEB skips a number of at most 64 bits of any sign.
+func (r *reader) skipLEB() {
+	for range 10 {
+		if r.byte() < 0x80 {
+			return
+		}
+	}
+	r.fail(errors.New("number of more than 64 bits"))
+}
+
+func (r *reader) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
+}
+
+// Opcodes that are looked at. WebAssembly Core Specification 2.0, 5.4.
+const (
+	opEnd      = 0x0b
+	opTableSet = 0x26
+	opPrefixFC = 0xfc
+	opPrefixFD = 0xfd
+)
+
+// hiddenFC are the instructions after opPrefixFC that change what a snapshot can't put back.
+var hiddenFC = map[uint32]string{
+	9: "data.drop", 12: "table.init", 13: "elem.drop", 14: "table.copy", 15: "table.grow", 17: "table.fill",
+}
+
+// Kinds of immediates.
+const (
+	immNone    = iota
+	immLEB     // one number
+	immLEB2    // two numbers
+	immMemory  // alignment and offset
+	immBytes4  // f32.const
+	immBytes8  // f64.const
+	immTable   // br_table
+	immTypes   // select with types
+	immPrefix  // another opcode follows
+	immUnknown // no instruction of WebAssembly 2.0
+)
+
+var immediates = func() (kinds [256]uint8) {
+	for op := range kinds {
+		kinds[op] = immUnknown
+	}
+	set := func(kind uint8, from, to int) {
+		for op := from; op <= to; op++ {
+			kinds[op] = kind
+		}
+	}
+	set(immNone, 0x00, 0x01)   // unreachable, nop
+	set(immLEB, 0x02, 0x04)    // block, loop, if: block types are numbers, too
+	set(immNone, 0x05, 0x05)   // else
+	set(immNone, 0x0b, 0x0b)   // end
+	set(immLEB, 0x0c, 0x0d)    // br, br_if
+	set(immTable, 0x0e, 0x0e)  // br_table
+	set(immNone, 0x0f, 0x0f)   // return
+	set(immLEB, 0x10, 0x10)    // call
+	set(immLEB2, 0x11, 0x11)   // call_indirect
+	set(immNone, 0x1a, 0x1b)   // drop, select
+	set(immTypes, 0x1c, 0x1c)  // select with types
+	set(immLEB, 0x20, 0x26)    // local.get to table.set
+	set(immMemory, 0x28, 0x3e) // loads and stores
+	set(immLEB, 0x3f, 0x42)    // memory.size, memory.grow, i32.const, i64.const
+	set(immBytes4, 0x43, 0x43) // f32.const
+	set(immBytes8, 0x44, 0x44) // f64.const
+	set(immNone, 0x45, 0xc4)   // arithmetic
+	set(immLEB, 0xd0, 0xd0)    // ref.null
+	set(immNone, 0xd1, 0xd1)   // ref.is_null
+	set(immLEB, 0xd2, 0xd2)    // ref.func
+	set(immPrefix, 0xfc, 0xfd)
+	return kinds
+}()
+
+// skipImmediates skips what follows an opcode.
+func (r *reader) skipImmediates(op byte) {
+	switch immediates[op] {
+	case immNone:
+	case immLEB:
+		r.skipLEB()
+	case immLEB2, immMemory:
+		r.skipLEB()
+		r.skipLEB()
+	case immBytes4:
+		r.take(4)
+	case immBytes8:
+		r.take(8)
+	case immTable:
+		for n := r.u32(); n > 0 && r.err == nil; n-- {
+			r.u32()
+		}
+		r.u32()
+	case immTypes:
+		r.take(r.u32())
+	case immPrefix:
+		if op == opPrefixFC {
+			r.skipFC()
+		} else {
+			r.skipVector()
+		}
+	default:
+		r.fail(fmt.Errorf("unknown instruction %#x", op))
+	}
+}
+
+func (r *reader) skipFC() {
+	switch op := r.u32(); op {
+	case 0, 1, 2, 3, 4, 5, 6, 7: // saturating truncations
+	case 8, 10, 12, 14: // memory.init, memory.copy, table.init, table.copy
+		r.skipLEB()
+		r.skipLEB()
+	case 9, 11, 13, 15, 16, 17: // data.drop, memory.fill, elem.drop, table.grow, .size, .fill
+		r.skipLEB()
+	default:
+		r.fail(fmt.Errorf("unknown instruction 0xfc %d", op))
+	}
+}
+
+func (r *reader) skipVector() {
+	switch op := r.u32(); {
+	case op <= 11, op == 92, op == 93: // loads and stores
+		r.skipLEB()
+		r.skipLEB()
+	case op == 12, op == 13: // v128.const, i8x16.shuffle
+		r.take(16)
+	case op >= 21 && op <= 34: // lanes
+		r.take(1)
+	case op >= 84 && op <= 91: // loads and stores of a lane
+		r.skipLEB()
+		r.skipLEB()
+		r.take(1)
+	case op <= 255:
+	default:
+		r.fail(fmt.Errorf("unknown instruction 0xfd %d", op))
+	}
+}

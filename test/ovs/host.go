@@ -1,0 +1,180 @@
+package ovs
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"time"
+
+	"golang.org/x/net/icmp"
+	"golang.org/x/net/ipv4"
+)
+
+// Host is a network namespace with one interface, eth0, on a bridge. It speaks IPv4 only, so that nothing
+// but what a test asks of it (and ARP) reaches the switch.
+type Host struct {
+	Name string
+	// IP is 10.0.0.N/24, MAC 02:00:00:00:00:N and Port, the bridge's OpenFlow port, N, for the Nth host.
+	IP   netip.Addr
+	MAC  net.HardwareAddr
+	Port uint32
+
+	s  *Switchd
+	ns *namespace
+}
+
+// AddHost puts a new host on a bridge. The switch's end of its cable is an interface with the host's name.
+func (s *Switchd) AddHost(bridge, name string) *Host {
+	s.tb.Helper()
+	if s.dummy {
+		s.tb.Fatal("AddHost on the dummy datapath: it has ports, see AddPort")
+	}
+	need(s.tb, "ethtool")
+	s.hosts++
+	if s.hosts > 254 {
+		s.tb.Fatal("AddHost: more than 254 hosts")
+	}
+	h := &Host{
+		Name: name,
+		IP:   netip.AddrFrom4([4]byte{10, 0, 0, byte(s.hosts)}),
+		MAC:  net.HardwareAddr{2, 0, 0, 0, 0, byte(s.hosts)},
+		Port: uint32(s.hosts),
+		s:    s,
+		ns:   newNamespace(s.tb),
+	}
+	for _, ns := range []*namespace{s.ns, h.ns} {
+		if err := ns.do(disableIPv6); err != nil {
+			s.tb.Fatal(err)
+		}
+	}
+	run(s.tb, s.ns.command("ip", "link", "add", name, "up", "type", "veth",
+		"peer", "name", "eth0", "address", h.MAC.String(), "netns", h.ns.path()))
+	run(s.tb, h.ns.command("ip", "addr", "add", h.IP.String()+"/24", "dev", "eth0"))
+	run(s.tb, h.ns.command("ip", "link", "set", "eth0", "up"))
+	// Over veth the kernel leaves TCP's checksum to a card that isn't there, and the userspace datapath
+	// passes it on as it is: the receiver would drop every segment.
+	run(s.tb, h.ns.command("ethtool", "-K", "eth0", "tx", "off"))
+	s.Vsctl("add-port", bridge, name, "--", "set", "interface", name, fmt.Sprintf("ofport_request=%d", h.Port))
+	return h
+}
+
+// disableIPv6 stops router solicitations and duplicate address detection: they would ask the controller too.
+func disableIPv6() error {
+	for _, name := range []string{"all", "default"} {
+		err := os.WriteFile("/proc/sys/net/ipv6/conf/"+name+"/disable_ipv6", []byte("1"), 0)
+		if err != nil && !os.IsNotExist(err) { // a kernel without IPv6 has no such file
+			return err
+		}
+	}
+	return nil
+}
+
+// Command prepares a program to run on the host.
+func (h *Host) Command(name string, args ...string) *exec.Cmd { return h.ns.command(name, args...) }
+
+// Listen opens a listener on the host; the caller closes it.
+func (h *Host) Listen(network, addr string) (net.Listener, error) { return h.ns.listen(network, addr) }
+
+// Dial connects from the host. addr is numeric.
+func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return h.ns.dial(ctx, network, addr)
+}
+
+// Ping sends one ICMP echo request and returns the time to its answer, or an error when there is none
+// within the timeout.
+func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error) {
+	var conn *icmp.PacketConn
+	err := h.ns.do(func() (err error) {
+		conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+
+	start := time.Now()
+	id := int(start.UnixNano() & 0xffff)
+	payload := []byte(start.Format(time.RFC3339Nano))
+	request := icmp.Message{
+		Type: ipv4.ICMPTypeEcho,
+		Body: &icmp.Echo{ID: id, Seq: 1, Data: payload},
+	}
+	b, err := request.Marshal(nil)
+	if err != nil {
+		return 0, err
+	}
+	if err := conn.SetDeadline(start.Add(timeout)); err != nil {
+		return 0, err
+	}
+	if _, err := conn.WriteTo(b, &net.IPAddr{IP: dst.AsSlice()}); err != nil {
+		return 0, err
+	}
+	buf := make([]byte, 1500)
+	for {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return 0, fmt.Errorf("ping %s from %s: %w", dst, h.Name, err)
+		}
+		reply, err := icmp.ParseMessage(1, buf[:n])
+		if err != nil || reply.Type != ipv4.ICMPTypeEchoReply || from.String() != dst.String() {
+			continue
+		}
+		if echo, ok := reply.Body.(*icmp.Echo); ok && echo.ID == id && bytes.Equal(echo.Data, payload) {
+			return time.Since(start), nil
+		}
+	}
+}
+
+// ServeEcho answers TCP connections to the port with what they send, until the test ends.
+func (h *Host) ServeEcho(port uint16) {
+	h.s.tb.Helper()
+	l, err := h.Listen("tcp", netip.AddrPortFrom(h.IP, port).String())
+	if err != nil {
+		h.s.tb.Fatal(err)
+	}
+	h.s.tb.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				io.Copy(c, c)
+			}()
+		}
+	}()
+}
+
+// Connect opens a TCP connection to a port that [Host.ServeEcho] serves, exchanges a few bytes, and
+// returns how long it all took, or an error when that failed or took longer than the timeout.
+func (h *Host) Connect(dst netip.Addr, port uint16, timeout time.Duration) (time.Duration, error) {
+	start := time.Now()
+	ctx, cancel := context.WithDeadline(context.Background(), start.Add(timeout))
+	defer cancel()
+	c, err := h.Dial(ctx, "tcp", netip.AddrPortFrom(dst, port).String())
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	c.SetDeadline(start.Add(timeout))
+	sent := []byte("switchbridge")
+	if _, err := c.Write(sent); err != nil {
+		return 0, err
+	}
+	got := make([]byte, len(sent))
+	if _, err := io.ReadFull(c, got); err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(got, sent) {
+		return 0, fmt.Errorf("tcp %s:%d echoed %q for %q", dst, port, got, sent)
+	}
+	return time.Since(start), nil
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+	"github.com/tetratelabs/wazero/sys"
 
 	"switchbridge/faas/guest"
 )
@@ -52,24 +53,18 @@ var ErrGuest = errors.New("unusable guest")
 
 // Host runs one guest. Its methods may be called from any goroutine.
 type Host struct {
-	config  Config
-	log     *slog.Logger
-	stats   counters
-	started time.Time // what deadlines count from
+	config Config
+	log    *slog.Logger
+	stats  counters
 
 	ready   chan struct{} // closed when current or failed is set for the first time
 	failed  error         // why there is no image; read after ready
 	current atomic.Pointer[image]
 	slots   chan struct{} // one for every instance that decides
-	wake    chan struct{} // starts the watchdog
-	watched atomic.Bool   // the watchdog runs
 
 	policyMu sync.Mutex // serialises image building
 	engine   *engine    // set before ready closes
 	closed   atomic.Bool
-
-	mu   sync.Mutex
-	live map[*instance]struct{} // for the watchdog
 }
 
 // engine is the guest, compiled.
@@ -104,13 +99,10 @@ func New(config Config) *Host {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Host{
-		config:  config,
-		log:     config.Log.With("function", config.Name),
-		started: time.Now(),
-		ready:   make(chan struct{}),
-		slots:   make(chan struct{}, config.Instances),
-		wake:    make(chan struct{}, 1),
-		live:    make(map[*instance]struct{}),
+		config: config,
+		log:    config.Log.With("function", config.Name),
+		ready:  make(chan struct{}),
+		slots:  make(chan struct{}, config.Instances),
 	}
 }
 
@@ -124,7 +116,7 @@ func (h *Host) Ready() <-chan struct{} { return h.ready }
 func (h *Host) Run(ctx context.Context) error {
 	err := h.start(ctx)
 	if err == nil {
-		h.watch(ctx)
+		<-ctx.Done()
 	}
 	h.close()
 	if ctx.Err() != nil {
@@ -161,7 +153,6 @@ func (h *Host) compile(ctx context.Context) (*engine, error) {
 	}
 	e := &engine{module: module}
 	config := wazero.NewRuntimeConfigCompiler().
-		WithCloseOnContextDone(true).
 		WithMemoryLimitPages(uint32(h.config.MemoryLimit >> 16)).
 		WithDebugInfoEnabled(false)
 	if h.config.CacheDir != "" {
@@ -182,6 +173,9 @@ func (h *Host) compile(ctx context.Context) (*engine, error) {
 
 func (e *engine) prepare(ctx context.Context) (err error) {
 	if err := instantiateWASI(ctx, e.runtime); err != nil {
+		return err
+	}
+	if err := instantiateRefuel(ctx, e.runtime); err != nil {
 		return err
 	}
 	if e.compiled, err = e.runtime.CompileModule(ctx, e.module.binary); err != nil {
@@ -242,6 +236,21 @@ func instantiateWASI(ctx context.Context, r wazero.Runtime) error {
 		builder.NewFunctionBuilder().WithGoFunction(answer, f.params, []api.ValueType{api.ValueTypeI32}).Export(f.name)
 	}
 	_, err := builder.Instantiate(ctx)
+	return err
+}
+
+// instantiateRefuel gives the runtime the function that a guest calls when its fuel is used up:
+// it gets more, unless its context has ended or its time is over.
+func instantiateRefuel(ctx context.Context, r wazero.Runtime) error {
+	refuel := func(ctx context.Context, guest api.Module, _ []uint64) {
+		deadline, limited := ctx.Deadline()
+		if ctx.Err() != nil || limited && !time.Now().Before(deadline) {
+			panic(sys.NewExitError(sys.ExitCodeDeadlineExceeded)) // how a host function ends a guest
+		}
+		guest.ExportedGlobal(exportFuel).(api.MutableGlobal).Set(fuelQuantum)
+	}
+	_, err := r.NewHostModuleBuilder(hostModule).NewFunctionBuilder().
+		WithGoModuleFunction(api.GoModuleFunc(refuel), nil, nil).Export(hostRefuel).Instantiate(ctx)
 	return err
 }
 
@@ -376,62 +385,6 @@ func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte)
 	err = use(answer)
 	pristine = in.reset()
 	return err
-}
-
-// watch ends guests that exceed their deadline. It sleeps while none decides.
-func (h *Host) watch(ctx context.Context) {
-	period := min(max(h.config.Deadline/8, time.Millisecond), 100*time.Millisecond)
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	const quietTicks = 16
-	for {
-		ticker.Stop()
-		select {
-		case <-h.wake:
-		case <-ctx.Done():
-			return
-		}
-		ticker.Reset(period)
-		for quiet := 0; quiet < quietTicks; {
-			select {
-			case <-ticker.C:
-			case <-ctx.Done():
-				return
-			}
-			quiet++
-			if quiet == quietTicks {
-				h.watched.Store(false) // before the last look, so that no call slips between
-			}
-			if h.endOverdue() {
-				quiet = 0
-				h.watched.Store(true)
-			}
-		}
-	}
-}
-
-// endOverdue ends what is past its deadline and reports whether any instance decides.
-func (h *Host) endOverdue() (deciding bool) {
-	now := int64(time.Since(h.started))
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for in := range h.live {
-		deadline := in.deadline.Load()
-		deciding = deciding || deadline > 0
-		if deadline > 0 && now > deadline && in.deadline.CompareAndSwap(deadline, overdue) {
-			close(in.ended)
-		}
-	}
-	return deciding
-}
-
-func (h *Host) watchdog() {
-	if !h.watched.Load() && h.watched.CompareAndSwap(false, true) {
-		select {
-		case h.wake <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // close ends the host: no event starts any more, and those that decide are waited for.

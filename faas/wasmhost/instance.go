@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -17,8 +16,7 @@ import (
 	"switchbridge/faas/guest"
 )
 
-// instance is one instance of a guest. One goroutine at a time owns it; the watchdog touches
-// deadline and ended only.
+// instance is one instance of a guest. One goroutine at a time owns it.
 type instance struct {
 	image   *image
 	module  api.Module
@@ -30,16 +28,11 @@ type instance struct {
 	decideFunction, bufferFunction api.Function
 	stack                          [2]uint64 // parameters and results of a call
 
-	// deadline is when the guest must be done, in nanoseconds since the host started; 0 while it
-	// doesn't run, overdue when the watchdog ended it.
-	deadline atomic.Int64
-	ended    chan struct{} // closed by the watchdog
+	context callContext // of the event
 
 	written [maxRegionsInOneScan]region
 	resets  int // since the pages were armed
 }
-
-const overdue = -1
 
 // newInstance instantiates the guest without running any of it but a start function.
 func (img *image) newInstance(ctx context.Context) (*instance, error) {
@@ -48,7 +41,7 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	if err != nil {
 		return nil, err
 	}
-	in := &instance{image: img, memory: memory, ended: make(chan struct{})}
+	in := &instance{image: img, memory: memory}
 	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return memory })
 	config := wazero.NewModuleConfig().
 		WithName(""). // any number of instances
@@ -70,9 +63,6 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	for _, name := range h.engine.module.globals {
 		in.globals = append(in.globals, module.ExportedGlobal(name).(api.MutableGlobal))
 	}
-	h.mu.Lock()
-	h.live[in] = struct{}{}
-	h.mu.Unlock()
 	h.stats.created.Add(1)
 	h.stats.instances.Add(1)
 	return in, nil
@@ -80,9 +70,6 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 
 func (in *instance) close() {
 	h := in.image.host
-	h.mu.Lock()
-	delete(h.live, in)
-	h.mu.Unlock()
 	h.stats.instances.Add(-1)
 	_ = in.module.Close(context.Background())
 	in.memory.unmap()
@@ -163,20 +150,16 @@ func (in *instance) reserve(ctx context.Context, size uint32) error {
 
 // decide runs one event under its deadline.
 func (in *instance) decide(ctx context.Context, request []byte) ([]byte, error) {
-	h := in.image.host
 	now := time.Now()
-	limit := h.config.Deadline
-	if end, ok := ctx.Deadline(); ok {
-		limit = min(limit, end.Sub(now))
+	deadline := now.Add(in.image.host.config.Deadline)
+	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
+		deadline = end
 	}
-	if limit <= 0 {
-		return nil, context.DeadlineExceeded
-	}
-	in.deadline.Store(int64(now.Sub(h.started) + limit))
-	h.watchdog()
-	answer, err := in.call((*callContext)(in), request)
-	if in.deadline.Swap(0) == overdue {
-		return nil, fmt.Errorf("%w of %v%s", ErrDeadline, limit, in.output.suffix())
+	in.context = callContext{ctx, deadline}
+	answer, err := in.call(&in.context, request)
+	in.context.Context = nil
+	if errors.Is(err, ErrDeadline) {
+		err = fmt.Errorf("%w of %v", err, deadline.Sub(now).Round(time.Microsecond))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, in.output.suffix())
@@ -250,9 +233,6 @@ func (in *instance) reset() bool {
 		h.stats.grew.Add(1)
 		return false
 	}
-	if in.module.IsClosed() { // the watchdog was a moment late
-		return false
-	}
 	in.output.n = 0
 	in.input = in.image.input
 	in.resetGlobals()
@@ -306,35 +286,27 @@ func (in *instance) resetPages(t *tracker) error {
 	return nil
 }
 
-// sleep is the guest's sleep: it ends with the guest's deadline.
+// sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
 func (in *instance) sleep(ns int64) {
-	limit := in.image.host.config.InitDeadline
-	if deadline := in.deadline.Load(); deadline != 0 {
-		limit = time.Duration(deadline) - time.Since(in.image.host.started) + time.Millisecond
+	if in.context.Context == nil {
+		return // no guest sleeps while it initialises
 	}
-	timer := time.NewTimer(min(time.Duration(ns), limit))
+	timer := time.NewTimer(min(time.Duration(ns), time.Until(in.context.deadline)))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-in.ended:
+	case <-in.context.Done():
 	}
 }
 
-// callContext is an instance as the context of its guest: done when the watchdog ends it. One
-// with a timer would cost every event more than its decision.
-type callContext instance
-
-func (c *callContext) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (c *callContext) Done() <-chan struct{}       { return c.ended }
-func (c *callContext) Value(any) any               { return nil }
-func (c *callContext) Err() error {
-	select {
-	case <-c.ended:
-		return context.DeadlineExceeded
-	default:
-		return nil
-	}
+// callContext is the context of one event, in a form that takes no memory and no timer: the
+// deadline is looked at when the guest's fuel runs out.
+type callContext struct {
+	context.Context
+	deadline time.Time
 }
+
+func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
 
 // guestError makes a wazero error one of this package's.
 func guestError(err error) error {

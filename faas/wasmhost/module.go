@@ -5,165 +5,395 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
-// globalExport prefixes the names under which prepareModule exports mutable globals.
-const globalExport = "switchbridge.global."
-
-// module is a guest's binary, made ready for snapshots.
+// module is a guest's binary, rewritten for snapshots and deadlines:
+//
+//   - every mutable global is exported, because an image must hold them all;
+//   - every function and every turn of a loop takes fuel from a global of ours, and calls a
+//     function of the host when there is none left. wazero can end a guest, too, but leaves the
+//     code on every turn of a loop and starts a goroutine for every call, which costs several
+//     times what a decision does.
+//
+// The global and the import are out of the guest's reach: indices that the guest had no right to
+// are refused here, before they come to mean ours.
 type module struct {
 	binary []byte
 	// globals are the names of the exports of all mutable globals.
 	globals []string
-	// hidden says what in this guest an event could change that no snapshot can put back, such as
+	// hidden says what in this guest an event could change that no image can put back, such as
 	// "table.set". Empty for most guests; others get a new instance for every event.
 	hidden string
 }
 
-// Section ids, in the order in which a module may have them.
-// WebAssembly Core Specification 2.0, 5.5.2.
+// Names that the rewritten module uses.
 const (
-	sectionImport = 2
-	sectionGlobal = 6
-	sectionExport = 7
-	sectionCode   = 10
+	exportGlobal = "switchbridge.global." // and the global's index
+	exportFuel   = "switchbridge.fuel"
+	hostModule   = "switchbridge"
+	hostRefuel   = "refuel"
 )
 
-// Where a section stands among the others: ids ascend, but for the data count before the code.
-var sectionOrder = [...]int{0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 6, 7: 7, 8: 8, 9: 9, 12: 10, 10: 11, 11: 12}
+// Fuel: what a guest runs on between two looks at the clock, some 0.1 ms, and what a bulk
+// instruction takes, which may go over all of memory.
+const (
+	fuelQuantum = 1 << 16
+	fuelBulk    = fuelQuantum / 8
+)
 
-var errNotWasm = errors.New("not a WebAssembly module: no \\0asm header of version 1")
+// Sections by id. WebAssembly Core Specification 2.0, 5.5.2.
+const (
+	sectionCustom = iota
+	sectionType
+	sectionImport
+	sectionFunction
+	sectionTable
+	sectionMemory
+	sectionGlobal
+	sectionExport
+	sectionStart
+	sectionElement
+	sectionCode
+	sectionData
+	sectionDataCount
+)
 
-// prepareModule exports every mutable global of a guest and looks for state that can't be put
-// back. It reads the module without validating it: that is wazero's part, afterwards.
+// sectionOrder is the order in which a module has its sections.
+var sectionOrder = []int{
+	sectionType, sectionImport, sectionFunction, sectionTable, sectionMemory, sectionGlobal,
+	sectionExport, sectionStart, sectionElement, sectionDataCount, sectionCode, sectionData,
+}
+
+const wasmHeader = "\x00asm\x01\x00\x00\x00"
+
+// prepareModule rewrites a guest. It doesn't validate more of it than its own work needs: that is
+// wazero's part, afterwards.
 func prepareModule(wasm []byte) (*module, error) {
-	if !bytes.HasPrefix(wasm, []byte("\x00asm\x01\x00\x00\x00")) {
-		return nil, errNotWasm
+	sections, err := split(wasm)
+	if err != nil {
+		return nil, err
 	}
-	m := &module{}
-	var (
-		exports  = &reader{} // what the guest exports itself
-		exportAt = -1        // where its export section is, or would be
-		exportTo = -1        // where that section ends
-	)
-	var added []byte
-	r := &reader{b: wasm, at: 8}
-	for r.err == nil && r.at < len(r.b) {
+	w := &rewriter{module: &module{}}
+	for _, section := range []struct {
+		id      int
+		rewrite func(*edit)
+	}{
+		// What the later ones need to know comes first.
+		{sectionType, w.types},
+		{sectionImport, w.imports},
+		{sectionGlobal, w.globals},
+		{sectionExport, w.exports},
+		{sectionStart, w.start},
+		{sectionElement, w.elements},
+		{sectionCode, w.code},
+	} {
+		body := sections[section.id]
+		if body == nil {
+			if section.id == sectionStart || section.id == sectionElement {
+				continue
+			}
+			body = []byte{0} // an empty list
+		}
+		e := &edit{reader: reader{b: body}}
+		section.rewrite(e)
+		e.copy()
+		if e.err == nil && e.at != len(body) {
+			e.err = fmt.Errorf("%d stray bytes", len(body)-e.at)
+		}
+		if e.err != nil {
+			return nil, fmt.Errorf("section %d at its offset %d: %w", section.id, e.at, e.err)
+		}
+		sections[section.id] = e.out
+	}
+	out := append(make([]byte, 0, len(wasm)+len(wasm)/4), wasmHeader...)
+	for _, id := range sectionOrder {
+		if body := sections[id]; body != nil {
+			out = append(out, byte(id))
+			out = append(binary.AppendUvarint(out, uint64(len(body))), body...)
+		}
+	}
+	w.module.binary = out
+	return w.module, nil
+}
+
+// split returns the bodies of a module's sections by id. Custom sections are left out: names in
+// them would belong to the wrong functions afterwards.
+func split(wasm []byte) (sections [sectionDataCount + 1][]byte, err error) {
+	if !bytes.HasPrefix(wasm, []byte(wasmHeader)) {
+		return sections, errors.New("not a WebAssembly module: it doesn't begin with \\0asm and version 1")
+	}
+	r := &reader{b: wasm, at: len(wasmHeader)}
+	last := -1
+	for r.at < len(wasm) {
 		start := r.at
-		id := r.byte()
+		id := int(r.byte())
 		body := r.take(r.u32())
 		if r.err != nil {
-			break
+			return sections, fmt.Errorf("section at offset %d: %w", start, r.err)
 		}
-		section := &reader{b: body}
-		switch {
-		case id == sectionImport:
-			m.findImportedState(section)
-		case id == sectionGlobal:
-			added = m.findGlobals(section)
-		case id == sectionExport:
-			exports, exportAt, exportTo = section, start, r.at
-		case id == sectionCode:
-			m.findHiddenState(section)
-		case int(id) >= len(sectionOrder):
-			return nil, fmt.Errorf("section at offset %d has the unknown id %d", start, id)
+		if id == sectionCustom {
+			continue
 		}
-		if section.err != nil {
-			return nil, fmt.Errorf("section %d at offset %d: %w", id, start, section.err)
+		at := slices.Index(sectionOrder, id)
+		if at < 0 {
+			return sections, fmt.Errorf("section at offset %d has the unknown id %d", start, id)
 		}
-		if exportAt < 0 && id != 0 && sectionOrder[id] > sectionOrder[sectionExport] {
-			exportAt, exportTo = start, start
+		if at <= last {
+			return sections, fmt.Errorf("section %d at offset %d is out of order", id, start)
 		}
+		last = at
+		sections[id] = append([]byte{}, body...)
 	}
-	if r.err != nil {
-		return nil, r.err
-	}
-	if exportAt < 0 {
-		exportAt, exportTo = len(wasm), len(wasm)
-	}
-	if len(m.globals) == 0 {
-		m.binary = wasm
-		return m, nil
-	}
-
-	count := exports.u32()
-	body := binary.AppendUvarint(nil, uint64(count)+uint64(len(m.globals)))
-	body = append(append(body, exports.b[exports.at:]...), added...)
-	out := make([]byte, 0, len(wasm)+len(added)+16)
-	out = append(append(out, wasm[:exportAt]...), sectionExport)
-	out = append(binary.AppendUvarint(out, uint64(len(body))), body...)
-	m.binary = append(out, wasm[exportTo:]...)
-	return m, nil
+	return sections, nil
 }
 
-// findImportedState reads the import section (5.5.5): functions are all a guest may import.
-func (m *module) findImportedState(r *reader) {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		from, name := r.take(r.u32()), r.take(r.u32())
-		switch kind := r.byte(); kind {
-		case 0:
-			r.u32()
-		default:
-			if r.err == nil {
-				r.err = fmt.Errorf("imports %q from %q, which is no function", name, from)
-			}
-		}
+// edit reads a section and writes its new form: what was read since the last copy is copied as it
+// stands, or replaced.
+type edit struct {
+	reader
+	out    []byte
+	copied int
+}
+
+func (e *edit) copy() {
+	if e.err == nil {
+		e.out = append(e.out, e.b[e.copied:e.at]...)
+		e.copied = e.at
 	}
 }
 
-// findGlobals reads the global section (5.5.9) and returns exports for the mutable ones.
-func (m *module) findGlobals(r *reader) (exports []byte) {
-	count := r.u32()
-	for i := uint32(0); i < count && r.err == nil; i++ {
-		kind, mutable := r.byte(), r.byte()
-		for op := r.byte(); op != opEnd && r.err == nil; op = r.byte() {
-			r.skipImmediates(op)
+// replace reads a number and replaces it by change's result.
+func (e *edit) replace(change func(uint32) uint32) {
+	e.copy()
+	v := e.u32()
+	e.out = binary.AppendUvarint(e.out, uint64(change(v)))
+	e.copied = e.at
+}
+
+// grow replaces the count that a list begins with by one that is n larger, and returns the old.
+func (e *edit) grow(n uint32) (count uint32) {
+	e.replace(func(v uint32) uint32 { count = v; return v + n })
+	return count
+}
+
+func appendName(b []byte, name string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
+}
+
+// rewriter holds what one section's rewriting needs to know of another.
+type rewriter struct {
+	module          *module
+	refuelType      uint32 // the type index of [] -> []
+	functionImports uint32 // of the guest; the index of refuel
+	globalCount     uint32 // of the guest; the index of the fuel
+	added           []byte // exports of globals
+	addedCount      uint32
+	tick, bulkTick  []byte // code that takes fuel
+}
+
+// function gives a guest's function index its new meaning: refuel is the last import, so the
+// functions that the guest defines move up by one.
+func (w *rewriter) function(index uint32) uint32 {
+	if index >= w.functionImports {
+		return index + 1
+	}
+	return index
+}
+
+// types appends refuel's type (5.5.4).
+func (w *rewriter) types(e *edit) {
+	w.refuelType = e.grow(1)
+	e.at = len(e.b)
+	e.copy()
+	e.out = append(e.out, 0x60, 0, 0)
+}
+
+// imports appends refuel (5.5.5). A guest may import functions only.
+func (w *rewriter) imports(e *edit) {
+	count := e.grow(1)
+	for ; w.functionImports < count && e.err == nil; w.functionImports++ {
+		from, name := e.take(e.u32()), e.take(e.u32())
+		if kind := e.byte(); kind != 0 && e.err == nil {
+			e.err = fmt.Errorf("imports %q from %q, which is no function", name, from)
 		}
+		if string(from) == hostModule && e.err == nil {
+			e.err = fmt.Errorf("imports %q from %q, which has nothing for guests", name, from)
+		}
+		e.u32()
+	}
+	e.copy()
+	e.out = appendName(appendName(e.out, hostModule), hostRefuel)
+	e.out = binary.AppendUvarint(append(e.out, 0), uint64(w.refuelType))
+}
+
+// globals appends the fuel and lists exports for all that are mutable (5.5.9).
+func (w *rewriter) globals(e *edit) {
+	w.globalCount = e.grow(1)
+	for i := uint32(0); i < w.globalCount && e.err == nil; i++ {
+		kind, mutable := e.byte(), e.byte()
+		w.expression(e)
 		if mutable == 0 {
 			continue
 		}
 		if kind < valueF64 { // v128 and references: api.Global can't hold them
-			m.hide("a mutable global that is a vector or a reference")
+			w.module.hide("a mutable global that is a vector or a reference")
 			continue
 		}
-		name := fmt.Sprint(globalExport, i)
-		m.globals = append(m.globals, name)
-		exports = append(binary.AppendUvarint(exports, uint64(len(name))), name...)
-		exports = binary.AppendUvarint(append(exports, 3), uint64(i))
+		w.export(fmt.Sprint(exportGlobal, i), i)
 	}
-	return exports
+	e.copy()
+	e.out = append(e.out, valueI32, 1, opI32Const, 0, opEnd)
+	w.export(exportFuel, w.globalCount)
+	w.tick, w.bulkTick = w.takeFuel(1), w.takeFuel(fuelBulk)
 }
 
-const valueF64 = 0x7c // value types descend: i32 7f, i64 7e, f32 7d, f64 7c, v128 7b, references
+func (w *rewriter) export(name string, global uint32) {
+	w.module.globals = append(w.module.globals, name)
+	w.added = binary.AppendUvarint(append(appendName(w.added, name), 3), uint64(global))
+	w.addedCount++
+}
 
-// findHiddenState reads the code section (5.5.13) for instructions that change a table, or that
-// drop a segment for good.
-func (m *module) findHiddenState(r *reader) {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
-		at := r.at
-		body := &reader{b: r.take(r.u32())}
-		for locals := body.u32(); locals > 0 && body.err == nil; locals-- {
-			body.u32()
-			body.byte()
-		}
-		for body.err == nil && body.at < len(body.b) {
-			op := body.byte()
-			if op == opTableSet {
-				m.hide("table.set")
-			}
-			if op == opPrefixFC {
-				m.hide(hiddenFC[body.peekU32()])
-			}
-			body.skipImmediates(op)
-		}
-		if body.err != nil {
-			r.err = fmt.Errorf("function body at offset %d: %w", at, body.err)
+// takeFuel is fuel -= n; if fuel < 0 { refuel() }.
+func (w *rewriter) takeFuel(n int64) []byte {
+	fuel := binary.AppendUvarint(nil, uint64(w.globalCount))
+	code := append([]byte{opGlobalGet}, fuel...)
+	code = append(appendSigned(append(code, opI32Const), n), opI32Sub, opGlobalSet)
+	code = append(append(append(code, fuel...), opGlobalGet), fuel...)
+	code = append(code, opI32Const, 0, opI32LtS, opIf, blockEmpty, opCall)
+	code = binary.AppendUvarint(code, uint64(w.functionImports))
+	return append(code, opEnd)
+}
+
+// exports renumbers functions and appends the globals (5.5.10).
+func (w *rewriter) exports(e *edit) {
+	count := e.grow(w.addedCount)
+	for ; count > 0 && e.err == nil; count-- {
+		e.take(e.u32())
+		if e.byte() == 0 {
+			e.replace(w.function)
+		} else {
+			e.u32()
 		}
 	}
+	e.copy()
+	e.out = append(e.out, w.added...)
+}
+
+// start renumbers the start function (5.5.11).
+func (w *rewriter) start(e *edit) { e.replace(w.function) }
+
+// elements renumbers the functions of element segments (5.5.12).
+func (w *rewriter) elements(e *edit) {
+	for count := e.u32(); count > 0 && e.err == nil; count-- {
+		flags := e.u32()
+		if flags > 7 {
+			e.fail(fmt.Errorf("element segment of the unknown kind %d", flags))
+			return
+		}
+		const passive, explicit, expressions = 1, 2, 4
+		if flags&passive == 0 {
+			if flags&explicit != 0 {
+				e.u32() // table
+			}
+			w.expression(e) // offset
+		}
+		if flags&(passive|explicit) != 0 {
+			e.byte() // kind or type
+		}
+		for n := e.u32(); n > 0 && e.err == nil; n-- {
+			if flags&expressions != 0 {
+				w.expression(e)
+			} else {
+				e.replace(w.function)
+			}
+		}
+	}
+}
+
+// expression goes over a constant expression.
+func (w *rewriter) expression(e *edit) {
+	for e.err == nil {
+		op := e.byte()
+		switch op {
+		case opEnd:
+			return
+		case opRefFunc:
+			e.replace(w.function)
+		default:
+			e.skipImmediates(op)
+		}
+	}
+}
+
+// code makes every function take fuel, and looks for instructions that change a table or drop a
+// segment for good (5.5.13).
+func (w *rewriter) code(e *edit) {
+	for count := e.u32(); count > 0 && e.err == nil; count-- {
+		e.copy()
+		size := e.u32() // not copied: the body grows
+		body := &edit{reader: reader{b: e.take(size)}}
+		w.body(body)
+		if body.err != nil {
+			e.fail(body.err)
+			return
+		}
+		e.out = append(binary.AppendUvarint(e.out, uint64(len(body.out))), body.out...)
+		e.copied = e.at
+	}
+}
+
+// body rewrites one function: its locals and its instructions.
+func (w *rewriter) body(e *edit) {
+	for locals := e.u32(); locals > 0 && e.err == nil; locals-- {
+		e.u32()
+		e.byte()
+	}
+	e.copy()
+	e.out = append(e.out, w.tick...)
+	for e.err == nil && e.at < len(e.b) {
+		switch op := e.byte(); op {
+		case opLoop:
+			e.skipImmediates(op)
+			e.copy()
+			e.out = append(e.out, w.tick...)
+		case opCall, opRefFunc:
+			e.replace(w.function)
+		case opGlobalGet, opGlobalSet:
+			if index := e.u32(); index >= w.globalCount {
+				e.fail(fmt.Errorf("unknown global %d", index))
+			}
+		case opTableSet:
+			w.module.hide("table.set")
+			e.u32()
+		case opPrefixFC:
+			bulk := bulkInstructions[e.peekU32()]
+			w.module.hide(bulk.changes)
+			e.skipImmediates(op)
+			if bulk.long {
+				e.copy()
+				e.out = append(e.out, w.bulkTick...)
+			}
+		default:
+			e.skipImmediates(op)
+		}
+	}
+	e.copy()
 }
 
 func (m *module) hide(what string) {
 	if m.hidden == "" {
 		m.hidden = what
+	}
+}
+
+func appendSigned(b []byte, v int64) []byte {
+	for {
+		c := byte(v & 0x7f)
+		v >>= 7
+		if (v == 0 && c&0x40 == 0) || (v == -1 && c&0x40 != 0) {
+			return append(b, c)
+		}
+		b = append(b, c|0x80)
 	}
 }

@@ -71,17 +71,36 @@ func (r *reader) fail(err error) {
 	}
 }
 
-// Opcodes that are looked at. WebAssembly Core Specification 2.0, 5.4.
+// What is looked at or written. WebAssembly Core Specification 2.0, 5.3 and 5.4.
 const (
-	opEnd      = 0x0b
-	opTableSet = 0x26
-	opPrefixFC = 0xfc
-	opPrefixFD = 0xfd
+	opLoop      = 0x03
+	opIf        = 0x04
+	opEnd       = 0x0b
+	opCall      = 0x10
+	opGlobalGet = 0x23
+	opGlobalSet = 0x24
+	opTableSet  = 0x26
+	opI32Const  = 0x41
+	opI32LtS    = 0x48
+	opI32Sub    = 0x6b
+	opRefFunc   = 0xd2
+	opPrefixFC  = 0xfc
+
+	blockEmpty = 0x40
+
+	valueI32 = 0x7f // value types descend: i64 7e, f32 7d, f64 7c, v128 7b, references below
+	valueF64 = 0x7c
 )
 
-// hiddenFC are the instructions after opPrefixFC that change what a snapshot can't put back.
-var hiddenFC = map[uint32]string{
-	9: "data.drop", 12: "table.init", 13: "elem.drop", 14: "table.copy", 15: "table.grow", 17: "table.fill",
+// bulkInstructions are those after opPrefixFC that may take long, or that change what no image
+// can put back.
+var bulkInstructions = map[uint32]struct {
+	long    bool
+	changes string
+}{
+	8: {true, ""}, 9: {false, "data.drop"}, 10: {true, ""}, 11: {true, ""}, // memory.init, .copy, .fill
+	12: {true, "table.init"}, 13: {false, "elem.drop"}, 14: {true, "table.copy"},
+	15: {true, "table.grow"}, 17: {true, "table.fill"},
 }
 
 // Kinds of immediates.

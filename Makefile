@@ -1,0 +1,104 @@
+# make help lists the targets.
+
+GO        ?= go
+GO_MIN    := 1.26
+FUZZTIME  ?= 20s
+# SOAKTIME is in minutes.
+SOAKTIME  ?= 10
+BENCHTIME ?= 1s
+
+# Debian's names for what is needed besides Go. The race detector wants a C compiler.
+DEMO_PACKAGES := openvswitch-switch mininet ethtool iproute2 iputils-ping
+TEST_PACKAGES := $(DEMO_PACKAGES) gcc libc6-dev
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: check-go ## bin/switchbridge
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/switchbridge ./cmd/switchbridge
+
+.PHONY: run
+run: build ## the gateway, with what ARGS holds: make run ARGS='--policy configs/policy.yaml'
+	bin/switchbridge run $(ARGS)
+
+.PHONY: demo
+demo: build ## three hosts on two switches, governed by a function over HTTPS
+	@test/setup.sh $(DEMO_PACKAGES)
+	@if [ "$$(id -u)" -ne 0 ]; then \
+		echo 'The demo makes network namespaces, which needs root. The binary is built; now run:'; \
+		echo '    sudo /usr/bin/python3 mininet/demo.py'; \
+		exit 1; \
+	fi
+	@/usr/bin/python3 mininet/demo.py
+
+.PHONY: test
+test: setup lint ## everything: lint, then all tests with the race detector
+	$(GO) test -race -timeout 9m ./...
+
+.PHONY: lint
+lint: check-go ## gofmt, vet, staticcheck
+	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
+		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \
+	else \
+		echo 'staticcheck left out: $(STATICCHECK) could not be fetched'; \
+	fi
+
+.PHONY: bench
+bench: check-go ## the Go benchmarks of all packages
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+.PHONY: fuzz
+fuzz: check-go ## every fuzz test for FUZZTIME (20s) each
+	@set -e; for package in $$($(GO) list ./...); do \
+		for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "$$package $$name"; \
+			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: soak
+soak: setup ## all tests again and again, in random order, for SOAKTIME (10) minutes
+	@end=$$(( $$(date +%s) + $(SOAKTIME) * 60 )); round=0; \
+	while [ $$(date +%s) -lt $$end ]; do \
+		round=$$((round + 1)); echo "round $$round"; \
+		$(GO) test -race -count=1 -shuffle=on -timeout 9m ./... || exit 1; \
+	done
+
+.PHONY: testcontroller
+testcontroller: build/ovs-testcontroller ## Open vSwitch's own controller, for comparison in benchmarks
+# The package starts a service on port 6653; only its program is wanted, so it is unpacked, not installed.
+build/ovs-testcontroller:
+	@test/setup.sh openvswitch-common
+	mkdir -p build/deb
+	cd build/deb && apt-get download -q openvswitch-testcontroller && dpkg -x openvswitch-testcontroller_*.deb .
+	mv build/deb/usr/bin/ovs-testcontroller $@
+	rm -r build/deb
+
+.PHONY: setup
+setup: check-go ## install the packages that the tests use, or print the line that does
+	@test/setup.sh $(TEST_PACKAGES)
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build
+
+.PHONY: check-go
+check-go:
+	@version=$$($(GO) env GOVERSION 2>/dev/null) || version=; \
+	case "$$version" in \
+		go*) printf '%s\n' $(GO_MIN) "$${version#go}" | sort -C -V && exit 0; have="this is $$version" ;; \
+		devel*) exit 0 ;; \
+		*) have="no $(GO) was found" ;; \
+	esac; \
+	echo "Go $(GO_MIN) or newer is needed, and $$have. Debian 12's own is too old: get it from https://go.dev/dl/" >&2; \
+	exit 1

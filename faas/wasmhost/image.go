@@ -35,7 +35,10 @@ func (h *Host) newImage(ctx context.Context, policy []byte) (*image, error) {
 		return img, nil
 	}
 	img.memory = append([]byte(nil), in.memory.bytes()...)
-	for _, g := range in.globals {
+	for i, g := range in.globals {
+		if h.engine.module.globals[i] == exportFuel {
+			g.Set(fuelQuantum)
+		}
 		img.globals = append(img.globals, g.Get())
 	}
 	if err := in.track(); err != nil {

@@ -160,6 +160,9 @@ func (in *instance) decide(ctx context.Context, request []byte) ([]byte, error) 
 	in.context.Context = nil
 	if errors.Is(err, ErrDeadline) {
 		err = fmt.Errorf("%w of %v", err, deadline.Sub(now).Round(time.Microsecond))
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%w: %w", err, ctx.Err())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, in.output.suffix())

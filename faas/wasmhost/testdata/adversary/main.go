@@ -28,6 +28,10 @@ func configure(p []byte) error {
 		return fmt.Errorf("line 3: no such verdict %q", "perhaps")
 	}
 	policy = string(p)
+	if len(p) > 100 {
+		policy = fmt.Sprint(len(p), " bytes")
+		hoard = append(hoard, p)
+	}
 	return nil
 }
 

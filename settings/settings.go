@@ -1,0 +1,392 @@
+// Package settings reads the gateway's configuration file. A file is parsed
+// into meaning at once: durations, addresses, datapath ids and modes are typed,
+// unknown keys are errors, and every error says file, line and entry.
+// configs/reference.yaml documents each key and is loaded by this package's test.
+package settings
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"switchbridge/flow"
+)
+
+// Settings is the whole file. [Default] has the value of each absent key.
+type Settings struct {
+	OpenFlow   OpenFlow   `yaml:"openflow"`
+	Function   Function   `yaml:"function"`
+	Routes     []Route    `yaml:"routes"`
+	Policy     string     `yaml:"policy"`
+	FailMode   FailMode   `yaml:"fail_mode"`
+	Guardrails Guardrails `yaml:"guardrails"`
+	Limits     Limits     `yaml:"limits"`
+	Admin      Admin      `yaml:"admin"`
+	Log        Log        `yaml:"log"`
+}
+
+// OpenFlow is the side that switches connect to.
+type OpenFlow struct {
+	Listen           []Listen      `yaml:"listen"`
+	TLS              TLS           `yaml:"tls"`
+	Versions         []Version     `yaml:"versions"`
+	GatewayID        uint16        `yaml:"gateway_id"`
+	TableMiss        bool          `yaml:"table_miss"`
+	Meters           []Meter       `yaml:"meters"`
+	MissMeter        uint32        `yaml:"miss_meter"`
+	Subscribe        []EventType   `yaml:"subscribe"`
+	Handshake        Handshake     `yaml:"handshake"`
+	BarrierFirst     bool          `yaml:"barrier_first"`
+	Coalesce         bool          `yaml:"coalesce"`
+	EchoInterval     time.Duration `yaml:"echo_interval"`
+	EchoTimeout      time.Duration `yaml:"echo_timeout"`
+	HandshakeTimeout time.Duration `yaml:"handshake_timeout"`
+	WriteTimeout     time.Duration `yaml:"write_timeout"`
+	DrainTimeout     time.Duration `yaml:"drain_timeout"`
+	MaxSessions      int           `yaml:"max_sessions"`
+}
+
+// TLS is what the listeners of scheme ssl speak.
+type TLS struct {
+	Cert     string    `yaml:"cert"`
+	Key      string    `yaml:"key"`
+	ClientCA string    `yaml:"client_ca"`
+	Require  bool      `yaml:"require_client_cert"`
+	Bind     []Binding `yaml:"bind"`
+}
+
+// Binding says which datapaths a certificate's name may be.
+type Binding struct {
+	Name  string        `yaml:"name"` // common name or DNS name
+	DPIDs []DPIDPattern `yaml:"dpids"`
+}
+
+// Meter is one that rules can name.
+type Meter struct {
+	ID    uint32 `yaml:"id"`
+	Rate  uint32 `yaml:"rate"`
+	Unit  string `yaml:"unit"` // pktps or kbps
+	Burst uint32 `yaml:"burst"`
+}
+
+// Function is the controller: compiled in, or behind URLs.
+type Function struct {
+	URLs          []string      `yaml:"urls"` // or [native]
+	Encoding      string        `yaml:"encoding"`
+	TokenFile     string        `yaml:"token_file"`
+	CA            string        `yaml:"ca"`
+	Cert          string        `yaml:"cert"`
+	Key           string        `yaml:"key"`
+	Protocol      string        `yaml:"protocol"` // http1 or http2
+	Connections   int           `yaml:"connections"`
+	ConnectionAge time.Duration `yaml:"connection_age"`
+	Timeout       time.Duration `yaml:"timeout"`
+	TryTimeout    time.Duration `yaml:"try_timeout"`
+	Retry         bool          `yaml:"retry"`
+	HedgeAfter    time.Duration `yaml:"hedge_after"`
+	UseProxy      bool          `yaml:"use_proxy"`
+	Concurrency   int           `yaml:"concurrency"`
+	PolicyCheck   time.Duration `yaml:"policy_check"`
+}
+
+// Route sends the events it fits to a function of its own. The first that fits
+// counts; what fits none goes to Function.
+type Route struct {
+	Name     string        `yaml:"name"`
+	Switches []DPIDPattern `yaml:"switches"`
+	Ports    []uint32      `yaml:"ports"`
+	EthTypes []uint16      `yaml:"eth_types"`
+	IPProtos []uint8       `yaml:"ip_protos"`
+	Function Function      `yaml:"function"`
+}
+
+// FailMode is what happens to a packet when the function gives no answer.
+type FailMode struct {
+	Default  Mode            `yaml:"default"`
+	Switches map[string]Mode `yaml:"switches"`
+}
+
+// Guardrails bound what a function's answer may do.
+type Guardrails struct {
+	Tables      []uint8       `yaml:"tables"`
+	MinPriority uint16        `yaml:"min_priority"`
+	MaxPriority uint16        `yaml:"max_priority"`
+	MaxRules    int           `yaml:"max_rules"`
+	HardTimeout time.Duration `yaml:"hard_timeout"`
+}
+
+// Limits are packets per second; 0 is none.
+type Limits struct {
+	PerSwitch      Rate `yaml:"per_switch"`
+	PerPort        Rate `yaml:"per_port"`
+	EssentialsRate Rate `yaml:"essentials"` // ARP, DHCP, LLDP and neighbour discovery, per switch
+	Queue          int  `yaml:"queue"`
+}
+
+// Rate is a token bucket.
+type Rate struct {
+	Rate  float64 `yaml:"rate"`
+	Burst int     `yaml:"burst"`
+}
+
+// Admin is the operator's side.
+type Admin struct {
+	Listen string `yaml:"listen"`
+	Pprof  bool   `yaml:"pprof"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Format    string `yaml:"format"`    // text or json
+	Level     string `yaml:"level"`     // debug, info, warn, error
+	Decisions string `yaml:"decisions"` // all, deny or off
+}
+
+// Default returns the values of absent keys.
+func Default() *Settings {
+	return &Settings{
+		OpenFlow: OpenFlow{
+			Listen:           []Listen{{Network: "tcp", Address: "127.0.0.1:6653"}},
+			Versions:         []Version{Version(flow.OpenFlow10), Version(flow.OpenFlow13)},
+			GatewayID:        1,
+			TableMiss:        true,
+			Coalesce:         true,
+			EchoInterval:     5 * time.Second,
+			EchoTimeout:      5 * time.Second,
+			HandshakeTimeout: 10 * time.Second,
+			WriteTimeout:     5 * time.Second,
+			DrainTimeout:     5 * time.Second,
+			MaxSessions:      4096,
+		},
+		Function:   defaultFunction(),
+		FailMode:   FailMode{Default: ModeSecure},
+		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second},
+		Limits:     Limits{Queue: 1024},
+		Admin:      Admin{Listen: "127.0.0.1:9653"},
+		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
+	}
+}
+
+func defaultFunction() Function {
+	return Function{
+		URLs: []string{"native"}, Encoding: "openflow", Protocol: "http1", Connections: 4, ConnectionAge: 3 * time.Minute,
+		Timeout: 5 * time.Second, TryTimeout: 2 * time.Second, Retry: true, Concurrency: 256, PolicyCheck: 10 * time.Second,
+	}
+}
+
+// UnmarshalYAML gives a route's function the defaults that the top one has.
+func (f *Function) UnmarshalYAML(n *yaml.Node) error {
+	type plain Function
+	if len(f.URLs) == 0 {
+		*f = defaultFunction()
+	}
+	if err := knownKeys(n, plain{}); err != nil {
+		return err
+	}
+	return n.Decode((*plain)(f))
+}
+
+// Load reads a file. Paths in it are relative to the file's folder.
+func Load(path string) (*Settings, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return Parse(f, path)
+}
+
+// maxFile bounds what is read of a configuration.
+const maxFile = 1 << 20
+
+// Parse reads a configuration; name stands in errors and its folder is what
+// relative paths start from.
+func Parse(r io.Reader, name string) (*Settings, error) {
+	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
+	}
+	s := Default()
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	d.KnownFields(true)
+	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s: %w", name, readable(err))
+	}
+	s.resolve(filepath.Dir(name))
+	if err := s.validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return s, nil
+}
+
+var fieldError = regexp.MustCompile(`line (\d+): field (\S+) not found in type \S+`)
+
+// readable turns the YAML package's errors into ones about keys and lines.
+func readable(err error) error {
+	var te *yaml.TypeError
+	if !errors.As(err, &te) {
+		return err
+	}
+	lines := make([]string, len(te.Errors))
+	for i, e := range te.Errors {
+		lines[i] = fieldError.ReplaceAllString(e, `line $1: unknown key "$2"`)
+		lines[i] = strings.ReplaceAll(lines[i], "into time.Duration", "into a duration such as 500ms or 5s")
+	}
+	return errors.New(strings.Join(lines, "; "))
+}
+
+// resolve makes paths relative to dir absolute to the reader.
+func (s *Settings) resolve(dir string) {
+	at := func(p *string) {
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(dir, *p)
+		}
+	}
+	function := func(f *Function) {
+		at(&f.TokenFile)
+		at(&f.CA)
+		at(&f.Cert)
+		at(&f.Key)
+	}
+	at(&s.Policy)
+	at(&s.OpenFlow.TLS.Cert)
+	at(&s.OpenFlow.TLS.Key)
+	at(&s.OpenFlow.TLS.ClientCA)
+	function(&s.Function)
+	for i := range s.Routes {
+		function(&s.Routes[i].Function)
+	}
+}
+
+func (s *Settings) validate() error {
+	o := &s.OpenFlow
+	switch {
+	case o.GatewayID == 0 || o.GatewayID == 0xffff:
+		return fmt.Errorf("openflow.gateway_id: %#x is reserved; use 1 to 0xfffe", o.GatewayID)
+	case len(o.Versions) == 0:
+		return errors.New("openflow.versions: empty")
+	case o.TLS.Require && o.TLS.ClientCA == "":
+		return errors.New("openflow.tls.require_client_cert: needs client_ca")
+	case len(o.TLS.Bind) > 0 && o.TLS.ClientCA == "":
+		return errors.New("openflow.tls.bind: needs client_ca")
+	case s.Guardrails.MinPriority > s.Guardrails.MaxPriority:
+		return fmt.Errorf("guardrails: min_priority %d is above max_priority %d", s.Guardrails.MinPriority, s.Guardrails.MaxPriority)
+	case s.Guardrails.MaxRules < 1:
+		return errors.New("guardrails.max_rules: want at least 1")
+	}
+	for _, l := range o.Listen {
+		if l.Secure && (o.TLS.Cert == "" || o.TLS.Key == "") {
+			return fmt.Errorf("openflow.listen: %s needs openflow.tls.cert and key", l)
+		}
+	}
+	for name, d := range map[string]time.Duration{"echo_interval": o.EchoInterval, "echo_timeout": o.EchoTimeout,
+		"handshake_timeout": o.HandshakeTimeout, "write_timeout": o.WriteTimeout, "drain_timeout": o.DrainTimeout} {
+		if d <= 0 {
+			return fmt.Errorf("openflow.%s: %v is not a positive duration", name, d)
+		}
+	}
+	meters := map[uint32]bool{}
+	for i, m := range o.Meters {
+		switch {
+		case m.ID == 0 || m.ID > 0xffff0000:
+			return fmt.Errorf("openflow.meters[%d]: id %d: want 1 to 0xffff0000", i, m.ID)
+		case meters[m.ID]:
+			return fmt.Errorf("openflow.meters[%d]: id %d is defined twice", i, m.ID)
+		case m.Unit != "pktps" && m.Unit != "kbps":
+			return fmt.Errorf("openflow.meters[%d]: unit %q: want pktps or kbps", i, m.Unit)
+		case m.Rate == 0:
+			return fmt.Errorf("openflow.meters[%d]: rate 0 lets nothing pass", i)
+		}
+		meters[m.ID] = true
+	}
+	if o.MissMeter != 0 && !meters[o.MissMeter] {
+		return fmt.Errorf("openflow.miss_meter: no meter %d is defined", o.MissMeter)
+	}
+	for dpid := range s.FailMode.Switches {
+		if _, err := flow.ParseDPID(dpid); err != nil {
+			return fmt.Errorf("fail_mode.switches: %w", err)
+		}
+	}
+	if s.Admin.Listen != "" {
+		if _, _, err := net.SplitHostPort(s.Admin.Listen); err != nil {
+			return fmt.Errorf("admin.listen: %w", err)
+		}
+	}
+	if err := oneOf("log.format", s.Log.Format, "text", "json"); err != nil {
+		return err
+	}
+	if err := oneOf("log.level", s.Log.Level, "debug", "info", "warn", "error"); err != nil {
+		return err
+	}
+	if err := oneOf("log.decisions", s.Log.Decisions, "all", "deny", "off"); err != nil {
+		return err
+	}
+	if err := s.Function.validate("function"); err != nil {
+		return err
+	}
+	for i := range s.Routes {
+		r := &s.Routes[i]
+		where := fmt.Sprintf("routes[%d] %q", i, r.Name)
+		if r.Function.Remote() == s.Function.Remote() && !r.Function.Remote() {
+			return fmt.Errorf("%s: its function is the compiled-in one, as the default's is", where)
+		}
+		if err := r.Function.validate(where + ".function"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func oneOf(key, value string, allowed ...string) error {
+	for _, a := range allowed {
+		if value == a {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %q: want %s", key, value, strings.Join(allowed, ", "))
+}
+
+// Remote reports whether the function is behind URLs.
+func (f *Function) Remote() bool { return len(f.URLs) > 0 && f.URLs[0] != "native" }
+
+func (f *Function) validate(key string) error {
+	if len(f.URLs) == 0 {
+		return fmt.Errorf("%s.urls: empty; want native or URLs", key)
+	}
+	for _, u := range f.URLs {
+		known := strings.HasPrefix(u, "https://") || strings.HasPrefix(u, "http://") || strings.HasPrefix(u, "unix:")
+		if u == "native" && len(f.URLs) == 1 {
+			continue
+		}
+		if !known {
+			return fmt.Errorf("%s.urls: %q: want native, https://..., http://... or unix:///path", key, u)
+		}
+	}
+	if err := oneOf(key+".encoding", f.Encoding, "openflow", "json"); err != nil {
+		return err
+	}
+	if err := oneOf(key+".protocol", f.Protocol, "http1", "http2"); err != nil {
+		return err
+	}
+	switch {
+	case f.Timeout <= 0:
+		return fmt.Errorf("%s.timeout: %v is not a positive duration", key, f.Timeout)
+	case f.Concurrency < 1:
+		return fmt.Errorf("%s.concurrency: want at least 1", key)
+	case (f.Cert == "") != (f.Key == ""):
+		return fmt.Errorf("%s: cert and key go together", key)
+	}
+	return nil
+}

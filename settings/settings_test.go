@@ -1,0 +1,138 @@
+package settings
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+
+	"switchbridge/flow"
+)
+
+const reference = "../configs/reference.yaml"
+
+// The reference shows the defaults, so loading it must change nothing.
+func TestReferenceIsTheDefault(t *testing.T) {
+	got, err := Load(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	for _, p := range []*Settings{got, want} {
+		normalise(reflect.ValueOf(p).Elem())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reference.yaml differs from the defaults (-default +file):\n%s", diff)
+	}
+}
+
+// normalise makes empty slices and maps nil.
+func normalise(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			normalise(v.Field(i))
+		}
+	case reflect.Slice, reflect.Map:
+		if v.Len() == 0 {
+			v.SetZero()
+		}
+	}
+}
+
+// Each key of the structs stands in the reference.
+func TestReferenceHasEveryKey(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	checkKeys(t, "", doc.Content[0], reflect.TypeFor[Settings]())
+}
+
+func checkKeys(t *testing.T, path string, n *yaml.Node, typ reflect.Type) {
+	have := map[string]*yaml.Node{}
+	for i := 0; i < len(n.Content); i += 2 {
+		have[n.Content[i].Value] = n.Content[i+1]
+	}
+	for i := range typ.NumField() {
+		key := typ.Field(i).Tag.Get("yaml")
+		value, ok := have[key]
+		if !ok {
+			t.Errorf("key %s%s is not documented", path, key)
+			continue
+		}
+		if ft := typ.Field(i).Type; ft.Kind() == reflect.Struct {
+			checkKeys(t, path+key+".", value, ft)
+		}
+	}
+}
+
+func TestBadSettings(t *testing.T) {
+	for _, row := range []struct{ name, text, want string }{
+		{"unknown key", "openflow:\n  listn: []\n", `sb.yaml: line 2: unknown key "listn"`},
+		{"unknown key in function", "function:\n  url: x\n", `line 2: unknown key "url"`},
+		{"no scheme", "openflow:\n  listen: [6653]\n", `listen "6653"`},
+		{"version", "openflow:\n  versions:\n  - \"1.5\"\n", `line 3: OpenFlow version "1.5"`},
+		{"gateway id", "openflow: {gateway_id: 65535}", "gateway_id: 0xffff is reserved"},
+		{"ssl without certificate", `openflow: {listen: ["ssl:127.0.0.1:6653"]}`, "needs openflow.tls.cert"},
+		{"meter twice", "openflow: {meters: [{id: 1, rate: 1, unit: pktps}, {id: 1, rate: 1, unit: kbps}]}", "meters[1]: id 1 is defined twice"},
+		{"miss meter", "openflow: {miss_meter: 3}", "no meter 3"},
+		{"duration", "openflow:\n  echo_interval: 5\n", "line 2: cannot unmarshal !!int `5` into a duration"},
+		{"event", "openflow:\n  subscribe: [flow_stats]\n", `line 2: event "flow_stats"`},
+		{"handshake", "openflow: {handshake: half}", `handshake "half"`},
+		{"fail mode", "fail_mode: {default: open}", `fail mode "open"`},
+		{"fail mode switch", "fail_mode: {switches: {xyz: secure}}", "fail_mode.switches"},
+		{"dpid pattern", "openflow: {tls: {client_ca: x, bind: [{name: a, dpids: [\"12\"]}]}}", `datapath id pattern "12"`},
+		{"url", "function: {urls: [\"ftp://x\"]}", `function.urls: "ftp://x"`},
+		{"encoding", "function: {encoding: xml}", "function.encoding"},
+		{"cert without key", "function: {cert: c.pem}", "cert and key go together"},
+		{"log format", "log: {format: xml}", "log.format"},
+		{"admin", "admin: {listen: here}", "admin.listen"},
+		{"priorities", "guardrails: {min_priority: 9, max_priority: 3}", "min_priority 9"},
+		{"route", "routes: [{name: a, function: {urls: [\"https://x\"], timeout: 0s}}]", `routes[0] "a".function.timeout`},
+		{"not yaml", "{", "sb.yaml: "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := Parse(strings.NewReader(row.text), "sb.yaml")
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Fatalf("error %v, want one with %q", err, row.want)
+			}
+		})
+	}
+}
+
+func TestDPIDPattern(t *testing.T) {
+	for _, row := range []struct {
+		pattern string
+		dpid    flow.DPID
+		want    bool
+	}{
+		{"*", 7, true}, {"0000000000000007", 7, true}, {"0000000000000007", 8, false},
+		{"000000000000000*", 8, true}, {"000000000000000*", 0x18, false}, {"00:00:00:00:00:00:00:0A", 10, true},
+	} {
+		p, err := ParseDPIDPattern(row.pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Matches(row.dpid); got != row.want {
+			t.Errorf("%s matches %v: %v", row.pattern, row.dpid, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	f.Add("routes: [{function: {urls: [a]}}]")
+	f.Fuzz(func(t *testing.T, text string) { Parse(strings.NewReader(text), "fuzz.yaml") })
+}

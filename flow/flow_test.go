@@ -1,0 +1,223 @@
+package flow
+
+import (
+	"encoding/hex"
+	"math"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(strings.Join(strings.Fields(s), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const (
+	ethernet = "020000000002 020000000001 "
+	tcpSYN   = ethernet + "0800 45b80028 00010000 40060000 0a000001 0a000002 9c400016 00000000 00000000 50022000 00000000"
+	udpFrag  = ethernet + "0800 45000020 00010020 40110000 0a000001 0a000002 9c400035 000c0000" // fragment offset 256
+	arpAsk   = "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002"
+	tagged   = ethernet + "8100 a064 0800 4500001c 00010000 40010000 0a000001 0a000002 08000000 00010001"
+	qinq     = ethernet + "88a8 0007 8100 0064 86dd 60012345 0008 3aff 20010db8000000000000000000000001 20010db8000000000000000000000002 80000000 00010001"
+	solicit  = "3333ff000002 020000000001 86dd 60000000 0018 3aff fe800000000000000000000000000001 ff0200000000000000000001ff000002 87000000 00000000 fe800000000000000000000000000002"
+	hopByHop = ethernet + "86dd 60000000 0010 0040 20010db8000000000000000000000001 20010db8000000000000000000000002 1100 050200000000 14e914e9 00080000"
+	lldp     = "0180c200000e 020000000001 88cc 0207"
+	stp      = "0180c2000000 020000000001 0026 424203"
+)
+
+func TestParseFrame(t *testing.T) {
+	for _, row := range []struct{ name, frame, want string }{
+		{"tcp", tcpSYN, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=46,ip_ecn=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=40000,l4_dst=22"},
+		{"later fragment has no ports", udpFrag, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=10.0.0.1,ip_dst=10.0.0.2"},
+		{"arp", arpAsk, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=ff:ff:ff:ff:ff:ff,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_op=1,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"},
+		{"vlan tag", tagged, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x1064/0x1fff,vlan_pcp=5,ip_dscp=0,ip_ecn=0,ip_proto=1,ip_src=10.0.0.1,ip_dst=10.0.0.2,icmp_type=8,icmp_code=0"},
+		{"two tags: the outer counts", qinq, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x1007/0x1fff,vlan_pcp=0,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::1,ip_dst=2001:db8::2,icmp_type=128,icmp_code=0,ipv6_flabel=0x12345"},
+		{"neighbour solicitation", solicit, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=fe80::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=fe80::2"},
+		{"extension header", hopByHop, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5353,l4_dst=5353,ipv6_flabel=0x0"},
+		{"lldp", lldp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:0e,eth_type=0x88cc,vlan_vid=0x0000/0x1fff"},
+		{"802.3", stp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:00,eth_type=0x05ff,vlan_vid=0x0000/0x1fff"},
+		{"runt", "0200", "in_port=7"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			frame := unhex(t, row.frame)
+			m := ParseFrame(frame, 7)
+			if m.String() != row.want {
+				t.Errorf("\n got %v\nwant %s", m, row.want)
+			}
+			if m != m.Canonical() {
+				t.Errorf("not canonical: %+v", m)
+			}
+			if !m.Covers(&m) {
+				t.Error("a packet's own match does not cover it")
+			}
+			// Cut anywhere, the fields that remain are those of the whole frame.
+			for n := range frame {
+				cut := ParseFrame(frame[:n], 7)
+				if keep := m.Keep(cut.Fields); cut.Fields&^m.Fields == 0 && cut != keep && n > 20 && cut.EthType == m.EthType {
+					if cut.IPProto == m.IPProto { // a cut extension header leaves its own number
+						t.Errorf("%d bytes: %v, want %v", n, cut, keep)
+					}
+				}
+			}
+		})
+	}
+}
+
+func FuzzParseFrame(f *testing.F) {
+	for _, s := range []string{tcpSYN, udpFrag, arpAsk, tagged, qinq, solicit, hopByHop, lldp, stp} {
+		f.Add(unhex(f, s), uint32(1))
+	}
+	f.Fuzz(func(t *testing.T, frame []byte, port uint32) {
+		m := ParseFrame(frame, PortNo(port))
+		if m != m.Canonical() || !m.Covers(&m) {
+			t.Fatalf("%x: not canonical or does not cover itself: %v", frame, m)
+		}
+		if err := m.Complete(nil); err != nil && m.Has(FieldL4Src) {
+			t.Fatalf("%x: %v", frame, err)
+		}
+	})
+}
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func TestCovers(t *testing.T) {
+	packet := ParseFrame(unhex(t, tcpSYN), 7)
+	for _, row := range []struct {
+		name string
+		set  func(*Match)
+		want bool
+	}{
+		{"any", func(m *Match) {}, true},
+		{"in_port", func(m *Match) { m.SetInPort(7) }, true},
+		{"other in_port", func(m *Match) { m.SetInPort(8) }, false},
+		{"prefix", func(m *Match) { m.SetIPSrc(prefix("10.0.0.0/8")) }, true},
+		{"other prefix", func(m *Match) { m.SetIPSrc(prefix("11.0.0.0/8")) }, false},
+		{"IPv6 prefix of everything", func(m *Match) { m.SetIPSrc(prefix("::/0")) }, false},
+		{"masked MAC", func(m *Match) { m.SetEthDst(MAC{2}, MAC{0xff}) }, true},
+		{"untagged", func(m *Match) { m.SetVLAN(VLANNone, VLANExact) }, true},
+		{"any tag", func(m *Match) { m.SetVLAN(VLANPresent, VLANPresent) }, false},
+		{"field the packet lacks", func(m *Match) { m.Fields |= FieldARPOp }, false},
+		{"port", func(m *Match) { m.SetL4Dst(22) }, true},
+		{"other port", func(m *Match) { m.SetL4Dst(23) }, false},
+	} {
+		var m Match
+		row.set(&m)
+		if got := m.Covers(&packet); got != row.want {
+			t.Errorf("%s: %v covers: %v", row.name, m, got)
+		}
+	}
+}
+
+func TestComplete(t *testing.T) {
+	tcp := ParseFrame(unhex(t, tcpSYN), 7)
+	six := ParseFrame(unhex(t, hopByHop), 7)
+	for _, row := range []struct {
+		name   string
+		set    func(*Match)
+		packet *Match
+		want   string // the completed match, or the error
+	}{
+		{"address", func(m *Match) { m.SetIPSrc(prefix("10.0.0.1/32")) }, nil, "eth_type=0x0800,ip_src=10.0.0.1"},
+		{"IPv6 address", func(m *Match) { m.SetIPDst(prefix("2001:db8::/32")) }, nil, "eth_type=0x86dd,ip_dst=2001:db8::/32"},
+		{"ARP", func(m *Match) { m.SetARPSPA(prefix("10.0.0.1/32")) }, nil, "eth_type=0x0806,arp_spa=10.0.0.1"},
+		{"port takes the packet's protocol", func(m *Match) { m.SetL4Dst(22) }, &tcp, "eth_type=0x0800,ip_proto=6,l4_dst=22"},
+		{"port of an IPv6 packet", func(m *Match) { m.SetL4Dst(5353) }, &six, "eth_type=0x86dd,ip_proto=17,l4_dst=5353"},
+		{"port of nothing", func(m *Match) { m.SetL4Dst(22) }, nil, "l4_dst without ip_proto"},
+		{"protocol of nothing", func(m *Match) { m.SetIPProto(6) }, nil, "ip_proto without eth_type"},
+		{"ICMPv6", func(m *Match) { m.SetIPProto(58); m.SetICMP(128, 0) }, nil, "eth_type=0x86dd,ip_proto=58,icmp_type=128,icmp_code=0"},
+		{"contradiction", func(m *Match) { m.SetEthType(EthTypeARP); m.SetIPSrc(prefix("10.0.0.1/32")) }, nil, "eth_type is 0x806 where its other fields need 0x800"},
+		{"two families", func(m *Match) { m.SetIPSrc(prefix("10.0.0.1/32")); m.SetIPDst(prefix("::1/128")) }, nil, "eth_type is 0x800"},
+		{"ports of ICMP", func(m *Match) { m.SetIPProto(1); m.SetL4Src(1) }, nil, "needs ip_proto 6, 17 or 132, not 1"},
+		{"protocol of ARP", func(m *Match) { m.SetEthType(EthTypeARP); m.SetIPProto(1) }, nil, "needs eth_type 0x0800 or 0x86dd"},
+		{"vlan_pcp", func(m *Match) { m.Fields |= FieldVLANPCP }, nil, "vlan_vid=0x1000/0x1000,vlan_pcp=0"},
+	} {
+		var m Match
+		row.set(&m)
+		err := m.Complete(row.packet)
+		if got := m.String(); err != nil && !strings.Contains(err.Error(), row.want) || err == nil && got != row.want {
+			t.Errorf("%s: %s, %v; want %s", row.name, got, err, row.want)
+		}
+	}
+}
+
+func TestPacketActions(t *testing.T) {
+	packet := ParseFrame(unhex(t, tcpSYN), 7)
+	var fits, other Match
+	fits.SetInPort(7)
+	other.SetInPort(8)
+	d := Decision{Rules: []Rule{
+		{Priority: 1, Match: fits, Actions: []Action{OutputTo(1)}},
+		{Priority: 9, Match: other, Actions: []Action{OutputTo(2)}},
+		{Priority: 5, Match: fits, Actions: []Action{OutputTo(PortNormal)}},
+		{Priority: 8, Match: fits, Command: Delete},
+	}}
+	if got, rule := d.PacketActions(&packet); ActionsString(got) != "output:NORMAL" || rule != 2 {
+		t.Errorf("rules only: %v by rule %d", got, rule)
+	}
+	d.HasPacketOut = true
+	if got, rule := d.PacketActions(&packet); len(got) != 0 || rule != -1 {
+		t.Errorf("empty packet_out: %v by rule %d", got, rule)
+	}
+	d.Reset()
+	if got, rule := d.PacketActions(&packet); len(got) != 0 || rule != -1 {
+		t.Errorf("nothing: %v by rule %d", got, rule)
+	}
+}
+
+func TestTextForms(t *testing.T) {
+	for _, s := range []string{"1", "0x1", "00:00:00:00:00:00:00:01", "0000000000000001"} {
+		if d, err := ParseDPID(s); err != nil || d.String() != "0000000000000001" {
+			t.Errorf("ParseDPID(%q) = %v, %v", s, d, err)
+		}
+	}
+	for _, s := range []string{"", "g", "11112222333344445", "0x"} {
+		if _, err := ParseDPID(s); err == nil {
+			t.Errorf("ParseDPID(%q) is taken", s)
+		}
+	}
+	for _, v := range []PolicyVersion{{Serial: 1, Hash: 2}, {Serial: math.MaxUint64, Hash: math.MaxUint32}} {
+		if got, err := ParsePolicyVersion(v.String()); err != nil || got != v {
+			t.Errorf("%v comes back as %v, %v", v, got, err)
+		}
+		if v.Tag() == 0 {
+			t.Errorf("%v: tag 0 means no version", v)
+		}
+	}
+	for _, s := range []string{"1", "1-", "-1", "x-00000000", "1-123", "1-123456789"} {
+		if _, err := ParsePolicyVersion(s); err == nil {
+			t.Errorf("ParsePolicyVersion(%q) is taken", s)
+		}
+	}
+	for typ := EventPacketIn; typ <= EventHandshake; typ++ {
+		if got, err := ParseEventType(typ.String()); err != nil || got != typ {
+			t.Errorf("%v comes back as %v, %v", typ, got, err)
+		}
+	}
+	for _, p := range []PortNo{1, PortNormal, PortLocal, PortIn} {
+		if got, err := ParsePort(p.String()); err != nil || got != p {
+			t.Errorf("%v comes back as %v, %v", p, got, err)
+		}
+	}
+	r := Rule{Table: 1, Priority: 5, IdleTimeout: 30 * time.Second, Actions: []Action{OutputTo(1), {Type: SetQueue, ID: 2}}, Goto: 2}
+	if got, want := r.String(), "table=1,priority=5,any idle=30s actions=output:1,set_queue:2,goto:2"; got != want {
+		t.Errorf("rule: %q, want %q", got, want)
+	}
+	if err := Errorf(Refused, "status %d", 403); KindOf(err) != Refused || err.Error() != "refused: status 403" {
+		t.Errorf("%v of kind %v", err, KindOf(err))
+	}
+}
+
+func BenchmarkParseFrame(b *testing.B) {
+	frame := unhex(b, tcpSYN)
+	b.ReportAllocs()
+	for b.Loop() {
+		m := ParseFrame(frame, 1)
+		_ = m.Fields
+	}
+}

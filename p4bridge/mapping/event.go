@@ -1,0 +1,242 @@
+package mapping
+
+import (
+	"errors"
+	"fmt"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge/pipeline"
+)
+
+// DigestMatch turns a digest's data into the match that a frame of the same
+// flow would have filled. It fails where data is not of the digest's layout.
+func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
+	d := m.Digest
+	var values [][]byte
+	if s := data.GetStruct(); s != nil {
+		if len(s.GetMembers()) != len(d.keys) {
+			return flow.Match{}, fmt.Errorf("digest %s: %d members where P4Info says %d", d.P4.Name, len(s.GetMembers()), len(d.keys))
+		}
+		for _, v := range s.GetMembers() {
+			values = append(values, v.GetBitstring())
+		}
+	} else if len(d.keys) == 1 {
+		values = [][]byte{data.GetBitstring()}
+	} else {
+		return flow.Match{}, fmt.Errorf("digest %s: not a struct", d.P4.Name)
+	}
+	masks := make([][]byte, len(values))
+	for i := range values {
+		v, err := pipeline.Pad(values[i], d.keys[i].Width)
+		if err != nil {
+			return flow.Match{}, fmt.Errorf("digest %s: member %s: %w", d.P4.Name, d.keys[i].Name, err)
+		}
+		values[i], masks[i] = v, pipeline.Ones(d.keys[i].Width)
+	}
+	match, err := decode(d.keys, values, masks)
+	if err != nil {
+		return match, fmt.Errorf("digest %s: %w", d.P4.Name, err)
+	}
+	dropAbsent(&match)
+	return match, nil
+}
+
+// decode fills a match from keys' values, prerequisites first: which field a
+// shared key holds is known once eth_type and ip_proto are.
+func decode(keys []key, values, masks [][]byte) (flow.Match, error) {
+	var m flow.Match
+	for pass := range 3 {
+		for i := range keys {
+			if values[i] == nil {
+				continue
+			}
+			for _, o := range keys[i].oxms {
+				if o.pass() != pass {
+					continue
+				}
+				if _, sure := o.may(&m); !sure {
+					continue
+				}
+				v, err := resize(values[i], o.width)
+				if err != nil {
+					return m, fmt.Errorf("%s: %s: %w", keys[i].Name, o.name, err)
+				}
+				o.set(&m, v, low(masks[i], o.width))
+				break
+			}
+		}
+	}
+	return m.Canonical(), nil
+}
+
+// pass is in which round of decode a field's prerequisites are known.
+func (o *oxm) pass() int {
+	switch {
+	case len(o.protos) > 0:
+		return 2
+	case len(o.ethTypes) > 0:
+		return 1
+	}
+	return 0
+}
+
+func resize(v []byte, width int) ([]byte, error) { return pipeline.Pad(v, width) }
+
+// low returns the last width bits of a mask, with ones where the mask is shorter.
+func low(mask []byte, width int) []byte {
+	out := pipeline.Ones(width)
+	for i := range out {
+		if at := len(mask) - len(out) + i; at >= 0 {
+			out[i] &= mask[at]
+		}
+	}
+	return out
+}
+
+// dropAbsent takes away what a digest says with zero: the layer-4 ports of a
+// later fragment, and the fields of an ARP packet of another kind. A frame's
+// match does not have them at all.
+func dropAbsent(m *flow.Match) {
+	if m.Has(flow.FieldL4Src|flow.FieldL4Dst) && m.L4Src == 0 && m.L4Dst == 0 {
+		m.Fields &^= flow.FieldL4Src | flow.FieldL4Dst
+	}
+	if m.Has(flow.FieldARPOp) && m.ARPOp == 0 {
+		m.Fields &^= flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+	}
+	*m = m.Canonical()
+}
+
+// Packet reads a packet_in: the match that its frame and metadata fill, limited
+// to the fields that a digest of this program would have, so that both look
+// alike to a policy; and whether the packet is one that no rule matched.
+func (m *Mapping) Packet(p *p4v1.PacketIn) (match flow.Match, reason flow.Reason, err error) {
+	in := m.PacketIn
+	if in == nil {
+		return match, 0, errors.New("packet_in: the mapping has none")
+	}
+	port, found := flow.PortNo(0), false
+	for _, md := range p.GetMetadata() {
+		switch {
+		case md.GetMetadataId() == in.InPort.ID:
+			v, err := pipeline.ToUint(md.GetValue())
+			if err != nil || v > uint64(flow.PortMax) {
+				return match, 0, fmt.Errorf("packet_in: %s: %#x is no port", in.InPort.Name, md.GetValue())
+			}
+			port, found = flow.PortNo(v), true
+		case in.Reason != nil && md.GetMetadataId() == in.Reason.ID:
+			if v, err := pipeline.ToUint(md.GetValue()); err == nil && v != 0 {
+				reason = flow.ReasonAction
+			}
+		}
+	}
+	if !found {
+		return match, 0, fmt.Errorf("packet_in: no metadata %d (%s)", in.InPort.ID, in.InPort.Name)
+	}
+	match = flow.ParseFrame(p.GetPayload(), port)
+	return match.Keep(m.EventFields), reason, nil
+}
+
+// ErrCantSend is what errors about actions that a packet_out can't do wrap.
+var ErrCantSend = errors.New("a packet_out can't do this")
+
+// PacketOuts turns an action list into the packet_out messages that carry it
+// out on a frame: one for each output. An empty list drops, and gives none.
+func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Action) ([]*p4v1.PacketOut, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	if m.PacketOut == nil {
+		return nil, fmt.Errorf("%w: the mapping has no packet_out", ErrCantSend)
+	}
+	var outs []*p4v1.PacketOut
+	for i := range list {
+		a := &list[i]
+		if a.Type != flow.Output {
+			return nil, fmt.Errorf("%w: %v", ErrCantSend, *a)
+		}
+		port, kind := a.Port, flow.PortNo(0)
+		switch {
+		case port == flow.PortIn:
+			port = inPort
+		case port == flow.PortAll:
+			port, kind = 0, flow.PortFlood
+		case port.Reserved():
+			port, kind = 0, a.Port
+		}
+		mode, ok := m.PacketOut.modes[kind]
+		if !ok {
+			return nil, fmt.Errorf("%w: output:%v is not mapped", ErrCantSend, a.Port)
+		}
+		out := &p4v1.PacketOut{Payload: frame}
+		for _, f := range m.PacketOut.header.Fields {
+			v := mode[f.Name]
+			switch {
+			case f.ID == m.PacketOut.port.ID && kind == 0:
+				v = uint64(port)
+			case m.PacketOut.inPort != nil && f.ID == m.PacketOut.inPort.ID:
+				v = uint64(inPort)
+			}
+			b, err := pipeline.Uint(v, f.Width)
+			if err != nil {
+				return nil, fmt.Errorf("packet_out: %s: %w", f.Name, err)
+			}
+			out.Metadata = append(out.Metadata, &p4v1.PacketMetadata{MetadataId: f.ID, Value: b})
+		}
+		outs = append(outs, out)
+	}
+	return outs, nil
+}
+
+// Match reads an entry's key back, as [Mapping.Entry] wrote it; ok is false for
+// an entry of a table that is not mapped, or one that it can't have written.
+func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok bool) {
+	for _, t := range m.Tables {
+		if t.P4.ID != e.GetTableId() {
+			continue
+		}
+		values, masks := make([][]byte, len(t.keys)), make([][]byte, len(t.keys))
+		for _, fm := range e.GetMatch() {
+			for i := range t.keys {
+				if t.keys[i].ID == fm.GetFieldId() {
+					values[i], masks[i] = t.keys[i].valueMask(fm)
+				}
+			}
+		}
+		match, err := decode(t.keys, values, masks)
+		dropAbsent(&match)
+		return match, t, err == nil
+	}
+	return flow.Match{}, nil, false
+}
+
+// valueMask is fieldMatch's inverse.
+func (k *key) valueMask(fm *p4v1.FieldMatch) (value, mask []byte) {
+	ones := pipeline.Ones(k.Width)
+	var err error
+	switch {
+	case fm.GetExact() != nil:
+		value, err = pipeline.Pad(fm.GetExact().GetValue(), k.Width)
+		mask = ones
+	case fm.GetOptional() != nil:
+		value, err = pipeline.Pad(fm.GetOptional().GetValue(), k.Width)
+		mask = ones
+	case fm.GetTernary() != nil:
+		value, err = pipeline.Pad(fm.GetTernary().GetValue(), k.Width)
+		if err == nil {
+			mask, err = pipeline.Pad(fm.GetTernary().GetMask(), k.Width)
+		}
+	case fm.GetLpm() != nil:
+		value, err = pipeline.Pad(fm.GetLpm().GetValue(), k.Width)
+		mask = make([]byte, len(ones))
+		pad := len(ones)*8 - k.Width
+		for i := range min(int(fm.GetLpm().GetPrefixLen()), k.Width) {
+			mask[(pad+i)/8] |= 0x80 >> ((pad + i) % 8)
+		}
+	}
+	if err != nil {
+		return nil, nil
+	}
+	return value, mask
+}

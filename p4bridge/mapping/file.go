@@ -1,0 +1,149 @@
+package mapping
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// File is a mapping as written, not yet held against a P4Info.
+type File struct {
+	name string
+	raw  rawFile
+}
+
+// The raw structs are the file's shape; every name keeps its node, so that an
+// error can say on which line it stands.
+type rawFile struct {
+	Pipeline   string        `yaml:"pipeline"`
+	Tables     []rawTable    `yaml:"tables"`
+	Digest     *rawDigest    `yaml:"digest"`
+	PacketIn   *rawPacketIn  `yaml:"packet_in"`
+	PacketOut  *rawPacketOut `yaml:"packet_out"`
+	Miss       *rawMiss      `yaml:"miss"`
+	L2         *rawL2        `yaml:"l2"`
+	FloodGroup uint32        `yaml:"flood_group"`
+	CPUPort    uint32        `yaml:"cpu_port"`
+}
+
+type rawTable struct {
+	OpenFlow uint8                `yaml:"openflow"`
+	Table    name                 `yaml:"table"`
+	Priority rawPriority          `yaml:"priority"`
+	Fields   map[name]nameList    `yaml:"fields"`
+	Actions  map[string]rawAction `yaml:"actions"`
+}
+
+type rawPriority struct {
+	Min uint16  `yaml:"min"`
+	Max *uint16 `yaml:"max"`
+}
+
+type rawAction struct {
+	Action name          `yaml:"action"`
+	Params map[name]name `yaml:"params"`
+}
+
+type rawDigest struct {
+	Name   name              `yaml:"name"`
+	Fields map[name]nameList `yaml:"fields"`
+}
+
+type rawPacketIn struct {
+	InPort name `yaml:"in_port"`
+	Reason name `yaml:"reason"`
+}
+
+type rawPacketOut struct {
+	Port   name            `yaml:"port"`
+	InPort name            `yaml:"in_port"`
+	Output map[name]uint64 `yaml:"output"`
+	Flood  map[name]uint64 `yaml:"flood"`
+	Normal map[name]uint64 `yaml:"normal"`
+}
+
+type rawMiss struct {
+	Table  name `yaml:"table"`
+	Digest name `yaml:"digest"`
+	Punt   name `yaml:"punt"`
+	Flood  name `yaml:"flood"`
+	Drop   name `yaml:"drop"`
+}
+
+type rawL2 struct {
+	Table  name `yaml:"table"`
+	MAC    name `yaml:"mac"`
+	Action name `yaml:"action"`
+	Port   name `yaml:"port"`
+}
+
+// name is a string that remembers its line.
+type name struct {
+	string
+	line int
+}
+
+func (n *name) UnmarshalYAML(v *yaml.Node) error {
+	if v.Kind != yaml.ScalarNode {
+		return fmt.Errorf("line %d: want a name", v.Line)
+	}
+	n.string, n.line = v.Value, v.Line
+	return nil
+}
+
+// nameList is one name or a list of them.
+type nameList []name
+
+func (l *nameList) UnmarshalYAML(v *yaml.Node) error {
+	if v.Kind == yaml.ScalarNode {
+		*l = nameList{{v.Value, v.Line}}
+		return nil
+	}
+	return v.Decode((*[]name)(l))
+}
+
+// maxFile bounds a mapping file in bytes.
+const maxFile = 1 << 20
+
+// Parse reads a mapping file; file names it in errors. Unknown keys are errors.
+func Parse(r io.Reader, file string) (*File, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(b) > maxFile {
+		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxFile)
+	}
+	f := &File{name: file}
+	dec := yaml.NewDecoder(strings.NewReader(string(b)))
+	dec.KnownFields(true)
+	if err := dec.Decode(&f.raw); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("%s: empty", file)
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(f.raw.Tables) == 0 {
+		return nil, fmt.Errorf("%s: tables: none is mapped", file)
+	}
+	return f, nil
+}
+
+//go:embed switchbridge.yaml
+var defaultFile string
+
+// Default returns the mapping for switchbridge.p4.
+func Default() *File {
+	f, err := Parse(strings.NewReader(defaultFile), "switchbridge.yaml")
+	if err != nil {
+		panic(err) // built in, and tested
+	}
+	return f
+}
+
+// Name returns the file's name as given to [Parse].
+func (f *File) Name() string { return f.name }

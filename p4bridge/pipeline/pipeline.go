@@ -1,0 +1,427 @@
+package pipeline
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sort"
+
+	configv1 "github.com/p4lang/p4runtime/go/p4/config/v1"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+)
+
+// Kind is how a match field compares (P4Runtime 1.3, 9.1.1).
+type Kind uint8
+
+const (
+	Exact Kind = iota
+	LPM
+	Ternary
+	Range
+	Optional
+)
+
+func (k Kind) String() string {
+	return [...]string{"exact", "lpm", "ternary", "range", "optional"}[k]
+}
+
+// Member is a named value of a fixed width: a match field, an action parameter,
+// a digest's member or a packet header's field.
+type Member struct {
+	ID    uint32
+	Name  string
+	Width int // bits
+}
+
+// Field is one key of a table.
+type Field struct {
+	Member
+	Kind Kind
+}
+
+// Action is a P4 action with its parameters in P4Info's order.
+type Action struct {
+	ID     uint32
+	Name   string // the alias
+	Params []Member
+}
+
+// Param returns the parameter with the given name, or nil.
+func (a *Action) Param(name string) *Member { return find(a.Params, name) }
+
+// Table is a P4 table.
+type Table struct {
+	ID          uint32
+	Name        string // the alias
+	FullName    string
+	Size        int64
+	Fields      []Field
+	Actions     []*Action // those that an entry may name
+	Defaults    []*Action // those that the default action may be
+	ConstMiss   bool      // the default action can't be changed
+	IdleTimeout bool
+	// Priority: entries need one, since a key is ternary, range or optional.
+	Priority      bool
+	DirectCounter bool
+	// Indirect: entries refer to action profile members, which is not supported.
+	Indirect bool
+	Const    bool // entries are fixed by the program
+}
+
+// Field returns the key with the given name, or nil.
+func (t *Table) Field(name string) *Field {
+	for i := range t.Fields {
+		if t.Fields[i].Name == name {
+			return &t.Fields[i]
+		}
+	}
+	return nil
+}
+
+// FieldByID returns the key with the given P4Info id, or nil.
+func (t *Table) FieldByID(id uint32) *Field {
+	for i := range t.Fields {
+		if t.Fields[i].ID == id {
+			return &t.Fields[i]
+		}
+	}
+	return nil
+}
+
+// Action returns the action with the given name that entries of t may have, or nil.
+func (t *Table) Action(name string) *Action { return findAction(t.Actions, name) }
+
+// Default returns the action with the given name that t may have as its default, or nil.
+func (t *Table) Default(name string) *Action { return findAction(t.Defaults, name) }
+
+// Digest is a digest's layout: a struct of plain bit<> members.
+type Digest struct {
+	ID      uint32
+	Name    string
+	Members []Member // IDs are zero: a digest's members have none
+}
+
+// Header is the layout of packet_in or packet_out metadata.
+type Header struct {
+	ID     uint32
+	Name   string
+	Fields []Member
+}
+
+// Field returns the field with the given name, or nil.
+func (h *Header) Field(name string) *Member { return find(h.Fields, name) }
+
+// Counter is an indirect counter array.
+type Counter struct {
+	ID   uint32
+	Name string
+	Size int64
+}
+
+// Pipeline is a P4 program's description and compiled form.
+type Pipeline struct {
+	Name    string // pkg_info's, may be empty
+	Version string
+	Info    *configv1.P4Info
+	Device  []byte // the device configuration, for BMv2 its JSON
+	// Cookie is a hash of Info and Device, never zero: a switch that reports it
+	// runs this program.
+	Cookie uint64
+
+	Tables   []*Table
+	Digests  []*Digest
+	Counters []*Counter
+	// PacketIn and PacketOut are nil where the program has none.
+	PacketIn  *Header
+	PacketOut *Header
+
+	tables   map[string]*Table
+	tableIDs map[uint32]*Table
+	digests  map[uint32]*Digest
+}
+
+// Table returns the table with the given alias or full name, or nil.
+func (p *Pipeline) Table(name string) *Table { return p.tables[name] }
+
+// TableByID returns the table with the given P4Info id, or nil.
+func (p *Pipeline) TableByID(id uint32) *Table { return p.tableIDs[id] }
+
+// DigestByID returns the digest with the given P4Info id, or nil.
+func (p *Pipeline) DigestByID(id uint32) *Digest { return p.digests[id] }
+
+// Digest returns the digest with the given name, or nil.
+func (p *Pipeline) Digest(name string) *Digest {
+	for _, d := range p.Digests {
+		if d.Name == name {
+			return d
+		}
+	}
+	return nil
+}
+
+// Load reads P4Info, in text or binary form, and the device configuration that
+// was compiled with it. It fails where they contradict each other: a table or
+// an action that the device configuration lacks, or keys that differ.
+func Load(p4info, device []byte) (*Pipeline, error) {
+	info := new(configv1.P4Info)
+	if err := prototext.Unmarshal(p4info, info); err != nil {
+		if proto.Unmarshal(p4info, info) != nil {
+			return nil, fmt.Errorf("P4Info: neither text nor binary: %w", err)
+		}
+	}
+	p, err := index(info)
+	if err != nil {
+		return nil, fmt.Errorf("P4Info: %w", err)
+	}
+	p.Device = device
+	if len(device) > 0 {
+		if err := p.agree(device); err != nil {
+			return nil, fmt.Errorf("P4Info and device configuration: %w", err)
+		}
+	}
+	p.Cookie, err = cookie(info, device)
+	return p, err
+}
+
+func cookie(info *configv1.P4Info, device []byte) (uint64, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(info)
+	if err != nil {
+		return 0, err
+	}
+	h := sha256.New()
+	h.Write(b)
+	h.Write(device)
+	return binary.BigEndian.Uint64(h.Sum(nil)) | 1, nil
+}
+
+func index(info *configv1.P4Info) (*Pipeline, error) {
+	p := &Pipeline{
+		Name: info.GetPkgInfo().GetName(), Version: info.GetPkgInfo().GetVersion(), Info: info,
+		tables: map[string]*Table{}, tableIDs: map[uint32]*Table{}, digests: map[uint32]*Digest{},
+	}
+	actions := map[uint32]*Action{}
+	for _, a := range info.GetActions() {
+		act := &Action{ID: a.GetPreamble().GetId(), Name: alias(a.GetPreamble())}
+		for _, prm := range a.GetParams() {
+			act.Params = append(act.Params, Member{prm.GetId(), prm.GetName(), int(prm.GetBitwidth())})
+		}
+		if err := widths("action "+act.Name, act.Params); err != nil {
+			return nil, err
+		}
+		actions[act.ID] = act
+	}
+	counted := map[uint32]bool{}
+	for _, c := range info.GetDirectCounters() {
+		counted[c.GetDirectTableId()] = true
+	}
+	for _, t := range info.GetTables() {
+		tab, err := table(t, actions)
+		if err != nil {
+			return nil, err
+		}
+		tab.DirectCounter = counted[tab.ID]
+		if p.tableIDs[tab.ID] != nil {
+			return nil, fmt.Errorf("two tables have the id %#x", tab.ID)
+		}
+		p.Tables = append(p.Tables, tab)
+		p.tableIDs[tab.ID] = tab
+		p.tables[tab.Name], p.tables[tab.FullName] = tab, tab
+	}
+	for _, d := range info.GetDigests() {
+		dig, err := digest(d, info.GetTypeInfo())
+		if err != nil {
+			return nil, err
+		}
+		p.Digests = append(p.Digests, dig)
+		p.digests[dig.ID] = dig
+	}
+	for _, c := range info.GetCounters() {
+		p.Counters = append(p.Counters, &Counter{c.GetPreamble().GetId(), alias(c.GetPreamble()), c.GetSize()})
+	}
+	for _, h := range info.GetControllerPacketMetadata() {
+		head := &Header{ID: h.GetPreamble().GetId(), Name: h.GetPreamble().GetName()}
+		for _, f := range h.GetMetadata() {
+			head.Fields = append(head.Fields, Member{f.GetId(), f.GetName(), int(f.GetBitwidth())})
+		}
+		if err := widths("header "+head.Name, head.Fields); err != nil {
+			return nil, err
+		}
+		switch head.Name {
+		case "packet_in":
+			p.PacketIn = head
+		case "packet_out":
+			p.PacketOut = head
+		}
+	}
+	return p, nil
+}
+
+func table(t *configv1.Table, actions map[uint32]*Action) (*Table, error) {
+	tab := &Table{
+		ID: t.GetPreamble().GetId(), Name: alias(t.GetPreamble()), FullName: t.GetPreamble().GetName(), Size: t.GetSize(),
+		ConstMiss:   t.GetConstDefaultActionId() != 0,
+		IdleTimeout: t.GetIdleTimeoutBehavior() == configv1.Table_NOTIFY_CONTROL,
+		Indirect:    t.GetImplementationId() != 0,
+		Const:       t.GetIsConstTable(),
+	}
+	var keys []Member
+	for _, f := range t.GetMatchFields() {
+		kind, ok := kinds[f.GetMatchType()]
+		if !ok {
+			return nil, fmt.Errorf("table %s: key %s has match type %v, which is not supported", tab.Name, f.GetName(), f.GetMatchType())
+		}
+		m := Member{f.GetId(), f.GetName(), int(f.GetBitwidth())}
+		keys = append(keys, m)
+		tab.Fields = append(tab.Fields, Field{m, kind})
+		tab.Priority = tab.Priority || kind >= Ternary
+	}
+	if err := widths("table "+tab.Name, keys); err != nil {
+		return nil, err
+	}
+	for _, ref := range t.GetActionRefs() {
+		a := actions[ref.GetId()]
+		if a == nil {
+			return nil, fmt.Errorf("table %s: action %#x is not described", tab.Name, ref.GetId())
+		}
+		if ref.GetScope() != configv1.ActionRef_DEFAULT_ONLY {
+			tab.Actions = append(tab.Actions, a)
+		}
+		if ref.GetScope() != configv1.ActionRef_TABLE_ONLY {
+			tab.Defaults = append(tab.Defaults, a)
+		}
+	}
+	return tab, nil
+}
+
+var kinds = map[configv1.MatchField_MatchType]Kind{
+	configv1.MatchField_EXACT: Exact, configv1.MatchField_LPM: LPM, configv1.MatchField_TERNARY: Ternary,
+	configv1.MatchField_RANGE: Range, configv1.MatchField_OPTIONAL: Optional,
+}
+
+// digest resolves a digest's layout, which P4Info gives as a type.
+func digest(d *configv1.Digest, types *configv1.P4TypeInfo) (*Digest, error) {
+	dig := &Digest{ID: d.GetPreamble().GetId(), Name: d.GetPreamble().GetName()}
+	add := func(name string, spec *configv1.P4DataTypeSpec) error {
+		w := spec.GetBitstring().GetBit().GetBitwidth()
+		if w == 0 {
+			return fmt.Errorf("digest %s: member %s is not a plain bit<>", dig.Name, name)
+		}
+		dig.Members = append(dig.Members, Member{Name: name, Width: int(w)})
+		return nil
+	}
+	switch {
+	case d.GetTypeSpec().GetStruct() != nil:
+		s := types.GetStructs()[d.GetTypeSpec().GetStruct().GetName()]
+		if s == nil {
+			return nil, fmt.Errorf("digest %s: struct %q is not described", dig.Name, d.GetTypeSpec().GetStruct().GetName())
+		}
+		for _, m := range s.GetMembers() {
+			if err := add(m.GetName(), m.GetTypeSpec()); err != nil {
+				return nil, err
+			}
+		}
+	default:
+		if err := add(dig.Name, d.GetTypeSpec()); err != nil {
+			return nil, err
+		}
+	}
+	return dig, widths("digest "+dig.Name, dig.Members)
+}
+
+// agree compares P4Info with BMv2's JSON, by name.
+func (p *Pipeline) agree(device []byte) error {
+	var js struct {
+		Pipelines []struct {
+			Tables []struct {
+				Name string
+				Key  []struct {
+					MatchType string `json:"match_type"`
+				}
+				Actions []string
+			}
+		}
+	}
+	if err := json.NewDecoder(bytes.NewReader(device)).Decode(&js); err != nil {
+		return fmt.Errorf("device configuration is not BMv2 JSON: %w", err)
+	}
+	type shape struct{ kinds []string }
+	found := map[string]shape{}
+	for _, pl := range js.Pipelines {
+		for _, t := range pl.Tables {
+			var s shape
+			for _, k := range t.Key {
+				s.kinds = append(s.kinds, k.MatchType)
+			}
+			found[t.Name] = s
+		}
+	}
+	var errs []error
+	for _, t := range p.Tables {
+		s, ok := found[t.FullName]
+		if !ok {
+			errs = append(errs, fmt.Errorf("table %s is in P4Info only", t.FullName))
+			continue
+		}
+		if len(s.kinds) != len(t.Fields) {
+			errs = append(errs, fmt.Errorf("table %s has %d keys in P4Info and %d in the device configuration", t.FullName, len(t.Fields), len(s.kinds)))
+			continue
+		}
+		for i, f := range t.Fields {
+			if s.kinds[i] != f.Kind.String() {
+				errs = append(errs, fmt.Errorf("table %s: key %s is %v in P4Info and %s in the device configuration", t.FullName, f.Name, f.Kind, s.kinds[i]))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func alias(p *configv1.Preamble) string {
+	if p.GetAlias() != "" {
+		return p.GetAlias()
+	}
+	return p.GetName()
+}
+
+// maxWidth bounds a value: no header field is longer, and what P4Info claims is not memory to take on trust.
+const maxWidth = 2048
+
+func widths(what string, members []Member) error {
+	for _, m := range members {
+		if m.Width < 1 || m.Width > maxWidth {
+			return fmt.Errorf("%s: %s is %d bits wide, want 1 to %d", what, m.Name, m.Width, maxWidth)
+		}
+	}
+	return nil
+}
+
+func find(list []Member, name string) *Member {
+	for i := range list {
+		if list[i].Name == name {
+			return &list[i]
+		}
+	}
+	return nil
+}
+
+func findAction(list []*Action, name string) *Action {
+	for _, a := range list {
+		if a.Name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// Names lists what a set of named things offers, sorted, for error texts.
+func Names[T any](list []T, name func(T) string) []string {
+	names := make([]string, len(list))
+	for i, v := range list {
+		names[i] = name(v)
+	}
+	sort.Strings(names)
+	return names
+}

@@ -13,12 +13,13 @@ import (
 	"time"
 
 	"switchbridge/faas/guest"
+	"switchbridge/faas/wasmhost/wasmtest"
 )
 
 // fails runs a host that must not start, and returns why.
 func fails(t *testing.T, config Config) error {
 	t.Helper()
-	config.Name, config.CacheDir = "test", cacheDir()
+	config.Name, config.CacheDir = "test", wasmtest.CacheDir(t)
 	h := New(config)
 	err := h.Run(context.Background())
 	if err == nil {
@@ -311,11 +312,7 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestEventsWaitForTheModule(t *testing.T) {
-	wasm, err := adversary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := New(Config{Wasm: wasm, CacheDir: cacheDir()})
+	h := New(Config{Wasm: adversary(t), CacheDir: wasmtest.CacheDir(t)})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
 	if err := h.Call(ctx, nil, nil); !errors.Is(err, context.DeadlineExceeded) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 
@@ -178,6 +179,7 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	if err := instantiateRefuel(ctx, e.runtime); err != nil {
 		return err
 	}
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0))
 	if e.compiled, err = e.runtime.CompileModule(ctx, e.module.binary); err != nil {
 		return fmt.Errorf("%w: %w", ErrGuest, err)
 	}

@@ -2,46 +2,13 @@ package wasmhost
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"sync"
 	"testing"
 
 	"switchbridge/faas/guest"
+	"switchbridge/faas/wasmhost/wasmtest"
 )
 
-// adversary builds testdata/adversary, once.
-var adversary = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "wasmhost")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "adversary.wasm")
-	build := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", file, "./testdata/adversary")
-	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0", "GOFLAGS=")
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build the guest: %w\n%s", err, out)
-	}
-	return os.ReadFile(file)
-})
-
-// cacheDir lets the tests of one run compile each guest once.
-var cacheDir = sync.OnceValue(func() string {
-	dir, err := os.MkdirTemp("", "wasmhost-cache")
-	if err != nil {
-		panic(err)
-	}
-	return dir
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	os.RemoveAll(cacheDir())
-	os.Exit(code)
-}
+func adversary(t testing.TB) []byte { return wasmtest.Build(t, "./testdata/adversary", true) }
 
 // run starts a host and waits until it is ready.
 func run(t testing.TB, config Config) *Host {
@@ -50,14 +17,10 @@ func run(t testing.TB, config Config) *Host {
 		config.Name = "test"
 	}
 	if config.CacheDir == "" {
-		config.CacheDir = cacheDir()
+		config.CacheDir = wasmtest.CacheDir(t)
 	}
 	if config.Wasm == nil {
-		wasm, err := adversary()
-		if err != nil {
-			t.Fatal(err)
-		}
-		config.Wasm = wasm
+		config.Wasm = adversary(t)
 	}
 	h := New(config)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -98,27 +61,99 @@ func TestEcho(t *testing.T) {
 	}
 }
 
+// BenchmarkCall measures one event on one core, by how instances are made pristine. The guest
+// answers with the event's body; "reused" is what the same call costs with nothing put back, and
+// "native" the same function compiled in.
 func BenchmarkCall(b *testing.B) {
-	request := guest.Request{Event: guest.EventPacketIn, Encoding: guest.EncodingOpenFlow, ID: "1", Body: make([]byte, 200)}
-	copy(request.Body, "echo")
-	request.Body = []byte("echo")
-	bytes := request.AppendBinary(nil)
-	for _, row := range []struct {
-		name   string
-		config Config
-	}{
-		{"dirty", Config{}},
-		{"whole", Config{WholeCopy: true}},
-	} {
-		h := run(b, row.config)
-		b.Run(row.name, func(b *testing.B) {
-			var a guest.Answer
+	request := guest.Request{
+		Event: guest.EventPacketIn, Encoding: guest.EncodingOpenFlow, DPID: 1, ID: "1", Session: "s1", Body: []byte("echo"),
+	}
+	encoded := request.AppendBinary(nil)
+	var answer guest.Answer
+
+	b.Run("native", func(b *testing.B) {
+		var r guest.Request
+		var out []byte
+		for b.Loop() {
+			if err := r.Parse(encoded); err != nil {
+				b.Fatal(err)
+			}
+			answer = guest.Answer{Status: 200, Encoding: r.Encoding, Body: r.Body}
+			out = answer.AppendBinary(out[:0])
+			if err := answer.Parse(out); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("reused", func(b *testing.B) {
+		h := run(b, Config{})
+		in, err := h.current.Load().acquire(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		for b.Loop() {
+			out, err := in.decide(b.Context(), encoded)
+			if err == nil {
+				err = answer.Parse(out)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		in.close()
+	})
+	for _, whole := range []bool{false, true} {
+		h := run(b, Config{WholeCopy: whole})
+		b.Run("pristine, "+h.Stats().Reset.String(), func(b *testing.B) {
+			before := h.Stats()
 			for b.Loop() {
-				if err := h.Call(context.Background(), bytes, a.Parse); err != nil {
+				if err := h.Call(b.Context(), encoded, answer.Parse); err != nil {
 					b.Fatal(err)
 				}
 			}
+			after := h.Stats()
+			b.ReportMetric(float64(after.PagesRestored-before.PagesRestored)/float64(after.Events-before.Events), "pages/op")
 		})
-		b.Logf("%+v", h.Stats())
+	}
+	b.Run("pristine, new instance", func(b *testing.B) {
+		h := run(b, Config{})
+		for b.Loop() {
+			in, err := h.current.Load().initialised(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			if _, err := in.decide(b.Context(), encoded); err != nil {
+				b.Fatal(err)
+			}
+			in.close()
+		}
+	})
+}
+
+// BenchmarkThroughput keeps all cores busy.
+func BenchmarkThroughput(b *testing.B) {
+	h := run(b, Config{})
+	encoded := (&guest.Request{Event: guest.EventPacketIn, Encoding: guest.EncodingOpenFlow, Body: []byte("echo")}).AppendBinary(nil)
+	b.RunParallel(func(pb *testing.PB) {
+		var answer guest.Answer
+		for pb.Next() {
+			if err := h.Call(context.Background(), encoded, answer.Parse); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// BenchmarkInstance is what the first use of an instance costs: a copy of the image.
+func BenchmarkInstance(b *testing.B) {
+	h := run(b, Config{})
+	img := h.current.Load()
+	img.retire()
+	for b.Loop() {
+		in, err := img.acquire(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		in.close()
 	}
 }

@@ -208,7 +208,7 @@ func (in *instance) copyImage() error {
 			return fmt.Errorf("grow memory to the image's %d bytes", len(in.image.memory))
 		}
 	}
-	copy(in.memory.bytes(), in.image.memory)
+	copyMemory(in.memory.bytes(), in.image.memory)
 	in.input = in.image.input
 	in.resetGlobals()
 	return in.track()
@@ -240,7 +240,7 @@ func (in *instance) reset() bool {
 	in.input = in.image.input
 	in.resetGlobals()
 	if h.engine.tracker == nil {
-		copy(in.memory.bytes(), in.image.memory)
+		copyMemory(in.memory.bytes(), in.image.memory)
 		h.stats.pages.Add(uint64(len(in.image.memory) / pageSize))
 		return true
 	}
@@ -250,6 +250,12 @@ func (in *instance) reset() bool {
 	}
 	return true
 }
+
+// copyMemory is out of the race detector's sight: it doesn't see what guests do, and watching
+// megabytes be copied would take it a hundred times as long as copying them.
+//
+//go:norace
+func copyMemory(dst, src []byte) { copy(dst, src) }
 
 func (in *instance) resetGlobals() {
 	for i, g := range in.globals {
@@ -277,7 +283,7 @@ func (in *instance) resetPages(t *tracker) error {
 	pages := 0
 	for _, r := range written {
 		from, to := r.start-base, r.end-base
-		copy(memory[from:to], in.image.memory[from:to])
+		copyMemory(memory[from:to], in.image.memory[from:to])
 		pages += int(to-from) / pageSize
 	}
 	in.image.host.stats.pages.Add(uint64(pages))

@@ -154,6 +154,10 @@ type Decision struct {
 	Reason  string // policy and entry that decided, such as "header: allow-ssh"
 	Policy  PolicyVersion
 
+	// Failure is set where the controller gave no answer and the gateway's fail
+	// mode answered in its place: what the controller failed with.
+	Failure error
+
 	State    []byte // at most MaxState; nil: nothing to bring back
 	StateKey StateKey
 

@@ -1,0 +1,21 @@
+package decider
+
+import (
+	"time"
+
+	"switchbridge/flow"
+)
+
+// StaleTimeout is the hard_timeout of rules that a function with an older
+// policy version returned.
+const StaleTimeout = 10 * time.Second
+
+// Expire gives the rules of an [Older] answer a hard_timeout of at most
+// StaleTimeout, proactive ones too.
+func Expire(d *flow.Decision) {
+	for i := range d.Rules {
+		if r := &d.Rules[i]; r.HardTimeout == 0 || r.HardTimeout > StaleTimeout {
+			r.HardTimeout = StaleTimeout
+		}
+	}
+}

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
 )
 
 // ABIVersion is what a guest's switchbridge_abi_version must return.
@@ -15,54 +19,10 @@ const EnvelopeVersion = 1
 
 // Limits in bytes.
 const (
-	MaxBody     = 1 << 20          // of a request or an answer
+	MaxBody     = flow.MaxBody     // of a request or an answer
 	MaxEnvelope = MaxBody + 16<<10 // a body and everything around it, encoded
 	MaxPolicy   = 32 << 20         // what configure is given
 )
-
-// Event is the type of an event, the ce-type of the contract.
-type Event uint8
-
-// The events of the contract's version 1.
-const (
-	EventUnknown Event = iota
-	EventHandshake
-	EventSwitchConnected
-	EventPacketIn
-	EventFlowRemoved
-	EventPortStatus
-	EventError
-	EventPolicyCheck
-)
-
-var eventTypes = [...]string{
-	EventUnknown:         "",
-	EventHandshake:       "switchbridge.handshake.v1",
-	EventSwitchConnected: "switchbridge.switch_connected.v1",
-	EventPacketIn:        "switchbridge.packet_in.v1",
-	EventFlowRemoved:     "switchbridge.flow_removed.v1",
-	EventPortStatus:      "switchbridge.port_status.v1",
-	EventError:           "switchbridge.error.v1",
-	EventPolicyCheck:     "switchbridge.policy_check.v1",
-}
-
-// String returns the ce-type, empty for an event that the contract doesn't have.
-func (e Event) String() string {
-	if int(e) < len(eventTypes) {
-		return eventTypes[e]
-	}
-	return ""
-}
-
-// ParseEvent returns the event of a ce-type, EventUnknown when the contract has no such event.
-func ParseEvent(ceType string) Event {
-	for e := EventHandshake; int(e) < len(eventTypes); e++ {
-		if eventTypes[e] == ceType {
-			return e
-		}
-	}
-	return EventUnknown
-}
 
 // Encoding says how a body is written.
 type Encoding uint8
@@ -74,22 +34,25 @@ const (
 	EncodingJSON                     // application/json
 )
 
-var mediaTypes = [...]string{"", "application/openflow", "application/json"}
-
 // String returns the media type, empty for EncodingNone and for what the contract doesn't have.
 func (e Encoding) String() string {
-	if int(e) < len(mediaTypes) {
-		return mediaTypes[e]
+	switch e {
+	case EncodingOpenFlow:
+		return contract.TypeOpenFlow
+	case EncodingJSON:
+		return contract.TypeJSON
 	}
 	return ""
 }
 
-// ParseEncoding returns the encoding of a media type without parameters.
-func ParseEncoding(mediaType string) Encoding {
-	switch mediaType {
-	case "application/openflow":
+// ParseEncoding returns the encoding of a Content-Type, whose parameters don't matter;
+// EncodingNone for any that the contract doesn't have.
+func ParseEncoding(contentType string) Encoding {
+	mediaType, _, _ := strings.Cut(contentType, ";")
+	switch strings.TrimSpace(mediaType) {
+	case contract.TypeOpenFlow:
 		return EncodingOpenFlow
-	case "application/json":
+	case contract.TypeJSON:
 		return EncodingJSON
 	}
 	return EncodingNone
@@ -97,10 +60,10 @@ func ParseEncoding(mediaType string) Encoding {
 
 // Request is one event as a guest receives it.
 type Request struct {
-	Event    Event
-	Encoding Encoding // of Body, and of the answer's body
-	DPID     uint64   // the switch, from ce-source
-	Time     int64    // ce-time in nanoseconds since 1970, 0 when unknown
+	Event    flow.EventType // the ABI has flow's numbers
+	Encoding Encoding       // of Body, and of the answer's body
+	DPID     uint64         // the switch, from ce-source
+	Time     int64          // ce-time in nanoseconds since 1970, 0 when unknown
 
 	ID          string // ce-id; a repeated event repeats it
 	Session     string // ce-subject, the switch's connection
@@ -176,7 +139,7 @@ func (r *Request) Parse(b []byte) error {
 	return parse(b, func(tag byte, value []byte) (err error) {
 		switch tag {
 		case tagEvent:
-			r.Event, err = parseUint[Event](value, 1)
+			r.Event, err = parseUint[flow.EventType](value, 1)
 		case tagEncoding:
 			r.Encoding, err = parseUint[Encoding](value, 1)
 		case tagDPID:

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"switchbridge/flow"
 )
 
 var requests = []struct {
@@ -15,11 +18,11 @@ var requests = []struct {
 	hex  string
 }{
 	{"empty", Request{}, "01"},
-	{"policy check", Request{Event: EventPolicyCheck, ID: "7"}, "01 01 00000001 07 05 00000001 37"},
+	{"policy check", Request{Event: flow.EventPolicyCheck, ID: "7"}, "01 01 00000001 06 05 00000001 37"},
 	{"packet in", Request{
-		Event: EventPacketIn, Encoding: EncodingOpenFlow, DPID: 0x0102030405060708, Time: -1,
+		Event: flow.EventPacketIn, Encoding: EncodingOpenFlow, DPID: 0x0102030405060708, Time: -1,
 		ID: "a-1", Session: "s", TraceParent: "00", State: []byte{9}, Key: []byte("kk"), Body: []byte{4, 10, 0, 8},
-	}, "01 01 00000001 03 02 00000001 01 03 00000008 0102030405060708 04 00000008 ffffffffffffffff" +
+	}, "01 01 00000001 01 02 00000001 01 03 00000008 0102030405060708 04 00000008 ffffffffffffffff" +
 		"05 00000003 612d31 06 00000001 73 07 00000002 3030 08 00000001 09 09 00000002 6b6b 0f 00000004 040a0008"},
 }
 
@@ -107,13 +110,14 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for e := EventHandshake; e <= EventPolicyCheck; e++ {
-		if got := ParseEvent(e.String()); got != e || e.String() == "" {
-			t.Errorf("%d: %q parses as %d", e, e, got)
+	// docs/guest-abi.md promises these numbers.
+	for i, name := range []string{"packet_in", "switch_connected", "flow_removed", "port_status", "error", "policy_check", "handshake"} {
+		if got := flow.EventType(i + 1).String(); got != "switchbridge."+name+".v1" {
+			t.Errorf("event %d is %s", i+1, got)
 		}
 	}
-	if ParseEvent("") != EventUnknown || Event(200).String() != "" || Encoding(9).String() != "" {
-		t.Error("unknown names")
+	if Encoding(9).String() != "" || ParseEncoding("text/plain") != EncodingNone || ParseEncoding("application/json; charset=utf-8") != EncodingJSON {
+		t.Error("encodings")
 	}
 	for _, e := range []Encoding{EncodingOpenFlow, EncodingJSON} {
 		if ParseEncoding(e.String()) != e {
@@ -158,4 +162,25 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("%+v became %+v, %v", a, again, err)
 		}
 	})
+}
+
+// The examples of docs/guest-abi.md are what this package writes.
+func TestDocumentedExamples(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/guest-abi.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, examples, found := strings.Cut(string(doc), "For example,")
+	lines := strings.SplitN(examples, "\n", 6)
+	if !found || len(lines) < 6 {
+		t.Fatal("no examples")
+	}
+	r := Request{Event: flow.EventPolicyCheck, Encoding: EncodingJSON, ID: "7"}
+	if want := unhex(t, strings.TrimSpace(lines[3])); !bytes.Equal(r.AppendBinary(nil), want) {
+		t.Errorf("request %x, documented %x", r.AppendBinary(nil), want)
+	}
+	a := Answer{Status: 200, Policy: "3-000000ab"}
+	if want := unhex(t, strings.TrimSpace(lines[4])); !bytes.Equal(a.AppendBinary(nil), want) {
+		t.Errorf("answer %x, documented %x", a.AppendBinary(nil), want)
+	}
 }

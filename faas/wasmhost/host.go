@@ -17,6 +17,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"switchbridge/faas/guest"
+	"switchbridge/flow"
 )
 
 // Config says what to run and within which limits. Zero values mean the defaults.
@@ -93,7 +94,7 @@ func New(config Config) *Host {
 		config.Instances = 2 * runtime.GOMAXPROCS(0)
 	}
 	if config.WarmUp == nil {
-		check := guest.Request{Event: guest.EventPolicyCheck, Encoding: guest.EncodingJSON}
+		check := guest.Request{Event: flow.EventPolicyCheck, Encoding: guest.EncodingJSON}
 		config.WarmUp = [][]byte{check.AppendBinary(nil)}
 	}
 	if config.Log == nil {

@@ -6,6 +6,7 @@ import (
 
 	"switchbridge/faas/guest"
 	"switchbridge/faas/wasmhost/wasmtest"
+	"switchbridge/flow"
 )
 
 func adversary(t testing.TB) []byte { return wasmtest.Build(t, "./testdata/adversary", true) }
@@ -40,7 +41,7 @@ func run(t testing.TB, config Config) *Host {
 
 // ask sends one event whose body is what, and returns the answer.
 func ask(h *Host, id, what string) (answer guest.Answer, err error) {
-	request := guest.Request{Event: guest.EventPacketIn, Encoding: guest.EncodingJSON, ID: id, Body: []byte(what)}
+	request := guest.Request{Event: flow.EventPacketIn, Encoding: guest.EncodingJSON, ID: id, Body: []byte(what)}
 	err = h.Call(context.Background(), request.AppendBinary(nil), func(b []byte) error {
 		if err := answer.Parse(b); err != nil {
 			return err
@@ -66,7 +67,7 @@ func TestEcho(t *testing.T) {
 // "native" the same function compiled in.
 func BenchmarkCall(b *testing.B) {
 	request := guest.Request{
-		Event: guest.EventPacketIn, Encoding: guest.EncodingOpenFlow, DPID: 1, ID: "1", Session: "s1", Body: []byte("echo"),
+		Event: flow.EventPacketIn, Encoding: guest.EncodingOpenFlow, DPID: 1, ID: "1", Session: "s1", Body: []byte("echo"),
 	}
 	encoded := request.AppendBinary(nil)
 	var answer guest.Answer
@@ -133,7 +134,7 @@ func BenchmarkCall(b *testing.B) {
 // BenchmarkThroughput keeps all cores busy.
 func BenchmarkThroughput(b *testing.B) {
 	h := run(b, Config{})
-	encoded := (&guest.Request{Event: guest.EventPacketIn, Encoding: guest.EncodingOpenFlow, Body: []byte("echo")}).AppendBinary(nil)
+	encoded := (&guest.Request{Event: flow.EventPacketIn, Encoding: guest.EncodingOpenFlow, Body: []byte("echo")}).AppendBinary(nil)
 	b.RunParallel(func(pb *testing.PB) {
 		var answer guest.Answer
 		for pb.Next() {

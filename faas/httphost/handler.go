@@ -1,0 +1,332 @@
+package httphost
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+)
+
+// Defaults of [Config].
+const (
+	DefaultMaxConcurrent = 256
+	DefaultTimeout       = 5 * time.Second
+)
+
+// maxTokens is two so that a token can be changed without a gap: the new one is
+// added, the gateways follow, the old one goes.
+const maxTokens = 2
+
+// Config is what a [Handler] is made of. Decider and Codecs are required.
+type Config struct {
+	Decider flow.Decider
+	Codecs  []contract.Codec
+
+	// Tokens are the bearer tokens that open the handler, at most two. None
+	// leaves it open to whoever reaches it: for loopback, or where client
+	// certificates were checked before.
+	Tokens []string
+
+	MaxConcurrent int           // events at a time; 0: DefaultMaxConcurrent
+	Timeout       time.Duration // for one decision; 0: DefaultTimeout
+
+	Records io.Writer    // gets one JSON line for each event; nil: none
+	Log     *slog.Logger // for faults of the controller; nil: none
+}
+
+// Handler answers events. It is safe for use by several goroutines.
+type Handler struct {
+	decider flow.Decider
+	codecs  map[string]contract.Codec
+	tokens  [][sha256.Size]byte
+	slots   chan struct{}
+	timeout time.Duration
+	records *recorder
+	log     *slog.Logger
+	calls   sync.Pool // of *call
+}
+
+// New checks cfg and returns its handler.
+func New(cfg Config) (*Handler, error) {
+	if cfg.Decider == nil {
+		return nil, errors.New("httphost: no decider")
+	}
+	if len(cfg.Codecs) == 0 {
+		return nil, errors.New("httphost: no codec")
+	}
+	if len(cfg.Tokens) > maxTokens {
+		return nil, fmt.Errorf("httphost: %d tokens, at most %d can be valid at a time", len(cfg.Tokens), maxTokens)
+	}
+	h := &Handler{
+		decider: cfg.Decider,
+		codecs:  make(map[string]contract.Codec, len(cfg.Codecs)),
+		timeout: cfg.Timeout,
+		records: newRecorder(cfg.Records),
+		log:     cfg.Log,
+	}
+	for _, c := range cfg.Codecs {
+		h.codecs[c.ContentType()] = c
+	}
+	for i, t := range cfg.Tokens {
+		if t == "" {
+			return nil, fmt.Errorf("httphost: token %d is empty", i)
+		}
+		h.tokens = append(h.tokens, sha256.Sum256([]byte(t)))
+	}
+	n := cfg.MaxConcurrent
+	if n <= 0 {
+		n = DefaultMaxConcurrent
+	}
+	h.slots = make(chan struct{}, n)
+	if h.timeout <= 0 {
+		h.timeout = DefaultTimeout
+	}
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	h.calls.New = func() any { return new(call) }
+	return h, nil
+}
+
+// call is the memory that one event needs, kept for the next one.
+type call struct {
+	ev       flow.Event
+	d        flow.Decision
+	body     []byte
+	answer   []byte
+	started  time.Time
+	status   int
+	decided  time.Duration
+	encoding string
+	err      error
+}
+
+// refusal is an error with the status that tells the gateway what it means.
+type refusal struct {
+	status int
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status, fmt.Errorf(format, args...)}
+}
+
+// ServeHTTP answers GET /healthz with 200, and a POST of an event on any other
+// path with its decision.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/healthz" {
+		h.health(w, r)
+		return
+	}
+	c := h.calls.Get().(*call)
+	c.reset()
+	err := h.serve(c, w, r)
+	if err != nil {
+		h.fail(c, w, err)
+	}
+	h.records.write(c)
+	if cap(c.body) <= maxKept && cap(c.answer) <= maxKept {
+		h.calls.Put(c)
+	}
+}
+
+// maxKept bounds the buffers that wait for the next event, so that one large
+// event does not stay in memory.
+const maxKept = 64 << 10
+
+func (c *call) reset() {
+	c.d.Reset()
+	*c = call{d: c.d, body: c.body[:0], answer: c.answer[:0], started: time.Now(), status: http.StatusOK}
+}
+
+func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		return refuse(http.StatusMethodNotAllowed, "method %s: an event is a POST", r.Method)
+	}
+	if !h.authorized(r) {
+		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
+		return refuse(http.StatusUnauthorized, "bearer token missing or wrong")
+	}
+	codec, err := h.codec(r)
+	if err != nil {
+		return err
+	}
+	c.encoding = codec.ContentType()
+
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		w.Header().Set("Retry-After", "1")
+		return refuse(http.StatusTooManyRequests, "%d events are being decided, the most at a time", cap(h.slots))
+	}
+
+	if c.body, err = readBody(c.body, w, r); err != nil {
+		return err
+	}
+	if err := contract.GetEvent(r.Header, &c.ev); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	if err := contract.GetState(r.Header, &c.ev); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
+	}
+	if err := codec.ParseEvent(c.body, &c.ev); err != nil {
+		return refuse(http.StatusBadRequest, "%s: %w", c.ev.Type, err)
+	}
+
+	start := time.Now()
+	err = h.decide(r.Context(), c)
+	c.decided = time.Since(start)
+	if err != nil {
+		return err
+	}
+	if c.answer, err = codec.AppendDecision(c.answer, &c.ev, &c.d); err != nil {
+		return refuse(http.StatusInternalServerError, "decision can't be written as %s: %w", c.encoding, err)
+	}
+	if len(c.answer) > flow.MaxBody {
+		return refuse(http.StatusInternalServerError, "decision takes %d bytes, more than %d", len(c.answer), flow.MaxBody)
+	}
+
+	out := w.Header()
+	out.Set("Content-Type", c.encoding)
+	contract.PutDecision(out, c.encoding, &c.d)
+	_, err = w.Write(c.answer)
+	if err != nil { // the gateway is gone; nobody is left to tell
+		c.err = fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}
+
+// decide runs the controller. A panic of it costs its event alone.
+func (h *Handler) decide(ctx context.Context, c *call) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			h.log.Error("controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
+			err = refuse(http.StatusInternalServerError, "controller failed")
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, h.timeout)
+	defer cancel()
+	err = h.decider.Decide(ctx, &c.ev, &c.d)
+	if err == nil {
+		return nil
+	}
+	switch flow.KindOf(err) {
+	case flow.Refused:
+		return &refusal{http.StatusUnprocessableEntity, err}
+	case flow.Overload:
+		return &refusal{http.StatusTooManyRequests, err}
+	case flow.Invalid:
+		return &refusal{http.StatusInternalServerError, err}
+	}
+	return &refusal{http.StatusServiceUnavailable, err}
+}
+
+// authorized compares hashes, so that neither content nor length of a token
+// shows in the time it takes, and compares with every token.
+func (h *Handler) authorized(r *http.Request) bool {
+	if len(h.tokens) == 0 {
+		return true
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1: schemes have no case
+		return false
+	}
+	got := sha256.Sum256([]byte(token))
+	ok := 0
+	for i := range h.tokens {
+		ok |= subtle.ConstantTimeCompare(got[:], h.tokens[i][:])
+	}
+	return ok == 1
+}
+
+func (h *Handler) codec(r *http.Request) (contract.Codec, error) {
+	v := r.Header.Get("Content-Type")
+	if c, ok := h.codecs[v]; ok { // as the gateway writes it
+		return c, nil
+	}
+	if media, _, err := mime.ParseMediaType(v); err == nil {
+		if c, ok := h.codecs[media]; ok {
+			return c, nil
+		}
+	}
+	return nil, refuse(http.StatusUnsupportedMediaType, "content type %q: want one of %s", v, h.mediaTypes())
+}
+
+func (h *Handler) mediaTypes() string {
+	var types []string
+	for _, t := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
+		if h.codecs[t] != nil {
+			types = append(types, t)
+		}
+	}
+	return strings.Join(types, ", ")
+}
+
+// readBody appends the body of r to b. It refuses one that is larger than the
+// contract allows before reading it where its length is declared.
+func readBody(b []byte, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	if r.Header.Get("Content-Encoding") != "" {
+		return b, refuse(http.StatusUnsupportedMediaType, "content encoding %q: bodies are sent as they are", r.Header.Get("Content-Encoding"))
+	}
+	if r.ContentLength > flow.MaxBody {
+		return b, refuse(http.StatusRequestEntityTooLarge, "body of %d bytes, more than %d", r.ContentLength, flow.MaxBody)
+	}
+	body := http.MaxBytesReader(w, r.Body, flow.MaxBody)
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			return b, nil
+		}
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			return b, refuse(http.StatusRequestEntityTooLarge, "body of more than %d bytes", flow.MaxBody)
+		}
+		if err != nil {
+			return b, refuse(http.StatusBadRequest, "reading the body: %w", err)
+		}
+	}
+}
+
+// fail answers with err's status and, as text, its reason.
+func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
+	c.err, c.status = err, http.StatusInternalServerError
+	var r *refusal
+	if errors.As(err, &r) {
+		c.status = r.status
+	}
+	if c.status == http.StatusInternalServerError {
+		h.log.Error("event failed", "event", c.ev.Type.String(), "id", c.ev.ID, "err", err)
+	}
+	http.Error(w, contract.Printable(err.Error()), c.status)
+}
+
+func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		http.Error(w, "want GET", http.StatusMethodNotAllowed)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, "ok\n")
+}

@@ -1,0 +1,93 @@
+package contract
+
+import (
+	"encoding/base64"
+	"fmt"
+
+	"switchbridge/flow"
+)
+
+// PutState writes the travelling state that goes with an event, where its
+// encoding has no place for it in the body.
+func PutState(h Header, contentType string, ev *flow.Event) {
+	if contentType != TypeJSON && len(ev.State) > 0 {
+		h.Set(HeaderState, base64.StdEncoding.EncodeToString(ev.State))
+	}
+}
+
+// GetState reads the travelling state of a request into ev, and leaves ev as it
+// is where the request has none.
+func GetState(h Header, ev *flow.Event) error {
+	state, err := decodeState(nil, h.Get(HeaderState))
+	if state != nil {
+		ev.State = state
+	}
+	return err
+}
+
+// PutDecision writes what an answer says beside its body: policy version,
+// verdict and reason always, the state where the encoding of the body has no
+// place for it.
+func PutDecision(h Header, contentType string, d *flow.Decision) {
+	if !d.Policy.IsZero() {
+		h.Set(HeaderPolicy, d.Policy.String())
+	}
+	if d.Verdict != flow.NoVerdict {
+		h.Set(HeaderVerdict, d.Verdict.String())
+	}
+	if d.Reason != "" {
+		h.Set(HeaderReason, Printable(d.Reason))
+	}
+	if contentType != TypeJSON && len(d.State) > 0 {
+		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
+		h.Set(HeaderStateKey, d.StateKey.String())
+	}
+}
+
+// GetDecision reads an answer's headers into d. A header wins over what the
+// body said, so it is called after the body has been parsed; an absent one
+// leaves d as it is. Errors name the header.
+func GetDecision(h Header, d *flow.Decision) error {
+	var err error
+	if v := h.Get(HeaderPolicy); v != "" {
+		if d.Policy, err = flow.ParsePolicyVersion(v); err != nil {
+			return fmt.Errorf("%s: %w", HeaderPolicy, err)
+		}
+	}
+	if v := h.Get(HeaderVerdict); v != "" {
+		if d.Verdict, err = flow.ParseVerdict(v); err != nil {
+			return fmt.Errorf("%s: %w", HeaderVerdict, err)
+		}
+	}
+	if v := h.Get(HeaderReason); v != "" {
+		d.Reason = Printable(v)
+	}
+	if v := h.Get(HeaderStateKey); v != "" {
+		if d.StateKey, err = flow.ParseStateKey(v); err != nil {
+			return fmt.Errorf("%s: %w", HeaderStateKey, err)
+		}
+	}
+	state, err := decodeState(d.State[:0], h.Get(HeaderState))
+	if state != nil {
+		d.State = state
+	}
+	return err
+}
+
+// decodeState appends the state in s to b; nil where s is empty.
+func decodeState(b []byte, s string) ([]byte, error) {
+	if s == "" {
+		return nil, nil
+	}
+	if len(s) > base64.StdEncoding.EncodedLen(flow.MaxState) {
+		return nil, fmt.Errorf("%s: more than %d bytes", HeaderState, flow.MaxState)
+	}
+	state, err := base64.StdEncoding.AppendDecode(b, []byte(s))
+	if err != nil {
+		return nil, fmt.Errorf("%s: not base64: %w", HeaderState, err)
+	}
+	if len(state) > flow.MaxState {
+		return nil, fmt.Errorf("%s: %d bytes, more than %d", HeaderState, len(state), flow.MaxState)
+	}
+	return state, nil
+}

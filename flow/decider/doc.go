@@ -4,12 +4,13 @@
 //
 // From a session inwards the decorators are usually
 //
-//	Observe -> Guard -> FailMode -> Routes -> (for each route) State -> Limit -> the controller
+//	Observe -> FailMode -> Routes -> (for each route) Guard -> State -> Limit -> the controller
 //
-// [Guard] is outside [Routes], since no function is trusted more than another,
-// and [FailMode] outside [Limit], whose refusals it must tell from a function
-// that is away. Every decorator passes on whether what it wraps is
-// [flow.Local], so that a session can still decide in place.
+// [FailMode] is outside [Limit], whose refusals it must tell from a function
+// that is away, and [Guard] inside [Routes], since guardrails bound one
+// function's answer and Routes may join several. Decorators pass on whether what
+// they wrap is [flow.Local], so that a session can still decide in place;
+// [State] and [Limit] are for remote controllers and do not.
 //
 // [Coalescer], [Versions] and [Cookie] are for sessions: they do no input or
 // output of their own.

@@ -1,0 +1,215 @@
+package decider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"switchbridge/flow"
+)
+
+// Pattern says which switches a route is for.
+type Pattern interface{ Matches(flow.DPID) bool }
+
+// Route sends the events that it fits to a controller of its own. An empty
+// list, like the empty match, fits everything.
+type Route struct {
+	Name     string
+	Switches []Pattern
+	Ports    []flow.PortNo
+	EthTypes []uint16
+	IPProtos []uint8
+	Match    flow.Match // the packet satisfies it
+	Decider  flow.Decider
+}
+
+// Routes is the decorator that gives each event to the controllers that it
+// concerns.
+//
+// A packet goes to the first route that it fits, or to the last, which the
+// fallback is. Everything else goes to every route that it can concern: a
+// switch that connected to all routes that are for it, since each may have
+// proactive rules; a port's change to those that are for the port; a removed
+// rule to those that could have asked for it; a policy check to all. Their
+// answers are joined: rules one after the other, the handshake of the first
+// that has one. The answer is an error only if none of them answered; where
+// some did not, the decision's Failure says which, so that the session can
+// install what there is and ask again.
+//
+// Several functions have several policy versions, but a switch is swept by one.
+// So Routes gives every answer a version of the whole, which grows with each
+// of them, once each has been heard: an older answer of one function makes an
+// older whole, and a newer one a newer whole, which sweeps the rules of all.
+type Routes struct {
+	routes []Route // the last is the fallback
+	local  bool
+
+	mu    sync.Mutex
+	heard []bool
+	parts []flow.PolicyVersion
+}
+
+// NewRoutes makes Routes of an ordered list and where what fits none goes.
+func NewRoutes(list []Route, fallback flow.Decider) *Routes {
+	r := &Routes{routes: append(slices.Clone(list), Route{Name: "default", Decider: fallback}), local: true}
+	for i := range r.routes {
+		r.local = r.local && flow.IsLocal(r.routes[i].Decider)
+	}
+	r.heard, r.parts = make([]bool, len(r.routes)), make([]flow.PolicyVersion, len(r.routes))
+	return r
+}
+
+// Decide asks whom the event concerns.
+func (r *Routes) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if ev.PacketIn == nil {
+		return r.all(ctx, ev, d)
+	}
+	i := r.find(ev)
+	err := r.routes[i].Decider.Decide(ctx, ev, d)
+	if err == nil && d.Failure == nil {
+		d.Policy = r.whole(i, d.Policy)
+	}
+	return err
+}
+
+// find returns the index of the packet's route.
+func (r *Routes) find(ev *flow.Event) int {
+	for i := range r.routes[:len(r.routes)-1] {
+		if r.routes[i].fits(ev) {
+			return i
+		}
+	}
+	return len(r.routes) - 1
+}
+
+// Name returns the name of the route that a packet takes.
+func (r *Routes) Name(ev *flow.Event) string { return r.routes[r.find(ev)].Name }
+
+// all asks every route that ev can concern, at the same time, and joins their
+// answers in the routes' order.
+func (r *Routes) all(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	answers := make([]flow.Decision, len(r.routes))
+	errs := make([]error, len(r.routes))
+	asked := make([]bool, len(r.routes))
+	var wg sync.WaitGroup
+	n := 0
+	for i := range r.routes {
+		if !r.routes[i].concerns(ev) {
+			continue
+		}
+		asked[i] = true
+		n++
+		wg.Go(func() { errs[i] = r.routes[i].Decider.Decide(ctx, ev, &answers[i]) })
+	}
+	wg.Wait()
+
+	var reasons []string
+	var failed []error
+	for i := range r.routes {
+		a := &answers[i]
+		switch {
+		case !asked[i]:
+			continue
+		case errs[i] != nil:
+			failed = append(failed, fmt.Errorf("route %q: %w", r.routes[i].Name, errs[i]))
+			continue
+		}
+		d.Rules = append(d.Rules, a.Rules...)
+		if len(d.Handshake) == 0 {
+			d.Handshake = append(d.Handshake, a.Handshake...)
+		}
+		if a.Reason != "" {
+			reasons = append(reasons, a.Reason)
+		}
+		d.Policy = r.whole(i, a.Policy)
+	}
+	d.Reason = strings.Join(reasons, "; ")
+	if len(failed) == 0 {
+		return nil
+	}
+	err := errors.Join(failed...)
+	if len(failed) == n {
+		return err
+	}
+	d.Failure = err
+	return nil
+}
+
+// whole notes route i's version and returns the version of all routes with it:
+// the serials' sum, which grows with each, and a hash of all. It is the zero
+// version until every route has been heard, since a sum of some would seem
+// older than it is. A function that gives no version counts as serial 0.
+func (r *Routes) whole(i int, v flow.PolicyVersion) flow.PolicyVersion {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard[i] = true
+	if v.Serial > r.parts[i].Serial || r.parts[i].IsZero() {
+		r.parts[i] = v
+	}
+	if v.IsZero() {
+		v = r.parts[i] // an answer without the header, such as from a cache, says nothing new
+	}
+	const prime = 0x01000193 // FNV-1
+	sum := flow.PolicyVersion{Hash: 0x811c9dc5}
+	zero := true
+	for j := range r.routes {
+		part := r.parts[j]
+		if j == i {
+			part = v
+		}
+		if !r.heard[j] {
+			return flow.PolicyVersion{}
+		}
+		zero = zero && part.IsZero()
+		sum.Serial += part.Serial
+		sum.Hash = (sum.Hash ^ uint32(part.Serial)) * prime
+		sum.Hash = (sum.Hash ^ uint32(part.Serial>>32)) * prime
+		sum.Hash = (sum.Hash ^ part.Hash) * prime
+	}
+	if zero {
+		return flow.PolicyVersion{}
+	}
+	return sum
+}
+
+// Local reports whether every controller is [flow.Local].
+func (r *Routes) Local() bool { return r.local }
+
+// fits reports whether a packet takes the route.
+func (r *Route) fits(ev *flow.Event) bool {
+	m := &ev.PacketIn.Match
+	return r.switchFits(ev.Switch) &&
+		(len(r.Ports) == 0 || m.Has(flow.FieldInPort) && slices.Contains(r.Ports, m.InPort)) &&
+		(len(r.EthTypes) == 0 || m.Has(flow.FieldEthType) && slices.Contains(r.EthTypes, m.EthType)) &&
+		(len(r.IPProtos) == 0 || m.Has(flow.FieldIPProto) && slices.Contains(r.IPProtos, m.IPProto)) &&
+		r.Match.Covers(m)
+}
+
+// concerns reports whether an event other than a packet is of interest to the
+// route. It errs towards telling.
+func (r *Route) concerns(ev *flow.Event) bool {
+	if ev.Switch != nil && !r.switchFits(ev.Switch) {
+		return false
+	}
+	switch {
+	case ev.PortStatus != nil:
+		return len(r.Ports) == 0 || slices.Contains(r.Ports, ev.PortStatus.Port.No)
+	case ev.FlowRemoved != nil:
+		m := &ev.FlowRemoved.Match
+		return (len(r.Ports) == 0 || !m.Has(flow.FieldInPort) || slices.Contains(r.Ports, m.InPort)) &&
+			(len(r.EthTypes) == 0 || !m.Has(flow.FieldEthType) || slices.Contains(r.EthTypes, m.EthType)) &&
+			(len(r.IPProtos) == 0 || !m.Has(flow.FieldIPProto) || slices.Contains(r.IPProtos, m.IPProto)) &&
+			overlap(&r.Match, m)
+	}
+	return true
+}
+
+func (r *Route) switchFits(sw *flow.Switch) bool {
+	if len(r.Switches) == 0 {
+		return true
+	}
+	return sw != nil && slices.ContainsFunc(r.Switches, func(p Pattern) bool { return p.Matches(sw.DPID) })
+}

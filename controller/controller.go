@@ -1,0 +1,140 @@
+// Package controller decides events by a policy: [flow.Decider] as a pure
+// function, with no clock, no network and no state. The same code runs inside
+// the gateway, behind HTTPS and in a WebAssembly guest.
+//
+// # What a decision installs
+//
+// The links of the policy's chain are asked in order, and each says what it
+// looked at. A rule matches the fields of the configured granularity (exact
+// flow, host pair, MAC pair), and beside them every field that any link asked
+// looked at: whatever granularity is chosen, no packet takes a rule that the
+// chain might have decided otherwise. Where a field that counts can't be
+// matched, since the packet does not show it or the switch's protocol has no
+// such field, nothing is installed and the answer is about this packet alone.
+package controller
+
+import (
+	"context"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// Controller is an immutable compiled policy, used by any number of goroutines.
+type Controller struct {
+	version flow.PolicyVersion
+	install policy.Install
+	links   []policy.Link
+	mode    policy.ForwardMode // of packets that are allowed and no more is said
+}
+
+var _ flow.Local = (*Controller)(nil)
+
+// New compiles p, which must be valid (see [policy.Policy.Validate]) and must
+// not change afterwards. It takes time in proportion to the policy's size.
+func New(p *policy.Policy) *Controller {
+	c := &Controller{version: p.Version(), install: p.Install, mode: p.Mode()}
+	for _, s := range p.Chain {
+		c.links = append(c.links, s.Compile())
+	}
+	return c
+}
+
+// Version returns the version of the policy.
+func (c *Controller) Version() flow.PolicyVersion { return c.version }
+
+// Local implements [flow.Local].
+func (*Controller) Local() bool { return true }
+
+// Decide implements [flow.Decider]. It never waits and has no use for ctx.
+// Besides growing d's slices it allocates only for the reason of an answer that
+// names what no one could know before: a listed address, a field that was
+// missing.
+func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+	d.Policy = c.version
+	switch ev.Type {
+	case flow.EventPacketIn:
+		if ev.PacketIn == nil {
+			return flow.Errorf(flow.Refused, "%v without a packet", ev.Type)
+		}
+		c.packetIn(ev, d)
+	case flow.EventSwitchConnected:
+		conn := policy.Connected{Switch: ev.Switch, Install: &c.install, Mode: c.mode.In(protocol(ev.Switch))}
+		for _, l := range c.links {
+			d.Rules = l.Proactive(&conn, d.Rules)
+		}
+	case flow.EventHandshake:
+		return handshake(ev, d)
+	case flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventPolicyCheck:
+		// The version is the whole answer.
+	default:
+		return flow.Errorf(flow.Refused, "%v is not one that the controller knows", ev.Type)
+	}
+	return nil
+}
+
+func protocol(sw *flow.Switch) flow.Protocol {
+	if sw == nil {
+		return flow.OpenFlow13
+	}
+	return sw.Protocol
+}
+
+func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
+	p := policy.Packet{Match: &ev.PacketIn.Match, Missing: policy.Missing(&ev.PacketIn.Match)}
+	out := c.ask(p)
+	d.Verdict, d.Reason = out.Verdict, out.Reason
+
+	protocol := protocol(ev.Switch)
+	mode := out.Mode
+	if mode == 0 {
+		mode = c.mode
+	}
+	learn := out.Verdict == flow.Allow && out.Actions == nil && mode.In(protocol) == policy.Learn
+	if out.Mode == policy.Learn && !learn {
+		d.Reason = noLearnReason
+	}
+
+	grain := fieldsOf(c.install.Rule, p.Match)
+	if learn {
+		grain = flow.FieldInPort | flow.FieldEthSrc
+	}
+	if !c.addRule(d, p, &out, protocol, grain) || learn {
+		// The packet alone, or a rule whose actions are those of the next table.
+		d.HasPacketOut = true
+		if out.Verdict == flow.Allow {
+			d.PacketOut = appendActions(d.PacketOut, &out.Treatment, mode.In(protocol), protocol)
+		}
+	}
+	if learn && len(d.Rules) > 0 {
+		c.learn(d, p.Match)
+	}
+}
+
+const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
+
+// ask goes through the chain. What no link decides is denied.
+func (c *Controller) ask(p policy.Packet) policy.Outcome {
+	var depends flow.Field
+	for _, l := range c.links {
+		out := l.Decide(p)
+		depends |= out.Depends
+		if out.Verdict != flow.NoVerdict {
+			out.Depends = depends
+			return out
+		}
+	}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
+}
+
+// appendActions appends what an allowed packet does on its own.
+func appendActions(list []flow.Action, t *policy.Treatment, mode policy.ForwardMode, p flow.Protocol) []flow.Action {
+	actions := t.Actions
+	if actions == nil {
+		actions = policy.ActionsOf(mode)
+	}
+	if p != flow.OpenFlow10 || policy.Queueable(actions) {
+		list = append(list, t.Before...)
+	}
+	return append(list, actions...)
+}

@@ -1,0 +1,101 @@
+package controller
+
+import (
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+const (
+	macFields  = flow.FieldEthSrc | flow.FieldEthDst
+	ipFields   = flow.FieldIPSrc | flow.FieldIPDst
+	arpFields  = flow.FieldARPSPA | flow.FieldARPTPA
+	l4Fields   = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
+	flowFields = macFields | ipFields | arpFields | l4Fields | flow.FieldInPort | flow.FieldEthType |
+		flow.FieldVLAN | flow.FieldIPProto | flow.FieldARPOp
+)
+
+// fieldsOf returns the fields that a granularity asks for. A packet without
+// network addresses has its Ethernet addresses stand for its hosts.
+func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
+	switch g {
+	case policy.InstallHostPair:
+		if p.Fields&(ipFields|arpFields) != 0 {
+			return flow.FieldInPort | ipFields | arpFields
+		}
+		return flow.FieldInPort | flow.FieldEthType | macFields
+	case policy.InstallMACPair:
+		return flow.FieldInPort | macFields
+	}
+	return flowFields
+}
+
+// addRule appends the rule of a decision and reports whether there is one. Where
+// there is none for a reason that the policy's author may not expect, the
+// decision's reason says so.
+func (c *Controller) addRule(d *flow.Decision, p policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) bool {
+	if c.install.Rule == policy.InstallNone {
+		return false
+	}
+	fields, why := ruleFields(p, grain, out.Depends, proto)
+	if why != "" {
+		d.Reason += why
+		return false
+	}
+	d.Rules = append(d.Rules, flow.Rule{
+		Command:     flow.Add,
+		Table:       c.install.Table,
+		Priority:    c.install.Priority,
+		IdleTimeout: c.install.IdleTimeout,
+		HardTimeout: c.install.HardTimeout,
+		BufferID:    flow.NoBuffer,
+		Match:       p.Match.Keep(fields),
+	})
+	r := &d.Rules[len(d.Rules)-1]
+	if out.Verdict == flow.Allow && !out.Apply(c.mode, proto, r) {
+		d.Rules = d.Rules[:len(d.Rules)-1]
+		d.Reason += "; no rule: " + proto.String() + " has no meters, and queues for ports only"
+		return false
+	}
+	return true
+}
+
+// ruleFields returns the fields that a rule for p matches: those of grain that
+// can be expressed, and all that the verdict hangs on. A field that p can't
+// have, such as a port of an ARP packet, is covered by the eth_type or ip_proto
+// that excludes it. Where no rule is narrow enough, why says the reason.
+func ruleFields(p policy.Packet, grain, depends flow.Field, proto flow.Protocol) (fields flow.Field, why string) {
+	if hidden := depends & p.Missing; hidden != 0 {
+		return 0, "; no rule: the packet does not show " + hidden.String()
+	}
+	have := p.Known()
+	need := prerequisites(depends, have)
+	fields = (grain | need) & have
+	fields = prerequisites(fields, have) & have
+	can := policy.Expressible(proto, p.Match)
+	if lost := need & have &^ can; lost != 0 {
+		return 0, "; no rule: " + proto.String() + " can't match " + lost.String() + " here"
+	}
+	fields &= can
+	if fields&(flow.FieldInPort|flow.FieldEthSrc) == 0 {
+		return 0, "; no rule: neither in_port nor eth_src is known"
+	}
+	// Switches take a later fragment's ports for 0, so a rule on port 0 would
+	// match fragments of every conversation between the two hosts.
+	if depends&(flow.FieldL4Src|flow.FieldL4Dst) != 0 && have&(flow.FieldL4Src|flow.FieldL4Dst) != 0 && p.Match.L4Src|p.Match.L4Dst == 0 {
+		return 0, "; no rule: both ports are 0, as those of a fragment are"
+	}
+	return fields, ""
+}
+
+// prerequisites adds to f the fields that those in f stand on (OpenFlow 1.3.5,
+// 7.2.3.8). For a field that the packet lacks, they are what says that it can't
+// have it.
+func prerequisites(f, have flow.Field) flow.Field {
+	if f&l4Fields != 0 {
+		f |= flow.FieldIPProto
+	}
+	if f&^(flow.FieldInPort|macFields|flow.FieldVLAN) != 0 {
+		f |= flow.FieldEthType
+	}
+	return f
+}

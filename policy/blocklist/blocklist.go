@@ -1,0 +1,166 @@
+// Package blocklist is the policy that denies what comes from, or goes to, a
+// listed address. README.md describes it for users.
+package blocklist
+
+import (
+	"fmt"
+	"net/netip"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// Name is the policy's name in files and reasons.
+const Name = "blocklist"
+
+// Direction says which of a packet's addresses are looked up.
+type Direction uint8
+
+const (
+	Both Direction = iota
+	Src
+	Dst
+)
+
+var directionNames = [...]string{"both", "src", "dst"}
+
+func (d Direction) String() string {
+	if int(d) < len(directionNames) {
+		return directionNames[d]
+	}
+	return fmt.Sprintf("direction %d", uint8(d))
+}
+
+// ParseDirection is the inverse of [Direction.String].
+func ParseDirection(s string) (Direction, error) {
+	for i, name := range directionNames {
+		if s == name {
+			return Direction(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want src, dst or both", s)
+}
+
+// Config is the policy's source form.
+type Config struct {
+	Match Direction
+	Lists []List
+}
+
+// List is a set of prefixes from one place.
+type List struct {
+	Name     string // the file as the policy names it; empty: inline
+	Prefixes []netip.Prefix
+}
+
+// Name implements [policy.Source].
+func (*Config) Name() string { return Name }
+
+// Validate implements [policy.Source].
+func (c *Config) Validate([]policy.Source) error {
+	if int(c.Match) >= len(directionNames) {
+		return fmt.Errorf("match: %v", c.Match)
+	}
+	for i := range c.Lists {
+		for _, p := range c.Lists[i].Prefixes {
+			if !p.IsValid() || p.Addr().Is4In6() {
+				return fmt.Errorf("list %q: %v is not an IPv4 or IPv6 prefix", c.Lists[i].Name, p)
+			}
+		}
+	}
+	return nil
+}
+
+// Compile implements [policy.Source].
+func (c *Config) Compile() policy.Link {
+	l := &link{match: c.Match}
+	var v4, v6 []entry
+	for i := range c.Lists {
+		l.lists = append(l.lists, c.Lists[i].Name)
+		for _, p := range c.Lists[i].Prefixes {
+			e := entry{first: keyOf(p.Masked().Addr()), bits: uint8(p.Bits()), list: uint32(i)}
+			if p.Addr().Is4() {
+				v4 = append(v4, e)
+			} else {
+				v6 = append(v6, e)
+			}
+		}
+	}
+	l.v4, l.v6 = newTable(v4), newTable(v6)
+	return l
+}
+
+// link is the compiled policy.
+type link struct {
+	match  Direction
+	v4, v6 table
+	lists  []string
+}
+
+// Decide implements [policy.Link]. What it looks at of an IP packet are its
+// addresses, and of an ARP packet those of sender and target, so that a listed
+// host can't even be found. A packet whose addresses are missing is denied.
+func (l *link) Decide(in policy.Packet) (out policy.Outcome) {
+	p := in.Match
+	src, dst := flow.FieldIPSrc, flow.FieldIPDst
+	srcIP, dstIP := p.IPSrc, p.IPDst
+	if p.Has(flow.FieldEthType) && p.EthType == flow.EthTypeARP {
+		src, dst = flow.FieldARPSPA, flow.FieldARPTPA
+		srcIP, dstIP = p.ARPSPA, p.ARPTPA
+	}
+	if l.match != Dst && l.side(in, src, srcIP, &out) {
+		return out
+	}
+	if l.match != Src {
+		l.side(in, dst, dstIP, &out)
+	}
+	return out
+}
+
+// side looks one address up and reports whether that decided.
+func (l *link) side(in policy.Packet, f flow.Field, p netip.Prefix, out *policy.Outcome) bool {
+	out.Depends |= f
+	if in.Missing&f != 0 {
+		out.Verdict, out.Reason = flow.Deny, missingReason
+		return true
+	}
+	if !in.Match.Has(f) {
+		return false
+	}
+	e := l.lookup(p.Addr())
+	if e == nil {
+		return false
+	}
+	out.Verdict, out.Reason = flow.Deny, l.reason(p.Addr(), e)
+	return true
+}
+
+const missingReason = Name + ": the packet's addresses are missing"
+
+func (l *link) lookup(a netip.Addr) *entry {
+	if a.Is4() {
+		return l.v4.lookup(keyOf(a))
+	}
+	return l.v6.lookup(keyOf(a))
+}
+
+// reason names the address, so it allocates, as nothing else here does.
+func (l *link) reason(a netip.Addr, e *entry) string {
+	buf := make([]byte, 0, 128)
+	buf = append(buf, Name+": "...)
+	buf = a.AppendTo(buf)
+	if int(e.bits) < a.BitLen() {
+		prefix, _ := a.Prefix(int(e.bits)) // of the address's own family, so it can't fail
+		buf = append(buf, " of "...)
+		buf = prefix.AppendTo(buf)
+	}
+	if name := l.lists[e.list]; name != "" {
+		buf = append(buf, " in "...)
+		buf = append(buf, name...)
+	}
+	return string(buf)
+}
+
+// Proactive implements [policy.Link]: a list is looked up when packets come,
+// and a switch's table is no place for 100,000 addresses.
+func (*link) Proactive(_ *policy.Connected, rules []flow.Rule) []flow.Rule { return rules }

@@ -1,0 +1,65 @@
+// Package forward is the policy that allows every packet that reaches it, and
+// says what allowed packets do. README.md describes it for users.
+package forward
+
+import (
+	"fmt"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// Name is the policy's name in files and reasons.
+const Name = "forward"
+
+// Config is the policy's source form.
+type Config struct {
+	Mode policy.ForwardMode
+}
+
+// Name implements [policy.Source].
+func (*Config) Name() string { return Name }
+
+// Forward returns the mode: what packets do that another policy allows.
+func (c *Config) Forward() policy.ForwardMode { return c.Mode }
+
+// Validate implements [policy.Source].
+func (c *Config) Validate(earlier []policy.Source) error {
+	if c.Mode < policy.Normal || c.Mode > policy.Learn {
+		return fmt.Errorf("mode: %v", c.Mode)
+	}
+	for i, s := range earlier {
+		if s.Name() == Name {
+			return fmt.Errorf("entry %d of the chain is a forward already, and allows all that reaches it", i+1)
+		}
+	}
+	return nil
+}
+
+// Compile implements [policy.Source].
+func (c *Config) Compile() policy.Link {
+	return &link{policy.Outcome{
+		Verdict:   flow.Allow,
+		Reason:    Name + ": " + c.Mode.String(),
+		Treatment: policy.Treatment{Mode: c.Mode},
+	}}
+}
+
+type link struct{ outcome policy.Outcome }
+
+// Decide implements [policy.Link].
+func (l *link) Decide(policy.Packet) policy.Outcome { return l.outcome }
+
+// Proactive implements [policy.Link]. In learn, the second table floods what it
+// does not know. This rule must not expire: a table without it drops.
+func (l *link) Proactive(c *policy.Connected, rules []flow.Rule) []flow.Rule {
+	if c.Mode != policy.Learn {
+		return rules
+	}
+	return append(rules, flow.Rule{
+		Table:    c.Install.Table + 1,
+		Priority: policy.MinPriority,
+		BufferID: flow.NoBuffer,
+		Actions:  policy.ActionsOf(policy.Flood),
+	})
+}

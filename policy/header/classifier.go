@@ -1,0 +1,180 @@
+package header
+
+import (
+	"cmp"
+	"encoding/binary"
+	"net/netip"
+	"slices"
+
+	"switchbridge/flow"
+)
+
+// key holds the bits of a packet's headers that rules may look at, and a rule's
+// value or mask. IPv4 addresses are the topmost bits of IPv6's place; an ARP
+// packet's addresses take the place of an IP packet's, since no packet has
+// both.
+//
+//	0: in_port 32, eth_type 16, vlan_vid 16
+//	1: eth_dst 48, ip_proto 8, icmp_type 8
+//	2: eth_src 48, icmp_code 8
+//	3: l4_src 16, l4_dst 16, arp_op 16
+//	4, 5: source address
+//	6, 7: destination address
+type key [8]uint64
+
+func (k *key) and(mask *key) (m key) {
+	for i := range m {
+		m[i] = k[i] & mask[i]
+	}
+	return m
+}
+
+func mac(m flow.MAC) uint64 {
+	return uint64(binary.BigEndian.Uint16(m[:]))<<48 | uint64(binary.BigEndian.Uint32(m[2:]))<<16
+}
+
+func addr(a netip.Addr) (hi, lo uint64) {
+	if a.Is4() {
+		b := a.As4()
+		return uint64(binary.BigEndian.Uint32(b[:])) << 32, 0
+	}
+	b := a.As16()
+	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
+}
+
+func prefixMask(bits int) (hi, lo uint64) {
+	if bits <= 64 {
+		return ^uint64(0) << (64 - bits), 0
+	}
+	return ^uint64(0), ^uint64(0) << (128 - bits)
+}
+
+// packetKey reads the fields in known of a packet.
+func packetKey(m *flow.Match, known flow.Field) (k key) {
+	k[0] = uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN)
+	k[1] = mac(m.EthDst) | uint64(m.IPProto)<<8 | uint64(m.ICMPType)
+	k[2] = mac(m.EthSrc) | uint64(m.ICMPCode)<<8
+	k[3] = uint64(m.L4Src)<<48 | uint64(m.L4Dst)<<32 | uint64(m.ARPOp)<<16
+	if known&flow.FieldIPSrc != 0 {
+		k[4], k[5] = addr(m.IPSrc.Addr())
+	} else if known&flow.FieldARPSPA != 0 {
+		k[4], k[5] = addr(m.ARPSPA.Addr())
+	}
+	if known&flow.FieldIPDst != 0 {
+		k[6], k[7] = addr(m.IPDst.Addr())
+	} else if known&flow.FieldARPTPA != 0 {
+		k[6], k[7] = addr(m.ARPTPA.Addr())
+	}
+	return k
+}
+
+// maskKey returns the bits that a match looks at.
+func maskKey(m *flow.Match) (k key) {
+	bit := func(f flow.Field, word int, mask uint64) {
+		if m.Has(f) {
+			k[word] |= mask
+		}
+	}
+	bit(flow.FieldInPort, 0, 0xffffffff<<32)
+	bit(flow.FieldEthType, 0, 0xffff<<16)
+	bit(flow.FieldVLAN, 0, uint64(m.VLANMask))
+	bit(flow.FieldEthDst, 1, mac(m.EthDstMask))
+	bit(flow.FieldIPProto, 1, 0xff<<8)
+	bit(flow.FieldICMPType, 1, 0xff)
+	bit(flow.FieldEthSrc, 2, mac(m.EthSrcMask))
+	bit(flow.FieldICMPCode, 2, 0xff<<8)
+	bit(flow.FieldARPOp, 3, 0xffff<<16)
+	prefix := func(f flow.Field, word int, p netip.Prefix) {
+		if m.Has(f) {
+			k[word], k[word+1] = prefixMask(p.Bits())
+		}
+	}
+	prefix(flow.FieldIPSrc, 4, m.IPSrc)
+	prefix(flow.FieldARPSPA, 4, m.ARPSPA)
+	prefix(flow.FieldIPDst, 6, m.IPDst)
+	prefix(flow.FieldARPTPA, 6, m.ARPTPA)
+	return k
+}
+
+// noRule is a rank that loses to every rule's.
+const noRule = int32(1<<31 - 1)
+
+// shape is what the rules of one hash table have in common.
+type shape struct {
+	fields flow.Field
+	mask   key
+}
+
+// tuple is the rules of one shape.
+type tuple struct {
+	shape
+	best  int32         // the smallest rank in it
+	seen  flow.Field    // the fields of this tuple and of all before it
+	ranks map[key]int32 // of the first rule with these bits
+}
+
+// classifier finds the rule of the smallest rank that matches a packet.
+type classifier struct {
+	tuples []tuple // by best
+}
+
+// newClassifier takes conditions by rank. Fields in drop are not looked at.
+func newClassifier(list []Condition, drop flow.Field) *classifier {
+	var c classifier
+	index := make(map[shape]int)
+	for rank := range list {
+		cond := list[rank]
+		if drop&flow.FieldL4Src != 0 {
+			cond.Src = nil
+		}
+		if drop&flow.FieldL4Dst != 0 {
+			cond.Dst = nil
+		}
+		header := cond.Header.Keep(^drop)
+		s := shape{fields: cond.fields() &^ drop, mask: maskKey(&header)}
+		value := packetKey(&header, header.Fields)
+		for _, src := range prefixes(cond.Src) {
+			for _, dst := range prefixes(cond.Dst) {
+				s, value := s, value
+				s.mask[3] |= uint64(src.mask)<<48 | uint64(dst.mask)<<32
+				value[3] |= uint64(src.value)<<48 | uint64(dst.value)<<32
+				i, ok := index[s]
+				if !ok {
+					i = len(c.tuples)
+					index[s] = i
+					c.tuples = append(c.tuples, tuple{shape: s, best: int32(rank), ranks: make(map[key]int32)})
+				}
+				if _, taken := c.tuples[i].ranks[value]; !taken {
+					c.tuples[i].ranks[value] = int32(rank)
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(c.tuples, func(a, b tuple) int { return cmp.Compare(a.best, b.best) })
+	var seen flow.Field
+	for i := range c.tuples {
+		seen |= c.tuples[i].fields
+		c.tuples[i].seen = seen
+	}
+	return &c
+}
+
+// lookup returns the rank of the first rule that matches, or noRule, and the
+// fields that the answer hangs on.
+func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Field) {
+	rank = noRule
+	for i := range c.tuples {
+		t := &c.tuples[i]
+		if t.best >= rank {
+			break
+		}
+		seen = t.seen
+		if t.fields&^known != 0 {
+			continue
+		}
+		if r, ok := t.ranks[k.and(&t.mask)]; ok && r < rank {
+			rank = r
+		}
+	}
+	return rank, seen
+}

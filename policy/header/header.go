@@ -1,0 +1,117 @@
+// Package header is the policy that decides by packets' headers, as an access
+// list does. README.md describes it for users.
+//
+// Rules compile into a tuple space (Srinivasan, Suri and Varghese, SIGCOMM '99,
+// the classifier that Open vSwitch uses too): rules that look at the same bits
+// share a hash table, so that a decision costs a look-up for each such set of
+// bits, not for each rule.
+package header
+
+import (
+	"fmt"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// Name is the policy's name in files and reasons.
+const Name = "header"
+
+// Config is the policy's source form. Of the rules that match a packet, the one
+// with the highest priority decides; among equals, the one that comes first.
+type Config struct {
+	Rules []Rule
+}
+
+// Rule is one line of the access list.
+type Rule struct {
+	Name      string // empty: its place in the list stands for it
+	Comment   string
+	Priority  uint16
+	Match     Condition
+	Action    Action
+	Proactive bool // sent to every switch as it connects
+}
+
+// Action is what becomes of a packet that a rule matches.
+type Action struct {
+	Deny     bool          // and nothing else
+	Output   []flow.PortNo // empty: what the chain's forward says
+	SetQueue bool
+	Queue    uint32
+	Meter    uint32 // 0: none
+}
+
+// Name implements [policy.Source].
+func (*Config) Name() string { return Name }
+
+// maxEntries bounds what one policy may hold, counted after ranges are split.
+const maxEntries = 1 << 20
+
+// RuleError is what is wrong with one rule.
+type RuleError struct {
+	Index int // from 0
+	Rule  string
+	Err   error
+}
+
+func (e *RuleError) Error() string { return fmt.Sprintf("%s: %v", e.Rule, e.Err) }
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// Validate implements [policy.Source]. Its errors are [RuleError]s.
+func (c *Config) Validate(earlier []policy.Source) error {
+	entries := 0
+	for i := range c.Rules {
+		r := &c.Rules[i]
+		err := r.validate()
+		entries += r.Match.entries()
+		if err == nil && entries > maxEntries {
+			err = fmt.Errorf("with this rule the list has more than %d entries, counted after port ranges are split", maxEntries)
+		}
+		if err != nil {
+			return &RuleError{Index: i, Rule: c.label(i), Err: err}
+		}
+	}
+	return c.checkProactive(earlier)
+}
+
+func (r *Rule) validate() error {
+	if r.Priority < policy.MinPriority || r.Priority > policy.MaxPriority {
+		return fmt.Errorf("priority %d: want %d to %d", r.Priority, policy.MinPriority, policy.MaxPriority)
+	}
+	if err := r.Match.validate(); err != nil {
+		return err
+	}
+	a := &r.Action
+	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
+		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
+	}
+	for _, p := range a.Output {
+		switch {
+		case p == flow.PortController || p == flow.PortTable || p == flow.PortAny || p == 0:
+			return fmt.Errorf("action: output to %v is not allowed", p)
+		case p.Reserved() && p < flow.PortIn:
+			return fmt.Errorf("action: output to %d: no such reserved port", uint32(p))
+		}
+	}
+	return nil
+}
+
+// label is how errors and reasons name a rule.
+func (c *Config) label(i int) string {
+	if n := c.Rules[i].Name; n != "" {
+		return n
+	}
+	return fmt.Sprintf("rule %d", i+1)
+}
+
+// conditions returns what the rules match, in the list's order and with
+// prerequisites, which Validate has seen to be possible.
+func (c *Config) conditions() []Condition {
+	list := make([]Condition, len(c.Rules))
+	for i := range c.Rules {
+		list[i] = c.Rules[i].Match
+		list[i].Header, _ = complete(list[i].Header)
+	}
+	return list
+}

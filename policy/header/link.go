@@ -1,0 +1,124 @@
+package header
+
+import (
+	"cmp"
+	"slices"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// link is the compiled policy. A rule's rank is its place by priority, then by
+// order in the file.
+type link struct {
+	outcomes   []policy.Outcome // by rank
+	conditions []Condition      // by rank
+	proactive  []proactiveRule  // by rank
+
+	whole *classifier
+
+	// partial[i] leaves the fields of levels[i] out, and so finds every rule
+	// that a packet may match of which those were not seen.
+	partial [len(levels)]*classifier
+}
+
+const (
+	portFields = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
+	netFields  = portFields | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst |
+		flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+)
+
+// levels are what a packet may lack: layer 4 (a later fragment), the protocol
+// too (more IPv6 extension headers than are walked), the whole of layer 3 (a
+// frame cut short), everything but in_port.
+var levels = [...]flow.Field{
+	portFields,
+	portFields | flow.FieldIPProto,
+	netFields,
+	conditionFields&^flow.FieldInPort | portFields,
+}
+
+// Compile implements [policy.Source].
+func (c *Config) Compile() policy.Link {
+	order := make([]int, len(c.Rules))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(c.Rules[b].Priority, c.Rules[a].Priority) })
+
+	l := &link{}
+	conditions := c.conditions()
+	for _, i := range order {
+		r := &c.Rules[i]
+		label := c.label(i)
+		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
+		if r.Action.Deny {
+			out.Verdict = flow.Deny
+		} else {
+			out.Treatment = r.Action.treatment()
+		}
+		if r.Proactive {
+			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
+		}
+		l.conditions = append(l.conditions, conditions[i])
+		l.outcomes = append(l.outcomes, out)
+	}
+
+	var used flow.Field
+	for i := range l.conditions {
+		used |= l.conditions[i].fields()
+	}
+	l.whole = newClassifier(l.conditions, 0)
+	made := map[flow.Field]*classifier{0: l.whole}
+	for i, drop := range levels {
+		drop &= used
+		if made[drop] == nil {
+			made[drop] = newClassifier(l.conditions, drop)
+		}
+		l.partial[i] = made[drop]
+	}
+	return l
+}
+
+func (a *Action) treatment() policy.Treatment {
+	t := policy.Treatment{Meter: a.Meter}
+	if a.SetQueue {
+		t.Before = []flow.Action{{Type: flow.SetQueue, ID: a.Queue}}
+	}
+	for _, p := range a.Output {
+		t.Actions = append(t.Actions, flow.OutputTo(p))
+	}
+	return t
+}
+
+// Decide implements [policy.Link]. Where a field that the packet does not show
+// might have made another rule decide, the packet is denied.
+func (l *link) Decide(p policy.Packet) policy.Outcome {
+	known := p.Known()
+	k := packetKey(p.Match, known)
+	rank, depends := l.whole.lookup(&k, known)
+	if p.Missing != 0 {
+		if maybe, seen := l.level(p.Missing).lookup(&k, known); maybe != rank {
+			return policy.Outcome{
+				Verdict: flow.Deny,
+				Reason:  l.outcomes[maybe].Reason + ": may apply, but the packet does not show " + (l.conditions[maybe].fields() & p.Missing).String(),
+				Depends: depends | seen | l.conditions[maybe].fields(),
+			}
+		}
+	}
+	if rank == noRule {
+		return policy.Outcome{Depends: depends}
+	}
+	out := l.outcomes[rank]
+	out.Depends = depends
+	return out
+}
+
+func (l *link) level(missing flow.Field) *classifier {
+	for i, drop := range levels {
+		if missing&^drop == 0 {
+			return l.partial[i]
+		}
+	}
+	return l.partial[len(levels)-1]
+}

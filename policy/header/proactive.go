@@ -1,0 +1,166 @@
+package header
+
+import (
+	"fmt"
+	"slices"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// MaxProactive is how many rules of a switch one proactive rule may become: a
+// switch matches one port or all, and IPv4 and IPv6 apart.
+const MaxProactive = 256
+
+// proactiveRule is a rule that switches get as they connect.
+type proactiveRule struct {
+	rank     int32
+	priority uint16
+}
+
+// checkProactive refuses a proactive rule that would make a switch decide
+// otherwise than the chain: packets that it matches are never asked about, so
+// no other policy and no other rule may have a say in them.
+func (c *Config) checkProactive(earlier []policy.Source) error {
+	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Proactive }) {
+		return nil
+	}
+	conditions := c.conditions()
+	for i := range c.Rules {
+		r, match := &c.Rules[i], &conditions[i]
+		if !r.Proactive {
+			continue
+		}
+		fail := func(format string, args ...any) error {
+			return &RuleError{Index: i, Rule: c.label(i), Err: fmt.Errorf("proactive: "+format, args...)}
+		}
+		if n := match.expansions(); n > MaxProactive {
+			return fail("its ports become %d rules of a switch, more than %d", n, MaxProactive)
+		}
+		for _, s := range earlier {
+			if o, ok := s.(*Config); ok {
+				for j, cond := range o.conditions() {
+					if cond.overlaps(match) {
+						return fail("rule %s of an earlier header policy may match the same packets", o.label(j))
+					}
+				}
+				continue
+			}
+			if !r.Action.Deny {
+				return fail("the chain asks %s first; a rule that allows must come before it", s.Name())
+			}
+		}
+		for j := range c.Rules {
+			o := &c.Rules[j]
+			if i == j || o.Priority < r.Priority || o.Proactive && o.Priority > r.Priority || o.Action.equal(&r.Action) {
+				continue
+			}
+			if j > i && o.Priority == r.Priority && !o.Proactive {
+				continue // r comes first in the chain, too
+			}
+			if conditions[j].overlaps(match) {
+				if o.Proactive {
+					return fail("rule %s has the same priority and may match the same packets: a switch could take either", c.label(j))
+				}
+				return fail("rule %s comes first, may match the same packets and is not proactive", c.label(j))
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Action) equal(b *Action) bool {
+	if a.Deny != b.Deny || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
+		return false
+	}
+	for i := range a.Output {
+		if a.Output[i] != b.Output[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Proactive implements [policy.Link]. A rule that the switch's protocol can't
+// express is left to misses, and so is every later one that it overlaps, which
+// would else decide in its place.
+func (l *link) Proactive(c *policy.Connected, rules []flow.Rule) []flow.Rule {
+	protocol := flow.OpenFlow13
+	if c.Switch != nil {
+		protocol = c.Switch.Protocol
+	}
+	var skipped []*Condition
+next:
+	for _, p := range l.proactive {
+		cond, out := &l.conditions[p.rank], &l.outcomes[p.rank]
+		for _, s := range skipped {
+			if s.overlaps(cond) {
+				skipped = append(skipped, cond)
+				continue next
+			}
+		}
+		rule := flow.Rule{Table: c.Install.Table, Priority: p.priority, BufferID: flow.NoBuffer}
+		if out.Verdict == flow.Allow && !out.Apply(c.Mode, protocol, &rule) {
+			skipped = append(skipped, cond)
+			continue
+		}
+		start := len(rules)
+		for _, m := range cond.expand() {
+			if m.Fields&^policy.Expressible(protocol, &m) != 0 {
+				rules = rules[:start]
+				skipped = append(skipped, cond)
+				continue next
+			}
+			rule.Match = m
+			rules = append(rules, rule)
+		}
+	}
+	return rules
+}
+
+// expansions is how many matches of a switch the condition becomes.
+func (c *Condition) expansions() int {
+	n := 1
+	if c.openFamily() {
+		n = 2
+	}
+	for _, r := range []*PortRange{c.Src, c.Dst} {
+		if r != nil && *r != AnyPort {
+			n *= r.size()
+		}
+	}
+	return n
+}
+
+// openFamily reports whether the condition is of IPv4 and IPv6 packets alike.
+func (c *Condition) openFamily() bool {
+	return c.Header.Has(flow.FieldIPProto) && !c.Header.Has(flow.FieldEthType)
+}
+
+// expand returns the matches of a switch that together are the condition.
+func (c *Condition) expand() []flow.Match {
+	list := []flow.Match{c.Header}
+	if c.openFamily() {
+		v6 := c.Header
+		list[0].SetEthType(flow.EthTypeIPv4)
+		v6.SetEthType(flow.EthTypeIPv6)
+		list = append(list, v6)
+	}
+	list = expandPorts(list, c.Src, (*flow.Match).SetL4Src)
+	return expandPorts(list, c.Dst, (*flow.Match).SetL4Dst)
+}
+
+func expandPorts(list []flow.Match, r *PortRange, set func(*flow.Match, uint16)) []flow.Match {
+	if r == nil || *r == AnyPort {
+		return list
+	}
+	out := make([]flow.Match, 0, len(list)*r.size())
+	for _, m := range list {
+		for p := int(r.First); p <= int(r.Last); p++ {
+			one := m
+			set(&one, uint16(p))
+			out = append(out, one)
+		}
+	}
+	return out
+}

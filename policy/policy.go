@@ -1,0 +1,262 @@
+// Package policy holds what every policy has in common: the source form of a
+// chain, and the terms in which one link of the chain says what it decided.
+//
+// A [Policy] is plain data, read from YAML by policy/policyfile or unpacked
+// from a blob. Each link of its chain is one folder below this one: blocklist,
+// header and forward. A link's [Source] compiles into a [Link], the look-up
+// structures that decide. The first link that decides wins.
+//
+// Nothing here, nor in the folders of the links, reads files, a clock or a
+// network, and nothing imports encoding/json or net: it all runs inside a
+// WebAssembly guest too.
+package policy
+
+import (
+	"fmt"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// Policy is the source form of a policy. It is not changed once a controller
+// has been made of it.
+type Policy struct {
+	Serial uint64 // only grows from one version of a policy to the next
+	Hash   uint32 // of the file's content and that of every list file it names
+
+	Install Install
+	Chain   []Source
+}
+
+// Version is what the gateway compares to tell an older policy from a newer one.
+func (p *Policy) Version() flow.PolicyVersion {
+	return flow.PolicyVersion{Serial: p.Serial, Hash: p.Hash}
+}
+
+// Mode is what allowed packets do: what the first forward link of the chain
+// says, or NORMAL.
+func (p *Policy) Mode() ForwardMode {
+	for _, s := range p.Chain {
+		if f, ok := s.(interface{ Forward() ForwardMode }); ok {
+			return f.Forward()
+		}
+	}
+	return Normal
+}
+
+// Source is one entry of a chain before it is compiled: plain data, valid
+// once Validate has returned nil.
+type Source interface {
+	// Name is the policy's name as files and reasons write it, such as "header".
+	Name() string
+	// Validate says what is wrong with the entry. earlier is the chain before it.
+	Validate(earlier []Source) error
+	// Compile returns the look-up structures of a valid entry.
+	Compile() Link
+}
+
+// Link decides packets. It is immutable, and used by several goroutines at a time.
+type Link interface {
+	// Decide looks at a packet and says what becomes of it, or passes it on to
+	// the next link with an outcome that has no verdict. Either way it says
+	// what it looked at.
+	Decide(p Packet) Outcome
+	// Proactive appends the rules that a switch gets when it connects.
+	Proactive(c *Connected, rules []flow.Rule) []flow.Rule
+}
+
+// Packet is what a link is asked about.
+type Packet struct {
+	Match *flow.Match // the packet's headers, read only
+
+	// Missing are fields that the packet has, as far as its other headers tell,
+	// but that were not seen (see [Missing]). A link for whose verdict one of
+	// them counts denies.
+	Missing flow.Field
+}
+
+// Known returns the packet's fields whose values can be relied on.
+func (p *Packet) Known() flow.Field { return p.Match.Fields &^ p.Missing }
+
+// Outcome is what a link says about a packet.
+type Outcome struct {
+	Verdict flow.Verdict // NoVerdict: the next link decides
+	Reason  string
+
+	// Depends are the fields that the outcome hangs on, present in the packet
+	// or not: a packet that differs in none of them gets the same. A rule that
+	// leaves one of them out would be wider than the decision.
+	Depends flow.Field
+
+	Treatment
+}
+
+// Treatment is what an allowed packet goes through. Its slices belong to the
+// link and are read only.
+type Treatment struct {
+	Mode    ForwardMode   // 0: that of the chain's forward link
+	Actions []flow.Action // nil: those of Mode
+	Before  []flow.Action // come before the actions, such as a queue
+	Meter   uint32        // 0: none
+}
+
+// Connected is a switch that gets its proactive rules.
+type Connected struct {
+	Switch  *flow.Switch // may be nil
+	Install *Install
+	Mode    ForwardMode // of packets that are allowed and no more is said
+}
+
+// ForwardMode is what happens to packets that are allowed.
+type ForwardMode uint8
+
+const (
+	Normal ForwardMode = iota + 1 // the switch's own learning pipeline
+	Flood
+	Learn // OpenFlow 1.3: the controller learns, the switch's second table remembers
+)
+
+var forwardNames = [...]string{Normal: "normal", Flood: "flood", Learn: "learn"}
+
+func (m ForwardMode) String() string {
+	if int(m) < len(forwardNames) && m != 0 {
+		return forwardNames[m]
+	}
+	return fmt.Sprintf("forward mode %d", uint8(m))
+}
+
+// ParseForwardMode is the inverse of [ForwardMode.String].
+func ParseForwardMode(s string) (ForwardMode, error) {
+	for m := Normal; m <= Learn; m++ {
+		if s == m.String() {
+			return m, nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want normal, flood or learn", s)
+}
+
+// Granularity is how much a decision's rule covers, before it is narrowed to
+// what the decision depends on.
+type Granularity uint8
+
+const (
+	InstallFlow     Granularity = iota // every header of the packet's conversation
+	InstallHostPair                    // in_port and both network addresses
+	InstallMACPair                     // in_port and both Ethernet addresses
+	InstallNone                        // no rule: every packet is reviewed
+)
+
+var granularityNames = [...]string{"flow", "host-pair", "mac-pair", "none"}
+
+func (g Granularity) String() string {
+	if int(g) < len(granularityNames) {
+		return granularityNames[g]
+	}
+	return fmt.Sprintf("granularity %d", uint8(g))
+}
+
+// ParseGranularity is the inverse of [Granularity.String].
+func ParseGranularity(s string) (Granularity, error) {
+	for i, name := range granularityNames {
+		if s == name {
+			return Granularity(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want flow, host-pair, mac-pair or none", s)
+}
+
+// Install says what a decision leaves in the switch.
+type Install struct {
+	Rule        Granularity
+	IdleTimeout time.Duration // whole seconds; 0 is never
+	HardTimeout time.Duration
+	Priority    uint16
+	Table       uint8
+}
+
+// Priorities that a rule may have; the gateway keeps the others for itself.
+const (
+	MinPriority = 1
+	MaxPriority = 60000
+)
+
+// MaxTimeout is the longest that OpenFlow's 16 bits of seconds hold.
+const MaxTimeout = 65535 * time.Second
+
+// DefaultInstall is what a policy installs that says nothing about it.
+var DefaultInstall = Install{
+	Rule:        InstallFlow,
+	IdleTimeout: 30 * time.Second,
+	HardTimeout: 300 * time.Second,
+	Priority:    100,
+}
+
+// ActionsOf returns what a packet does in a mode, read only. Learn floods: what
+// the switch has learned is in its second table.
+func ActionsOf(m ForwardMode) []flow.Action {
+	switch m {
+	case Flood, Learn:
+		return floodActions
+	}
+	return normalActions
+}
+
+var (
+	normalActions = []flow.Action{flow.OutputTo(flow.PortNormal)}
+	floodActions  = []flow.Action{flow.OutputTo(flow.PortFlood)}
+)
+
+// Validate says what is wrong with the settings.
+func (i *Install) Validate() error {
+	for _, t := range []struct {
+		name string
+		d    time.Duration
+	}{{"idle_timeout", i.IdleTimeout}, {"hard_timeout", i.HardTimeout}} {
+		if t.d < 0 || t.d > MaxTimeout || t.d%time.Second != 0 {
+			return fmt.Errorf("%s %v: want whole seconds, at most 65535", t.name, t.d)
+		}
+	}
+	if i.Rule != InstallNone && i.IdleTimeout == 0 && i.HardTimeout == 0 {
+		return fmt.Errorf("idle_timeout and hard_timeout are both 0: a rule needs one")
+	}
+	if i.Priority < MinPriority || i.Priority > MaxPriority {
+		return fmt.Errorf("priority %d: want %d to %d", i.Priority, MinPriority, MaxPriority)
+	}
+	if i.Table > 253 {
+		return fmt.Errorf("table %d: want 0 to 253", i.Table)
+	}
+	return nil
+}
+
+// Validate says what is wrong with the policy, naming the entry. A policy that
+// passes compiles.
+func (p *Policy) Validate() error {
+	if err := p.ValidateInstall(); err != nil {
+		return err
+	}
+	for i, s := range p.Chain {
+		if err := s.Validate(p.Chain[:i]); err != nil {
+			return fmt.Errorf("chain entry %d: %s: %w", i+1, s.Name(), err)
+		}
+	}
+	return nil
+}
+
+// ValidateInstall says what is wrong with what the policy installs.
+func (p *Policy) ValidateInstall() error {
+	if err := p.Install.Validate(); err != nil {
+		return err
+	}
+	if p.Mode() != Learn {
+		return nil
+	}
+	switch {
+	case p.Install.Rule == InstallNone:
+		return fmt.Errorf("install none: forwarding by learn lives on rules")
+	case p.Install.HardTimeout == 0:
+		return fmt.Errorf("hard_timeout 0: what learn has learned must end some time")
+	case p.Install.Table > 252:
+		return fmt.Errorf("table %d: learn uses the one after it, too", p.Install.Table)
+	}
+	return nil
+}

@@ -22,6 +22,7 @@ import (
 
 // Controller is an immutable compiled policy, used by any number of goroutines.
 type Controller struct {
+	policy  *policy.Policy
 	version flow.PolicyVersion
 	install policy.Install
 	links   []policy.Link
@@ -33,7 +34,7 @@ var _ flow.Local = (*Controller)(nil)
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
-	c := &Controller{version: p.Version(), install: p.Install, mode: p.Mode()}
+	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode()}
 	for _, s := range p.Chain {
 		c.links = append(c.links, s.Compile())
 	}
@@ -42,6 +43,9 @@ func New(p *policy.Policy) *Controller {
 
 // Version returns the version of the policy.
 func (c *Controller) Version() flow.PolicyVersion { return c.version }
+
+// Policy returns the policy, which is read only.
+func (c *Controller) Policy() *policy.Policy { return c.policy }
 
 // Local implements [flow.Local].
 func (*Controller) Local() bool { return true }

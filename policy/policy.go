@@ -26,6 +26,10 @@ type Policy struct {
 
 	Install Install
 	Chain   []Source
+
+	// Files are the lists that the policy was read from besides its own file,
+	// for those who watch for changes.
+	Files []string
 }
 
 // Version is what the gateway compares to tell an older policy from a newer one.

@@ -12,6 +12,13 @@ import (
 // Name is the policy's name in files and reasons.
 const Name = "forward"
 
+// Default is the policy of a gateway that was given none: every packet is
+// allowed and goes the switch's own way, and its exact flow is installed for as
+// long as it is not idle for 30 s.
+func Default() *policy.Policy {
+	return &policy.Policy{Serial: 1, Install: policy.DefaultInstall, Chain: []policy.Source{&Config{Mode: policy.Normal}}}
+}
+
 // Config is the policy's source form.
 type Config struct {
 	Mode policy.ForwardMode

@@ -21,6 +21,10 @@ const Name = "header"
 // with the highest priority decides; among equals, the one that comes first.
 type Config struct {
 	Rules []Rule
+
+	// MaxProactive is how many rules of a switch the proactive ones may become,
+	// together; 0 is DefaultMaxProactive.
+	MaxProactive int
 }
 
 // Rule is one line of the access list.

@@ -8,9 +8,10 @@ import (
 	"switchbridge/policy"
 )
 
-// MaxProactive is how many rules of a switch one proactive rule may become: a
-// switch matches one port or all, and IPv4 and IPv6 apart.
-const MaxProactive = 256
+// DefaultMaxProactive bounds what proactive rules become on a switch, which
+// matches one port or all, and IPv4 and IPv6 apart. A gateway takes 64 rules in
+// one answer unless it is configured otherwise; some are left for forward.
+const DefaultMaxProactive = 60
 
 // proactiveRule is a rule that switches get as they connect.
 type proactiveRule struct {
@@ -25,6 +26,10 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Proactive }) {
 		return nil
 	}
+	limit, total := c.MaxProactive, 0
+	if limit == 0 {
+		limit = DefaultMaxProactive
+	}
 	conditions := c.conditions()
 	for i := range c.Rules {
 		r, match := &c.Rules[i], &conditions[i]
@@ -34,8 +39,9 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 		fail := func(format string, args ...any) error {
 			return &RuleError{Index: i, Rule: c.label(i), Err: fmt.Errorf("proactive: "+format, args...)}
 		}
-		if n := match.expansions(); n > MaxProactive {
-			return fail("its ports become %d rules of a switch, more than %d", n, MaxProactive)
+		n := match.expansions()
+		if total += n; total > limit {
+			return fail("it becomes %d rules of a switch, with those before it %d, and max_proactive is %d", n, total, limit)
 		}
 		for _, s := range earlier {
 			if o, ok := s.(*Config); ok {

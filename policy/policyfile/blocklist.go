@@ -50,6 +50,7 @@ func (d *decoder) list(n *yaml.Node, name string) (list []netip.Prefix) {
 	if !filepath.IsAbs(path) {
 		path = filepath.Join(d.dir, path)
 	}
+	d.files = append(d.files, path)
 	f, modified, err := d.open(path)
 	if err != nil {
 		var pe *fs.PathError

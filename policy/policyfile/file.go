@@ -32,13 +32,6 @@ const (
 	MaxList = 64 << 20 // a list file, 4 million addresses
 )
 
-// Default is the policy of a gateway that was given none: every packet is
-// allowed and goes the switch's own way, and its exact flow is installed for as
-// long as it is not idle for 30 s.
-func Default() *policy.Policy {
-	return &policy.Policy{Serial: 1, Install: policy.DefaultInstall, Chain: []policy.Source{&forward.Config{Mode: policy.Normal}}}
-}
-
 // Load reads the policy in a file and the lists that it names, relative to the
 // file's folder. Without a serial of its own the policy's is the time of the
 // newest of these files, in milliseconds of Unix time. The error may be an
@@ -125,6 +118,7 @@ type decoder struct {
 
 	entries []*yaml.Node                    // of the chain
 	rules   map[*header.Config][]*yaml.Node // of each header policy
+	files   []string                        // lists
 }
 
 func (d *decoder) errorf(n *yaml.Node, format string, args ...any) {
@@ -166,6 +160,7 @@ func (d *decoder) read(r io.Reader) (*policy.Policy, error) {
 			p.Serial = uint64(ms)
 		}
 	}
+	p.Files = d.files
 	p.Hash = binary.BigEndian.Uint32(d.sum.Sum(nil))
 	d.validate(p, doc.Content[0])
 	if len(d.errs) > 0 {

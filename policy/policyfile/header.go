@@ -28,6 +28,7 @@ func (d *decoder) header(n *yaml.Node) policy.Source {
 				d.rules[c] = append(d.rules[c], r)
 			}
 		}},
+		{"max_proactive", func(n *yaml.Node) { c.MaxProactive = int(d.number(n, "header: max_proactive", 1, 65535)) }},
 	})
 	return c
 }

@@ -1,0 +1,126 @@
+// Package eval says what a policy decides for the flows of a capture, and why,
+// without a switch: the logic of "policy eval".
+package eval
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/replay/capture"
+)
+
+// Options are what a capture does not tell.
+type Options struct {
+	Protocol flow.Protocol // of the switch that is imagined; 0 is OpenFlow 1.3
+	InPort   flow.PortNo   // by which packets come in; 0 is port 1
+}
+
+// MaxFlows bounds how many flows a report holds.
+const MaxFlows = 1 << 20
+
+// Flow is one direction of a conversation: packets that differ in no header
+// that a policy can look at.
+type Flow struct {
+	First   int           `json:"first_packet"` // its number in the capture, from 1
+	File    string        `json:"file"`
+	Offset  time.Duration `json:"offset_ns"` // of the first packet, since the capture began
+	Packets int           `json:"packets"`
+	Bytes   int64         `json:"bytes"` // on the wire
+
+	Match    string   `json:"match"`
+	Verdict  string   `json:"verdict"`
+	Reason   string   `json:"reason"`
+	Actions  string   `json:"actions"` // what the first packet does
+	Rules    []string `json:"rules"`   // what is installed
+	headers  flow.Match
+	decision flow.Verdict
+}
+
+// Headers returns the first packet's headers.
+func (f *Flow) Headers() *flow.Match { return &f.headers }
+
+// Report is what a policy decides for a capture.
+type Report struct {
+	Policy    string  `json:"policy"`
+	Packets   int     `json:"packets"`
+	Truncated int     `json:"truncated"` // packets of which the capture holds a part
+	Allowed   int     `json:"allowed"`   // flows
+	Denied    int     `json:"denied"`
+	Flows     []*Flow `json:"flows"` // by first packet
+}
+
+// keyFields are the headers that policies look at.
+const keyFields = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN |
+	flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst |
+	flow.FieldICMPType | flow.FieldICMPCode | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+
+// EvalPCAP asks c about each flow of the captures that r reads. Where reading
+// fails in the middle, or there are more than [MaxFlows] flows, the report of
+// what came before is returned beside the error.
+func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, opt Options) (*Report, error) {
+	if opt.Protocol == 0 {
+		opt.Protocol = flow.OpenFlow13
+	}
+	if opt.InPort == 0 {
+		opt.InPort = 1
+	}
+	report := &Report{Policy: c.Version().String(), Flows: []*Flow{}}
+	flows := make(map[flow.Match]*Flow)
+	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
+	var d flow.Decision
+	for ctx.Err() == nil {
+		p, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return report, nil
+		}
+		if err != nil {
+			return report, err
+		}
+		report.Packets++
+		if p.Truncated() {
+			report.Truncated++
+		}
+		headers := flow.ParseFrame(p.Frame, opt.InPort)
+		key := headers.Keep(keyFields)
+		f := flows[key]
+		if f == nil {
+			if len(flows) == MaxFlows {
+				return report, fmt.Errorf("%s: packet %d: more than %d flows", p.File, p.Number, MaxFlows)
+			}
+			f = &Flow{First: p.Number, File: p.File, Offset: p.Offset, headers: headers, Match: key.String()}
+			ev := flow.Event{Type: flow.EventPacketIn, Switch: sw, Time: p.Time, PacketIn: &flow.PacketIn{
+				BufferID: flow.NoBuffer, TotalLen: p.WireLen, Match: headers, Data: p.Frame,
+			}}
+			d.Reset()
+			if err := c.Decide(ctx, &ev, &d); err != nil {
+				return report, fmt.Errorf("%s: packet %d: %w", p.File, p.Number, err)
+			}
+			f.decided(&d)
+			if f.decision == flow.Allow {
+				report.Allowed++
+			} else {
+				report.Denied++
+			}
+			flows[key] = f
+			report.Flows = append(report.Flows, f)
+		}
+		f.Packets++
+		f.Bytes += int64(p.WireLen)
+	}
+	return report, context.Cause(ctx)
+}
+
+func (f *Flow) decided(d *flow.Decision) {
+	actions, _ := d.PacketActions(&f.headers)
+	f.decision, f.Verdict, f.Reason = d.Verdict, d.Verdict.String(), d.Reason
+	f.Actions = flow.ActionsString(actions)
+	f.Rules = make([]string, len(d.Rules))
+	for i := range d.Rules {
+		f.Rules[i] = d.Rules[i].String()
+	}
+}

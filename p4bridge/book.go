@@ -1,0 +1,119 @@
+package p4bridge
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// book is what a session knows of the entries in the switch's tables: how many
+// there are, so that a full table is known before it refuses, and which of them
+// end when, since P4Runtime has no hard timeouts. It is rebuilt from the switch
+// at the start of each session; the switch stays the only store of the rules.
+type book struct {
+	entries map[string]*booked
+	count   map[uint32]int // by table
+	ends    deadlines
+}
+
+// booked is an entry; its key is the marshalled table, match and priority.
+type booked struct {
+	key      string
+	table    uint32
+	cookie   uint64
+	written  time.Time
+	deadline time.Time // zero: never
+	index    int       // in the heap, -1: not there
+}
+
+func newBook() *book {
+	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
+}
+
+// bookKey is the identity of an entry (P4Runtime 1.3, 9.1): table, match and
+// priority. Keys are sorted, since a switch may give them in another order.
+func bookKey(e *p4v1.TableEntry) string {
+	id := &p4v1.TableEntry{TableId: e.GetTableId(), Match: e.GetMatch(), Priority: e.GetPriority()}
+	byID := func(x, y *p4v1.FieldMatch) int { return int(x.GetFieldId()) - int(y.GetFieldId()) }
+	if !slices.IsSortedFunc(id.Match, byID) {
+		id.Match = slices.SortedFunc(slices.Values(id.Match), byID)
+	}
+	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(id) // fails on invalid UTF-8 only, and there are no strings
+	return string(b)
+}
+
+// entry gives back what a delete needs.
+func (b *booked) entry() *p4v1.TableEntry {
+	e := new(p4v1.TableEntry)
+	if err := proto.Unmarshal([]byte(b.key), e); err != nil {
+		panic(err) // bookKey made it
+	}
+	return e
+}
+
+func (b *book) has(key string) bool { return b.entries[key] != nil }
+
+// put notes an entry that is in the switch now.
+func (b *book) put(key string, table uint32, cookie uint64, now, deadline time.Time) {
+	e := b.entries[key]
+	if e == nil {
+		e = &booked{key: key, table: table, index: -1}
+		b.entries[key] = e
+		b.count[table]++
+	}
+	e.cookie, e.written, e.deadline = cookie, now, deadline
+	switch {
+	case e.index >= 0 && deadline.IsZero():
+		heap.Remove(&b.ends, e.index)
+	case e.index >= 0:
+		heap.Fix(&b.ends, e.index)
+	case !deadline.IsZero():
+		heap.Push(&b.ends, e)
+	}
+}
+
+// remove forgets an entry.
+func (b *book) remove(key string) {
+	e := b.entries[key]
+	if e == nil {
+		return
+	}
+	if e.index >= 0 {
+		heap.Remove(&b.ends, e.index)
+	}
+	delete(b.entries, key)
+	b.count[e.table]--
+}
+
+// expired takes the next entry whose time is over out of the heap, or returns nil.
+func (b *book) expired(now time.Time) *booked {
+	if len(b.ends) == 0 || b.ends[0].deadline.After(now) {
+		return nil
+	}
+	return heap.Pop(&b.ends).(*booked)
+}
+
+// deadlines is a heap by time.
+type deadlines []*booked
+
+func (d deadlines) Len() int           { return len(d) }
+func (d deadlines) Less(i, j int) bool { return d[i].deadline.Before(d[j].deadline) }
+func (d deadlines) Swap(i, j int) {
+	d[i], d[j] = d[j], d[i]
+	d[i].index, d[j].index = i, j
+}
+func (d *deadlines) Push(x any) {
+	e := x.(*booked)
+	e.index = len(*d)
+	*d = append(*d, e)
+}
+func (d *deadlines) Pop() any {
+	old := *d
+	e := old[len(old)-1]
+	e.index = -1
+	*d = old[:len(old)-1]
+	return e
+}

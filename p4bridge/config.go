@@ -1,0 +1,193 @@
+package p4bridge
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/pipeline"
+)
+
+// Miss is what the switch does with an unknown flow.
+type Miss uint8
+
+const (
+	// MissDigest: the packet is dropped and a digest tells of it. Cheapest; the
+	// first packet of a flow is lost.
+	MissDigest Miss = iota
+	// MissPunt: the packet comes to the gateway, which holds it until its rule is
+	// in, and then sends it on.
+	MissPunt
+	// MissFlood: the packet is flooded, and nobody asked.
+	MissFlood
+	// MissDrop: the packet is dropped, and nobody asked.
+	MissDrop
+)
+
+var missNames = [...]string{"digest", "punt", "flood", "drop"}
+
+func (m Miss) String() string { return missNames[m&3] }
+
+// ParseMiss is the inverse of [Miss.String].
+func ParseMiss(s string) (Miss, error) {
+	for i, n := range missNames {
+		if s == n {
+			return Miss(i), nil
+		}
+	}
+	return 0, fmt.Errorf("miss %q: want digest, punt, flood or drop", s)
+}
+
+// ElectionID orders the gateways that want a switch; the highest is its primary
+// (P4Runtime 1.3, 5). The zero value means the time of the start.
+type ElectionID struct{ High, Low uint64 }
+
+// DigestConfig is how the switch batches digests (P4Runtime 1.3, 9.6). BMv2's
+// floor for both timeouts is about 100 ms.
+type DigestConfig struct {
+	MaxListSize int32         // samples in a list; 1 sends each at once
+	MaxTimeout  time.Duration // for how long a list waits to fill; below 1 ms BMv2 waits for ever
+	// AckTimeout > 0 lets the switch suppress equal samples until the list is
+	// acknowledged, or for so long.
+	AckTimeout time.Duration
+}
+
+// Config is all that a session needs to know. Zero values take the defaults
+// that are given in brackets.
+type Config struct {
+	Device   uint64 // P4Runtime's device_id, and the switch's DPID
+	Addr     string // host:port of its gRPC server
+	TLS      *tls.Config
+	Election ElectionID
+
+	Pipeline *pipeline.Pipeline
+	Mapping  *mapping.Mapping // bound to Pipeline
+	// Ports are the switch's, numbered from 1: P4Runtime does not tell them. They
+	// are what FLOOD reaches and what guardrails let a rule send to.
+	Ports  []uint32
+	Miss   Miss
+	Digest DigestConfig // [1, 0, 0]
+
+	GatewayID uint16 // bits 63 to 48 of cookies [1]; never 0xffff
+
+	DialTimeout time.Duration // to a stream that has been arbitrated [5s]
+	CallTimeout time.Duration // for each Write, Read and the like [10s]
+	MinBackoff  time.Duration // after the first failure [200ms]
+	MaxBackoff  time.Duration // [10s]
+	ProbeEvery  time.Duration // how often the switch is asked whether it is there and unchanged [10s]
+
+	Queue    int // events that wait; further ones are dropped and counted [4096]
+	InFlight int // decisions that a remote controller may be making at a time [64]
+	Batch    int // updates in a Write [256]
+	Held     int // punted packets held for one pending flow; further ones are dropped [16]
+	// Settle is for how long after its rule was written a flow's events are taken
+	// for stragglers, and answered from the decision just made [100ms].
+	Settle time.Duration
+
+	// HardTimeout is given to rules found in a switch whose age is unknown [300s].
+	HardTimeout time.Duration
+	L2Age       time.Duration // idle timeout of learned addresses; negative is never [300s]
+	PolicyCheck time.Duration // how often the policy's version is asked; negative is never [10s]
+	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
+	FlowRemoved bool          // send flow_removed events
+
+	// Dial replaces the network, in tests and for namespaces.
+	Dial    func(ctx context.Context, addr string) (net.Conn, error)
+	Logger  *slog.Logger // nil is silent
+	Metrics *Metrics     // nil is silent
+}
+
+// withDefaults returns the configuration with every default filled in, or what
+// is wrong with it.
+func (c Config) withDefaults() (Config, error) {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	count := func(n *int, v int) {
+		if *n == 0 {
+			*n = v
+		}
+	}
+	def(&c.DialTimeout, 5*time.Second)
+	def(&c.CallTimeout, 10*time.Second)
+	def(&c.MinBackoff, 200*time.Millisecond)
+	def(&c.MaxBackoff, 10*time.Second)
+	def(&c.ProbeEvery, 10*time.Second)
+	def(&c.Settle, 100*time.Millisecond)
+	def(&c.HardTimeout, 300*time.Second)
+	def(&c.L2Age, 300*time.Second)
+	def(&c.PolicyCheck, 10*time.Second)
+	def(&c.Counters, 30*time.Second)
+	count(&c.Queue, 4096)
+	count(&c.InFlight, 64)
+	count(&c.Batch, 256)
+	count(&c.Held, 16)
+	if c.Digest.MaxListSize == 0 {
+		c.Digest.MaxListSize = 1
+	}
+	if c.GatewayID == 0 {
+		c.GatewayID = 1
+	}
+	if c.Election == (ElectionID{}) {
+		c.Election.Low = uint64(time.Now().UnixNano())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c, c.check()
+}
+
+func (c *Config) check() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("p4 device %d: "+format, append([]any{c.Device}, args...)...))
+	}
+	if c.Device == 0 {
+		bad("device id 0 means none")
+	}
+	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Dial == nil {
+		bad("address: %v", err)
+	}
+	if c.GatewayID == 0xffff {
+		bad("gateway id 0xffff is reserved")
+	}
+	if c.Pipeline == nil || c.Mapping == nil || c.Mapping.Pipeline != c.Pipeline {
+		bad("no pipeline, or a mapping of another one")
+		return errors.Join(errs...)
+	}
+	seen := map[uint32]bool{}
+	for _, p := range c.Ports {
+		if p == 0 || seen[p] {
+			bad("port %d is listed twice, or zero, which BMv2 can't flood to", p)
+		}
+		seen[p] = true
+	}
+	m := c.Mapping
+	switch {
+	case c.Miss == MissDigest && m.Digest == nil:
+		bad("miss: digest, and the mapping names none")
+	case c.Miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
+		bad("miss: punt, and the mapping lacks packet_in or packet_out")
+	}
+	if m.Miss != nil && missAction(m.Miss, c.Miss) == nil {
+		bad("miss: %v, and the mapping names no action for it", c.Miss)
+	}
+	if c.Digest.MaxListSize > 1 && c.Digest.MaxTimeout < time.Millisecond {
+		bad("digest: lists of %d samples need a max timeout of at least 1ms, or BMv2 waits for ever", c.Digest.MaxListSize)
+	}
+	return errors.Join(errs...)
+}
+
+func missAction(m *mapping.Miss, want Miss) *pipeline.Action {
+	return [...]*pipeline.Action{m.Digest, m.Punt, m.Flood, m.Drop}[want&3]
+}

@@ -1,0 +1,18 @@
+// Package p4bridge governs P4Runtime switches: it turns digests and punted
+// packets into [flow.Event] values, asks a [flow.Decider], and writes what comes
+// back as table entries.
+//
+// A [Session] is one switch. It dials, arbitrates, pushes the pipeline where the
+// switch does not run it yet, and serves until the stream breaks; then it starts
+// again from the top. One goroutine, the one in serve, owns a session's tables,
+// pending decisions and writes; a reader and a sender goroutine keep the stream
+// moving, so that a slow decision never stalls the switch's data plane, which
+// would wait for a controller that does not read.
+//
+// The program is described by package pipeline, and what its tables and actions
+// mean by package mapping. Package p4test holds a target for tests.
+//
+// Limitations: no roles; one digest; rules of action profiles, meters and groups
+// can't be had. P4Runtime has no hard timeouts, so the session keeps them, and
+// starts them anew when it meets a switch that has entries already.
+package p4bridge

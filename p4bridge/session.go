@@ -1,0 +1,194 @@
+package p4bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"switchbridge/flow"
+	"switchbridge/flow/decider"
+)
+
+// Session is one switch, for as long as the gateway runs.
+type Session struct {
+	cfg     Config
+	decider flow.Decider
+	log     *slog.Logger
+	metrics deviceMetrics
+	desc    *flow.Switch
+
+	versions  decider.Versions
+	decisions atomic.Uint32 // the number that the last event got
+	takeover  ElectionID    // the id to come back with after the primary was lost
+
+	ready     chan struct{}
+	readyOnce sync.Once
+	status    statusBoard
+}
+
+// New makes the session of one switch. d answers its events, with whatever
+// decorators it has; the session adds none.
+func New(cfg Config, d flow.Decider) (*Session, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Session{
+		cfg: cfg, decider: d, ready: make(chan struct{}),
+		metrics: cfg.Metrics.of(cfg.Device),
+		desc:    &flow.Switch{DPID: flow.DPID(cfg.Device), Protocol: flow.P4Runtime, NTables: tableCount(cfg)},
+	}
+	s.cfg.Logger = cfg.Logger.With("dpid", s.desc.DPID.String(), "remote", cfg.Addr)
+	s.log = s.cfg.Logger
+	for _, p := range cfg.Ports {
+		s.desc.Ports = append(s.desc.Ports, flow.Port{No: flow.PortNo(p), Name: fmt.Sprintf("port%d", p)})
+	}
+	s.status.init(&s.cfg)
+	return s, nil
+}
+
+// tableCount is how many OpenFlow tables the mapping shows.
+func tableCount(cfg Config) uint8 {
+	n := uint8(0)
+	for _, t := range cfg.Mapping.Tables {
+		n = max(n, t.OpenFlow+1)
+	}
+	return n
+}
+
+// String names the session in logs.
+func (s *Session) String() string {
+	return fmt.Sprintf("p4 switch %v at %s", s.desc.DPID, s.cfg.Addr)
+}
+
+// Ready is closed when the switch is served for the first time.
+func (s *Session) Ready() <-chan struct{} { return s.ready }
+
+// Run serves the switch until ctx is done, and returns nil then. Nothing that
+// the switch does ends it: after each failure it starts again, later and later.
+func (s *Session) Run(ctx context.Context) error {
+	wait := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(s.cfg.MinBackoff), backoff.WithMaxInterval(s.cfg.MaxBackoff), backoff.WithMaxElapsedTime(0))
+	for {
+		served, err := s.once(ctx)
+		s.metrics.serving(0)
+		if ctx.Err() != nil {
+			s.status.set("stopped", nil)
+			return nil
+		}
+		if served {
+			wait.Reset()
+		}
+		pause := wait.NextBackOff()
+		s.status.set("waiting", err)
+		s.log.Warn("session ended", "error", err, "again_in", pause.Round(time.Millisecond))
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			s.status.set("stopped", nil)
+			return nil
+		}
+	}
+}
+
+// once is one connection, from dialling to whatever ends it. served says
+// whether it came as far as serving.
+//
+//	arbitrate -> backup <-> primary (pipeline -> tables -> digest -> proactive -> serve)
+func (s *Session) once(ctx context.Context) (served bool, err error) {
+	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
+	s.status.set("connecting", nil)
+	election := s.cfg.Election
+	if s.takeover != (ElectionID{}) {
+		election, s.takeover = s.takeover, ElectionID{}
+	}
+	c, err := connect(ctx, &s.cfg, s.metrics, election)
+	if err != nil {
+		return false, fmt.Errorf("connect: %w", err)
+	}
+	defer c.close()
+
+	s.status.set("arbitrating", nil)
+	deadline := time.NewTimer(s.cfg.DialTimeout)
+	defer deadline.Stop()
+	for first := true; ; first = false {
+		var update *p4v1.MasterArbitrationUpdate
+		select {
+		case update = <-c.arbitration:
+			deadline.Stop()
+		case <-deadline.C:
+			return served, fmt.Errorf("arbitrate: no answer within %v", s.cfg.DialTimeout)
+		case <-c.ctx.Done():
+			return served, s.streamError(c, first)
+		}
+		if t := c.term.Load(); t != nil {
+			was := served
+			served, err = s.primary(t, c)
+			served = served || was
+			if !errors.Is(err, errDemoted) {
+				return served, err
+			}
+			s.metrics.serving(0)
+			s.log.Warn("demoted: another gateway is primary; nothing more is written")
+			continue
+		}
+		if codes.Code(update.GetStatus().GetCode()) == codes.NotFound {
+			// The specification leaves a switch without a primary until one comes with a
+			// higher id. An id is not changed on a live stream: BMv2 would take it for
+			// another client's. Hence a new stream.
+			seen := update.GetElectionId()
+			s.takeover = ElectionID{High: seen.GetHigh(), Low: seen.GetLow() + 1}
+			return served, errNoPrimary
+		}
+		s.status.set("backup", nil)
+		s.log.Info("backup: another gateway is primary")
+	}
+}
+
+// streamError says why the stream ended, in terms of what was being done.
+func (s *Session) streamError(c *client, first bool) error {
+	err := context.Cause(c.ctx)
+	if first && status.Code(errors.Unwrap(err)) == codes.InvalidArgument {
+		return fmt.Errorf("arbitrate: another gateway is connected with our election id %d:%d: give each its own: %w",
+			c.election.High, c.election.Low, err)
+	}
+	return err
+}
+
+// primary brings the switch into order and serves it until the term ends.
+func (s *Session) primary(t *term, c *client) (served bool, err error) {
+	o := newOwner(s, c)
+	for _, step := range []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"pipeline", o.pushPipeline},
+		{"tables", o.readTables},
+		{"groups", o.writeGroups},
+		{"digest", o.configureDigest},
+		{"proactive", o.proactive},
+		{"miss", o.setMiss}, // last: from here on the switch asks
+	} {
+		s.status.set(step.name, nil)
+		if err := step.do(t.ctx); err != nil {
+			if cause := context.Cause(t.ctx); cause != nil {
+				err = cause
+			}
+			return false, fmt.Errorf("%s: %w", step.name, err)
+		}
+	}
+	s.status.set("serving", nil)
+	s.metrics.serving(1)
+	s.readyOnce.Do(func() { close(s.ready) })
+	s.log.Info("serving", "pipeline", s.cfg.Pipeline.Name, "miss", s.cfg.Miss.String())
+	return true, o.serve(t.ctx)
+}

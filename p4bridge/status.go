@@ -1,0 +1,163 @@
+package p4bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+)
+
+// Status is what a session is doing, for `status` and the admin page.
+type Status struct {
+	Device   uint64
+	Addr     string
+	State    string // connecting, arbitrating, backup, a set-up step's name, serving, waiting, stopped
+	Since    time.Time
+	Error    string // what ended the last session, while State is waiting
+	Pipeline string
+	Miss     string
+	Policy   string
+	Learned  int // addresses in the L2 table
+	Tables   []TableStatus
+	Counters map[string]CounterStatus // indirect counters, summed over their index
+}
+
+// TableStatus is one P4 table. Packets and Bytes are sums over its entries, as
+// of the last reading of counters.
+type TableStatus struct {
+	Name    string
+	Entries int
+	Size    int64
+	CounterStatus
+}
+
+// CounterStatus is what a counter counted.
+type CounterStatus struct{ Packets, Bytes int64 }
+
+// statusBoard is what others may read of a session.
+type statusBoard struct {
+	mu   sync.Mutex
+	s    Status
+	mute map[string]*muted
+}
+
+// muted is a kind of fault that was logged, and how often it came since.
+type muted struct {
+	last  time.Time
+	count int
+}
+
+// muteFor is for how long a fault of one kind is counted instead of logged.
+const muteFor = 10 * time.Second
+
+func (b *statusBoard) init(cfg *Config) {
+	b.s = Status{Device: cfg.Device, Addr: cfg.Addr, State: "new", Since: time.Now(), Pipeline: cfg.Pipeline.Name, Miss: cfg.Miss.String(), Counters: map[string]CounterStatus{}}
+	b.mute = map[string]*muted{}
+}
+
+func (b *statusBoard) set(state string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.s.State, b.s.Since, b.s.Error = state, time.Now(), ""
+	if err != nil {
+		b.s.Error = err.Error()
+	}
+}
+
+// fault logs an error, and one of the same kind again only after a while, with
+// how many were left out.
+func (b *statusBoard) fault(log *slog.Logger, what string, err error, attrs ...any) {
+	b.mu.Lock()
+	m := b.mute[what]
+	if m == nil {
+		m = new(muted)
+		b.mute[what] = m
+	}
+	now := time.Now()
+	if now.Sub(m.last) < muteFor {
+		m.count++
+		b.mu.Unlock()
+		return
+	}
+	attrs = append(attrs, "error", err)
+	if m.count > 0 {
+		attrs = append(attrs, "like_it", m.count)
+	}
+	m.last, m.count = now, 0
+	b.mu.Unlock()
+	log.Warn(what, attrs...)
+}
+
+// Status returns what the session is doing. The caller owns it.
+func (s *Session) Status() Status {
+	s.status.mu.Lock()
+	defer s.status.mu.Unlock()
+	st := s.status.s
+	st.Tables = append([]TableStatus(nil), st.Tables...)
+	st.Counters = maps.Clone(st.Counters)
+	st.Policy = s.versions.Latest().String()
+	return st
+}
+
+// publish puts what only the owner knows onto the board.
+func (o *owner) publish() {
+	b := &o.s.status
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	old := map[string]CounterStatus{}
+	for _, t := range b.s.Tables {
+		old[t.Name] = t.CounterStatus
+	}
+	b.s.Learned = len(o.l2)
+	b.s.Tables = b.s.Tables[:0]
+	for _, t := range o.tables() {
+		b.s.Tables = append(b.s.Tables, TableStatus{Name: t.Name, Entries: o.book.count[t.ID], Size: t.Size, CounterStatus: old[t.Name]})
+	}
+}
+
+// readCounters sums the counters of entries and the indirect ones.
+func (o *owner) readCounters(ctx context.Context) error {
+	sums := map[string]CounterStatus{}
+	for _, t := range o.tables() {
+		if !t.DirectCounter {
+			continue
+		}
+		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: t.ID, CounterData: &p4v1.CounterData{}}}})
+		if err != nil {
+			return fmt.Errorf("read counters of table %s: %w", t.Name, err)
+		}
+		var sum CounterStatus
+		for _, e := range entities {
+			sum.Packets += e.GetTableEntry().GetCounterData().GetPacketCount()
+			sum.Bytes += e.GetTableEntry().GetCounterData().GetByteCount()
+		}
+		sums[t.Name] = sum
+		o.s.metrics.packets.WithLabelValues(o.s.metrics.device, t.Name).Set(float64(sum.Packets))
+		o.s.metrics.bytes.WithLabelValues(o.s.metrics.device, t.Name).Set(float64(sum.Bytes))
+	}
+	counters := map[string]CounterStatus{}
+	for _, ctr := range o.s.cfg.Pipeline.Counters {
+		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_CounterEntry{CounterEntry: &p4v1.CounterEntry{CounterId: ctr.ID}}})
+		if err != nil {
+			return fmt.Errorf("read counter %s: %w", ctr.Name, err)
+		}
+		var sum CounterStatus
+		for _, e := range entities {
+			sum.Packets += e.GetCounterEntry().GetData().GetPacketCount()
+			sum.Bytes += e.GetCounterEntry().GetData().GetByteCount()
+		}
+		counters[ctr.Name] = sum
+	}
+	b := &o.s.status
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range b.s.Tables {
+		b.s.Tables[i].CounterStatus = sums[b.s.Tables[i].Name]
+	}
+	b.s.Counters = counters
+	return nil
+}

@@ -50,7 +50,7 @@ func configure(_, size uint32) uint64 {
 
 //go:wasmexport switchbridge_decide
 func decide(_, size uint32) uint64 {
-	answer = Answer{}
+	answer = Answer{State: answer.State[:0], Body: answer.Body[:0]}
 	if err := request.Parse(input[:size]); err != nil {
 		answer = Answer{Status: 400, Reason: err.Error()}
 	} else {

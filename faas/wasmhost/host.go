@@ -390,6 +390,27 @@ func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte)
 	return err
 }
 
+// Answer implements function.Answerer: Call for those who have no envelope. A guest whose answer
+// can't be read gave none.
+func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
+	buf := encoded.Get().(*[]byte)
+	defer encoded.Put(buf)
+	*buf = r.AppendBinary((*buf)[:0])
+	state, body := a.State[:0], a.Body[:0]
+	return h.Call(ctx, *buf, func(answer []byte) error {
+		if err := a.Parse(answer); err != nil {
+			h.stats.answers.Add(1)
+			return fmt.Errorf("%s: %w: %w", h, ErrAnswer, err)
+		}
+		// Out of the guest's memory, which is about to be put back.
+		a.State = append(state, a.State...)
+		a.Body = append(body, a.Body...)
+		return nil
+	})
+}
+
+var encoded = sync.Pool{New: func() any { return new([]byte) }}
+
 // close ends the host: no event starts any more, and those that decide are waited for.
 func (h *Host) close() {
 	h.closed.Store(true)

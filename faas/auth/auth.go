@@ -1,0 +1,127 @@
+// Package auth checks who may call a function.
+package auth
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// ErrToken says that a caller showed no valid token.
+var ErrToken = errors.New("no valid bearer token")
+
+// Tokens are the bearer tokens that are valid. Two are, while one takes the other's place. The
+// zero value has none and lets nobody in.
+type Tokens struct {
+	hashes [][sha256.Size]byte
+}
+
+// minToken is the least length of a token: one that is shorter can be guessed, or is a mistake.
+const minToken = 16
+
+// ParseTokens reads a token a line; blank lines and lines that begin with # don't count.
+func ParseTokens(text string) (Tokens, error) {
+	var t Tokens
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		token := strings.TrimSpace(line)
+		if token == "" || strings.HasPrefix(token, "#") {
+			continue
+		}
+		if len(token) < minToken {
+			return Tokens{}, fmt.Errorf("line %d: token of %d bytes, want at least %d", n, len(token), minToken)
+		}
+		t.hashes = append(t.hashes, sha256.Sum256([]byte(token)))
+	}
+	if len(t.hashes) == 0 {
+		return Tokens{}, errors.New("no token")
+	}
+	if len(t.hashes) > 2 {
+		return Tokens{}, fmt.Errorf("%d tokens, at most 2 are valid at a time", len(t.hashes))
+	}
+	return t, nil
+}
+
+// Check returns ErrToken unless an Authorization header carries a valid token. The time that it
+// takes says nothing of the tokens.
+func (t Tokens) Check(authorization string) error {
+	scheme, token, _ := strings.Cut(authorization, " ")
+	got := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	valid := 0
+	for i := range t.hashes {
+		valid |= subtle.ConstantTimeCompare(got[:], t.hashes[i][:])
+	}
+	if valid != 1 || !strings.EqualFold(scheme, "bearer") {
+		return ErrToken
+	}
+	return nil
+}
+
+// TokenFile reads tokens from a file, and again when the file changes.
+type TokenFile struct {
+	path string
+
+	mu     sync.Mutex
+	tokens Tokens
+	read   time.Time // when the file was looked at last
+	stamp  time.Time // its modification time
+	err    error
+}
+
+// lookInterval is how long a change of the file may take to count.
+const lookInterval = 2 * time.Second
+
+// OpenTokens reads the file for the first time.
+func OpenTokens(path string) (*TokenFile, error) {
+	f := &TokenFile{path: path}
+	if err := f.load(); err != nil {
+		return nil, err
+	}
+	f.read = time.Now()
+	return f, nil
+}
+
+// Check is Tokens.Check. A file that became unreadable or empty changes nothing; Err says so.
+func (f *TokenFile) Check(authorization string) error {
+	f.mu.Lock()
+	if time.Since(f.read) > lookInterval {
+		f.read = time.Now()
+		f.err = f.load()
+	}
+	tokens := f.tokens
+	f.mu.Unlock()
+	return tokens.Check(authorization)
+}
+
+// Err is what was wrong with the file when it was looked at last.
+func (f *TokenFile) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+func (f *TokenFile) load() error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return fmt.Errorf("token file: %w", err)
+	}
+	if info.ModTime().Equal(f.stamp) {
+		return f.err
+	}
+	text, err := os.ReadFile(f.path)
+	if err != nil {
+		return fmt.Errorf("token file: %w", err)
+	}
+	tokens, err := ParseTokens(string(text))
+	if err != nil {
+		return fmt.Errorf("token file %s: %w", f.path, err)
+	}
+	f.tokens, f.stamp = tokens, info.ModTime()
+	return nil
+}

@@ -1,0 +1,227 @@
+// Package function is what every host of a function shares: the controller behind the guest's
+// envelope, the envelope behind the headers of the contract, and a guest as a flow.Decider.
+//
+// It knows no HTTP server and no platform, so that it also runs inside a WebAssembly guest. It
+// links no encoding: its users bring those that they speak.
+package function
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"switchbridge/faas/guest"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+)
+
+// Answerer answers one event: the controller itself, or a guest that a host runs.
+//
+// Answer fills a, which it resets first, and whose State and Body it may append to and must not
+// keep. An error means that there is no answer; what the function itself has against an event is
+// an answer with a status. Answer is called by several goroutines at a time.
+type Answerer interface {
+	Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error
+}
+
+// Codecs are the encodings that a function speaks; nil for one that it doesn't.
+type Codecs struct {
+	OpenFlow, JSON contract.Codec
+}
+
+func (c *Codecs) of(e guest.Encoding) contract.Codec {
+	switch e {
+	case guest.EncodingOpenFlow:
+		return c.OpenFlow
+	case guest.EncodingJSON:
+		return c.JSON
+	}
+	return nil
+}
+
+// Function is an Answerer that asks a Decider, such as the controller.
+type Function struct {
+	decider flow.Decider
+	codecs  Codecs
+	scratch sync.Pool // of *scratch
+}
+
+type scratch struct {
+	event    flow.Event
+	sw       flow.Switch
+	decision flow.Decision
+}
+
+// New returns a Function that asks decider.
+func New(decider flow.Decider, codecs Codecs) *Function {
+	return &Function{decider: decider, codecs: codecs, scratch: sync.Pool{New: func() any { return new(scratch) }}}
+}
+
+// Answer implements Answerer. It has no errors: whatever is wrong is in the status.
+func (f *Function) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
+	s := f.scratch.Get().(*scratch)
+	defer f.scratch.Put(s)
+	*a = guest.Answer{State: a.State[:0], Body: a.Body[:0]}
+	if status, err := f.answer(ctx, s, r, a); err != nil {
+		*a = guest.Answer{Status: status, Policy: a.Policy, Reason: contract.Printable(err.Error()), State: a.State[:0], Body: a.Body[:0]}
+	}
+	return nil
+}
+
+func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *guest.Answer) (status uint16, err error) {
+	codec := f.codecs.of(r.Encoding)
+	if codec == nil {
+		return 415, fmt.Errorf("encoding %q is not spoken here", r.Encoding)
+	}
+	s.sw = flow.Switch{DPID: flow.DPID(r.DPID)}
+	s.event = flow.Event{Type: r.Event, ID: r.ID, Session: r.Session, Switch: &s.sw, State: r.State}
+	if r.Time != 0 {
+		s.event.Time = time.Unix(0, r.Time)
+	}
+	if err := codec.ParseEvent(r.Body, &s.event); err != nil {
+		return 400, fmt.Errorf("%s: %w", r.Event, err)
+	}
+	d := &s.decision
+	d.Reset()
+	if err := f.decider.Decide(ctx, &s.event, d); err != nil {
+		return statusOf(err), err
+	}
+	if a.Body, err = codec.AppendDecision(a.Body, &s.event, d); err != nil {
+		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
+	}
+	a.Status, a.Encoding = 200, r.Encoding
+	if !d.Policy.IsZero() {
+		a.Policy = d.Policy.String()
+	}
+	a.Reason, a.Verdict = d.Reason, d.Verdict.String()
+	if len(d.State) > 0 {
+		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
+	}
+	return 200, nil
+}
+
+// statusOf is the status that means the same to a caller as the Decider's error (DESIGN: 4xx is
+// never repeated, 5xx may be).
+func statusOf(err error) uint16 {
+	switch flow.KindOf(err) {
+	case flow.Refused:
+		return 422
+	case flow.Overload:
+		return 429
+	case flow.Invalid:
+		return 500
+	}
+	return 503
+}
+
+// Decider is a flow.Decider that asks an Answerer, such as a guest in this process.
+type Decider struct {
+	answerer Answerer
+	codec    contract.Codec
+	encoding guest.Encoding
+	scratch  sync.Pool // of *exchange
+}
+
+type exchange struct {
+	request guest.Request
+	answer  guest.Answer
+	body    []byte
+}
+
+// NewDecider returns a Decider that speaks to answerer in codec's encoding.
+func NewDecider(answerer Answerer, codec contract.Codec) *Decider {
+	return &Decider{answerer: answerer, codec: codec, encoding: guest.ParseEncoding(codec.ContentType()),
+		scratch: sync.Pool{New: func() any { return new(exchange) }}}
+}
+
+// Local implements flow.Local: a guest in this process answers within microseconds.
+func (f *Decider) Local() bool { return true }
+
+// Decide implements flow.Decider.
+func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	x := f.scratch.Get().(*exchange)
+	defer f.scratch.Put(x)
+	var err error
+	if x.body, err = f.codec.AppendEvent(x.body[:0], ev); err != nil {
+		return flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
+	}
+	x.request = guest.Request{
+		Event: ev.Type, Encoding: f.encoding, ID: ev.ID, Session: ev.Session, State: ev.State, Body: x.body,
+	}
+	if ev.Switch != nil {
+		x.request.DPID = uint64(ev.Switch.DPID)
+	}
+	if !ev.Time.IsZero() {
+		x.request.Time = ev.Time.UnixNano()
+	}
+	a := &x.answer
+	if err := f.answerer.Answer(ctx, &x.request, a); err != nil {
+		return &flow.Error{Kind: flow.Unavailable, Err: err}
+	}
+	return f.decision(ev, a, d)
+}
+
+// decision makes an answer a decision, by the contract's statuses.
+func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (err error) {
+	switch {
+	case a.Status == 429 || a.Status >= 500:
+		return flow.Errorf(flow.Unavailable, "status %d: %s", a.Status, a.Reason)
+	case a.Status >= 300:
+		return flow.Errorf(flow.Refused, "status %d: %s", a.Status, a.Reason)
+	}
+	invalid := func(what string, err error) error { return flow.Errorf(flow.Invalid, "%s: %w", what, err) }
+	if a.Encoding != f.encoding && len(a.Body) > 0 {
+		return invalid("answer", fmt.Errorf("encoding %q, asked in %q", a.Encoding, f.encoding))
+	}
+	if err := f.codec.ParseDecision(a.Body, ev, d); err != nil {
+		return invalid("answer", err)
+	}
+	if d.Policy, err = flow.ParsePolicyVersion(a.Policy); err != nil {
+		return invalid("answer", err)
+	}
+	if a.Verdict != "" {
+		if d.Verdict, err = flow.ParseVerdict(a.Verdict); err != nil {
+			return invalid("answer", err)
+		}
+	}
+	if a.Reason != "" {
+		d.Reason = contract.Printable(a.Reason)
+	}
+	if len(a.State) > 0 {
+		if len(a.State) > flow.MaxState {
+			return invalid("answer", fmt.Errorf("state of %d bytes, limit %d", len(a.State), flow.MaxState))
+		}
+		if d.StateKey, err = flow.ParseStateKey(a.StateKey); err != nil {
+			return invalid("answer", err)
+		}
+		d.State = append(d.State[:0], a.State...)
+	}
+	return nil
+}
+
+// StatusError is an error that a host tells its caller with a status of HTTP's.
+type StatusError struct {
+	Status int
+	Err    error
+}
+
+func (e *StatusError) Error() string { return e.Err.Error() }
+func (e *StatusError) Unwrap() error { return e.Err }
+
+func statusError(status int, format string, args ...any) error {
+	return &StatusError{Status: status, Err: fmt.Errorf(format, args...)}
+}
+
+// StatusOf is the status for an error of this package or of an Answerer.
+func StatusOf(err error) int {
+	var s *StatusError
+	switch {
+	case errors.As(err, &s):
+		return s.Status
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return 504
+	}
+	return 502
+}

@@ -70,7 +70,7 @@ func (r *Routes) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	i := r.find(ev)
 	err := r.routes[i].Decider.Decide(ctx, ev, d)
 	if err == nil && d.Failure == nil {
-		d.Policy = r.whole(i, d.Policy)
+		d.Policy = r.whole(func(j int) (flow.PolicyVersion, bool) { return d.Policy, j == i })
 	}
 	return err
 }
@@ -95,27 +95,39 @@ func (r *Routes) all(ctx context.Context, ev *flow.Event, d *flow.Decision) erro
 	errs := make([]error, len(r.routes))
 	asked := make([]bool, len(r.routes))
 	var wg sync.WaitGroup
-	n := 0
 	for i := range r.routes {
 		if !r.routes[i].concerns(ev) {
 			continue
 		}
 		asked[i] = true
-		n++
 		wg.Go(func() { errs[i] = r.routes[i].Decider.Decide(ctx, ev, &answers[i]) })
 	}
 	wg.Wait()
 
 	var reasons []string
 	var failed []error
+	kind := flow.Refused
+	fail := func(i int, err error) {
+		failed = append(failed, fmt.Errorf("route %q: %w", r.routes[i].Name, err))
+		switch k := flow.KindOf(err); {
+		case k == flow.Unavailable, len(failed) == 1, k == flow.Overload && kind != flow.Unavailable:
+			kind = k // the one that is most worth another try
+		}
+	}
+	answered := func(i int) bool { return asked[i] && errs[i] == nil }
+	some := false
 	for i := range r.routes {
+		if !asked[i] {
+			continue
+		}
+		if errs[i] != nil {
+			fail(i, errs[i])
+			continue
+		}
+		some = true
 		a := &answers[i]
-		switch {
-		case !asked[i]:
-			continue
-		case errs[i] != nil:
-			failed = append(failed, fmt.Errorf("route %q: %w", r.routes[i].Name, errs[i]))
-			continue
+		if a.Failure != nil {
+			fail(i, a.Failure)
 		}
 		d.Rules = append(d.Rules, a.Rules...)
 		if len(d.Handshake) == 0 {
@@ -124,52 +136,50 @@ func (r *Routes) all(ctx context.Context, ev *flow.Event, d *flow.Decision) erro
 		if a.Reason != "" {
 			reasons = append(reasons, a.Reason)
 		}
-		d.Policy = r.whole(i, a.Policy)
+	}
+	if len(failed) > 0 {
+		err := &flow.Error{Kind: kind, Err: errors.Join(failed...)}
+		if !some {
+			return err
+		}
+		d.Failure = err
 	}
 	d.Reason = strings.Join(reasons, "; ")
-	if len(failed) == 0 {
-		return nil
-	}
-	err := errors.Join(failed...)
-	if len(failed) == n {
-		return err
-	}
-	d.Failure = err
+	d.Policy = r.whole(func(j int) (flow.PolicyVersion, bool) { return answers[j].Policy, answered(j) })
 	return nil
 }
 
-// whole notes route i's version and returns the version of all routes with it:
-// the serials' sum, which grows with each, and a hash of all. It is the zero
-// version until every route has been heard, since a sum of some would seem
-// older than it is. A function that gives no version counts as serial 0.
-func (r *Routes) whole(i int, v flow.PolicyVersion) flow.PolicyVersion {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.heard[i] = true
-	if v.Serial > r.parts[i].Serial || r.parts[i].IsZero() {
-		r.parts[i] = v
-	}
-	if v.IsZero() {
-		v = r.parts[i] // an answer without the header, such as from a cache, says nothing new
-	}
+// whole notes the versions of the routes that answered, which is what given
+// tells of a route, and returns the version of all routes with them: the
+// serials' sum, which grows with each, and a hash of all. It is the zero version
+// until every route has been heard, since a sum of some would seem older than it
+// is. A function that gives no version counts as serial 0.
+func (r *Routes) whole(given func(route int) (flow.PolicyVersion, bool)) flow.PolicyVersion {
 	const prime = 0x01000193 // FNV-1
 	sum := flow.PolicyVersion{Hash: 0x811c9dc5}
-	zero := true
-	for j := range r.routes {
-		part := r.parts[j]
-		if j == i {
-			part = v
+	complete, versioned := true, false
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.routes {
+		part := &r.parts[i]
+		v, ok := given(i)
+		if ok {
+			r.heard[i] = true
+			if v.Serial > part.Serial || part.IsZero() {
+				*part = v
+			}
 		}
-		if !r.heard[j] {
-			return flow.PolicyVersion{}
+		if v.IsZero() {
+			v = *part // one that answered without the header says nothing new
 		}
-		zero = zero && part.IsZero()
-		sum.Serial += part.Serial
-		sum.Hash = (sum.Hash ^ uint32(part.Serial)) * prime
-		sum.Hash = (sum.Hash ^ uint32(part.Serial>>32)) * prime
-		sum.Hash = (sum.Hash ^ part.Hash) * prime
+		complete = complete && r.heard[i]
+		versioned = versioned || !v.IsZero()
+		sum.Serial += v.Serial
+		for _, x := range [...]uint32{uint32(v.Serial), uint32(v.Serial >> 32), v.Hash} {
+			sum.Hash = (sum.Hash ^ x) * prime
+		}
 	}
-	if zero {
+	if !complete || !versioned {
 		return flow.PolicyVersion{}
 	}
 	return sum

@@ -225,7 +225,7 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 		return nil, fmt.Errorf("%s: %w", name, readable(err))
 	}
 	s.resolve(filepath.Dir(name))
-	if err := s.validate(); err != nil {
+	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
@@ -270,7 +270,8 @@ func (s *Settings) resolve(dir string) {
 	}
 }
 
-func (s *Settings) validate() error {
+// Validate checks what no single value can: Parse has done it; who changes a field does it again.
+func (s *Settings) Validate() error {
 	o := &s.OpenFlow
 	switch {
 	case o.GatewayID == 0 || o.GatewayID == 0xffff:

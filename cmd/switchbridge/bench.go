@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench"
+	"switchbridge/flow"
+)
+
+func benchCommand() *cobra.Command {
+	c := &cobra.Command{Use: "bench", Short: "Measure controllers", Args: noArgs}
+	c.AddCommand(benchControllerCommand())
+	return c
+}
+
+func benchControllerCommand() *cobra.Command {
+	cfg := bench.ControllerConfig{}
+	var version string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "controller",
+		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
+		Long: `Measure any OpenFlow controller with fake switches, as cbench does. In mode
+latency each switch has one PACKET_IN outstanding; in mode flood it sends as many
+as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as an answer.
+
+Example, against a gateway that allows everything:
+  switchbridge run --log-decisions off &
+  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --switches 16`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil || cfg.Protocol == flow.P4Runtime {
+				return usageError{fmt.Errorf("--openflow %q: want 1.0 or 1.3", version)}
+			}
+			if !asJSON {
+				cfg.OnRun = func(n int, r bench.Run) {
+					fmt.Fprintf(c.ErrOrStderr(), "run %d: %.0f answers/s\n", n, r.PerSecond)
+				}
+			}
+			result, err := bench.Controller(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return result.WriteJSON(c.OutOrStdout())
+			}
+			return result.WriteText(c.OutOrStdout())
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&cfg.Target, "target", "127.0.0.1:6653", "the controller: HOST:PORT or unix:PATH")
+	fl.StringVar(&cfg.Mode, "mode", bench.Latency, "latency or flood")
+	fl.IntVar(&cfg.Switches, "switches", 1, "fake switches")
+	fl.StringVar(&version, "openflow", "1.0", "version to speak: 1.0 or 1.3")
+	fl.IntVar(&cfg.Runs, "runs", 10, "how often to measure")
+	fl.DurationVar(&cfg.Duration, "duration", time.Second, "of one run")
+	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "before the first run")
+	fl.IntVar(&cfg.MACs, "macs", 100000, "source addresses of each switch")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,99 @@
+// Command switchbridge lets switches be controlled by a stateless function. Run
+// it without arguments for its commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build (-ldflags "-X main.version=...").
+var version string
+
+// Exit codes, beyond 0 for success and 1 for failure.
+const exitUsage = 2
+
+// usageError is a mistake in the command line.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	err := rootCommand().ExecuteContext(ctx)
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "switchbridge:", err)
+	var ue usageError
+	if errors.As(err, &ue) {
+		os.Exit(exitUsage)
+	}
+	os.Exit(1)
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "switchbridge",
+		Short: "Control switches by a stateless function",
+		Long: `Switchbridge lets ordinary switches be controlled by a stateless function. It
+terminates OpenFlow sessions, turns each PACKET_IN into one call of a controller
+that runs as a function, and installs the rules that come back.
+
+Start a gateway that allows everything and say so to an Open vSwitch bridge:
+  switchbridge run
+  ovs-vsctl set-fail-mode br0 secure -- \
+    set bridge br0 other-config:disable-in-band=true -- \
+    set-controller br0 tcp:127.0.0.1:6653
+
+Exit codes: 0 success, 1 failure, 2 a mistake in the command line.`,
+		Version:       buildVersion(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetVersionTemplate("switchbridge {{.Version}}\n")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
+	})
+	root.AddCommand(runCommand(), functionCommand(), policyCommand(), benchCommand(), statusCommand())
+	return root
+}
+
+// buildVersion is what the build set, or what the Go toolchain recorded.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return "devel-" + s.Value[:12]
+			}
+		}
+	}
+	return "devel"
+}
+
+// exactly and noArgs are cobra's, with errors that count as usage errors.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{fmt.Errorf("%s wants %s", c.CommandPath(), what)}
+		}
+		return nil
+	}
+}
+
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%s takes no argument, but got %q (see --help)", c.CommandPath(), args[0])}
+	}
+	return nil
+}

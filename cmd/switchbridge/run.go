@@ -1,0 +1,129 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/gateway"
+	"switchbridge/settings"
+)
+
+func runCommand() *cobra.Command {
+	var f runFlags
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the gateway",
+		Long: `Run the gateway: accept switches, ask a function about each packet that they
+have no rule for, and install what it answers.
+
+Without a configuration it listens for OpenFlow on 127.0.0.1:6653 and serves
+metrics, health and state on 127.0.0.1:9653. Without --function the compiled-in
+controller decides; without --policy that one allows everything, and says so.
+
+Examples:
+  switchbridge run --policy policy.yaml
+  switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
+  switchbridge run --config switchbridge.yaml --check`,
+		Args: noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			set, err := f.settings(c)
+			if err != nil {
+				return usageError{err}
+			}
+			log, err := newLogger(c.ErrOrStderr(), set.Log.Format, set.Log.Level)
+			if err != nil {
+				return usageError{err}
+			}
+			g, err := gateway.New(set, gateway.Options{Version: buildVersion(), Logger: log})
+			if err != nil {
+				return err
+			}
+			if f.check {
+				fmt.Fprintln(c.OutOrStdout(), "the configuration is good")
+				return g.Close()
+			}
+			return g.Run(c.Context())
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
+	fl.StringSliceVar(&f.openflow, "openflow", nil, "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
+	fl.StringVar(&f.admin, "admin", "", "address of metrics, health and state; \"off\" for none")
+	fl.StringSliceVar(&f.function, "function", nil, "native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
+	fl.StringVar(&f.policy, "policy", "", "policy file of the compiled-in controller")
+	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
+	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
+	fl.StringVar(&f.encoding, "encoding", "", "what the function is spoken to in: openflow or json")
+	fl.StringVar(&f.decisions, "log-decisions", "", "a log record for each decision: all, deny or off")
+	fl.StringVar(&f.logFormat, "log-format", "", "text or json")
+	fl.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error")
+	fl.BoolVar(&f.pprof, "pprof", false, "serve profiles under /debug/pprof/ on the admin address")
+	fl.BoolVar(&f.check, "check", false, "check the configuration and the policy, and exit")
+	return c
+}
+
+type runFlags struct {
+	config, admin, policy, token, ca, encoding string
+	decisions, logFormat, logLevel             string
+	openflow, function                         []string
+	pprof, check                               bool
+}
+
+// settings are the file's, with what the flags say put over them.
+func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
+	set := settings.Default()
+	if f.config != "" {
+		var err error
+		if set, err = settings.Load(f.config); err != nil {
+			return nil, err
+		}
+	}
+	if len(f.openflow) > 0 {
+		set.OpenFlow.Listen = nil
+		for _, s := range f.openflow {
+			l, err := settings.ParseListen(s)
+			if err != nil {
+				return nil, fmt.Errorf("--openflow: %w", err)
+			}
+			set.OpenFlow.Listen = append(set.OpenFlow.Listen, l)
+		}
+	}
+	over := func(flag string, dst *string, value string) {
+		if c.Flags().Changed(flag) {
+			*dst = value
+		}
+	}
+	if len(f.function) > 0 {
+		set.Function.URLs = f.function
+	}
+	over("admin", &set.Admin.Listen, strings.TrimPrefix(f.admin, "off"))
+	over("policy", &set.Policy, f.policy)
+	over("function-token-file", &set.Function.TokenFile, f.token)
+	over("function-ca", &set.Function.CA, f.ca)
+	over("encoding", &set.Function.Encoding, f.encoding)
+	over("log-decisions", &set.Log.Decisions, f.decisions)
+	over("log-format", &set.Log.Format, f.logFormat)
+	over("log-level", &set.Log.Level, f.logLevel)
+	set.Admin.Pprof = set.Admin.Pprof || f.pprof
+	if err := set.Validate(); err != nil {
+		return nil, err
+	}
+	return set, nil
+}
+
+// newLogger writes text for people or JSON for machines.
+func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, err
+	}
+	o := &slog.HandlerOptions{Level: l}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, o)), nil
+}

@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/gateway"
+)
+
+func statusCommand() *cobra.Command {
+	var admin string
+	var asJSON, withRules bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			st, err := fetchStatus(c.Context(), admin, withRules)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				enc := json.NewEncoder(c.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(st)
+			}
+			return st.print(c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9653", "the gateway's admin address")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch")
+	return c
+}
+
+type fullStatus struct {
+	Gateway  gateway.GatewayStatus           `json:"gateway"`
+	Switches []gateway.SwitchStatus          `json:"switches"`
+	Rules    map[string][]gateway.RuleStatus `json:"rules,omitempty"`
+}
+
+func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus, error) {
+	st := new(fullStatus)
+	if err := getJSON(ctx, admin, "/api/v1/status", &st.Gateway); err != nil {
+		return nil, err
+	}
+	if err := getJSON(ctx, admin, "/api/v1/switches", &st.Switches); err != nil {
+		return nil, err
+	}
+	if !withRules {
+		return st, nil
+	}
+	st.Rules = map[string][]gateway.RuleStatus{}
+	for _, s := range st.Switches {
+		if s.State != "ready" {
+			continue
+		}
+		var rules []gateway.RuleStatus
+		if err := getJSON(ctx, admin, "/api/v1/switches/"+s.DPID+"/rules", &rules); err != nil {
+			return nil, err
+		}
+		st.Rules[s.DPID] = rules
+	}
+	return st, nil
+}
+
+func getJSON(ctx context.Context, admin, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
+	if !strings.Contains(admin, "://") {
+		admin = "http://" + admin
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+path, nil)
+	if err != nil {
+		return usageError{err}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("no gateway answers at %s: %w", admin, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	if err != nil {
+		return fmt.Errorf("%s%s: %w", admin, path, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		var problem struct{ Error string }
+		if json.Unmarshal(body, &problem) == nil && problem.Error != "" {
+			return errors.New(problem.Error)
+		}
+		return fmt.Errorf("%s%s: %s", admin, path, resp.Status)
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("%s%s: %w", admin, path, err)
+	}
+	return nil
+}
+
+func (st *fullStatus) print(w io.Writer) error {
+	g := &st.Gateway
+	policy := g.Policy
+	if policy == "" {
+		policy = "none seen yet"
+	}
+	fmt.Fprintf(w, "gateway    %s, up %v\nfunction   %s\npolicy     %s\n", g.Version, time.Since(g.Started).Round(time.Second), strings.Join(g.Function, ", "), policy)
+	d := &g.Decisions
+	fmt.Fprintf(w, "decisions  %d allow, %d deny, %d without verdict, %d failed\n", d.Allow, d.Deny, d.None, d.Failed)
+	if d.Count > 0 {
+		fmt.Fprintf(w, "latency    p50 %s, p90 %s, p99 %s (PACKET_IN read to answer sent)\n", seconds(d.P50), seconds(d.P90), seconds(d.P99))
+	}
+	if len(st.Switches) == 0 {
+		_, err := fmt.Fprintln(w, "\nno switch is connected")
+		return err
+	}
+	fmt.Fprintln(w)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "DPID\tPROTOCOL\tSTATE\tREMOTE\tPORTS\tEVENTS\tDROPS\tPENDING\tUP")
+	for _, s := range st.Switches {
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%v\n", s.DPID, s.Protocol, s.State, s.Remote, len(s.Ports), s.Events, s.Drops, s.Pending, time.Since(s.Since).Round(time.Second))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	for _, s := range st.Switches {
+		rules, ok := st.Rules[s.DPID]
+		if !ok {
+			continue
+		}
+		fmt.Fprintf(w, "\nrules of %s\n", s.DPID)
+		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(tw, "TABLE\tPRIORITY\tPACKETS\tIDLE\tHARD\tDECISION\tMATCH\tACTIONS")
+		for _, r := range rules {
+			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, r.Actions)
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seconds writes a duration given in seconds with three digits.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.3gs", d.Seconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%.3gms", float64(d)/1e6)
+	}
+	return fmt.Sprintf("%.3gµs", float64(d)/1e3)
+}

@@ -1,0 +1,61 @@
+package devca
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What trusts the authority once trusts a server of a later start.
+func TestAuthorityStays(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	first, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted, err := os.ReadFile(first.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(trusted)
+
+	again, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := again.Issue("127.0.0.1", "localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	srv.StartTLS()
+	defer srv.Close()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	resp, err := client.Get(srv.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if info, err := os.Stat(filepath.Join(dir, keyFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("key file: %v, %v", info.Mode(), err)
+	}
+}
+
+func TestForeignFileIsNotReplaced(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{certFile, keyFile} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Open(dir); err == nil || !strings.Contains(err.Error(), "development CA") {
+		t.Errorf("error %v", err)
+	}
+}

@@ -1,0 +1,168 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy"
+)
+
+// SwitchStatus is one connection in GET /api/v1/switches.
+type SwitchStatus struct {
+	DPID     string       `json:"dpid"`
+	Protocol string       `json:"protocol"`
+	Remote   string       `json:"remote"`
+	State    string       `json:"state"`
+	Since    time.Time    `json:"since"`
+	Desc     string       `json:"description,omitempty"`
+	Events   uint64       `json:"events"`
+	Drops    uint64       `json:"drops"`
+	Pending  int          `json:"pending"`
+	Policy   string       `json:"policy,omitempty"`
+	Ports    []PortStatus `json:"ports"`
+}
+
+// PortStatus is one port of a switch.
+type PortStatus struct {
+	No     string `json:"no"`
+	Name   string `json:"name"`
+	HWAddr string `json:"hw_addr"`
+	Up     bool   `json:"up"`
+}
+
+// RuleStatus is one rule in GET /api/v1/switches/{dpid}/rules.
+type RuleStatus struct {
+	Table    uint8   `json:"table_id"`
+	Priority uint16  `json:"priority"`
+	Match    string  `json:"match"`
+	Actions  string  `json:"actions"`
+	Idle     float64 `json:"idle_timeout"`
+	Hard     float64 `json:"hard_timeout"`
+	Cookie   string  `json:"cookie"`
+	Decision uint32  `json:"decision"` // the number in the log line of the decision
+	Packets  uint64  `json:"packet_count"`
+	Bytes    uint64  `json:"byte_count"`
+	Age      float64 `json:"duration"`
+}
+
+// GatewayStatus is GET /api/v1/status.
+type GatewayStatus struct {
+	Version   string        `json:"version"`
+	Started   time.Time     `json:"started"`
+	Function  []string      `json:"function"`
+	Policy    string        `json:"policy,omitempty"`
+	Switches  int           `json:"switches"`
+	Decisions DecisionStats `json:"decisions"`
+}
+
+// adminHandler serves the operator's side. Nothing in it changes the gateway.
+func (g *Gateway) adminHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", g.readyz)
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Status()) })
+	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) {
+		list := []SwitchStatus{}
+		for _, s := range g.server.Sessions() {
+			list = append(list, switchStatus(&s))
+		}
+		writeJSON(w, http.StatusOK, list)
+	})
+	mux.HandleFunc("GET /api/v1/switches/{dpid}/rules", g.rules)
+	if g.settings.Admin.Pprof {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+func switchStatus(s *ofproxy.Session) SwitchStatus {
+	st := SwitchStatus{DPID: s.Switch.DPID.String(), Protocol: s.Switch.Protocol.String(), Remote: s.Remote, State: s.State, Since: s.Since,
+		Desc: s.Desc, Events: s.Events, Drops: s.Drops, Pending: s.Pending, Ports: []PortStatus{}}
+	if !s.Policy.IsZero() {
+		st.Policy = s.Policy.String()
+	}
+	for i := range s.Switch.Ports {
+		p := &s.Switch.Ports[i]
+		st.Ports = append(st.Ports, PortStatus{No: p.No.String(), Name: p.Name, HWAddr: p.HWAddr.String(), Up: p.Up()})
+	}
+	return st
+}
+
+func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
+	if err := g.Ready(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
+	dpid, err := flow.ParseDPID(r.PathValue("dpid"))
+	if err != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		return
+	}
+	rules, err := g.server.Rules(r.Context(), dpid)
+	if err != nil {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+		return
+	}
+	list := []RuleStatus{}
+	for i := range rules {
+		st := &rules[i]
+		list = append(list, RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
+			Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
+			Decision: uint32(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+func actionsOf(r *flow.Rule) string {
+	switch {
+	case r.Goto == 0:
+		return flow.ActionsString(r.Actions)
+	case len(r.Actions) == 0:
+		return fmt.Sprintf("goto:%d", r.Goto)
+	}
+	return fmt.Sprintf("%s,goto:%d", flow.ActionsString(r.Actions), r.Goto)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.Encode(v)
+}
+
+// serveAdmin runs the operator's side until ctx is done.
+func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
+	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("admin: %w", err)
+	}
+	return nil
+}

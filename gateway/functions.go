@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+	"switchbridge/flow/decider"
+	"switchbridge/settings"
+)
+
+// functions is what decides, with every decorator around it:
+//
+//	Guard -> Pace -> FailMode -> Routes -> (for each function) State -> Limit -> client, or the native controller
+type functions struct {
+	decider flow.Decider
+	names   []string // for people: URLs, or native
+
+	native  *Native // nil where every function is remote
+	remotes []*remote
+	check   *decider.PolicyCheck // nil where no function is remote
+	set     *settings.Settings
+	log     *slog.Logger
+}
+
+// remote is one function behind URLs.
+type remote struct {
+	name   string
+	client flow.Decider
+	close  func() error
+	limit  *decider.Limit
+	state  *decider.State
+	seen   atomic.Bool  // it has answered since the start
+	down   atomic.Value // string: why it did not answer its latest policy check; "" when it did
+}
+
+func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
+	fs := &functions{set: set, log: log}
+	m := newFunctionMetrics(reg)
+	fallback, err := fs.function("default", &set.Function, m)
+	if err != nil {
+		return nil, errors.Join(err, fs.close())
+	}
+	next := fallback
+	if len(set.Routes) > 0 {
+		routes := make([]decider.Route, len(set.Routes))
+		for i := range set.Routes {
+			r := &set.Routes[i]
+			d, err := fs.function(r.Name, &r.Function, m)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("routes[%d] %q: %w", i, r.Name, err), fs.close())
+			}
+			routes[i] = decider.Route{Name: r.Name, EthTypes: r.EthTypes, IPProtos: r.IPProtos, Decider: d}
+			for _, p := range r.Switches {
+				routes[i].Switches = append(routes[i].Switches, p)
+			}
+			for _, p := range r.Ports {
+				routes[i].Ports = append(routes[i].Ports, flow.PortNo(p))
+			}
+		}
+		next = decider.NewRoutes(routes, fallback)
+	}
+
+	if len(fs.remotes) > 0 && set.Function.PolicyCheck > 0 {
+		fs.check = &decider.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck}
+	}
+	fail := &decider.FailMode{Next: next, PerSwitch: map[flow.DPID]decider.Mode{}, Default: failMode(set.FailMode.Default)}
+	for dpid, mode := range set.FailMode.Switches {
+		d, err := flow.ParseDPID(dpid)
+		if err != nil {
+			return nil, errors.Join(err, fs.close())
+		}
+		fail.PerSwitch[d] = failMode(mode)
+	}
+	next = fail
+	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 {
+		pace := decider.NewPace(next, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate)})
+		pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
+		next = pace
+	}
+	g := &set.Guardrails
+	fs.decider = &decider.Guard{
+		Next: next,
+		Rails: &decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
+			MaxRules: g.MaxRules, HardTimeout: g.HardTimeout},
+		OnViolation: func(ev *flow.Event, d *flow.Decision, v decider.Violation) {
+			m.violations.WithLabelValues(string(v.Rail)).Inc()
+			log.Warn("guardrail", "dpid", ev.Switch.DPID.String(), "decision", ev.XID, "rail", string(v.Rail), "detail", v.Detail, "rule", v.Rule, "reason", d.Reason)
+		},
+	}
+	return fs, nil
+}
+
+func failMode(m settings.Mode) decider.Mode {
+	if m == settings.ModeStandalone {
+		return decider.Standalone
+	}
+	return decider.Secure
+}
+
+func rateOf(r settings.Rate) decider.Rate {
+	if r.Rate > 0 && r.Burst < 1 {
+		r.Burst = max(1, int(r.Rate))
+	}
+	return decider.Rate{PerSecond: r.Rate, Burst: r.Burst}
+}
+
+// function makes one function with what belongs to it alone.
+func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
+	if !f.Remote() {
+		if fs.native == nil {
+			n, err := NewNative(fs.set.Policy, fs.log)
+			if err != nil {
+				return nil, err
+			}
+			fs.native = n
+			fs.names = append(fs.names, n.String())
+		}
+		return fs.native, nil
+	}
+	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m)
+	if err != nil {
+		return nil, err
+	}
+	r.down.Store("")
+	if fs.set.Function.PolicyCheck > 0 {
+		r.down.Store("it was not asked yet")
+	}
+	r.limit = decider.NewLimit(&decider.Observe{Next: r.client, On: func(o decider.Observation) {
+		if o.Event.Type == flow.EventPolicyCheck {
+			r.checked(fs.log, o.Decision.Policy, o.Err)
+		}
+	}}, f.Concurrency, fs.set.Limits.Queue)
+	r.state = decider.NewState(r.limit, decider.StateLimits{})
+	fs.remotes = append(fs.remotes, r)
+	fs.names = append(fs.names, f.URLs...)
+	return r.state, nil
+}
+
+// checked notes how a policy check went, and logs when that changes.
+func (r *remote) checked(log *slog.Logger, v flow.PolicyVersion, err error) {
+	now := ""
+	if err != nil && flow.KindOf(err) != flow.Refused { // who refuses, is there
+		now = err.Error()
+	}
+	before := r.down.Swap(now).(string)
+	switch {
+	case now != "" && (before == "" || !r.seen.Load()):
+		log.Warn("the function does not answer", "function", r.name, "err", now)
+	case now == "" && before != "":
+		log.Info("the function answers", "function", r.name, "policy", v.String())
+	}
+	r.seen.Store(true)
+}
+
+// tasks are what runs beside the sessions: policy checks and the watch over the
+// policy file. newer is told of policy versions that sessions have not seen.
+func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVersion)) []func(context.Context) error {
+	var list []func(context.Context) error
+	if c := fs.check; c != nil {
+		c.Versions, c.OnNewer = versions, newer
+		list = append(list, c.Run)
+	}
+	if n := fs.native; n != nil {
+		list = append(list, func(ctx context.Context) error {
+			return n.Watch(ctx, func() {
+				if fresh, v := versions.Observe(n.Version()); fresh == decider.Newer {
+					newer(v)
+				}
+			})
+		})
+	}
+	return list
+}
+
+// ready says which function does not answer, or nil.
+func (fs *functions) ready() error {
+	for _, r := range fs.remotes {
+		if why := r.down.Load().(string); why != "" {
+			return fmt.Errorf("function %s: %s", r.name, why)
+		}
+	}
+	return nil
+}
+
+func (fs *functions) close() error {
+	var err error
+	for _, r := range fs.remotes {
+		err = errors.Join(err, r.close())
+	}
+	return err
+}

@@ -1,0 +1,280 @@
+// Package gateway wires a running gateway from its settings: the function, the
+// decorators around it, the OpenFlow server and the operator's side. It decides
+// nothing itself.
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"switchbridge/flow"
+	"switchbridge/flow/decider"
+	"switchbridge/ofproxy"
+	"switchbridge/ofproxy/ofp"
+	"switchbridge/settings"
+)
+
+// Options are what settings can't say.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+
+	// Listeners, if set, take the place of those of the settings, for tests.
+	Listeners []net.Listener
+	// Admin, if set, takes the place of the settings' admin address.
+	Admin net.Listener
+}
+
+// Gateway is a gateway that is ready to run.
+type Gateway struct {
+	settings *settings.Settings
+	opts     Options
+	log      *slog.Logger
+	registry *prometheus.Registry
+	recorder *recorder
+	started  time.Time
+
+	functions *functions
+	versions  *decider.Versions
+	server    *ofproxy.Server
+	listeners []listener
+	admin     net.Listener
+}
+
+type listener struct {
+	net.Listener
+	secure bool
+}
+
+// New reads everything that the settings name and listens, so that every
+// mistake shows here and switches can connect from now on.
+func New(set *settings.Settings, o Options) (*Gateway, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(), versions: new(decider.Versions)}
+	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
+	var err error
+	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
+		return nil, err
+	}
+	cfg, err := g.openflow()
+	if err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if g.server, err = ofproxy.NewServer(cfg); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if err := g.listen(); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	return g, nil
+}
+
+// openflow turns the settings into the server's configuration.
+func (g *Gateway) openflow() (ofproxy.Config, error) {
+	o := &g.settings.OpenFlow
+	cfg := ofproxy.Config{
+		Decider:          g.functions.decider,
+		Gateway:          decider.GatewayID(o.GatewayID),
+		NoTableMiss:      !o.TableMiss,
+		MissMeter:        o.MissMeter,
+		Subscribe:        map[flow.EventType]bool{},
+		FullHandshake:    bool(o.Handshake),
+		BarrierFirst:     o.BarrierFirst,
+		Coalesce:         o.Coalesce,
+		Versions:         g.versions,
+		EchoInterval:     o.EchoInterval,
+		EchoTimeout:      o.EchoTimeout,
+		HandshakeTimeout: o.HandshakeTimeout,
+		WriteTimeout:     o.WriteTimeout,
+		DrainTimeout:     o.DrainTimeout,
+		EventTimeout:     g.settings.Function.Timeout,
+		Workers:          g.settings.Function.Concurrency,
+		QueuePerSwitch:   g.settings.Limits.Queue,
+		MaxSessions:      o.MaxSessions,
+		OnDecision:       g.recorder.observe,
+		Metrics:          ofproxy.NewMetrics(g.registry),
+		Logger:           g.log,
+	}
+	for _, v := range o.Versions {
+		cfg.Protocols = append(cfg.Protocols, flow.Protocol(v))
+	}
+	for _, t := range o.Subscribe {
+		cfg.Subscribe[flow.EventType(t)] = true
+	}
+	for _, m := range o.Meters {
+		cfg.Meters = append(cfg.Meters, ofp.Meter{ID: m.ID, KBPS: m.Unit == "kbps", Rate: m.Rate, Burst: m.Burst})
+	}
+	if o.TLS.Cert == "" {
+		return cfg, nil
+	}
+	var err error
+	if cfg.TLS, err = serverTLS(&o.TLS); err != nil {
+		return cfg, err
+	}
+	if len(o.TLS.Bind) > 0 {
+		cfg.Authorize = func(state *tls.ConnectionState, dpid flow.DPID) error { return authorize(o.TLS.Bind, state, dpid) }
+	}
+	return cfg, nil
+}
+
+func serverTLS(t *settings.TLS) (*tls.Config, error) {
+	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("openflow.tls: %w", err)
+	}
+	c := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	if t.ClientCA == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(t.ClientCA)
+	if err != nil {
+		return nil, fmt.Errorf("openflow.tls.client_ca: %w", err)
+	}
+	c.ClientCAs = x509.NewCertPool()
+	if !c.ClientCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("openflow.tls.client_ca: %s holds no PEM certificate", t.ClientCA)
+	}
+	c.ClientAuth = tls.VerifyClientCertIfGiven
+	if t.Require {
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return c, nil
+}
+
+// authorize checks a datapath id against the names of the peer's certificate.
+func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flow.DPID) error {
+	if state == nil || len(state.VerifiedChains) == 0 {
+		return errors.New("the switch showed no certificate that openflow.tls.client_ca signed, which openflow.tls.bind asks for")
+	}
+	cert := state.PeerCertificates[0]
+	names := append([]string{cert.Subject.CommonName}, cert.DNSNames...)
+	for _, b := range bindings {
+		for _, name := range names {
+			if name != b.Name {
+				continue
+			}
+			for _, p := range b.DPIDs {
+				if p.Matches(dpid) {
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("openflow.tls.bind lets no certificate named %q be this datapath", names)
+}
+
+func (g *Gateway) listen() error {
+	for _, l := range g.opts.Listeners {
+		g.listeners = append(g.listeners, listener{Listener: l})
+	}
+	if g.opts.Listeners == nil {
+		for _, at := range g.settings.OpenFlow.Listen {
+			if at.Network == "unix" {
+				removeStale(at.Address)
+			}
+			l, err := net.Listen(at.Network, at.Address)
+			if err != nil {
+				return fmt.Errorf("openflow.listen %s: %w", at, err)
+			}
+			g.listeners = append(g.listeners, listener{l, at.Secure})
+		}
+	}
+	if g.admin = g.opts.Admin; g.admin == nil && g.settings.Admin.Listen != "" {
+		l, err := net.Listen("tcp", g.settings.Admin.Listen)
+		if err != nil {
+			return fmt.Errorf("admin.listen: %w", err)
+		}
+		g.admin = l
+	}
+	return nil
+}
+
+// removeStale removes a socket that nobody listens at any more.
+func removeStale(path string) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode()&fs.ModeSocket == 0 {
+		return
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		c.Close()
+		return
+	}
+	os.Remove(path)
+}
+
+// Run serves switches and operators until ctx is done, and then lets pending
+// decisions finish. Cancellation is a nil return.
+func (g *Gateway) Run(ctx context.Context) error {
+	defer g.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range g.listeners {
+		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.functions.names)
+		group.Go(func() error { return g.server.Serve(ctx, l.Listener, l.secure) })
+	}
+	if g.admin != nil {
+		g.log.Info("metrics, health and state", "admin", "http://"+g.admin.Addr().String())
+		group.Go(func() error { return g.serveAdmin(ctx, g.admin) })
+	}
+	for _, task := range g.functions.tasks(g.versions, g.policySeen) {
+		group.Go(func() error { return task(ctx) })
+	}
+	return group.Wait()
+}
+
+func listenName(l listener) string {
+	switch {
+	case l.secure:
+		return "ssl:" + l.Addr().String()
+	default:
+		return l.Addr().Network() + ":" + l.Addr().String()
+	}
+}
+
+// policySeen takes a policy version that was learned outside a switch's event.
+func (g *Gateway) policySeen(v flow.PolicyVersion) {
+	g.log.Info("policy version", "policy", v.String())
+	g.server.PolicyChanged()
+}
+
+// Close frees what New took, for a gateway that is not run.
+func (g *Gateway) Close() error {
+	for _, l := range g.listeners {
+		l.Close()
+	}
+	if g.admin != nil {
+		g.admin.Close()
+	}
+	return g.functions.close()
+}
+
+// Ready says why the gateway can't decide, or nil.
+func (g *Gateway) Ready() error { return g.functions.ready() }
+
+// Status sums the gateway up.
+func (g *Gateway) Status() GatewayStatus {
+	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Decisions: g.recorder.stats(g.registry)}
+	for _, s := range g.server.Sessions() {
+		if s.State == "ready" {
+			st.Switches++
+		}
+	}
+	if v := g.versions.Latest(); !v.IsZero() {
+		st.Policy = v.String()
+	}
+	return st
+}

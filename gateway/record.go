@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy"
+)
+
+// recorder counts decisions and writes a record of each to the log.
+type recorder struct {
+	log  *slog.Logger
+	mode string // settings.Log.Decisions
+
+	decisions *prometheus.CounterVec // verdict, policy
+	failures  *prometheus.CounterVec // kind
+	// For each verdict, the counter of the policy seen last: looking a labelled
+	// counter up costs more than a decision in process.
+	last [3]lastCounter
+
+	mu       sync.Mutex
+	policies map[string]bool
+}
+
+func newRecorder(log *slog.Logger, mode string, reg prometheus.Registerer) *recorder {
+	r := &recorder{log: log, mode: mode, policies: map[string]bool{},
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decisions_total",
+			Help: "Decisions by verdict and by the policy of the chain that made them."}, []string{"verdict", "policy"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decision_failures_total",
+			Help: "Events without a decision, by kind: unavailable, refused, invalid, overload."}, []string{"kind"}),
+	}
+	reg.MustRegister(r.decisions, r.failures)
+	return r
+}
+
+// observe is ofproxy's OnDecision.
+func (r *recorder) observe(rec *ofproxy.Record) {
+	failure := rec.Err
+	if failure == nil {
+		failure = rec.Decision.Failure // the fail mode answered
+	}
+	if failure != nil {
+		r.failures.WithLabelValues(flow.KindOf(failure).String()).Inc()
+	}
+	switch {
+	case failure != nil:
+	case rec.Event.Type == flow.EventPacketIn:
+		r.counter(rec.Decision).Inc()
+	}
+	if r.mode == "off" || r.mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
+		return
+	}
+	level := slog.LevelInfo
+	if failure != nil {
+		level = slog.LevelWarn
+	}
+	if !r.log.Enabled(context.Background(), level) {
+		return
+	}
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs, slog.String("dpid", rec.Switch.DPID.String()), slog.Uint64("decision", uint64(rec.Event.XID)),
+		slog.String("event", rec.Event.Type.String()))
+	if pi := rec.Event.PacketIn; pi != nil {
+		attrs = append(attrs, slog.String("match", pi.Match.String()))
+	}
+	if failure != nil {
+		attrs = append(attrs, slog.Any("err", failure))
+	}
+	if rec.Err == nil {
+		d := rec.Decision
+		attrs = append(attrs, slog.String("verdict", d.Verdict.String()), slog.String("reason", d.Reason), slog.Int("rules", len(d.Rules)))
+		if !d.Policy.IsZero() {
+			attrs = append(attrs, slog.String("policy", d.Policy.String()))
+		}
+		if rec.Refused > 0 {
+			attrs = append(attrs, slog.Int("rules_not_expressible", rec.Refused))
+		}
+	}
+	attrs = append(attrs, slog.Duration("decide", rec.Decide), slog.Duration("total", rec.Total))
+	if rec.Wait > 0 {
+		attrs = append(attrs, slog.Duration("wait", rec.Wait))
+	}
+	r.log.LogAttrs(context.Background(), level, "decision", attrs...)
+}
+
+// lastCounter remembers one labelled counter.
+type lastCounter struct {
+	at atomic.Pointer[namedCounter]
+}
+
+type namedCounter struct {
+	policy  string
+	counter prometheus.Counter
+}
+
+// counter returns the counter of a decision's verdict and policy: the part of
+// the reason before the colon, such as blocklist. A function's own reasons could
+// be without number, so names beyond maxPolicies are counted together.
+func (r *recorder) counter(d *flow.Decision) prometheus.Counter {
+	policy, _, _ := strings.Cut(d.Reason, ":")
+	slot := &r.last[d.Verdict%3].at
+	if c := slot.Load(); c != nil && c.policy == policy {
+		return c.counter
+	}
+	label := policy
+	r.mu.Lock()
+	if !r.policies[policy] {
+		if len(r.policies) < maxPolicies {
+			r.policies[strings.Clone(policy)] = true
+		} else {
+			label = "other"
+		}
+	}
+	r.mu.Unlock()
+	c := &namedCounter{policy: strings.Clone(policy), counter: r.decisions.WithLabelValues(d.Verdict.String(), label)}
+	slot.Store(c)
+	return c.counter
+}
+
+// maxPolicies bounds the values of the label policy.
+const maxPolicies = 50
+
+// latencies estimates quantiles of the whole stage from its histogram.
+func latencies(g prometheus.Gatherer, quantiles ...float64) (count uint64, values []float64) {
+	values = make([]float64, len(quantiles))
+	families, err := g.Gather()
+	if err != nil {
+		return 0, values
+	}
+	for _, f := range families {
+		if f.GetName() != "switchbridge_openflow_stage_seconds" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			if m.GetLabel()[0].GetValue() != "total" {
+				continue
+			}
+			for i, q := range quantiles {
+				values[i] = quantile(m.GetHistogram(), q)
+			}
+			return m.GetHistogram().GetSampleCount(), values
+		}
+	}
+	return 0, values
+}
+
+// quantile interpolates within the bucket that holds the q-th sample.
+func quantile(h *dto.Histogram, q float64) float64 {
+	rank := q * float64(h.GetSampleCount())
+	lower, below := 0.0, 0.0
+	for _, b := range h.GetBucket() {
+		at := float64(b.GetCumulativeCount())
+		if at >= rank && at > below {
+			return lower + (b.GetUpperBound()-lower)*(rank-below)/(at-below)
+		}
+		lower, below = b.GetUpperBound(), at
+	}
+	return lower
+}
+
+// DecisionStats sums up what was decided since the start. Latencies are in
+// seconds, from a PACKET_IN's read to its answer handed to the connection.
+type DecisionStats struct {
+	Allow  uint64  `json:"allow"`
+	Deny   uint64  `json:"deny"`
+	None   uint64  `json:"none"`
+	Failed uint64  `json:"failed"`
+	Count  uint64  `json:"count"`
+	P50    float64 `json:"p50"`
+	P90    float64 `json:"p90"`
+	P99    float64 `json:"p99"`
+}
+
+func (r *recorder) stats(g prometheus.Gatherer) DecisionStats {
+	var st DecisionStats
+	sum := func(vec prometheus.Collector, label, value string) (n uint64) {
+		ch := make(chan prometheus.Metric, 64)
+		go func() { vec.Collect(ch); close(ch) }()
+		for m := range ch {
+			var d dto.Metric
+			if m.Write(&d) != nil {
+				continue
+			}
+			for _, l := range d.GetLabel() {
+				if l.GetName() == label && (value == "" || l.GetValue() == value) {
+					n += uint64(d.GetCounter().GetValue())
+				}
+			}
+		}
+		return n
+	}
+	st.Allow = sum(r.decisions, "verdict", "allow")
+	st.Deny = sum(r.decisions, "verdict", "deny")
+	st.None = sum(r.decisions, "verdict", "none")
+	st.Failed = sum(r.failures, "kind", "")
+	var v []float64
+	st.Count, v = latencies(g, .5, .9, .99)
+	st.P50, st.P90, st.P99 = v[0], v[1], v[2]
+	return st
+}

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/flow/decider"
+	"switchbridge/httpclient"
+	"switchbridge/settings"
+)
+
+// functionMetrics count what happens around the functions.
+type functionMetrics struct {
+	client     *httpclient.Metrics
+	violations *prometheus.CounterVec
+	paced      *prometheus.CounterVec
+}
+
+func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
+	m := &functionMetrics{
+		client: httpclient.NewMetrics(reg),
+		violations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_guardrail_violations_total",
+			Help: "Rules and PACKET_OUTs that a guardrail refused, by guardrail."}, []string{"rail"}),
+		paced: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_paced_total",
+			Help: "PACKET_INs over a configured rate, by bucket."}, []string{"bucket"}),
+	}
+	for _, rail := range decider.Rails() {
+		m.violations.WithLabelValues(string(rail))
+	}
+	reg.MustRegister(m.violations, m.paced)
+	return m
+}
+
+// newRemote makes the client of one function. The handshake is full where the
+// gateway's is: then an event does not carry it.
+func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.Logger, m *functionMetrics) (*remote, error) {
+	var codec contract.Codec = openflow.Codec{Full: fullHandshake}
+	if f.Encoding == "json" {
+		codec = jsonenc.Codec{}
+	}
+	client, err := httpclient.New(httpclient.Config{
+		Endpoints:     f.URLs,
+		Codec:         codec,
+		CAFile:        f.CA,
+		CertFile:      f.Cert,
+		KeyFile:       f.Key,
+		TokenFile:     f.TokenFile,
+		HTTP2:         f.Protocol == "http2",
+		UseProxy:      f.UseProxy,
+		Connections:   f.Connections,
+		MaxIdle:       f.Concurrency,
+		ConnectionAge: f.ConnectionAge,
+		Timeout:       f.Timeout,
+		TryTimeout:    f.TryTimeout,
+		RetryBudget:   retryBudget(f.Retry),
+		HedgeAfter:    f.HedgeAfter,
+		Log:           log.With("function", name),
+		Metrics:       m.client,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &remote{name: name, client: client, close: client.Close}, nil
+}
+
+// retryBudget is the client's default, or none.
+func retryBudget(retry bool) float64 {
+	if retry {
+		return 0
+	}
+	return -1
+}

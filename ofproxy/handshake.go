@@ -1,0 +1,320 @@
+package ofproxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/bits"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+)
+
+// state is one step of a session's life: a name, and a function that does the
+// step and says what follows. Only session.run moves between states.
+type state struct {
+	name string
+	run  func(*session) (next *state, err error)
+}
+
+// The states, in the order in which a session goes through them. They are
+// variables filled by init because they refer to each other.
+var (
+	stateSecure    = &state{name: "secure"}    // TLS handshake
+	stateHello     = &state{name: "hello"}     // OpenFlow 1.3.5, 6.3.1
+	stateFeatures  = &state{name: "features"}  // 6.3.2
+	stateClaim     = &state{name: "claim"}     // is this DPID this peer's, and free?
+	stateConfigure = &state{name: "configure"} // SET_CONFIG, meters, table-miss, ports
+	stateReady     = &state{name: "ready"}
+)
+
+func init() {
+	stateSecure.run = (*session).secureState
+	stateHello.run = (*session).helloState
+	stateFeatures.run = (*session).featuresState
+	stateClaim.run = (*session).claimState
+	stateConfigure.run = (*session).configureState
+	stateReady.run = (*session).readyState
+}
+
+func (s *session) secureState() (*state, error) {
+	tc := tls.Server(s.conn, s.cfg.TLS)
+	tc.SetDeadline(s.born.Add(s.cfg.HandshakeTimeout))
+	if err := tc.Handshake(); err != nil {
+		return nil, endf("tls", "TLS: %w", err)
+	}
+	tc.SetDeadline(time.Time{})
+	cs := tc.ConnectionState()
+	s.tls, s.in.r = &cs, tc
+	s.out.mu.Lock()
+	s.out.conn = tc
+	s.out.mu.Unlock()
+	return stateHello, nil
+}
+
+func (s *session) helloState() (*state, error) {
+	if err := s.send(func(b []byte) []byte { return ofp.AppendHello(b, s.srv.xid(), s.cfg.Protocols...) }); err != nil {
+		return nil, err
+	}
+	_, msg, err := s.next()
+	if err != nil {
+		return nil, err
+	}
+	h, err := ofp.ParseHeader(msg)
+	if err != nil || msg[1] != 0 {
+		return nil, endf("not_openflow", "the first message is not a HELLO (bytes % x)", msg[:min(len(msg), 16)])
+	}
+	theirs, err := ofp.ParseHello(msg)
+	if err != nil {
+		return nil, endf("malformed", "HELLO: %w", err)
+	}
+	var ours uint32
+	for _, p := range s.cfg.Protocols {
+		ours |= 1 << p
+	}
+	common := ours & theirs
+	if common == 0 {
+		why := fmt.Sprintf("this gateway speaks %s, the switch %s: ovs-vsctl set bridge BRIDGE protocols=OpenFlow10,OpenFlow13", versionNames(ours), versionNames(theirs))
+		v := flow.OpenFlow10
+		if h.Version >= flow.OpenFlow13 {
+			v = flow.OpenFlow13
+		}
+		s.send(func(b []byte) []byte {
+			return ofp.AppendError(b, v, h.XID, ofp.ErrHelloFailed, ofp.HelloIncompatible, []byte(why))
+		})
+		s.out.flush()
+		return nil, endf("version", "no common OpenFlow version: %s", why)
+	}
+	s.version = flow.Protocol(31 - bits.LeadingZeros32(common))
+	if s.cfg.FullHandshake {
+		if err := s.functionHandshake(msg); err != nil {
+			return nil, err
+		}
+	}
+	return stateFeatures, nil
+}
+
+func versionNames(bitmap uint32) string {
+	s := ""
+	for v := 1; v < 32; v++ {
+		if bitmap&(1<<v) == 0 {
+			continue
+		}
+		if s != "" {
+			s += ", "
+		}
+		if v <= 6 {
+			s += fmt.Sprintf("1.%d", v-1)
+		} else {
+			s += fmt.Sprintf("version %#02x", v)
+		}
+	}
+	if s == "" {
+		return "no version"
+	}
+	return s
+}
+
+func (s *session) featuresState() (*state, error) {
+	if err := s.send(func(b []byte) []byte { return ofp.AppendFeaturesRequest(b, s.version, s.srv.xid()) }); err != nil {
+		return nil, err
+	}
+	sw := new(flow.Switch)
+	msg, err := s.await(func(h ofp.Header, msg []byte) (bool, error) {
+		if h.Type != ofp.TypeFeaturesReply {
+			return false, nil
+		}
+		return true, ofp.ParseFeaturesReply(msg, sw)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if sw.Auxiliary != 0 {
+		return nil, endf("auxiliary", "datapath %v opened auxiliary connection %d; only main connections are served", sw.DPID, sw.Auxiliary)
+	}
+	s.dpid = sw.DPID
+	s.sw.Store(sw)
+	s.log = s.log.With("dpid", sw.DPID.String())
+	s.faults.log = s.log
+	if s.cfg.FullHandshake {
+		if err := s.functionHandshake(msg); err != nil {
+			return nil, err
+		}
+	}
+	return stateClaim, nil
+}
+
+func (s *session) claimState() (*state, error) {
+	if s.cfg.Authorize != nil {
+		if err := s.cfg.Authorize(s.tls, s.dpid); err != nil {
+			return nil, endf("not_authorized", "datapath %v: %w", s.dpid, err)
+		}
+	}
+	if err := s.srv.claim(s); err != nil {
+		return nil, err
+	}
+	return stateConfigure, nil
+}
+
+// maxPortReplies bounds the parts of a port description.
+const maxPortReplies = 256
+
+func (s *session) configureState() (*state, error) {
+	v := s.version
+	barrier, desc := s.srv.xid(), s.srv.xid()
+	if err := s.send(func(b []byte) []byte {
+		b = ofp.AppendSetConfig(b, v, s.srv.xid(), 0xffff)
+		b = ofp.AppendDescRequest(b, v, desc)
+		if v == flow.OpenFlow13 {
+			b = ofp.AppendPortDescRequest(b, s.srv.xid())
+		}
+		return b
+	}); err != nil {
+		return nil, err
+	}
+	if v == flow.OpenFlow13 {
+		if err := s.configureTables(); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.send(func(b []byte) []byte { return ofp.AppendBarrierRequest(b, v, barrier) }); err != nil {
+		return nil, err
+	}
+
+	var ports []flow.Port
+	havePorts, haveBarrier, parts := v == flow.OpenFlow10, v == flow.OpenFlow10, 0
+	if v == flow.OpenFlow10 {
+		// What 1.0 needs came with FEATURES_REPLY, and benchmarks that speak 1.0
+		// answer no barrier.
+		return stateReady, nil
+	}
+	for !havePorts || !haveBarrier {
+		_, err := s.await(func(h ofp.Header, msg []byte) (bool, error) {
+			switch h.Type {
+			case ofp.TypeBarrierReply:
+				haveBarrier = haveBarrier || h.XID == barrier
+				return true, nil
+			case ofp.TypeStatsReply:
+				kind, _, err := ofp.ParseStatsType(msg)
+				if err != nil {
+					return false, err
+				}
+				if kind != ofp.StatsPortDesc {
+					return false, nil
+				}
+				some, more, err := ofp.ParsePortDescReply(msg)
+				if err != nil {
+					return false, err
+				}
+				ports = append(ports, some...)
+				if parts++; parts > maxPortReplies {
+					return false, errors.New("port description has no end")
+				}
+				havePorts = havePorts || !more
+				return true, nil
+			}
+			return false, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	sw := *s.sw.Load()
+	sw.Ports = ports
+	s.sw.Store(&sw)
+	return stateReady, nil
+}
+
+// configureTables defines the meters and the table-miss entry, which
+// OpenFlow 1.3 lacks (5.4). With a meter on the entry, protocols that a network
+// needs to work at all keep entries of their own above it.
+func (s *session) configureTables() error {
+	var failed error
+	err := s.send(func(b []byte) []byte {
+		for _, m := range s.cfg.Meters {
+			// ADD fails where the meter is there already, and then MODIFY sets it.
+			xid := s.srv.xid()
+			s.noteInfra(xid, fmt.Sprintf("meter %d: add", m.ID))
+			b = ofp.AppendMeterAdd(b, xid, m)
+			xid = s.srv.xid()
+			s.noteInfra(xid, fmt.Sprintf("meter %d", m.ID))
+			b = ofp.AppendMeterModify(b, xid, m)
+		}
+		if s.cfg.NoTableMiss {
+			return b
+		}
+		for _, r := range missRules(s.cfg.MissMeter) {
+			r.Cookie = s.cfg.Gateway.Cookie(flow.PolicyVersion{}, 0)
+			xid := s.srv.xid()
+			s.noteInfra(xid, "table-miss entry "+r.String())
+			next, err := ofp.AppendFlowMod(b, s.version, xid, &r, flow.NoBuffer)
+			if err != nil {
+				failed = err
+				continue
+			}
+			b = next
+		}
+		return b
+	})
+	return errors.Join(err, failed)
+}
+
+// missRules are the entries that bring misses here: one, or, when it is
+// metered, further ones for ARP, DHCP and LLDP that are not.
+func missRules(meter uint32) []flow.Rule {
+	toGateway := []flow.Action{{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}}
+	rules := []flow.Rule{{Meter: meter, Actions: toGateway}}
+	if meter == 0 {
+		return rules
+	}
+	add := func(set func(m *flow.Match)) {
+		r := flow.Rule{Priority: 1, Actions: toGateway}
+		set(&r.Match)
+		rules = append(rules, r)
+	}
+	add(func(m *flow.Match) { m.SetEthType(flow.EthTypeARP) })
+	add(func(m *flow.Match) { m.SetEthType(flow.EthTypeLLDP) })
+	for _, dhcp := range []struct {
+		ethType uint16
+		port    uint16
+	}{{flow.EthTypeIPv4, 67}, {flow.EthTypeIPv4, 68}, {flow.EthTypeIPv6, 546}, {flow.EthTypeIPv6, 547}} {
+		add(func(m *flow.Match) {
+			m.SetEthType(dhcp.ethType)
+			m.SetIPProto(flow.ProtoUDP)
+			m.SetL4Dst(dhcp.port)
+		})
+	}
+	return rules
+}
+
+// await reads until want says that a message was the one, and returns a copy of
+// it. PACKET_INs that come too early are dropped and counted; everything else
+// is handled as in the ready state.
+func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]byte, error) {
+	for {
+		h, msg, err := s.next()
+		if err != nil {
+			return nil, err
+		}
+		found, err := want(h, msg)
+		switch {
+		case err != nil:
+			return nil, endf("malformed", "%v: %w", h.Type, err)
+		case found:
+			return append([]byte(nil), msg...), nil
+		case h.Type == ofp.TypePacketIn:
+			s.cfg.Metrics.drops.WithLabelValues("not_ready").Inc()
+		case s.state.Load() == stateConfigure:
+			if err := s.handle(h, msg); err != nil {
+				return nil, err
+			}
+		case h.Type == ofp.TypeError:
+			e, err := ofp.ParseError(msg)
+			if err != nil {
+				return nil, endf("malformed", "ERROR: %w", err)
+			}
+			return nil, endf("refused_by_switch", "the switch refuses: %s %q", e.Name, e.Data)
+		}
+	}
+}

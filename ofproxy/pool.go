@@ -1,0 +1,132 @@
+package ofproxy
+
+import (
+	"sync"
+	"time"
+)
+
+// pool runs remote decisions on at most max goroutines and serves the queues of
+// the sessions in turn, so that one switch's storm delays another switch by no
+// more than the decisions under way. A single queue never holds more than half
+// of the goroutines.
+type pool struct {
+	max int
+
+	mu      sync.Mutex
+	ready   []*queue // queues that have a task and may run it, in turn
+	running int
+	waiting int
+	idle    chan struct{} // closed when nothing runs or waits, while draining
+}
+
+// queue holds what one session wants decided.
+type queue struct {
+	limit   int // tasks that may wait
+	tasks   []func()
+	running int
+	listed  bool // in pool.ready
+}
+
+func newPool(max int) *pool { return &pool{max: max} }
+
+// perQueue is how many goroutines one queue may hold.
+func (p *pool) perQueue() int { return max(1, p.max/2) }
+
+// submit queues a task; false means that the queue is full. A task that must
+// run is queued beyond the limit.
+func (p *pool) submit(q *queue, task func(), must bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(q.tasks) >= q.limit && !must {
+		return false
+	}
+	q.tasks = append(q.tasks, task)
+	p.waiting++
+	p.list(q)
+	if p.running < p.max && len(p.ready) > 0 {
+		p.running++
+		go p.work()
+	}
+	return true
+}
+
+// list puts q in turn if it may run something. The caller holds mu.
+func (p *pool) list(q *queue) {
+	if !q.listed && len(q.tasks) > 0 && q.running < p.perQueue() {
+		q.listed = true
+		p.ready = append(p.ready, q)
+	}
+}
+
+func (p *pool) work() {
+	p.mu.Lock()
+	for len(p.ready) > 0 {
+		q := p.ready[0]
+		p.ready = p.ready[1:]
+		q.listed = false
+		task := q.tasks[0]
+		q.tasks[0] = nil
+		q.tasks = q.tasks[1:]
+		p.waiting--
+		q.running++
+		p.list(q)
+		p.mu.Unlock()
+		task()
+		p.mu.Lock()
+		q.running--
+		p.list(q)
+	}
+	p.running--
+	if p.running == 0 && p.idle != nil {
+		close(p.idle)
+		p.idle = nil
+	}
+	p.mu.Unlock()
+}
+
+// pending returns how many of q's tasks wait or run.
+func (p *pool) pending(q *queue) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(q.tasks) + q.running
+}
+
+// discard drops what q has waiting and returns how much that was.
+func (p *pool) discard(q *queue) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := len(q.tasks)
+	q.tasks = nil
+	p.waiting -= n
+	for i, r := range p.ready {
+		if r == q {
+			p.ready = append(p.ready[:i], p.ready[i+1:]...)
+			q.listed = false
+			break
+		}
+	}
+	return n
+}
+
+// drain waits until nothing runs or waits, for at most d, and returns what is left.
+func (p *pool) drain(d time.Duration) int {
+	p.mu.Lock()
+	if p.running == 0 {
+		p.mu.Unlock()
+		return 0
+	}
+	if p.idle == nil {
+		p.idle = make(chan struct{})
+	}
+	idle := p.idle
+	p.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running + p.waiting
+}

@@ -1,0 +1,225 @@
+package ofproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// probeTimeout is how long the holder of a DPID has to show that it lives when
+// another connection claims the same DPID.
+const probeTimeout = 2 * time.Second
+
+// Server accepts switches and runs their sessions.
+type Server struct {
+	cfg   Config
+	log   *slog.Logger
+	local bool
+
+	decisions atomic.Uint32
+	sessionNo atomic.Uint64
+	pool      *pool
+
+	mu       sync.Mutex
+	conns    map[*session]struct{}
+	switches map[flow.DPID]*session
+	draining bool
+	wg       sync.WaitGroup
+}
+
+// NewServer checks the configuration. Nothing runs until Serve is called.
+func NewServer(cfg Config) (*Server, error) {
+	cfg.setDefaults()
+	if cfg.Decider == nil {
+		return nil, errors.New("ofproxy: no decider")
+	}
+	if err := cfg.Gateway.Validate(); err != nil {
+		return nil, fmt.Errorf("ofproxy: %w", err)
+	}
+	for _, p := range cfg.Protocols {
+		if p != flow.OpenFlow10 && p != flow.OpenFlow13 {
+			return nil, fmt.Errorf("ofproxy: %v is not supported; use 1.0 and 1.3", p)
+		}
+	}
+	s := &Server{
+		cfg:      cfg,
+		log:      cfg.Logger,
+		local:    flow.IsLocal(cfg.Decider),
+		conns:    make(map[*session]struct{}),
+		switches: make(map[flow.DPID]*session),
+	}
+	s.pool = newPool(cfg.Workers)
+	return s, nil
+}
+
+// Serve accepts connections from l, which it closes when ctx is done. Cancelled,
+// it lets pending decisions finish, for at most DrainTimeout, closes all
+// sessions and returns nil. Several Serve calls may run at a time.
+func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	var pause time.Duration
+	for {
+		conn, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if conn != nil {
+				conn.Close()
+			}
+			s.drain()
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("ofproxy: listener %v closed", l.Addr())
+		case err != nil: // out of file descriptors, say: what runs goes on
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			s.log.Error("accept failed", "listen", l.Addr().String(), "err", err, "again_in", pause)
+			time.Sleep(pause)
+			continue
+		}
+		pause = 0
+		s.start(ctx, conn, secure)
+	}
+}
+
+// ServeConn runs one session on conn until it ends, as Serve does for each
+// connection it accepts. Fakes in tests use it.
+func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
+	if sess := s.start(ctx, conn, false); sess != nil {
+		<-sess.done
+	}
+}
+
+func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session {
+	s.mu.Lock()
+	if s.draining || len(s.conns) >= s.cfg.MaxSessions {
+		full := !s.draining
+		s.mu.Unlock()
+		conn.Close()
+		if full {
+			s.cfg.Metrics.closed.WithLabelValues("too_many").Inc()
+			s.log.Warn("connection refused", "remote", conn.RemoteAddr().String(), "limit", s.cfg.MaxSessions, "why", "as many sessions as max_sessions allows")
+		}
+		return nil
+	}
+	sess := newSession(ctx, s, conn, secure)
+	s.conns[sess] = struct{}{}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	go func() {
+		defer s.wg.Done()
+		defer close(sess.done)
+		sess.run()
+		s.mu.Lock()
+		delete(s.conns, sess)
+		if s.switches[sess.dpid] == sess {
+			delete(s.switches, sess.dpid)
+		}
+		s.mu.Unlock()
+	}()
+	return sess
+}
+
+// drain ends all sessions: no more PACKET_INs are taken, pending decisions have
+// DrainTimeout to come back, and what waits in the outboxes is written.
+func (s *Server) drain() {
+	s.mu.Lock()
+	s.draining = true
+	open := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	for _, sess := range open {
+		sess.draining.Store(true)
+	}
+	if left := s.pool.drain(s.cfg.DrainTimeout); left > 0 {
+		s.log.Warn("shutting down with decisions pending", "pending", left, "waited", s.cfg.DrainTimeout)
+	}
+	for _, sess := range open {
+		sess.out.flush()
+		sess.close(errShutdown)
+	}
+	s.wg.Wait()
+}
+
+// claim makes sess the session of its DPID. A live session keeps it; one that
+// shows no sign of life within probeTimeout gives it up.
+func (s *Server) claim(sess *session) error {
+	for {
+		s.mu.Lock()
+		old := s.switches[sess.dpid]
+		if old == nil || old == sess {
+			s.switches[sess.dpid] = sess
+			s.mu.Unlock()
+			return nil
+		}
+		s.mu.Unlock()
+		if old.alive(probeTimeout) {
+			return &sessionError{cause: "duplicate_dpid", err: fmt.Errorf("datapath %v is connected from %s already and answers; give one of the two switches another datapath id (ovs-vsctl set bridge BRIDGE other-config:datapath-id=<16 hex digits>)", sess.dpid, old.remote)}
+		}
+		old.close(&sessionError{cause: "replaced", err: fmt.Errorf("no sign of life within %v while %s claims the same datapath id", probeTimeout, sess.remote)})
+		<-old.done
+	}
+}
+
+// PolicyChanged has every session ask for its proactive rules again and then
+// sweep the rules of other versions of this gateway. It does not wait.
+func (s *Server) PolicyChanged() {
+	s.mu.Lock()
+	open := slices.Collect(maps.Values(s.switches))
+	s.mu.Unlock()
+	for _, sess := range open {
+		sess.resyncWanted()
+	}
+}
+
+// Session describes one connection for status and the admin API.
+type Session struct {
+	Switch  flow.Switch
+	Remote  string
+	State   string
+	Since   time.Time
+	Desc    string // hardware and software as the switch describes itself
+	Events  uint64
+	Drops   uint64
+	Pending int // events that wait for a decision or are being decided
+	Policy  flow.PolicyVersion
+}
+
+// Sessions returns the open connections, ordered by DPID.
+func (s *Server) Sessions() []Session {
+	s.mu.Lock()
+	open := slices.Collect(maps.Keys(s.conns))
+	s.mu.Unlock()
+	list := make([]Session, 0, len(open))
+	for _, sess := range open {
+		list = append(list, sess.describe())
+	}
+	slices.SortFunc(list, func(a, b Session) int {
+		if a.Switch.DPID != b.Switch.DPID {
+			if a.Switch.DPID < b.Switch.DPID {
+				return -1
+			}
+			return 1
+		}
+		return a.Since.Compare(b.Since)
+	})
+	return list
+}
+
+// Rules asks the switch for this gateway's rules in it.
+func (s *Server) Rules(ctx context.Context, dpid flow.DPID) ([]RuleStats, error) {
+	s.mu.Lock()
+	sess := s.switches[dpid]
+	s.mu.Unlock()
+	if sess == nil {
+		return nil, fmt.Errorf("no switch with datapath id %v is connected", dpid)
+	}
+	return sess.rules(ctx)
+}

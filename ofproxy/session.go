@@ -1,0 +1,373 @@
+package ofproxy
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/flow/decider"
+	"switchbridge/ofproxy/ofp"
+)
+
+// session is one switch's connection. Its goroutine (run) owns every field that
+// no comment gives to somebody else.
+type session struct {
+	srv    *Server
+	cfg    *Config
+	log    *slog.Logger
+	faults mute // safe for all
+	conn   net.Conn
+	remote string
+	id     string // ce-subject: unique among all sessions
+	born   time.Time
+	tls    *tls.ConnectionState
+
+	in      framer
+	out     outbox // safe for all
+	ledger  ledger // under out's lock
+	version flow.Protocol
+	dpid    flow.DPID
+	sw      atomic.Pointer[flow.Switch] // replaced, never modified
+	state   atomic.Pointer[state]       // for describe
+	desc    atomic.Pointer[ofp.Desc]
+
+	now      time.Time // of the latest read
+	lastMsg  time.Time // when the latest whole message was in
+	armed    time.Time // the read deadline that is set
+	echoSent time.Time // zero: no sign of life asked for
+
+	// The owner's scratch for decisions in place.
+	ev  flow.Event
+	pi  flow.PacketIn
+	dec flow.Decision
+	rec Record
+
+	queue     queue                     // the pool's
+	coalescer *decider.Coalescer[*task] // nil where packets don't wait for each other; safe for all
+	events    atomic.Uint64
+	drops     atomic.Uint64
+
+	// alive() watches for messages.
+	watched atomic.Bool
+	sign    chan struct{}
+
+	mu       sync.Mutex
+	infra    map[uint32]string // xids of what the gateway itself sets up, until an error or ready
+	queries  map[uint32]*query
+	barriers map[uint32]func()
+	cause    error
+	resync   resyncState
+
+	draining atomic.Bool
+	ctx      context.Context
+	cancel   context.CancelFunc
+	done     chan struct{}
+}
+
+func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *session {
+	now := time.Now()
+	s := &session{
+		srv: srv, cfg: &srv.cfg, conn: conn, remote: remoteName(conn), id: rand.Text(), born: now,
+		now: now, lastMsg: now,
+		sign: make(chan struct{}, 1),
+		done: make(chan struct{}),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.log = srv.log.With("remote", s.remote)
+	s.faults.log = s.log
+	s.in.r = conn
+	s.out = outbox{conn: conn, timeout: srv.cfg.WriteTimeout, limit: outboxLimit}
+	s.queue.limit = srv.cfg.QueuePerSwitch
+	if srv.cfg.Coalesce && !srv.local {
+		s.coalescer = decider.NewCoalescer[*task](decider.CoalesceLimits{})
+	}
+	s.state.Store(stateHello)
+	if secure {
+		s.state.Store(stateSecure)
+	}
+	return s
+}
+
+// outboxLimit is how much may wait for a switch that does not read.
+const outboxLimit = 4 << 20
+
+func remoteName(conn net.Conn) string {
+	if a := conn.RemoteAddr(); a != nil && a.String() != "" && a.String() != "@" {
+		return a.String()
+	}
+	return conn.LocalAddr().Network()
+}
+
+// run takes the session from state to state until it ends.
+func (s *session) run() {
+	gauge := s.cfg.Metrics.sessions
+	st := s.state.Load()
+	gauge.WithLabelValues(st.name).Inc()
+	var err error
+	for st != nil && err == nil {
+		var next *state
+		next, err = st.run(s)
+		gauge.WithLabelValues(st.name).Dec()
+		if err != nil || next == nil {
+			break
+		}
+		gauge.WithLabelValues(next.name).Inc()
+		s.log.Debug("session state", "from", st.name, "to", next.name)
+		st = next
+		s.state.Store(next)
+	}
+	s.close(err)
+	s.out.flush()
+	s.mu.Lock()
+	err = s.cause
+	queries := s.queries
+	s.queries, s.barriers = nil, nil
+	s.mu.Unlock()
+	for _, q := range queries {
+		q.finish(errors.New("the switch disconnected"))
+	}
+	left := s.srv.pool.discard(&s.queue)
+	if s.coalescer != nil {
+		_, waiting, _ := s.coalescer.Waiting()
+		left += waiting
+	}
+	if left > 0 {
+		s.cfg.Metrics.drops.WithLabelValues("disconnected").Add(float64(left))
+	}
+	cause := causeOf(err)
+	s.cfg.Metrics.closed.WithLabelValues(cause).Inc()
+	level := slog.LevelInfo
+	if cause != "closed_by_switch" && cause != "shutdown" {
+		level = slog.LevelWarn
+	}
+	s.log.Log(context.Background(), level, "session ended", "state", st.name, "cause", cause, "err", err, "lasted", time.Since(s.born).Round(time.Millisecond), "dropped_pending", left)
+}
+
+// close ends the session; the first cause is the one that is reported. Safe for all.
+func (s *session) close(cause error) {
+	s.mu.Lock()
+	if s.cause == nil {
+		if cause == nil {
+			cause = net.ErrClosed
+		}
+		s.cause = cause
+	}
+	s.mu.Unlock()
+	s.cancel()
+	s.conn.Close()
+}
+
+// send appends messages to the outbox; they leave when the owner next waits for input.
+func (s *session) send(appendTo func(b []byte) []byte) error { return s.out.put(appendTo) }
+
+// next returns the next message that is not an echo. Echo requests are answered
+// here, ahead of all else, in every state. The message is good until next is
+// called again.
+func (s *session) next() (ofp.Header, []byte, error) {
+	for {
+		msg, err := s.in.buffered()
+		if err != nil {
+			return ofp.Header{}, nil, err
+		}
+		if msg == nil {
+			if err := s.out.flush(); err != nil {
+				return ofp.Header{}, nil, err
+			}
+			if err := s.fill(); err != nil {
+				return ofp.Header{}, nil, err
+			}
+			continue
+		}
+		s.lastMsg, s.echoSent = s.now, time.Time{}
+		h, err := ofp.ParseHeader(msg)
+		if err != nil {
+			return h, nil, endf("malformed", "%w", err)
+		}
+		if s.version != 0 && h.Version != s.version {
+			s.send(func(b []byte) []byte {
+				return ofp.AppendError(b, s.version, h.XID, ofp.ErrBadRequest, ofp.BadRequestVersion, msg[:min(len(msg), 64)])
+			})
+			return h, nil, endf("wrong_version", "a message of version %#02x in a session of %v", uint8(h.Version), s.version)
+		}
+		switch {
+		case msg[1] == wireEchoRequest:
+			if err := s.send(func(b []byte) []byte { return ofp.AppendEchoReply(b, h.Version, h.XID, msg[ofp.HeaderLen:]) }); err != nil {
+				return h, nil, err
+			}
+		case msg[1] == wireEchoReply:
+		default:
+			return h, msg, nil
+		}
+		if s.out.waiting() > outboxFlush {
+			if err := s.out.flush(); err != nil {
+				return h, nil, err
+			}
+		}
+	}
+}
+
+// Echo has the same numbers in every version (7.5.2, 7.5.3), so it can be
+// answered before a version is agreed on.
+const (
+	wireEchoRequest = 2
+	wireEchoReply   = 3
+)
+
+// fill reads once, and turns a read deadline into a sign of life asked for or a
+// dead session.
+func (s *session) fill() error {
+	due := s.due()
+	if s.armed.After(due) || due.Sub(s.armed) > s.cfg.EchoInterval/8 {
+		if err := s.conn.SetReadDeadline(due); err != nil {
+			return err
+		}
+		s.armed = due
+	}
+	err := s.in.fill()
+	s.now = time.Now()
+	if s.watched.Load() {
+		select {
+		case s.sign <- struct{}{}:
+		default:
+		}
+	}
+	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	s.armed = time.Time{}
+	switch due := s.due(); {
+	case s.now.Before(due):
+		return nil
+	case s.state.Load() != stateReady:
+		return endf("handshake_timeout", "the switch did not finish the handshake within %v (state %s)", s.cfg.HandshakeTimeout, s.state.Load().name)
+	case !s.echoSent.IsZero():
+		return endf("dead", "no sign of life: no answer to an echo request within %v", s.cfg.EchoTimeout)
+	}
+	s.echoSent = s.now
+	s.in.relax()
+	return s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.xid(), nil) })
+}
+
+// due is when the silence that is allowed now ends.
+func (s *session) due() time.Time {
+	switch {
+	case s.state.Load() != stateReady:
+		return s.born.Add(s.cfg.HandshakeTimeout)
+	case !s.echoSent.IsZero():
+		return s.echoSent.Add(s.cfg.EchoTimeout)
+	}
+	return s.lastMsg.Add(s.cfg.EchoInterval)
+}
+
+// alive asks the switch for a sign of life and reports whether one came within
+// d. Called by other sessions' goroutines.
+func (s *session) alive(d time.Duration) bool {
+	s.watched.Store(true)
+	defer s.watched.Store(false)
+	select {
+	case <-s.sign:
+	default:
+	}
+	if s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.xid(), nil) }) != nil {
+		return false
+	}
+	go s.out.flush() // may wait for a switch that does not read
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-s.sign:
+		return true
+	case <-s.done:
+	case <-timer.C:
+	}
+	return false
+}
+
+// readyState is the life of a session.
+func (s *session) readyState() (*state, error) {
+	s.ready()
+	for {
+		h, msg, err := s.next()
+		if err != nil {
+			return nil, err
+		}
+		if h.Type == ofp.TypePacketIn {
+			s.packetIn(msg)
+		} else if err := s.handle(h, msg); err != nil {
+			return nil, err
+		}
+		if s.out.waiting() > outboxFlush {
+			if err := s.out.flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// handle takes every message but PACKET_IN and echo.
+func (s *session) handle(h ofp.Header, msg []byte) error {
+	var err error
+	switch h.Type {
+	case ofp.TypeError:
+		err = s.switchError(msg)
+	case ofp.TypePortStatus:
+		err = s.portStatus(msg)
+	case ofp.TypeFlowRemoved:
+		err = s.flowRemoved(msg)
+	case ofp.TypeBarrierReply:
+		s.mu.Lock()
+		f := s.barriers[h.XID]
+		delete(s.barriers, h.XID)
+		s.mu.Unlock()
+		if f != nil {
+			f()
+		}
+	case ofp.TypeStatsReply:
+		err = s.statsReply(h, msg)
+	}
+	if err != nil {
+		// The stream is intact: one unreadable message costs itself.
+		s.cfg.Metrics.malformed.WithLabelValues(h.Type.String()).Inc()
+		s.faults.warn("malformed", "message from the switch can't be read", "type", h.Type.String(), "xid", h.XID, "len", h.Length, "err", err)
+	}
+	return nil
+}
+
+// xid returns a number that is never zero: a decision's, or a message's of the
+// gateway's own.
+func (srv *Server) xid() uint32 {
+	for {
+		if n := srv.decisions.Add(1); n != 0 {
+			return n
+		}
+	}
+}
+
+func (s *session) noteInfra(xid uint32, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.infra == nil {
+		s.infra = make(map[uint32]string)
+	}
+	s.infra[xid] = what
+}
+
+func (s *session) describe() Session {
+	d := Session{Remote: s.remote, State: s.state.Load().name, Since: s.born, Events: s.events.Load(), Drops: s.drops.Load(),
+		Pending: s.srv.pool.pending(&s.queue), Policy: s.cfg.Versions.Latest()}
+	if sw := s.sw.Load(); sw != nil {
+		d.Switch = *sw
+	}
+	if desc := s.desc.Load(); desc != nil {
+		d.Desc = desc.Manufacturer + ", " + desc.Hardware + ", " + desc.Software
+	}
+	return d
+}

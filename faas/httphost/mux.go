@@ -1,0 +1,229 @@
+package httphost
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/faas/auth"
+	"switchbridge/flow/contract"
+)
+
+// Function is one function of a [Mux] and where it answers.
+type Function struct {
+	Name    string // in metrics and logs; unique
+	Host    string // the host name that it answers for; empty: any
+	Path    string // the path that it answers at; empty: any
+	Handler http.Handler
+
+	// Ready is closed once the function answers without waiting; nil: it does.
+	Ready <-chan struct{}
+}
+
+// MuxConfig says which functions to serve, and to whom.
+type MuxConfig struct {
+	// Functions are tried in order: the first whose Host and Path fit answers.
+	Functions []Function
+
+	// Who may call: whoever carries a token, and with ClientCerts whose certificate the listener
+	// verified. Neither: anybody, for loopback and where a platform has checked before.
+	Tokens      *auth.TokenFile
+	ClientCerts bool
+
+	Log      *slog.Logger          // nil: none
+	Registry prometheus.Registerer // nil: no metrics
+}
+
+// Mux serves functions by host name or path behind one check of who calls, and answers the health
+// questions of platforms.
+type Mux struct {
+	config  MuxConfig
+	log     *slog.Logger
+	metrics *metrics
+}
+
+// NewMux checks config and returns its Mux.
+func NewMux(config MuxConfig) (*Mux, error) {
+	if len(config.Functions) == 0 {
+		return nil, errors.New("httphost: no function to serve")
+	}
+	names := make(map[string]bool)
+	for _, f := range config.Functions {
+		if f.Name == "" || names[f.Name] {
+			return nil, fmt.Errorf("httphost: function %q: want a name of its own", f.Name)
+		}
+		names[f.Name] = true
+		if f.Handler == nil {
+			return nil, fmt.Errorf("httphost: function %s: no handler", f.Name)
+		}
+		if f.Path != "" && !strings.HasPrefix(f.Path, "/") {
+			return nil, fmt.Errorf("httphost: function %s: path %q doesn't begin with /", f.Name, f.Path)
+		}
+	}
+	m := &Mux{config: config, log: config.Log}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	m.metrics, err = newMetrics(config.Registry)
+	return m, err
+}
+
+// Health paths need no authorisation and tell nothing. Kubernetes and Knative probe what a
+// manifest says; of-watchdog (OpenFaaS) has /_/; Cloud Run keeps paths that end in z to itself.
+var (
+	livePaths  = map[string]bool{"/healthz": true, "/health": true, "/_/health": true}
+	readyPaths = map[string]bool{"/readyz": true, "/ready": true, "/_/ready": true}
+)
+
+func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		switch {
+		case livePaths[r.URL.Path]:
+			writeText(w, http.StatusOK, "ok")
+			return
+		case readyPaths[r.URL.Path]:
+			m.serveReady(w)
+			return
+		}
+	}
+	if err := m.authorise(r); err != nil {
+		m.metrics.refuse()
+		m.log.Warn("caller refused", "remote", r.RemoteAddr, "err", err)
+		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
+		writeText(w, http.StatusUnauthorized, err.Error())
+		return
+	}
+	f := m.find(r)
+	if f == nil {
+		writeText(w, http.StatusNotFound, "no function at "+contract.Printable(r.Host+r.URL.Path))
+		return
+	}
+	if m.metrics == nil {
+		f.Handler.ServeHTTP(w, r)
+		return
+	}
+	began := time.Now()
+	m.metrics.busy.WithLabelValues(f.Name).Inc()
+	defer m.metrics.busy.WithLabelValues(f.Name).Dec()
+	recorded := statusWriter{ResponseWriter: w, status: http.StatusOK}
+	f.Handler.ServeHTTP(&recorded, r)
+	m.metrics.observe(f.Name, recorded.status, time.Since(began))
+}
+
+func (m *Mux) serveReady(w http.ResponseWriter) {
+	for i := range m.config.Functions {
+		f := &m.config.Functions[i]
+		if f.Ready == nil {
+			continue
+		}
+		select {
+		case <-f.Ready:
+		default:
+			writeText(w, http.StatusServiceUnavailable, "function "+f.Name+" is not ready")
+			return
+		}
+	}
+	writeText(w, http.StatusOK, "ready")
+}
+
+// authorise says who may call: either of the ways that are configured is enough.
+func (m *Mux) authorise(r *http.Request) error {
+	if m.config.Tokens == nil && !m.config.ClientCerts {
+		return nil
+	}
+	if m.config.ClientCerts && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return nil
+	}
+	if m.config.Tokens == nil {
+		return errors.New("no client certificate")
+	}
+	return m.config.Tokens.Check(r.Header.Get("Authorization"))
+}
+
+func (m *Mux) find(r *http.Request) *Function {
+	host, _, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		host = r.Host
+	}
+	for i := range m.config.Functions {
+		f := &m.config.Functions[i]
+		if (f.Host == "" || strings.EqualFold(f.Host, host)) && (f.Path == "" || f.Path == r.URL.Path) {
+			return f
+		}
+	}
+	return nil
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// statusWriter remembers the status for the metrics.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// metrics counts by function. A nil *metrics counts nothing.
+type metrics struct {
+	events  *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+	busy    *prometheus.GaugeVec
+	refused prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	if reg == nil {
+		return nil, nil
+	}
+	byFunction := []string{"function"}
+	m := &metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "switchbridge_function_requests_total", Help: "Requests by function and status.",
+		}, []string{"function", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "switchbridge_function_seconds", Help: "From a request's headers to the end of its answer.",
+			Buckets: prometheus.ExponentialBuckets(4e-6, 4, 10), // 4 us to 1 s
+		}, byFunction),
+		busy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "switchbridge_function_busy", Help: "Requests that are being answered.",
+		}, byFunction),
+		refused: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "switchbridge_function_refused_total", Help: "Callers without a valid token or certificate.",
+		}),
+	}
+	for _, c := range []prometheus.Collector{m.events, m.seconds, m.busy, m.refused} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) observe(function string, status int, took time.Duration) {
+	m.events.WithLabelValues(function, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(function).Observe(took.Seconds())
+}
+
+func (m *metrics) refuse() {
+	if m != nil {
+		m.refused.Inc()
+	}
+}

@@ -435,8 +435,10 @@ control switch_ingress(inout headers_t hdr, inout metadata_t meta, inout standar
                 std.egress_spec = hdr.packet_out.egress_port;
             } else if (hdr.packet_out.send == SEND_FLOOD) {
                 flood();
-            } else {
+            } else if (hdr.packet_out.send == SEND_NEXT) {
                 next();
+            } else {
+                drop();
             }
             hdr.packet_out.setInvalid();
         } else if (!acl.apply().hit) {

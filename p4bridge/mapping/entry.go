@@ -62,8 +62,23 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 		e.Priority = int32(r.Priority)
 	}
 	var used flow.Field
+	for _, i := range t.implied {
+		v, _ := i.get(m)
+		if n, _ := pipeline.ToUint(v); !m.Has(i.field) || n != i.value {
+			return nil, fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
+		}
+		used |= i.field
+	}
 	for i := range t.keys {
 		k := &t.keys[i]
+		if c := t.constant(k); c != nil {
+			fm, err := k.fieldMatch(c, pipeline.Ones(k.Width))
+			if err != nil {
+				return nil, err
+			}
+			e.Match = append(e.Match, fm)
+			continue
+		}
 		fm, field, err := k.match(m)
 		if err != nil {
 			return nil, err
@@ -82,6 +97,16 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	}
 	e.Action = &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: a}}
 	return e, nil
+}
+
+// constant returns the value that a key always has, or nil.
+func (t *Table) constant(k *key) []byte {
+	for i := range t.always {
+		if t.always[i].ID == k.ID {
+			return t.always[i].value
+		}
+	}
+	return nil
 }
 
 // match makes the key's part of an entry, nil for "any", and says which field

@@ -35,7 +35,7 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 		}
 		values[i], masks[i] = v, pipeline.Ones(d.keys[i].Width)
 	}
-	match, err := decode(d.keys, values, masks)
+	match, err := decode(flow.Match{}, d.keys, values, masks)
 	if err != nil {
 		return match, fmt.Errorf("digest %s: %w", d.P4.Name, err)
 	}
@@ -43,10 +43,9 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 	return match, nil
 }
 
-// decode fills a match from keys' values, prerequisites first: which field a
-// shared key holds is known once eth_type and ip_proto are.
-func decode(keys []key, values, masks [][]byte) (flow.Match, error) {
-	var m flow.Match
+// decode fills m from keys' values, prerequisites first: which field a shared
+// key holds is known once eth_type and ip_proto are.
+func decode(m flow.Match, keys []key, values, masks [][]byte) (flow.Match, error) {
 	for pass := range 3 {
 		for i := range keys {
 			if values[i] == nil {
@@ -59,7 +58,7 @@ func decode(keys []key, values, masks [][]byte) (flow.Match, error) {
 				if _, sure := o.may(&m); !sure {
 					continue
 				}
-				v, err := resize(values[i], o.width)
+				v, err := pipeline.Pad(values[i], o.width)
 				if err != nil {
 					return m, fmt.Errorf("%s: %s: %w", keys[i].Name, o.name, err)
 				}
@@ -81,8 +80,6 @@ func (o *oxm) pass() int {
 	}
 	return 0
 }
-
-func resize(v []byte, width int) ([]byte, error) { return pipeline.Pad(v, width) }
 
 // low returns the last width bits of a mask, with ones where the mask is shorter.
 func low(mask []byte, width int) []byte {
@@ -204,7 +201,13 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 				}
 			}
 		}
-		match, err := decode(t.keys, values, masks)
+		for _, i := range t.implied {
+			v, _ := pipeline.Uint(i.value, 64)
+			if v, err := pipeline.Pad(v, i.width); err == nil {
+				i.set(&match, v, pipeline.Ones(i.width))
+			}
+		}
+		match, err := decode(match, t.keys, values, masks)
 		dropAbsent(&match)
 		return match, t, err == nil
 	}

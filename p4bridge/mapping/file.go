@@ -35,6 +35,8 @@ type rawTable struct {
 	Table    name                 `yaml:"table"`
 	Priority rawPriority          `yaml:"priority"`
 	Fields   map[name]nameList    `yaml:"fields"`
+	Always   map[name]uint64      `yaml:"always"`
+	Implied  map[name]uint64      `yaml:"implied"`
 	Actions  map[string]rawAction `yaml:"actions"`
 }
 

@@ -39,7 +39,22 @@ type Table struct {
 	MaxPrio  uint16
 
 	keys    []key
+	always  []constant
+	implied []implied
 	actions map[string]*action
+}
+
+// constant is a key of the program's own, with the value that every entry has.
+type constant struct {
+	key
+	value []byte
+}
+
+// implied is a field that the table's place in the program fixes: a rule must
+// say this value, and no key holds it.
+type implied struct {
+	*oxm
+	value uint64
 }
 
 // key is a P4 key, a digest's member or the like, and the fields it may hold.
@@ -156,6 +171,9 @@ func (m *Mapping) eventFields() (f flow.Field) {
 	}
 	for _, t := range m.Tables {
 		add(t.keys)
+		for _, i := range t.implied {
+			f |= i.field
+		}
 	}
 	return f
 }
@@ -189,6 +207,30 @@ func (b *binder) table(raw *rawTable) *Table {
 			continue
 		}
 		t.keys = append(t.keys, key{field.Member, field.Kind, b.oxms(entry, n, raw.Fields[n])})
+	}
+	for _, n := range sortedNames(raw.Always) {
+		field := p4.Field(n.string)
+		if field == nil || slices.ContainsFunc(t.keys, func(k key) bool { return k.ID == field.ID }) {
+			b.errorf(n.line, entry, "always: %q is no key, or has a field", n.string)
+			continue
+		}
+		v, err := pipeline.Uint(raw.Always[n], field.Width)
+		if err != nil {
+			b.errorf(n.line, entry, "always: %s: %v", n.string, err)
+			continue
+		}
+		v, _ = pipeline.Pad(v, field.Width) // it fits, by the line above
+		k := key{field.Member, field.Kind, nil}
+		t.keys = append(t.keys, k)
+		t.always = append(t.always, constant{k, v})
+	}
+	for _, n := range sortedNames(raw.Implied) {
+		o, err := oxmNamed(n.string)
+		if err != nil {
+			b.errorf(n.line, entry, "implied: %v", err)
+			continue
+		}
+		t.implied = append(t.implied, implied{o, raw.Implied[n]})
 	}
 	for i := range p4.Fields {
 		if f := &p4.Fields[i]; f.Kind == pipeline.Exact && !slices.ContainsFunc(t.keys, func(k key) bool { return k.ID == f.ID }) {

@@ -3,8 +3,10 @@ package header
 import (
 	"cmp"
 	"encoding/binary"
+	"math/bits"
 	"net/netip"
 	"slices"
+	"sort"
 
 	"switchbridge/flow"
 )
@@ -101,8 +103,8 @@ const noRule = int32(1<<31 - 1)
 
 // shape is what the rules of one hash table have in common.
 type shape struct {
-	fields flow.Field
-	mask   key
+	fields flow.Field // all that the rules look at
+	mask   key        // the bits of them, less what the classifier leaves out
 }
 
 // tuple is the rules of one shape.
@@ -116,9 +118,11 @@ type tuple struct {
 // classifier finds the rule of the smallest rank that matches a packet.
 type classifier struct {
 	tuples []tuple // by best
+	pruner *pruner // nil where there are too few tuples to be worth it
 }
 
-// newClassifier takes conditions by rank. Fields in drop are not looked at.
+// newClassifier takes conditions by rank. It leaves out the fields in drop, and
+// so finds the rules that match but for them.
 func newClassifier(list []Condition, drop flow.Field) *classifier {
 	var c classifier
 	index := make(map[shape]int)
@@ -131,7 +135,7 @@ func newClassifier(list []Condition, drop flow.Field) *classifier {
 			cond.Dst = nil
 		}
 		header := cond.Header.Keep(^drop)
-		s := shape{fields: cond.fields() &^ drop, mask: maskKey(&header)}
+		s := shape{fields: list[rank].fields(), mask: maskKey(&header)}
 		value := packetKey(&header, header.Fields)
 		for _, src := range prefixes(cond.Src) {
 			for _, dst := range prefixes(cond.Dst) {
@@ -156,19 +160,47 @@ func newClassifier(list []Condition, drop flow.Field) *classifier {
 		seen |= c.tuples[i].fields
 		c.tuples[i].seen = seen
 	}
+	if len(c.tuples) >= pruneFrom {
+		c.pruner = newPruner(c.tuples)
+	}
 	return &c
 }
 
-// lookup returns the rank of the first rule that matches, or noRule, and the
-// fields that the answer hangs on.
+// lookup returns the rank of the first rule that matches a packet of which the
+// fields in known are known, or noRule, and the fields that the answer hangs on.
 func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Field) {
 	rank = noRule
-	for i := range c.tuples {
-		t := &c.tuples[i]
+	if c.pruner == nil {
+		rank = first(c.tuples, k, known, rank)
+	} else {
+		var hits hits
+		c.pruner.probe(k, &hits)
+		for word := range c.pruner.words {
+			block := c.tuples[word<<6 : min(word<<6+64, len(c.tuples))]
+			if block[0].best >= rank {
+				break
+			}
+			for set := c.pruner.candidates(word, &hits); set != 0; set &= set - 1 {
+				i := bits.TrailingZeros64(set)
+				rank = first(block[i:i+1], k, known, rank)
+			}
+		}
+	}
+	// Every tuple whose best is not behind the answer had a say in it, the
+	// answer's own among them.
+	if n := sort.Search(len(c.tuples), func(i int) bool { return c.tuples[i].best > rank }); n > 0 {
+		seen = c.tuples[n-1].seen
+	}
+	return rank, seen
+}
+
+// first looks for a rule of a smaller rank than the one at hand.
+func first(tuples []tuple, k *key, known flow.Field, rank int32) int32 {
+	for i := range tuples {
+		t := &tuples[i]
 		if t.best >= rank {
 			break
 		}
-		seen = t.seen
 		if t.fields&^known != 0 {
 			continue
 		}
@@ -176,5 +208,24 @@ func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Fie
 			rank = r
 		}
 	}
-	return rank, seen
+	return rank
+}
+
+// lookupHidden returns the rank of the first rule that looks at a field in
+// missing and might match if it were known. c leaves out at least those fields.
+func (c *classifier) lookupHidden(k *key, known, missing flow.Field) int32 {
+	rank := noRule
+	for i := range c.tuples {
+		t := &c.tuples[i]
+		if t.best >= rank {
+			break
+		}
+		if t.fields&missing == 0 || t.fields&^(known|missing) != 0 {
+			continue
+		}
+		if r, ok := t.ranks[k.and(&t.mask)]; ok && r < rank {
+			rank = r
+		}
+	}
+	return rank
 }

@@ -17,8 +17,8 @@ type link struct {
 
 	whole *classifier
 
-	// partial[i] leaves the fields of levels[i] out, and so finds every rule
-	// that a packet may match of which those were not seen.
+	// partial[i] leaves the fields of levels[i] out, to find the rules that a
+	// packet may match of which those were not seen.
 	partial [len(levels)]*classifier
 }
 
@@ -98,11 +98,12 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 	k := packetKey(p.Match, known)
 	rank, depends := l.whole.lookup(&k, known)
 	if p.Missing != 0 {
-		if maybe, seen := l.level(p.Missing).lookup(&k, known); maybe != rank {
+		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
+			fields := l.conditions[maybe].fields()
 			return policy.Outcome{
 				Verdict: flow.Deny,
-				Reason:  l.outcomes[maybe].Reason + ": may apply, but the packet does not show " + (l.conditions[maybe].fields() & p.Missing).String(),
-				Depends: depends | seen | l.conditions[maybe].fields(),
+				Reason:  l.outcomes[maybe].Reason + " may apply, but the packet does not show " + (fields & p.Missing).String(),
+				Depends: depends | fields,
 			}
 		}
 	}

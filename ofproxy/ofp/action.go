@@ -1,0 +1,367 @@
+package ofp
+
+import (
+	"fmt"
+
+	"switchbridge/flow"
+)
+
+// Action types, OFPAT_* (OpenFlow 1.0.0, 5.2.4; 1.3.5, 7.2.5).
+const (
+	act10Output     = 0
+	act10SetVLANVID = 1
+	act10SetVLANPCP = 2
+	act10StripVLAN  = 3
+	act10SetDLSrc   = 4
+	act10SetDLDst   = 5
+	act10SetNWSrc   = 6
+	act10SetNWDst   = 7
+	act10SetNWTOS   = 8
+	act10SetTPSrc   = 9
+	act10SetTPDst   = 10
+	act10Enqueue    = 11
+
+	act13Output   = 0
+	act13PushVLAN = 17
+	act13PopVLAN  = 18
+	act13SetQueue = 21
+	act13Group    = 22
+	act13DecTTL   = 24
+	act13SetField = 25
+)
+
+// appendActions appends a list. proto is the protocol of the packets, which
+// tells the ports of 1.3 apart where an action itself does not say.
+func appendActions(b []byte, v flow.Protocol, list []flow.Action, proto uint8) ([]byte, error) {
+	if v == flow.OpenFlow10 {
+		return appendActions10(b, list)
+	}
+	var err error
+	for i := range list {
+		if b, err = appendAction13(b, &list[i], proto); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// appendActions10 makes an ENQUEUE of each SET_QUEUE and the output that
+// follows it; a SET_QUEUE that no output follows has no effect and no action.
+func appendActions10(b []byte, list []flow.Action) ([]byte, error) {
+	const v = flow.OpenFlow10
+	queue, queued := uint32(0), false
+	for i := range list {
+		a := &list[i]
+		switch a.Type {
+		case flow.Output:
+			port, ok := port16(a.Port)
+			if !ok || a.Port == 0 || a.Port == flow.PortAny {
+				return b, unsupported(v, "an output to port "+a.Port.String())
+			}
+			if !queued || a.Port == flow.PortController {
+				b = append(b, 0, act10Output, 0, 8)
+				b = be.AppendUint16(b, port)
+				b = be.AppendUint16(b, maxLenOf(a))
+				continue
+			}
+			if a.Port.Reserved() && a.Port != flow.PortIn && a.Port != flow.PortLocal { // OpenFlow 1.0.0, 5.2.4
+				return b, unsupported(v, "a queue of port "+a.Port.String())
+			}
+			b = append(b, 0, act10Enqueue, 0, 16)
+			b = be.AppendUint16(b, port)
+			b = pad(b, 6)
+			b = be.AppendUint32(b, queue)
+			queued = false
+		case flow.SetQueue:
+			queue, queued = a.ID, true
+		case flow.PopVLAN:
+			b = append(b, 0, act10StripVLAN, 0, 8, 0, 0, 0, 0)
+		case flow.SetVLANVID:
+			if a.Value > 0xfff {
+				return b, badValue(a)
+			}
+			b = append(b, 0, act10SetVLANVID, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
+		case flow.SetVLANPCP:
+			if a.Value > 7 {
+				return b, badValue(a)
+			}
+			b = append(b, 0, act10SetVLANPCP, 0, 8, uint8(a.Value), 0, 0, 0)
+		case flow.SetEthSrc, flow.SetEthDst:
+			b = append(b, 0, pick(a.Type == flow.SetEthSrc, act10SetDLSrc, act10SetDLDst), 0, 16)
+			b = append(b, a.MAC[:]...)
+			b = pad(b, 6)
+		case flow.SetIPSrc, flow.SetIPDst:
+			if !a.Addr.Is4() {
+				return b, unsupported(v, a.Type.String()+" "+a.Addr.String())
+			}
+			addr := a.Addr.As4()
+			b = append(b, 0, pick(a.Type == flow.SetIPSrc, act10SetNWSrc, act10SetNWDst), 0, 8)
+			b = append(b, addr[:]...)
+		case flow.SetIPDSCP:
+			if a.Value > 0x3f {
+				return b, badValue(a)
+			}
+			b = append(b, 0, act10SetNWTOS, 0, 8, uint8(a.Value<<2), 0, 0, 0)
+		case flow.SetL4Src, flow.SetL4Dst:
+			if a.Value > 0xffff {
+				return b, badValue(a)
+			}
+			b = append(b, 0, pick(a.Type == flow.SetL4Src, act10SetTPSrc, act10SetTPDst), 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
+		default:
+			return b, unsupported(v, "the action "+a.String())
+		}
+	}
+	return b, nil
+}
+
+func appendAction13(b []byte, a *flow.Action, proto uint8) ([]byte, error) {
+	const v = flow.OpenFlow13
+	switch a.Type {
+	case flow.Output:
+		if a.Port == 0 || a.Port == flow.PortAny {
+			return b, unsupported(v, "an output to port "+a.Port.String())
+		}
+		b = append(b, 0, act13Output, 0, 16)
+		b = be.AppendUint32(b, uint32(a.Port))
+		b = be.AppendUint16(b, maxLenOf(a))
+		return pad(b, 6), nil
+	case flow.SetQueue, flow.Group:
+		b = append(b, 0, pick(a.Type == flow.SetQueue, act13SetQueue, act13Group), 0, 8)
+		return be.AppendUint32(b, a.ID), nil
+	case flow.PushVLAN:
+		if a.Value != flow.EthTypeVLAN && a.Value != flow.EthTypeQinQ {
+			return b, badValue(a)
+		}
+		return append(b, 0, act13PushVLAN, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0), nil
+	case flow.PopVLAN:
+		return append(b, 0, act13PopVLAN, 0, 8, 0, 0, 0, 0), nil
+	case flow.DecTTL:
+		return append(b, 0, act13DecTTL, 0, 8, 0, 0, 0, 0), nil
+	}
+	start := len(b)
+	b = append(b, 0, act13SetField, 0, 0)
+	switch a.Type {
+	case flow.SetVLANVID:
+		if a.Value > 0xfff {
+			return b[:start], badValue(a)
+		}
+		b = oxm16(b, oxmVLAN, flow.VLANPresent|uint16(a.Value))
+	case flow.SetVLANPCP:
+		if a.Value > 7 {
+			return b[:start], badValue(a)
+		}
+		b = oxm8(b, oxmVLANPCP, uint8(a.Value))
+	case flow.SetEthSrc:
+		b = append(oxm(b, oxmEthSrc, 6), a.MAC[:]...)
+	case flow.SetEthDst:
+		b = append(oxm(b, oxmEthDst, 6), a.MAC[:]...)
+	case flow.SetIPSrc, flow.SetIPDst:
+		src := a.Type == flow.SetIPSrc
+		switch {
+		case a.Addr.Is4():
+			addr := a.Addr.As4()
+			b = append(oxm(b, pick(src, oxmIPv4Src, oxmIPv4Dst), 4), addr[:]...)
+		case a.Addr.Is6():
+			addr := a.Addr.As16()
+			b = append(oxm(b, pick(src, oxmIPv6Src, oxmIPv6Dst), 16), addr[:]...)
+		default:
+			return b[:start], fmt.Errorf("action %v without an address", a.Type)
+		}
+	case flow.SetIPDSCP:
+		if a.Value > 0x3f {
+			return b[:start], badValue(a)
+		}
+		b = oxm8(b, oxmIPDSCP, uint8(a.Value))
+	case flow.SetL4Src, flow.SetL4Dst:
+		if a.IPProto != 0 {
+			proto = a.IPProto
+		}
+		if a.Value > 0xffff {
+			return b[:start], badValue(a)
+		}
+		if proto != flow.ProtoTCP && proto != flow.ProtoUDP && proto != flow.ProtoSCTP {
+			return b[:start], fmt.Errorf("action %v needs packets of ip_proto 6, 17 or 132, not %d", a, proto)
+		}
+		src, dst := portFields(proto)
+		b = oxm16(b, pick(a.Type == flow.SetL4Src, src, dst), uint16(a.Value))
+	default:
+		return b[:start], unsupported(v, "the action "+a.String())
+	}
+	b = padTo8(b, start)
+	be.PutUint16(b[start+2:], uint16(len(b)-start))
+	return b, nil
+}
+
+func pick(first bool, a, b uint8) uint8 {
+	if first {
+		return a
+	}
+	return b
+}
+
+// maxLenOf is max_len, which counts only for the controller.
+func maxLenOf(a *flow.Action) uint16 {
+	if a.Port == flow.PortController {
+		return a.MaxLen
+	}
+	return 0
+}
+
+func badValue(a *flow.Action) error {
+	return fmt.Errorf("action %v: value %#x is out of range", a.Type, a.Value)
+}
+
+// parseActions appends the actions in b to list. Those that our nouns lack
+// become flow.Unsupported with their OFPAT_* number; a length that is wrong is
+// an error. proto is as in appendActions.
+func parseActions(list []flow.Action, b []byte, v flow.Protocol, proto uint8) ([]flow.Action, error) {
+	for len(b) > 0 {
+		if len(b) < 8 {
+			return list, short("action", len(b), 8)
+		}
+		typ, n := be.Uint16(b), int(be.Uint16(b[2:]))
+		if n < 8 || n%8 != 0 || n > len(b) {
+			return list, fmt.Errorf("action %d: length %d, of %d bytes left", typ, n, len(b))
+		}
+		var err error
+		if v == flow.OpenFlow10 {
+			list, err = parseAction10(list, typ, b[:n], proto)
+		} else {
+			list, err = parseAction13(list, typ, b[:n])
+		}
+		if err != nil {
+			return list, err
+		}
+		b = b[n:]
+	}
+	return list, nil
+}
+
+func actionLen(typ uint16, b []byte, want int) error {
+	if len(b) != want {
+		return fmt.Errorf("action %d: length %d, want %d", typ, len(b), want)
+	}
+	return nil
+}
+
+func outputAction(port flow.PortNo, maxLen uint16) flow.Action {
+	a := flow.OutputTo(port)
+	if port == flow.PortController {
+		a.MaxLen = maxLen
+	}
+	return a
+}
+
+// parseAction10 reads an action of whole length b.
+func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8) ([]flow.Action, error) {
+	want := 8
+	switch typ {
+	case act10SetDLSrc, act10SetDLDst, act10Enqueue:
+		want = 16
+	}
+	if typ > act10Enqueue {
+		return append(list, flow.Action{Type: flow.Unsupported, ID: uint32(typ)}), nil
+	}
+	if err := actionLen(typ, b, want); err != nil {
+		return list, err
+	}
+	var a flow.Action
+	switch typ {
+	case act10Output:
+		a = outputAction(port32(be.Uint16(b[4:])), be.Uint16(b[6:]))
+	case act10Enqueue:
+		list = append(list, flow.Action{Type: flow.SetQueue, ID: be.Uint32(b[12:])})
+		a = flow.OutputTo(port32(be.Uint16(b[4:])))
+	case act10StripVLAN:
+		a.Type = flow.PopVLAN
+	case act10SetVLANVID:
+		a.Type, a.Value = flow.SetVLANVID, uint32(be.Uint16(b[4:]))
+	case act10SetVLANPCP:
+		a.Type, a.Value = flow.SetVLANPCP, uint32(b[4])
+	case act10SetDLSrc:
+		a.Type, a.MAC = flow.SetEthSrc, flow.MAC(b[4:10])
+	case act10SetDLDst:
+		a.Type, a.MAC = flow.SetEthDst, flow.MAC(b[4:10])
+	case act10SetNWSrc:
+		a.Type, a.Addr = flow.SetIPSrc, addr4(b[4:])
+	case act10SetNWDst:
+		a.Type, a.Addr = flow.SetIPDst, addr4(b[4:])
+	case act10SetNWTOS:
+		a.Type, a.Value = flow.SetIPDSCP, uint32(b[4]>>2)
+	case act10SetTPSrc:
+		a.Type, a.Value, a.IPProto = flow.SetL4Src, uint32(be.Uint16(b[4:])), proto
+	case act10SetTPDst:
+		a.Type, a.Value, a.IPProto = flow.SetL4Dst, uint32(be.Uint16(b[4:])), proto
+	}
+	return append(list, a), nil
+}
+
+func parseAction13(list []flow.Action, typ uint16, b []byte) ([]flow.Action, error) {
+	a := flow.Action{}
+	want := 8
+	switch typ {
+	case act13Output:
+		if want = 16; len(b) == want {
+			a = outputAction(flow.PortNo(be.Uint32(b[4:])), be.Uint16(b[8:]))
+		}
+	case act13PushVLAN:
+		a.Type, a.Value = flow.PushVLAN, uint32(be.Uint16(b[4:]))
+	case act13PopVLAN:
+		a.Type = flow.PopVLAN
+	case act13SetQueue:
+		a.Type, a.ID = flow.SetQueue, be.Uint32(b[4:])
+	case act13Group:
+		a.Type, a.ID = flow.Group, be.Uint32(b[4:])
+	case act13DecTTL:
+		a.Type = flow.DecTTL
+	case act13SetField:
+		a, err := parseSetField(b)
+		return append(list, a), err
+	default:
+		return append(list, flow.Action{Type: flow.Unsupported, ID: uint32(typ)}), nil
+	}
+	if err := actionLen(typ, b, want); err != nil {
+		return list, err
+	}
+	return append(list, a), nil
+}
+
+// parseSetField reads OFPAT_SET_FIELD: one field without a mask, padded.
+func parseSetField(b []byte) (flow.Action, error) {
+	a := flow.Action{Type: flow.Unsupported, ID: act13SetField}
+	x, _, err := nextOXM(b[4:])
+	if err != nil {
+		return a, err
+	}
+	known, err := x.known()
+	if err != nil || !known || x.masked {
+		return a, err
+	}
+	switch x.field {
+	case oxmVLAN:
+		if vid := be.Uint16(x.value); vid&flow.VLANPresent != 0 {
+			a = flow.Action{Type: flow.SetVLANVID, Value: uint32(vid & 0xfff)}
+		}
+	case oxmVLANPCP:
+		a = flow.Action{Type: flow.SetVLANPCP, Value: uint32(x.value[0])}
+	case oxmEthSrc:
+		a = flow.Action{Type: flow.SetEthSrc, MAC: flow.MAC(x.value)}
+	case oxmEthDst:
+		a = flow.Action{Type: flow.SetEthDst, MAC: flow.MAC(x.value)}
+	case oxmIPv4Src:
+		a = flow.Action{Type: flow.SetIPSrc, Addr: addr4(x.value)}
+	case oxmIPv4Dst:
+		a = flow.Action{Type: flow.SetIPDst, Addr: addr4(x.value)}
+	case oxmIPv6Src:
+		a = flow.Action{Type: flow.SetIPSrc, Addr: addr16(x.value)}
+	case oxmIPv6Dst:
+		a = flow.Action{Type: flow.SetIPDst, Addr: addr16(x.value)}
+	case oxmIPDSCP:
+		a = flow.Action{Type: flow.SetIPDSCP, Value: uint32(x.value[0])}
+	case oxmTCPSrc, oxmUDPSrc, oxmSCTPSrc:
+		a = flow.Action{Type: flow.SetL4Src, Value: uint32(be.Uint16(x.value)), IPProto: protoOf(x.field)}
+	case oxmTCPDst, oxmUDPDst, oxmSCTPDst:
+		a = flow.Action{Type: flow.SetL4Dst, Value: uint32(be.Uint16(x.value)), IPProto: protoOf(x.field)}
+	}
+	return a, nil
+}

@@ -1,0 +1,364 @@
+package ofp
+
+import (
+	"fmt"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// StatsType says what statistics (1.3: multipart) a message asks for or holds.
+// The numbers are those of both versions where both have it.
+type StatsType uint16
+
+const (
+	StatsDesc         StatsType = 0
+	StatsFlow         StatsType = 1
+	StatsAggregate    StatsType = 2
+	StatsTable        StatsType = 3
+	StatsPort         StatsType = 4
+	StatsQueue        StatsType = 5
+	StatsMeterConfig  StatsType = 10 // 1.3
+	StatsPortDesc     StatsType = 13 // 1.3
+	StatsExperimenter StatsType = 0xffff
+)
+
+const statsMore = 1 // OFPMPF_REPLY_MORE
+
+// statsLen is the length of the head of a body: type and flags, and in 1.3
+// padding (OpenFlow 1.0.0, 5.3.5; 1.3.5, 7.3.5).
+func statsLen(v flow.Protocol) int {
+	if v == flow.OpenFlow10 {
+		return 4
+	}
+	return 8
+}
+
+func beginStats(b []byte, v flow.Protocol, t Type, xid uint32, st StatsType, more bool) []byte {
+	b = begin(b, v, t, xid)
+	b = be.AppendUint16(b, uint16(st))
+	if more {
+		b = append(b, 0, statsMore)
+	} else {
+		b = append(b, 0, 0)
+	}
+	if v != flow.OpenFlow10 {
+		b = pad(b, 4)
+	}
+	return b
+}
+
+// stats checks a statistics message and returns its type, its body after the
+// head, and whether more messages of the answer follow.
+func stats(msg []byte, t Type) (v flow.Protocol, st StatsType, b []byte, more bool, err error) {
+	v, b, err = body(msg, t, 4)
+	if err != nil {
+		return v, 0, nil, false, err
+	}
+	n := statsLen(v)
+	if len(b) < n {
+		return v, 0, nil, false, short(t, len(b), n)
+	}
+	return v, StatsType(be.Uint16(b)), b[n:], be.Uint16(b[2:])&statsMore != 0, nil
+}
+
+// ParseStatsType reads the head of a statistics request or reply; more says
+// that further messages belong to it.
+func ParseStatsType(msg []byte) (st StatsType, more bool, err error) {
+	_, st, _, more, err = stats(msg, TypeStatsReply)
+	if err != nil {
+		_, st, _, more, err = stats(msg, TypeStatsRequest)
+	}
+	return st, more, err
+}
+
+func statsReply(msg []byte, want StatsType) (v flow.Protocol, b []byte, more bool, err error) {
+	v, st, b, more, err := stats(msg, TypeStatsReply)
+	if err == nil && st != want {
+		err = fmt.Errorf("STATS_REPLY: type %d where %d is wanted", st, want)
+	}
+	return v, b, more, err
+}
+
+// Desc is what a switch says of itself (OpenFlow 1.3.5, 7.3.5.1). Each text is
+// cut where it is longer than its field: 255 bytes, the serial number 31.
+type Desc struct{ Manufacturer, Hardware, Software, Serial, Datapath string }
+
+const (
+	descLen   = 256
+	serialLen = 32
+)
+
+// AppendDescReply answers a description request.
+func AppendDescReply(b []byte, v flow.Protocol, xid uint32, d Desc) []byte {
+	start := len(b)
+	b = beginStats(b, v, TypeStatsReply, xid, StatsDesc, false)
+	for i, s := range [...]string{d.Manufacturer, d.Hardware, d.Software, d.Serial, d.Datapath} {
+		n := descLen
+		if i == 3 {
+			n = serialLen
+		}
+		field := make([]byte, n)
+		copy(field[:n-1], s) // NUL-terminated
+		b = append(b, field...)
+	}
+	return mustEnd(b, start)
+}
+
+// ParseDescReply reads a switch's description.
+func ParseDescReply(msg []byte) (Desc, error) {
+	_, b, _, err := statsReply(msg, StatsDesc)
+	if err != nil {
+		return Desc{}, err
+	}
+	if want := 4*descLen + serialLen; len(b) < want {
+		return Desc{}, short("description", len(b), want)
+	}
+	return Desc{
+		Manufacturer: cString(b[:descLen]),
+		Hardware:     cString(b[descLen : 2*descLen]),
+		Software:     cString(b[2*descLen : 3*descLen]),
+		Serial:       cString(b[3*descLen : 3*descLen+serialLen]),
+		Datapath:     cString(b[3*descLen+serialLen : 4*descLen+serialLen]),
+	}, nil
+}
+
+// maxPorts13 is how many ports one PORT_DESC reply has place for.
+const maxPorts13 = (maxLen - HeaderLen - 8) / portLen13
+
+// AppendPortDescReply lists a 1.3 switch's ports (OpenFlow 1.3.5, 7.3.5.7), in
+// as many messages as it takes.
+func AppendPortDescReply(b []byte, xid uint32, ports []flow.Port) []byte {
+	for {
+		n := min(len(ports), maxPorts13)
+		start := len(b)
+		b = beginStats(b, flow.OpenFlow13, TypeStatsReply, xid, StatsPortDesc, n < len(ports))
+		for i := range ports[:n] {
+			b = appendPort(b, flow.OpenFlow13, &ports[i])
+		}
+		b = mustEnd(b, start)
+		if ports = ports[n:]; len(ports) == 0 {
+			return b
+		}
+	}
+}
+
+// ParsePortDescReply reads one message of the answer; more says that the ports
+// go on in another.
+func ParsePortDescReply(msg []byte) (ports []flow.Port, more bool, err error) {
+	v, b, more, err := statsReply(msg, StatsPortDesc)
+	if err != nil {
+		return nil, false, err
+	}
+	if v == flow.OpenFlow10 {
+		return nil, false, unsupported(v, "port descriptions")
+	}
+	ports, err = parsePorts(b, v)
+	return ports, more, err
+}
+
+// FlowStatsRequest asks for the rules that a match, with the cookie in 1.3,
+// includes (OpenFlow 1.0.0, 5.3.5; 1.3.5, 7.3.5.2).
+type FlowStatsRequest struct {
+	Table      uint8       // 0xff is all
+	OutPort    flow.PortNo // only rules that output to it; PortAny (or 0) does not restrict
+	Cookie     uint64
+	CookieMask uint64 // 1.3
+	Match      flow.Match
+}
+
+const (
+	flowStatsRequestLen10 = matchLen10 + 4
+	flowStatsRequestLen13 = 32 // without the match
+)
+
+// appendFlowStatsRequest10 is 1.0's; 1.3's is in netrack.go.
+func appendFlowStatsRequest10(b []byte, xid uint32, q *FlowStatsRequest) ([]byte, error) {
+	const v = flow.OpenFlow10
+	if q.CookieMask != 0 {
+		return b, unsupported(v, "a selection by cookie")
+	}
+	port, ok := port16(anyPort(q.OutPort))
+	if !ok {
+		return b, unsupported(v, "out_port "+q.OutPort.String())
+	}
+	if err := check10(&q.Match); err != nil {
+		return b, err
+	}
+	start := len(b)
+	b = beginStats(b, v, TypeStatsRequest, xid, StatsFlow, false)
+	b = appendMatch10(b, &q.Match)
+	b = append(b, q.Table, 0)
+	b = be.AppendUint16(b, port)
+	return mustEnd(b, start), nil
+}
+
+// ParseFlowStatsRequest reads a request for flow statistics.
+func ParseFlowStatsRequest(msg []byte, q *FlowStatsRequest) error {
+	v, st, b, _, err := stats(msg, TypeStatsRequest)
+	if err != nil {
+		return err
+	}
+	if st != StatsFlow {
+		return fmt.Errorf("STATS_REQUEST: type %d where %d is wanted", st, StatsFlow)
+	}
+	var got FlowStatsRequest
+	if v == flow.OpenFlow10 {
+		if len(b) < flowStatsRequestLen10 {
+			return short("flow statistics request", len(b), flowStatsRequestLen10)
+		}
+		got.Table, got.OutPort = b[40], port32(be.Uint16(b[42:]))
+		got.Match, err = parseMatch10(b)
+	} else {
+		if len(b) < flowStatsRequestLen13 {
+			return short("flow statistics request", len(b), flowStatsRequestLen13)
+		}
+		got.Table, got.OutPort = b[0], flow.PortNo(be.Uint32(b[4:]))
+		if g := be.Uint32(b[8:]); g != groupAny {
+			return unsupported(v, fmt.Sprintf("out_group %d", g))
+		}
+		got.Cookie, got.CookieMask = be.Uint64(b[16:]), be.Uint64(b[24:])
+		got.Match, _, err = parseMatch13(b[flowStatsRequestLen13:], false)
+	}
+	if err == nil {
+		*q = got
+	}
+	return err
+}
+
+// FlowStats is a rule that a switch holds, with its counters.
+type FlowStats struct {
+	Rule     flow.Rule
+	Duration time.Duration // since it was installed
+	Packets  uint64
+	Bytes    uint64
+}
+
+const (
+	flowStatsLen10 = 88 // without actions
+	flowStatsLen13 = 48 // without match and instructions
+)
+
+// AppendFlowStatsReply appends one message of an answer; more says that another
+// follows. It fails where stats don't go into one message.
+func AppendFlowStatsReply(b []byte, v flow.Protocol, xid uint32, stats []FlowStats, more bool) ([]byte, error) {
+	start := len(b)
+	b = beginStats(b, v, TypeStatsReply, xid, StatsFlow, more)
+	for i := range stats {
+		var err error
+		if v == flow.OpenFlow10 {
+			b, err = appendFlowStats10(b, &stats[i])
+		} else {
+			b, err = appendFlowStats13(b, &stats[i])
+		}
+		if err != nil {
+			return b[:start], err
+		}
+		if len(b)-start > maxLen {
+			return b[:start], errTooLong
+		}
+	}
+	return end(b, start)
+}
+
+func appendFlowStats10(b []byte, s *FlowStats) ([]byte, error) {
+	if err := check10(&s.Rule.Match); err != nil {
+		return b, err
+	}
+	start := len(b)
+	b = append(b, 0, 0, s.Rule.Table, 0)
+	b = appendMatch10(b, &s.Rule.Match)
+	b = appendDuration(b, s.Duration)
+	b = be.AppendUint16(b, s.Rule.Priority)
+	b = be.AppendUint16(b, seconds(s.Rule.IdleTimeout))
+	b = be.AppendUint16(b, seconds(s.Rule.HardTimeout))
+	b = pad(b, 6)
+	b = appendCounters(b, s)
+	b, err := appendActions(b, flow.OpenFlow10, s.Rule.Actions, 0)
+	be.PutUint16(b[start:], uint16(len(b)-start))
+	return b, err
+}
+
+func appendFlowStats13(b []byte, s *FlowStats) ([]byte, error) {
+	if err := check13(&s.Rule.Match); err != nil {
+		return b, err
+	}
+	start := len(b)
+	b = append(b, 0, 0, s.Rule.Table, 0)
+	b = appendDuration(b, s.Duration)
+	b = be.AppendUint16(b, s.Rule.Priority)
+	b = be.AppendUint16(b, seconds(s.Rule.IdleTimeout))
+	b = be.AppendUint16(b, seconds(s.Rule.HardTimeout))
+	b = be.AppendUint16(b, uint16(s.Rule.Flags))
+	b = pad(b, 4)
+	b = appendCounters(b, s)
+	b = appendMatch13(b, &s.Rule.Match)
+	b, err := appendInstructions(b, &s.Rule)
+	be.PutUint16(b[start:], uint16(len(b)-start))
+	return b, err
+}
+
+func appendCounters(b []byte, s *FlowStats) []byte {
+	b = be.AppendUint64(b, s.Rule.Cookie)
+	b = be.AppendUint64(b, s.Packets)
+	return be.AppendUint64(b, s.Bytes)
+}
+
+// ParseFlowStatsReply calls each for every rule in one message of the answer
+// and stops where it returns an error, which is returned. The rule's Actions
+// are each's to keep. An action or instruction that our nouns lack becomes
+// [flow.Unsupported]; a rule whose match they can't express, or that is broken
+// inside, is skipped, since it is none of ours. A broken length of an entry is
+// an error: what follows is lost.
+func ParseFlowStatsReply(msg []byte, each func(*FlowStats) error) (more bool, err error) {
+	v, b, more, err := statsReply(msg, StatsFlow)
+	if err != nil {
+		return false, err
+	}
+	shortest := flowStatsLen13
+	if v == flow.OpenFlow10 {
+		shortest = flowStatsLen10
+	}
+	for len(b) > 0 {
+		if len(b) < shortest {
+			return false, short("flow statistics", len(b), shortest)
+		}
+		n := int(be.Uint16(b))
+		if n < shortest || n > len(b) {
+			return false, fmt.Errorf("flow statistics: length %d, of %d bytes left", n, len(b))
+		}
+		s, err := parseFlowStats(b[:n], v)
+		b = b[n:]
+		if err != nil {
+			continue // the entry's own length still says where the next one starts
+		}
+		if err := each(&s); err != nil {
+			return false, err
+		}
+	}
+	return more, nil
+}
+
+func parseFlowStats(b []byte, v flow.Protocol) (s FlowStats, err error) {
+	r := &s.Rule
+	r.Table = b[2]
+	r.BufferID, r.OutPort = flow.NoBuffer, flow.PortAny
+	if v == flow.OpenFlow10 {
+		if r.Match, err = parseMatch10(b[4:]); err != nil {
+			return s, err
+		}
+		s.Duration = durationOf(b[44:])
+		r.Priority, r.IdleTimeout, r.HardTimeout = be.Uint16(b[52:]), secondsOf(b[54:]), secondsOf(b[56:])
+		r.Cookie, s.Packets, s.Bytes = be.Uint64(b[64:]), be.Uint64(b[72:]), be.Uint64(b[80:])
+		r.Actions, err = parseActions(nil, b[flowStatsLen10:], v, r.Match.IPProto)
+		return s, err
+	}
+	s.Duration = durationOf(b[4:])
+	r.Priority, r.IdleTimeout, r.HardTimeout = be.Uint16(b[12:]), secondsOf(b[14:]), secondsOf(b[16:])
+	r.Flags = flow.RuleFlags(be.Uint16(b[18:]))
+	r.Cookie, s.Packets, s.Bytes = be.Uint64(b[24:]), be.Uint64(b[32:]), be.Uint64(b[40:])
+	if r.Match, b, err = parseMatch13(b[flowStatsLen13:], false); err != nil {
+		return s, err
+	}
+	return s, parseInstructions(b, r, true)
+}

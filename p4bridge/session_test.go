@@ -1,0 +1,128 @@
+package p4bridge
+
+import (
+	"testing"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// A flow's first packet asks; its rule carries the rest.
+func TestDigestBecomesRule(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		s := run(t, fastConfig(r), local{exactNormal})
+		serving(t, s)
+		for name, frame := range map[string][]byte{"udp": udp(1, 2, 1000), "tcp6": tcp6(1, 2, 1000), "arp": arp(1, 2)} {
+			before := len(entries(t, r, "flow_exact"))
+			r.packet(t, 1, frame)
+			eventually(t, name+" has an entry", func() bool { return len(entries(t, r, "flow_exact")) == before+1 })
+			r.packet(t, 1, frame)
+			expect(t, r, 2, frame) // flooded: nobody knows station 2
+		}
+		if n := len(entries(t, r, "l2")); n != 1 {
+			t.Errorf("l2 has %d entries, want the one station that was heard", n)
+		}
+		// Station 1 is known now: what goes to it leaves by its port alone.
+		back := udp(2, 1, 53)
+		r.packet(t, 2, back)
+		eventually(t, "the way back has an entry", func() bool { return len(entries(t, r, "l2")) == 2 })
+		r.packet(t, 2, back)
+		expect(t, r, 1, back)
+		for _, e := range entries(t, r, "flow_exact") {
+			if e.GetControllerMetadata()>>48 != 7 {
+				t.Errorf("controller_metadata %#x does not carry gateway id 7", e.GetControllerMetadata())
+			}
+		}
+	})
+}
+
+// In punt mode not even the first packet is lost.
+func TestPuntSavesTheFirstPacket(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := fastConfig(r)
+		cfg.Miss = MissPunt
+		s := run(t, cfg, local{toPort(3)})
+		serving(t, s)
+		frame := udp(1, 2, 2000)
+		r.packet(t, 1, frame)
+		expect(t, r, 3, frame)
+		if n := len(entries(t, r, "flow_exact")); n != 1 {
+			t.Errorf("flow_exact has %d entries when the packet is through, want 1: the rule goes first", n)
+		}
+		r.packet(t, 1, frame)
+		expect(t, r, 3, frame)
+	})
+}
+
+// A restart of the switch costs its rules and nothing else.
+func TestSwitchRestarts(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		s := run(t, fastConfig(r), local{toPort(2)})
+		serving(t, s)
+		frame := udp(1, 2, 3000)
+		r.packet(t, 1, frame)
+		eventually(t, "an entry", func() bool { return len(entries(t, r, "flow_exact")) == 1 })
+		r.restart(t)
+		eventually(t, "the rule is back", func() bool {
+			if s.Status().State != "serving" {
+				return false
+			}
+			r.packet(t, 1, frame)
+			return len(entries(t, r, "flow_exact")) == 1
+		})
+		r.packet(t, 1, frame)
+		expect(t, r, 2, frame)
+	})
+}
+
+// The entries of an idle flow go, and the controller is told.
+func TestIdleTimeout(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		removed := make(chan flow.FlowRemoved, 16)
+		cfg := fastConfig(r)
+		cfg.FlowRemoved = true
+		s := run(t, cfg, local{recordRemoved(removed)})
+		serving(t, s)
+		frame := udp(1, 2, 4000)
+		r.packet(t, 1, frame)
+		select {
+		case got := <-removed:
+			want := flow.ParseFrame(frame, 1).Keep(binding().EventFields)
+			if got.Match != want || got.Reason != flow.RemovedIdle {
+				t.Errorf("flow_removed %v %v, want idle_timeout %v", got.Reason, got.Match, want)
+			}
+		case <-time.After(15 * time.Second):
+			t.Fatal("no flow_removed")
+		}
+		eventually(t, "the entry is gone", func() bool { return len(entries(t, r, "flow_exact")) == 0 })
+	})
+}
+
+// Two gateways: the one with the higher id writes, and the other takes over.
+func TestBackupTakesOver(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		first := run(t, fastConfig(r), local{toPort(2)})
+		serving(t, first)
+		second := fastConfig(r)
+		second.Election = ElectionID{Low: 20}
+		b := run(t, second, local{toPort(3)})
+		serving(t, b)
+		eventually(t, "the first is demoted", func() bool { return first.Status().State == "backup" })
+		frame := udp(1, 2, 5000)
+		r.packet(t, 1, frame)
+		eventually(t, "an entry", func() bool { return len(entries(t, r, "flow_exact")) == 1 })
+		r.packet(t, 1, frame)
+		expect(t, r, 3, frame)
+	})
+}
+
+// Rules that end by themselves are the gateway's to end.
+func TestHardTimeout(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		s := run(t, fastConfig(r), local{withHard(time.Second)})
+		serving(t, s)
+		r.packet(t, 1, udp(1, 2, 6000))
+		eventually(t, "an entry", func() bool { return len(entries(t, r, "flow_exact")) == 1 })
+		eventually(t, "it is gone", func() bool { return len(entries(t, r, "flow_exact")) == 0 })
+	})
+}

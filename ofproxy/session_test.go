@@ -11,6 +11,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,7 +216,7 @@ func TestRuleBeforePacket(t *testing.T) {
 					if err := sw.PacketIn(1, frame); err != nil {
 						t.Fatal(err)
 					}
-					got, err := sw.UntilReleased(t.Context(), frame)
+					got, err := sw.UntilReleased(r.ctx, frame)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -379,7 +380,9 @@ func TestEchoIsAnsweredWhileDecisionsArePending(t *testing.T) {
 			return false
 		}})
 		defer sw.Close()
-		for range 10 {
+		sw.PacketIn(1, frame)
+		synctest.Wait() // the one that a worker takes
+		for range 9 {
 			sw.PacketIn(1, frame)
 		}
 		sw.SendEcho(77, []byte("alive?"))
@@ -521,7 +524,7 @@ func TestMalformedMessagesCostThemselves(t *testing.T) {
 			sw.SendRaw([]byte{4, typ, 0, 13, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0xff})
 		}
 		sw.PacketIn(1, frame)
-		if _, err := sw.UntilReleased(t.Context(), frame); err != nil {
+		if _, err := sw.UntilReleased(r.ctx, frame); err != nil {
 			t.Fatalf("%v\n%s", err, r.logs)
 		}
 	})
@@ -613,8 +616,9 @@ func TestHundredMegabytesOfEchoes(t *testing.T) {
 		sw := r.connect(oftest.Config{DPID: 1, Intercept: func(h ofp.Header, _ []byte) bool {
 			if h.Type == ofp.TypeEchoReply {
 				back += h.Length
+				return true
 			}
-			return true
+			return false
 		}})
 		defer sw.Close()
 		echo := ofp.AppendEchoRequest(nil, flow.OpenFlow13, 5, make([]byte, 60000))
@@ -815,9 +819,9 @@ func TestShutdownDrains(t *testing.T) {
 
 // The function comes back after the switch connected: its proactive rules still arrive.
 func TestProactiveRulesAreAskedForUntilTheyCome(t *testing.T) {
-	up := false
+	var up atomic.Bool
 	dec := local(func(ev *flow.Event, d *flow.Decision) error {
-		if !up {
+		if !up.Load() {
 			return flow.Errorf(flow.Unavailable, "connection refused")
 		}
 		d.Rules = append(d.Rules, flow.Rule{Priority: 200})
@@ -828,7 +832,7 @@ func TestProactiveRulesAreAskedForUntilTheyCome(t *testing.T) {
 		defer sw.Close()
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		up = true
+		up.Store(true)
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
 		found := false

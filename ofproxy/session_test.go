@@ -165,6 +165,7 @@ func TestHelloFailedIsReadable(t *testing.T) {
 		go func() { b, _ := io.ReadAll(conn); got <- b }()
 		conn.Write(ofp.AppendHello(nil, 1, flow.OpenFlow10))
 		b := <-got
+		synctest.Wait()
 		if !bytes.Contains(b, []byte("this gateway speaks 1.3, the switch 1.0: ovs-vsctl set bridge")) {
 			t.Errorf("HELLO_FAILED says %q", b)
 		}

@@ -1,0 +1,23 @@
+// Package oftest is a switch without a network: it plays the switch's side of
+// OpenFlow 1.0 and 1.3 over any net.Conn, for tests, for replaying captures and
+// for loading controllers.
+//
+// A [Datapath] is the protocol alone, message in and answers out, without a
+// goroutine or a socket. A [Switch] is a Datapath on a connection; it works over
+// net.Pipe inside a testing/synctest bubble as well as over TCP, TLS and unix
+// sockets, and never sleeps.
+//
+//	client, server := net.Pipe()
+//	go controller.Serve(server)
+//	sw := oftest.Serve(client, oftest.Config{DPID: 1})
+//	defer sw.Close()
+//	err := sw.PacketIn(1, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
+//	m, err := sw.Next(ctx) // the FLOW_MOD that comes back
+//
+// The frames of a test are built by [TCP], [UDP], [Ping], [ARPRequest] and
+// their neighbours.
+//
+// Limitations: time does not pass in the flow tables, so timeouts never fire;
+// actions are not carried out, [Switch.Forward] only says which they are;
+// groups are refused.
+package oftest

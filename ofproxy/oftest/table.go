@@ -1,0 +1,127 @@
+package oftest
+
+import (
+	"slices"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+)
+
+// table is the flow tables of a switch, as far as a controller can tell them
+// from real ones. Time does not pass in it: timeouts are kept and never fire.
+type table struct {
+	entries []ofp.FlowStats
+}
+
+// tableAll is OFPTT_ALL (OpenFlow 1.3.5, 7.3.4.1).
+const tableAll = 0xff
+
+// apply does what a FLOW_MOD says (OpenFlow 1.3.5, 6.4) and returns the rules
+// that it deleted.
+func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
+	switch r.Command {
+	case flow.Add:
+		t.add(r)
+	case flow.Modify, flow.ModifyStrict:
+		found := false
+		for i := range t.entries {
+			if e := &t.entries[i]; selects(v, r, &e.Rule, r.Command == flow.ModifyStrict) {
+				found = true
+				e.Rule.Actions, e.Rule.Meter, e.Rule.Goto = slices.Clone(r.Actions), r.Meter, r.Goto
+			}
+		}
+		if !found && v == flow.OpenFlow10 { // OpenFlow 1.0.0, 4.6: it acts like an ADD
+			t.add(r)
+		}
+	case flow.Delete, flow.DeleteStrict:
+		t.entries = slices.DeleteFunc(t.entries, func(e ofp.FlowStats) bool {
+			gone := selects(v, r, &e.Rule, r.Command == flow.DeleteStrict) && outputs(&e.Rule, r.OutPort)
+			if gone {
+				deleted = append(deleted, e)
+			}
+			return gone
+		})
+	}
+	return deleted
+}
+
+func (t *table) add(r *flow.Rule) {
+	rule := *r
+	rule.Command, rule.BufferID, rule.OutPort, rule.CookieMask = flow.Add, 0, 0, 0
+	rule.Match = r.Match.Canonical()
+	rule.Actions = slices.Clone(r.Actions)
+	for i := range t.entries {
+		if e := &t.entries[i].Rule; e.Table == rule.Table && e.Priority == rule.Priority && e.Match == rule.Match {
+			t.entries[i] = ofp.FlowStats{Rule: rule}
+			return
+		}
+	}
+	t.entries = append(t.entries, ofp.FlowStats{Rule: rule})
+}
+
+// selects reports whether a MODIFY or DELETE r means the entry e.
+func selects(v flow.Protocol, r, e *flow.Rule, strict bool) bool {
+	if v != flow.OpenFlow10 {
+		deletes := r.Command == flow.Delete || r.Command == flow.DeleteStrict
+		if r.Table != e.Table && !(deletes && r.Table == tableAll) {
+			return false
+		}
+		if (e.Cookie^r.Cookie)&r.CookieMask != 0 {
+			return false
+		}
+	}
+	if strict {
+		return r.Priority == e.Priority && r.Match.Canonical() == e.Match
+	}
+	return includes(&r.Match, &e.Match)
+}
+
+// outputs reports whether e sends packets to port; PortAny and 0 mean any rule.
+func outputs(e *flow.Rule, port flow.PortNo) bool {
+	if port == flow.PortAny || port == 0 {
+		return true
+	}
+	return slices.ContainsFunc(e.Actions, func(a flow.Action) bool { return a.Type == flow.Output && a.Port == port })
+}
+
+// includes reports whether every packet of m is one of g (OpenFlow 1.3.5, 6.4:
+// "more specific or equal").
+func includes(g, m *flow.Match) bool {
+	if !g.Covers(m) {
+		return false
+	}
+	mac := func(f flow.Field, g, m flow.MAC) bool { return f == 0 || m.And(g) == g }
+	return mac(g.Fields&flow.FieldEthDst, g.EthDstMask, m.EthDstMask) &&
+		mac(g.Fields&flow.FieldEthSrc, g.EthSrcMask, m.EthSrcMask) &&
+		(!g.Has(flow.FieldVLAN) || m.VLANMask&g.VLANMask == g.VLANMask) &&
+		(!g.Has(flow.FieldIPSrc) || m.IPSrc.Bits() >= g.IPSrc.Bits()) &&
+		(!g.Has(flow.FieldIPDst) || m.IPDst.Bits() >= g.IPDst.Bits()) &&
+		(!g.Has(flow.FieldARPSPA) || m.ARPSPA.Bits() >= g.ARPSPA.Bits()) &&
+		(!g.Has(flow.FieldARPTPA) || m.ARPTPA.Bits() >= g.ARPTPA.Bits()) &&
+		(!g.Has(flow.FieldMetadata) || m.MetadataMask&g.MetadataMask == g.MetadataMask) &&
+		(!g.Has(flow.FieldTunnelID) || m.TunnelMask&g.TunnelMask == g.TunnelMask)
+}
+
+// find returns what a flow statistics request asks for.
+func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
+	want := flow.Rule{Command: flow.Delete, Table: q.Table, Cookie: q.Cookie, CookieMask: q.CookieMask, Match: q.Match}
+	var found []ofp.FlowStats
+	for i := range t.entries {
+		e := &t.entries[i]
+		if (q.Table == tableAll || q.Table == e.Rule.Table) && selects(v, &want, &e.Rule, false) && outputs(&e.Rule, q.OutPort) {
+			found = append(found, *e)
+		}
+	}
+	return found
+}
+
+// lookup returns the entry of one table that a packet takes, or nil.
+func (t *table) lookup(id uint8, p *flow.Match) *ofp.FlowStats {
+	var best *ofp.FlowStats
+	for i := range t.entries {
+		if e := &t.entries[i]; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
+			best = e
+		}
+	}
+	return best
+}

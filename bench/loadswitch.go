@@ -1,0 +1,282 @@
+package bench
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/bench/stats"
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+	"switchbridge/ofproxy/oftest"
+)
+
+// settle is how long a controller must be silent after the handshake, or after
+// an announcement, before it counts as having nothing more to say.
+const settle = 100 * time.Millisecond
+
+// loadSwitch is one fake switch under load. Until one of flood, pingPong and
+// idle is called its fields belong to the caller, and then to that; counters
+// and phase are shared.
+type loadSwitch struct {
+	conn  net.Conn
+	in    *stream
+	dp    *oftest.Datapath
+	batch *batch
+
+	sent       atomic.Uint64 // PACKET_INs handed to the socket
+	flowMods   atomic.Uint64 // answers
+	packetOuts atomic.Uint64
+	lost       atomic.Uint64 // latency: packets given up
+
+	recording atomic.Bool // latencies go into the histogram
+	stop      atomic.Bool // pingPong returns before the next packet
+	latencies *stats.Histogram
+
+	replies struct { // flood: what the reader wants the writer to send
+		sync.Mutex
+		b []byte
+	}
+}
+
+// dialSwitch connects switch number n (from 1) and does the handshake.
+func dialSwitch(ctx context.Context, to string, tc *tls.Config, v flow.Protocol, n, macs, bufBytes int) (*loadSwitch, error) {
+	conn, err := oftest.DialConn(ctx, to, tc)
+	if err != nil {
+		return nil, err
+	}
+	s := &loadSwitch{
+		conn: conn,
+		in:   newStream(conn, bufBytes),
+		dp: oftest.NewDatapath(oftest.Config{
+			DPID: flow.DPID(n), Versions: []flow.Protocol{v}, NBuffers: bufferIDs,
+		}),
+	}
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	err = s.handshake()
+	if err == nil {
+		s.batch, err = newBatch(v, n, macs)
+	}
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("the handshake is not over: %w", context.Cause(ctx))
+		}
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *loadSwitch) handshake() error {
+	if _, err := s.conn.Write(s.dp.AppendHello(nil)); err != nil {
+		return err
+	}
+	for !s.dp.Ready() {
+		if err := s.read(nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read takes what there is, at least one read's worth, answers what a switch
+// answers, and passes the rest to count, which may be nil.
+func (s *loadSwitch) read(count func(answer)) error {
+	if err := s.in.fill(); err != nil {
+		return err
+	}
+	return s.drain(count, func(b []byte) error {
+		_, err := s.conn.Write(b)
+		return err
+	})
+}
+
+// drain handles what has been read. Replies go to reply, which must not keep
+// them.
+func (s *loadSwitch) drain(count func(answer), reply func([]byte) error) error {
+	for {
+		msg, err := s.in.buffered()
+		if msg == nil || err != nil {
+			return err
+		}
+		if count != nil && (msg[1] == wireFlowMod || msg[1] == wirePacketOut) {
+			if a, ok := parseAnswer(msg); ok {
+				count(a)
+			}
+			continue
+		}
+		out, m, err := s.dp.Handle(nil, msg)
+		if len(out) > 0 {
+			if werr := reply(out); err == nil {
+				err = werr
+			}
+		}
+		if err == nil && m != nil && m.Error != nil {
+			err = fmt.Errorf("the controller reported an error: %s", m.Error.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// quiet answers the controller until it has said nothing for the settle time,
+// but no longer than limit.
+func (s *loadSwitch) quiet(limit time.Duration) error {
+	end := time.Now().Add(limit)
+	defer s.conn.SetReadDeadline(time.Time{})
+	for {
+		deadline := time.Now().Add(settle)
+		if deadline.After(end) {
+			return nil
+		}
+		s.conn.SetReadDeadline(deadline)
+		err := s.read(func(answer) {})
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// announce makes the load's destination known, as cbench does, and waits for
+// what comes of it.
+func (s *loadSwitch) announce(n int, v flow.Protocol) error {
+	frame := oftest.GratuitousARP(target(n))
+	p := flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame}
+	p.Match.SetInPort(2)
+	b, err := ofp.AppendPacketIn(nil, v, 0, &p)
+	if err != nil {
+		return err
+	}
+	if _, err := s.conn.Write(b); err != nil {
+		return err
+	}
+	return s.quiet(time.Second)
+}
+
+func (s *loadSwitch) count(a answer) {
+	if a.kind == ofp.TypeFlowMod {
+		s.flowMods.Add(1)
+	} else {
+		s.packetOuts.Add(1)
+	}
+}
+
+func (s *loadSwitch) responses() uint64 { return s.flowMods.Load() + s.packetOuts.Load() }
+
+// flood sends as much as the connection takes until it fails or is closed, and
+// counts what comes back. It returns the first of the two directions' errors.
+func (s *loadSwitch) flood() error {
+	errs := make(chan error, 2)
+	go func() { errs <- s.floodRead() }()
+	go func() { errs <- s.floodWrite() }()
+	err := <-errs
+	s.conn.Close()
+	<-errs
+	return err
+}
+
+func (s *loadSwitch) floodRead() error {
+	reply := func(b []byte) error {
+		s.replies.Lock()
+		s.replies.b = append(s.replies.b, b...)
+		s.replies.Unlock()
+		return nil
+	}
+	for {
+		if err := s.in.fill(); err != nil {
+			return err
+		}
+		var mods, outs uint64
+		err := s.drain(func(a answer) {
+			if a.kind == ofp.TypeFlowMod {
+				mods++
+			} else {
+				outs++
+			}
+		}, reply)
+		s.flowMods.Add(mods)
+		s.packetOuts.Add(outs)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (s *loadSwitch) floodWrite() error {
+	var replies []byte
+	for {
+		s.replies.Lock()
+		replies, s.replies.b = s.replies.b, replies[:0]
+		s.replies.Unlock()
+		if len(replies) > 0 {
+			if _, err := s.conn.Write(replies); err != nil {
+				return err
+			}
+		}
+		if _, err := s.conn.Write(s.batch.stamp(s.batch.size())); err != nil {
+			return err
+		}
+		s.sent.Add(uint64(s.batch.size()))
+	}
+}
+
+// pingPong keeps one packet outstanding until the connection fails or is
+// closed. An answer that names an earlier packet's buffer counts, but does not
+// complete this one. A read deadline in the past (see giveUp) makes it go on
+// with the next packet. It returns nil when stop is set.
+func (s *loadSwitch) pingPong() error {
+	for !s.stop.Load() {
+		buffer := s.batch.next % bufferIDs
+		msg := s.batch.stamp(1)
+		start := time.Now()
+		if _, err := s.conn.Write(msg); err != nil {
+			return err
+		}
+		s.sent.Add(1)
+		for answered := false; !answered; {
+			err := s.read(func(a answer) {
+				s.count(a)
+				if !answered && (a.buffer == buffer || a.buffer == flow.NoBuffer) {
+					answered = true
+					if s.recording.Load() {
+						s.latencies.Record(time.Since(start))
+					}
+				}
+			})
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				s.conn.SetReadDeadline(time.Time{})
+				s.lost.Add(1)
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// giveUp makes pingPong stop waiting for the outstanding packet.
+func (s *loadSwitch) giveUp() { s.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// idle answers the controller's own questions until the connection ends.
+func (s *loadSwitch) idle() error {
+	for {
+		if err := s.read(nil); err != nil {
+			return err
+		}
+	}
+}

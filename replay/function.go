@@ -1,0 +1,92 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+	"switchbridge/ofproxy/oftest"
+)
+
+// connect makes an asker for each agent. On an error it returns those it made.
+func connect(ctx context.Context, cfg *Config) (askers []asker, err error) {
+	for i := range cfg.Agents {
+		sw := &flow.Switch{
+			DPID: cfg.FirstDPID + flow.DPID(i), Protocol: cfg.Protocol, NTables: 254, NBuffers: 0, Ports: oftest.Ports(ports),
+		}
+		if cfg.Decider != nil {
+			askers = append(askers, newFunction(cfg, i, sw))
+			continue
+		}
+		g, err := dialGateway(ctx, cfg, sw)
+		if err != nil {
+			return askers, fmt.Errorf("agent %d (%v): %w", i, sw.DPID, err)
+		}
+		askers = append(askers, g)
+	}
+	return askers, nil
+}
+
+// function asks a Decider.
+type function struct {
+	decider flow.Decider
+	sw      *flow.Switch
+	session string
+	steps   [][]byte // of a full handshake
+}
+
+func newFunction(cfg *Config, agent int, sw *flow.Switch) *function {
+	f := &function{decider: cfg.Decider, sw: sw, session: fmt.Sprintf("replay-%d-%d", time.Now().UnixNano(), agent)}
+	if cfg.Handshake == HandshakeFull {
+		f.steps = [][]byte{ofp.AppendHello(nil, 1, cfg.Protocol), ofp.AppendFeaturesReply(nil, cfg.Protocol, 2, sw)}
+	}
+	return f
+}
+
+func (f *function) close() error { return nil }
+
+func (f *function) ask(ctx context.Context, ev *event) error {
+	var d flow.Decision
+	decide := func(e flow.Event, step int) error {
+		d.Reset()
+		e.ID = fmt.Sprintf("%s-%d-%d", f.session, ev.rec.Event, step)
+		e.Session, e.Switch, e.Time, e.XID = f.session, f.sw, time.Now(), uint32(ev.rec.Event)|1<<31
+		return f.decider.Decide(ctx, &e, &d)
+	}
+	start := time.Now()
+	for i, msg := range f.steps {
+		if err := decide(flow.Event{Type: flow.EventHandshake, Handshake: msg}, i); err != nil {
+			return fmt.Errorf("step %d of the handshake: %w", i+1, err)
+		}
+	}
+	if f.steps != nil {
+		ev.rec.Handshake = time.Since(start)
+	}
+	err := decide(flow.Event{
+		Type: flow.EventPacketIn,
+		PacketIn: &flow.PacketIn{
+			BufferID: flow.NoBuffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame,
+		},
+	}, len(f.steps))
+	if err != nil {
+		return err
+	}
+	ev.rec.Verdict, ev.rec.Rules, ev.rec.Reason = d.Verdict, len(d.Rules), d.Reason
+	if ev.rec.Verdict == flow.NoVerdict { // one that says nothing of it: what happens to the packet
+		actions, _ := d.PacketActions(&ev.rec.Match)
+		ev.rec.Verdict = verdictOf(actions)
+	}
+	return nil
+}
+
+// verdictOf is what a list of actions means for the packet.
+func verdictOf(actions []flow.Action) flow.Verdict {
+	for _, a := range actions {
+		if a.Type == flow.Output || a.Type == flow.Group {
+			return flow.Allow
+		}
+	}
+	return flow.Deny
+}

@@ -1,0 +1,224 @@
+package jsonenc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"switchbridge/flow"
+)
+
+// DefaultPriority is what a rule without one gets (OpenFlow's
+// OFP_DEFAULT_PRIORITY). Ryu's default, 0, is the table-miss entry's, which no
+// function may replace.
+const DefaultPriority = 0x8000
+
+func (w *writer) decision(d *flow.Decision) {
+	w.open('{')
+	if len(d.Rules) > 0 {
+		w.key("flows")
+		w.open('[')
+		for i := range d.Rules {
+			w.next()
+			w.rule(&d.Rules[i])
+			if w.err != nil {
+				w.err = at(fmt.Sprintf("flows[%d]", i), w.err)
+				return
+			}
+		}
+		w.close(']')
+	}
+	if d.HasPacketOut {
+		w.key("packet_out")
+		w.open('{')
+		w.actions(d.PacketOut)
+		w.close('}')
+	}
+	if len(d.State) > 0 {
+		w.bytes("state", d.State)
+		w.string("state_key", d.StateKey.String())
+	}
+	if d.Verdict != flow.NoVerdict {
+		w.string("verdict", d.Verdict.String())
+	}
+	if d.Reason != "" {
+		w.string("reason", d.Reason)
+	}
+	if !d.Policy.IsZero() {
+		w.string("policy", d.Policy.String())
+	}
+	if len(d.Handshake) > 0 {
+		w.bytes("handshake", d.Handshake)
+	}
+	w.close('}')
+}
+
+func (w *writer) rule(r *flow.Rule) {
+	w.open('{')
+	if r.Command != flow.Add {
+		w.string("command", r.Command.String())
+	}
+	if r.Table != 0 {
+		w.uint("table_id", uint64(r.Table))
+	}
+	w.uint("priority", uint64(r.Priority))
+	w.seconds("idle_timeout", r.IdleTimeout)
+	w.seconds("hard_timeout", r.HardTimeout)
+	if r.Flags != 0 {
+		w.uint("flags", uint64(r.Flags))
+	}
+	if r.Cookie != 0 {
+		w.hex("cookie", r.Cookie)
+	}
+	if r.CookieMask != 0 {
+		w.hex("cookie_mask", r.CookieMask)
+	}
+	if r.OutPort != 0 && r.OutPort != flow.PortAny {
+		w.port("out_port", r.OutPort)
+	}
+	w.key("match")
+	w.match(&r.Match)
+	if r.Meter != 0 {
+		w.uint("meter", uint64(r.Meter))
+	}
+	w.actions(r.Actions)
+	if r.Goto != 0 {
+		w.uint("goto_table", uint64(r.Goto))
+	}
+	w.close('}')
+}
+
+func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
+	return members(body, func(name string, v json.RawMessage) (err error) {
+		var text string
+		switch name {
+		case "flows":
+			return elements(v, MaxFlows, func(_ int, v json.RawMessage) error {
+				r := flow.Rule{Priority: DefaultPriority, BufferID: flow.NoBuffer}
+				if err := parseRule(v, ev, &r); err != nil {
+					return err
+				}
+				d.Rules = append(d.Rules, r)
+				return nil
+			})
+		case "packet_out":
+			d.HasPacketOut = true
+			return parsePacketOut(v, d)
+		case "state":
+			d.State, err = base64Of(v, d.State[:0], flow.MaxState)
+		case "state_key":
+			if text, err = stringOf(v); err == nil {
+				d.StateKey, err = flow.ParseStateKey(text)
+			}
+		case "reason":
+			d.Reason, err = stringOf(v)
+		case "verdict":
+			if text, err = stringOf(v); err == nil {
+				d.Verdict, err = flow.ParseVerdict(text)
+			}
+		case "policy":
+			if text, err = stringOf(v); err == nil {
+				d.Policy, err = flow.ParsePolicyVersion(text)
+			}
+		case "handshake":
+			d.Handshake, err = base64Of(v, d.Handshake[:0], flow.MaxBody)
+		default:
+			return errUnknown
+		}
+		return err
+	})
+}
+
+func parsePacketOut(raw json.RawMessage, d *flow.Decision) error {
+	given := false
+	err := members(raw, func(name string, v json.RawMessage) (err error) {
+		if name != "actions" {
+			return errUnknown
+		}
+		given = true
+		d.PacketOut, err = parseActions(v, d.PacketOut, nil)
+		return err
+	})
+	if err == nil && !given {
+		err = errors.New(`member "actions" is missing; an empty list drops the packet`)
+	}
+	return err
+}
+
+func parseRule(raw json.RawMessage, ev *flow.Event, r *flow.Rule) error {
+	return members(raw, func(name string, v json.RawMessage) (err error) {
+		switch name {
+		case "dpid":
+			return checkDPID(v, ev)
+		case "command":
+			r.Command, err = nameOf(v, flow.Add, flow.DeleteStrict)
+		case "table_id":
+			r.Table, err = uintOf[uint8](v)
+		case "priority":
+			r.Priority, err = uintOf[uint16](v)
+		case "idle_timeout":
+			r.IdleTimeout, err = secondsOf(v)
+		case "hard_timeout":
+			r.HardTimeout, err = secondsOf(v)
+		case "flags":
+			r.Flags, err = uintOf[flow.RuleFlags](v)
+		case "cookie":
+			r.Cookie, err = uintOf[uint64](v)
+		case "cookie_mask":
+			r.CookieMask, err = uintOf[uint64](v)
+		case "buffer_id":
+			r.BufferID, err = uintOf[uint32](v)
+		case "out_port":
+			r.OutPort, err = portOf(v)
+		case "match":
+			r.Match, err = parseMatch(v)
+		case "meter":
+			err = once(&r.Meter, v)
+		case "goto_table":
+			err = once(&r.Goto, v)
+		case "actions":
+			r.Actions, err = parseActions(v, nil, r)
+		default:
+			return errUnknown
+		}
+		return err
+	})
+}
+
+// once reads a number that may stand in two places, as a member and as an
+// action, but has one value.
+func once[T unsigned](p *T, raw json.RawMessage) error {
+	v, err := uintOf[T](raw)
+	switch {
+	case err != nil:
+		return err
+	case v == 0:
+		return errors.New("0, want at least 1")
+	case *p != 0 && *p != v:
+		return fmt.Errorf("%d, but %d before", v, *p)
+	}
+	*p = v
+	return nil
+}
+
+// checkDPID lets ofctl_rest's member dpid, a number there, stand when it is the
+// switch's that asked: rules for another switch are not for this session to install.
+func checkDPID(raw json.RawMessage, ev *flow.Event) error {
+	var dpid flow.DPID
+	var err error
+	if raw[0] == '"' {
+		var text string
+		if text, err = stringOf(raw); err == nil {
+			dpid, err = flow.ParseDPID(text)
+		}
+	} else {
+		dpid, err = uintOf[flow.DPID](raw)
+	}
+	if err != nil {
+		return err
+	}
+	if ev.Switch == nil || dpid != ev.Switch.DPID {
+		return fmt.Errorf("%v is not the switch that asked", dpid)
+	}
+	return nil
+}

@@ -1,0 +1,362 @@
+package jsonenc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"switchbridge/flow"
+)
+
+// oxm is one name that a match may have.
+type oxm struct {
+	field   flow.Field
+	ethType uint16 // what the name itself says of the packet; 0: nothing
+	proto   uint8
+}
+
+// Names of OpenFlow 1.3.5, 7.2.3.7, table 11, and what follows from them
+// (7.2.3.8): tcp_dst can't be said of a UDP packet.
+var oxms = map[string]oxm{
+	"in_port":        {field: flow.FieldInPort},
+	"metadata":       {field: flow.FieldMetadata},
+	"eth_dst":        {field: flow.FieldEthDst},
+	"eth_src":        {field: flow.FieldEthSrc},
+	"eth_type":       {field: flow.FieldEthType},
+	"vlan_vid":       {field: flow.FieldVLAN},
+	"vlan_pcp":       {field: flow.FieldVLANPCP},
+	"ip_dscp":        {field: flow.FieldIPDSCP},
+	"ip_ecn":         {field: flow.FieldIPECN},
+	"ip_proto":       {field: flow.FieldIPProto},
+	"ipv4_src":       {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
+	"ipv4_dst":       {flow.FieldIPDst, flow.EthTypeIPv4, 0},
+	"ipv6_src":       {flow.FieldIPSrc, flow.EthTypeIPv6, 0},
+	"ipv6_dst":       {flow.FieldIPDst, flow.EthTypeIPv6, 0},
+	"tcp_src":        {flow.FieldL4Src, 0, flow.ProtoTCP},
+	"tcp_dst":        {flow.FieldL4Dst, 0, flow.ProtoTCP},
+	"udp_src":        {flow.FieldL4Src, 0, flow.ProtoUDP},
+	"udp_dst":        {flow.FieldL4Dst, 0, flow.ProtoUDP},
+	"sctp_src":       {flow.FieldL4Src, 0, flow.ProtoSCTP},
+	"sctp_dst":       {flow.FieldL4Dst, 0, flow.ProtoSCTP},
+	"icmpv4_type":    {flow.FieldICMPType, flow.EthTypeIPv4, flow.ProtoICMP},
+	"icmpv4_code":    {flow.FieldICMPCode, flow.EthTypeIPv4, flow.ProtoICMP},
+	"icmpv6_type":    {flow.FieldICMPType, flow.EthTypeIPv6, flow.ProtoICMPv6},
+	"icmpv6_code":    {flow.FieldICMPCode, flow.EthTypeIPv6, flow.ProtoICMPv6},
+	"arp_op":         {flow.FieldARPOp, flow.EthTypeARP, 0},
+	"arp_spa":        {flow.FieldARPSPA, flow.EthTypeARP, 0},
+	"arp_tpa":        {flow.FieldARPTPA, flow.EthTypeARP, 0},
+	"arp_sha":        {flow.FieldARPSHA, flow.EthTypeARP, 0},
+	"arp_tha":        {flow.FieldARPTHA, flow.EthTypeARP, 0},
+	"ipv6_flabel":    {flow.FieldFlowLabel, flow.EthTypeIPv6, 0},
+	"ipv6_nd_target": {flow.FieldNDTarget, flow.EthTypeIPv6, flow.ProtoICMPv6},
+	"tunnel_id":      {field: flow.FieldTunnelID},
+
+	// ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
+	"dl_src":      {field: flow.FieldEthSrc},
+	"dl_dst":      {field: flow.FieldEthDst},
+	"dl_type":     {field: flow.FieldEthType},
+	"dl_vlan":     {field: flow.FieldVLAN},
+	"dl_vlan_pcp": {field: flow.FieldVLANPCP},
+	"nw_src":      {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
+	"nw_dst":      {flow.FieldIPDst, flow.EthTypeIPv4, 0},
+	"nw_proto":    {field: flow.FieldIPProto},
+	"tp_src":      {field: flow.FieldL4Src},
+	"tp_dst":      {field: flow.FieldL4Dst},
+}
+
+// parseMatch reads a match and adds what its names say of eth_type and ip_proto.
+func parseMatch(raw json.RawMessage) (flow.Match, error) {
+	var m flow.Match
+	var implied oxm
+	var by [2]string // the names that implied eth_type and ip_proto
+	err := members(raw, func(name string, v json.RawMessage) error {
+		x, ok := oxms[name]
+		if !ok {
+			return errors.New("unknown field")
+		}
+		if m.Has(x.field) {
+			return fmt.Errorf("%v was given by another name before", x.field)
+		}
+		if x.ethType != 0 {
+			if implied.ethType != 0 && implied.ethType != x.ethType {
+				return fmt.Errorf("can't be together with %s: no packet has both", by[0])
+			}
+			implied.ethType, by[0] = x.ethType, name
+		}
+		if x.proto != 0 {
+			if implied.proto != 0 && implied.proto != x.proto {
+				return fmt.Errorf("can't be together with %s: no packet has both", by[1])
+			}
+			implied.proto, by[1] = x.proto, name
+		}
+		m.Fields |= x.field
+		return parseField(&m, x, v)
+	})
+	if err != nil {
+		return m, err
+	}
+	if implied.ethType != 0 {
+		if m.Has(flow.FieldEthType) && m.EthType != implied.ethType {
+			return m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.ethType))
+		}
+		m.SetEthType(implied.ethType)
+	}
+	if implied.proto != 0 {
+		if m.Has(flow.FieldIPProto) && m.IPProto != implied.proto {
+			return m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.proto))
+		}
+		m.SetIPProto(implied.proto)
+	}
+	return m.Canonical(), nil
+}
+
+func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {
+	switch x.field {
+	case flow.FieldInPort:
+		m.InPort, err = portOf(v)
+	case flow.FieldEthDst:
+		m.EthDst, m.EthDstMask, err = maskedMAC(v)
+	case flow.FieldEthSrc:
+		m.EthSrc, m.EthSrcMask, err = maskedMAC(v)
+	case flow.FieldEthType:
+		m.EthType, err = uintOf[uint16](v)
+	case flow.FieldVLAN:
+		m.VLAN, m.VLANMask, err = vlanOf(v)
+	case flow.FieldVLANPCP:
+		m.VLANPCP, err = limited[uint8](v, 7)
+	case flow.FieldIPDSCP:
+		m.IPDSCP, err = limited[uint8](v, 63)
+	case flow.FieldIPECN:
+		m.IPECN, err = limited[uint8](v, 3)
+	case flow.FieldIPProto:
+		m.IPProto, err = uintOf[uint8](v)
+	case flow.FieldIPSrc:
+		m.IPSrc, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+	case flow.FieldIPDst:
+		m.IPDst, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+	case flow.FieldL4Src:
+		m.L4Src, err = uintOf[uint16](v)
+	case flow.FieldL4Dst:
+		m.L4Dst, err = uintOf[uint16](v)
+	case flow.FieldICMPType:
+		m.ICMPType, err = uintOf[uint8](v)
+	case flow.FieldICMPCode:
+		m.ICMPCode, err = uintOf[uint8](v)
+	case flow.FieldARPOp:
+		m.ARPOp, err = uintOf[uint16](v)
+	case flow.FieldARPSPA:
+		m.ARPSPA, err = prefixOf(v, true)
+	case flow.FieldARPTPA:
+		m.ARPTPA, err = prefixOf(v, true)
+	case flow.FieldARPSHA:
+		m.ARPSHA, err = macOf(v)
+	case flow.FieldARPTHA:
+		m.ARPTHA, err = macOf(v)
+	case flow.FieldFlowLabel:
+		m.FlowLabel, err = limited[uint32](v, 0xfffff)
+	case flow.FieldNDTarget:
+		var text string
+		if text, err = stringOf(v); err == nil {
+			m.NDTarget, err = addrOf(text, false)
+		}
+	case flow.FieldMetadata:
+		m.Metadata, m.MetadataMask, err = masked64(v)
+	case flow.FieldTunnelID:
+		m.TunnelID, m.TunnelMask, err = masked64(v)
+	}
+	return err
+}
+
+func maskedMAC(raw json.RawMessage) (a, mask flow.MAC, err error) {
+	text, err := stringOf(raw)
+	if err != nil {
+		return a, mask, err
+	}
+	value, m, masked := strings.Cut(text, "/")
+	if a, err = flow.ParseMAC(value); err != nil || !masked {
+		return a, flow.MACExact, err
+	}
+	mask, err = flow.ParseMAC(m)
+	return a, mask, err
+}
+
+func masked64(raw json.RawMessage) (v, mask uint64, err error) {
+	text, err := textOf(raw)
+	if err != nil {
+		return 0, 0, err
+	}
+	value, m, masked := strings.Cut(text, "/")
+	if v, err = parseUint[uint64](value); err != nil || !masked {
+		return v, ^uint64(0), err
+	}
+	mask, err = parseUint[uint64](m)
+	return v, mask, err
+}
+
+// vlanOf reads vlan_vid as ofctl_rest does: a number, also as decimal text, is
+// the VID of a tagged packet; hexadecimal text has the bit OFPVID_PRESENT
+// (0x1000) itself, so that "0x0000" is a packet without a tag; and
+// "0x1000/0x1000" is one with any tag.
+func vlanOf(raw json.RawMessage) (v, mask uint16, err error) {
+	text, err := textOf(raw)
+	if err != nil {
+		return 0, 0, err
+	}
+	value, m, masked := strings.Cut(text, "/")
+	if v, err = parseUint[uint16](value); err != nil {
+		return 0, 0, err
+	}
+	mask = flow.VLANExact
+	if masked {
+		if mask, err = parseUint[uint16](m); err != nil {
+			return 0, 0, err
+		}
+	} else if !strings.HasPrefix(strings.ToLower(value), "0x") {
+		if v > 0xfff {
+			return 0, 0, fmt.Errorf("VID %d, want at most 4095", v)
+		}
+		v |= flow.VLANPresent
+	}
+	if v > flow.VLANExact || mask > flow.VLANExact {
+		return 0, 0, fmt.Errorf("%q has bits above 0x1000", text)
+	}
+	return v, mask, nil
+}
+
+func (w *writer) match(m *flow.Match) {
+	w.open('{')
+	if m.Has(flow.FieldInPort) {
+		w.port("in_port", m.InPort)
+	}
+	if m.Has(flow.FieldEthSrc) {
+		w.mac("eth_src", m.EthSrc, m.EthSrcMask)
+	}
+	if m.Has(flow.FieldEthDst) {
+		w.mac("eth_dst", m.EthDst, m.EthDstMask)
+	}
+	w.number(m, flow.FieldEthType, "eth_type", uint64(m.EthType))
+	if m.Has(flow.FieldVLAN) {
+		w.vlan(m)
+	}
+	w.number(m, flow.FieldVLANPCP, "vlan_pcp", uint64(m.VLANPCP))
+	w.number(m, flow.FieldIPDSCP, "ip_dscp", uint64(m.IPDSCP))
+	w.number(m, flow.FieldIPECN, "ip_ecn", uint64(m.IPECN))
+	w.number(m, flow.FieldIPProto, "ip_proto", uint64(m.IPProto))
+	w.prefix(m, flow.FieldIPSrc, family(m.IPSrc)+"_src", m.IPSrc)
+	w.prefix(m, flow.FieldIPDst, family(m.IPDst)+"_dst", m.IPDst)
+	w.number(m, flow.FieldL4Src, transport(m)+"_src", uint64(m.L4Src))
+	w.number(m, flow.FieldL4Dst, transport(m)+"_dst", uint64(m.L4Dst))
+	if m.Fields&(flow.FieldICMPType|flow.FieldICMPCode) != 0 {
+		name := icmp(m)
+		if name == "" {
+			w.fail("match: %v: ip_proto does not say which ICMP it is of", m.Fields&(flow.FieldICMPType|flow.FieldICMPCode))
+		}
+		w.number(m, flow.FieldICMPType, name+"_type", uint64(m.ICMPType))
+		w.number(m, flow.FieldICMPCode, name+"_code", uint64(m.ICMPCode))
+	}
+	w.number(m, flow.FieldARPOp, "arp_op", uint64(m.ARPOp))
+	w.prefix(m, flow.FieldARPSPA, "arp_spa", m.ARPSPA)
+	w.prefix(m, flow.FieldARPTPA, "arp_tpa", m.ARPTPA)
+	if m.Has(flow.FieldARPSHA) {
+		w.mac("arp_sha", m.ARPSHA, flow.MACExact)
+	}
+	if m.Has(flow.FieldARPTHA) {
+		w.mac("arp_tha", m.ARPTHA, flow.MACExact)
+	}
+	w.number(m, flow.FieldFlowLabel, "ipv6_flabel", uint64(m.FlowLabel))
+	if m.Has(flow.FieldNDTarget) {
+		w.string("ipv6_nd_target", m.NDTarget.String())
+	}
+	w.wide(m, flow.FieldMetadata, "metadata", m.Metadata, m.MetadataMask)
+	w.wide(m, flow.FieldTunnelID, "tunnel_id", m.TunnelID, m.TunnelMask)
+	w.close('}')
+}
+
+// family returns the first part of an address's name.
+func family(p netip.Prefix) string {
+	if p.Addr().Is4() {
+		return "ipv4"
+	}
+	return "ipv6"
+}
+
+// transport returns the first part of a port's name; "tp", ofctl_rest's of 1.0,
+// where the match doesn't say the protocol.
+func transport(m *flow.Match) string {
+	if m.Has(flow.FieldIPProto) {
+		return transportOf(m.IPProto)
+	}
+	return "tp"
+}
+
+func transportOf(proto uint8) string {
+	switch proto {
+	case flow.ProtoTCP:
+		return "tcp"
+	case flow.ProtoUDP:
+		return "udp"
+	case flow.ProtoSCTP:
+		return "sctp"
+	}
+	return "tp"
+}
+
+func icmp(m *flow.Match) string {
+	switch {
+	case m.Has(flow.FieldIPProto) && m.IPProto == flow.ProtoICMP:
+		return "icmpv4"
+	case m.Has(flow.FieldIPProto) && m.IPProto == flow.ProtoICMPv6:
+		return "icmpv6"
+	}
+	return ""
+}
+
+func (w *writer) number(m *flow.Match, f flow.Field, name string, v uint64) {
+	if m.Has(f) {
+		w.uint(name, v)
+	}
+}
+
+func (w *writer) prefix(m *flow.Match, f flow.Field, name string, p netip.Prefix) {
+	switch {
+	case !m.Has(f):
+	case !p.IsValid():
+		w.fail("match: %v is not a valid prefix", f)
+	case p.IsSingleIP():
+		w.string(name, p.Addr().String())
+	default:
+		w.string(name, p.String())
+	}
+}
+
+func (w *writer) mac(name string, a, mask flow.MAC) {
+	if mask == flow.MACExact {
+		w.string(name, a.String())
+		return
+	}
+	w.string(name, a.String()+"/"+mask.String())
+}
+
+func (w *writer) vlan(m *flow.Match) {
+	switch {
+	case m.VLANMask != flow.VLANExact:
+		w.string("vlan_vid", fmt.Sprintf("0x%04x/0x%04x", m.VLAN, m.VLANMask))
+	case m.VLAN&flow.VLANPresent == 0:
+		w.string("vlan_vid", fmt.Sprintf("0x%04x", m.VLAN))
+	default:
+		w.uint("vlan_vid", uint64(m.VLAN&^flow.VLANPresent))
+	}
+}
+
+// wide writes a 64-bit field.
+func (w *writer) wide(m *flow.Match, f flow.Field, name string, v, mask uint64) {
+	switch {
+	case !m.Has(f):
+	case mask == ^uint64(0):
+		w.hex(name, v)
+	default:
+		w.string(name, fmt.Sprintf("%#x/%#x", v, mask))
+	}
+}

@@ -30,16 +30,10 @@ func ReadRequest(h contract.Header, body []byte, r *guest.Request) error {
 	if r.Encoding = guest.ParseEncoding(contentType); r.Encoding == guest.EncodingNone {
 		return statusError(415, "content type %q: want %s or %s", contentType, contract.TypeOpenFlow, contract.TypeJSON)
 	}
-	if state := h.Get(contract.HeaderState); state != "" {
-		if len(state) > base64.StdEncoding.EncodedLen(flow.MaxState) {
-			return statusError(400, "%s of %d bytes, limit %d", contract.HeaderState, len(state), base64.StdEncoding.EncodedLen(flow.MaxState))
-		}
-		var err error
-		if r.State, err = base64.StdEncoding.DecodeString(state); err != nil {
-			return statusError(400, "%s: %w", contract.HeaderState, err)
-		}
+	if err := contract.GetState(h, &ev); err != nil {
+		return &StatusError{Status: 400, Err: err}
 	}
-	r.Event, r.ID, r.Session, r.Body = ev.Type, ev.ID, ev.Session, body
+	r.Event, r.ID, r.Session, r.State, r.Body = ev.Type, ev.ID, ev.Session, ev.State, body
 	r.TraceParent = h.Get(headerTraceParent)
 	if ev.Switch != nil {
 		r.DPID = uint64(ev.Switch.DPID)

@@ -2,26 +2,11 @@ package guest
 
 import "unsafe"
 
-// Functions are what a guest of this package consists of. Both are called by one goroutine, and
-// every call of Decide starts from the memory that the last Configure left.
-type Functions struct {
-	// Configure takes the policy. It may keep policy.
-	Configure func(policy []byte) error
-	// Decide fills an answer. The request's slices are valid until it returns; the answer's may
-	// be anything, the request's included.
-	Decide func(*Request, *Answer)
-}
-
-// Serve registers the guest's functions. Call it from an init function: main doesn't run in a
-// reactor.
-func Serve(f Functions) { functions = f }
-
 var (
-	functions Functions
-	input     []byte
-	output    []byte
-	request   Request
-	answer    Answer
+	input   []byte
+	output  []byte
+	request Request
+	answer  Answer
 )
 
 //go:wasmexport switchbridge_abi_version

@@ -1,0 +1,102 @@
+// Command function-wasm is the controller as a WebAssembly guest.
+//
+// Built as a reactor it keeps the guest ABI (docs/guest-abi.md), for wasmhost:
+//
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o function.wasm ./cmd/function-wasm
+//
+// Built as a command it runs on any WASI runtime, and natively: it takes one event on standard
+// input and writes the decision to standard output, both in the ABI's envelope, and a decision
+// record to standard error.
+//
+//	GOOS=wasip1 GOARCH=wasm go build -tags json -ldflags='-s -w' -o function.wasm ./cmd/function-wasm
+//	wasmtime --dir . function.wasm policy.blob < event > decision
+//
+// The policy is a compiled one (switchbridge policy compile). Without one everything is allowed.
+// The tag json adds the JSON encoding, at twice the size; hosts of ours translate it themselves.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function"
+	"switchbridge/faas/guest"
+	"switchbridge/faas/record"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/policy/blob"
+	"switchbridge/policy/forward"
+)
+
+var codecs = function.Codecs{OpenFlow: openflow.Codec{}}
+
+// decide is what configure made of the policy.
+var decide *function.Function
+
+func init() {
+	guest.Serve(guest.Functions{
+		Configure: configure,
+		Decide: func(r *guest.Request, a *guest.Answer) {
+			_ = decide.Answer(context.Background(), r, a) // what is wrong is in the status
+		},
+	})
+}
+
+func configure(compiled []byte) error {
+	p := forward.Default()
+	if len(compiled) > 0 {
+		var err error
+		if p, err = blob.Unpack(compiled); err != nil {
+			return err
+		}
+	}
+	decide = function.New(controller.New(p), codecs)
+	return nil
+}
+
+func main() {
+	if err := run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "function:", err)
+		os.Exit(1)
+	}
+}
+
+// run answers one event.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	if len(args) > 1 {
+		return fmt.Errorf("%d arguments, want at most the file of a compiled policy", len(args))
+	}
+	var compiled []byte
+	if len(args) == 1 {
+		var err error
+		if compiled, err = os.ReadFile(args[0]); err != nil {
+			return err
+		}
+	}
+	if err := configure(compiled); err != nil {
+		return fmt.Errorf("policy: %w", err)
+	}
+	event, err := io.ReadAll(io.LimitReader(stdin, guest.MaxEnvelope+1))
+	if err != nil {
+		return fmt.Errorf("event: %w", err)
+	}
+	if len(event) > guest.MaxEnvelope {
+		return fmt.Errorf("event of more than %d bytes", guest.MaxEnvelope)
+	}
+	began := time.Now()
+	var r guest.Request
+	var a guest.Answer
+	if err := r.Parse(event); err != nil {
+		a = guest.Answer{Status: 400, Reason: err.Error()}
+	} else if err := decide.Answer(context.Background(), &r, &a); err != nil {
+		return err
+	}
+	rec := record.Of(&r, &a)
+	rec.Time, rec.Duration = began, time.Since(began)
+	record.NewWriter(stderr).Write(&rec)
+	_, err = stdout.Write(a.AppendBinary(nil))
+	return err
+}

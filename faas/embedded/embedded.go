@@ -1,0 +1,139 @@
+// Package embedded is the controller as `switchbridge run` has it by default: the WebAssembly
+// guest of cmd/function-wasm, part of the binary, in a pristine instance for every event.
+package embedded
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"switchbridge/faas/function"
+	"switchbridge/faas/wasmhost"
+	"switchbridge/flow"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/policy"
+	"switchbridge/policy/blob"
+	"switchbridge/policy/forward"
+)
+
+// assets holds function.wasm when the binary was built by make; go build alone makes none.
+//
+//go:embed all:assets
+var assets embed.FS
+
+// ErrNotBuilt says that the binary holds no guest.
+var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or use --function native")
+
+// Wasm returns the guest.
+func Wasm() ([]byte, error) {
+	wasm, err := assets.ReadFile("assets/function.wasm")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrNotBuilt
+	}
+	return wasm, err
+}
+
+// DefaultCacheDir is where compiled guests are kept from one start to the next; empty when the
+// user has no cache folder, as services often don't.
+func DefaultCacheDir() string {
+	if dir := os.Getenv("CACHE_DIRECTORY"); dir != "" { // systemd's CacheDirectory=
+		return dir
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "switchbridge")
+}
+
+// Options says how to run a guest. Zero values mean the defaults.
+type Options struct {
+	Name      string         // default: controller
+	Wasm      []byte         // a guest that takes compiled policies; default: the binary's
+	Policy    *policy.Policy // default: everything is allowed
+	CacheDir  string         // of compiled guests; empty: none
+	Deadline  time.Duration  // for one event; default: wasmhost's
+	Instances int            // default: wasmhost's
+	Log       *slog.Logger
+}
+
+// Function is a flow.Decider that decides every event in a pristine instance. Run must run;
+// events wait until the guest is compiled.
+type Function struct {
+	*function.Decider
+	host *wasmhost.Host
+
+	mu      sync.Mutex
+	version flow.PolicyVersion
+}
+
+// New returns a Function. It compiles nothing yet.
+func New(o Options) (*Function, error) {
+	if o.Wasm == nil {
+		var err error
+		if o.Wasm, err = Wasm(); err != nil {
+			return nil, err
+		}
+	}
+	if o.Name == "" {
+		o.Name = "controller"
+	}
+	if o.Policy == nil {
+		o.Policy = forward.Default()
+	}
+	compiled, err := blob.Pack(o.Policy)
+	if err != nil {
+		return nil, err
+	}
+	codec := openflow.Codec{}
+	warm, err := warmUp(codec)
+	if err != nil {
+		return nil, err
+	}
+	host := wasmhost.New(wasmhost.Config{
+		Name: o.Name, Wasm: o.Wasm, Policy: compiled, WarmUp: warm,
+		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, Log: o.Log,
+	})
+	return &Function{Decider: function.NewDecider(host, codec), host: host, version: o.Policy.Version()}, nil
+}
+
+// Run compiles the guest and serves until ctx ends.
+func (f *Function) Run(ctx context.Context) error { return f.host.Run(ctx) }
+
+// Ready is closed when events need not wait any more.
+func (f *Function) Ready() <-chan struct{} { return f.host.Ready() }
+
+func (f *Function) String() string { return f.host.String() }
+
+// Stats returns what the host counted.
+func (f *Function) Stats() wasmhost.Stats { return f.host.Stats() }
+
+// Version returns the version of the policy that decides now.
+func (f *Function) Version() flow.PolicyVersion {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.version
+}
+
+// SetPolicy makes p the policy. Events meet the old one until the new one is ready, and no event
+// waits. When it fails, the old one stays.
+func (f *Function) SetPolicy(ctx context.Context, p *policy.Policy) error {
+	compiled, err := blob.Pack(p)
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.host.SetPolicy(ctx, compiled); err != nil {
+		return fmt.Errorf("policy %s: %w", p.Version(), err)
+	}
+	f.version = p.Version()
+	return nil
+}

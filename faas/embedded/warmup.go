@@ -1,0 +1,38 @@
+package embedded
+
+import (
+	"fmt"
+	"net/netip"
+
+	"switchbridge/faas/guest"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+)
+
+// warmUp are events like those that come: what a guest makes at its first use of a path, such as
+// buffers, is then part of the image instead of being made for every event.
+func warmUp(codec contract.Codec) (requests [][]byte, err error) {
+	var match flow.Match
+	match.SetInPort(1)
+	match.SetEthType(flow.EthTypeIPv4)
+	match.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, 1}, flow.MACExact)
+	match.SetEthDst(flow.MAC{2, 0, 0, 0, 0, 2}, flow.MACExact)
+	match.Fields |= flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst
+	match.IPProto = flow.ProtoTCP
+	match.IPSrc, match.IPDst = netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
+	match.L4Src, match.L4Dst = 40000, 443
+	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
+		ev := &flow.Event{
+			Type: flow.EventPacketIn, ID: "warm-up", Session: "warm-up", XID: 1,
+			Switch:   &flow.Switch{DPID: 1, Protocol: protocol},
+			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: match, Data: make([]byte, 1500)},
+		}
+		body, err := codec.AppendEvent(nil, ev)
+		if err != nil {
+			return nil, fmt.Errorf("warm-up event: %w", err)
+		}
+		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()), DPID: 1, ID: ev.ID, Session: ev.Session, Body: body}
+		requests = append(requests, r.AppendBinary(nil))
+	}
+	return requests, nil
+}

@@ -72,13 +72,7 @@ func (g *Gateway) adminHandler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", g.readyz)
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Status()) })
-	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) {
-		list := []SwitchStatus{}
-		for _, s := range g.server.Sessions() {
-			list = append(list, switchStatus(&s))
-		}
-		writeJSON(w, http.StatusOK, list)
-	})
+	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Switches()) })
 	mux.HandleFunc("GET /api/v1/switches/{dpid}/rules", g.rules)
 	if g.settings.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -21,7 +21,8 @@ type functions struct {
 	decider flow.Decider
 	names   []string // for people: URLs, or native
 
-	native  *Native // nil where every function is remote
+	local   PolicyHost // decides in this process; nil where every function is remote
+	policy  *PolicyFile
 	remotes []*remote
 	check   *decider.PolicyCheck // nil where no function is remote
 	set     *settings.Settings
@@ -113,15 +114,15 @@ func rateOf(r settings.Rate) decider.Rate {
 // function makes one function with what belongs to it alone.
 func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
-		if fs.native == nil {
-			n, err := NewNative(fs.set.Policy, fs.log)
+		if fs.local == nil {
+			file, p, err := OpenPolicy(fs.set.Policy, fs.log)
 			if err != nil {
 				return nil, err
 			}
-			fs.native = n
-			fs.names = append(fs.names, n.String())
+			fs.policy, fs.local = file, NewNative(p)
+			fs.names = append(fs.names, "native")
 		}
-		return fs.native, nil
+		return fs.local, nil
 	}
 	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m)
 	if err != nil {
@@ -166,10 +167,10 @@ func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVer
 		c.Versions, c.OnNewer = versions, newer
 		list = append(list, c.Run)
 	}
-	if n := fs.native; n != nil {
+	if fs.local != nil {
 		list = append(list, func(ctx context.Context) error {
-			return n.Watch(ctx, func() {
-				if fresh, v := versions.Observe(n.Version()); fresh == decider.Newer {
+			return fs.policy.Watch(ctx, fs.local, func() {
+				if fresh, v := versions.Observe(fs.local.Version()); fresh == decider.Newer {
 					newer(v)
 				}
 			})

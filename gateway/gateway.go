@@ -265,6 +265,24 @@ func (g *Gateway) Close() error {
 // Ready says why the gateway can't decide, or nil.
 func (g *Gateway) Ready() error { return g.functions.ready() }
 
+// Addrs are the addresses at which switches connect.
+func (g *Gateway) Addrs() []net.Addr {
+	var list []net.Addr
+	for _, l := range g.listeners {
+		list = append(list, l.Addr())
+	}
+	return list
+}
+
+// Switches returns the open connections.
+func (g *Gateway) Switches() []SwitchStatus {
+	list := []SwitchStatus{}
+	for _, s := range g.server.Sessions() {
+		list = append(list, switchStatus(&s))
+	}
+	return list
+}
+
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
 	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Decisions: g.recorder.stats(g.registry)}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"switchbridge/faas/auth"
 	"switchbridge/faas/devca"
 	"switchbridge/faas/httphost"
 	"switchbridge/flow/contract"
@@ -81,16 +82,18 @@ func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
-	tokens, err := readTokens(f.tokenFile)
-	if err != nil {
-		return err
+	var tokens *auth.TokenFile
+	if f.tokenFile != "" {
+		if tokens, err = auth.OpenTokens(f.tokenFile); err != nil {
+			return fmt.Errorf("--token-file: %w", err)
+		}
 	}
 	socket, isSocket := strings.CutPrefix(f.listen, "unix:")
 	local := isSocket || onLoopback(f.listen)
 	switch {
 	case (f.cert == "") != (f.key == ""):
 		return usageError{errors.New("--cert and --key go together")}
-	case !local && len(tokens) == 0 && f.clientCA == "":
+	case !local && tokens == nil && f.clientCA == "":
 		return usageError{fmt.Errorf("--listen %s is not loopback: it needs --token-file or --client-ca", f.listen)}
 	case f.plain && (!local || f.cert != "" || f.clientCA != ""):
 		return usageError{errors.New("--plain serves loopback and unix sockets only, and without certificates")}
@@ -100,13 +103,21 @@ func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer closeRecords()
-	native, err := gateway.NewNative(f.policy, log)
+	file, p, err := gateway.OpenPolicy(f.policy, log)
 	if err != nil {
 		return err
 	}
-	handler, err := httphost.New(httphost.Config{
-		Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Tokens: tokens,
+	native := gateway.NewNative(p)
+	controller, err := httphost.New(httphost.Config{
+		Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
 		MaxConcurrent: f.concurrency, Records: records, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := httphost.NewMux(httphost.MuxConfig{
+		Functions: []httphost.Function{{Name: "controller", Handler: controller}},
+		Tokens:    tokens, ClientCerts: f.clientCA != "", Log: log,
 	})
 	if err != nil {
 		return err
@@ -147,13 +158,13 @@ func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 		line += " --function-token-file " + f.tokenFile
 	}
 	log.Info("serving the function", "listen", l.Addr().String(), "policy", native.Version().String(), "gateway_line", line)
-	return serve(ctx, httphost.NewServer(handler, tc), l, tc != nil, native, log)
+	return serve(ctx, httphost.NewServer(handler, tc), l, tc != nil, func(ctx context.Context) error { return file.Watch(ctx, native, nil) }, log)
 }
 
 // serve runs the server and the watch over the policy file until ctx is done.
-func serve(ctx context.Context, srv *http.Server, l net.Listener, secure bool, native *gateway.Native, log *slog.Logger) error {
+func serve(ctx context.Context, srv *http.Server, l net.Listener, secure bool, watch func(context.Context) error, log *slog.Logger) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return native.Watch(ctx, nil) })
+	group.Go(func() error { return watch(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -237,22 +248,6 @@ func onLoopback(listen string) bool {
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// readTokens reads one token a line.
-func readTokens(path string) ([]string, error) {
-	if path == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("--token-file: %w", err)
-	}
-	tokens := strings.Fields(string(text))
-	if len(tokens) == 0 {
-		return nil, fmt.Errorf("--token-file: %s is empty", path)
-	}
-	return tokens, nil
 }
 
 func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error) {

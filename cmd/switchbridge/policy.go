@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"switchbridge/replay/capture"
 	"switchbridge/controller"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
+	"switchbridge/replay/capture"
 )
 
 func policyCommand() *cobra.Command {

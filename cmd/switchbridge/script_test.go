@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady})
+}
+
+// waitReady waits until the gateway whose admin address is the first argument
+// is ready.
+func waitReady() {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + os.Args[1] + "/readyz")
+		if err != nil {
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "the gateway is not ready after 20 s")
+	os.Exit(1)
+}
+
+// TestScripts runs the commands as a user does; each script in testdata is one
+// story.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			root, err := filepath.Abs("../..")
+			if err != nil {
+				return err
+			}
+			env.Setenv("REPO", root)
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
+			data := os.Getenv("SWITCHBRIDGE_DATA")
+			if data == "" {
+				data = filepath.Join(root, "..", "shared", "data")
+			}
+			env.Setenv("DATA", data)
+			for _, name := range []string{"PORT1", "PORT2", "PORT3"} {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					return err
+				}
+				env.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+				l.Close()
+			}
+			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			switch cond {
+			case "data":
+				data := os.Getenv("SWITCHBRIDGE_DATA")
+				if data == "" {
+					data = "../../../shared/data"
+				}
+				_, err := os.Stat(data)
+				return err == nil, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}

@@ -1,6 +1,7 @@
 package ofp
 
 import (
+	"errors"
 	"fmt"
 
 	"switchbridge/flow"
@@ -108,6 +109,8 @@ const (
 // fieldsPipeline are the match fields of a packet that are not in its frame.
 const fieldsPipeline = flow.FieldInPort | flow.FieldMetadata | flow.FieldTunnelID
 
+var errNoInPort = errors.New("PACKET_IN without in_port")
+
 // AppendPacketIn appends a PACKET_IN, as a switch sends it (OpenFlow 1.0.0,
 // 5.4.1; 1.3.5, 7.4.1). The match of one with Data is in the frame, but for
 // in_port, metadata and tunnel_id; without Data (a P4 digest) the message
@@ -117,8 +120,8 @@ func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]
 	if p.TotalLen < 0 || p.TotalLen > 0xffff {
 		return b, fmt.Errorf("PACKET_IN: total_len %d is not in 16 bits", p.TotalLen)
 	}
-	if !p.Match.Has(flow.FieldInPort) {
-		return b, fmt.Errorf("PACKET_IN without in_port")
+	if !p.Match.Has(flow.FieldInPort) && (v == flow.OpenFlow10 || len(p.Data) > 0) {
+		return b, errNoInPort
 	}
 	b = begin(b, v, TypePacketIn, xid)
 	b = be.AppendUint32(b, p.BufferID)
@@ -211,12 +214,12 @@ func packetMatch13(oxms []byte, p *flow.PacketIn) error {
 			return err
 		}
 	}
-	if !sent.Has(flow.FieldInPort) {
-		return fmt.Errorf("PACKET_IN without in_port")
-	}
 	if !frame {
 		p.Match = sent
 		return nil
+	}
+	if !sent.Has(flow.FieldInPort) {
+		return errNoInPort
 	}
 	p.Match = flow.ParseFrame(p.Data, sent.InPort)
 	p.Match.Fields |= sent.Fields

@@ -1,0 +1,121 @@
+package policy_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
+)
+
+// expectation is one line "packet => verdict (reason)".
+type expectation struct{ packet, want string }
+
+func parseExpectation(t *testing.T, line string) expectation {
+	t.Helper()
+	packet, want, ok := strings.Cut(line, " => ")
+	if !ok {
+		t.Fatalf("expectation %q: want PACKET => VERDICT (REASON)", line)
+	}
+	return expectation{strings.TrimSpace(packet), strings.TrimSpace(want)}
+}
+
+func check(t *testing.T, p *policy.Policy, list []expectation) {
+	t.Helper()
+	if len(list) == 0 {
+		t.Error("nothing is expected of it")
+	}
+	c := controller.New(p)
+	for _, e := range list {
+		ev, err := policytest.Event(e.packet, flow.OpenFlow13)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var d flow.Decision
+		if err := c.Decide(t.Context(), ev, &d); err != nil {
+			t.Errorf("%s: %v", e.packet, err)
+			continue
+		}
+		if got := policytest.Sum(&d); got != e.want {
+			t.Errorf("%s\n got %s\nwant %s", e.packet, got, e.want)
+		}
+	}
+}
+
+// Every policy in a README decides what the lines below it say.
+func TestReadmeExamples(t *testing.T) {
+	files, err := filepath.Glob("*/README.md")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("READMEs %q, %v: want one for each policy", files, err)
+	}
+	for _, file := range append(files, "README.md") {
+		body, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if filepath.Dir(file) != "." {
+			for _, section := range []string{"\n## Name\n", "\n## Description\n", "\n## Syntax\n", "\n## Examples\n"} {
+				if !strings.Contains(string(body), section) {
+					t.Errorf("%s has no section %q", file, strings.TrimSpace(section))
+				}
+			}
+		}
+		var p *policy.Policy
+		for i, block := range strings.Split(string(body), "```") {
+			kind, text, _ := strings.Cut(block, "\n")
+			switch {
+			case i%2 == 0:
+			case kind == "yaml":
+				if p, err = policyfile.Parse(strings.NewReader(text), file, filepath.Dir(file)); err != nil {
+					t.Errorf("%v", err)
+				}
+			case kind == "expect":
+				if p == nil {
+					t.Fatalf("%s: no policy stands before %q", file, text)
+				}
+				var list []expectation
+				for line := range strings.Lines(text) {
+					list = append(list, parseExpectation(t, line))
+				}
+				t.Run(file, func(t *testing.T) { check(t, p, list) })
+				p = nil
+			}
+		}
+	}
+}
+
+// Every policy in configs loads, and decides what its comments say.
+func TestExamplePolicies(t *testing.T) {
+	files, err := filepath.Glob("../configs/policies/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("examples %q, %v", files, err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			p, err := policyfile.Load(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Version().IsZero() {
+				t.Error("it has no version")
+			}
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var list []expectation
+			for line := range strings.Lines(string(body)) {
+				if e, ok := strings.CutPrefix(line, "# expect: "); ok {
+					list = append(list, parseExpectation(t, e))
+				}
+			}
+			check(t, p, list)
+		})
+	}
+}

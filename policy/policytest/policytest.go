@@ -1,0 +1,197 @@
+// Package policytest writes packets and decisions as one line of text, so that
+// tests, READMEs and example policies can say what is expected in a form that
+// people read.
+//
+// A packet is a protocol, two ends, and what is said of it besides:
+//
+//	tcp 10.0.0.1:40000 > 10.0.0.2:22
+//	udp [2001:db8::1]:5353 > [ff02::fb]:5353 port 3 vlan 7
+//	icmp 10.0.0.1 > 10.0.0.2 type 8
+//	arp 10.0.0.1 > 10.0.0.2
+//	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
+//	lldp
+//
+// It comes in by port 1 without a tag unless it says otherwise. Hosts have the
+// Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
+// ARP request goes to ff:ff:ff:ff:ff:ff.
+package policytest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+
+	"switchbridge/flow"
+)
+
+// Packet returns the frame that a line describes and the port it comes in by.
+func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
+	words := strings.Fields(line)
+	if len(words) == 0 {
+		return nil, 0, fmt.Errorf("packet %q: want a protocol", line)
+	}
+	proto, rest := words[0], words[1:]
+	var src, dst netip.AddrPort
+	if proto != "lldp" {
+		if len(rest) < 3 || rest[1] != ">" {
+			return nil, 0, fmt.Errorf("packet %q: want SOURCE > DESTINATION after %s", line, proto)
+		}
+		if src, err = end(rest[0]); err == nil {
+			dst, err = end(rest[2])
+		}
+		if err != nil {
+			return nil, 0, fmt.Errorf("packet %q: %w", line, err)
+		}
+		rest = rest[3:]
+	}
+	option := map[string]uint16{"port": 1}
+	for ; len(rest) >= 2; rest = rest[2:] {
+		v, err := strconv.ParseUint(rest[1], 10, 16)
+		if err != nil {
+			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
+		}
+		option[rest[0]] = uint16(v)
+	}
+	list, err := build(proto, src, dst, option)
+	if err != nil || len(rest) != 0 {
+		return nil, 0, fmt.Errorf("packet %q: %v", line, err)
+	}
+	buf := gopacket.NewSerializeBuffer()
+	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
+		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
+	}
+	return buf.Bytes(), flow.PortNo(option["port"]), nil
+}
+
+// end reads ADDRESS or ADDRESS:PORT.
+func end(s string) (netip.AddrPort, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.AddrPortFrom(a, 0), nil
+	}
+	return netip.ParseAddrPort(s)
+}
+
+func mac(a netip.Addr) net.HardwareAddr {
+	b := a.AsSlice()
+	switch {
+	case a.IsMulticast() && a.Is6():
+		return append(net.HardwareAddr{0x33, 0x33}, b[12:]...)
+	case a.IsMulticast():
+		return net.HardwareAddr{1, 0, 0x5e, b[1] & 0x7f, b[2], b[3]}
+	}
+	return net.HardwareAddr{2, 0, 0, 0, 0, b[len(b)-1]}
+}
+
+func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]gopacket.SerializableLayer, error) {
+	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
+	payload := gopacket.Payload("payload of a packet that a test made")
+	tail := []gopacket.SerializableLayer{payload}
+	var ipProto layers.IPProtocol
+	switch proto {
+	case "lldp":
+	case "arp":
+		s, d := src.Addr().AsSlice(), dst.Addr().AsSlice()
+		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
+		tail = []gopacket.SerializableLayer{&layers.ARP{
+			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
+			SourceHwAddress: eth.SrcMAC, SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
+		}}
+	case "tcp":
+		ipProto = layers.IPProtocolTCP
+		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: true}, payload}
+	case "udp":
+		ipProto = layers.IPProtocolUDP
+		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
+	case "icmp":
+		ipProto = layers.IPProtocolICMPv4
+		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(option["type"]<<8 | option["code"])}, payload}
+	case "icmpv6":
+		ipProto = layers.IPProtocolICMPv6
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+	case "fragment":
+		ipProto = layers.IPProtocolTCP
+	default:
+		return nil, fmt.Errorf("no protocol %q", proto)
+	}
+	if ipProto != 0 {
+		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth)
+		if err != nil {
+			return nil, err
+		}
+		if t, ok := tail[0].(interface {
+			SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+		}); ok {
+			if err := t.SetNetworkLayerForChecksum(ip.(gopacket.NetworkLayer)); err != nil {
+				return nil, err
+			}
+		}
+		tail = append([]gopacket.SerializableLayer{ip}, tail...)
+	}
+	if vid, ok := option["vlan"]; ok {
+		tail = append([]gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: vid, Type: eth.EthernetType}}, tail...)
+		eth.EthernetType = layers.EthernetTypeDot1Q
+	}
+	return append([]gopacket.SerializableLayer{eth}, tail...), nil
+}
+
+func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet) (gopacket.SerializableLayer, error) {
+	eth.SrcMAC, eth.DstMAC = mac(src), mac(dst)
+	if src.Is4() != dst.Is4() {
+		return nil, fmt.Errorf("%v and %v are of two families", src, dst)
+	}
+	if src.Is4() {
+		eth.EthernetType = layers.EthernetTypeIPv4
+		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+		if proto == "fragment" {
+			ip.FragOffset = 185
+		}
+		return ip, nil
+	}
+	if proto == "fragment" {
+		return nil, fmt.Errorf("fragments are IPv4")
+	}
+	eth.EthernetType = layers.EthernetTypeIPv6
+	return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}, nil
+}
+
+// Event returns the event of a switch with four ports that has no rule for the
+// packet.
+func Event(line string, p flow.Protocol) (*flow.Event, error) {
+	frame, inPort, err := Packet(line)
+	if err != nil {
+		return nil, err
+	}
+	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
+		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: flow.ParseFrame(frame, inPort),
+	}}, nil
+}
+
+// Switch returns a switch with the ports 1 to 4.
+func Switch(p flow.Protocol) *flow.Switch {
+	sw := &flow.Switch{DPID: 1, Protocol: p, NTables: 254}
+	for no := flow.PortNo(1); no <= 4; no++ {
+		sw.Ports = append(sw.Ports, flow.Port{No: no, Name: "port" + no.String(), HWAddr: flow.MAC{2, 1, 0, 0, 0, byte(no)}})
+	}
+	return sw
+}
+
+// Sum writes the part of a decision that policies are about: "deny (reason)".
+func Sum(d *flow.Decision) string { return d.Verdict.String() + " (" + d.Reason + ")" }
+
+// Whole writes a decision with all that it does, one part a line.
+func Whole(d *flow.Decision) string {
+	var b strings.Builder
+	b.WriteString(Sum(d))
+	for i := range d.Rules {
+		b.WriteString("\nrule " + d.Rules[i].String())
+	}
+	if d.HasPacketOut {
+		b.WriteString("\npacket " + flow.ActionsString(d.PacketOut))
+	}
+	return b.String()
+}

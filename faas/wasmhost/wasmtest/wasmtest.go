@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,16 +18,15 @@ var (
 
 // Build compiles a Go package for wasip1, once in a test's process: as a reactor, which
 // wasmhost runs, or else as a command. The binary is shared: nobody writes to it.
-func Build(t testing.TB, pkg string, reactor bool) []byte {
+func Build(t testing.TB, pkg string, reactor bool, tags ...string) []byte {
 	t.Helper()
 	mu.Lock()
 	defer mu.Unlock()
-	args := []string{"build", "-ldflags=-s -w"}
-	key := "command " + pkg
+	args := []string{"build", "-ldflags=-s -w", "-tags=" + strings.Join(tags, ",")}
 	if reactor {
-		key = "reactor " + pkg
 		args = append(args, "-buildmode=c-shared")
 	}
+	key := strings.Join(append(args, pkg), " ")
 	if wasm, ok := built[key]; ok {
 		return wasm
 	}

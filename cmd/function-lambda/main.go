@@ -1,0 +1,54 @@
+// Command function-lambda is the controller on AWS Lambda. docs/deploy/lambda.md says how it gets
+// there and what its environment variables mean.
+//
+//	GOOS=linux GOARCH=arm64 CGO_ENABLED=0 go build -tags lambda.norpc -ldflags='-s -w' -o bootstrap ./cmd/function-lambda
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"switchbridge/faas/httphost"
+	"switchbridge/faas/lambdahost"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+)
+
+// Environment variables beside lambdahost.EnvPolicy.
+const (
+	envTokens = "SWITCHBRIDGE_TOKENS" // one bearer token, or two with a blank between, during a rotation
+	envAuth   = "SWITCHBRIDGE_AUTH"   // none: the platform checks who calls (IAM)
+	envStream = "SWITCHBRIDGE_STREAM" // 1: the function URL's InvokeMode is RESPONSE_STREAM
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	h, err := handler(log)
+	if err != nil {
+		log.Error("function not started", "err", err)
+		os.Exit(1)
+	}
+	lambda.Start(lambdahost.Handler(h, os.Getenv(envStream) == "1"))
+}
+
+func handler(log *slog.Logger) (http.Handler, error) {
+	tokens := strings.Fields(os.Getenv(envTokens))
+	if len(tokens) == 0 && os.Getenv(envAuth) != "none" {
+		return nil, errors.New(envTokens + " holds no token: set one, or " + envAuth + "=none where the platform checks who calls")
+	}
+	policies, err := lambdahost.OpenPolicies(context.Background(), os.Getenv, log)
+	if err != nil {
+		return nil, err
+	}
+	return httphost.New(httphost.Config{
+		Decider: policies, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
+		Tokens: tokens, Records: os.Stdout, Log: log,
+	})
+}

@@ -1,0 +1,42 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+)
+
+// Exchange sends one request of the contract and returns the answer.
+type Exchange func(ctx context.Context, header http.Header, body []byte) (status int, answer http.Header, answerBody []byte, err error)
+
+// Client is a flow.Decider that speaks the contract over any Exchange. It is the least that a
+// gateway does: no repeats, no limits.
+func Client(codec contract.Codec, exchange Exchange) flow.Decider {
+	return flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		header := http.Header{}
+		contract.PutEvent(header, ev)
+		contract.PutState(header, codec.ContentType(), ev)
+		header.Set("Content-Type", codec.ContentType())
+		body, err := codec.AppendEvent(nil, ev)
+		if err != nil {
+			return err
+		}
+		status, answer, answerBody, err := exchange(ctx, header, body)
+		if err != nil {
+			return err
+		}
+		if status != http.StatusOK {
+			return fmt.Errorf("status %d: %.200s", status, answerBody)
+		}
+		if got := answer.Get("Content-Type"); got != codec.ContentType() {
+			return fmt.Errorf("content type %q", got)
+		}
+		if err := codec.ParseDecision(answerBody, ev, d); err != nil {
+			return err
+		}
+		return contract.GetDecision(answer, d)
+	})
+}

@@ -1,0 +1,141 @@
+// Package conformance is the one suite that every host of a function passes: the same events get
+// the same decisions, whatever runs the controller and in whatever encoding it is asked.
+package conformance
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/policy"
+	"switchbridge/policy/blocklist"
+	"switchbridge/policy/forward"
+	"switchbridge/policy/header"
+)
+
+// Policy uses every kind of policy.
+func Policy() *policy.Policy {
+	ssh := flow.Match{}
+	ssh.SetEthType(flow.EthTypeIPv4)
+	ssh.Fields |= flow.FieldIPProto
+	ssh.IPProto = flow.ProtoTCP
+	dns := ssh
+	dns.IPProto = flow.ProtoUDP
+	lldp := flow.Match{}
+	lldp.SetEthType(flow.EthTypeLLDP)
+	return &policy.Policy{
+		Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall,
+		Chain: []policy.Source{
+			&blocklist.Config{Lists: []blocklist.List{{Name: "bad.txt", Prefixes: []netip.Prefix{
+				netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:bad::/48")}}}},
+			&header.Config{Rules: []header.Rule{
+				{Name: "no ssh", Priority: 200, Match: header.Condition{Header: ssh, Dst: &header.PortRange{First: 22, Last: 22}}, Action: header.Action{Deny: true}},
+				{Name: "dns to port 4", Priority: 150, Match: header.Condition{Header: dns, Dst: &header.PortRange{First: 53, Last: 53}}, Action: header.Action{Output: []flow.PortNo{4}}},
+				{Name: "no lldp", Priority: 100, Match: header.Condition{Header: lldp}, Action: header.Action{Deny: true}, Proactive: true},
+			}},
+			&forward.Config{Mode: policy.Normal},
+		},
+	}
+}
+
+// Case is one event.
+type Case struct {
+	Name  string
+	Event *flow.Event
+}
+
+// Cases are events of every type, for both versions of OpenFlow and for a P4 digest.
+func Cases() (cases []Case) {
+	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
+		sw := &flow.Switch{DPID: 0xab, Protocol: protocol, NBuffers: 256, NTables: 254, Ports: []flow.Port{
+			{No: 1, HWAddr: flow.MAC{2, 0, 0, 0, 0, 1}, Name: "eth1"}, {No: 4, HWAddr: flow.MAC{2, 0, 0, 0, 0, 4}, Name: "eth4"}}}
+		add := func(name string, ev flow.Event) {
+			ev.ID, ev.Session, ev.Time, ev.XID, ev.Switch = "id-"+name, "192.0.2.9:4711/1", time.Unix(1700000000, 0).UTC(), 4711, sw
+			cases = append(cases, Case{protocol.String() + "/" + name, &ev})
+		}
+		packet := func(name string, frame []byte) {
+			add(name, flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
+				BufferID: flow.NoBuffer, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1), Data: frame}})
+		}
+		packet("allowed", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 443))
+		packet("blocked source", ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 40000, 443))
+		packet("blocked destination", ipv4("10.0.0.1", "198.51.100.7", flow.ProtoUDP, 40000, 443))
+		packet("denied port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22))
+		packet("directed port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoUDP, 40000, 53))
+		packet("cut short", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22)[:30])
+		packet("not IP", append([]byte{1, 0x80, 0xc2, 0, 0, 0xe, 2, 0, 0, 0, 0, 1, 0x88, 0xcc}, make([]byte, 46)...))
+		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
+		add("buffered", flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
+			BufferID: 77, TotalLen: 1400, Match: flow.ParseFrame(ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80), 1),
+			Data: ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80)}})
+		add("switch connected", flow.Event{Type: flow.EventSwitchConnected})
+		add("flow removed", flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: &flow.FlowRemoved{
+			Priority: 100, Cookie: 1, Match: inPort(1), Duration: time.Second, Idle: 30 * time.Second, Packets: 3, Bytes: 180}})
+		add("port status", flow.Event{Type: flow.EventPortStatus, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: sw.Ports[0]}})
+		add("error", flow.Event{Type: flow.EventError, Error: &flow.SwitchError{Type: 5, Code: 1, Data: make([]byte, 64)}})
+		add("handshake hello", flow.Event{Type: flow.EventHandshake, Handshake: []byte{byte(protocol), 0, 0, 8, 0, 0, 0x12, 0x67}})
+		add("policy check", flow.Event{Type: flow.EventPolicyCheck})
+	}
+	digest := inPort(1)
+	digest.SetEthType(flow.EthTypeIPv4)
+	digest.Fields |= flow.FieldIPSrc | flow.FieldIPDst
+	digest.IPSrc, digest.IPDst = netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("10.0.0.2/32")
+	return append(cases, Case{"P4Runtime/digest", &flow.Event{
+		Type: flow.EventPacketIn, ID: "digest", Session: "s", Time: time.Unix(1700000000, 0).UTC(), XID: 4711,
+		Switch:   &flow.Switch{DPID: 0xab, Protocol: flow.P4Runtime},
+		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, Match: digest}}})
+}
+
+func inPort(no flow.PortNo) (m flow.Match) {
+	m.SetInPort(no)
+	return m
+}
+
+// ipv4 is an Ethernet frame with an IPv4 header and the first 8 bytes of a TCP or UDP header.
+func ipv4(src, dst string, proto byte, srcPort, dstPort uint16) []byte {
+	s, d := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
+	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, proto, 0, 0}
+	b = append(append(b, s[:]...), d[:]...)
+	b = append(b, byte(srcPort>>8), byte(srcPort), byte(dstPort>>8), byte(dstPort))
+	return append(b, make([]byte, 16)...)
+}
+
+// Run asks d all cases and compares its answers with those of the controller in process, asked in
+// the same encoding. d decides by Policy.
+func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
+	t.Helper()
+	c := controller.New(Policy())
+	codecs := function.Codecs{OpenFlow: codec}
+	if codec.ContentType() == contract.TypeJSON {
+		codecs = function.Codecs{JSON: codec}
+	}
+	native := function.NewDecider(function.New(c, codecs), codec)
+	for _, row := range Cases() {
+		t.Run(row.Name, func(t *testing.T) {
+			var want, got, direct flow.Decision
+			if err := native.Decide(t.Context(), row.Event, &want); err != nil {
+				t.Fatal("the controller in process:", err)
+			}
+			// The encoding itself must not change what is decided.
+			if err := c.Decide(t.Context(), row.Event, &direct); err != nil {
+				t.Fatal(err)
+			}
+			if direct.Verdict != want.Verdict || direct.Reason != want.Reason || len(direct.Rules) != len(want.Rules) || direct.Policy != want.Policy {
+				t.Errorf("asked in %s the controller says %+v, without it %+v", codec.ContentType(), want, direct)
+			}
+			if err := d.Decide(t.Context(), row.Event, &got); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

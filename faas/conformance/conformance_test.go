@@ -1,0 +1,154 @@
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/fstest"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"switchbridge/controller"
+	"switchbridge/faas/embedded"
+	"switchbridge/faas/function"
+	"switchbridge/faas/guest"
+	"switchbridge/faas/httphost"
+	"switchbridge/faas/wasmhost/wasmtest"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/policy/blob"
+)
+
+const guestPackage = "switchbridge/cmd/function-wasm"
+
+var encodings = []struct {
+	name  string
+	codec contract.Codec
+}{
+	{"openflow combined", openflow.Codec{}},
+	{"openflow full", openflow.Codec{Full: true}},
+	{"json", jsonenc.Codec{}},
+}
+
+// embeddedFunction is the controller as a guest, as `switchbridge run` has it.
+func embeddedFunction(t *testing.T) *embedded.Function {
+	t.Helper()
+	f, err := embedded.New(embedded.Options{Wasm: wasmtest.Build(t, guestPackage, true), Policy: Policy(), CacheDir: wasmtest.CacheDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+func TestEmbedded(t *testing.T) {
+	Run(t, embeddedFunction(t), openflow.Codec{})
+}
+
+// overHTTP asks a handler over TLS, in HTTP/1.1 or HTTP/2.
+func overHTTP(t *testing.T, h http.Handler, http2 bool) Exchange {
+	t.Helper()
+	server := httptest.NewUnstartedServer(h)
+	server.EnableHTTP2 = http2
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	client := server.Client()
+	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, bytes.NewReader(body))
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		r.Header = header
+		resp, err := client.Do(r)
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		defer resp.Body.Close()
+		if (resp.ProtoMajor == 2) != http2 {
+			return 0, nil, nil, fmt.Errorf("answered in %s", resp.Proto)
+		}
+		answer, err := io.ReadAll(resp.Body)
+		return resp.StatusCode, resp.Header, answer, err
+	}
+}
+
+func TestOverHTTPS(t *testing.T) {
+	for name, decider := range map[string]flow.Decider{"native": controller.New(Policy()), "wasm": embeddedFunction(t)} {
+		h, err := httphost.New(httphost.Config{Decider: decider, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range encodings {
+			t.Run(name+"/"+e.name, func(t *testing.T) {
+				Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
+			})
+		}
+	}
+}
+
+// command runs the guest as a WASI command for every event, as WasmEdge and wasmtime do.
+type command struct {
+	runtime  wazero.Runtime
+	compiled wazero.CompiledModule
+	files    fstest.MapFS
+}
+
+func (c *command) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
+	var out, errs bytes.Buffer
+	config := wazero.NewModuleConfig().WithName("").WithArgs("function.wasm", "/policy.blob").WithFS(c.files).
+		WithStdin(bytes.NewReader(r.AppendBinary(nil))).WithStdout(&out).WithStderr(&errs).WithSysWalltime().WithSysNanotime()
+	m, err := c.runtime.InstantiateModule(ctx, c.compiled, config)
+	if m != nil {
+		defer m.Close(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, errs.Bytes())
+	}
+	if !bytes.Contains(errs.Bytes(), []byte(`"status":200`)) {
+		return fmt.Errorf("no decision record: %q", errs.Bytes())
+	}
+	return a.Parse(out.Bytes())
+}
+
+func TestWASICommand(t *testing.T) {
+	ctx := t.Context()
+	compiled, err := blob.Pack(Policy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := wazero.NewCompilationCacheWithDir(wasmtest.CacheDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cache.Close(context.Background())
+	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(cache))
+	defer runtime.Close(context.Background())
+	wasi_snapshot_preview1.MustInstantiate(ctx, runtime)
+	module, err := runtime.CompileModule(ctx, wasmtest.Build(t, guestPackage, false, "json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &command{runtime, module, fstest.MapFS{"policy.blob": &fstest.MapFile{Data: compiled}}}
+	for _, e := range encodings {
+		t.Run(e.name, func(t *testing.T) { Run(t, function.NewDecider(c, e.codec), e.codec) })
+	}
+}

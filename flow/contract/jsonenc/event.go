@@ -1,6 +1,7 @@
 package jsonenc
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -173,6 +174,9 @@ func parseEvent(body []byte, ev *flow.Event) error {
 			ev.Error, err = parseSwitchError(v)
 		case name == "handshake" && ev.Type == flow.EventHandshake:
 			ev.Handshake, err = base64Of(v, nil, flow.MaxBody)
+			if len(ev.Handshake) >= 8 { // the message's own xid, as in the other encoding
+				ev.XID = binary.BigEndian.Uint32(ev.Handshake[4:])
+			}
 		}
 		return err
 	})

@@ -68,6 +68,14 @@ def end_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def quiet_ipv6(intf):
+    """Stop an interface's router solicitations and neighbour discovery: they would ask the controller too."""
+    path = "/proc/sys/net/ipv6/conf/%s/disable_ipv6" % intf
+    if os.path.exists(path):
+        with open(path, "w") as f:
+            f.write("1")
+
+
 class SwitchbridgeController(Controller):
     """A gateway of its own for the network.
 
@@ -193,6 +201,8 @@ class GovernedSwitch(OVSSwitch):
 
     def start(self, controllers):
         self.gateways = [c for c in controllers if isinstance(c, SwitchbridgeController)]
+        for intf in self.intfList():
+            quiet_ipv6(str(intf))  # on a link between switches, our end's packets come in at the other
         super().start(controllers)
 
     def connected(self):

@@ -79,8 +79,16 @@ type Packet struct {
 	Missing flow.Field
 }
 
-// Known returns the packet's fields whose values can be relied on.
-func (p *Packet) Known() flow.Field { return p.Match.Fields &^ p.Missing }
+// Known returns the packet's fields whose values can be relied on. ICMP in the
+// other family's IP is not one: no switch looks into it.
+func (p *Packet) Known() flow.Field {
+	m := p.Match
+	known := m.Fields &^ p.Missing
+	if m.IPProto == flow.ProtoICMP && m.EthType != flow.EthTypeIPv4 || m.IPProto == flow.ProtoICMPv6 && m.EthType != flow.EthTypeIPv6 {
+		known &^= icmpFields
+	}
+	return known
+}
 
 // Outcome is what a link says about a packet.
 type Outcome struct {

@@ -171,12 +171,13 @@ func Event(line string, p flow.Protocol) (*flow.Event, error) {
 	}}, nil
 }
 
-// Switch returns a switch with the ports 1 to 4.
+// Switch returns a switch with the ports 1 to 4 and LOCAL.
 func Switch(p flow.Protocol) *flow.Switch {
 	sw := &flow.Switch{DPID: 1, Protocol: p, NTables: 254}
 	for no := flow.PortNo(1); no <= 4; no++ {
 		sw.Ports = append(sw.Ports, flow.Port{No: no, Name: "port" + no.String(), HWAddr: flow.MAC{2, 1, 0, 0, 0, byte(no)}})
 	}
+	sw.Ports = append(sw.Ports, flow.Port{No: flow.PortLocal, Name: "br0"})
 	return sw
 }
 

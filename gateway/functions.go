@@ -37,7 +37,7 @@ type remote struct {
 	limit  *decider.Limit
 	state  *decider.State
 	seen   atomic.Bool  // it has answered since the start
-	down   atomic.Value // string: why it did not answer its latest policy check; "" when it did
+	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
 
 func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
@@ -133,8 +133,8 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 		r.down.Store("it was not asked yet")
 	}
 	r.limit = decider.NewLimit(&decider.Observe{Next: r.client, On: func(o decider.Observation) {
-		if o.Event.Type == flow.EventPolicyCheck {
-			r.checked(fs.log, o.Decision.Policy, o.Err)
+		if o.Event.Type == flow.EventPolicyCheck || o.Err == nil && r.down.Load() != "" {
+			r.answered(fs.log, o.Decision.Policy, o.Err)
 		}
 	}}, f.Concurrency, fs.set.Limits.Queue)
 	r.state = decider.NewState(r.limit, decider.StateLimits{})
@@ -143,8 +143,9 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 	return r.state, nil
 }
 
-// checked notes how a policy check went, and logs when that changes.
-func (r *remote) checked(log *slog.Logger, v flow.PolicyVersion, err error) {
+// answered notes how a policy check went, or that any event was answered, and
+// logs when that changes.
+func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	now := ""
 	if err != nil && flow.KindOf(err) != flow.Refused { // who refuses, is there
 		now = err.Error()
@@ -154,9 +155,17 @@ func (r *remote) checked(log *slog.Logger, v flow.PolicyVersion, err error) {
 	case now != "" && (before == "" || !r.seen.Load()):
 		log.Warn("the function does not answer", "function", r.name, "err", now)
 	case now == "" && before != "":
-		log.Info("the function answers", "function", r.name, "policy", v.String())
+		log.Info("the function answers", "function", r.name, "policy", versionName(v))
 	}
 	r.seen.Store(true)
+}
+
+// versionName is for people.
+func versionName(v flow.PolicyVersion) string {
+	if v.IsZero() {
+		return "unversioned"
+	}
+	return v.String()
 }
 
 // tasks are what runs beside the sessions: policy checks and the watch over the

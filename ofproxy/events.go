@@ -16,6 +16,9 @@ import (
 func (s *session) ready() {
 	sw := s.sw.Load()
 	s.log.Info("switch connected", "protocol", sw.Protocol.String(), "ports", len(sw.Ports), "buffers", sw.NBuffers, "tables", sw.NTables)
+	if d := s.desc.Load(); d != nil { // else it is still on its way
+		s.advise(d)
+	}
 	s.resyncWanted()
 }
 

@@ -238,7 +238,8 @@ func (s *session) statsReply(h ofp.Header, msg []byte) error {
 		if err != nil {
 			return err
 		}
-		if s.desc.Swap(&d) == nil {
+		s.desc.Store(&d)
+		if s.state.Load() == stateReady {
 			s.advise(&d)
 		}
 		return nil

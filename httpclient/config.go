@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -207,13 +206,4 @@ func (t *target) private() bool {
 	host := t.url.Hostname()
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
-}
-
-// address is what is dialled.
-func (t *target) address() string {
-	port := t.url.Port()
-	if port == "" {
-		port = t.url.Scheme // "http" and "https" are names of ports too
-	}
-	return net.JoinHostPort(t.url.Hostname(), port)
 }

@@ -1,0 +1,512 @@
+package httpclient
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+)
+
+// authority issues certificates for 127.0.0.1.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t testing.TB) *authority {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{cert, key}
+}
+
+func (a *authority) issue(t testing.TB, until time.Time) tls.Certificate {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "function"},
+		NotBefore: until.Add(-2 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func write(t testing.TB, name string, content []byte) string {
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func (a *authority) file(t testing.TB) string {
+	return write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
+}
+
+// files writes a certificate and its key.
+func files(t testing.TB, c tls.Certificate) (cert, key string) {
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})),
+		write(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// server is a function behind TLS whose certificate ca has issued.
+func server(t testing.TB, ca *authority, until time.Time, f http.HandlerFunc, change func(*httptest.Server)) *httptest.Server {
+	s := httptest.NewUnstartedServer(readFirst(f))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, until)}}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = true
+	if change != nil {
+		change(s)
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestFaults(t *testing.T) {
+	ca := newAuthority(t)
+	caFile := ca.file(t)
+	soon := time.Now().Add(time.Hour)
+	bomb := gzipped(t, 8<<20)
+	typed := func(contentType, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contentType)
+			io.WriteString(w, body)
+		}
+	}
+	for _, row := range []struct {
+		name    string
+		f       http.HandlerFunc
+		kind    flow.ErrorKind
+		explain []string
+	}{
+		{"slow", eventsOnly(sleep(time.Minute)), flow.Unavailable, []string{"deadline exceeded"}},
+		{"slow body", eventsOnly(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", contract.TypeJSON)
+			io.WriteString(w, "{")
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}), flow.Unavailable, []string{"reading the answer", "deadline exceeded"}},
+		{"500", status(500), flow.Unavailable, []string{"500 Internal Server Error", "told so"}},
+		{"404", status(404), flow.Refused, []string{"404 Not Found", "told so"}},
+		{"307", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.test/", 307) }, flow.Invalid,
+			[]string{"307", "https://elsewhere.test/"}},
+		{"HTML", typed("text/html; charset=utf-8", "<html>welcome to the hotel</html>"), flow.Invalid, []string{"text/html", "want application/json"}},
+		{"no content type", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header()["Content-Type"] = nil
+			io.WriteString(w, "{}")
+		},
+			flow.Invalid, []string{`content type ""`}},
+		{"garbage", typed(contract.TypeJSON, "\x00\xff garbage"), flow.Invalid, []string{"answer", "invalid character"}},
+		{"empty", typed(contract.TypeJSON, ""), flow.Invalid, []string{"empty body"}},
+		{"unknown member", typed(contract.TypeJSON, `{"flows":[{},{"match":{"ipv4_srcc":"10.0.0.1"}}]}`), flow.Invalid,
+			[]string{"flows[1].match.ipv4_srcc: unknown field"}},
+		{"other switch", typed(contract.TypeJSON, `{"flows":[{"dpid":7}]}`), flow.Invalid, []string{"flows[0].dpid"}},
+		{"endless", eventsOnly(endless), flow.Invalid, []string{"more than 1048576 bytes"}},
+		{"declared too long", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contract.TypeJSON)
+			w.Header().Set("Content-Length", "1048577")
+			w.Write(make([]byte, 1048577))
+		}, flow.Invalid, []string{"more than 1048576 bytes"}},
+		{"gzip bomb", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contract.TypeJSON)
+			w.Header().Set("Content-Encoding", "gzip")
+			w.Write(bomb)
+		}, flow.Invalid, []string{`content encoding "gzip"`}},
+		{"bad policy version", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(contract.HeaderPolicy, "yesterday")
+			w.Header().Set("Content-Type", contract.TypeJSON)
+			io.WriteString(w, "{}")
+		}, flow.Invalid, []string{contract.HeaderPolicy}},
+		{"endless headers", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("X-Long", strings.Repeat("x", 1<<20))
+			answerWith(w, "{}")
+		}, flow.Unavailable, nil},
+		{"cut off", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", contract.TypeJSON)
+			w.Header().Set("Content-Length", "100")
+			io.WriteString(w, "{}")
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}, flow.Unavailable, []string{"reading the answer"}},
+	} {
+		for _, http2 := range []bool{false, true} {
+			name := row.name + " over HTTP/1.1"
+			if http2 {
+				name = row.name + " over HTTP/2"
+			}
+			t.Run(name, func(t *testing.T) {
+				s := server(t, ca, soon, row.f, nil)
+				cfg := Config{Endpoints: []string{s.URL}, CAFile: caFile, HTTP2: http2, MaxTries: 1, Connections: 1}
+				if strings.HasPrefix(row.name, "slow") {
+					cfg.TryTimeout = 300 * time.Millisecond
+				}
+				c := newClient(t, cfg)
+				mustFail(t, c, row.kind, append(row.explain, s.URL)...)
+			})
+		}
+	}
+}
+
+func endless(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", contract.TypeJSON)
+	spaces := bytes.Repeat([]byte(" "), 64<<10)
+	for r.Context().Err() == nil {
+		if _, err := w.Write(spaces); err != nil {
+			return
+		}
+	}
+}
+
+func gzipped(t *testing.T, size int) []byte {
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := io.CopyN(z, zeros{}, int64(size)); err != nil {
+		t.Fatal(err)
+	}
+	z.Close()
+	return b.Bytes()
+}
+
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
+
+func TestTLSFaults(t *testing.T) {
+	ca := newAuthority(t)
+	for _, row := range []struct {
+		name    string
+		until   time.Time
+		ca      string
+		explain string
+	}{
+		{"expired", time.Now().Add(-time.Minute), ca.file(t), "expired"},
+		{"unknown authority", time.Now().Add(time.Hour), newAuthority(t).file(t), "unknown authority"},
+		{"not of the system's", time.Now().Add(time.Hour), "", "certificate"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := server(t, ca, row.until, good, nil)
+			c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: row.ca, MaxTries: 1})
+			mustFail(t, c, flow.Unavailable, "no connection", row.explain, s.URL)
+		})
+	}
+}
+
+func TestDownAndGarbage(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := "http://" + ln.Addr().String() + "/decide"
+	go func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				conn.Read(make([]byte, 4096))
+				io.WriteString(conn, "SSH-2.0-OpenSSH_9.2p1\r\n")
+			}()
+		}
+	}()
+	c := newClient(t, Config{Endpoints: []string{url}, MaxTries: 1})
+	mustFail(t, c, flow.Unavailable, "malformed HTTP response", url)
+	ln.Close()
+	mustFail(t, newClient(t, Config{Endpoints: []string{url}, MaxTries: 1}), flow.Unavailable, "connection refused", url)
+}
+
+// TestNoPacketOut: rules of which none covers the packet are a decision, and
+// the packet is dropped.
+func TestNoPacketOut(t *testing.T) {
+	ca := newAuthority(t)
+	s := server(t, ca, time.Now().Add(time.Hour), func(w http.ResponseWriter, r *http.Request) {
+		answerWith(w, `{"flows":[{"match":{"in_port":9},"actions":[{"type":"OUTPUT","port":2}]}]}`)
+	}, nil)
+	c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t)})
+	ev := packetIn()
+	var d flow.Decision
+	if err := c.Decide(t.Context(), ev, &d); err != nil {
+		t.Fatal(err)
+	}
+	if actions, rule := d.PacketActions(&ev.PacketIn.Match); len(d.Rules) != 1 || rule != -1 || len(actions) != 0 {
+		t.Errorf("packet gets %v of rule %d, want a drop", actions, rule)
+	}
+}
+
+func TestRequest(t *testing.T) {
+	ca := newAuthority(t)
+	for _, http2 := range []bool{false, true} {
+		got := make(chan *http.Request, 1)
+		bodies := make(chan []byte, 1)
+		s := server(t, ca, time.Now().Add(time.Hour), eventsOnly(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			got <- r
+			bodies <- body
+			good(w, r)
+		}), nil)
+		c := newClient(t, Config{Endpoints: []string{s.URL + "/decide?code=secret"}, CAFile: ca.file(t), HTTP2: http2,
+			TokenFile: write(t, "token", []byte("t0ken\n"))})
+		mustDecide(t, c)
+		r := <-got
+		for name, want := range map[string]string{
+			"Content-Type": contract.TypeJSON, "Authorization": "Bearer t0ken", "Ce-Id": "event-1", "Ce-Specversion": "1.0",
+			"Ce-Source": "/switches/00000000000000aa", "Ce-Subject": "session-1", "Ce-Type": "switchbridge.packet_in.v1",
+			"Ce-Time": "1970-01-01T00:00:01Z", "Accept-Encoding": "",
+		} {
+			if v := r.Header.Get(name); v != want {
+				t.Errorf("%s: %q, want %q", name, v, want)
+			}
+		}
+		if r.Method != "POST" || r.RequestURI != "/decide?code=secret" || r.ProtoMajor == 2 != http2 {
+			t.Errorf("%s %s %s", r.Method, r.RequestURI, r.Proto)
+		}
+		var ev flow.Event
+		ev.Type = flow.EventPacketIn
+		if err := (jsonenc.Codec{}).ParseEvent(<-bodies, &ev); err != nil || ev.PacketIn.Match != packetIn().PacketIn.Match {
+			t.Errorf("body: %v, event %+v", err, ev)
+		}
+		if strings.Contains(c.String(), "secret") {
+			t.Errorf("%s shows the query", c)
+		}
+	}
+}
+
+func TestEventsWithoutIDGetOne(t *testing.T) {
+	n := newNetwork(t)
+	ids := make(chan string, 2)
+	n.serve("fn", eventsOnly(func(w http.ResponseWriter, r *http.Request) { ids <- r.Header.Get("Ce-Id"); good(w, r) }))
+	c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial})
+	for range 2 {
+		ev := packetIn()
+		ev.ID = ""
+		if err := c.Decide(t.Context(), ev, new(flow.Decision)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := <-ids, <-ids; a == "" || a == b {
+		t.Errorf("ids %q and %q", a, b)
+	}
+}
+
+func TestClientCertificate(t *testing.T) {
+	ca := newAuthority(t)
+	s := server(t, ca, time.Now().Add(time.Hour), good, func(s *httptest.Server) {
+		s.TLS.ClientAuth = tls.RequireAndVerifyClientCert
+		s.TLS.ClientCAs = x509.NewCertPool()
+		s.TLS.ClientCAs.AddCert(ca.cert)
+	})
+	mustFail(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), MaxTries: 1}), flow.Unavailable, s.URL)
+	cert, key := files(t, ca.issue(t, time.Now().Add(time.Hour)))
+	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), CertFile: cert, KeyFile: key}))
+}
+
+func TestUnixSocketAndCleartextHTTP2(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "fn.sock")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var major atomic.Int32
+	s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		major.Store(int32(r.ProtoMajor))
+		good(w, r)
+	})}
+	s.Protocols.SetHTTP1(true)
+	s.Protocols.SetUnencryptedHTTP2(true)
+	go s.Serve(ln)
+	defer s.Close()
+	for _, http2 := range []bool{false, true} {
+		// A token may be sent here: nobody else can read it.
+		c := newClient(t, Config{Endpoints: []string{"unix://" + path}, HTTP2: http2, TokenFile: write(t, "token", []byte("t"))})
+		mustDecide(t, c)
+		if want := map[bool]int32{false: 1, true: 2}[http2]; major.Load() != want {
+			t.Errorf("HTTP/%d, want HTTP/%d", major.Load(), want)
+		}
+	}
+}
+
+func TestTokenIsReadAgain(t *testing.T) {
+	path := write(t, "token", []byte("first"))
+	token, err := openToken(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	expect := func(want string) {
+		t.Helper()
+		now = now.Add(2 * tokenEvery)
+		if got := token.authorization(now); len(got) != 1 || got[0] != want {
+			t.Errorf("header %q, want %q", got, want)
+		}
+	}
+	expect("Bearer first")
+	if err := os.WriteFile(path, []byte("second one\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect("Bearer first") // a space can't stand in it: the old one stays
+	if err := os.WriteFile(path, []byte("second\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect("Bearer second")
+	os.Remove(path)
+	expect("Bearer second")
+	fresh := write(t, "token", []byte("third"))
+	if err := os.Rename(fresh, path); err != nil {
+		t.Fatal(err)
+	}
+	expect("Bearer third")
+}
+
+func TestProxyIsIgnoredUnlessEnabled(t *testing.T) {
+	for _, use := range []bool{false, true} {
+		tr, err := newTransport(&Config{UseProxy: use}, &target{url: &url.URL{Scheme: "http", Host: "fn"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (tr.Proxy != nil) != use {
+			t.Errorf("UseProxy %v: proxy function set: %v", use, tr.Proxy != nil)
+		}
+	}
+}
+
+func TestBadConfig(t *testing.T) {
+	token := write(t, "token", []byte("secret"))
+	empty := write(t, "empty", nil)
+	for _, row := range []struct {
+		name    string
+		cfg     Config
+		explain string
+	}{
+		{"no endpoint", Config{}, "no endpoint"},
+		{"no host", Config{Endpoints: []string{"https:///path"}}, "want https://"},
+		{"scheme", Config{Endpoints: []string{"ftp://host/"}}, "want https://"},
+		{"relative socket", Config{Endpoints: []string{"unix:run/x.sock"}}, "want https://"},
+		{"fragment", Config{Endpoints: []string{"https://host/#x"}}, "want https://"},
+		{"password", Config{Endpoints: []string{"https://me:pw@host/"}}, "token file"},
+		{"second endpoint", Config{Endpoints: []string{"https://host/", "::"}}, "endpoint"},
+		{"too many", Config{Endpoints: make([]string, maxEndpoints+1)}, "at most"},
+		{"token in clear", Config{Endpoints: []string{"http://10.0.0.1/"}, TokenFile: token}, "in clear"},
+		{"token missing", Config{Endpoints: []string{"https://host/"}, TokenFile: token + "x"}, "token"},
+		{"token empty", Config{Endpoints: []string{"https://host/"}, TokenFile: empty}, "is empty"},
+		{"authority missing", Config{Endpoints: []string{"https://host/"}, CAFile: token + "x"}, "certificate authority"},
+		{"authority empty", Config{Endpoints: []string{"https://host/"}, CAFile: empty}, "no PEM"},
+		{"certificate without key", Config{Endpoints: []string{"https://host/"}, CertFile: token}, "needs both"},
+		{"certificate bad", Config{Endpoints: []string{"https://host/"}, CertFile: token, KeyFile: token}, "client certificate"},
+		{"hedge", Config{Endpoints: []string{"https://host/"}, HedgeAfter: -2}, "hedge"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			row.cfg.Codec = jsonenc.Codec{}
+			c, err := New(row.cfg)
+			if err == nil {
+				c.Close()
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), row.explain) || strings.Contains(err.Error(), "pw@") || strings.Contains(err.Error(), "secret") {
+				t.Errorf("error %q, want one that says %q", err, row.explain)
+			}
+		})
+	}
+	if _, err := New(Config{Endpoints: []string{"https://host/"}}); err == nil {
+		t.Error("no codec, no error")
+	}
+}
+
+func TestEventThatCantBeWritten(t *testing.T) {
+	n := newNetwork(t)
+	n.serve("fn", good)
+	c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial})
+	ev := packetIn()
+	ev.PacketIn = nil
+	if err := c.Decide(t.Context(), ev, new(flow.Decision)); flow.KindOf(err) != flow.Invalid || err == nil {
+		t.Errorf("error %v, want an invalid one", err)
+	}
+	ev = packetIn()
+	ev.PacketIn.Data = make([]byte, flow.MaxBody)
+	if err := c.Decide(t.Context(), ev, new(flow.Decision)); flow.KindOf(err) != flow.Invalid || err == nil {
+		t.Errorf("error %v, want an invalid one", err)
+	}
+}
+
+// TestManyAtATime shows with -race that events share no memory.
+func TestManyAtATime(t *testing.T) {
+	ca := newAuthority(t)
+	for _, cfg := range []Config{{}, {HTTP2: true}, {HedgeAfter: time.Microsecond, HedgeBudget: 1}} {
+		s := server(t, ca, time.Now().Add(time.Hour), func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			ev := flow.Event{Type: flow.EventPacketIn}
+			if (jsonenc.Codec{}).ParseEvent(body, &ev) != nil || ev.Switch == nil {
+				answerWith(w, "{}")
+				return
+			}
+			answerWith(w, `{"reason":"`+ev.Switch.DPID.String()+r.Header.Get("Ce-Id")+`"}`)
+		}, nil)
+		cfg.Endpoints, cfg.CAFile = []string{s.URL}, ca.file(t)
+		c := newClient(t, cfg)
+		done := make(chan struct{})
+		for i := range 8 {
+			go func() {
+				defer func() { done <- struct{}{} }()
+				var d flow.Decision
+				for range 25 {
+					ev := packetIn()
+					ev.Switch.DPID = flow.DPID(i)
+					ev.ID = string(rune('a' + i))
+					d.Reset()
+					if err := c.Decide(context.Background(), ev, &d); err != nil {
+						t.Error(err)
+					} else if want := ev.Switch.DPID.String() + ev.ID; d.Reason != want {
+						t.Errorf("answer is of %s, want %s", d.Reason, want)
+					}
+				}
+			}()
+		}
+		for range 8 {
+			<-done
+		}
+	}
+}

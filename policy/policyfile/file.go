@@ -215,7 +215,7 @@ func (d *decoder) policy(n *yaml.Node, p *policy.Policy) {
 
 func (d *decoder) chain(n *yaml.Node) (chain []policy.Source) {
 	for i, entry := range d.sequence(n, "chain") {
-		before := len(chain)
+		before, faults := len(chain), len(d.errs)
 		d.mapping(entry, fmt.Sprintf("chain entry %d", i+1), []key{
 			{"blocklist", func(n *yaml.Node) { chain = append(chain, d.blocklist(n)) }},
 			{"header", func(n *yaml.Node) { chain = append(chain, d.header(n)) }},
@@ -223,7 +223,7 @@ func (d *decoder) chain(n *yaml.Node) (chain []policy.Source) {
 		})
 		switch len(chain) - before {
 		case 0:
-			if entry.Kind == yaml.MappingNode && len(entry.Content) == 0 {
+			if len(d.errs) == faults {
 				d.errorf(entry, "chain entry %d: want one of blocklist, header, forward", i+1)
 			}
 		case 1:

@@ -38,16 +38,13 @@ func (g GatewayID) Cookie(v flow.PolicyVersion, decision uint32) uint64 {
 // Owns reports whether cookie is one of g's.
 func (g GatewayID) Owns(cookie uint64) bool { return GatewayID(cookie>>48) == g }
 
-// Tag is the version's 16 bits in a cookie: 0 if there is no version, and never
-// 0 otherwise.
+// Tag is the version's 16 bits in a cookie; 0 says that there is no version, as
+// with what the gateway sets up itself.
 func Tag(v flow.PolicyVersion) uint16 {
 	if v.IsZero() {
 		return 0
 	}
-	if t := v.Tag(); t != 0 {
-		return t
-	}
-	return 1
+	return v.Tag()
 }
 
 // SplitCookie is the inverse of [GatewayID.Cookie].

@@ -1,0 +1,298 @@
+package ofp
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"switchbridge/flow"
+)
+
+func TestParseHeader(t *testing.T) {
+	for _, tt := range []struct {
+		hex  string
+		want Header
+		err  string
+	}{
+		{"0100000800000001", Header{v10, TypeHello, 8, 1}, ""},
+		{"0110000cffffffff", Header{v10, TypeStatsRequest, 12, 1<<32 - 1}, ""},
+		{"0412000c00000001", Header{v13, TypeStatsRequest, 12, 1}, ""},
+		{"0600001000000001", Header{6, TypeHello, 16, 1}, ""},
+		{"060a001000000001", Header{6, TypeUnknown, 16, 1}, ""},
+		{"0116000800000001", Header{v10, TypeUnknown, 8, 1}, ""},
+		{"041e000800000001", Header{v13, TypeUnknown, 8, 1}, ""},
+		{"04ff000800000001", Header{v13, TypeUnknown, 8, 1}, ""},
+		{"0400000700000001", Header{v13, TypeHello, 7, 1}, "length 7"},
+		{"0400000000000001", Header{v13, TypeHello, 0, 1}, "length 0"},
+		{"04000008000000", Header{}, "7 bytes"},
+		{"", Header{}, "0 bytes"},
+	} {
+		got, err := ParseHeader(unhex(t, tt.hex))
+		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: %+v, error %v; want %+v, error %q", tt.hex, got, err, tt.want, tt.err)
+		}
+	}
+	for _, v := range []flow.Protocol{v10, v13} {
+		for typ := TypeHello; typ <= TypeMeterMod; typ++ {
+			if code := codeOf(v, typ); code != 0xff && typeOf(v, code) != typ {
+				t.Errorf("%v: %v is %d is %v", v, typ, code, typeOf(v, code))
+			}
+		}
+	}
+}
+
+func TestPutXID(t *testing.T) {
+	b := AppendHello(nil, 1, v10)
+	PutXID(b, 0xdeadbeef)
+	if h, err := ParseHeader(b); err != nil || h.XID != 0xdeadbeef {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
+func TestParseHello(t *testing.T) {
+	for _, tt := range []struct {
+		hex  string
+		want uint32
+		err  string
+	}{
+		{"0100000800000001", 0b10, ""},
+		{"0400000800000001", 0b11110, ""},                                // 1.3, without a bitmap: all up to it
+		{"ff00000800000001", 0xfffffffe, ""},                             // a version beyond the bitmap
+		{"060000100000000100010008000000 52", 0x52, ""},                  // 1.0, 1.3, 1.5
+		{"04000018000000010007000600ff0000 00010008 00000012", 0x12, ""}, // after an unknown element
+		{"0400000c0000000100010004", 0b11110, ""},                        // an empty bitmap element
+		{"0400000a000000010001", 0b11110, ""},                            // a rest that is no element
+		{"0400000c0000000100010003", 0, "length 3"},
+		{"0400000c0000000100010008", 0, "length 8"},
+		{"0400001000000001", 0, "length 16"},
+		{"0401000800000001", 0, "where HELLO is wanted"},
+	} {
+		got, err := ParseHello(unhex(t, tt.hex))
+		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			t.Errorf("%s: %#x, error %v; want %#x, error %q", tt.hex, got, err, tt.want, tt.err)
+		}
+	}
+}
+
+func TestErrorName(t *testing.T) {
+	for _, tt := range []struct {
+		v         flow.Protocol
+		typ, code uint16
+		want      string
+	}{
+		{v10, 3, 5, "FLOW_MOD_FAILED: UNSUPPORTED"},
+		{v13, 5, 7, "FLOW_MOD_FAILED: BAD_FLAGS"},
+		{v13, 12, 11, "METER_MOD_FAILED: OUT_OF_BANDS"},
+		{v13, 4, 12, "BAD_MATCH: code 12"},
+		{v10, 6, 1, "type 6: code 1"},
+		{v13, 0xffff, 2, "type 65535: code 2"},
+		{6, 0, 0, "HELLO_FAILED: INCOMPATIBLE"},
+	} {
+		if got := ErrorName(tt.v, tt.typ, tt.code); got != tt.want {
+			t.Errorf("%v %d %d: %q, want %q", tt.v, tt.typ, tt.code, got, tt.want)
+		}
+	}
+}
+
+// flowMod13 is a FLOW_MOD of 1.3 with the match's fields and the instructions
+// in hex.
+func flowMod13(t testing.TB, oxms, instructions string) []byte {
+	f, inst := unhex(t, oxms), unhex(t, instructions)
+	b := begin(nil, v13, TypeFlowMod, 1)
+	b = append(b, make([]byte, 24)...)
+	b = be.AppendUint64(b, 0xffffffffffffffff)
+	b = be.AppendUint64(b, 0xffffffff00000000)
+	b = be.AppendUint16(be.AppendUint16(b, matchOXM), uint16(4+len(f)))
+	b = append(b, f...)
+	b = append(padTo8(b, 48), inst...)
+	return mustEnd(b, 0)
+}
+
+// TestMalformedFlowMod feeds FLOW_MODs whose insides lie or can't be expressed.
+func TestMalformedFlowMod(t *testing.T) {
+	ip := "80000a020800"
+	patched := func(at int, v byte) []byte {
+		b := flowMod13(t, "", "")
+		b[at] = v
+		return b
+	}
+	for _, tt := range []struct {
+		name        string
+		msg         []byte
+		want        string
+		unsupported bool
+	}{
+		{"a mask with a hole", flowMod13(t, ip+"80001708 0a000001 ff00ff00", ""), "mask ff00ff00 of field 11 is not a prefix", false},
+		{"a mask from the right", flowMod13(t, ip+"80001908 0a000001 000000ff", ""), "not a prefix", false},
+		{"an IPv6 mask with a hole", flowMod13(t, "80000a0286dd"+"80003720"+strings.Repeat("00", 16)+"fd"+strings.Repeat("00", 15), ""), "not a prefix", false},
+		{"a masked port", flowMod13(t, ip+"80001401 06 80001b04 0050fff0", ""), "masked match on field 13", true},
+		{"a port without ip_proto", flowMod13(t, ip+"80001a02 0050", ""), "without ip_proto 6", false},
+		{"a UDP port of TCP", flowMod13(t, ip+"80001401 06 80001e02 0050", ""), "without ip_proto 17", false},
+		{"an MPLS label", flowMod13(t, "80004404 00000001", ""), "field 34 of class 0x8000", true},
+		{"a field of Nicira's", flowMod13(t, "0001 0004 00000001", ""), "class 0x0001", true},
+		{"an experimenter's field", flowMod13(t, "ffff 5404 4f4e4600", ""), "class 0xffff", true},
+		{"a field's length under its own", flowMod13(t, "80000002 0001", ""), "value of 2 bytes", false},
+		{"a field's length beyond the match", flowMod13(t, "800000ff 00000001", ""), "255 bytes, of 4 left", false},
+		{"half a field's header", flowMod13(t, "8000", ""), "cut short", false},
+		{"a match of type 0", patched(49, 0), "type 0", false},
+		{"a match that ends before it starts", patched(51, 3), "length 3", false},
+		{"a match beyond the message", patched(51, 9), "length 9", false},
+		{"an unknown command", patched(25, 5), "command 5", false},
+		{"an instruction under 8 bytes", flowMod13(t, "", "0004 0004 00000000"), "instruction 4: length 4", false},
+		{"an instruction of no length", flowMod13(t, "", "0004 0000 00000000"), "instruction 4: length 0", false},
+		{"an instruction beyond the message", flowMod13(t, "", "0004 0010 00000000"), "length 16, of 8 bytes left", false},
+		{"half an instruction", flowMod13(t, "", "00040008"), "cut short", false},
+		{"two lists of actions", flowMod13(t, "", "0004 0008 00000000 0004 0008 00000000"), "instruction 4 twice", false},
+		{"write-actions", flowMod13(t, "", "0003 0008 00000000"), "instruction 3", true},
+		{"clear-actions", flowMod13(t, "", "0005 0008 00000000"), "instruction 5", true},
+		{"write-metadata", flowMod13(t, "", "0002 0018 00000000"+strings.Repeat("00", 16)), "instruction 2", true},
+		{"a goto backwards", flowMod13(t, "", "0001 0008 00000000"), "goto table 0 from table 0", false},
+		{"a long goto", flowMod13(t, "", "0001 0010 01000000 0000000000000000"), "length 16, want 8", false},
+		{"an action of no length", flowMod13(t, "", "0004 0010 00000000 0000 0000 00000001"), "action 0: length 0", false},
+		{"an action of odd length", flowMod13(t, "", "0004 0014 00000000 0000 000c 00000001 ffff0000"), "action 0: length 12", false},
+		{"an action beyond its instruction", flowMod13(t, "", "0004 0010 00000000 0000 0018 00000001"), "length 24, of 8 bytes left", false},
+		{"a short output", flowMod13(t, "", "0004 0010 00000000 0000 0008 00000001"), "length 8, want 16", false},
+		{"a set-field that lies", flowMod13(t, "", "0004 0010 00000000 0019 0008 80000606"), "6 bytes, of 0 left", false},
+		{"out_group of a delete", func() []byte { b := patched(25, 3); b[40] = 0; return b }(), "out_group", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := flow.Rule{Priority: 4711}
+			err := ParseFlowMod(tt.msg, &r)
+			var u *UnsupportedError
+			if err == nil || !strings.Contains(err.Error(), tt.want) || errors.As(err, &u) != tt.unsupported {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+			if r.Priority != 4711 {
+				t.Error("the rule was changed")
+			}
+		})
+	}
+	var r flow.Rule
+	if err := ParseFlowMod(flowMod13(t, ip, "0004 0010 00000000 0000 0010 00000001 0000 000000000000"), &r); err == nil {
+		t.Error("an instruction shorter than its action passes")
+	}
+	if err := ParseFlowMod(flowMod13(t, ip+"80001708 0a000001 00000000", "0004 0010 00000000 001a 0008 00000000"), &r); err != nil ||
+		r.Match.Fields != flow.FieldEthType || len(r.Actions) != 1 || r.Actions[0] != (flow.Action{Type: flow.Unsupported, ID: 26}) {
+		t.Errorf("a mask of no bits and an action of PBB give %v, error %v", &r, err)
+	}
+}
+
+// TestMalformed10 does so for 1.0.
+func TestMalformed10(t *testing.T) {
+	base, err := AppendFlowMod(nil, v10, 1, &flow.Rule{Actions: []flow.Action{flow.OutputTo(1)}}, flow.NoBuffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name  string
+		patch func(b []byte)
+		want  string
+	}{
+		{"another type", func(b []byte) { b[1] = 13 }, "PACKET_OUT (13) where FLOW_MOD is wanted"},
+		{"another version", func(b []byte) { b[0] = 2 }, "wire version 0x02"},
+		{"a length beyond", func(b []byte) { b[3]++ }, "length 81 of a message of 80 bytes"},
+		{"a command", func(b []byte) { b[56] = 1 }, "command 256"},
+		{"an emergency flow", func(b []byte) { b[71] = 4 }, "flags 0x4"},
+		{"an action of no length", func(b []byte) { b[75] = 0 }, "action 0: length 0"},
+		{"an action beyond", func(b []byte) { b[75] = 16 }, "length 16, of 8 bytes left"},
+		{"a short enqueue", func(b []byte) { b[73] = 11 }, "action 11: length 8, want 16"},
+		{"an ICMP type of 16 bits", func(b []byte) { be.PutUint32(b[8:], 0); be.PutUint16(b[30:], 0x0800); b[33] = 1; b[44] = 1 }, "ICMP type 256"},
+	} {
+		b := append([]byte(nil), base...)
+		tt.patch(b)
+		var r flow.Rule
+		if err := ParseFlowMod(b, &r); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want %q", tt.name, err, tt.want)
+		}
+	}
+	b := append([]byte(nil), base...)
+	b[72], b[73] = 0xff, 0xff // a vendor's action
+	var r flow.Rule
+	if err := ParseFlowMod(b, &r); err != nil || r.Actions[0] != (flow.Action{Type: flow.Unsupported, ID: 0xffff}) {
+		t.Errorf("a vendor's action gives %v, error %v", r.Actions, err)
+	}
+}
+
+// TestIgnoredFields10 sends what old switches send: no wildcards, and zeros in
+// the fields that the packet lacks (OpenFlow 1.0.0, 3.4).
+func TestIgnoredFields10(t *testing.T) {
+	var b [matchLen10]byte
+	be.PutUint16(b[4:], 1)
+	be.PutUint16(b[18:], vlanNone10)
+	be.PutUint16(b[22:], flow.EthTypeLLDP)
+	m, err := parseMatch10(b[:])
+	if want := flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN | flow.FieldEthType; err != nil || m.Fields != want {
+		t.Errorf("fields %v, error %v, want %v", m.Fields, err, want)
+	}
+	be.PutUint16(b[22:], flow.EthTypeIPv4)
+	b[25] = 2 // IGMP
+	if m, err = parseMatch10(b[:]); err != nil || m.Has(flow.FieldL4Src) || m.Has(flow.FieldICMPType) || !m.Has(flow.FieldIPProto) {
+		t.Errorf("fields %v, error %v", m.Fields, err)
+	}
+	// A wildcard where a prerequisite should be: the field stays, to be completed or refused.
+	be.PutUint32(b[:], wildAll&^(63<<wildIPDst)|0)
+	if m, err = parseMatch10(b[:]); err != nil || m.Fields != flow.FieldIPDst {
+		t.Errorf("fields %v, error %v", m.Fields, err)
+	}
+	if err := check10(&m); err == nil {
+		t.Error("an address without dl_type passes")
+	}
+}
+
+// TestStatsSkip puts a rule of somebody else between two of ours.
+func TestStatsSkip(t *testing.T) {
+	entry := FlowStats{Rule: flow.Rule{Priority: 1, Match: match(func(m *flow.Match) { m.SetInPort(1) })}, Duration: time.Second}
+	msg, err := AppendFlowStatsReply(nil, v13, 1, []FlowStats{entry, entry, entry}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := (len(msg) - 16) / 3
+	second := msg[16+n : 16+2*n]
+	second[flowStatsLen13+6] = 34 << 1 // its in_port becomes an MPLS label
+	calls := 0
+	more, err := ParseFlowStatsReply(msg, func(s *FlowStats) error { calls++; return nil })
+	if calls != 2 || more || err != nil {
+		t.Errorf("%d rules, more %t, error %v", calls, more, err)
+	}
+	stop := errors.New("enough")
+	if _, err := ParseFlowStatsReply(msg, func(s *FlowStats) error { return stop }); err != stop {
+		t.Errorf("error %v", err)
+	}
+	be.PutUint16(second, uint16(2*n+8))
+	if _, err := ParseFlowStatsReply(msg, func(s *FlowStats) error { return nil }); err == nil || !strings.Contains(err.Error(), "length") {
+		t.Errorf("a lying length: error %v", err)
+	}
+	be.PutUint16(second, 0)
+	if _, err := ParseFlowStatsReply(msg, func(s *FlowStats) error { return nil }); err == nil {
+		t.Error("an entry of no length passes")
+	}
+}
+
+func TestMalformedPackets(t *testing.T) {
+	in, err := AppendPacketIn(nil, v13, 1, &flow.PacketIn{Match: flow.ParseFrame(frame, 3), Data: frame, TotalLen: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p flow.PacketIn
+	if err := ParsePacketIn(in, &p); err != nil || p.TotalLen != len(frame) {
+		t.Errorf("total_len %d, error %v", p.TotalLen, err)
+	}
+	in[30] = oxmEthType<<1 | 0 // no in_port any more
+	if err := ParsePacketIn(in, &p); err == nil {
+		t.Error("a field of a wrong length passes")
+	}
+	in[28], in[29] = 0, 1 // of another class
+	if err := ParsePacketIn(in, &p); err != errNoInPort {
+		t.Errorf("without in_port: error %v", err)
+	}
+	out, err := AppendPacketOut(nil, v13, 1, &PacketOut{BufferID: 1, Actions: []flow.Action{flow.OutputTo(1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out[17]++
+	var po PacketOut
+	if err := ParsePacketOut(out, &po); err == nil || !strings.Contains(err.Error(), "17 bytes of actions, of 16 left") {
+		t.Errorf("actions beyond the message: error %v", err)
+	}
+}

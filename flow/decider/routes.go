@@ -169,7 +169,7 @@ func (r *Routes) whole(given func(route int) (flow.PolicyVersion, bool)) flow.Po
 				*part = v
 			}
 		}
-		if v.IsZero() {
+		if !ok || v.IsZero() {
 			v = *part // one that answered without the header says nothing new
 		}
 		complete = complete && r.heard[i]

@@ -81,7 +81,7 @@ class SwitchbridgeController(Controller):
 
     port: where it takes OpenFlow sessions (6653); 0 picks a free port
     admin: its admin port; 0, the default, picks a free port
-    policy, config, function: as in `switchbridge run --help`
+    policy, config, function: as in `switchbridge run --help`; function may be a list
     args: further arguments for `switchbridge run`, a list, or a string without quotes
     log: file for its log (/tmp/<name>.log)
     """
@@ -96,13 +96,13 @@ class SwitchbridgeController(Controller):
         self.process = None
         super().__init__(name, command=program, port=port or free_port(), **params)
 
-        flags = {"policy": policy, "config": config, "function": function}
         argv = [program, "run",
                 "--openflow", "%s:%d" % (self.ip, self.port),
                 "--admin", "127.0.0.1:%d" % self.adminPort]
-        for flag, value in flags.items():
-            if value:
-                argv += ["--" + flag, str(value)]
+        functions = [function] if isinstance(function, str) else function or []
+        for flag, values in ("policy", [policy]), ("config", [config]), ("function", functions):
+            for value in filter(None, values):
+                argv += ["--" + flag, value]
         argv += args.split() if isinstance(args, str) else list(args)
 
         # Already here, not in start: Mininet makes its controllers first, and a gateway that won't run, for

@@ -1,0 +1,127 @@
+// Package lab_test runs the labs in mininet/ with a program built from this checkout: what a newcomer
+// types is what is tested.
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+const (
+	root   = "../.." // of the checkout, from here
+	python = "/usr/bin/python3"
+)
+
+// program is where switchbridge is built, once, when the first lab needs it.
+var program string
+
+var build = sync.OnceValue(func() error {
+	cmd := exec.Command("go", "build", "-o", program, "./cmd/switchbridge")
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+})
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "switchbridge-lab-")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "switchbridge")
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
+}
+
+// lab runs a script of mininet/ and returns what it printed and whether it ended well.
+func lab(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: a lab makes network namespaces")
+	}
+	for _, tool := range []string{"mnexec", "ovs-vswitchd", "ethtool", "ping"} {
+		if _, err := exec.LookPath(tool); err == nil {
+			continue
+		}
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is not installed", tool)
+		}
+		t.Skipf("%s is not installed (make setup installs what the tests use)", tool)
+	}
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, args...)
+	cmd.Dir = filepath.Join(root, "mininet")
+	cmd.Env = append(os.Environ(), "SWITCHBRIDGE="+program, "PYTHONDONTWRITEBYTECODE=1")
+	// SIGTERM, so that the lab ends what it started; its namespaces take the rest with them.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 10 * time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	return out.String(), err
+}
+
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	out, err := lab(t, "demo.py")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// The exit status is the demo's own word; these are ours on what it must have looked at.
+	for _, want := range []string{
+		"All 12 checks hold.",
+		"drop           ", // a rule that drops, in the table
+		"header: no-8080",
+		"blocklist: 10.0.0.2 ",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demo doesn't say %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestMininetCommand(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"OpenFlow10", "OpenFlow13"} {
+		t.Run(version, func(t *testing.T) {
+			out, err := lab(t, "sandbox.py", "mn", "--custom", "switchbridge.py",
+				"--controller", "switchbridge,port=0", "--switch", "ovs,protocols="+version,
+				"--topo", "linear,2", "--test", "pingall")
+			if err != nil || !strings.Contains(out, "Results: 0% dropped (2/2 received)") {
+				t.Errorf("mn --test pingall: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestMininetRefusals looks at what `mn` must not do: take a bridge that is there already, or run a network
+// whose gateway doesn't.
+func TestMininetRefusals(t *testing.T) {
+	t.Parallel()
+	const mn = "mn --custom switchbridge.py --topo single,2 --test none --controller switchbridge,port=0"
+	out, err := lab(t, "sandbox.py", "sh", "-c",
+		"ovs-vsctl add-br s1 -- set bridge s1 datapath_type=netdev external-ids:mine=yes; "+
+			"! "+mn+" && ovs-vsctl get bridge s1 external-ids:mine")
+	if err != nil || !strings.Contains(out, "the machine has a bridge s1 already") || !strings.HasSuffix(out, "yes\n") {
+		t.Errorf("a bridge of the machine's: %v\n%s", err, out)
+	}
+	out, err = lab(t, "sandbox.py", "sh", "-c", "! "+mn+",policy=missing.yaml && ! ovs-vsctl br-exists s1")
+	if err != nil || !strings.Contains(out, "missing.yaml") {
+		t.Errorf("a policy that is missing: %v\n%s", err, out)
+	}
+}

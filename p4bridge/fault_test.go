@@ -1,0 +1,487 @@
+package p4bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/p4test"
+	"switchbridge/p4bridge/pipeline"
+)
+
+// logLines collects what a session logs.
+type logLines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logLines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
+
+// has reports whether one line has all of the texts.
+func (l *logLines) has(texts ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.SplitSeq(l.buf.String(), "\n") {
+		all := true
+		for _, t := range texts {
+			all = all && strings.Contains(line, t)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *logLines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// metricSum adds up a counter's series that carry the label values.
+func metricSum(t testing.TB, reg *prometheus.Registry, name string, values ...string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			all := true
+			for _, v := range values {
+				found := false
+				for _, l := range m.GetLabel() {
+					found = found || l.GetValue() == v
+				}
+				all = all && found
+			}
+			if all {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// small returns the program with its flow_exact reduced to n entries.
+func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
+	t.Helper()
+	p, info := program(), proto.CloneOf(program().Info)
+	for _, tab := range info.GetTables() {
+		if tab.GetPreamble().GetAlias() == "flow_exact" {
+			tab.Size = n
+		}
+	}
+	text, err := prototext.Marshal(info)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err = pipeline.Load(text, resize(t, p.Device, n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mapping.Default().Bind(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, m
+}
+
+// resize sets flow_exact's max_size in BMv2's JSON.
+func resize(t testing.TB, device []byte, n int64) []byte {
+	t.Helper()
+	var doc map[string]any
+	if err := json.Unmarshal(device, &doc); err != nil {
+		t.Fatal(err)
+	}
+	for _, pl := range doc["pipelines"].([]any) {
+		for _, tab := range pl.(map[string]any)["tables"].([]any) {
+			if tab := tab.(map[string]any); tab["name"] == "switch_ingress.flow_exact" {
+				tab["max_size"] = n
+			}
+		}
+	}
+	out, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestDigestOfAnotherLayout(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	reg := prometheus.NewRegistry()
+	cfg := fastConfig(r)
+	cfg.Metrics = NewMetrics(reg)
+	s := run(t, cfg, local{exactNormal})
+	serving(t, s)
+	bits := func(b ...byte) *p4v1.P4Data { return &p4v1.P4Data{Data: &p4v1.P4Data_Bitstring{Bitstring: b}} }
+	wide := make([]*p4v1.P4Data, 10)
+	for i := range wide {
+		wide[i] = bits(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+	}
+	for _, d := range []*p4v1.P4Data{
+		bits(1),
+		{},
+		{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{bits(1)}}}},
+		{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: wide}}},
+		{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: make([]*p4v1.P4Data, 10)}}},
+	} {
+		if r.Digest("miss_t", d) != 1 {
+			t.Fatal("the target kept the digest")
+		}
+	}
+	eventually(t, "five are counted as bad", func() bool {
+		return metricSum(t, reg, "switchbridge_p4_dropped_total", "bad_digest") == 5
+	})
+	eventually(t, "and acknowledged all the same", func() bool { return r.Stats().Acks == 5 })
+	r.Packet(1, udp(1, 2, 1))
+	eventually(t, "the next good one gets its rule", func() bool { return len(r.Entries("flow_exact")) == 1 })
+}
+
+// A rule that no table can hold is not installed, and the verdict on the packet holds.
+func TestDecisionThatFitsNoTable(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		log := new(logLines)
+		cfg := fastConfig(r)
+		cfg.Miss, cfg.Logger = MissPunt, log.logger()
+		s := run(t, cfg, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+			if ev.PacketIn != nil {
+				m := ev.PacketIn.Match
+				d.Rules = append(d.Rules, flow.Rule{Priority: 100, Match: m, Actions: []flow.Action{
+					{Type: flow.SetEthDst, MAC: flow.MAC{2, 0, 0, 0, 0, 9}}, flow.OutputTo(2)}})
+				d.HasPacketOut, d.PacketOut = true, []flow.Action{flow.OutputTo(4)}
+			}
+			return nil
+		}})
+		serving(t, s)
+		frame := udp(1, 2, 7000)
+		r.packet(t, 1, frame)
+		expect(t, r, 4, frame)
+		if !log.has("rule not installed", "0000000000000001", "flow_exact", "set_eth_dst,output") {
+			t.Errorf("no log line names switch, table and action:\n%v", log)
+		}
+		if n := len(entries(t, r, "flow_exact")) + len(entries(t, r, "flow")); n != 0 {
+			t.Errorf("%d entries, want none: the rule must not be narrowed or widened to fit", n)
+		}
+	})
+}
+
+func TestFullTable(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		log := new(logLines)
+		cfg := fastConfig(r)
+		cfg.Pipeline, cfg.Mapping = small(t, 3)
+		cfg.Miss, cfg.Logger = MissPunt, log.logger()
+		s := run(t, cfg, local{toPort(2)})
+		serving(t, s)
+		for i := range 5 {
+			frame := udp(1, 2, uint16(100+i))
+			r.packet(t, 1, frame)
+			expect(t, r, 2, frame) // the verdict holds, with or without a rule
+		}
+		if n := len(entries(t, r, "flow_exact")); n != 3 {
+			t.Errorf("flow_exact has %d entries, want the 3 it has room for", n)
+		}
+		if !log.has("table flow_exact", "full", "3 of 3", "l4_src=") {
+			t.Errorf("no log line says which table is full, and for which key:\n%v", log)
+		}
+	})
+}
+
+// The switch says full although our count says there is room.
+func TestSwitchSaysFull(t *testing.T) {
+	for _, spec := range []bool{false, true} {
+		r := newSimulated(t, p4test.Options{DeviceID: 1, Specification: spec})
+		log := new(logLines)
+		cfg := fastConfig(r)
+		cfg.Logger = log.logger()
+		s := run(t, cfg, local{toPort(2)})
+		serving(t, s)
+		code := codes.Unknown
+		if spec {
+			code = codes.ResourceExhausted
+		}
+		r.Inject(p4test.Faults{Write: func(u *p4v1.Update) error {
+			if u.GetEntity().GetTableEntry().GetTableId() == program().Table("flow_exact").ID {
+				return status.Error(code, "Error when adding match entry to target")
+			}
+			return nil
+		}})
+		r.Packet(1, udp(1, 2, 1))
+		eventually(t, "the refusal is logged with table, key and decision", func() bool {
+			return log.has("refused an entry", "flow_exact", "l4_src=0x01", "Error when adding", `"decision":`)
+		})
+		r.Inject(p4test.Faults{})
+		r.Packet(1, udp(1, 2, 2))
+		eventually(t, "the next rule goes in", func() bool { return len(r.Entries("flow_exact")) == 1 })
+	}
+}
+
+func TestDuplicateEntry(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	s := run(t, fastConfig(r), local{toPort(2)})
+	serving(t, s)
+	var modified atomic.Int32
+	r.Inject(p4test.Faults{Write: func(u *p4v1.Update) error {
+		if u.GetEntity().GetTableEntry().GetTableId() != program().Table("flow_exact").ID {
+			return nil
+		}
+		if u.GetType() == p4v1.Update_INSERT {
+			return status.Error(codes.AlreadyExists, "Match entry exists, use MODIFY if you wish to change action")
+		}
+		modified.Add(1)
+		return nil
+	}})
+	r.Packet(1, udp(1, 2, 1))
+	eventually(t, "INSERT becomes MODIFY", func() bool { return modified.Load() > 0 })
+}
+
+// The switch goes down in the middle of a batch, and comes back empty.
+func TestRestartInTheMiddleOfABatch(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	s := run(t, fastConfig(r), local{toPort(2)})
+	serving(t, s)
+	r.Inject(p4test.Faults{AfterUpdates: 3})
+	for i := range 50 {
+		r.Packet(1, udp(1, 2, uint16(i+1)))
+	}
+	eventually(t, "every flow has its rule again", func() bool {
+		for i := range 50 {
+			r.Packet(1, udp(1, 2, uint16(i+1)))
+		}
+		return len(r.Entries("flow_exact")) == 50
+	})
+	if p := r.Stats().Pushes; p != 2 {
+		t.Errorf("%d pipeline pushes, want 2: one at the start, one after the restart", p)
+	}
+}
+
+// Somebody empties the tables behind our back.
+func TestTablesLost(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	proactive := flow.Rule{Priority: 200, Match: flow.Match{}, Actions: []flow.Action{flow.OutputTo(flow.PortNormal)}}
+	proactive.Match.SetEthType(0x88cc)
+	cfg := fastConfig(r)
+	cfg.Settle = time.Millisecond
+	s := run(t, cfg, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		if ev.Type == flow.EventSwitchConnected {
+			d.Rules = append(d.Rules, proactive)
+			return nil
+		}
+		return toPort(2)(ctx, ev, d)
+	}})
+	serving(t, s)
+	r.Packet(1, udp(1, 2, 1))
+	eventually(t, "an entry", func() bool { return len(r.Entries("flow_exact")) == 1 })
+	r.Wipe()
+	eventually(t, "the reactive rule is back by a miss, the proactive one by itself", func() bool {
+		r.Packet(1, udp(1, 2, 1))
+		return len(r.Entries("flow_exact")) == 1 && len(r.Entries("flow")) == 1
+	})
+}
+
+// A backup is promoted when the primary goes: by BMv2 itself, and with a new id
+// where the switch is left without a primary.
+func TestPromotion(t *testing.T) {
+	for name, spec := range map[string]bool{"bmv2": false, "specification": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newSimulated(t, p4test.Options{DeviceID: 1, Specification: spec})
+			ctx, stop := context.WithCancel(context.Background())
+			first, err := New(fastConfig(r), local{toPort(2)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan error, 1)
+			go func() { done <- first.Run(ctx) }()
+			serving(t, first)
+			cfg := fastConfig(r)
+			cfg.Election = ElectionID{Low: 5}
+			second := run(t, cfg, local{toPort(3)})
+			eventually(t, "the second is backup", func() bool { return second.Status().State == "backup" })
+			stop()
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			serving(t, second)
+			r.Packet(1, udp(1, 2, 1))
+			eventually(t, "it writes", func() bool { return len(r.Entries("flow_exact")) == 1 })
+		})
+	}
+}
+
+// Demoted in the middle of a decision: what comes of it is not written.
+func TestDemotionStopsWriting(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	asked, answer := make(chan struct{}, 1), make(chan struct{})
+	first := run(t, fastConfig(r), flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		if ev.PacketIn != nil {
+			asked <- struct{}{}
+			<-answer
+		}
+		return toPort(2)(ctx, ev, d)
+	}))
+	serving(t, first)
+	r.Packet(1, udp(1, 2, 1))
+	<-asked
+	cfg := fastConfig(r)
+	cfg.Election = ElectionID{Low: 99}
+	second := run(t, cfg, local{func(context.Context, *flow.Event, *flow.Decision) error { return nil }})
+	serving(t, second)
+	eventually(t, "the first is backup", func() bool { return first.Status().State == "backup" })
+	close(answer)
+	time.Sleep(50 * time.Millisecond) // there is no event for what must not happen
+	if n := len(r.Entries("flow_exact")); n != 0 {
+		t.Errorf("%d entries written by a gateway that is no longer primary", n)
+	}
+}
+
+func TestSwitchAnswersUnknown(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	log := new(logLines)
+	cfg := fastConfig(r)
+	cfg.Logger = log.logger()
+	s := run(t, cfg, local{toPort(2)})
+	serving(t, s)
+	r.Inject(p4test.Faults{WriteStatus: status.Error(codes.Unknown, "")})
+	r.Packet(1, udp(1, 2, 1))
+	eventually(t, "it is logged with table and key", func() bool { return log.has("refused an entry", "flow_exact", "l4_src=", "no reason") })
+	if st := s.Status().State; st != "serving" {
+		t.Errorf("state %s, want serving: one refusal is no broken session", st)
+	}
+	r.Inject(p4test.Faults{})
+	eventually(t, "the rule goes in with a later miss", func() bool {
+		r.Packet(1, udp(1, 2, 1))
+		return len(r.Entries("flow_exact")) == 1
+	})
+}
+
+// The switch stops answering, with its connections up.
+func TestSwitchStopsAnswering(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	cfg := fastConfig(r)
+	cfg.CallTimeout, cfg.DialTimeout, cfg.ProbeEvery = 200*time.Millisecond, 200*time.Millisecond, 50*time.Millisecond
+	s := run(t, cfg, local{toPort(2)})
+	serving(t, s)
+	hang := make(chan struct{})
+	r.Inject(p4test.Faults{Hang: hang})
+	eventually(t, "the session gives up", func() bool {
+		st := s.Status()
+		return st.State == "waiting" && (strings.Contains(st.Error, "DeadlineExceeded") || strings.Contains(st.Error, "no answer"))
+	})
+	r.Inject(p4test.Faults{})
+	close(hang)
+	serving(t, s)
+	r.Packet(1, udp(1, 2, 1))
+	eventually(t, "and serves again", func() bool { return len(r.Entries("flow_exact")) == 1 })
+}
+
+func TestOneElectionIDTwice(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		first := run(t, fastConfig(r), local{toPort(2)})
+		serving(t, first)
+		log := new(logLines)
+		cfg := fastConfig(r)
+		cfg.Logger = log.logger()
+		second := run(t, cfg, local{toPort(3)})
+		eventually(t, "the second says what is wrong", func() bool {
+			return strings.Contains(second.Status().Error, "another gateway is connected with our election id 0:10")
+		})
+		if st := first.Status().State; st != "serving" {
+			t.Errorf("the first is %s, want serving", st)
+		}
+	})
+}
+
+// Far more digests than a slow function can decide: the surplus is dropped and
+// counted, the stream is read all the while, and another switch notices nothing.
+func TestDigestFlood(t *testing.T) {
+	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 1})
+	reg := prometheus.NewRegistry()
+	cfg := fastConfig(flooded)
+	cfg.Metrics, cfg.Queue, cfg.InFlight = NewMetrics(reg), 64, 4
+	slow := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+		}
+		return toPort(2)(ctx, ev, d)
+	})
+	s := run(t, cfg, slow)
+	other := run(t, fastConfig(calm), local{toPort(2)})
+	serving(t, s)
+	serving(t, other)
+	for i := range 50000 {
+		flooded.Packet(1, udp(1, 2, uint16(i)))
+		if i%10000 == 0 {
+			n := len(calm.Entries("flow_exact"))
+			calm.Packet(1, udp(1, 2, uint16(i+1)))
+			eventually(t, "the other switch gets its rule", func() bool { return len(calm.Entries("flow_exact")) == n+1 })
+		}
+	}
+	eventually(t, "drops are counted", func() bool {
+		return metricSum(t, reg, "switchbridge_p4_dropped_total") > 1000 || metricSum(t, reg, "switchbridge_p4_decisions_total", "overload") > 1000
+	})
+	flooded.Packet(2, udp(7, 8, 9))
+	eventually(t, "the flooded switch is served still", func() bool {
+		flooded.Packet(2, udp(7, 8, 9))
+		for _, e := range flooded.Entries("flow_exact") {
+			if bytes.Equal(e.GetMatch()[0].GetExact().GetValue(), []byte{2}) {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// A function that does not answer costs the flows that need it, and no session.
+func TestNoDecision(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	log := new(logLines)
+	cfg := fastConfig(r)
+	cfg.Logger, cfg.Miss = log.logger(), MissPunt
+	var broken atomic.Bool
+	broken.Store(true)
+	s := run(t, cfg, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		if broken.Load() {
+			return flow.Errorf(flow.Unavailable, "%w", errors.New("503"))
+		}
+		return toPort(2)(ctx, ev, d)
+	}})
+	serving(t, s)
+	frame := udp(1, 2, 1)
+	r.Packet(1, frame)
+	quiet(t, r, frame, 100*time.Millisecond)
+	if !log.has("no decision", "503") {
+		t.Errorf("not logged:\n%v", log)
+	}
+	broken.Store(false)
+	r.Packet(1, frame)
+	expect(t, r, 2, frame)
+}

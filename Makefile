@@ -20,8 +20,15 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# The controller as a WebAssembly guest, which the binary carries.
+GUEST := faas/embedded/assets/function.wasm
+
+.PHONY: guest
+guest: check-go ## the controller as WebAssembly, for the binary to embed
+	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' -o $(GUEST) ./cmd/function-wasm
+
 .PHONY: build
-build: check-go ## bin/switchbridge
+build: guest ## bin/switchbridge
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/switchbridge ./cmd/switchbridge
 
 .PHONY: run
@@ -39,7 +46,7 @@ demo: build ## three hosts on two switches, governed by a function over HTTPS
 	@/usr/bin/python3 mininet/demo.py
 
 .PHONY: test
-test: setup lint ## everything: lint, then all tests with the race detector
+test: setup guest lint ## everything: lint, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...
 
 .PHONY: lint

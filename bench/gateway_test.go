@@ -16,7 +16,7 @@ import (
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/ofproxy"
-	"switchbridge/policy"
+	"switchbridge/policy/forward"
 )
 
 // The benchmarks here measure controllers in processes of their own: this test
@@ -49,7 +49,7 @@ func child(name string) error {
 	if name == "responder" {
 		return bench.Responder{}.Serve(ctx, ln)
 	}
-	server, err := ofproxy.NewServer(ofproxy.Config{Decider: controller.New(policy.Default())})
+	server, err := ofproxy.NewServer(ofproxy.Config{Decider: controller.New(forward.Default())})
 	if err != nil {
 		return err
 	}

@@ -9,20 +9,24 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/faas/embedded"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/policy"
 	"switchbridge/settings"
 )
 
 // functions is what decides, with every decorator around it:
 //
-//	Guard -> Pace -> FailMode -> Routes -> (for each function) State -> Limit -> client, or the native controller
+//	Guard -> Pace -> FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
 type functions struct {
 	decider flow.Decider
 	names   []string // for people: URLs, or native
 
 	local   PolicyHost // decides in this process; nil where every function is remote
 	policy  *PolicyFile
+	run     func(context.Context) error // the embedded host's task, or nil
+	hostUp  <-chan struct{}             // closed when that host decides without waiting
 	remotes []*remote
 	check   *decider.PolicyCheck // nil where no function is remote
 	set     *settings.Settings
@@ -119,8 +123,11 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 			if err != nil {
 				return nil, err
 			}
-			fs.policy, fs.local = file, NewNative(p)
-			fs.names = append(fs.names, "native")
+			if fs.local, err = fs.host(f.URLs[0], p); err != nil {
+				return nil, err
+			}
+			fs.policy = file
+			fs.names = append(fs.names, f.URLs[0])
 		}
 		return fs.local, nil
 	}
@@ -141,6 +148,21 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
 	return r.state, nil
+}
+
+// host makes what decides in this process: the controller compiled in, or a
+// pristine WebAssembly instance of it for each event.
+func (fs *functions) host(kind string, p *policy.Policy) (PolicyHost, error) {
+	if kind == settings.Native {
+		return NewNative(p), nil
+	}
+	e, err := embedded.New(embedded.Options{Policy: p, CacheDir: embedded.DefaultCacheDir(), Log: fs.log})
+	if err != nil {
+		return nil, err
+	}
+	fs.run = e.Run
+	fs.hostUp = e.Ready()
+	return e, nil
 }
 
 // answered notes how a policy check went, or that any event was answered, and
@@ -176,6 +198,9 @@ func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVer
 		c.Versions, c.OnNewer = versions, newer
 		list = append(list, c.Run)
 	}
+	if fs.run != nil {
+		list = append(list, fs.run)
+	}
 	if fs.local != nil {
 		list = append(list, func(ctx context.Context) error {
 			return fs.policy.Watch(ctx, fs.local, func() {
@@ -190,6 +215,13 @@ func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVer
 
 // ready says which function does not answer, or nil.
 func (fs *functions) ready() error {
+	if fs.hostUp != nil {
+		select {
+		case <-fs.hostUp:
+		default:
+			return errors.New("the embedded function is being compiled")
+		}
+	}
 	for _, r := range fs.remotes {
 		if why := r.down.Load().(string); why != "" {
 			return fmt.Errorf("function %s: %s", r.name, why)

@@ -10,6 +10,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
 )
 
@@ -34,7 +35,7 @@ func OpenPolicy(path string, log *slog.Logger) (*PolicyFile, *policy.Policy, err
 	f := &PolicyFile{path: path, log: log}
 	if path == "" {
 		log.Warn("no policy is given: every packet is allowed (--policy FILE)")
-		return f, policy.Default(), nil
+		return f, forward.Default(), nil
 	}
 	p, err := f.read()
 	return f, p, err

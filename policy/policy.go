@@ -203,10 +203,6 @@ var DefaultInstall = Install{
 	Priority:    100,
 }
 
-// Default is the policy where none is given: every packet is allowed, as an
-// exact flow that ends after 30 s without traffic.
-func Default() *Policy { return &Policy{Serial: 1, Install: DefaultInstall} }
-
 // ActionsOf returns what a packet does in a mode, read only. Learn floods: what
 // the switch has learned is in its second table.
 func ActionsOf(m ForwardMode) []flow.Action {

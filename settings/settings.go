@@ -78,9 +78,15 @@ type Meter struct {
 	Burst uint32 `yaml:"burst"`
 }
 
-// Function is the controller: compiled in, or behind URLs.
+// Functions that are in the binary, in the place of a URL.
+const (
+	Embedded = "embedded" // a pristine WebAssembly instance of the controller for each event
+	Native   = "native"   // the controller, called
+)
+
+// Function is the controller: in this process, or behind URLs.
 type Function struct {
-	URLs          []string      `yaml:"urls"` // or [native]
+	URLs          []string      `yaml:"urls"` // or [embedded], or [native]
 	Encoding      string        `yaml:"encoding"`
 	TokenFile     string        `yaml:"token_file"`
 	CA            string        `yaml:"ca"`
@@ -178,7 +184,7 @@ func Default() *Settings {
 
 func defaultFunction() Function {
 	return Function{
-		URLs: []string{"native"}, Encoding: "openflow", Protocol: "http1", Connections: 4, ConnectionAge: 3 * time.Minute,
+		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: 4, ConnectionAge: 3 * time.Minute,
 		Timeout: 5 * time.Second, TryTimeout: 2 * time.Second, Retry: true, Concurrency: 256, PolicyCheck: 10 * time.Second,
 	}
 }
@@ -341,7 +347,7 @@ func (s *Settings) Validate() error {
 		r := &s.Routes[i]
 		where := fmt.Sprintf("routes[%d] %q", i, r.Name)
 		if r.Function.Remote() == s.Function.Remote() && !r.Function.Remote() {
-			return fmt.Errorf("%s: its function is the compiled-in one, as the default's is", where)
+			return fmt.Errorf("%s: its function is in this process, as the default's is", where)
 		}
 		if err := r.Function.validate(where + ".function"); err != nil {
 			return err
@@ -360,19 +366,21 @@ func oneOf(key, value string, allowed ...string) error {
 }
 
 // Remote reports whether the function is behind URLs.
-func (f *Function) Remote() bool { return len(f.URLs) > 0 && f.URLs[0] != "native" }
+func (f *Function) Remote() bool {
+	return len(f.URLs) > 0 && f.URLs[0] != Native && f.URLs[0] != Embedded
+}
 
 func (f *Function) validate(key string) error {
 	if len(f.URLs) == 0 {
-		return fmt.Errorf("%s.urls: empty; want native or URLs", key)
+		return fmt.Errorf("%s.urls: empty; want embedded, native or URLs", key)
 	}
 	for _, u := range f.URLs {
 		known := strings.HasPrefix(u, "https://") || strings.HasPrefix(u, "http://") || strings.HasPrefix(u, "unix:")
-		if u == "native" && len(f.URLs) == 1 {
+		if !f.Remote() && len(f.URLs) == 1 {
 			continue
 		}
 		if !known {
-			return fmt.Errorf("%s.urls: %q: want native, https://..., http://... or unix:///path", key, u)
+			return fmt.Errorf("%s.urls: %q: want embedded or native alone, or https://..., http://... or unix:///path", key, u)
 		}
 	}
 	if err := oneOf(key+".encoding", f.Encoding, "openflow", "json"); err != nil {

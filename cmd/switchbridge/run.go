@@ -21,8 +21,10 @@ func runCommand() *cobra.Command {
 have no rule for, and install what it answers.
 
 Without a configuration it listens for OpenFlow on 127.0.0.1:6653 and serves
-metrics, health and state on 127.0.0.1:9653. Without --function the compiled-in
-controller decides; without --policy that one allows everything, and says so.
+metrics, health and state on 127.0.0.1:9653. Without --function the controller
+decides in this process, in a WebAssembly instance that exists for one event only
+(--function native calls it without one); without --policy it allows everything,
+and says so.
 
 Examples:
   switchbridge run --policy policy.yaml
@@ -53,8 +55,8 @@ Examples:
 	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
 	fl.StringSliceVar(&f.openflow, "openflow", nil, "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
 	fl.StringVar(&f.admin, "admin", "", "address of metrics, health and state; \"off\" for none")
-	fl.StringSliceVar(&f.function, "function", nil, "native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
-	fl.StringVar(&f.policy, "policy", "", "policy file of the compiled-in controller")
+	fl.StringSliceVar(&f.function, "function", nil, "embedded (the default), native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
+	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.encoding, "encoding", "", "what the function is spoken to in: openflow or json")

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -19,10 +20,14 @@ import (
 	"switchbridge/policy/forward"
 )
 
-// The benchmarks here measure controllers in processes of their own: this test
-// binary, started again with the controller's name in childVar. A child prints
-// its address and ends when its standard input does.
-const childVar = "SWITCHBRIDGE_BENCH_CHILD"
+// Controllers that are measured in processes of their own are this test binary,
+// started again with the controller's name in childVar. A child prints its
+// address and ends when its standard input does, unless listenVar says where it
+// listens.
+const (
+	childVar  = "SWITCHBRIDGE_BENCH_CHILD"
+	listenVar = "SWITCHBRIDGE_BENCH_LISTEN"
+)
 
 func TestMain(m *testing.M) {
 	name := os.Getenv(childVar)
@@ -37,11 +42,19 @@ func TestMain(m *testing.M) {
 
 func child(name string) error {
 	ctx, cancel := context.WithCancel(context.Background())
-	go func() {
-		io.Copy(io.Discard, os.Stdin)
-		cancel()
-	}()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	defer cancel()
+	addr := os.Getenv(listenVar)
+	if addr == "" {
+		addr = "127.0.0.1:0"
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
+	}
+	if name == "ends" {
+		return errors.New("no configuration")
+	}
+	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}

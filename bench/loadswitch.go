@@ -51,6 +51,11 @@ func dialSwitch(ctx context.Context, to string, tc *tls.Config, v flow.Protocol,
 	if err != nil {
 		return nil, err
 	}
+	return newSwitch(ctx, conn, v, n, macs, bufBytes)
+}
+
+// newSwitch does the handshake of switch number n on conn, which it owns.
+func newSwitch(ctx context.Context, conn net.Conn, v flow.Protocol, n, macs, bufBytes int) (*loadSwitch, error) {
 	s := &loadSwitch{
 		conn: conn,
 		in:   newStream(conn, bufBytes),
@@ -59,7 +64,7 @@ func dialSwitch(ctx context.Context, to string, tc *tls.Config, v flow.Protocol,
 		}),
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	err = s.handshake()
+	err := s.handshake()
 	if err == nil {
 		s.batch, err = newBatch(v, n, macs)
 	}
@@ -271,6 +276,45 @@ func (s *loadSwitch) pingPong() error {
 
 // giveUp makes pingPong stop waiting for the outstanding packet.
 func (s *loadSwitch) giveUp() { s.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// paced sends rate PACKET_INs a second for d, whatever the answers do. Somebody
+// else reads; when that ends, with the error in ended, so does paced.
+func (s *loadSwitch) paced(ctx context.Context, rate float64, d time.Duration, ended <-chan error) error {
+	start := time.Now()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for sent := 0; ; {
+		elapsed := time.Since(start)
+		if elapsed >= d {
+			return nil
+		}
+		if due := int(rate*elapsed.Seconds()) - sent; due > 0 {
+			n := min(due, s.batch.size())
+			if _, err := s.conn.Write(s.batch.stamp(n)); err != nil {
+				return err
+			}
+			sent += n
+			s.sent.Add(uint64(n))
+		}
+		select {
+		case <-tick.C:
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// listen counts answers, and replies to the controller's own questions, until
+// the connection ends.
+func (s *loadSwitch) listen() error {
+	for {
+		if err := s.read(s.count); err != nil {
+			return err
+		}
+	}
+}
 
 // idle answers the controller's own questions until the connection ends.
 func (s *loadSwitch) idle() error {

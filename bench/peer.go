@@ -1,0 +1,283 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"switchbridge/flow"
+)
+
+// Peer is a controller that is measured beside others, and how it is started.
+type Peer struct {
+	Name string
+	// Command is the program and its arguments, in which {port} is the port it
+	// must listen on, {dir} a folder of its own for the time of the run, and
+	// {self} this program.
+	Command  []string
+	Env      map[string]string // added to the environment; the same placeholders
+	Dir      string            // working directory; empty: {dir}
+	Protocol flow.Protocol     // that it is asked in
+	// Start is the limit of the time from exec to the first answered
+	// connection: 60 s.
+	Start time.Duration
+}
+
+// ErrNotInstalled is wrapped where a peer's program is not on this machine.
+var ErrNotInstalled = errors.New("not installed")
+
+// DefaultPeers are the controllers of Debian's packages.
+func DefaultPeers() []Peer {
+	return []Peer{
+		{
+			Name: "ovs-testcontroller", Protocol: flow.OpenFlow10,
+			Command: []string{"ovs-testcontroller", "--unixctl={dir}/ctl", "-vconsole:emer", "-vsyslog:off", "ptcp:{port}:127.0.0.1"},
+		},
+		{
+			Name: "os-ken", Protocol: flow.OpenFlow13,
+			Command: []string{"osken-manager", "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "{port}", "os_ken.app.simple_switch_13"},
+		},
+	}
+}
+
+// SelfPeers are this program's gateway, for switchbridge itself ({self}): with
+// the controller in a WebAssembly instance for each event, and compiled in.
+func SelfPeers() []Peer {
+	gateway := func(name, function string) Peer {
+		return Peer{
+			Name: name, Protocol: flow.OpenFlow10,
+			Command: []string{"{self}", "run", "--openflow", "tcp:127.0.0.1:{port}", "--admin", "off", "--function", function, "--log-decisions", "off", "--log-level", "error"},
+		}
+	}
+	return []Peer{gateway("switchbridge, WebAssembly", "embedded"), gateway("switchbridge, native", "native")}
+}
+
+// ParsePeers reads a file of peers:
+//
+//	peers:
+//	  - name: POX
+//	    command: [python3, /opt/pox/pox.py, openflow.of_01, --port={port}, forwarding.l2_learning]
+//	    openflow: "1.0"
+//
+// with env (a map), dir and start (a duration) where needed. An unknown key is
+// an error.
+func ParsePeers(r io.Reader) ([]Peer, error) {
+	var file struct {
+		Peers []struct {
+			Name     string
+			Command  []string
+			Env      map[string]string
+			Dir      string
+			OpenFlow string
+			Start    time.Duration
+		}
+	}
+	d := yaml.NewDecoder(r)
+	d.KnownFields(true)
+	if err := d.Decode(&file); err != nil {
+		return nil, fmt.Errorf("peers: %w", err)
+	}
+	var peers []Peer
+	for i, f := range file.Peers {
+		p := Peer{Name: f.Name, Command: f.Command, Env: f.Env, Dir: f.Dir, Start: f.Start}
+		where := fmt.Sprintf("peers: entry %d (%q)", i+1, f.Name)
+		switch {
+		case f.Name == "":
+			return nil, fmt.Errorf("%s: no name", where)
+		case slices.ContainsFunc(peers, func(q Peer) bool { return q.Name == f.Name }):
+			return nil, fmt.Errorf("%s: the name is taken", where)
+		case len(f.Command) == 0:
+			return nil, fmt.Errorf("%s: no command", where)
+		case !strings.Contains(strings.Join(f.Command, " ")+fmt.Sprint(f.Env), "{port}"):
+			return nil, fmt.Errorf("%s: {port} is nowhere in command or env", where)
+		case f.Start < 0:
+			return nil, fmt.Errorf("%s: start %v", where, f.Start)
+		}
+		var err error
+		if p.Protocol, err = flow.ParseProtocol(f.OpenFlow); err != nil || p.Protocol == flow.P4Runtime {
+			return nil, fmt.Errorf("%s: openflow %q: want \"1.0\" or \"1.3\"", where, f.OpenFlow)
+		}
+		peers = append(peers, p)
+	}
+	return peers, nil
+}
+
+// Find says where the peer's program is, or wraps ErrNotInstalled.
+func (p *Peer) Find() (string, error) {
+	if p.Command[0] == "{self}" {
+		return os.Executable()
+	}
+	path, err := exec.LookPath(p.Command[0])
+	if err != nil {
+		return "", fmt.Errorf("%s: %w: %v", p.Name, ErrNotInstalled, err)
+	}
+	return path, nil
+}
+
+// running is a peer's process and what it started, a process group of its own.
+type running struct {
+	peer  *Peer
+	addr  string
+	took  time.Duration // from exec to the first answered connection
+	cmd   *exec.Cmd
+	dir   string
+	ended chan struct{} // closed when the process has
+	err   error         // how, once ended is closed
+	log   *tail
+	stop  sync.Once
+}
+
+// tail keeps the last of what a process prints.
+type tail struct {
+	mu sync.Mutex
+	b  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	const keep = 2048
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b = append(t.b, p...)
+	t.b = t.b[max(0, len(t.b)-keep):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.b))
+}
+
+// start runs the peer and waits until it has taken a switch through the
+// handshake. The caller closes it.
+func (p *Peer) start(ctx context.Context) (*running, error) {
+	path, err := p.Find()
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "switchbridge-bench-")
+	if err != nil {
+		return nil, err
+	}
+	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self).Replace
+	r := &running{peer: p, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir, ended: make(chan struct{}), log: &tail{}}
+	args := make([]string, len(p.Command)-1)
+	for i, a := range p.Command[1:] {
+		args[i] = fill(a)
+	}
+	r.cmd = exec.Command(path, args...)
+	r.cmd.Dir = dir
+	if p.Dir != "" {
+		r.cmd.Dir = fill(p.Dir)
+	}
+	r.cmd.Env = os.Environ()
+	for k, v := range p.Env {
+		r.cmd.Env = append(r.cmd.Env, k+"="+fill(v))
+	}
+	r.cmd.Stdout, r.cmd.Stderr = r.log, r.log
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.cmd.WaitDelay = time.Second
+
+	begin := time.Now()
+	if err := r.cmd.Start(); err != nil {
+		os.RemoveAll(dir)
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	go func() {
+		r.err = r.cmd.Wait()
+		close(r.ended)
+	}()
+	limit := p.Start
+	if limit == 0 {
+		limit = time.Minute
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := r.answered(ctx); err != nil {
+		r.close()
+		if said := r.log.String(); said != "" {
+			err = fmt.Errorf("%w; it said: %s", err, said)
+		}
+		return nil, fmt.Errorf("%s: %w", p.Name, err)
+	}
+	r.took = time.Since(begin)
+	return r, nil
+}
+
+// answered tries until a switch has been asked for its features.
+func (r *running) answered(ctx context.Context) error {
+	const pause = 200 * time.Microsecond
+	var last error
+	for {
+		s, err := r.try(ctx)
+		if err == nil {
+			return s.conn.Close()
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-r.ended:
+			return fmt.Errorf("it ended (%v) before it answered a connection", r.err)
+		case <-ctx.Done():
+			return fmt.Errorf("it answered no connection in time: %w", errors.Join(context.Cause(ctx), last))
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (r *running) try(ctx context.Context) (*loadSwitch, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
+	if err != nil {
+		return nil, err
+	}
+	if conn.LocalAddr().String() == conn.RemoteAddr().String() {
+		conn.Close() // with nobody listening, TCP can connect a port to itself
+		return nil, errors.New("nobody listens")
+	}
+	return newSwitch(ctx, conn, r.peer.Protocol, 1, 1, 4<<10)
+}
+
+// close ends the peer's process group: first politely.
+func (r *running) close() {
+	r.stop.Do(func() {
+		syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
+		select {
+		case <-r.ended:
+		case <-time.After(3 * time.Second):
+		}
+		syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // also what it left behind
+		<-r.ended
+		os.RemoveAll(r.dir)
+	})
+}
+
+// freePort finds a port that nobody listens on.
+func freePort() (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer ln.Close()
+	return ln.Addr().(*net.TCPAddr).Port, nil
+}

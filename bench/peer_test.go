@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// childPeer is a controller in a process of its own; see TestMain.
+func childPeer(name string) Peer {
+	return Peer{
+		Name: name, Command: []string{"{self}"}, Protocol: flow.OpenFlow13, Start: 20 * time.Second,
+		Env: map[string]string{"SWITCHBRIDGE_BENCH_CHILD": name, "SWITCHBRIDGE_BENCH_LISTEN": "127.0.0.1:{port}"},
+	}
+}
+
+func TestStartup(t *testing.T) {
+	got, err := Startup(t.Context(), childPeer("responder"), 3)
+	if err != nil || got.Runs != 3 || got.Min <= 0 || got.Max > 20_000 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestResources(t *testing.T) {
+	res, err := MeasureResources(t.Context(), childPeer("responder"), ResourcesConfig{Rate: 2000, Duration: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.IdleRSS < 1<<20 || res.ActiveRSS < 1<<20 || res.Sent < 300 || res.Sent > 600 || res.Answered+50 < res.Sent || res.ActiveCPU < 0 {
+		t.Errorf("%+v", res)
+	}
+	if (res.PerfNote == "") != (res.Cycles > 0 && res.Instructions > 0) {
+		t.Errorf("perf: %+v", res)
+	}
+	var text bytes.Buffer
+	if err := res.WriteText(&text); err != nil || !strings.Contains(text.String(), "active:") {
+		t.Errorf("%v: %s", err, &text)
+	}
+}
+
+// A stopped peer leaves nothing behind: neither a process nor its folder.
+func TestPeerIsStopped(t *testing.T) {
+	p := childPeer("responder")
+	r, err := p.start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := groupUsage(r.cmd.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	r.close()
+	r.close()
+	if err := syscall.Kill(r.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the process is there: %v", err)
+	}
+	if _, err := os.Stat(r.dir); !os.IsNotExist(err) {
+		t.Errorf("its folder is there: %v", err)
+	}
+}
+
+func TestPeerFaults(t *testing.T) {
+	if _, err := Startup(t.Context(), Peer{Name: "x", Command: []string{"no-such-program-here"}}, 1); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("not installed: %v", err)
+	}
+	if _, err := Startup(t.Context(), childPeer("ends"), 1); err == nil || !strings.Contains(err.Error(), "it ended") || !strings.Contains(err.Error(), "no configuration") {
+		t.Errorf("one that ends at once: %v", err)
+	}
+	path, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Skipf("no sleep: %v", err)
+	}
+	mute := Peer{Name: "sleeper", Command: []string{path, "100"}, Protocol: flow.OpenFlow10, Start: 200 * time.Millisecond}
+	if _, err := Startup(t.Context(), mute, 1); err == nil || !strings.Contains(err.Error(), "sleeper: it answered no connection in time") {
+		t.Errorf("one that never listens: %v", err)
+	}
+}
+
+func TestParsePeers(t *testing.T) {
+	peers, err := ParsePeers(strings.NewReader(`
+peers:
+  - name: POX
+    command: [python3, /opt/pox/pox.py, openflow.of_01, "--port={port}"]
+    openflow: "1.0"
+    env: {PYTHONPATH: /opt/pox}
+    start: 30s
+  - {name: b, command: [x, "{port}"], openflow: "1.3"}
+`))
+	if err != nil || len(peers) != 2 {
+		t.Fatal(peers, err)
+	}
+	if p := peers[0]; p.Name != "POX" || len(p.Command) != 4 || p.Protocol != flow.OpenFlow10 || p.Start != 30*time.Second || p.Env["PYTHONPATH"] != "/opt/pox" {
+		t.Errorf("%+v", p)
+	}
+	for file, want := range map[string]string{
+		`peers: [{command: [x, "{port}"], openflow: "1.0"}]`:                                                              "entry 1 (\"\"): no name",
+		`peers: [{name: a, openflow: "1.0"}]`:                                                                             "no command",
+		`peers: [{name: a, command: [x], openflow: "1.0"}]`:                                                               "{port} is nowhere",
+		`peers: [{name: a, command: [x, "{port}"], openflow: "1.1"}]`:                                                     `openflow "1.1"`,
+		`peers: [{name: a, command: [x, "{port}"], colour: red}]`:                                                         "colour",
+		`peers: [{name: a, command: [x, "{port}"], openflow: "1.0"}, {name: a, command: [x, "{port}"], openflow: "1.0"}]`: "taken",
+		`{`: "peers: ",
+	} {
+		if _, err := ParsePeers(strings.NewReader(file)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", file, err, want)
+		}
+	}
+}
+
+func TestProcStat(t *testing.T) {
+	line := "4242 (a) b (c) S 1 77 77 0 -1 4194560 100 0 0 0 12 34 0 0 20 0 1 0 100 1000000 25 18446744073709551615 1 1"
+	s, ok := statFields([]byte(line))
+	if !ok || s.pgrp != 77 || s.cpu != 460*time.Millisecond || s.rss != 25*int64(os.Getpagesize()) {
+		t.Errorf("%+v, %v", s, ok)
+	}
+	for n := range len(line) - 30 {
+		statFields([]byte(line[:n])) // must not panic
+	}
+}
+
+func TestParsePerf(t *testing.T) {
+	if c := parsePerf("1200,,cycles:u,10,100.00,,\n3400,,instructions:u,10,100.00,2.8,insn per cycle\n"); c != (perfCount{1200, 3400, ""}) {
+		t.Errorf("%+v", c)
+	}
+	if c := parsePerf("<not supported>,,cycles,0,100.00,,\n"); c.note != "perf says of cycles: <not supported>" {
+		t.Errorf("%+v", c)
+	}
+	if c := parsePerf(""); c.note == "" {
+		t.Errorf("%+v", c)
+	}
+}

@@ -1,0 +1,82 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// usage is what a process group has used so far.
+type usage struct {
+	cpu time.Duration // user and system, of its live processes
+	rss int64         // bytes, now
+}
+
+// clockTick is the unit of times in /proc: USER_HZ, 100 on every Linux that Go
+// runs on (proc(5)).
+const clockTick = time.Second / 100
+
+// groupUsage adds up the processes of a group, from /proc (proc(5)).
+func groupUsage(pgid int) (u usage, err error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return u, err
+	}
+	found := false
+	for _, e := range entries {
+		if _, err := strconv.Atoi(e.Name()); err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue // it has ended
+		}
+		f, ok := statFields(stat)
+		if !ok || f.pgrp != pgid {
+			continue
+		}
+		found = true
+		u.cpu += f.cpu
+		u.rss += f.rss
+	}
+	if !found {
+		return u, fmt.Errorf("no process in group %d", pgid)
+	}
+	return u, nil
+}
+
+type procStat struct {
+	pgrp int
+	cpu  time.Duration
+	rss  int64
+}
+
+// statFields reads a line of /proc/PID/stat. The name of the program, in
+// parentheses, may hold anything.
+func statFields(line []byte) (s procStat, ok bool) {
+	_, rest, found := bytes.Cut(line, []byte(") "))
+	for found {
+		_, next, more := bytes.Cut(rest, []byte(") "))
+		if !more {
+			break
+		}
+		rest = next
+	}
+	f := strings.Fields(string(rest))
+	const pgrp, utime, stime, rss = 2, 11, 12, 21 // fields 5, 14, 15 and 24, counted from the state
+	if !found || len(f) <= rss {
+		return s, false
+	}
+	var n [4]int64
+	for i, at := range []int{pgrp, utime, stime, rss} {
+		v, err := strconv.ParseInt(f[at], 10, 64)
+		if err != nil {
+			return s, false
+		}
+		n[i] = v
+	}
+	return procStat{pgrp: int(n[0]), cpu: time.Duration(n[1]+n[2]) * clockTick, rss: n[3] * int64(os.Getpagesize())}, true
+}

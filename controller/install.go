@@ -67,6 +67,9 @@ func ruleFields(p policy.Packet, grain, depends flow.Field, proto flow.Protocol)
 	if hidden := depends & p.Missing; hidden != 0 {
 		return 0, "; no rule: the packet does not show " + hidden.String()
 	}
+	if p.Missing&flow.FieldEthType != 0 { // a rule on in_port alone is no flow's
+		return 0, "; no rule: the packet has no whole Ethernet header"
+	}
 	have := p.Known()
 	need := prerequisites(depends, have)
 	fields = (grain | need) & have

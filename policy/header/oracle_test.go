@@ -192,7 +192,7 @@ func randomConfig(r *rand.Rand, n int) *Config {
 // The classifier gives what the oracle gives, and what it says the answer
 // hangs on is true: a packet that agrees in those fields gets the same answer.
 func TestAgainstOracle(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(30) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		c := randomConfig(r, 1+r.IntN(120))
 		if err := c.Validate(nil); err != nil {
@@ -200,7 +200,7 @@ func TestAgainstOracle(t *testing.T) {
 		}
 		link := c.Compile()
 		hits := 0
-		packets := make([]flow.Match, 300)
+		packets := make([]flow.Match, 120)
 		outcomes := make([]policy.Outcome, len(packets))
 		for i := range packets {
 			packets[i] = randomPacket(r)
@@ -314,17 +314,19 @@ func TestOverlaps(t *testing.T) {
 
 // A rule's expansion for a switch matches exactly what the rule matches.
 func TestExpand(t *testing.T) {
+	tried, matched := 0, 0
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		cond := randomConfig(r, 1).conditions()[0]
-		if n := cond.expansions(); n > 4096 {
+		if cond.expansions() > 600 {
 			continue
 		}
+		tried++
 		list := cond.expand()
 		if len(list) != cond.expansions() {
 			t.Fatalf("%+v becomes %d matches, counted %d", cond, len(list), cond.expansions())
 		}
-		for range 500 {
+		for range 100 {
 			m := randomPacket(r)
 			n := 0
 			for i := range list {
@@ -339,7 +341,11 @@ func TestExpand(t *testing.T) {
 			if n != want {
 				t.Fatalf("%+v: %v is matched by %d of %v, want %d", cond, m, n, list, want)
 			}
+			matched += n
 		}
+	}
+	if tried < 30 || matched < 30 {
+		t.Errorf("%d conditions tried, %d packets matched: the test wants more", tried, matched)
 	}
 }
 
@@ -349,13 +355,13 @@ func TestPrefixes(t *testing.T) {
 		if len(list) > 30 {
 			t.Errorf("%v becomes %d blocks", r, len(list))
 		}
-		for p := 0; p <= 0xffff; p++ {
-			n := 0
-			for _, b := range list {
-				if uint16(p)&b.mask == b.value {
-					n++
-				}
+		var blocks [1 << 16]int // how many each port is in
+		for _, b := range list {
+			for p := int(b.value); p <= int(b.value|^b.mask); p++ {
+				blocks[p]++
 			}
+		}
+		for p, n := range blocks {
 			in := p >= int(r.First) && p <= int(r.Last)
 			if in && n != 1 || !in && n != 0 {
 				t.Fatalf("%v: port %d is in %d blocks", r, p, n)

@@ -1,0 +1,64 @@
+package policy_test
+
+import (
+	"testing"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/policy/policytest"
+)
+
+func TestMissing(t *testing.T) {
+	const (
+		ports = flow.FieldL4Src | flow.FieldL4Dst
+		icmp  = flow.FieldICMPType | flow.FieldICMPCode
+		ip    = flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst
+		arp   = flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+		eth   = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN
+	)
+	tests := []struct {
+		packet string
+		cut    int // bytes that are seen; 0 is all
+		want   flow.Field
+	}{
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 0, 0},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 38, 0},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 37, ports},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 33, ip | ports | icmp},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 14, ip | ports | icmp},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2", 13, eth | ip | arp | ports | icmp},
+		{"fragment 10.0.0.1 > 10.0.0.2", 0, ports},
+		{"icmp 10.0.0.1 > 10.0.0.2 type 8", 0, 0},
+		{"icmp 10.0.0.1 > 10.0.0.2 type 8", 35, icmp},
+		{"icmpv6 2001:db8::1 > 2001:db8::2 type 135", 0, 0},
+		{"icmpv6 2001:db8::1 > 2001:db8::2 type 135", 55, icmp},
+		{"udp [2001:db8::1]:1 > [2001:db8::2]:2", 53, ip | ports | icmp},
+		{"arp 10.0.0.1 > 10.0.0.2", 0, 0},
+		{"arp 10.0.0.1 > 10.0.0.2", 41, arp},
+		{"lldp", 0, 0},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 vlan 7", 42, 0},
+		{"tcp 10.0.0.1:1 > 10.0.0.2:2 vlan 7", 41, ports},
+	}
+	for _, tt := range tests {
+		frame, port, err := policytest.Packet(tt.packet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if tt.cut > 0 {
+			frame = frame[:tt.cut]
+		}
+		m := flow.ParseFrame(frame, port)
+		if got := policy.Missing(&m); got != tt.want {
+			t.Errorf("%s, %d bytes: missing %v, want %v", tt.packet, len(frame), got, tt.want)
+		}
+	}
+	// An extension header where the last header's number should be: the walk
+	// ended before the chain did.
+	var m flow.Match
+	m.SetEthType(flow.EthTypeIPv6)
+	m.Fields |= flow.FieldIPSrc | flow.FieldIPDst
+	m.SetIPProto(60)
+	if got, want := policy.Missing(&m), flow.FieldIPProto|ports|icmp; got != want {
+		t.Errorf("extension headers without end: missing %v, want %v", got, want)
+	}
+}

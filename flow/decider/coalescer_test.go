@@ -144,7 +144,10 @@ func TestCoalescerBarrierNeverAnswered(t *testing.T) {
 	if got, _, follow := c.Release(old); !slices.Equal(got, []int{1, 2}) || !follow {
 		t.Fatalf("the old flight released %v", got)
 	}
-	if got, _, _ := c.Release(fresh); !slices.Equal(got, []int{4}) {
+	if _, place := c.Join(&key, 5, 1, start.Add(2*time.Second)); place != Waits {
+		t.Fatalf("the old flight took the fresh one with it: %v", place)
+	}
+	if got, _, _ := c.Release(fresh); !slices.Equal(got, []int{4, 5}) {
 		t.Fatalf("the fresh one released %v", got)
 	}
 }

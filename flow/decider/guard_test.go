@@ -143,13 +143,18 @@ func TestGuardLearnedRule(t *testing.T) {
 		"to two ports":              {RailNotCovering, func(r *flow.Rule) { r.Actions = append(r.Actions, flow.OutputTo(portB)) }},
 		"for ever":                  {RailNoTimeout, func(r *flow.Rule) { r.HardTimeout = 0 }},
 		"with a VLAN it is not in":  {RailNotCovering, func(r *flow.Rule) { r.Match.SetVLAN(flow.VLANPresent|5, flow.VLANExact) }},
+		"of a group address":        {RailNotCovering, func(r *flow.Rule) { r.Match.SetEthDst(flow.MAC{3}, flow.MACExact) }},
 		"and another field of ours": {RailNotCovering, func(r *flow.Rule) { r.Match.SetInPort(portB) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := learn()
 			tc.spoil(&r)
 			d := flow.Decision{Rules: []flow.Rule{r}}
-			v := DefaultGuardrails().Check(packetEvent(tcpPacket(80)), &d)
+			pi := tcpPacket(80)
+			if name == "of a group address" {
+				pi.Match.SetEthSrc(flow.MAC{3}, flow.MACExact)
+			}
+			v := DefaultGuardrails().Check(packetEvent(pi), &d)
 			if tc.rail == "" && v != nil || tc.rail != "" && (len(v) != 1 || v[0].Rail != tc.rail) {
 				t.Fatalf("violations %v, want %q", v, tc.rail)
 			}
@@ -276,6 +281,25 @@ func TestGuardDigest(t *testing.T) {
 	}
 	if got, _ := d.PacketActions(&m); !slices.Equal(got, goodRule().Actions) || len(d.Rules) != 1 || d.Rules[0].Match.EthType != flow.EthTypeIPv4 {
 		t.Fatalf("packet takes %v; rules %v", got, d.Rules)
+	}
+}
+
+// A controller reuses the rules' memory for its next answer, beyond the ones
+// that stay as well.
+func TestGuardSharesNoMemory(t *testing.T) {
+	bad := goodRule()
+	bad.Table = 9
+	d := flow.Decision{Rules: []flow.Rule{bad, goodRule(), goodRule()}}
+	DefaultGuardrails().Check(packetEvent(tcpPacket(80)), &d)
+	if len(d.Rules) != 2 {
+		t.Fatalf("rules that stay: %v", d.Rules)
+	}
+	for i, r := range d.Rules[:3] {
+		for j, other := range d.Rules[:i] {
+			if &r.Actions[0] == &other.Actions[0] {
+				t.Errorf("rules %d and %d share their actions", i, j)
+			}
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func full() *policy.Policy {
 			&blocklist.Config{Match: blocklist.Dst, Lists: []blocklist.List{
 				{Name: "ipsum.txt", Prefixes: prefixes("0.0.0.0/0", "10.0.0.0/8", "1.2.3.4/32", "255.255.255.255/32", "::/0", "2001:db8::/32", "2001:db8::1/128")},
 				{}}},
-			&header.Config{Rules: []header.Rule{
+			&header.Config{MaxProactive: 70, Rules: []header.Rule{
 				{Name: "ping", Priority: 1, Match: header.Condition{Header: icmp}, Action: header.Action{Output: []flow.PortNo{1, flow.PortFlood}, SetQueue: true, Queue: 3, Meter: 9}},
 				{Name: "ssh", Priority: 60000, Match: header.Condition{Header: tcp, Src: &header.PortRange{First: 1024, Last: 65535}, Dst: &header.PortRange{First: 22, Last: 22}}, Action: header.Action{Deny: true}},
 				{Priority: 5, Match: header.Condition{Header: l2}, Action: header.Action{Output: []flow.PortNo{2}}},

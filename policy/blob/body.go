@@ -224,6 +224,7 @@ const (
 )
 
 func (w *writer) header(c *header.Config) {
+	w.uint(uint64(c.MaxProactive))
 	w.uint(uint64(len(c.Rules)))
 	for i := range c.Rules {
 		w.rule(&c.Rules[i])
@@ -231,7 +232,7 @@ func (w *writer) header(c *header.Config) {
 }
 
 func (r *reader) header() *header.Config {
-	c := &header.Config{}
+	c := &header.Config{MaxProactive: int(r.uint(0xffff))}
 	for n := r.count(8); n > 0 && r.err == nil; n-- {
 		c.Rules = append(c.Rules, r.rule())
 	}

@@ -104,7 +104,7 @@ class Demo:
         if passed:
             result = "it passed"
         elif counted:
-            result = "blocked: the rule in s1 dropped %d after the first" % counted
+            result = "blocked: its rule in s1 counted %d" % counted
         else:
             result = "nothing passed, but no rule in s1 counted it"
         self.checks.check(not passed and counted > 0, what, result)

@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import time
+
+import sandbox
 
 PING_REPLY = re.compile(r"icmp_seq=(\d+) .*time=([\d.]+) ms")
 
@@ -112,7 +115,9 @@ class Rule:
 
 
 def rules(*switches):
-    """Return the rules that decisions left in the switches."""
+    """Return the rules that decisions left in the switches of this sandbox, with counters that are up to date."""
+    # Else packets are counted up to half a second after they passed.
+    subprocess.run(["ovs-appctl", "-t", sandbox.CONTROL, "revalidator/wait"], check=True, stdout=subprocess.DEVNULL)
     found = []
     for switch in switches:
         for line in switch.cmd("ovs-ofctl -O OpenFlow13 dump-flows", switch).splitlines():

@@ -17,6 +17,7 @@ import time
 
 MARK = "SWITCHBRIDGE_SANDBOX"
 RUNDIR = "/run/openvswitch"
+CONTROL = RUNDIR + "/vswitchd.ctl"  # for ovs-appctl -t
 TOOLS = ("unshare", "ip", "ovsdb-tool", "ovsdb-server", "ovs-vsctl", "ovs-vswitchd", "mnexec", "ethtool")
 
 
@@ -81,8 +82,8 @@ def _start_openvswitch():
     _daemon("ovsdb-server", database, "--remote=punix:" + remote, *quiet)
     _await(remote)
     subprocess.run(["ovs-vsctl", "--no-wait", "init"], check=True)
-    _daemon("ovs-vswitchd", "unix:" + remote, "--unixctl=" + RUNDIR + "/vswitchd.ctl", *quiet)
-    _await(RUNDIR + "/vswitchd.ctl")
+    _daemon("ovs-vswitchd", "unix:" + remote, "--unixctl=" + CONTROL, *quiet)
+    _await(CONTROL)
 
 
 def _daemon(name, *args):

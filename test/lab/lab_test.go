@@ -95,6 +95,14 @@ func TestDemo(t *testing.T) {
 	}
 }
 
+func TestFailover(t *testing.T) {
+	t.Parallel()
+	out, err := lab(t, "labs/failover.py")
+	if err != nil || !strings.Contains(out, "All 8 checks hold.") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 func TestMininetCommand(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"OpenFlow10", "OpenFlow13"} {

@@ -120,9 +120,10 @@ type Flow struct {
 	Text        string // the whole line
 }
 
-// DumpFlows returns the entries of all the bridge's tables.
+// DumpFlows returns the entries of all the bridge's tables, their counters up to date.
 func (s *Switchd) DumpFlows(bridge string) []Flow {
 	s.tb.Helper()
+	s.Appctl("revalidator/wait") // else packets are counted up to half a second after they passed
 	var flows []Flow
 	for line := range strings.Lines(s.Ofctl("dump-flows", bridge)) {
 		line = strings.TrimSpace(line)

@@ -105,11 +105,11 @@ func elements(raw []byte, limit int, f func(i int, value json.RawMessage) error)
 }
 
 func begin(raw []byte, delim json.Delim, want string) (*json.Decoder, error) {
-	if len(raw) == 0 {
-		return nil, errors.New("empty body")
-	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	t, err := d.Token()
+	if err == io.EOF {
+		return nil, errors.New("empty body")
+	}
 	if err == nil && t != delim {
 		err = fmt.Errorf("%s, want %s", shown(raw), want)
 	}
@@ -117,7 +117,9 @@ func begin(raw []byte, delim json.Delim, want string) (*json.Decoder, error) {
 }
 
 func end(d *json.Decoder) error {
-	if _, err := d.Token(); err != nil {
+	if _, err := d.Token(); err == io.EOF {
+		return io.ErrUnexpectedEOF
+	} else if err != nil {
 		return err
 	}
 	if _, err := d.Token(); err != io.EOF {

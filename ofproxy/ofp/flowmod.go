@@ -164,11 +164,15 @@ func ParseFlowMod(msg []byte, r *flow.Rule) error {
 	} else {
 		err = parseFlowMod13(b, &got)
 	}
-	if err == nil && got.Command > flow.DeleteStrict {
-		err = fmt.Errorf("FLOW_MOD: %v is not one of OpenFlow's", got.Command)
-	}
-	if err != nil {
+	switch deletes := got.Command == flow.Delete || got.Command == flow.DeleteStrict; {
+	case err != nil:
 		return err
+	case got.Command > flow.DeleteStrict:
+		return fmt.Errorf("FLOW_MOD: %v is not one of OpenFlow's", got.Command)
+	case !deletes:
+		got.OutPort = flow.PortAny // whatever it is, it has no meaning
+	case got.OutPort == 0:
+		return unsupported(v, "out_port 0") // of our nouns it is any port
 	}
 	*r = got
 	return nil

@@ -154,6 +154,7 @@ func TestMalformedFlowMod(t *testing.T) {
 		{"an action beyond its instruction", flowMod13(t, "", "0004 0010 00000000 0000 0018 00000001"), "length 24, of 8 bytes left", false},
 		{"a short output", flowMod13(t, "", "0004 0010 00000000 0000 0008 00000001"), "length 8, want 16", false},
 		{"a set-field that lies", flowMod13(t, "", "0004 0010 00000000 0019 0008 80000606"), "6 bytes, of 0 left", false},
+		{"out_port 0 of a delete", func() []byte { b := patched(25, 3); be.PutUint32(b[36:], 0); return b }(), "out_port 0", true},
 		{"out_group of a delete", func() []byte { b := patched(25, 3); b[40] = 0; return b }(), "out_group", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -89,8 +89,10 @@ func parsePorts(b []byte, v flow.Protocol) ([]flow.Port, error) {
 	return ports, nil
 }
 
-// cString returns the text up to the first NUL.
+// cString returns the text up to the first NUL, which the last byte of a field
+// counts as whatever it is.
 func cString(b []byte) string {
+	b = b[:len(b)-1]
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}

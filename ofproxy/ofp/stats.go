@@ -220,6 +220,9 @@ func ParseFlowStatsRequest(msg []byte, q *FlowStatsRequest) error {
 		got.Cookie, got.CookieMask = be.Uint64(b[16:]), be.Uint64(b[24:])
 		got.Match, _, err = parseMatch13(b[flowStatsRequestLen13:], false)
 	}
+	if err == nil && got.OutPort == 0 {
+		err = unsupported(v, "out_port 0") // of our nouns it is any port
+	}
 	if err == nil {
 		*q = got
 	}

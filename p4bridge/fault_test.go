@@ -437,9 +437,9 @@ func TestDigestFlood(t *testing.T) {
 	other := run(t, fastConfig(calm), local{toPort(2)})
 	serving(t, s)
 	serving(t, other)
-	for i := range 50000 {
+	for i := range 8000 {
 		flooded.Packet(1, udp(1, 2, uint16(i)))
-		if i%10000 == 0 {
+		if i%2000 == 0 {
 			n := len(calm.Entries("flow_exact"))
 			calm.Packet(1, udp(1, 2, uint16(i+1)))
 			eventually(t, "the other switch gets its rule", func() bool { return len(calm.Entries("flow_exact")) == n+1 })

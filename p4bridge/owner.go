@@ -227,7 +227,7 @@ func (o *owner) finish(j *job) {
 	if j.err != nil {
 		o.s.metrics.decided(flow.KindOf(j.err).String())
 		if !errors.Is(j.err, context.Canceled) {
-			o.s.status.fault(o.s.log, "no decision", j.err, "event", j.ev.Type.String(), "decision", j.ev.XID)
+			o.s.status.fault(o.s.log, "no decision", "", j.err, "event", j.ev.Type.String(), "decision", j.ev.XID)
 		}
 		return
 	}
@@ -245,7 +245,7 @@ func (o *owner) finish(j *job) {
 		if err := o.install(j, &r); err != nil {
 			j.failed = append(j.failed, err)
 			o.s.metrics.update("none", "no_fit")
-			o.s.status.fault(o.s.log, "rule not installed", err, "decision", j.ev.XID, "reason", j.dec.Reason, "rule", r.String())
+			o.s.status.fault(o.s.log, "rule not installed", "", err, "decision", j.ev.XID, "reason", j.dec.Reason, "rule", r.String())
 		}
 	}
 }
@@ -312,7 +312,7 @@ func (o *owner) send(ev *event, actions []flow.Action) {
 	outs, err := o.s.cfg.Mapping.PacketOuts(ev.frame, ev.match.InPort, actions)
 	if err != nil {
 		o.s.metrics.drop("cant_send")
-		o.s.status.fault(o.s.log, "packet not sent", err)
+		o.s.status.fault(o.s.log, "packet not sent", "", err)
 		return
 	}
 	for _, p := range outs {

@@ -68,14 +68,18 @@ func (b *statusBoard) set(state string, err error) {
 	}
 }
 
-// fault logs an error, and one of the same kind again only after a while, with
-// how many were left out.
-func (b *statusBoard) fault(log *slog.Logger, what string, err error, attrs ...any) {
+// fault logs an error, and one of the same kind (what happened, and to which
+// table) again only after a while, with how many were left out.
+func (b *statusBoard) fault(log *slog.Logger, what, table string, err error, attrs ...any) {
 	b.mu.Lock()
-	m := b.mute[what]
+	kind := what + " " + table
+	m := b.mute[kind]
 	if m == nil {
 		m = new(muted)
-		b.mute[what] = m
+		b.mute[kind] = m
+	}
+	if table != "" {
+		attrs = append(attrs, "table", table)
 	}
 	now := time.Now()
 	if now.Sub(m.last) < muteFor {

@@ -188,12 +188,12 @@ func (o *owner) applied(c *change, now time.Time) {
 	}
 	if c.err != nil {
 		o.s.metrics.update(name, "refused")
-		attrs := []any{"table", name, "key", entryKey(c.table, c.entry)}
+		attrs := []any{"key", entryKey(c.table, c.entry)}
 		if c.job != nil {
 			c.job.failed = append(c.job.failed, c.err)
 			attrs = append(attrs, "decision", c.job.ev.XID, "reason", c.job.dec.Reason)
 		}
-		o.s.status.fault(o.s.log, "the switch refused an entry", c.err, attrs...)
+		o.s.status.fault(o.s.log, "the switch refused an entry", name, c.err, attrs...)
 		return
 	}
 	if c.job != nil {

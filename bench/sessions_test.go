@@ -29,7 +29,7 @@ func TestSessions(t *testing.T) {
 }
 
 func TestSessionsFaults(t *testing.T) {
-	mute := controller(t, func(int, uint32, uint32) ([]byte, error) { return nil, nil })
+	mute := fakeController(t, func(int, uint32, uint32) ([]byte, error) { return nil, nil })
 	_, err := Sessions(t.Context(), SessionsConfig{Target: mute, Protocol: flow.OpenFlow10, Sessions: 2, Duration: 50 * time.Millisecond})
 	if !errors.Is(err, ErrNoAnswer) {
 		t.Errorf("a controller that never answers: %v", err)

@@ -237,12 +237,17 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 		}
 	}
 	var err error
-	record(switches, true)
+	// What is recorded has been counted, but for an answer a switch: recording
+	// begins after the first reading and ends before the last.
 	last, at := total(switches), time.Now()
+	record(switches, true)
 	stuck := make([]uint64, len(switches))
 	for n := range cfg.Runs {
 		if err = wait(cfg.Duration); err != nil {
 			break
+		}
+		if n == cfg.Runs-1 {
+			record(switches, false)
 		}
 		now, t := total(switches), time.Now()
 		run := now.since(last, t.Sub(at))

@@ -371,7 +371,11 @@ func (p *Pipeline) agree(device []byte) error {
 			continue
 		}
 		for i, f := range t.Fields {
-			if s.kinds[i] != f.Kind.String() {
+			want := f.Kind.String()
+			if f.Kind == Optional {
+				want = Ternary.String() // what p4c makes of it
+			}
+			if s.kinds[i] != want {
 				errs = append(errs, fmt.Errorf("table %s: key %s is %v in P4Info and %s in the device configuration", t.FullName, f.Name, f.Kind, s.kinds[i]))
 			}
 		}

@@ -1,0 +1,101 @@
+package p4bridge
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/pipeline"
+)
+
+// Describe writes what a program offers, for `switchbridge p4 info`: its
+// tables, digests, packet headers and counters, and for each mapping whether it
+// fits, and if not, why.
+func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*mapping.File) error {
+	ew := &errWriter{w: w}
+	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
+	for _, t := range p.Tables {
+		ew.printf("\ntable %s (%#x): %d entries%s\n", t.Name, t.ID, t.Size, properties(t))
+		for _, f := range t.Fields {
+			ew.printf("  key     %-16s %-9v %3d bits\n", f.Name, f.Kind, f.Width)
+		}
+		for _, a := range t.Actions {
+			ew.printf("  action  %s\n", signature(a))
+		}
+		for _, a := range t.Defaults {
+			if !t.ConstMiss && t.Action(a.Name) == nil {
+				ew.printf("  default %s\n", signature(a))
+			}
+		}
+	}
+	for _, d := range p.Digests {
+		ew.printf("\ndigest %s (%#x): %s\n", d.Name, d.ID, members(d.Members))
+	}
+	for _, h := range []*pipeline.Header{p.PacketIn, p.PacketOut} {
+		if h != nil {
+			ew.printf("\nheader %s: %s\n", h.Name, members(h.Fields))
+		}
+	}
+	for _, c := range p.Counters {
+		ew.printf("\ncounter %s: %d\n", c.Name, c.Size)
+	}
+	for _, f := range mappings {
+		m, err := f.Bind(p)
+		if err != nil {
+			ew.printf("\nmapping %s does not fit:\n  %s\n", f.Name(), strings.ReplaceAll(err.Error(), "\n", "\n  "))
+			continue
+		}
+		ew.printf("\nmapping %s fits:\n", f.Name())
+		for _, t := range m.Tables {
+			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
+		}
+		ew.printf("  events carry %v\n", m.EventFields)
+	}
+	return ew.err
+}
+
+func properties(t *pipeline.Table) string {
+	var s string
+	for _, p := range []struct {
+		is   bool
+		text string
+	}{
+		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"},
+		{t.Const, "fixed by the program"}, {t.Indirect, "an action profile"},
+	} {
+		if p.is {
+			s += ", " + p.text
+		}
+	}
+	return s
+}
+
+func signature(a *pipeline.Action) string { return a.Name + "(" + members(a.Params) + ")" }
+
+func members(list []pipeline.Member) string {
+	s := make([]string, len(list))
+	for i, m := range list {
+		s[i] = fmt.Sprintf("%s:%d", m.Name, m.Width)
+	}
+	return strings.Join(s, ", ")
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "(none)"
+	}
+	return s
+}
+
+// errWriter keeps the first error, so that a listing need not check each line.
+type errWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (w *errWriter) printf(format string, args ...any) {
+	if w.err == nil {
+		_, w.err = fmt.Fprintf(w.w, format, args...)
+	}
+}

@@ -229,7 +229,7 @@ func TestTLSFaults(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := server(t, ca, row.until, good, nil)
-			c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: row.ca, MaxTries: 1})
+			c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: row.ca, MaxTries: 1, TryTimeout: 5 * time.Second})
 			mustFail(t, c, flow.Unavailable, "no connection", row.explain, s.URL)
 		})
 	}
@@ -492,7 +492,7 @@ func TestManyAtATime(t *testing.T) {
 			go func() {
 				defer func() { done <- struct{}{} }()
 				var d flow.Decision
-				for range 25 {
+				for range 10 {
 					ev := packetIn()
 					ev.Switch.DPID = flow.DPID(i)
 					ev.ID = string(rune('a' + i))

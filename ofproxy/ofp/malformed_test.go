@@ -129,6 +129,8 @@ func TestMalformedFlowMod(t *testing.T) {
 		{"a masked port", flowMod13(t, ip+"80001401 06 80001b04 0050fff0", ""), "masked match on field 13", true},
 		{"a port without ip_proto", flowMod13(t, ip+"80001a02 0050", ""), "without ip_proto 6", false},
 		{"a UDP port of TCP", flowMod13(t, ip+"80001401 06 80001e02 0050", ""), "without ip_proto 17", false},
+		{"a field twice", flowMod13(t, ip+ip, ""), "field 5 is one that it has already", false},
+		{"both families", flowMod13(t, ip+"80001604 0a000001 80003410"+strings.Repeat("00", 16), ""), "field 26 is one that it has already", false},
 		{"an MPLS label", flowMod13(t, "80004404 00000001", ""), "field 34 of class 0x8000", true},
 		{"a field of Nicira's", flowMod13(t, "0001 0004 00000001", ""), "class 0x0001", true},
 		{"an experimenter's field", flowMod13(t, "ffff 5404 4f4e4600", ""), "class 0xffff", true},

@@ -54,6 +54,9 @@ func check10(m *flow.Match) error {
 			return unsupported(v, "in_port "+m.InPort.String())
 		}
 	}
+	if err := checkVID(m); err != nil {
+		return err
+	}
 	if err := checkVLAN10(m); err != nil {
 		return err
 	}
@@ -204,6 +207,9 @@ func appendMatch10(b []byte, m *flow.Match) []byte {
 var zero [64]byte
 
 func putPrefix10(o []byte, p netip.Prefix, wild uint32, shift int) uint32 {
+	if !p.Addr().Is4() { // only in a report that was not checked
+		return wild
+	}
 	a := p.Masked().Addr().As4()
 	copy(o, a[:])
 	return wild&^(63<<shift) | uint32(32-p.Bits())<<shift

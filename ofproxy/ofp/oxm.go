@@ -91,6 +91,9 @@ func check13(m *flow.Match) error {
 			return fmt.Errorf("match: ipv6_nd_target %v is not an IPv6 address", m.NDTarget)
 		}
 	}
+	if err := checkVID(m); err != nil {
+		return err
+	}
 	if m.Has(flow.FieldVLANPCP) && (!m.Has(flow.FieldVLAN) || m.VLAN&m.VLANMask&flow.VLANPresent == 0) {
 		return prerequisite(flow.FieldVLANPCP, "a vlan_vid with a tag")
 	}
@@ -105,6 +108,15 @@ func check13(m *flow.Match) error {
 	}
 	if m.Has(flow.FieldARPTPA) && !family(m.ARPTPA, true) {
 		return fmt.Errorf("match: arp_tpa %v is not an IPv4 prefix", m.ARPTPA)
+	}
+	return nil
+}
+
+// checkVID refuses a VLAN id without the bit that says that there is a tag: it
+// is neither "no tag" nor that VLAN.
+func checkVID(m *flow.Match) error {
+	if m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&flow.VLANPresent == 0 && m.VLAN&m.VLANMask != 0 {
+		return fmt.Errorf("match: vlan_vid %#04x without the bit %#04x of a tag", m.VLAN, flow.VLANPresent)
 	}
 	return nil
 }
@@ -401,7 +413,21 @@ func (x *rawOXM) set(m *flow.Match) error {
 		return nil
 	case x.masked && !all && maskable>>x.field&1 == 0:
 		return unsupported(flow.OpenFlow13, fmt.Sprintf("a masked match on field %d", x.field))
+	case x.masked && x.field == oxmVLAN && be.Uint16(x.mask)&flow.VLANExact == 0:
+		return nil
 	}
+	before := m.Fields
+	if err := x.put(m); err != nil {
+		return err
+	}
+	if m.Fields == before { // or IPv6's after IPv4's, UDP's after TCP's
+		return fmt.Errorf("match: field %d is one that it has already", x.field)
+	}
+	return nil
+}
+
+// put adds a field's bit, value and mask to m.
+func (x *rawOXM) put(m *flow.Match) error {
 	switch x.field {
 	case oxmIPv4Src, oxmIPv4Dst, oxmARPSPA, oxmARPTPA, oxmIPv6Src, oxmIPv6Dst:
 		return x.setPrefix(m)
@@ -424,9 +450,7 @@ func (x *rawOXM) set(m *flow.Match) error {
 		if x.masked {
 			mask &= be.Uint16(x.mask)
 		}
-		if mask != 0 {
-			m.SetVLAN(be.Uint16(x.value), mask)
-		}
+		m.SetVLAN(be.Uint16(x.value), mask)
 	case oxmVLANPCP:
 		m.Fields |= flow.FieldVLANPCP
 		m.VLANPCP = x.value[0] & 7

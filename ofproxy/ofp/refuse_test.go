@@ -86,6 +86,7 @@ func TestPrerequisites(t *testing.T) {
 		{"ARP of IPv4", func(m *flow.Match) { m.SetEthType(flow.EthTypeIPv4); m.SetARPSPA(pfx("10.0.0.1/32")) }, "arp_spa needs eth_type 0x0806"},
 		{"priority without a tag", func(m *flow.Match) { m.SetVLAN(flow.VLANNone, flow.VLANExact); m.Fields |= flow.FieldVLANPCP }, "vlan_pcp needs"},
 		{"priority alone", func(m *flow.Match) { m.Fields |= flow.FieldVLANPCP }, "vlan_pcp needs"},
+		{"a VID without the tag's bit", func(m *flow.Match) { m.SetVLAN(7, flow.VLANExact) }, "vlan_vid 0x0007 without"},
 		{"no prefix", func(m *flow.Match) { m.SetEthType(flow.EthTypeIPv4); m.Fields |= flow.FieldIPDst }, "ip_dst"},
 		{"the other family", func(m *flow.Match) { m.SetEthType(flow.EthTypeIPv4); m.SetIPDst(pfx("::1/128")) }, "ip_dst ::1/128"},
 		{"ARP for IPv6", func(m *flow.Match) { m.SetEthType(flow.EthTypeARP); m.SetARPTPA(pfx("::1/128")) }, "arp_tpa ::1/128"},
@@ -208,6 +209,19 @@ func TestManyPorts(t *testing.T) {
 	b := AppendFeaturesReply(nil, v10, 1, &sw)
 	if err := ParseFeaturesReply(b, &sw); err != nil || len(sw.Ports) != maxPorts10 {
 		t.Errorf("a FEATURES_REPLY has %d ports, error %v", len(sw.Ports), err)
+	}
+}
+
+// TestReportOfAnything writes a FLOW_REMOVED with a match that nobody checked.
+func TestReportOfAnything(t *testing.T) {
+	r := flow.FlowRemoved{Match: flow.Match{Fields: 1<<24 - 1}}
+	for _, v := range []flow.Protocol{v10, v13} {
+		for _, p := range []netip.Prefix{{}, pfx("2001:db8::/32")} {
+			r.Match.IPSrc, r.Match.IPDst, r.Match.ARPSPA, r.Match.ARPTPA = p, p, p, p
+			if h, err := ParseHeader(AppendFlowRemoved(nil, v, 1, &r)); err != nil || h.Type != TypeFlowRemoved {
+				t.Errorf("%v: %+v, error %v", v, h, err)
+			}
+		}
 	}
 }
 

@@ -167,14 +167,11 @@ func parseAnswer(h ofp.Header, msg []byte, v flow.Protocol, ev *flow.Event, d *f
 	return parsePacketOut(msg, ev, d)
 }
 
-// parseRule adds a rule to d, in the memory that d may have for it.
+// parseRule adds a rule to d. Its actions are new: those of an earlier rule in
+// the same place may be its Decider's own.
 func parseRule(msg []byte, d *flow.Decision) error {
 	n := len(d.Rules)
-	if n < cap(d.Rules) {
-		d.Rules = d.Rules[:n+1]
-	} else {
-		d.Rules = append(d.Rules, flow.Rule{})
-	}
+	d.Rules = append(d.Rules, flow.Rule{})
 	if err := ofp.ParseFlowMod(msg, &d.Rules[n]); err != nil {
 		d.Rules = d.Rules[:n]
 		return err

@@ -251,7 +251,7 @@ func TestControllerFaults(t *testing.T) {
 		for _, tt := range []struct{ name, addr, want string }{
 			{"nobody listens", closed.Addr().String(), "connection refused"},
 			{"no handshake", silent.Addr().String(), "the handshake is not over"},
-			{"not OpenFlow", garbage.Addr().String(), ""},
+			{"not OpenFlow", garbage.Addr().String(), `does not speak OpenFlow: it begins with "HTTP/1.1 400`},
 			{"a length of 0", zero, "a message of length 0"},
 			{"an error", refuses, "reported an error: "},
 			{"leaves", leaves, "closed the connection"},

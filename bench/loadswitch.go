@@ -86,11 +86,26 @@ func (s *loadSwitch) handshake() error {
 		return err
 	}
 	for !s.dp.Ready() {
-		if err := s.read(nil); err != nil {
+		if err := s.in.fill(); err != nil {
+			return err
+		}
+		// Another protocol's greeting may look like the start of a long message.
+		if have := s.in.buf[s.in.start:s.in.end]; s.dp.Version() == 0 && have[0] > maxVersion {
+			return fmt.Errorf("the peer does not speak OpenFlow: it begins with %q", have[:min(len(have), 16)])
+		}
+		if err := s.drain(nil, s.write); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// maxVersion is the wire version of OpenFlow 1.5, the highest there is.
+const maxVersion = 6
+
+func (s *loadSwitch) write(b []byte) error {
+	_, err := s.conn.Write(b)
+	return err
 }
 
 // read takes what there is, at least one read's worth, answers what a switch
@@ -99,10 +114,7 @@ func (s *loadSwitch) read(count func(answer)) error {
 	if err := s.in.fill(); err != nil {
 		return err
 	}
-	return s.drain(count, func(b []byte) error {
-		_, err := s.conn.Write(b)
-		return err
-	})
+	return s.drain(count, s.write)
 }
 
 // drain handles what has been read. Replies go to reply, which must not keep

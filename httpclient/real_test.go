@@ -29,6 +29,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
 )
 
 // authority issues certificates for 127.0.0.1.
@@ -106,6 +107,9 @@ func server(t testing.TB, ca *authority, until time.Time, f http.HandlerFunc, ch
 	return s
 }
 
+// patience is for machines that are busy with other tests.
+const patience = 20 * time.Second
+
 func TestFaults(t *testing.T) {
 	ca := newAuthority(t)
 	caFile := ca.file(t)
@@ -180,11 +184,17 @@ func TestFaults(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				s := server(t, ca, soon, row.f, nil)
-				cfg := Config{Endpoints: []string{s.URL}, CAFile: caFile, HTTP2: http2, MaxTries: 1, Connections: 1}
+				cfg := Config{Endpoints: []string{s.URL}, CAFile: caFile, HTTP2: http2, MaxTries: 1, Connections: 1, TryTimeout: patience, Timeout: patience}
 				if strings.HasPrefix(row.name, "slow") {
 					cfg.TryTimeout = 300 * time.Millisecond
 				}
 				c := newClient(t, cfg)
+				for range int(patience / time.Millisecond) { // so that only the event's own time is short
+					if c.Ready() == nil || !strings.HasPrefix(row.name, "slow") {
+						break
+					}
+					time.Sleep(time.Millisecond)
+				}
 				mustFail(t, c, row.kind, append(row.explain, s.URL)...)
 			})
 		}
@@ -229,7 +239,7 @@ func TestTLSFaults(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := server(t, ca, row.until, good, nil)
-			c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: row.ca, MaxTries: 1, TryTimeout: 5 * time.Second})
+			c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: row.ca, MaxTries: 1, TryTimeout: patience, Timeout: patience})
 			mustFail(t, c, flow.Unavailable, "no connection", row.explain, s.URL)
 		})
 	}
@@ -275,6 +285,33 @@ func TestNoPacketOut(t *testing.T) {
 	}
 	if actions, rule := d.PacketActions(&ev.PacketIn.Match); len(d.Rules) != 1 || rule != -1 || len(actions) != 0 {
 		t.Errorf("packet gets %v of rule %d, want a drop", actions, rule)
+	}
+}
+
+// TestAnotherXID: an answer in OpenFlow that is to another event is invalid.
+func TestAnotherXID(t *testing.T) {
+	ca := newAuthority(t)
+	for _, xid := range []uint32{42, 43} {
+		other := packetIn()
+		other.XID = xid
+		body, err := openflow.Codec{}.AppendDecision(nil, other, &flow.Decision{Rules: []flow.Rule{{BufferID: flow.NoBuffer,
+			Match: other.PacketIn.Match, Actions: []flow.Action{flow.OutputTo(2)}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := server(t, ca, time.Now().Add(time.Hour), func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", contract.TypeOpenFlow)
+			w.Write(body)
+		}, nil)
+		c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), Codec: openflow.Codec{}})
+		if xid != packetIn().XID {
+			mustFail(t, c, flow.Invalid, "xid 0x0000002b", s.URL)
+			continue
+		}
+		var d flow.Decision
+		if err := c.Decide(t.Context(), packetIn(), &d); err != nil || len(d.Rules) != 1 {
+			t.Errorf("the event's own xid: %v, %d rules", err, len(d.Rules))
+		}
 	}
 }
 

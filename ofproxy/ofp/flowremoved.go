@@ -71,7 +71,8 @@ func ParseFlowRemoved(msg []byte, r *flow.FlowRemoved) error {
 	return nil
 }
 
-// A duration is 32 bits of seconds and 32 of nanoseconds beyond them.
+// A duration is 32 bits of seconds and 32 of nanoseconds beyond them, which are
+// less than a second.
 
 func appendDuration(b []byte, d time.Duration) []byte {
 	d = max(d, 0)
@@ -80,5 +81,5 @@ func appendDuration(b []byte, d time.Duration) []byte {
 }
 
 func durationOf(b []byte) time.Duration {
-	return time.Duration(be.Uint32(b))*time.Second + time.Duration(be.Uint32(b[4:]))
+	return time.Duration(be.Uint32(b))*time.Second + min(time.Duration(be.Uint32(b[4:])), time.Second-1)
 }

@@ -31,7 +31,25 @@ func (s tupleSet) add(i int) { s[i>>6] |= 1 << (i & 63) }
 // which every packet has the same value, is one too.
 type addrLength struct {
 	hi, lo uint64
+	filter filter
 	sets   map[[2]uint64]uint32 // of the tuples that have the value: an index of pruner.sets
+}
+
+// filter says which values are certainly not there, with a bit for each hash
+// and at least 16 bits for each value: most of a packet's prefixes are in no
+// rule, and a map's miss is a cache's, too.
+type filter []uint64
+
+func newFilter(n int) filter {
+	return make(filter, max(1, 1<<bits.Len(uint(n*16-1))/64))
+}
+
+func (f filter) at(hi, lo uint64) (word int, bit uint64) {
+	// Two rounds of MurmurHash3's finalizer: prefixes differ in leading bits only.
+	h := (bits.RotateLeft64(hi, 32) ^ lo*0x9e3779b97f4a7c15) * 0xff51afd7ed558ccd
+	h = (h ^ h>>32) * 0xc4ceb9fe1a85ec53
+	h ^= h >> 32
+	return int(h>>6) & (len(f) - 1), 1 << (h & 63)
 }
 
 // maxLengths is how many masks there are: IPv6's prefixes, of which IPv4's are
@@ -88,7 +106,7 @@ func (p *pruner) addrLengths(tuples []tuple, word int, interned map[string]uint3
 	}
 	set, text := make(tupleSet, p.words), make([]byte, 0, 8*p.words)
 	for _, mask := range order {
-		l := addrLength{hi: mask[0], lo: mask[1], sets: make(map[[2]uint64]uint32, len(byMask[mask]))}
+		l := addrLength{hi: mask[0], lo: mask[1], filter: newFilter(len(byMask[mask])), sets: make(map[[2]uint64]uint32, len(byMask[mask]))}
 		for v, in := range byMask[mask] {
 			clear(set)
 			for _, i := range in {
@@ -105,6 +123,8 @@ func (p *pruner) addrLengths(tuples []tuple, word int, interned map[string]uint3
 				p.sets = append(p.sets, append(tupleSet(nil), set...))
 			}
 			l.sets[v] = id
+			word, bit := l.filter.at(v[0], v[1])
+			l.filter[word] |= bit
 		}
 		list = append(list, l)
 	}
@@ -141,7 +161,11 @@ func (p *pruner) probe(k *key, h *hits) {
 		hi, lo := k[4+2*side], k[5+2*side]
 		for i := range p.addrs[side] {
 			l := &p.addrs[side][i]
-			if set, ok := l.sets[[2]uint64{hi & l.hi, lo & l.lo}]; ok {
+			v := [2]uint64{hi & l.hi, lo & l.lo}
+			if word, bit := l.filter.at(v[0], v[1]); l.filter[word]&bit == 0 {
+				continue
+			}
+			if set, ok := l.sets[v]; ok {
 				h.addrs[side][h.count[side]] = set
 				h.count[side]++
 			}

@@ -100,6 +100,8 @@ type Config struct {
 	Dial    func(ctx context.Context, addr string) (net.Conn, error)
 	Logger  *slog.Logger // nil is silent
 	Metrics *Metrics     // nil is silent
+
+	afterFlush func() // for benchmarks: called when a batch was written
 }
 
 // withDefaults returns the configuration with every default filled in, or what

@@ -31,8 +31,9 @@ type owner struct {
 	flying  int
 	stale   []string // keys of entries that an older policy left
 
-	batch []*change
-	jobs  []*job // whose changes are in the batch
+	batch   []*change
+	inserts map[uint32]int // of the batch, by table
+	jobs    []*job         // that wait for the batch
 }
 
 // settledFlow is a flow whose rule was written a moment ago.
@@ -63,6 +64,7 @@ func newOwner(s *Session, c *client) *owner {
 		s: s, c: c, book: newBook(), l2: map[flow.MAC]flow.PortNo{},
 		pending: decider.NewCoalescer[event](decider.CoalesceLimits{PerKey: s.cfg.Held, Hold: s.cfg.CallTimeout}),
 		recent:  map[flow.Match]*settledFlow{},
+		inserts: map[uint32]int{},
 		results: make(chan *job, s.cfg.InFlight),
 	}
 }

@@ -40,23 +40,16 @@ func (o *owner) add(c *change) error {
 		c.op = p4v1.Update_MODIFY
 	default:
 		c.op = p4v1.Update_INSERT
-		if size := c.table.Size; size > 0 && int64(o.book.count[c.table.ID]+o.queued(c.table.ID)) >= size {
+		if size := c.table.Size; size > 0 && int64(o.book.count[c.table.ID]+o.inserts[c.table.ID]) >= size {
 			o.s.metrics.update(c.table.Name, "full")
 			return fmt.Errorf("table %s: %w: it holds %d of %d entries; key %s", c.table.Name, ErrTableFull, o.book.count[c.table.ID], size, entryKey(c.table, c.entry))
 		}
 	}
+	if c.op == p4v1.Update_INSERT {
+		o.inserts[c.table.ID]++
+	}
 	o.batch = append(o.batch, c)
 	return nil
-}
-
-// queued counts the batch's insertions into a table.
-func (o *owner) queued(table uint32) (n int) {
-	for _, c := range o.batch {
-		if c.table.ID == table && c.op == p4v1.Update_INSERT {
-			n++
-		}
-	}
-	return n
 }
 
 // flush writes the batch, table by table, and then lets the packets go that
@@ -66,8 +59,12 @@ func (o *owner) flush(ctx context.Context) error {
 	for len(o.batch) > 0 || len(o.jobs) > 0 {
 		batch, jobs := o.batch, o.jobs
 		o.batch, o.jobs = nil, nil
+		clear(o.inserts)
 		if err := o.writeAll(ctx, latest(batch)); err != nil {
 			return err
+		}
+		if o.s.cfg.afterFlush != nil && len(batch) > 0 {
+			o.s.cfg.afterFlush()
 		}
 		now := time.Now()
 		for _, c := range batch {

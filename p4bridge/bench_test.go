@@ -1,0 +1,266 @@
+package p4bridge
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge/p4test"
+)
+
+// onEach runs a benchmark against p4test, and against BMv2 where it is found.
+func onEach(b *testing.B, f func(b *testing.B, r rig)) {
+	b.Run("p4test", func(b *testing.B) { f(b, newSimulated(b, p4test.Options{DeviceID: 1})) })
+	b.Run("bmv2", func(b *testing.B) { f(b, newReal(b)) })
+}
+
+// silent is fastConfig without a log.
+func silent(r rig) Config {
+	c := fastConfig(r)
+	c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	c.ProbeEvery = time.Hour
+	return c
+}
+
+// quantiles reports the median and the 99th percentile.
+func quantiles(b *testing.B, took []time.Duration, name string) {
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), name+"-p50-us")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), name+"-p99-us")
+	b.ReportMetric(0, "ns/op")
+}
+
+// flowRule is rule i of 65536.
+func flowRule(i int) *flow.Rule {
+	m := flow.ParseFrame(udp(byte(1+i>>16), 2, uint16(i)), 1).Keep(binding().EventFields)
+	return &flow.Rule{Priority: 100, Match: m, Actions: []flow.Action{flow.OutputTo(2)}}
+}
+
+// BenchmarkWrite compares entries written through a session's own path (rule,
+// mapping, checks, book, Write) with a bare loop of the generated client that
+// sends the same bytes.
+func BenchmarkWrite(b *testing.B) {
+	const total = 8192
+	for _, batch := range []int{1, 64, 256} {
+		for _, way := range []string{"bare", "bridge"} {
+			b.Run(fmt.Sprintf("%s/batch=%d", way, batch), func(b *testing.B) {
+				onEach(b, func(b *testing.B, r rig) {
+					o, ctx := bareOwner(b, r)
+					o.s.cfg.Batch = batch
+					n := 0
+					for b.Loop() {
+						if n+batch > total {
+							b.StopTimer()
+							wipe(b, o, ctx)
+							n = 0
+							b.StartTimer()
+						}
+						if way == "bridge" {
+							for i := range batch {
+								if err := o.install(o.newJob(flow.EventSwitchConnected), flowRule(n+i)); err != nil {
+									b.Fatal(err)
+								}
+							}
+							if err := o.flush(ctx); err != nil {
+								b.Fatal(err)
+							}
+						} else {
+							req := &p4v1.WriteRequest{DeviceId: 1, ElectionId: o.c.electionID()}
+							for i := range batch {
+								e, _, err := binding().Entry(flowRule(n+i), nil)
+								if err != nil {
+									b.Fatal(err)
+								}
+								req.Updates = append(req.Updates, &p4v1.Update{Type: p4v1.Update_INSERT, Entity: &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: e}}})
+							}
+							if _, err := o.c.rpc.Write(ctx, req); err != nil {
+								b.Fatal(err)
+							}
+						}
+						n += batch
+					}
+					b.ReportMetric(float64(b.N*batch)/b.Elapsed().Seconds(), "entries/s")
+				})
+			})
+		}
+	}
+}
+
+// bareOwner brings a switch to where a session would serve, and hands the
+// owner over.
+func bareOwner(b *testing.B, r rig) (*owner, context.Context) {
+	b.Helper()
+	s, err := New(silent(r), local{exactNormal})
+	if err != nil {
+		b.Fatal(err)
+	}
+	c, err := connect(context.Background(), &s.cfg, s.metrics, s.cfg.Election)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(c.close)
+	<-c.arbitration
+	t := c.term.Load()
+	if t == nil {
+		b.Fatal("not primary")
+	}
+	o := newOwner(s, c)
+	if err := o.pushPipeline(t.ctx); err != nil {
+		b.Fatal(err)
+	}
+	return o, t.ctx
+}
+
+// wipe empties flow_exact.
+func wipe(b *testing.B, o *owner, ctx context.Context) {
+	b.Helper()
+	if err := o.readTables(ctx); err != nil {
+		b.Fatal(err)
+	}
+	for key, e := range o.book.entries {
+		_ = o.add(&change{remove: true, entry: e.entry(), table: program().TableByID(e.table), key: key})
+	}
+	if err := o.flush(ctx); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkFirstPacket is the time from a packet on a host's interface to its
+// entry being written (digest), or to the packet leaving the switch (punt), and
+// of the second packet of the flow, which the switch forwards by itself.
+func BenchmarkFirstPacket(b *testing.B) {
+	for _, miss := range []Miss{MissDigest, MissPunt} {
+		b.Run(miss.String(), func(b *testing.B) {
+			onEach(b, func(b *testing.B, r rig) {
+				cfg := silent(r)
+				cfg.Miss = miss
+				written := make(chan time.Time, 1)
+				cfg.afterFlush = func() {
+					select {
+					case written <- time.Now():
+					default:
+					}
+				}
+				s := run(b, cfg, local{toPort(2)})
+				serving(b, s)
+				var entry, first, second []time.Duration
+				for i := 0; b.Loop(); i++ {
+					frame := udp(byte(1+i>>16), 2, uint16(i))
+					select {
+					case <-written:
+					default:
+					}
+					start := time.Now()
+					r.packet(b, 1, frame)
+					entry = append(entry, (<-written).Sub(start))
+					if miss == MissPunt {
+						expect(b, r, 2, frame)
+						first = append(first, time.Since(start))
+					}
+					start = time.Now()
+					r.packet(b, 1, frame)
+					expect(b, r, 2, frame)
+					second = append(second, time.Since(start))
+				}
+				if first != nil {
+					quantiles(b, first, "first")
+				}
+				quantiles(b, entry, "entry")
+				quantiles(b, second, "second")
+			})
+		})
+	}
+}
+
+// BenchmarkDigests offers new flows as fast as they can be made, and counts what
+// was decided, dropped by the gateway, and lost in the switch.
+func BenchmarkDigests(b *testing.B) {
+	onEach(b, func(b *testing.B, r rig) {
+		reg := prometheus.NewRegistry()
+		cfg := silent(r)
+		cfg.Metrics = NewMetrics(reg)
+		s := run(b, cfg, local{toPort(2)})
+		serving(b, s)
+		start, sent := time.Now(), 0
+		for b.Loop() {
+			r.packet(b, 1, udp(byte(1+sent>>16), 2, uint16(sent)))
+			sent++
+		}
+		offered := time.Since(start)
+		decided := 0.0
+		for { // until what waits is through
+			runtime.Gosched()
+			time.Sleep(200 * time.Millisecond)
+			now := metricSum(b, reg, "switchbridge_p4_decisions_total", "decided")
+			if now == decided {
+				break
+			}
+			decided = now
+		}
+		b.ReportMetric(float64(sent)/offered.Seconds(), "offered/s")
+		b.ReportMetric(decided/time.Since(start).Seconds(), "decided/s")
+		b.ReportMetric(metricSum(b, reg, "switchbridge_p4_dropped_total", "queue"), "dropped")
+		b.ReportMetric(float64(sent)-metricSum(b, reg, "switchbridge_p4_events_total", "digest"), "lost-in-switch")
+		b.ReportMetric(0, "ns/op")
+	})
+}
+
+// BenchmarkManySwitches has 64 switches, of which one floods, and measures
+// another: calm and beside the flood. It also reports a session's memory.
+func BenchmarkManySwitches(b *testing.B) {
+	const switches = 64
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	var rigs []*simulated
+	for range switches {
+		r := newSimulated(b, p4test.Options{DeviceID: 1})
+		rigs = append(rigs, r)
+		serving(b, run(b, silent(r), local{toPort(2)}))
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/switches/1024, "KiB/session+target")
+	measure := func(b *testing.B, base int) {
+		var took []time.Duration
+		for i := 0; b.Loop(); i++ {
+			frame := udp(byte(base), 2, uint16(i))
+			start := time.Now()
+			n := len(rigs[1].Entries("flow_exact"))
+			rigs[1].Packet(1, frame)
+			for len(rigs[1].Entries("flow_exact")) == n {
+				runtime.Gosched()
+			}
+			took = append(took, time.Since(start))
+		}
+		quantiles(b, took, "entry")
+	}
+	b.Run("calm", func(b *testing.B) { measure(b, 1) })
+	b.Run("beside-a-flood", func(b *testing.B) {
+		stop := make(chan struct{})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+					rigs[0].Packet(1, udp(byte(i>>16), 3, uint16(i)))
+				}
+			}
+		}()
+		measure(b, 4)
+		close(stop)
+		<-done
+	})
+}

@@ -104,6 +104,8 @@ type ControllerResult struct {
 	PerSecond stats.Spread `json:"responses_per_s"`
 	// Latency is of every packet of every run, in latency mode.
 	Latency *stats.Latency `json:"latency,omitempty"`
+	// Histogram has them all, where a report wants more of their distribution.
+	Histogram *stats.Histogram `json:"-"`
 }
 
 // ErrNoAnswer is wrapped by Controller's error where the controller took the
@@ -283,7 +285,7 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 			h.Merge(s.latencies)
 		}
 		l := h.Latency()
-		res.Latency = &l
+		res.Latency, res.Histogram = &l, &h
 	}
 	if err == nil && answers == 0 {
 		err = fmt.Errorf("%w (%d sent in %d runs of %v)", ErrNoAnswer, last.sent, cfg.Runs, cfg.Duration)

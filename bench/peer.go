@@ -126,11 +126,13 @@ func (p *Peer) Find() (string, error) {
 	return path, nil
 }
 
-// running is a peer's process and what it started, a process group of its own.
-type running struct {
+// Process is a peer that runs: what was started for it, a process group of its
+// own.
+type Process struct {
+	Addr string        // where it listens
+	Took time.Duration // from exec to the first answered connection
+
 	peer  *Peer
-	addr  string
-	took  time.Duration // from exec to the first answered connection
 	cmd   *exec.Cmd
 	dir   string
 	ended chan struct{} // closed when the process has
@@ -160,9 +162,9 @@ func (t *tail) String() string {
 	return strings.TrimSpace(string(t.b))
 }
 
-// start runs the peer and waits until it has taken a switch through the
+// Run starts the peer and waits until it has taken a switch through the
 // handshake. The caller closes it.
-func (p *Peer) start(ctx context.Context) (*running, error) {
+func (p *Peer) Run(ctx context.Context) (*Process, error) {
 	path, err := p.Find()
 	if err != nil {
 		return nil, err
@@ -180,7 +182,7 @@ func (p *Peer) start(ctx context.Context) (*running, error) {
 		return nil, err
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self).Replace
-	r := &running{peer: p, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir, ended: make(chan struct{}), log: &tail{}}
+	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir, ended: make(chan struct{}), log: &tail{}}
 	args := make([]string, len(p.Command)-1)
 	for i, a := range p.Command[1:] {
 		args[i] = fill(a)
@@ -214,18 +216,18 @@ func (p *Peer) start(ctx context.Context) (*running, error) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if err := r.answered(ctx); err != nil {
-		r.close()
+		r.Close()
 		if said := r.log.String(); said != "" {
 			err = fmt.Errorf("%w; it said: %s", err, said)
 		}
 		return nil, fmt.Errorf("%s: %w", p.Name, err)
 	}
-	r.took = time.Since(begin)
+	r.Took = time.Since(begin)
 	return r, nil
 }
 
 // answered tries until a switch has been asked for its features.
-func (r *running) answered(ctx context.Context) error {
+func (r *Process) answered(ctx context.Context) error {
 	const pause = 200 * time.Microsecond
 	var last error
 	for {
@@ -246,8 +248,8 @@ func (r *running) answered(ctx context.Context) error {
 	}
 }
 
-func (r *running) try(ctx context.Context) (*loadSwitch, error) {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.addr)
+func (r *Process) try(ctx context.Context) (*loadSwitch, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr)
 	if err != nil {
 		return nil, err
 	}
@@ -258,8 +260,8 @@ func (r *running) try(ctx context.Context) (*loadSwitch, error) {
 	return newSwitch(ctx, conn, r.peer.Protocol, 1, 1, 4<<10)
 }
 
-// close ends the peer's process group: first politely.
-func (r *running) close() {
+// Close ends the peer's process group, politely first, and removes its folder.
+func (r *Process) Close() {
 	r.stop.Do(func() {
 		syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
 		select {

@@ -48,15 +48,15 @@ func TestResources(t *testing.T) {
 // A stopped peer leaves nothing behind: neither a process nor its folder.
 func TestPeerIsStopped(t *testing.T) {
 	p := childPeer("responder")
-	r, err := p.start(t.Context())
+	r, err := p.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := groupUsage(r.cmd.Process.Pid); err != nil {
 		t.Error(err)
 	}
-	r.close()
-	r.close()
+	r.Close()
+	r.Close()
 	if err := syscall.Kill(r.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the process is there: %v", err)
 	}

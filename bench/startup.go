@@ -19,12 +19,12 @@ import (
 func Startup(ctx context.Context, p Peer, trials int) (stats.Spread, error) {
 	var ms []float64
 	for range trials {
-		r, err := p.start(ctx)
+		r, err := p.Run(ctx)
 		if err != nil {
 			return stats.SpreadOf(ms), fmt.Errorf("bench startup: %w", err)
 		}
-		r.close()
-		ms = append(ms, float64(r.took)/float64(time.Millisecond))
+		r.Close()
+		ms = append(ms, float64(r.Took)/float64(time.Millisecond))
 	}
 	return stats.SpreadOf(ms), nil
 }
@@ -70,12 +70,12 @@ func MeasureResources(ctx context.Context, p Peer, cfg ResourcesConfig) (*Resour
 }
 
 func measureResources(ctx context.Context, p *Peer, cfg *ResourcesConfig) (*Resources, error) {
-	r, err := p.start(ctx)
+	r, err := p.Run(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	s, err := dialSwitch(ctx, r.addr, nil, p.Protocol, 1, 100_000, streamBytes)
+	defer r.Close()
+	s, err := dialSwitch(ctx, r.Addr, nil, p.Protocol, 1, 100_000, streamBytes)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, explain(err))
 	}

@@ -100,6 +100,18 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 	return h.max
 }
 
+// CDF calls yield for each bucket that holds values, in order, with the bucket's
+// middle and the share of all values up to and including it.
+func (h *Histogram) CDF(yield func(d time.Duration, share float64)) {
+	var seen uint64
+	for i, n := range h.buckets {
+		if n > 0 {
+			seen += n
+			yield(min(max(valueOf(i), h.min), h.max), float64(seen)/float64(h.count))
+		}
+	}
+}
+
 // Latency is the summary of a [Histogram] that reports show. In JSON its
 // durations are microseconds.
 type Latency struct {

@@ -68,6 +68,19 @@ func TestHistogramExtremes(t *testing.T) {
 	}
 }
 
+func TestCDF(t *testing.T) {
+	var h Histogram
+	for _, d := range []time.Duration{10, 10, 20, 100} {
+		h.Record(d)
+	}
+	var at []time.Duration
+	var shares []float64
+	h.CDF(func(d time.Duration, share float64) { at, shares = append(at, d), append(shares, share) })
+	if !slices.Equal(at, []time.Duration{10, 20, 100}) || !slices.Equal(shares, []float64{0.5, 0.75, 1}) {
+		t.Errorf("%v %v", at, shares)
+	}
+}
+
 func TestLatencyJSON(t *testing.T) {
 	var h Histogram
 	h.Record(1500 * time.Nanosecond)

@@ -1,6 +1,7 @@
 package jsonenc
 
 import (
+	"encoding/json"
 	"errors"
 
 	"switchbridge/flow"
@@ -62,10 +63,13 @@ func (Codec) ParseDecision(body []byte, ev *flow.Event, d *flow.Decision) error 
 	return parseDecision(body, ev, d)
 }
 
-// check bounds a body before anything is made of it.
+// check bounds a body and makes sure that it is JSON, before anything is made of it.
 func check(body []byte) error {
-	if len(body) > flow.MaxBody {
+	switch {
+	case len(body) > flow.MaxBody:
 		return errors.New("body is larger than the contract allows")
+	case space(body, 0) == len(body):
+		return errors.New("empty body")
 	}
 	depth, quoted := 0, false
 	for i := 0; i < len(body); i++ {
@@ -82,6 +86,9 @@ func check(body []byte) error {
 		case c == '}' || c == ']':
 			depth--
 		}
+	}
+	if !json.Valid(body) {
+		return json.Unmarshal(body, new(json.RawMessage)) // which says where
 	}
 	return nil
 }

@@ -109,7 +109,7 @@ func TestActions(t *testing.T) {
 		action flow.Action
 		texts  []string
 	}{
-		{flow.OutputTo(2), []string{`{"type":"OUTPUT","port":2}`, `{"port":"2","type":"OUTPUT"}`}},
+		{flow.OutputTo(2), []string{`{"type":"OUTPUT","port":2}`, "\r{\t\"type\" : \"OUT\\u0050UT\" ,\n\"port\":2 } ", `{"port":"2","type":"OUTPUT"}`}},
 		{flow.OutputTo(flow.PortNormal), []string{`{"type":"OUTPUT","port":"NORMAL"}`, `{"type":"OUTPUT","port":4294967290}`, `{"type":"OUTPUT","port":"OFPP_NORMAL"}`}},
 		{flow.Action{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}, []string{`{"type":"OUTPUT","port":"CONTROLLER","max_len":65535}`}},
 		{flow.Action{Type: flow.SetQueue, ID: 4}, []string{`{"type":"SET_QUEUE","queue_id":4}`}},
@@ -187,8 +187,12 @@ func TestBadDecisions(t *testing.T) {
 		{``, "empty body"},
 		{`null`, "want an object"},
 		{`[]`, "want an object"},
-		{`{"flows":[]`, "unexpected EOF"},
-		{`{} {}`, "something follows"},
+		{" \n", "empty body"},
+		{`{"flows":[]`, "unexpected end of JSON input"},
+		{`{} {}`, "after top-level value"},
+		{`{"flows":[1,]}`, "invalid character"},
+		{`{"a\u0062":1,"ab":2}`, "ab: unknown member"},
+		{`{"reason":"a","re\u0061son":"b"}`, "reason: occurs twice"},
 		{`{"flow":[]}`, "flow: unknown member"},
 		{`{"Flows":[]}`, "Flows: unknown member"},
 		{`{"entries":[]}`, "entries: unknown member"},
@@ -375,6 +379,14 @@ func TestSecondsRoundUp(t *testing.T) {
 	b, err := codec.AppendDecision(nil, &flow.Event{}, &d)
 	if err != nil || !bytes.Contains(b, []byte(`"idle_timeout":1,"hard_timeout":2`)) {
 		t.Errorf("%s (%v)", b, err)
+	}
+}
+
+// TestEscapedBase64: some languages escape every slash.
+func TestEscapedBase64(t *testing.T) {
+	var d flow.Decision
+	if err := codec.ParseDecision([]byte(`{"state":"\/\/\/\/"}`), &flow.Event{}, &d); err != nil || string(d.State) != "\xff\xff\xff" {
+		t.Errorf("state %x (%v)", d.State, err)
 	}
 }
 

@@ -42,6 +42,10 @@ const (
 
 	firstBackoff = 5 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
+
+	// usualEvent is room for most events, so that one allocation does. Of a
+	// frame, switches that buffer send 128 bytes.
+	usualEvent = 1 << 10
 )
 
 var userAgent = []string{"switchbridge"}
@@ -128,14 +132,12 @@ func (c *Client) String() string {
 // the switch, and are of kind [flow.Unavailable], [flow.Refused] or
 // [flow.Invalid].
 func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	p := newPayload()
-	defer p.release()
-	var err error
-	if p.b, err = c.cfg.Codec.AppendEvent(p.b, ev); err != nil {
+	p, err := c.cfg.Codec.AppendEvent(make([]byte, 0, usualEvent+len(ev.State)), ev)
+	if err != nil {
 		return flow.Errorf(flow.Invalid, "%s can't be written as %s: %w", describe(ev), c.ctype[0], err)
 	}
-	if len(p.b) > flow.MaxBody {
-		return flow.Errorf(flow.Invalid, "%s takes %d bytes, more than %d", describe(ev), len(p.b), flow.MaxBody)
+	if len(p) > flow.MaxBody {
+		return flow.Errorf(flow.Invalid, "%s takes %d bytes, more than %d", describe(ev), len(p), flow.MaxBody)
 	}
 	c.retries.deposit()
 	c.hedges.deposit()
@@ -178,7 +180,7 @@ func (c *Client) header(ev *flow.Event, id string) http.Header {
 type asking struct {
 	c          *Client
 	ev         *flow.Event
-	p          *payload
+	p          payload
 	id         string
 	idempotent bool
 	deadline   time.Time
@@ -329,7 +331,7 @@ type reply struct {
 
 // ask makes one request and tells breaker, metrics and readiness. A success is
 // counted by the caller, who knows what the answer is worth.
-func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p *payload) reply {
+func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p payload) reply {
 	g := e.acquire()
 	defer g.release()
 	start := time.Now()

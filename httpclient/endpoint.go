@@ -135,10 +135,8 @@ func (e *endpoint) warm(ctx context.Context, g *generation) error {
 // check sends a policy_check on g. Any answer, a refusal too, is a connection.
 func (e *endpoint) check(ctx context.Context, g *generation) error {
 	ev := flow.Event{Type: flow.EventPolicyCheck, ID: e.c.newID(), Time: time.Now(), XID: 1}
-	p := newPayload()
-	defer p.release()
-	var err error
-	if p.b, err = e.c.cfg.Codec.AppendEvent(p.b, &ev); err != nil {
+	p, err := e.c.cfg.Codec.AppendEvent(nil, &ev)
+	if err != nil {
 		return err
 	}
 	g.users.Add(1)

@@ -28,11 +28,7 @@ func (a *asking) hedged(ctx context.Context, e *endpoint, done func(error), afte
 	replies := make(chan reply, 2)
 	send := func(e *endpoint, done func(error)) {
 		h := a.c.header(a.ev, a.id)
-		a.p.refs.Add(1) // until the request has made its own reader
-		go func() {
-			defer a.p.release()
-			replies <- e.ask(ctx, done, h, a.p)
-		}()
+		go func() { replies <- e.ask(ctx, done, h, a.p) }()
 	}
 	send(e, done)
 	timer := time.NewTimer(after)

@@ -136,7 +136,9 @@ func TestFaults(t *testing.T) {
 		}), flow.Unavailable, []string{"reading the answer", "deadline exceeded"}},
 		{"500", status(500), flow.Unavailable, []string{"500 Internal Server Error", "told so"}},
 		{"404", status(404), flow.Refused, []string{"404 Not Found", "told so"}},
-		{"307", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://elsewhere.test/", http.StatusTemporaryRedirect) }, flow.Invalid,
+		{"307", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://elsewhere.test/", http.StatusTemporaryRedirect)
+		}, flow.Invalid,
 			[]string{"307", "https://elsewhere.test/"}},
 		{"HTML", typed("text/html; charset=utf-8", "<html>welcome to the hotel</html>"), flow.Invalid, []string{"text/html", "want application/json"}},
 		{"no content type", func(w http.ResponseWriter, _ *http.Request) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"time"
@@ -60,26 +61,21 @@ type answer struct {
 var errEndless = fmt.Errorf("answer has more than %d bytes", flow.MaxBody)
 
 // roundTrip makes one request within ctx, on g's connections.
-func (e *endpoint) roundTrip(ctx context.Context, g *generation, h http.Header, p *payload) (answer, *failure) {
-	body := p.reader()
-	req := e.request.WithContext(ctx)
+func (e *endpoint) roundTrip(ctx context.Context, g *generation, h http.Header, p payload) (answer, *failure) {
+	watch := newSending()
+	req := e.request.WithContext(httptrace.WithClientTrace(ctx, &watch.trace))
 	req.Header = h
-	req.ContentLength = int64(len(p.b))
-	req.Body = body
-	// The transport sends again by itself what it could not start to send on a
-	// connection that had just been closed.
-	req.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil }
-	if len(p.b) == 0 {
-		body.Close()
-		req.Body, req.GetBody = http.NoBody, nil
+	req.ContentLength = int64(len(p))
+	req.Body = http.NoBody
+	if len(p) > 0 {
+		req.Body, _ = p.reader()
+		// The transport sends again by itself what it could not start to send
+		// on a connection that had just been closed.
+		req.GetBody = p.reader
 	}
-
 	resp, err := g.transport().RoundTrip(req)
 	if err != nil {
-		// Once closed, nothing more of the body can be sent, so that untouched
-		// keeps its answer.
-		body.Close()
-		return answer{}, e.unanswered(ctx, err, len(p.b) > 0 && body.untouched())
+		return answer{}, e.unanswered(ctx, err, !watch.started.Load())
 	}
 	defer resp.Body.Close()
 	if f := e.checkStatus(ctx, resp); f != nil {
@@ -105,7 +101,7 @@ func invalid(format string, args ...any) *failure {
 }
 
 // unanswered sorts the errors of a request that has no whole answer.
-func (e *endpoint) unanswered(ctx context.Context, err error, untouched bool) *failure {
+func (e *endpoint) unanswered(ctx context.Context, err error, notSent bool) *failure {
 	f := &failure{err: err, kind: flow.Unavailable, outcome: Broken, repeat: ifIdempotent, fault: true}
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -113,10 +109,10 @@ func (e *endpoint) unanswered(ctx context.Context, err error, untouched bool) *f
 		return f
 	case ctx.Err() != nil:
 		f.outcome = Timeout
-	case untouched:
+	case notSent:
 		f.outcome = NotSent
 	}
-	if untouched {
+	if notSent {
 		f.repeat = always
 		f.err = fmt.Errorf("no connection: %w", err)
 	}

@@ -162,6 +162,8 @@ type Decision struct {
 	StateKey StateKey
 
 	Handshake []byte // EventHandshake: the messages to pass on to the switch
+
+	Entries []Entry // P4 only: table entries beside Rules
 }
 
 // Reset empties d for another event and keeps its slices' memory.

@@ -89,12 +89,16 @@ type Config struct {
 	// for stragglers, and answered from the decision just made [100ms].
 	Settle time.Duration
 
-	// HardTimeout is given to rules found in a switch whose age is unknown [300s].
+	// HardTimeout is given to rules found in a switch whose age is unknown, and to
+	// direct entries in answer to a packet that have none [300s].
 	HardTimeout time.Duration
 	L2Age       time.Duration // idle timeout of learned addresses; negative is never [300s]
 	PolicyCheck time.Duration // how often the policy's version is asked; negative is never [10s]
 	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
 	FlowRemoved bool          // send flow_removed events
+	// Entries lets decisions name P4 tables directly. Guardrails don't look at
+	// such entries, so it is off unless the function is trusted with the switch.
+	Entries bool
 
 	// Dial replaces the network, in tests and for namespaces.
 	Dial    func(ctx context.Context, addr string) (net.Conn, error)

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/p4bridge/mapping"
 )
 
 // owner is what one goroutine owns while we are primary: the book, the learned
@@ -250,6 +251,30 @@ func (o *owner) finish(j *job) {
 			o.s.status.fault(o.s.log, "rule not installed", "", err, "decision", j.ev.XID, "reason", j.dec.Reason, "rule", r.String())
 		}
 	}
+	for i := range j.dec.Entries {
+		if err := o.installDirect(j, &j.dec.Entries[i]); err != nil {
+			j.failed = append(j.failed, err)
+			o.s.metrics.update("none", "no_fit")
+			o.s.status.fault(o.s.log, "entry not installed", j.dec.Entries[i].Table, err, "decision", j.ev.XID, "reason", j.dec.Reason)
+		}
+	}
+}
+
+// installDirect puts an entry that names its table itself into the batch.
+func (o *owner) installDirect(j *job, e *flow.Entry) error {
+	if !o.s.cfg.Entries {
+		return errors.New("entries are not enabled for this switch")
+	}
+	te, t, err := mapping.Direct(o.s.cfg.Pipeline, e)
+	if err != nil {
+		return err
+	}
+	te.ControllerMetadata = cookie(o.s.cfg.GatewayID, j.dec.Policy, j.ev.XID)
+	hard := e.HardTimeout
+	if hard == 0 && j.ev.PacketIn != nil {
+		hard = o.s.cfg.HardTimeout
+	}
+	return o.add(&change{job: j, entry: te, table: t, hard: hard})
 }
 
 // install puts a rule into the batch.

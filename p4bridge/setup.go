@@ -104,7 +104,15 @@ func (o *owner) tables() []*pipeline.Table {
 		}
 	}
 	if l2 := o.s.cfg.Mapping.L2; l2 != nil && !seen[l2.Table.ID] {
+		seen[l2.Table.ID] = true
 		out = append(out, l2.Table)
+	}
+	if o.s.cfg.Entries { // any table may have some of ours
+		for _, t := range o.s.cfg.Pipeline.Tables {
+			if !seen[t.ID] && !t.Const && len(t.Fields) > 0 {
+				out = append(out, t)
+			}
+		}
 	}
 	return out
 }

@@ -48,6 +48,12 @@ func groupUsage(pgid int) (u usage, err error) {
 	return u, nil
 }
 
+// GroupCPU is the CPU time that the live processes of a group have used.
+func GroupCPU(pgid int) (time.Duration, error) {
+	u, err := groupUsage(pgid)
+	return u.cpu, err
+}
+
 type procStat struct {
 	pgrp int
 	cpu  time.Duration

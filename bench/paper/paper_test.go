@@ -1,0 +1,258 @@
+package paper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"image/png"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"switchbridge/bench"
+	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/httpclient"
+	"switchbridge/policy/forward"
+)
+
+// The test's peer is this binary, started again as the controller that does
+// nothing.
+const listenVar = "SWITCHBRIDGE_PAPER_LISTEN"
+
+func TestMain(m *testing.M) {
+	addr := os.Getenv(listenVar)
+	if addr == "" {
+		os.Exit(m.Run())
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err == nil {
+		err = bench.Responder{}.Serve(context.Background(), ln)
+	}
+	fmt.Fprintln(os.Stderr, err)
+	os.Exit(1)
+}
+
+// serveFunction is the controller over HTTP.
+func serveFunction(t *testing.T) *httptest.Server {
+	c := controller.New(forward.Default())
+	codec := &openflow.Codec{}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var ev flow.Event
+		var d flow.Decision
+		body, err := io.ReadAll(r.Body)
+		if err == nil {
+			err = contract.GetEvent(r.Header, &ev)
+		}
+		if err == nil {
+			err = codec.ParseEvent(body, &ev)
+		}
+		if err == nil {
+			err = c.Decide(r.Context(), &ev, &d)
+		}
+		var out []byte
+		if err == nil {
+			out, err = codec.AppendDecision(nil, &ev, &d)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", contract.TypeOpenFlow)
+		w.Write(out)
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+func open(url string, full bool) (flow.Decider, func() error, error) {
+	c, err := httpclient.New(httpclient.Config{Endpoints: []string{url}, Codec: &openflow.Codec{Full: full}})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Close, nil
+}
+
+// A smoke run measures every part and leaves the files that it promises.
+func TestQuick(t *testing.T) {
+	srv := serveFunction(t)
+	dir := t.TempDir()
+	var steps []string
+	report, err := Run(t.Context(), Config{
+		Dir: dir, Quick: true,
+		Peers: []bench.Peer{
+			{Name: "ovs-testcontroller", Command: []string{"{self}"}, Env: map[string]string{listenVar: "127.0.0.1:{port}"}, Protocol: flow.OpenFlow10},
+			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10},
+			{Name: "broken", Command: []string{"{self}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
+		},
+		Function:  &Function{Name: "test", URL: srv.URL, Open: open, HTTP: srv.Client()},
+		Locations: []Location{{Name: "here"}, {Name: "there", Delay: 10 * time.Millisecond, Paper: 15.8}},
+		OnStep:    func(s string) { steps = append(steps, s) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]*Section{}
+	for _, s := range report.Sections {
+		sections[s.Title] = s
+		for _, row := range s.Rows {
+			if len(row) != len(s.Header) {
+				t.Errorf("%s: %d cells under %d columns: %q", s.Title, len(row), len(s.Header), row)
+			}
+			for _, cell := range row {
+				if strings.Contains(cell, "failed:") && row[0] != "broken" && !strings.HasPrefix(cell, "failed: broken") {
+					t.Errorf("%s: %q", s.Title, row)
+				}
+			}
+		}
+	}
+	find := func(title, first string) []string {
+		t.Helper()
+		s := sections[title]
+		if s == nil {
+			t.Fatalf("no section %q", title)
+		}
+		for _, row := range s.Rows {
+			if row[0] == first {
+				return row
+			}
+		}
+		t.Fatalf("%s: no row %q in %q", title, first, s.Rows)
+		return nil
+	}
+	for _, title := range []string{"Response time", "Throughput", "Start-up"} {
+		if row := find(title, "POX"); row[1] == none || row[3] != "1.00" {
+			t.Errorf("%s: %q", title, row)
+		}
+		if row := find(title, "ovs-testcontroller"); row[2] == none || row[3] != "1.00" {
+			t.Errorf("%s: %q", title, row)
+		}
+		if row := find(title, "Floodlight"); row[1] == none { // the paper's row comes first
+			t.Errorf("%s: %q", title, row)
+		}
+		if row := find(title, "broken"); !strings.Contains(row[2], "it ended") {
+			t.Errorf("%s: %q", title, row)
+		}
+		last := sections[title].Rows
+		if row := last[len(last)-2]; row[0] != "Floodlight" || row[2] != "not installed" {
+			t.Errorf("%s: %q", title, row)
+		}
+	}
+	find("Memory and CPU", "ovs-testcontroller")
+	find("A function and its transport", "bare transport")
+	// The relay's delay is in the figures: a round trip of 20 ms, three for the full handshake.
+	there := find("Distance and handshakes (tables 8, 11 and 12)", "there")
+	var combined, ratio float64
+	fmt.Sscan(there[3], &combined)
+	fmt.Sscan(there[8], &ratio)
+	if combined < 20 || ratio < 1.5 {
+		t.Errorf("%q", there)
+	}
+	if sections["Distance and handshakes (tables 8, 11 and 12)"].Emulated == "" {
+		t.Error("the report does not say that distance is emulated")
+	}
+	if len(sections["Policies"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 4 || len(steps) < 6 {
+		t.Errorf("%d steps, %+v", len(steps), report)
+	}
+
+	for file, want := range map[string]string{
+		"report.md": "## Response time", "report.html": "<h2>Response time</h2>", "report.json": `"title": "Response time"`,
+		"response.svg": "<svg", "distance.svg": "<svg", "concurrency.svg": "<svg",
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, file))
+		if err != nil || !strings.Contains(string(b), want) {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	f, err := os.Open(filepath.Join(dir, "response.png"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if img, err := png.Decode(f); err != nil || img.Bounds().Dx() < 200 {
+		t.Errorf("response.png: %v", err)
+	}
+	md, _ := os.ReadFile(filepath.Join(dir, "report.md"))
+	if !strings.Contains(string(md), quickNote) {
+		t.Error("a smoke run does not say that it is one")
+	}
+}
+
+// Without peers or a function the report says so, and is written.
+func TestNothingGiven(t *testing.T) {
+	dir := t.TempDir()
+	report, err := Run(t.Context(), Config{Dir: dir, Quick: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	md, err := os.ReadFile(filepath.Join(dir, "report.md"))
+	if err != nil || !strings.Contains(string(md), "No function was given") || !strings.Contains(string(md), "no reference was measured") {
+		t.Errorf("%v: %s", err, md)
+	}
+	if len(report.Sections[0].Rows) != len(publishedControllers) {
+		t.Errorf("%q", report.Sections[0].Rows)
+	}
+}
+
+func TestRunFaults(t *testing.T) {
+	if _, err := Run(t.Context(), Config{}); err == nil {
+		t.Error("no folder")
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), Config{Dir: filepath.Join(file, "report")}); err == nil {
+		t.Error("a folder in a file")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := Run(ctx, Config{Dir: t.TempDir(), Quick: true}); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+func TestParseFiles(t *testing.T) {
+	l, err := ParseLocations(strings.NewReader("locations:\n  - {name: Frankfurt, delay: 8ms, jitter: 1ms, paper_ms: 15.8}\n"))
+	if err != nil || len(l) != 1 || l[0] != (Location{"Frankfurt", 8 * time.Millisecond, time.Millisecond, 15.8}) {
+		t.Errorf("%+v, %v", l, err)
+	}
+	p, err := ParsePrices(strings.NewReader("prices:\n  - {name: mine, per_million: 2, per_gb_second: 0.5, memory_mb: 512, min_ms: 10}\n"))
+	if err != nil || len(p) != 1 {
+		t.Fatal(p, err)
+	}
+	// 1,000 invocations: 0.002 for the calls; 1,000 x 0.01 s x 0.5 GB x 0.5.
+	if got := p[0].Per1000(time.Millisecond); got < 2.5019 || got > 2.5021 {
+		t.Errorf("%v", got)
+	}
+	for _, bad := range []string{"locations: [{name: x, delay: -1s}]", "locations: [{delay: 1s}]", "locations: [{name: x, delay: 1s, jitter: 2s}]", "places: []", "{"} {
+		if _, err := ParseLocations(strings.NewReader(bad)); err == nil {
+			t.Errorf("%s", bad)
+		}
+	}
+	for _, bad := range []string{"prices: [{name: x, per_million: -1}]", "prices: [{per_million: 1}]", "prices: [{name: x, per_hour: 1}]"} {
+		if _, err := ParsePrices(strings.NewReader(bad)); err == nil {
+			t.Errorf("%s", bad)
+		}
+	}
+}
+
+func TestUnderWay(t *testing.T) {
+	var at []time.Time
+	for _, ms := range []int{0, 1, 2, 20, 35, 36} {
+		at = append(at, time.Unix(0, 0).Add(time.Duration(ms)*time.Millisecond))
+	}
+	got := underWay(at, 15*time.Millisecond)
+	// 0: alone; 1: second; 2: third; 20: alone; 35: alone, as the one before ends at 35; 36: second.
+	if fmt.Sprint(got) != "[3 2 1]" {
+		t.Errorf("%v", got)
+	}
+}

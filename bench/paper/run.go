@@ -1,0 +1,113 @@
+package paper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"switchbridge/bench"
+)
+
+// scale is how much is measured.
+type scale struct {
+	rounds              int           // of the peers, interleaved
+	warmUp, run         time.Duration // of each of a round's two parts
+	resources           time.Duration
+	events              int64 // asked at each location, one after the other
+	functionRounds      int
+	functionRun         time.Duration
+	openLoop            time.Duration // of the organisation's hour, before it is sped up
+	speed               float64
+	policies            []int
+	decisions           int
+	organisationDivisor int // the generated set's size and length are divided by it
+}
+
+var (
+	fullScale = scale{
+		rounds: 10, warmUp: time.Second, run: time.Second, resources: 10 * time.Second, events: 300, functionRounds: 10, functionRun: time.Second,
+		openLoop: time.Hour, speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, organisationDivisor: 1,
+	}
+	quickScale = scale{
+		rounds: 1, warmUp: 20 * time.Millisecond, run: 50 * time.Millisecond, resources: 200 * time.Millisecond, events: 5, functionRounds: 1, functionRun: 50 * time.Millisecond,
+		openLoop: 30 * time.Second, speed: 60, policies: []int{500, 5_000}, decisions: 1_000, organisationDivisor: 20,
+	}
+)
+
+// evaluation is one run of it all.
+type evaluation struct {
+	cfg    *Config
+	scale  scale
+	report *Report
+}
+
+// Run measures everything and writes the report to cfg.Dir. A part that fails
+// leaves its reason in its cells and does not stop the others; an error is for
+// what keeps the report from being written, or for a cancelled ctx, after which
+// the report has what was measured until then.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if err := cfg.defaults(); err != nil {
+		return nil, fmt.Errorf("bench paper: %w", err)
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("bench paper: %w", err)
+	}
+	e := &evaluation{cfg: &cfg, scale: fullScale, report: &Report{Machine: bench.ThisMachine(), Quick: cfg.Quick}}
+	if cfg.Quick {
+		e.scale = quickScale
+	}
+	start := time.Now()
+	var err error
+	for _, part := range []func(context.Context) error{e.controllers, e.functions, e.policies, e.concurrency} {
+		if err = errors.Join(part(ctx), ctx.Err()); err != nil {
+			break
+		}
+	}
+	e.report.Seconds = time.Since(start).Seconds()
+	if err = errors.Join(err, e.report.Write(cfg.Dir)); err != nil {
+		return e.report, fmt.Errorf("bench paper: %w", err)
+	}
+	return e.report, nil
+}
+
+func (e *evaluation) step(format string, args ...any) {
+	if e.cfg.OnStep != nil {
+		e.cfg.OnStep(fmt.Sprintf(format, args...))
+	}
+}
+
+// section adds one to the report.
+func (e *evaluation) section(title, text string, header ...string) *Section {
+	s := &Section{Title: title, Text: text, Header: header}
+	e.report.Sections = append(e.report.Sections, s)
+	return s
+}
+
+// reason is an error as a cell can hold it.
+func reason(err error) string {
+	if errors.Is(err, bench.ErrNotInstalled) {
+		return "not installed"
+	}
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	if len(text) > 120 {
+		text = text[:120] + "..."
+	}
+	return "failed: " + text
+}
+
+// num writes a figure with three significant digits or all of its integer part.
+func num(v float64) string {
+	switch {
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	case v >= 10:
+		return fmt.Sprintf("%.1f", v)
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func us(d time.Duration) string { return num(float64(d) / float64(time.Microsecond)) }
+func ms(d time.Duration) string { return num(float64(d) / float64(time.Millisecond)) }

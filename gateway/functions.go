@@ -18,10 +18,14 @@ import (
 
 // functions is what decides, with every decorator around it:
 //
-//	Guard -> Pace -> FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
+//	FailMode -> Routes -> (for each function) Guard -> State -> Limit -> client; or Guard -> the embedded or native controller
+//
+// Guardrails bound the answer of one function, so they are inside the routes.
+// Rates are kept before all of it, by the session.
 type functions struct {
 	decider flow.Decider
-	names   []string // for people: URLs, or native
+	pace    *decider.Pace // nil where no rate is configured
+	names   []string      // for people: URLs, or native
 
 	local   PolicyHost // decides in this process; nil where every function is remote
 	policy  *PolicyFile
@@ -82,21 +86,10 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		}
 		fail.PerSwitch[d] = failMode(mode)
 	}
-	next = fail
+	fs.decider = fail
 	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 {
-		pace := decider.NewPace(next, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate)})
-		pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
-		next = pace
-	}
-	g := &set.Guardrails
-	fs.decider = &decider.Guard{
-		Next: next,
-		Rails: &decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
-			MaxRules: g.MaxRules, HardTimeout: g.HardTimeout},
-		OnViolation: func(ev *flow.Event, d *flow.Decision, v decider.Violation) {
-			m.violations.WithLabelValues(string(v.Rail)).Inc()
-			log.Warn("guardrail", "dpid", ev.Switch.DPID.String(), "decision", ev.XID, "rail", string(v.Rail), "detail", v.Detail, "rule", v.Rule, "reason", d.Reason)
-		},
+		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate)})
+		fs.pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
 	}
 	return fs, nil
 }
@@ -117,6 +110,23 @@ func rateOf(r settings.Rate) decider.Rate {
 
 // function makes one function with what belongs to it alone.
 func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
+	next, err := fs.unguarded(name, f, m)
+	if err != nil {
+		return nil, err
+	}
+	g := &fs.set.Guardrails
+	return &decider.Guard{
+		Next: next,
+		Rails: &decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
+			MaxRules: g.MaxRules, HardTimeout: g.HardTimeout},
+		OnViolation: func(ev *flow.Event, d *flow.Decision, v decider.Violation) {
+			m.violations.WithLabelValues(string(v.Rail)).Inc()
+			fs.log.Warn("guardrail", "dpid", ev.Switch.DPID.String(), "function", name, "decision", ev.XID, "rail", string(v.Rail), "detail", v.Detail, "rule", v.Rule, "reason", d.Reason)
+		},
+	}, nil
+}
+
+func (fs *functions) unguarded(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
 		if fs.local == nil {
 			file, p, err := OpenPolicy(fs.set.Policy, fs.log)

@@ -119,6 +119,9 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 	for _, m := range o.Meters {
 		cfg.Meters = append(cfg.Meters, ofp.Meter{ID: m.ID, KBPS: m.Unit == "kbps", Rate: m.Rate, Burst: m.Burst})
 	}
+	if p := g.functions.pace; p != nil {
+		cfg.Admit = p.Admit
+	}
 	if o.TLS.Cert == "" {
 		return cfg, nil
 	}

@@ -42,6 +42,10 @@ type Config struct {
 	Meters    []ofp.Meter
 	MissMeter uint32
 
+	// Admit, if set, is asked about each PACKET_IN before it takes a place in a
+	// queue; an error drops it. It must not wait.
+	Admit func(ev *flow.Event, now time.Time) error
+
 	// Subscribe has the event types, beyond PACKET_IN and switch_connected,
 	// that go to the Decider: flow_removed, port_status, error.
 	Subscribe map[flow.EventType]bool

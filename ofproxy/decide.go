@@ -38,6 +38,9 @@ func (s *session) packetIn(msg []byte) {
 			return
 		}
 		s.ev = flow.Event{Type: flow.EventPacketIn, Session: s.id, Time: s.now, XID: s.srv.xid(), Switch: s.sw.Load(), PacketIn: &s.pi}
+		if s.paced(&s.ev) {
+			return
+		}
 		s.dec.Reset()
 		start := time.Now()
 		err := s.cfg.Decider.Decide(s.ctx, &s.ev, &s.dec)
@@ -51,7 +54,10 @@ func (s *session) packetIn(msg []byte) {
 		return
 	}
 	t.pi.Data = append([]byte(nil), t.pi.Data...) // msg is the framer's
-	t.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: &t.pi}
+	t.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: &t.pi, Switch: s.sw.Load()}
+	if s.paced(&t.ev) {
+		return
+	}
 	if s.coalescer != nil {
 		lead, place := s.coalescer.Join(&t.pi.Match, t, len(t.pi.Data), s.now)
 		switch place {
@@ -64,6 +70,18 @@ func (s *session) packetIn(msg []byte) {
 		t.lead = lead
 	}
 	s.enqueue(t)
+}
+
+// paced drops a packet over a configured rate. It must free the packet's buffer.
+func (s *session) paced(ev *flow.Event) bool {
+	if s.cfg.Admit == nil || s.cfg.Admit(ev, s.now) == nil {
+		return false
+	}
+	s.drop("rate")
+	if b, err := s.out.begin(); err == nil {
+		s.out.end(s.release(b, ev, nil))
+	}
+	return true
 }
 
 func (s *session) badPacketIn(msg []byte, err error) {
@@ -295,6 +313,8 @@ func (s *session) report(rec *Record) {
 		}
 		if rec.Err != nil {
 			s.drop(flow.KindOf(rec.Err).String())
+		} else if failure := rec.Decision.Failure; failure != nil && len(rec.Decision.PacketOut) == 0 {
+			s.drop(flow.KindOf(failure).String()) // by fail mode secure
 		}
 	}
 	if s.cfg.OnDecision != nil {

@@ -78,8 +78,11 @@ func (s *session) connected() (flow.PolicyVersion, bool) {
 			s.close(err)
 			return flow.PolicyVersion{}, false
 		}
-		if err == nil {
+		if err == nil && t.dec.Failure == nil {
 			return t.dec.Policy, true
+		}
+		if err == nil { // one of several functions is away
+			err = t.dec.Failure
 		}
 		if flow.KindOf(err) != flow.Unavailable && flow.KindOf(err) != flow.Overload {
 			s.log.Warn("no proactive rules: the function refuses or can't be understood", "err", err)

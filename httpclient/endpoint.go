@@ -126,8 +126,10 @@ func (e *endpoint) warm(ctx context.Context, g *generation) error {
 		}
 	}
 	if ctx.Err() == nil {
-		e.fault.Store(&errs[0])
-		e.c.cfg.Log.Warn("function can't be reached", "endpoint", e.name, "err", errs[0])
+		last := e.fault.Swap(&errs[0])
+		if last == nil || *last == nil || (*last).Error() != errs[0].Error() { // once for each reason
+			e.c.cfg.Log.Warn("function can't be reached", "endpoint", e.name, "err", errs[0])
+		}
 	}
 	return errs[0]
 }

@@ -384,6 +384,62 @@ func TestClientCertificate(t *testing.T) {
 	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), CertFile: cert, KeyFile: key}))
 }
 
+// TestRenewalReadsFilesAgain gives the function a certificate of another
+// authority while the client runs.
+func TestRenewalReadsFilesAgain(t *testing.T) {
+	first, second := newAuthority(t), newAuthority(t)
+	caFile := first.file(t)
+	var current atomic.Pointer[tls.Certificate]
+	use := func(a *authority) {
+		cert := a.issue(t, time.Now().Add(time.Hour))
+		current.Store(&cert)
+	}
+	use(first)
+	s := server(t, first, time.Now().Add(time.Hour), good, func(s *httptest.Server) {
+		s.TLS.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{Certificates: []tls.Certificate{*current.Load()}}, nil
+		}
+	})
+	c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: caFile, MaxTries: 1, TryTimeout: patience, Timeout: patience})
+	mustDecide(t, c)
+	e := c.endpoints[0]
+
+	if err := os.WriteFile(caFile, []byte("half a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := e.gen.Load()
+	e.renew(t.Context())
+	if e.gen.Load() != old {
+		t.Error("connections were renewed with a file that has no certificate")
+	}
+	mustDecide(t, c)
+
+	pem, err := os.ReadFile(second.file(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(caFile, pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	use(second)
+	if err := e.renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustDecide(t, c)
+}
+
+func TestRetryAfterForms(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Duration{
+		"": 0, "0": 0, "7": 7 * time.Second, "-1": 0, "soon": 0, "4294967295": maxRetryAfter, "99999999999999999999": 0,
+		"Fri, 02 Jan 2026 03:04:15 GMT": 10 * time.Second, "Fri, 02 Jan 2026 03:04:00 GMT": 0, "Fri, 02 Jan 2099 03:04:00 GMT": maxRetryAfter,
+	} {
+		if got := retryAfter(text, now); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+	}
+}
+
 func TestUnixSocketAndCleartextHTTP2(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "fn.sock")
 	ln, err := net.Listen("unix", path)

@@ -6,7 +6,7 @@
 #include <core.p4>
 #include <v1model.p4>
 
-const bit<9> CPU = 255;
+const bit<9> CPU = 510;
 
 @controller_header("packet_in")
 header cpu_in_h {

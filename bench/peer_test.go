@@ -135,3 +135,15 @@ func TestParsePerf(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// The example file that users start from is valid.
+func TestExamplePeers(t *testing.T) {
+	f, err := os.Open("../configs/peers.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if peers, err := ParsePeers(f); err != nil || len(peers) != 2 {
+		t.Errorf("%+v, %v", peers, err)
+	}
+}

@@ -32,6 +32,9 @@ type Profile struct {
 	// Burst[n] is the share of bursts that have n+1 conversations, all begun
 	// within a millisecond.
 	Burst []float64
+	// AtOnce bounds the flows that begin within any 16 ms, about the time of an
+	// answer over a WAN; 0: no bound. What would be more begins later.
+	AtOnce int
 	// Packets is the mean number of packets of a conversation, both directions
 	// together.
 	Packets float64
@@ -51,7 +54,7 @@ type Service struct {
 // 34,974 new flows in an hour, at most four at once.
 var Profiles = []Profile{
 	{
-		Name: "organisation", Flows: 34_974, Duration: time.Hour, Hosts: 180, Burst: []float64{0.86, 0.11, 0.022, 0.008}, Packets: 6,
+		Name: "organisation", Flows: 34_974, Duration: time.Hour, Hosts: 180, Burst: []float64{0.86, 0.11, 0.022, 0.008}, AtOnce: 4, Packets: 6,
 		Services: []Service{{40, flow.ProtoTCP, 443, false}, {12, flow.ProtoTCP, 80, false}, {20, flow.ProtoUDP, 53, false},
 			{8, flow.ProtoUDP, 443, false}, {8, flow.ProtoTCP, 443, true}, {5, flow.ProtoTCP, 502, false}, {4, flow.ProtoTCP, 22, false}, {3, flow.ProtoICMP, 0, false}},
 	},
@@ -137,7 +140,8 @@ type generator struct {
 	rand    *rand.Rand
 	weights float64
 	blocked map[netip.Addr]bool
-	queue   genQueue // packets of the flows under way
+	queue   genQueue        // packets of the flows under way
+	begins  []time.Duration // of flows, sorted, those of the recent past and to come
 	order   int
 	nextTo  uint32 // outside addresses
 	pcap    *pcapgo.Writer
@@ -230,6 +234,8 @@ func (g *generator) bursts() error {
 		if err := g.writeUntil(at); err != nil {
 			return err
 		}
+		past, _ := slices.BinarySearch(g.begins, at-100*time.Millisecond) // further back than any window
+		g.begins = slices.Delete(g.begins, 0, past)
 		for i := 0; i < size && made < p.Flows; i++ {
 			made += g.begin(at+time.Duration(g.rand.Int64N(int64(time.Millisecond))), number, p.Flows-made)
 			number++
@@ -271,6 +277,9 @@ func (g *generator) begin(at time.Duration, number, limit int) (flows int) {
 		packets = 1 // the first packet is all that the network sees of a denied one
 	}
 	for i := range packets {
+		if i < 2 {
+			at = g.reserve(at)
+		}
 		f := &genFlow{inside, outside, service.Proto, denied}
 		if i%2 == 1 {
 			f.from, f.to = outside, inside
@@ -284,6 +293,29 @@ func (g *generator) begin(at time.Duration, number, limit int) (flows int) {
 		at += time.Duration((5 + g.rand.ExpFloat64()*40) * float64(time.Millisecond))
 	}
 	return min(packets, 2)
+}
+
+// reserve returns when, at or after the given time, a flow may begin.
+func (g *generator) reserve(at time.Duration) time.Duration {
+	const window = 16 * time.Millisecond
+	most := g.cfg.Profile.AtOnce
+	if most == 0 {
+		return at
+	}
+	for {
+		i, _ := slices.BinarySearch(g.begins, at)
+		list := slices.Insert(g.begins, i, at)
+		crowded := false
+		for first := max(0, i-most); first <= i && first+most < len(list); first++ {
+			crowded = crowded || list[first+most]-list[first] < window
+		}
+		if !crowded {
+			g.begins = list
+			return at
+		}
+		g.begins = slices.Delete(list, i, i+1)
+		at += time.Millisecond
+	}
 }
 
 // outside returns an address that no flow had before, outside of the blocklist.

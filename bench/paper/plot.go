@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"image/color"
+	"math"
 	"path/filepath"
 	"time"
 
@@ -56,6 +57,9 @@ func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) erro
 		p.Add(line)
 		p.Legend.Add(c.name, line)
 	}
+	// Whole decades, so that the axis has labels.
+	p.X.Min = math.Pow(10, math.Floor(math.Log10(p.X.Min)))
+	p.X.Max = math.Pow(10, math.Ceil(math.Log10(p.X.Max)))
 	return save(p, dir, name)
 }
 

@@ -59,9 +59,11 @@ def tcp(host, address, port, timeout=1.6):
 def serve_tcp(host, *ports):
     """Serve an echo on the host's ports until the lab ends."""
     for port in ports:
-        host.popen([sys.executable, ECHO, "serve", str(port)])
-    for port in ports:
+        server = host.popen([sys.executable, ECHO, "serve", str(port)], stdout=None, stderr=None)
+        deadline = time.monotonic() + 10
         while not isinstance(tcp(host, "127.0.0.1", port), float):
+            if server.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError("%s does not serve TCP port %d" % (host, port))
             time.sleep(0.05)
 
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,13 +59,12 @@ func bmv2Path(t testing.TB) string {
 	return path
 }
 
-var nsSerial int
+var nsSerial atomic.Int32
 
 func newBMv2(t testing.TB, ports ...uint32) *bmv2 {
 	path := bmv2Path(t)
-	nsSerial++
 	b := &bmv2{
-		ns: fmt.Sprintf("swb-p4-%d-%d", os.Getpid(), nsSerial), dir: t.TempDir(), ports: ports,
+		ns: fmt.Sprintf("swb-p4-%d-%d", os.Getpid(), nsSerial.Add(1)), dir: t.TempDir(), ports: ports,
 		sockets: map[uint32]int{}, out: make(chan portFrame, 4096), done: make(chan struct{}),
 	}
 	run := func(args ...string) {

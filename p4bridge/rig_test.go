@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	program = sync.OnceValue(p4src.Switchbridge)
+	program = p4src.Switchbridge
 	binding = sync.OnceValue(func() *mapping.Mapping {
 		m, err := mapping.Default().Bind(program())
 		if err != nil {
@@ -44,8 +44,15 @@ type rig interface {
 // onBoth runs a case against p4test, and against BMv2 where it is found: the same
 // case, the same results.
 func onBoth(t *testing.T, f func(t *testing.T, r rig)) {
-	t.Run("p4test", func(t *testing.T) { f(t, newSimulated(t, p4test.Options{DeviceID: 1})) })
-	t.Run("bmv2", func(t *testing.T) { f(t, newReal(t)) })
+	t.Parallel() // most of a case is waiting
+	t.Run("p4test", func(t *testing.T) {
+		t.Parallel()
+		f(t, newSimulated(t, p4test.Options{DeviceID: 1}))
+	})
+	t.Run("bmv2", func(t *testing.T) {
+		t.Parallel()
+		f(t, newReal(t))
+	})
 }
 
 type simulated struct{ *p4test.Target }

@@ -7,6 +7,7 @@ package p4src
 
 import (
 	_ "embed"
+	"sync"
 
 	"switchbridge/p4bridge/pipeline"
 )
@@ -25,11 +26,17 @@ var (
 	l2aclJSON []byte
 )
 
-// Switchbridge returns the program that the gateway pushes by default.
-func Switchbridge() *pipeline.Pipeline { return load(switchbridgeInfo, switchbridgeJSON) }
+// Switchbridge returns the program that the gateway pushes by default. All
+// callers share it: it is not to be changed.
+func Switchbridge() *pipeline.Pipeline { return switchbridge() }
 
-// L2ACL returns the example of a user's own program.
-func L2ACL() *pipeline.Pipeline { return load(l2aclInfo, l2aclJSON) }
+// L2ACL returns the example of a user's own program, likewise.
+func L2ACL() *pipeline.Pipeline { return l2acl() }
+
+var (
+	switchbridge = sync.OnceValue(func() *pipeline.Pipeline { return load(switchbridgeInfo, switchbridgeJSON) })
+	l2acl        = sync.OnceValue(func() *pipeline.Pipeline { return load(l2aclInfo, l2aclJSON) })
+)
 
 func load(info, device []byte) *pipeline.Pipeline {
 	p, err := pipeline.Load(info, device)

@@ -1,6 +1,10 @@
 package guest
 
-import "unsafe"
+import (
+	"runtime"
+	"runtime/debug"
+	"unsafe"
+)
 
 var (
 	input   []byte
@@ -30,11 +34,39 @@ func configure(_, size uint32) uint64 {
 	if err := functions.Configure(policy); err != nil {
 		return packed(append(output[:0], err.Error()...))
 	}
+	// An event's garbage goes with its instance. Collecting it would cost every event the same
+	// cycle, so that only what runs out of memory is worth one.
+	// What is free after the last cycle is the room that events have before memory must grow,
+	// which would cost the instance.
+	room := make([]byte, eventRoom)
+	runtime.KeepAlive(room)
+	room = nil
+	runtime.GC()
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
+	// What the runtime still has to do in the background, sweeping above all, would be in the
+	// image, and every event would do it again.
+	for range backgroundTurns {
+		runtime.Gosched()
+	}
 	return 0
 }
 
+// backgroundTurns is how often the background gets its turn, a few times what it needs.
+const backgroundTurns = 2000
+
+// eventRoom is memory for an event of a usual size, in bytes.
+const eventRoom = 512 << 10
+
+// memoryLimit is where the collector starts: well under what a host allows by default.
+const memoryLimit = 40 << 20
+
 //go:wasmexport switchbridge_decide
 func decide(_, size uint32) uint64 {
+	return answerTo(size)
+}
+
+func answerTo(size uint32) uint64 {
 	answer = Answer{State: answer.State[:0], Body: answer.Body[:0]}
 	if err := request.Parse(input[:size]); err != nil {
 		answer = Answer{Status: 400, Reason: err.Error()}

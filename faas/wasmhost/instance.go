@@ -31,7 +31,9 @@ type instance struct {
 	context callContext // of the event
 
 	written [maxRegionsInOneScan]region
-	resets  int // since the pages were armed
+
+	resets     int // since the pages were armed
+	firstPages int // that the first event after that wrote
 }
 
 // newInstance instantiates the guest without running any of it but a start function.
@@ -265,10 +267,11 @@ func (in *instance) resetGlobals() {
 
 // Pages are armed again only now and then. A page that isn't armed counts as written and is
 // copied back every time, which costs some 0.1 us; to arm it and to fault on the next write costs
-// ten times as much, and most events write the same few pages.
+// ten times as much, and most events write the same pages. So it pays only when an event once
+// wrote many more than others do: than the first one after the pages were armed.
 const (
 	armAfterResets = 1024
-	armAfterPages  = 24
+	pagesOfGrace   = 16
 )
 
 // resetPages copies the written pages back. Arming comes last: a page that is written after it
@@ -287,8 +290,11 @@ func (in *instance) resetPages(t *tracker) error {
 		pages += int(to-from) / pageSize
 	}
 	in.image.host.stats.pages.Add(uint64(pages))
+	if in.resets == 0 {
+		in.firstPages = pages
+	}
 	in.resets++
-	if pages > armAfterPages || in.resets >= armAfterResets {
+	if pages > 2*in.firstPages+pagesOfGrace || in.resets >= armAfterResets {
 		in.resets = 0
 		return t.arm(in.memory)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy"
+	"switchbridge/p4bridge"
 )
 
 // SwitchStatus is one connection in GET /api/v1/switches.
@@ -74,6 +75,13 @@ func (g *Gateway) adminHandler() http.Handler {
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Status()) })
 	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Switches()) })
 	mux.HandleFunc("GET /api/v1/switches/{dpid}/rules", g.rules)
+	mux.HandleFunc("GET /api/v1/p4", func(w http.ResponseWriter, r *http.Request) {
+		list := []p4bridge.Status{}
+		for _, s := range g.p4 {
+			list = append(list, s.Status())
+		}
+		writeJSON(w, http.StatusOK, list)
+	})
 	if g.settings.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

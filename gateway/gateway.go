@@ -23,6 +23,7 @@ import (
 	"switchbridge/flow/decider"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
+	"switchbridge/p4bridge"
 	"switchbridge/settings"
 )
 
@@ -49,6 +50,7 @@ type Gateway struct {
 	functions *functions
 	versions  *decider.Versions
 	server    *ofproxy.Server
+	p4        []*p4bridge.Session
 	listeners []listener
 	admin     net.Listener
 }
@@ -76,6 +78,9 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	if g.server, err = ofproxy.NewServer(cfg); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if err := g.p4Sessions(); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
 	if err := g.listen(); err != nil {
@@ -133,6 +138,33 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 		cfg.Authorize = func(state *tls.ConnectionState, dpid flow.DPID) error { return authorize(o.TLS.Bind, state, dpid) }
 	}
 	return cfg, nil
+}
+
+// p4Sessions makes the sessions of the P4Runtime switches.
+func (g *Gateway) p4Sessions() error {
+	if len(g.settings.P4.Switches) == 0 {
+		return nil
+	}
+	m := p4bridge.NewMetrics(g.registry)
+	for i, text := range g.settings.P4.Switches {
+		cfg, err := p4bridge.ParseSwitch(text)
+		if err != nil {
+			return fmt.Errorf("p4.switches[%d]: %w", i, err)
+		}
+		cfg.GatewayID = g.settings.OpenFlow.GatewayID
+		cfg.HardTimeout = g.settings.Guardrails.HardTimeout
+		cfg.InFlight = g.settings.Function.Concurrency
+		for _, t := range g.settings.OpenFlow.Subscribe {
+			cfg.FlowRemoved = cfg.FlowRemoved || flow.EventType(t) == flow.EventFlowRemoved
+		}
+		cfg.Logger, cfg.Metrics = g.log, m
+		s, err := p4bridge.New(cfg, g.functions.decider)
+		if err != nil {
+			return fmt.Errorf("p4.switches[%d]: %w", i, err)
+		}
+		g.p4 = append(g.p4, s)
+	}
+	return nil
 }
 
 func serverTLS(t *settings.TLS) (*tls.Config, error) {
@@ -232,6 +264,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.admin != nil {
 		g.log.Info("metrics, health and state", "admin", "http://"+g.admin.Addr().String())
 		group.Go(func() error { return g.serveAdmin(ctx, g.admin) })
+	}
+	for _, s := range g.p4 {
+		group.Go(func() error { return s.Run(ctx) })
 	}
 	for _, task := range g.functions.tasks(g.versions, g.policySeen) {
 		group.Go(func() error { return task(ctx) })

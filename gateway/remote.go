@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
@@ -56,7 +57,7 @@ func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.
 		ConnectionAge: f.ConnectionAge,
 		Timeout:       f.Timeout,
 		TryTimeout:    f.TryTimeout,
-		RetryBudget:   retryBudget(f.Retry),
+		Idempotent:    func(*flow.Event) bool { return f.Retry },
 		HedgeAfter:    f.HedgeAfter,
 		Log:           log.With("function", name),
 		Metrics:       m.client,
@@ -65,12 +66,4 @@ func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.
 		return nil, err
 	}
 	return &remote{name: name, client: client, close: client.Close}, nil
-}
-
-// retryBudget is the client's default, or none.
-func retryBudget(retry bool) float64 {
-	if retry {
-		return 0
-	}
-	return -1
 }

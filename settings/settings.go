@@ -26,6 +26,7 @@ type Settings struct {
 	OpenFlow   OpenFlow   `yaml:"openflow"`
 	Function   Function   `yaml:"function"`
 	Routes     []Route    `yaml:"routes"`
+	P4         P4         `yaml:"p4"`
 	Policy     string     `yaml:"policy"`
 	FailMode   FailMode   `yaml:"fail_mode"`
 	Guardrails Guardrails `yaml:"guardrails"`
@@ -113,6 +114,11 @@ type Route struct {
 	EthTypes []uint16      `yaml:"eth_types"`
 	IPProtos []uint8       `yaml:"ip_protos"`
 	Function Function      `yaml:"function"`
+}
+
+// P4 is the side that connects to P4Runtime switches.
+type P4 struct {
+	Switches []string `yaml:"switches"` // as p4bridge.ParseSwitch reads them
 }
 
 // FailMode is what happens to a packet when the function gives no answer.

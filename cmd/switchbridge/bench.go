@@ -12,7 +12,8 @@ import (
 
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure controllers", Args: noArgs}
-	c.AddCommand(benchControllerCommand())
+	c.AddCommand(benchControllerCommand(), benchSessionsCommand(), benchStartupCommand(), benchResourcesCommand(),
+		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand())
 	return c
 }
 

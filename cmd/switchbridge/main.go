@@ -62,7 +62,7 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command line.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
-	root.AddCommand(runCommand(), functionCommand(), policyCommand(), benchCommand(), statusCommand())
+	root.AddCommand(runCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand())
 	return root
 }
 

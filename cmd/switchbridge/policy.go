@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/policy/blob"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/replay/capture"
@@ -14,7 +17,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "Check policies and try them on captures", Args: noArgs}
-	c.AddCommand(checkCommand(), evalCommand())
+	c.AddCommand(checkCommand(), evalCommand(), compileCommand())
 	return c
 }
 
@@ -45,6 +48,8 @@ func checkCommand() *cobra.Command {
 
 func evalCommand() *cobra.Command {
 	var opt eval.Options
+	var version string
+	var inPort uint32
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "eval POLICY PCAP",
@@ -53,6 +58,11 @@ func evalCommand() *cobra.Command {
 pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 		Args: exactly(2, "a policy file and a capture"),
 		RunE: func(c *cobra.Command, args []string) error {
+			var err error
+			if opt.Protocol, err = flow.ParseProtocol(version); err != nil {
+				return usageError{fmt.Errorf("--openflow: %w", err)}
+			}
+			opt.InPort = flow.PortNo(inPort)
 			p, err := policyfile.Load(args[0])
 			if err != nil {
 				return err
@@ -74,5 +84,30 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&version, "openflow", "1.3", "of the switch that is imagined: 1.0 or 1.3")
+	c.Flags().Uint32Var(&inPort, "in-port", 1, "port by which the packets come in")
 	return c
+}
+
+func compileCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "compile POLICY BLOB",
+		Short: "Pack a policy into the compact form that platforms are given",
+		Args:  exactly(2, "a policy file and a file to write"),
+		RunE: func(c *cobra.Command, args []string) error {
+			p, err := policyfile.Load(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := blob.Pack(p)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(args[1], b, 0o644); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: version %v, %d bytes\n", args[1], p.Version(), len(b))
+			return err
+		},
+	}
 }

@@ -54,6 +54,7 @@ Examples:
 	fl := c.Flags()
 	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
 	fl.StringSliceVar(&f.openflow, "openflow", nil, "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
+	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
 	fl.StringVar(&f.admin, "admin", "", "address of metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", nil, "embedded (the default), native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
@@ -71,7 +72,7 @@ Examples:
 type runFlags struct {
 	config, admin, policy, token, ca, encoding string
 	decisions, logFormat, logLevel             string
-	openflow, function                         []string
+	openflow, function, p4                     []string
 	pprof, check                               bool
 }
 
@@ -98,6 +99,9 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 		if c.Flags().Changed(flag) {
 			*dst = value
 		}
+	}
+	if len(f.p4) > 0 {
+		set.P4.Switches = f.p4
 	}
 	if len(f.function) > 0 {
 		set.Function.URLs = f.function

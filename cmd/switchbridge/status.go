@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/gateway"
+	"switchbridge/p4bridge"
 )
 
 func statusCommand() *cobra.Command {
@@ -46,6 +47,7 @@ type fullStatus struct {
 	Gateway  gateway.GatewayStatus           `json:"gateway"`
 	Switches []gateway.SwitchStatus          `json:"switches"`
 	Rules    map[string][]gateway.RuleStatus `json:"rules,omitempty"`
+	P4       []p4bridge.Status               `json:"p4"`
 }
 
 func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus, error) {
@@ -54,6 +56,9 @@ func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus
 		return nil, err
 	}
 	if err := getJSON(ctx, admin, "/api/v1/switches", &st.Switches); err != nil {
+		return nil, err
+	}
+	if err := getJSON(ctx, admin, "/api/v1/p4", &st.P4); err != nil {
 		return nil, err
 	}
 	if !withRules {
@@ -116,6 +121,17 @@ func (st *fullStatus) print(w io.Writer) error {
 	fmt.Fprintf(w, "decisions  %d allow, %d deny, %d without verdict, %d failed\n", d.Allow, d.Deny, d.None, d.Failed)
 	if d.Count > 0 {
 		fmt.Fprintf(w, "latency    p50 %s, p90 %s, p99 %s (PACKET_IN read to answer sent)\n", seconds(d.P50), seconds(d.P90), seconds(d.P99))
+	}
+	if len(st.P4) > 0 {
+		fmt.Fprintln(w)
+		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+		fmt.Fprintln(tw, "P4 DEVICE\tADDRESS\tSTATE\tPIPELINE\tMISS\tLEARNED\tERROR")
+		for _, p := range st.P4 {
+			fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n", p.Device, p.Addr, p.State, p.Pipeline, p.Miss, p.Learned, p.Error)
+		}
+		if err := tw.Flush(); err != nil {
+			return err
+		}
 	}
 	if len(st.Switches) == 0 {
 		_, err := fmt.Fprintln(w, "\nno switch is connected")

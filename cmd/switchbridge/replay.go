@@ -1,0 +1,169 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+
+	"switchbridge/flow"
+	"switchbridge/replay"
+)
+
+func replayCommand() *cobra.Command {
+	var cfg replay.Config
+	var client clientFlags
+	var function, version, records, format string
+	var asJSON, quiet bool
+	c := &cobra.Command{
+		Use:   "replay FILE...",
+		Short: "Play captures as PACKET_INs, to a function or to a gateway",
+		Long: `Play captures (pcap or pcapng, plain or compressed by gzip; - is standard input)
+as the PACKET_INs that a switch would have sent: to a function's URL, as the
+paper's agent does, or from fake switches to a gateway or any OpenFlow controller.
+
+Examples:
+  switchbridge replay --function https://127.0.0.1:8443 --function-ca ca.pem home.pcapng
+  switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return usageError{errors.New("replay wants at least one capture")}
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil {
+				return usageError{fmt.Errorf("--openflow: %w", err)}
+			}
+			if (function == "") == (cfg.Gateway == "") {
+				return usageError{errors.New("replay wants either --function or --gateway")}
+			}
+			cfg.Files, cfg.Stdin, cfg.Timeout = args, c.InOrStdin(), client.timeout
+			if function != "" {
+				f, err := client.open(function, cfg.Handshake == replay.HandshakeFull)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				cfg.Decider = f
+			}
+			if records != "" {
+				out, closeOut, err := openRecords(records, c.OutOrStdout())
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, closeOut()) }()
+				if cfg.Records, err = replay.ParseRecorder(format, out); err != nil {
+					return usageError{err}
+				}
+			}
+			if !quiet {
+				cfg.OnProgress = progress(c.ErrOrStderr())
+			}
+			summary, err := replay.Run(c.Context(), cfg)
+			if summary == nil {
+				return err
+			}
+			if asJSON {
+				return errors.Join(writeJSON(c.OutOrStdout(), summary), err)
+			}
+			return errors.Join(summary.WriteText(c.OutOrStdout()), err)
+		},
+	}
+	fl := c.Flags()
+	client.register(fl)
+	fl.StringVar(&function, "function", "", "the function's URL")
+	fl.StringVar(&cfg.Gateway, "gateway", "", "the OpenFlow controller: HOST:PORT or unix:PATH")
+	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
+	fl.StringVar(&cfg.Handshake, "handshake", replay.HandshakeCombined, "combined, or full: three steps for each event")
+	fl.StringVar(&cfg.Mode, "mode", replay.ModeFlow, "flow: the first packet of each flow asks; packet: every packet does")
+	fl.DurationVar(&cfg.FlowTimeout, "flow-timeout", time.Minute, "silence after which a flow is new")
+	fl.DurationVar(&cfg.From, "from", 0, "begin at this offset of the capture")
+	fl.DurationVar(&cfg.To, "to", 0, "end at this offset of the capture; 0 is its end")
+	fl.Int64Var(&cfg.Limit, "limit", 0, "events at most; 0 is all")
+	fl.StringVar(&cfg.Pace, "pace", replay.PaceReal, "real: as recorded; max: as fast as the answers come")
+	fl.Float64Var(&cfg.Speed, "speed", 1, "with --pace real: 10 plays ten seconds in one")
+	fl.IntVar(&cfg.Agents, "agents", 1, "switches")
+	fl.StringVar(&cfg.Split, "split", replay.SplitAddress, "what goes to which agent: address or time")
+	fl.IntVar(&cfg.InFlight, "in-flight", 0, "events of an agent that wait at a time; 0: 64 at the real pace, 1 at the maximum pace")
+	fl.StringVar(&records, "records", "", "file for a record of each event; - is standard output")
+	fl.StringVar(&format, "format", "json", "of the records: json (lines) or csv")
+	fl.BoolVar(&asJSON, "json", false, "print the summary as JSON")
+	fl.BoolVar(&quiet, "quiet", false, "no progress bar")
+	c.AddCommand(generateCommand())
+	return c
+}
+
+// progress draws a bar over the capture's bytes, with the rate of events.
+func progress(w io.Writer) func(replay.Progress) {
+	var bar *progressbar.ProgressBar
+	return func(p replay.Progress) {
+		if bar == nil {
+			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true),
+				progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
+		}
+		rate := 0.0
+		if s := p.Elapsed.Seconds(); s > 0 {
+			rate = float64(p.Events) / s
+		}
+		bar.Describe(fmt.Sprintf("%d events, %.0f/s", p.Events, rate))
+		bar.Set64(p.Read)
+		if p.Size > 0 && p.Read >= p.Size {
+			bar.Finish()
+		}
+	}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func generateCommand() *cobra.Command {
+	var cfg replay.GenerateConfig
+	var profile, expected string
+	c := &cobra.Command{
+		Use:   "generate FILE",
+		Short: "Make a capture of an organisation's, a home's or an IoT network's size",
+		Long: `Make a capture from a seed: new flows as an organisation (34,974 in an hour), a
+home or an IoT network has them, with the verdicts that a blocklist of
+203.0.113.0/24 must give, as CSV.`,
+		Args: exactly(1, "a file to write"),
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if cfg.Profile, err = replay.ProfileNamed(profile); err != nil {
+				return usageError{err}
+			}
+			out, err := os.Create(args[0])
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, out.Close()) }()
+			var verdicts io.Writer
+			if expected != "" {
+				f, err := os.Create(expected)
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, f.Close()) }()
+				verdicts = f
+			}
+			g, err := replay.Generate(out, verdicts, cfg)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(c.OutOrStdout(), "%s: %d flows, of which %d are to be denied, in %d packets\n", args[0], g.Flows, g.Denied, g.Packets)
+			return err
+		},
+	}
+	c.Flags().StringVar(&profile, "profile", "organisation", "organisation, home or iot")
+	c.Flags().Uint64Var(&cfg.Seed, "seed", 1, "the same seed makes the same capture")
+	c.Flags().Float64Var(&cfg.BlockedShare, "blocked", 0.05, "share of the flows that go to blocked addresses")
+	c.Flags().StringVar(&expected, "expected", "", "file for the expected verdicts, as CSV")
+	return c
+}

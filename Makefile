@@ -32,7 +32,7 @@ build: guest ## bin/switchbridge
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/switchbridge ./cmd/switchbridge
 
 .PHONY: run
-run: build ## the gateway, with what ARGS holds: make run ARGS='--policy configs/policy.yaml'
+run: build ## the gateway, with what ARGS holds: make run ARGS='--policy configs/policies/allow-all.yaml'
 	bin/switchbridge run $(ARGS)
 
 .PHONY: demo

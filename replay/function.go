@@ -12,6 +12,7 @@ import (
 
 // connect makes an asker for each agent. On an error it returns those it made.
 func connect(ctx context.Context, cfg *Config) (askers []asker, err error) {
+	var gateways []*gateway
 	for i := range cfg.Agents {
 		sw := &flow.Switch{
 			DPID: cfg.FirstDPID + flow.DPID(i), Protocol: cfg.Protocol, NTables: 254, NBuffers: 0, Ports: oftest.Ports(ports),
@@ -24,7 +25,13 @@ func connect(ctx context.Context, cfg *Config) (askers []asker, err error) {
 		if err != nil {
 			return askers, fmt.Errorf("agent %d (%v): %w", i, sw.DPID, err)
 		}
-		askers = append(askers, g)
+		askers, gateways = append(askers, g), append(gateways, g)
+	}
+	for i, g := range gateways {
+		// A gateway that is still configuring the switch drops its PACKET_INs.
+		if err := g.settle(ctx, cfg.Timeout); err != nil {
+			return askers, fmt.Errorf("agent %d: %w", i, err)
+		}
 	}
 	return askers, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
@@ -48,6 +49,15 @@ func dialGateway(ctx context.Context, cfg *Config, sw *flow.Switch) (*gateway, e
 		return nil, err
 	}
 	return g, nil
+}
+
+// settle waits until the gateway has done its part of the handshake, which ends
+// in a way of its own for each controller: it falls silent.
+func (g *gateway) settle(ctx context.Context, limit time.Duration) error {
+	const silence = 100 * time.Millisecond
+	ctx, cancel := context.WithTimeout(ctx, max(limit, 2*silence))
+	defer cancel()
+	return g.sw.Settle(ctx, silence)
 }
 
 func (g *gateway) close() error { return g.sw.Close() }

@@ -101,13 +101,8 @@ type Datapath struct {
 	table    table
 	meters   map[uint32]bool
 
-	buffers    map[uint32]buffered
+	buffers    map[uint32][]byte // frames
 	nextBuffer uint32
-}
-
-type buffered struct {
-	frame  []byte
-	inPort flow.PortNo
 }
 
 // NewDatapath returns a switch that has not said HELLO yet.
@@ -124,7 +119,7 @@ func NewDatapath(cfg Config) *Datapath {
 	if cfg.Desc == (ofp.Desc{}) {
 		cfg.Desc = ofp.Desc{Manufacturer: "Switchbridge", Hardware: "none", Software: "oftest", Serial: "0", Datapath: cfg.DPID.String()}
 	}
-	return &Datapath{cfg: cfg, missLen: 128, meters: map[uint32]bool{}, buffers: map[uint32]buffered{}}
+	return &Datapath{cfg: cfg, missLen: 128, meters: map[uint32]bool{}, buffers: map[uint32][]byte{}}
 }
 
 // Version is what was negotiated, or 0.
@@ -307,11 +302,11 @@ func (d *Datapath) flowMod(b []byte, h ofp.Header, msg []byte) ([]byte, *Message
 	}
 	adds := m.Rule.Command == flow.Add || m.Rule.Command == flow.Modify || m.Rule.Command == flow.ModifyStrict
 	if adds && m.Rule.BufferID != flow.NoBuffer {
-		p, ok := d.release(m.Rule.BufferID)
+		frame, ok := d.release(m.Rule.BufferID)
 		if !ok {
 			return d.refuse(b, h, msg, errBadRequest, bufferUnknown), m, nil
 		}
-		m.Frame = p.frame
+		m.Frame = frame
 	}
 	return b, m, nil
 }
@@ -325,11 +320,11 @@ func (d *Datapath) packetOut(b []byte, h ofp.Header, msg []byte) ([]byte, *Messa
 	}
 	m.Frame = m.PacketOut.Data
 	if id := m.PacketOut.BufferID; id != flow.NoBuffer {
-		p, ok := d.release(id)
+		frame, ok := d.release(id)
 		if !ok {
 			return d.refuse(b, h, msg, errBadRequest, bufferUnknown), m, nil
 		}
-		m.Frame = p.frame
+		m.Frame = frame
 	}
 	return b, m, nil
 }
@@ -375,7 +370,7 @@ func (d *Datapath) packetIn(b []byte, inPort flow.PortNo, frame []byte, p *flow.
 	p.Match.SetInPort(inPort)
 	if d.cfg.NBuffers > 0 {
 		p.BufferID = d.nextBuffer
-		d.buffers[p.BufferID] = buffered{slices.Clone(frame), inPort}
+		d.buffers[p.BufferID] = slices.Clone(frame)
 		delete(d.buffers, p.BufferID-d.cfg.NBuffers)
 		if d.nextBuffer++; d.nextBuffer == flow.NoBuffer {
 			d.nextBuffer = 0
@@ -387,10 +382,10 @@ func (d *Datapath) packetIn(b []byte, inPort flow.PortNo, frame []byte, p *flow.
 	return ofp.AppendPacketIn(b, d.version, 0, p) // Open vSwitch, too, sends xid 0
 }
 
-func (d *Datapath) release(id uint32) (buffered, bool) {
-	p, ok := d.buffers[id]
+func (d *Datapath) release(id uint32) (frame []byte, ok bool) {
+	frame, ok = d.buffers[id]
 	delete(d.buffers, id)
-	return p, ok
+	return frame, ok
 }
 
 // Forward does with a frame what the switch's tables say (OpenFlow 1.3.5, 5.3),

@@ -5,7 +5,7 @@
 // A [Datapath] is the protocol alone, message in and answers out, without a
 // goroutine or a socket. A [Switch] is a Datapath on a connection; it works over
 // net.Pipe inside a testing/synctest bubble as well as over TCP, TLS and unix
-// sockets, and never sleeps.
+// sockets, and waits for time to pass in [Switch.Settle] alone.
 //
 //	client, server := net.Pipe()
 //	go controller.Serve(server)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
@@ -36,6 +37,7 @@ type Switch struct {
 	out     []byte // to be written
 	queue   []Message
 	stalled bool
+	heard   time.Time     // when the last message came
 	ready   chan struct{} // closed when dp is ready
 	news    chan struct{} // closed and replaced when the queue grows
 	err     error         // why the session ended
@@ -45,7 +47,7 @@ type Switch struct {
 // once and returns without waiting for the handshake.
 func Serve(conn net.Conn, cfg Config) *Switch {
 	s := &Switch{
-		conn: conn, mute: cfg.Mute, dp: NewDatapath(cfg),
+		conn: conn, mute: cfg.Mute, dp: NewDatapath(cfg), heard: time.Now(),
 		done: make(chan struct{}), ready: make(chan struct{}), news: make(chan struct{}),
 	}
 	s.changed.L = &s.mu
@@ -103,6 +105,7 @@ func (s *Switch) read() {
 		for s.stalled && s.err == nil {
 			s.changed.Wait()
 		}
+		s.heard = time.Now()
 		answers, m, err := s.dp.Handle(nil, msg)
 		if !s.mute {
 			s.out = append(s.out, answers...)
@@ -194,6 +197,26 @@ func (s *Switch) WaitReady(ctx context.Context) error {
 		return s.Err()
 	case <-ctx.Done():
 		return fmt.Errorf("oftest: the handshake is not over: %w", ctx.Err())
+	}
+}
+
+// Settle waits until the controller has said nothing for the given time: then
+// it has no more to ask or to configure, and takes PACKET_INs.
+func (s *Switch) Settle(ctx context.Context, silence time.Duration) error {
+	for {
+		s.mu.Lock()
+		rest := silence - time.Since(s.heard)
+		s.mu.Unlock()
+		if rest <= 0 {
+			return nil
+		}
+		select {
+		case <-time.After(rest):
+		case <-s.done:
+			return s.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("oftest: the controller does not come to rest: %w", ctx.Err())
+		}
 	}
 }
 

@@ -428,6 +428,28 @@ func TestNextTimesOut(t *testing.T) {
 	})
 }
 
+// A controller has come to rest when it has been silent for long enough.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		sw, p := ready(t, flow.OpenFlow13, Config{})
+		go func() {
+			for range 3 {
+				time.Sleep(80 * time.Millisecond)
+				p.barrier(flow.OpenFlow13)
+			}
+		}()
+		if err := sw.Settle(t.Context(), 100*time.Millisecond); err != nil || time.Since(start) != 340*time.Millisecond {
+			t.Errorf("%v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		if err := sw.Settle(ctx, time.Hour); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDialTargets(t *testing.T) {
 	path := t.TempDir() + "/sock"
 	for _, target := range []string{"tcp:127.0.0.1:0", "127.0.0.1:0", "unix:" + path} {

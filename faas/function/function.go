@@ -52,6 +52,10 @@ type scratch struct {
 	event    flow.Event
 	sw       flow.Switch
 	decision flow.Decision
+
+	// The policy's version as text: to write it takes a guest longer than to decide.
+	policy     flow.PolicyVersion
+	policyText string
 }
 
 // New returns a Function that asks decider.
@@ -92,8 +96,11 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
 	}
 	a.Status, a.Encoding = 200, r.Encoding
+	if d.Policy != s.policy {
+		s.policy, s.policyText = d.Policy, d.Policy.String()
+	}
 	if !d.Policy.IsZero() {
-		a.Policy = d.Policy.String()
+		a.Policy = s.policyText
 	}
 	a.Reason, a.Verdict = d.Reason, d.Verdict.String()
 	if len(d.State) > 0 {

@@ -16,5 +16,5 @@
 // Limitations: what a guest does before the image is taken is the same in every instance,
 // seeds of pseudo-random generators included. Guests take what must be unpredictable from the
 // host's random source (crypto/rand, random_get) while they decide. Deadlines are checked by a
-// coarse clock and are up to an eighth late.
+// guest's own turns, and one that fills all of its memory again and again is up to 64 of these late.
 package wasmhost

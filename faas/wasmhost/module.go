@@ -36,10 +36,11 @@ const (
 )
 
 // Fuel: what a guest runs on between two looks at the clock, some 0.1 ms, and what a bulk
-// instruction takes, which may go over all of memory.
+// instruction takes. Go's guests zero and copy structures by bulk instructions, hundreds in an
+// event; a hostile one may go over all of its memory with each, and is then ended after 64 of them.
 const (
 	fuelQuantum = 1 << 16
-	fuelBulk    = fuelQuantum / 8
+	fuelBulk    = fuelQuantum / 64
 )
 
 // Sections by id. WebAssembly Core Specification 2.0, 5.5.2.

@@ -45,6 +45,15 @@ demo: build ## three hosts on two switches, governed by a function over HTTPS
 	fi
 	@/usr/bin/python3 mininet/demo.py
 
+.PHONY: demo-p4
+demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, where BMv2 is found
+	@test/setup.sh $(DEMO_PACKAGES)
+	@if [ -z "$${SIMPLE_SWITCH_GRPC:-$$(command -v simple_switch_grpc)}" ]; then \
+		echo 'simple_switch_grpc is neither on PATH nor named by SIMPLE_SWITCH_GRPC: there is no BMv2 to show.'; \
+	else \
+		/usr/bin/python3 mininet/p4_and_ovs.py; \
+	fi
+
 .PHONY: test
 test: setup guest lint ## everything: lint, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...

@@ -26,7 +26,6 @@ type Server struct {
 	local bool
 
 	decisions atomic.Uint32
-	sessionNo atomic.Uint64
 	pool      *pool
 
 	mu       sync.Mutex

@@ -14,4 +14,5 @@ type Functions struct {
 // an init function: main doesn't run in a reactor.
 func Serve(f Functions) { functions = f }
 
+//lint:ignore U1000 a build for wasip1 reads it in its exports
 var functions Functions

@@ -234,7 +234,7 @@ func TestIgnoredFields10(t *testing.T) {
 		t.Errorf("fields %v, error %v", m.Fields, err)
 	}
 	// A wildcard where a prerequisite should be: the field stays, to be completed or refused.
-	be.PutUint32(b[:], wildAll&^(63<<wildIPDst)|0)
+	be.PutUint32(b[:], wildAll&^(63<<wildIPDst))
 	if m, err = parseMatch10(b[:]); err != nil || m.Fields != flow.FieldIPDst {
 		t.Errorf("fields %v, error %v", m.Fields, err)
 	}
@@ -281,7 +281,7 @@ func TestMalformedPackets(t *testing.T) {
 	if err := ParsePacketIn(in, &p); err != nil || p.TotalLen != len(frame) {
 		t.Errorf("total_len %d, error %v", p.TotalLen, err)
 	}
-	in[30] = oxmEthType<<1 | 0 // no in_port any more
+	in[30] = oxmEthType << 1 // no in_port any more
 	if err := ParsePacketIn(in, &p); err == nil {
 		t.Error("a field of a wrong length passes")
 	}

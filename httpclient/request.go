@@ -86,6 +86,11 @@ func (e *endpoint) roundTrip(ctx context.Context, g *generation, h http.Header, 
 	}
 	buf := answers.Get().(*[]byte)
 	*buf, err = readAll((*buf)[:0], resp.Body)
+	if err == nil {
+		// A function that is told of the lapsed deadline may end its half-written
+		// answer in good order before the connection is down.
+		err = ctx.Err()
+	}
 	if err != nil {
 		releaseAnswer(buf)
 		if err == errEndless {

@@ -16,7 +16,7 @@ const maxPort = 1 << 16
 
 // ParseSwitch reads the short form of a switch that the command line takes:
 //
-//	device=1,addr=127.0.0.1:9559[,miss=punt][,ports=1-4+7][,election=10][,p4info=FILE,json=FILE,mapping=FILE]
+//	device=1,addr=127.0.0.1:9559[,miss=punt][,ports=1-4+7][,election=10][,entries=true][,p4info=FILE,json=FILE,mapping=FILE]
 //
 // Without p4info, json and mapping the program is switchbridge.p4.
 func ParseSwitch(text string) (Config, error) {
@@ -39,10 +39,12 @@ func ParseSwitch(text string) (Config, error) {
 			c.Ports, err = ParsePorts(value)
 		case "election":
 			c.Election.Low, err = strconv.ParseUint(value, 0, 64)
+		case "entries":
+			c.Entries, err = strconv.ParseBool(value)
 		case "p4info", "json", "mapping":
 			files[key] = value
 		default:
-			err = fmt.Errorf("no such key; there are device, addr, miss, ports, election, p4info, json, mapping")
+			err = fmt.Errorf("no such key; there are device, addr, miss, ports, election, entries, p4info, json, mapping")
 		}
 		if err != nil {
 			return c, fmt.Errorf("p4 %q: %s: %w", text, key, err)

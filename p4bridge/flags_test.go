@@ -9,11 +9,11 @@ import (
 )
 
 func TestParseSwitch(t *testing.T) {
-	c, err := ParseSwitch("device=3,addr=127.0.0.1:9559,miss=punt,ports=1-3+7,election=9")
+	c, err := ParseSwitch("device=3,addr=127.0.0.1:9559,miss=punt,ports=1-3+7,election=9,entries=true")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Device != 3 || c.Addr != "127.0.0.1:9559" || c.Miss != MissPunt || c.Election.Low != 9 || !slices.Equal(c.Ports, []uint32{1, 2, 3, 7}) {
+	if c.Device != 3 || c.Addr != "127.0.0.1:9559" || c.Miss != MissPunt || c.Election.Low != 9 || !c.Entries || !slices.Equal(c.Ports, []uint32{1, 2, 3, 7}) {
 		t.Errorf("%+v", c)
 	}
 	user := "p4info=../p4src/example/l2acl.p4info.txtpb,json=../p4src/example/l2acl.json,mapping=../p4src/example/l2acl.yaml"
@@ -27,6 +27,7 @@ func TestParseSwitch(t *testing.T) {
 		"device=x,addr=:1":                   "device",
 		"device=1,adr=:1":                    "no such key",
 		"device":                             "not key=value",
+		"device=1,entries=perhaps":           "entries",
 		"device=1,ports=0-3":                 "want numbers from 1",
 		"device=1,ports=1-99999999":          "want numbers from 1",
 		"device=1,miss=later":                "want digest, punt, flood or drop",

@@ -195,7 +195,7 @@ func TestBadDecisions(t *testing.T) {
 		{`{"reason":"a","re\u0061son":"b"}`, "reason: occurs twice"},
 		{`{"flow":[]}`, "flow: unknown member"},
 		{`{"Flows":[]}`, "Flows: unknown member"},
-		{`{"entries":[]}`, "entries: unknown member"},
+		{`{"entries":[{"table":"acl"}]}`, "entries[0]: only a P4Runtime switch"},
 		{`{"flows":[],"flows":[]}`, "flows: occurs twice"},
 		{`{"flows":{}}`, "flows: "},
 		{`{"flows":[{},[]]}`, "flows[1]: "},

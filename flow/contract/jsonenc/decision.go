@@ -28,6 +28,15 @@ func (w *writer) decision(d *flow.Decision) {
 		}
 		w.close(']')
 	}
+	if len(d.Entries) > 0 {
+		w.key("entries")
+		w.open('[')
+		for i := range d.Entries {
+			w.next()
+			w.entry(&d.Entries[i])
+		}
+		w.close(']')
+	}
 	if d.HasPacketOut {
 		w.key("packet_out")
 		w.open('{')
@@ -99,6 +108,18 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 					return err
 				}
 				d.Rules = append(d.Rules, r)
+				return nil
+			})
+		case "entries":
+			return elements(v, MaxFlows, func(_ int, v json.RawMessage) error {
+				if ev.Switch == nil || ev.Switch.Protocol != flow.P4Runtime {
+					return errNotP4
+				}
+				var e flow.Entry
+				if err := parseEntry(v, &e); err != nil {
+					return err
+				}
+				d.Entries = append(d.Entries, e)
 				return nil
 			})
 		case "packet_out":

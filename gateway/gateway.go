@@ -220,7 +220,7 @@ func (g *Gateway) listen() error {
 	if g.opts.Listeners == nil {
 		for _, at := range g.settings.OpenFlow.Listen {
 			if at.Network == "unix" {
-				removeStale(at.Address)
+				RemoveStaleSocket(at.Address)
 			}
 			l, err := net.Listen(at.Network, at.Address)
 			if err != nil {
@@ -239,8 +239,9 @@ func (g *Gateway) listen() error {
 	return nil
 }
 
-// removeStale removes a socket that nobody listens at any more.
-func removeStale(path string) {
+// RemoveStaleSocket removes a unix socket that nobody listens at any more, and
+// nothing else: a file that is no socket, or one in use, makes listening fail.
+func RemoveStaleSocket(path string) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode()&fs.ModeSocket == 0 {
 		return

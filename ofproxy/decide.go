@@ -202,6 +202,7 @@ func (s *session) apply(rec *Record, lead *decider.Flight[*task]) {
 		if ev.PacketIn != nil {
 			s.drop("slow_reader")
 		}
+		s.follow(lead) // nobody waits for rules that will not come
 		return
 	}
 	start := len(b)

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -461,7 +462,13 @@ func TestTLSBindsDatapaths(t *testing.T) {
 	set.OpenFlow.Listen = []settings.Listen{{Network: "tcp", Address: "127.0.0.1:0", Secure: true}}
 	set.OpenFlow.TLS = settings.TLS{Cert: filepath.Join(dir, "gateway.pem"), Key: filepath.Join(dir, "gateway.key"), ClientCA: ca.Path, Require: true,
 		Bind: []settings.Binding{{Name: "switch.example", DPIDs: []settings.DPIDPattern{"00000000000000a*"}}}}
-	g, err := gateway.New(set, gateway.Options{Logger: testLog(t, "gateway")})
+	var refused atomic.Bool
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) {
+		if strings.Contains(string(p), "lets no certificate") && strings.Contains(string(p), "00000000000000b1") {
+			refused.Store(true)
+		}
+	}), nil))
+	g, err := gateway.New(set, gateway.Options{Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -475,10 +482,15 @@ func TestTLSBindsDatapaths(t *testing.T) {
 	sw.AddBridge("br0", ovs.Bridge{DPID: 0xa1, Controllers: []string{target}})
 	sw.AddBridge("br1", ovs.Bridge{DPID: 0xb1, Controllers: []string{target}})
 	sw.WaitConnected("br0")
-	time.Sleep(200 * time.Millisecond)
+	eventually(t, "the other datapath is refused for its certificate", refused.Load)
 	for _, s := range g.Switches() {
 		if s.DPID == "00000000000000b1" && s.State == "ready" {
 			t.Error("a certificate was taken for a datapath that it is not bound to")
 		}
 	}
 }
+
+// writerFunc sees each line of a log.
+type writerFunc func(p []byte)
+
+func (f writerFunc) Write(p []byte) (int, error) { f(p); return len(p), nil }

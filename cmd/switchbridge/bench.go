@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,13 +44,14 @@ Example, against a gateway that allows everything:
 				}
 			}
 			result, err := bench.Controller(c.Context(), cfg)
-			if err != nil {
+			if result == nil {
 				return err
 			}
+			write := result.WriteText
 			if asJSON {
-				return result.WriteJSON(c.OutOrStdout())
+				write = result.WriteJSON
 			}
-			return result.WriteText(c.OutOrStdout())
+			return errors.Join(write(c.OutOrStdout()), err) // of a run that failed, what came before
 		},
 	}
 	fl := c.Flags()

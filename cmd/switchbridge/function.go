@@ -126,7 +126,7 @@ func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 	network, address := "tcp", f.listen
 	if isSocket {
 		network, address = "unix", socket
-		os.Remove(socket)
+		gateway.RemoveStaleSocket(socket)
 	}
 	l, err := net.Listen(network, address)
 	if err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"switchbridge/faas/embedded"
+	"switchbridge/faas/policyhost"
+	"switchbridge/faas/wasmhost/wasmmetrics"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
 	"switchbridge/policy"
@@ -27,14 +29,15 @@ type functions struct {
 	pace    *decider.Pace // nil where no rate is configured
 	names   []string      // for people: URLs, or native
 
-	local   PolicyHost // decides in this process; nil where every function is remote
-	policy  *PolicyFile
+	local   policyhost.Host // decides in this process; nil where every function is remote
+	policy  *policyhost.File
 	run     func(context.Context) error // the embedded host's task, or nil
 	hostUp  <-chan struct{}             // closed when that host decides without waiting
 	remotes []*remote
 	check   *decider.PolicyCheck // nil where no function is remote
 	set     *settings.Settings
 	log     *slog.Logger
+	reg     *prometheus.Registry
 }
 
 // remote is one function behind URLs.
@@ -49,7 +52,7 @@ type remote struct {
 }
 
 func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
-	fs := &functions{set: set, log: log}
+	fs := &functions{set: set, log: log, reg: reg}
 	m := newFunctionMetrics(reg)
 	fallback, err := fs.function("default", &set.Function, m)
 	if err != nil {
@@ -129,7 +132,7 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 func (fs *functions) unguarded(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
 		if fs.local == nil {
-			file, p, err := OpenPolicy(fs.set.Policy, fs.log)
+			file, p, err := policyhost.Open(fs.set.Policy, fs.log)
 			if err != nil {
 				return nil, err
 			}
@@ -162,12 +165,15 @@ func (fs *functions) unguarded(name string, f *settings.Function, m *functionMet
 
 // host makes what decides in this process: the controller compiled in, or a
 // pristine WebAssembly instance of it for each event.
-func (fs *functions) host(kind string, p *policy.Policy) (PolicyHost, error) {
+func (fs *functions) host(kind string, p *policy.Policy) (policyhost.Host, error) {
 	if kind == settings.Native {
-		return NewNative(p), nil
+		return policyhost.NewNative(p), nil
 	}
 	e, err := embedded.New(embedded.Options{Policy: p, CacheDir: embedded.DefaultCacheDir(), Log: fs.log})
 	if err != nil {
+		return nil, err
+	}
+	if err := fs.reg.Register(wasmmetrics.New("controller", e.Stats)); err != nil {
 		return nil, err
 	}
 	fs.run = e.Run

@@ -23,6 +23,7 @@ import (
 
 	"switchbridge/faas/devca"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/policyhost"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
@@ -118,11 +119,11 @@ func startFunction(t *testing.T, policy string) *function {
 func (f *function) start(cert tls.Certificate) {
 	f.t.Helper()
 	log := testLog(f.t, "function")
-	file, p, err := gateway.OpenPolicy(f.policy, log)
+	file, p, err := policyhost.Open(f.policy, log)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	native := gateway.NewNative(p)
+	native := policyhost.NewNative(p)
 	h, err := httphost.New(httphost.Config{Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Tokens: []string{token}, Log: log})
 	if err != nil {
 		f.t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"switchbridge/faas/auth"
 	"switchbridge/faas/devca"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/policyhost"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
@@ -103,11 +104,11 @@ func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	defer closeRecords()
-	file, p, err := gateway.OpenPolicy(f.policy, log)
+	file, p, err := policyhost.Open(f.policy, log)
 	if err != nil {
 		return err
 	}
-	native := gateway.NewNative(p)
+	native := policyhost.NewNative(p)
 	controller, err := httphost.New(httphost.Config{
 		Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
 		MaxConcurrent: f.concurrency, Records: records, Log: log,

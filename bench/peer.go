@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +27,13 @@ type Peer struct {
 	// Command is the program and its arguments, in which {port} is the port it
 	// must listen on, {dir} a folder of its own for the time of the run, and
 	// {self} this program.
-	Command  []string
-	Env      map[string]string // added to the environment; the same placeholders
-	Dir      string            // working directory; empty: {dir}
-	Protocol flow.Protocol     // that it is asked in
+	Command []string
+	Env     map[string]string // added to the environment; the same placeholders
+	// Near are paths, from the folder of this program, where the command's
+	// program is looked for before PATH.
+	Near     []string
+	Dir      string        // working directory; empty: {dir}
+	Protocol flow.Protocol // that it is asked in
 	// Start is the limit of the time from exec to the first answered
 	// connection: 60 s.
 	Start time.Duration
@@ -38,19 +42,33 @@ type Peer struct {
 // ErrNotInstalled is wrapped where a peer's program is not on this machine.
 var ErrNotInstalled = errors.New("not installed")
 
-// DefaultPeers are the controllers of Debian's packages.
+// DefaultPeers are the controllers of Debian's packages, which make peers
+// installs, and a controller that does nothing, for what is left of a figure
+// without one.
 func DefaultPeers() []Peer {
 	return []Peer{
 		{
-			Name: "ovs-testcontroller", Protocol: flow.OpenFlow10,
+			Name: NameTestController, Protocol: flow.OpenFlow10,
 			Command: []string{"ovs-testcontroller", "--unixctl={dir}/ctl", "-vconsole:emer", "-vsyslog:off", "ptcp:{port}:127.0.0.1"},
+			Env:     map[string]string{"OVS_RUNDIR": "{dir}", "OVS_LOGDIR": "{dir}"},
+			Near:    []string{"ovs-testcontroller", "../build/ovs-testcontroller"}, // as make testcontroller leaves it
 		},
 		{
 			Name: "os-ken", Protocol: flow.OpenFlow13,
 			Command: []string{"osken-manager", "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "{port}", "os_ken.app.simple_switch_13"},
 		},
+		{
+			Name: NameResponder, Protocol: flow.OpenFlow10,
+			Command: []string{"{self}", "bench", "responder", "--listen", "127.0.0.1:{port}"},
+		},
 	}
 }
+
+// Names of peers whose figures others are compared with.
+const (
+	NameTestController = "ovs-testcontroller"
+	NameResponder      = "do-nothing responder"
+)
 
 // SelfPeers are this program's gateway, for switchbridge itself ({self}): with
 // the controller in a WebAssembly instance for each event, and compiled in.
@@ -118,6 +136,13 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 func (p *Peer) Find() (string, error) {
 	if p.Command[0] == "{self}" {
 		return os.Executable()
+	}
+	if self, err := os.Executable(); err == nil {
+		for _, near := range p.Near {
+			if path, err := exec.LookPath(filepath.Join(filepath.Dir(self), near)); err == nil {
+				return path, nil
+			}
+		}
 	}
 	path, err := exec.LookPath(p.Command[0])
 	if err != nil {

@@ -1,13 +1,16 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
@@ -17,11 +20,17 @@ import (
 // with one constant FLOW_MOD for its buffer, all those of one read in one write.
 // What a controller takes longer than a Responder in the same run is its own.
 // The zero value is ready for use.
-type Responder struct{}
+//
+// With a Delay it is the controller whose latency is known beforehand: what a
+// measurement of it says beyond Delay is the measurement's error and the two
+// sockets' own time.
+type Responder struct {
+	Delay time.Duration // from reading a PACKET_IN to writing its answer
+}
 
 // Serve answers the switches that connect to ln, which it closes when ctx is
 // done. It returns nil then, and the listener's error otherwise.
-func (Responder) Serve(ctx context.Context, ln net.Listener) error {
+func (r Responder) Serve(ctx context.Context, ln net.Listener) error {
 	var sessions sync.WaitGroup
 	defer sessions.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -39,14 +48,34 @@ func (Responder) Serve(ctx context.Context, ln net.Listener) error {
 		sessions.Go(func() {
 			defer context.AfterFunc(ctx, func() { conn.Close() })()
 			defer conn.Close()
-			_ = respond(conn) // a switch that leaves or misbehaves ends its own session only
+			_ = respond(conn, r.Delay) // a switch that leaves or misbehaves ends its own session only
 		})
 	}
 }
 
 const wirePacketIn = 10
 
-func respond(conn io.ReadWriter) error {
+func respond(conn io.ReadWriter, delay time.Duration) error {
+	write := func(b []byte) error {
+		_, err := conn.Write(b)
+		return err
+	}
+	if delay > 0 {
+		held := make(chan parcel, 4096)
+		defer close(held)
+		go func() {
+			for p := range held {
+				waitPrecisely(p.due)
+				if _, err := conn.Write(p.data); err != nil {
+					continue // the reader sees the connection's end too
+				}
+			}
+		}()
+		write = func(b []byte) error {
+			held <- parcel{time.Now().Add(delay), bytes.Clone(b)}
+			return nil
+		}
+	}
 	hello := ofp.AppendHello(nil, 1, flow.OpenFlow10, flow.OpenFlow13)
 	if _, err := conn.Write(hello); err != nil {
 		return err
@@ -95,11 +124,21 @@ func respond(conn io.ReadWriter) error {
 			}
 		}
 		if len(out) > 0 {
-			if _, err := conn.Write(out); err != nil {
+			if err := write(out); err != nil {
 				return err
 			}
 			out = out[:0]
 		}
+	}
+}
+
+// waitPrecisely waits until t to within a few microseconds: a timer alone is up
+// to a hundred late or more, so the last stretch is spent looking at the clock.
+func waitPrecisely(t time.Time) {
+	const stretch = 300 * time.Microsecond
+	time.Sleep(time.Until(t) - stretch)
+	for time.Until(t) > 0 {
+		runtime.Gosched()
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,30 @@ import (
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure controllers", Args: noArgs}
 	c.AddCommand(benchControllerCommand(), benchSessionsCommand(), benchStartupCommand(), benchResourcesCommand(),
-		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand())
+		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand(), benchResponderCommand())
+	return c
+}
+
+// benchResponderCommand is what the other commands start as the controller that
+// does nothing.
+func benchResponderCommand() *cobra.Command {
+	var listen string
+	var r bench.Responder
+	c := &cobra.Command{
+		Use:    "responder",
+		Short:  "Be the controller that does nothing, as a baseline",
+		Hidden: true,
+		Args:   noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ln, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			return r.Serve(c.Context(), ln)
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:6653", "address to serve at")
+	c.Flags().DurationVar(&r.Delay, "delay", 0, "how long to hold each answer back")
 	return c
 }
 

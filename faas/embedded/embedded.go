@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"switchbridge/faas/function"
+	"switchbridge/faas/guest"
 	"switchbridge/faas/wasmhost"
 	"switchbridge/flow"
 	"switchbridge/flow/contract/openflow"
@@ -102,6 +103,12 @@ func New(o Options) (*Function, error) {
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, Log: o.Log,
 	})
 	return &Function{Decider: function.NewDecider(host, codec), host: host, version: o.Policy.Version()}, nil
+}
+
+// Answer implements function.Answerer, for hosts that have the event encoded as the guest wants
+// it: application/openflow, and application/json if the guest was built with it.
+func (f *Function) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
+	return f.host.Answer(ctx, r, a)
 }
 
 // Run compiles the guest and serves until ctx ends.

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"switchbridge/faas/function"
+	"switchbridge/faas/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 )
@@ -29,10 +31,16 @@ const (
 // added, the gateways follow, the old one goes.
 const maxTokens = 2
 
-// Config is what a [Handler] is made of. Decider and Codecs are required.
+// Config is what a [Handler] is made of: a Decider and its Codecs, or a Guest, or both.
 type Config struct {
+	// Decider decides the events whose encoding is one of Codecs; they are decoded here.
 	Decider flow.Decider
 	Codecs  []contract.Codec
+
+	// Guest is given the bodies in the encodings of Direct as they came, and what it answers goes
+	// back as it is: nothing is decoded here. It wins over Codecs.
+	Guest  function.Answerer
+	Direct []guest.Encoding
 
 	// Tokens are the bearer tokens that open the handler, at most two. None
 	// leaves it open to whoever reaches it: for loopback, or where client
@@ -50,6 +58,8 @@ type Config struct {
 type Handler struct {
 	decider flow.Decider
 	codecs  map[string]contract.Codec
+	guest   function.Answerer
+	direct  [guest.EncodingJSON + 1]bool // by encoding
 	tokens  [][sha256.Size]byte
 	slots   chan struct{}
 	timeout time.Duration
@@ -60,17 +70,20 @@ type Handler struct {
 
 // New checks cfg and returns its handler.
 func New(cfg Config) (*Handler, error) {
-	if cfg.Decider == nil {
+	switch {
+	case cfg.Decider == nil && cfg.Guest == nil:
 		return nil, errors.New("httphost: no decider")
-	}
-	if len(cfg.Codecs) == 0 {
-		return nil, errors.New("httphost: no codec")
+	case (cfg.Decider == nil) != (len(cfg.Codecs) == 0):
+		return nil, errors.New("httphost: a decider and its codecs go together")
+	case (cfg.Guest == nil) != (len(cfg.Direct) == 0):
+		return nil, errors.New("httphost: a guest and its encodings go together")
 	}
 	if len(cfg.Tokens) > maxTokens {
 		return nil, fmt.Errorf("httphost: %d tokens, at most %d can be valid at a time", len(cfg.Tokens), maxTokens)
 	}
 	h := &Handler{
 		decider: cfg.Decider,
+		guest:   cfg.Guest,
 		codecs:  make(map[string]contract.Codec, len(cfg.Codecs)),
 		timeout: cfg.Timeout,
 		records: newRecorder(cfg.Records),
@@ -78,6 +91,12 @@ func New(cfg Config) (*Handler, error) {
 	}
 	for _, c := range cfg.Codecs {
 		h.codecs[c.ContentType()] = c
+	}
+	for _, e := range cfg.Direct {
+		if e.String() == "" || int(e) >= len(h.direct) {
+			return nil, fmt.Errorf("httphost: encoding %d is none of the contract", e)
+		}
+		h.direct[e] = true
 	}
 	for i, t := range cfg.Tokens {
 		if t == "" {
@@ -104,6 +123,9 @@ func New(cfg Config) (*Handler, error) {
 type call struct {
 	ev       flow.Event
 	d        flow.Decision
+	request  guest.Request // of an event that went to the guest as it came,
+	reply    guest.Answer  // and its answer
+	direct   bool
 	body     []byte
 	answer   []byte
 	started  time.Time
@@ -140,10 +162,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.fail(c, w, err)
 	}
 	h.records.write(c)
-	if cap(c.body) <= maxKept && cap(c.answer) <= maxKept {
+	if cap(c.body) <= maxKept && cap(c.answer) <= maxKept && cap(c.reply.Body) <= maxKept {
 		h.calls.Put(c)
 	}
 }
+
+// retryAfter is in seconds. A place is free again within a decision's time; HTTP counts in no less.
+const retryAfter = "1"
 
 // maxKept bounds the buffers that wait for the next event, so that one large
 // event does not stay in memory.
@@ -151,7 +176,8 @@ const maxKept = 64 << 10
 
 func (c *call) reset() {
 	c.d.Reset()
-	*c = call{d: c.d, body: c.body[:0], answer: c.answer[:0], started: time.Now(), status: http.StatusOK}
+	*c = call{d: c.d, reply: guest.Answer{State: c.reply.State[:0], Body: c.reply.Body[:0]},
+		body: c.body[:0], answer: c.answer[:0], started: time.Now(), status: http.StatusOK}
 }
 
 func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
@@ -163,22 +189,35 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
 		return refuse(http.StatusUnauthorized, "bearer token missing or wrong")
 	}
-	codec, err := h.codec(r)
-	if err != nil {
-		return err
+	if err := checkEnvelope(r.Header); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
 	}
-	c.encoding = codec.ContentType()
+	var codec contract.Codec
+	encoding := guest.ParseEncoding(r.Header.Get("Content-Type"))
+	if c.direct = h.direct[encoding]; c.direct {
+		c.encoding = encoding.String()
+	} else {
+		var err error
+		if codec, err = h.codec(r); err != nil {
+			return err
+		}
+		c.encoding = codec.ContentType()
+	}
 
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	default:
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", retryAfter)
 		return refuse(http.StatusTooManyRequests, "%d events are being decided, the most at a time", cap(h.slots))
 	}
 
+	var err error
 	if c.body, err = readBody(c.body, w, r); err != nil {
 		return err
+	}
+	if c.direct {
+		return h.ask(c, w, r)
 	}
 	if err := contract.GetEvent(r.Header, &c.ev); err != nil {
 		return refuse(http.StatusBadRequest, "%w", err)
@@ -208,6 +247,35 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	contract.PutDecision(out, c.encoding, &c.d)
 	_, err = w.Write(c.answer)
 	if err != nil { // the gateway is gone; nobody is left to tell
+		c.err = fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}
+
+// ask has the guest answer. What it refuses an event with is an answer, too.
+func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
+	if err := function.ReadRequest(r.Header, c.body, &c.request); err != nil {
+		return &refusal{function.StatusOf(err), err}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
+	defer cancel()
+	start := time.Now()
+	err := h.guest.Answer(ctx, &c.request, &c.reply)
+	c.decided = time.Since(start)
+	if err != nil {
+		return &refusal{function.StatusOf(err), err}
+	}
+	if len(c.reply.Body) > flow.MaxBody || len(c.reply.State) > flow.MaxState {
+		return refuse(http.StatusBadGateway, "the guest answered with a body of %d bytes and a state of %d, the limits are %d and %d",
+			len(c.reply.Body), len(c.reply.State), flow.MaxBody, flow.MaxState)
+	}
+	c.status = int(c.reply.Status)
+	body := function.WriteAnswer(w.Header(), &c.reply)
+	if c.status == http.StatusTooManyRequests {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+	w.WriteHeader(c.status)
+	if _, err := w.Write(body); err != nil {
 		c.err = fmt.Errorf("writing the answer: %w", err)
 	}
 	return nil
@@ -272,7 +340,7 @@ func (h *Handler) codec(r *http.Request) (contract.Codec, error) {
 func (h *Handler) mediaTypes() string {
 	var types []string
 	for _, t := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
-		if h.codecs[t] != nil {
+		if h.codecs[t] != nil || h.direct[guest.ParseEncoding(t)] {
 			types = append(types, t)
 		}
 	}
@@ -315,8 +383,12 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 	if errors.As(err, &r) {
 		c.status = r.status
 	}
-	if c.status == http.StatusInternalServerError {
-		h.log.Error("event failed", "event", c.ev.Type.String(), "id", c.ev.ID, "err", err)
+	if c.status == http.StatusInternalServerError || c.status == http.StatusBadGateway {
+		event, id := c.ev.Type, c.ev.ID
+		if c.direct {
+			event, id = c.request.Event, c.request.ID
+		}
+		h.log.Error("event failed", "event", event.String(), "id", id, "err", err)
 	}
 	http.Error(w, contract.Printable(err.Error()), c.status)
 }

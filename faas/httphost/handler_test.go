@@ -91,7 +91,7 @@ func TestDecision(t *testing.T) {
 	if err := json.Unmarshal(records.Bytes(), &rec); err != nil {
 		t.Fatalf("record %q: %v", records.Bytes(), err)
 	}
-	if rec.DPID != "00000000000000aa" || rec.ID != "e-1" || rec.Verdict != "allow" || rec.Rules != 1 || rec.Status != 200 || rec.Policy != "7-0000abcd" {
+	if rec.DPID != "00000000000000aa" || rec.ID != "e-1" || rec.Verdict != "allow" || rec.Rules == nil || *rec.Rules != 1 || rec.Status != 200 || rec.Policy != "7-0000abcd" {
 		t.Errorf("record %+v", rec)
 	}
 }

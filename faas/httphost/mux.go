@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"switchbridge/faas/auth"
 	"switchbridge/flow/contract"
 )
 
@@ -23,8 +23,14 @@ type Function struct {
 	Path    string // the path that it answers at; empty: any
 	Handler http.Handler
 
-	// Ready is closed once the function answers without waiting; nil: it does.
-	Ready <-chan struct{}
+	// Ready says why the function doesn't answer without waiting, or nil; nil itself: it does.
+	Ready func() error
+}
+
+// Checker says whether a header Authorization opens the functions; auth.Tokens and
+// *auth.TokenFile do.
+type Checker interface {
+	Check(authorization string) error
 }
 
 // MuxConfig says which functions to serve, and to whom.
@@ -34,7 +40,7 @@ type MuxConfig struct {
 
 	// Who may call: whoever carries a token, and with ClientCerts whose certificate the listener
 	// verified. Neither: anybody, for loopback and where a platform has checked before.
-	Tokens      *auth.TokenFile
+	Tokens      Checker
 	ClientCerts bool
 
 	Log      *slog.Logger          // nil: none
@@ -44,9 +50,19 @@ type MuxConfig struct {
 // Mux serves functions by host name or path behind one check of who calls, and answers the health
 // questions of platforms.
 type Mux struct {
-	config  MuxConfig
-	log     *slog.Logger
-	metrics *metrics
+	config    MuxConfig
+	functions []served
+	log       *slog.Logger
+	metrics   *metrics
+	draining  atomic.Bool
+}
+
+// served is a function with its metrics, which are looked up by name once; none without a registry.
+type served struct {
+	Function
+	busy    prometheus.Gauge
+	ok      prometheus.Counter // answers with 200, most of them
+	seconds prometheus.Observer
 }
 
 // NewMux checks config and returns its Mux.
@@ -72,8 +88,18 @@ func NewMux(config MuxConfig) (*Mux, error) {
 		m.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	m.metrics, err = newMetrics(config.Registry)
-	return m, err
+	if m.metrics, err = newMetrics(config.Registry); err != nil {
+		return nil, err
+	}
+	for _, f := range config.Functions {
+		s := served{Function: f}
+		if m.metrics != nil {
+			s.busy, s.seconds = m.metrics.busy.WithLabelValues(f.Name), m.metrics.seconds.WithLabelValues(f.Name)
+			s.ok = m.metrics.events.WithLabelValues(f.Name, strconv.Itoa(http.StatusOK))
+		}
+		m.functions = append(m.functions, s)
+	}
+	return m, nil
 }
 
 // Health paths need no authorisation and tell nothing. Kubernetes and Knative probe what a
@@ -111,25 +137,41 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	began := time.Now()
-	m.metrics.busy.WithLabelValues(f.Name).Inc()
-	defer m.metrics.busy.WithLabelValues(f.Name).Dec()
+	f.busy.Inc()
+	defer f.busy.Dec()
 	recorded := statusWriter{ResponseWriter: w, status: http.StatusOK}
 	f.Handler.ServeHTTP(&recorded, r)
-	m.metrics.observe(f.Name, recorded.status, time.Since(began))
+	if recorded.status == http.StatusOK {
+		f.ok.Inc()
+	} else {
+		m.metrics.events.WithLabelValues(f.Name, strconv.Itoa(recorded.status)).Inc()
+	}
+	f.seconds.Observe(time.Since(began).Seconds())
+}
+
+// Drain makes the readiness paths say no from now on, so that a platform sends its requests
+// elsewhere. Requests are answered as before.
+func (m *Mux) Drain() { m.draining.Store(true) }
+
+// Ready says why not all functions answer without waiting, or nil.
+func (m *Mux) Ready() error {
+	if m.draining.Load() {
+		return errors.New("shutting down")
+	}
+	for i := range m.config.Functions {
+		if f := &m.config.Functions[i]; f.Ready != nil {
+			if err := f.Ready(); err != nil {
+				return fmt.Errorf("function %s: %w", f.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (m *Mux) serveReady(w http.ResponseWriter) {
-	for i := range m.config.Functions {
-		f := &m.config.Functions[i]
-		if f.Ready == nil {
-			continue
-		}
-		select {
-		case <-f.Ready:
-		default:
-			writeText(w, http.StatusServiceUnavailable, "function "+f.Name+" is not ready")
-			return
-		}
+	if err := m.Ready(); err != nil {
+		writeText(w, http.StatusServiceUnavailable, err.Error())
+		return
 	}
 	writeText(w, http.StatusOK, "ready")
 }
@@ -148,13 +190,13 @@ func (m *Mux) authorise(r *http.Request) error {
 	return m.config.Tokens.Check(r.Header.Get("Authorization"))
 }
 
-func (m *Mux) find(r *http.Request) *Function {
+func (m *Mux) find(r *http.Request) *served {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
 	}
-	for i := range m.config.Functions {
-		f := &m.config.Functions[i]
+	for i := range m.functions {
+		f := &m.functions[i]
 		if (f.Host == "" || strings.EqualFold(f.Host, host)) && (f.Path == "" || f.Path == r.URL.Path) {
 			return f
 		}
@@ -215,11 +257,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
-}
-
-func (m *metrics) observe(function string, status int, took time.Duration) {
-	m.events.WithLabelValues(function, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(function).Observe(took.Seconds())
 }
 
 func (m *metrics) refuse() {

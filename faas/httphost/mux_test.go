@@ -3,6 +3,7 @@ package httphost
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -68,7 +69,14 @@ func TestMuxHealth(t *testing.T) {
 	ready := make(chan struct{})
 	tokens := tokenFile(t, "0123456789abcdef")
 	m := mux(t, MuxConfig{Tokens: tokens, Functions: []Function{
-		{Name: "a", Handler: says("a")}, {Name: "b", Path: "/b", Handler: says("b"), Ready: ready}}})
+		{Name: "a", Handler: says("a")}, {Name: "b", Path: "/b", Handler: says("b"), Ready: func() error {
+			select {
+			case <-ready:
+				return nil
+			default:
+				return errors.New("not yet")
+			}
+		}}}})
 	live := []string{"/healthz", "/health", "/_/health"}
 	readiness := []string{"/readyz", "/ready", "/_/ready"}
 	for _, path := range live {
@@ -77,7 +85,7 @@ func TestMuxHealth(t *testing.T) {
 		}
 	}
 	for _, path := range readiness {
-		if status, body := do(m, "GET", "http://f"+path); status != 503 || body != "function b is not ready" {
+		if status, body := do(m, "GET", "http://f"+path); status != 503 || body != "function b: not yet" {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
@@ -89,6 +97,13 @@ func TestMuxHealth(t *testing.T) {
 		if status, _ := do(m, "POST", "http://f"+path); status != 401 { // a POST is an event
 			t.Errorf("POST %s: %d", path, status)
 		}
+	}
+	m.Drain()
+	if status, body := do(m, "GET", "http://f/readyz"); status != 503 || body != "shutting down" {
+		t.Errorf("draining: %d %s", status, body)
+	}
+	if status, _ := do(m, "GET", "http://f/healthz"); status != 200 { // or the platform would kill it
+		t.Errorf("draining: healthz %d", status)
 	}
 }
 
@@ -186,7 +201,7 @@ func TestListenAddress(t *testing.T) {
 	}{
 		{nil, "127.0.0.1:8443"},
 		{map[string]string{"PORT": "8080"}, ":8080"},
-		{map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": "7071"}, ":7071"},
+		{map[string]string{"FUNCTIONS_CUSTOMHANDLER_PORT": "7071"}, "127.0.0.1:7071"},
 	} {
 		if got := ListenAddress(func(k string) string { return row.env[k] }, "127.0.0.1:8443"); got != row.want {
 			t.Errorf("%v: %s, want %s", row.env, got, row.want)

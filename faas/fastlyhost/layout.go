@@ -32,11 +32,13 @@ const KeyPrefix = "policy-"
 
 // Limits of the platform.
 const (
-	MaxValue   = 8000 // characters of a config store's value
-	MaxLookups = 16   // look-ups in stores during one execution
-	// MaxParts leaves look-ups for KeyPolicy and KeyTokens.
-	MaxParts = MaxLookups - 2
-	partSize = MaxValue / 4 * 3 // bytes of a policy that one value holds in base64
+	MaxValue   = 8000             // characters of a config store's value
+	MaxLookups = 16               // look-ups in stores during one execution
+	partSize   = MaxValue / 4 * 3 // bytes of a policy that one value holds in base64
+
+	// MaxParts leaves look-ups for KeyPolicy and KeyTokens. Each part takes two: the SDK asks for
+	// 128 bytes, hears how long the value is, and asks again.
+	MaxParts = (MaxLookups - 2) / 2
 )
 
 // MaxInConfig is how many bytes a policy may have in the config store. A larger one is written to
@@ -106,8 +108,8 @@ func Entries(blob []byte) ([]Entry, error) {
 // Lookup reads one entry of a store. Limit is how long a value may be.
 type Lookup func(store Store, key string, limit int) ([]byte, error)
 
-// ReadPolicy reads the compiled policy that Entries laid out, in at most MaxParts+1 look-ups. That
-// it is whole is checked; whether it is a policy, its reader finds out.
+// ReadPolicy reads the compiled policy that Entries laid out, of which at most
+// MaxParts+1 entries are read. That it is whole is checked; whether it is a policy, its reader finds out.
 func ReadPolicy(lookup Lookup) ([]byte, error) {
 	value, err := lookup(InConfig, KeyPolicy, MaxValue)
 	if err != nil {

@@ -59,7 +59,7 @@ func TestEntries(t *testing.T) {
 		{partSize + 1, 3, 3, false},
 		{2 * partSize, 3, 3, false},
 		{2*partSize + 1, 4, 4, false},
-		{MaxInConfig, MaxParts + 1, MaxLookups - 1, false},
+		{MaxInConfig, MaxParts + 1, MaxParts + 1, false},
 		{MaxInConfig + 1, 2, 2, true},
 		{1 << 20, 2, 2, true},
 	} {
@@ -145,14 +145,14 @@ func TestReadPolicyErrors(t *testing.T) {
 		{"four fields", entries, set(entries, last, "parts=1 bytes=7 crc32c=0 x=1"), "more than 3"},
 		{"unknown field", entries, set(entries, last, "pieces=1 bytes=7 crc32c=0"), `unknown field "pieces=1"`},
 		{"no number", entries, set(entries, last, "parts=x bytes=7 crc32c=0"), "invalid syntax"},
-		{"no parts", entries, set(entries, last, "parts=0 bytes=7 crc32c=0"), "want 1 to 14 parts"},
-		{"more parts than look-ups", entries, set(entries, last, "parts=15 bytes=7 crc32c=0"), "want 1 to 14 parts"},
+		{"no parts", entries, set(entries, last, "parts=0 bytes=7 crc32c=0"), "want 1 to 7 parts"},
+		{"more parts than look-ups", entries, set(entries, last, "parts=8 bytes=7 crc32c=0"), "want 1 to 7 parts"},
 		{"more bytes than parts hold", entries, set(entries, last, "parts=1 bytes=6001 crc32c=0"), "hold 6000 bytes each"},
 		{"more bytes than a policy has", entries, set(entries, last, "kv=policy-x bytes=2000000000 crc32c=0"), "limit 33554432"},
 		{"key of something else", large, set(large, 1, "kv=tokens bytes=9 crc32c=0"), "doesn't begin with policy-"},
 		{"absent in the KV store", large, func(s stores) { clear(s[InKV]) }, "switchbridge_policy: " + large[0].Key + ": absent"},
 		{"damaged in the KV store", large, set(large, 0, large[0].Value[1:]+"x"), "damaged"},
-		{"longer in the KV store", large, set(large, 0, large[0].Value+"x"), "limit 84001"},
+		{"longer in the KV store", large, set(large, 0, large[0].Value+"x"), "limit 42001"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s, n := stores{}, 0

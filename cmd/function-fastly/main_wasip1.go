@@ -1,0 +1,16 @@
+// Command function-fastly is the controller on Fastly Compute. docs/deploy/fastly.md says how it
+// gets there.
+//
+//	GOOS=wasip1 GOARCH=wasm go build -ldflags='-s -w' -o bin/main.wasm ./cmd/function-fastly
+package main
+
+import (
+	"switchbridge/faas/fastlyhost"
+	"switchbridge/faas/function"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+)
+
+func main() {
+	fastlyhost.Serve(function.Codecs{OpenFlow: openflow.Codec{}, JSON: jsonenc.Codec{}})
+}

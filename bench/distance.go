@@ -10,15 +10,63 @@ import (
 	"time"
 )
 
-// Distance is a TCP relay that makes a peer seem far away: what goes through it
-// arrives Delay later, give or take Jitter, in each direction, and in order. A
-// connection takes a round trip to open, as it would.
+// Distance makes a TCP peer seem far away: what goes to it and comes from it
+// arrives Delay later, give or take Jitter, in each direction. A connection takes
+// a round trip to open, as it would.
 //
-// It emulates time alone: no loss, no limit of bandwidth, no slow start.
+// It emulates time alone: no loss and no limit of bandwidth.
 type Distance struct {
 	Target string        // HOST:PORT
 	Delay  time.Duration // one way
-	Jitter time.Duration // uniform, each way
+	Jitter time.Duration // uniform, each way; a relay keeps the order of what it delays
+
+	dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil: as usual
+}
+
+// Far opens an address on loopback from which everything goes to d.Target, as
+// far away as d says, until ctx is done. With kernel, packets are held back by
+// netem in a network namespace, where TCP's own behaviour over a distance (slow
+// start) shows too; without, a relay in this process holds bytes back. See
+// [NetemMissing]. The caller calls wait after ctx is done.
+func (d Distance) Far(ctx context.Context, kernel bool) (addr string, wait func(), err error) {
+	var all sync.WaitGroup
+	near, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, fmt.Errorf("distance: %w", err)
+	}
+	serve := func(d Distance, ln net.Listener) { all.Go(func() { _ = d.Serve(ctx, ln) }) }
+	if !kernel {
+		serve(d, near)
+		return near.Addr().String(), all.Wait, nil
+	}
+	ns, far, err := d.namespace()
+	if err != nil {
+		near.Close()
+		return "", nil, fmt.Errorf("distance: %w", err)
+	}
+	// Into the namespace, across its loopback interface, and out again.
+	serve(Distance{Target: far.Addr().String(), dial: ns.dial}, near)
+	serve(Distance{Target: d.Target}, far)
+	return near.Addr().String(), func() { all.Wait(); ns.close() }, nil
+}
+
+// namespace makes the far side: a listener in a namespace of that distance.
+func (d Distance) namespace() (*namespace, net.Listener, error) {
+	ns, err := newNamespace()
+	if err != nil {
+		return nil, nil, err
+	}
+	if d.Delay > 0 {
+		err = ns.delay(d.Delay, d.Jitter)
+	}
+	if err == nil {
+		var ln net.Listener
+		if ln, err = ns.listen(); err == nil {
+			return ns, ln, nil
+		}
+	}
+	ns.close()
+	return nil, nil, err
 }
 
 // Serve relays the connections of ln, which it closes when ctx is done; then it
@@ -44,7 +92,11 @@ func (d Distance) Serve(ctx context.Context, ln net.Listener) error {
 func (d Distance) relay(ctx context.Context, near net.Conn) {
 	defer near.Close()
 	wait(ctx, 2*d.Delay) // SYN and SYN-ACK
-	far, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.Target)
+	dial := d.dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	far, err := dial(ctx, "tcp", d.Target)
 	if err != nil {
 		return // the near side sees its connection closed
 	}

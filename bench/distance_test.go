@@ -8,9 +8,7 @@ import (
 	"time"
 )
 
-// An echo through a Distance takes a round trip more, a new connection two, and
-// everything arrives in order.
-func TestDistance(t *testing.T) {
+func serveEcho(t *testing.T) net.Listener {
 	echo := listen(t)
 	go func() {
 		for {
@@ -21,11 +19,18 @@ func TestDistance(t *testing.T) {
 			go func() { io.Copy(c, c); c.Close() }()
 		}
 	}()
+	return echo
+}
+
+// An echo through a Distance takes a round trip more, a new connection two, and
+// everything arrives in order.
+func TestDistance(t *testing.T) {
+	echo := serveEcho(t)
 	const delay, jitter = 20 * time.Millisecond, 5 * time.Millisecond
 	ln := listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- Distance{echo.Addr().String(), delay, jitter}.Serve(ctx, ln) }()
+	go func() { ended <- Distance{Target: echo.Addr().String(), Delay: delay, Jitter: jitter}.Serve(ctx, ln) }()
 
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
@@ -57,6 +62,74 @@ func TestDistance(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// The same through a namespace: without a delay where the machine lets us make
+// one, and with one where the kernel has netem.
+func TestDistanceByKernel(t *testing.T) {
+	ns, err := newNamespace()
+	if err != nil {
+		t.Skipf("no network namespace: %v", err)
+	}
+	ns.close()
+	for _, delay := range []time.Duration{0, 20 * time.Millisecond} {
+		t.Run(delay.String(), func(t *testing.T) {
+			if delay > 0 {
+				if err := NetemMissing(); err != nil {
+					t.Skip(err)
+				}
+			}
+			echo := serveEcho(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			addr, wait, err := Distance{Target: echo.Addr().String(), Delay: delay, Jitter: delay / 10}.Far(ctx, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer wait()
+			defer cancel()
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			b := make([]byte, 5)
+			for range 3 {
+				start := time.Now()
+				if _, err := c.Write([]byte("hello")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(c, b); err != nil || string(b) != "hello" {
+					t.Fatalf("%q, %v", b, err)
+				}
+				if took := time.Since(start); took < 2*(delay-delay/10) {
+					t.Errorf("an echo over twice %v took %v", delay, took)
+				}
+			}
+		})
+	}
+}
+
+// What is in the namespace is not outside: its port refuses.
+func TestNamespaceIsApart(t *testing.T) {
+	ns, err := newNamespace()
+	if err != nil {
+		t.Skipf("no network namespace: %v", err)
+	}
+	defer ns.close()
+	ln, err := ns.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	if c, err := ns.dial(t.Context(), "tcp", ln.Addr().String()); err != nil {
+		t.Error(err)
+	} else {
+		c.Close()
+	}
+	if c, err := net.Dial("tcp", ln.Addr().String()); err == nil {
+		c.Close()
+		t.Error("the namespace's listener can be reached from outside")
 	}
 }
 

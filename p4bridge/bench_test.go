@@ -62,7 +62,6 @@ func BenchmarkWrite(b *testing.B) {
 func compareWrites(b *testing.B, r rig, batch int) {
 	const block = 256
 	o, ctx := bareOwner(b, r)
-	o.s.cfg.Batch = batch
 	rules, updates := make([]*flow.Rule, block), make([]*p4v1.Update, block)
 	for i := range rules {
 		rules[i] = flowRule(i)

@@ -2,11 +2,9 @@ package p4bridge
 
 import (
 	"container/heap"
-	"slices"
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 // book is what a session knows of the entries in the switch's tables: how many
@@ -19,7 +17,7 @@ type book struct {
 	ends    deadlines
 }
 
-// booked is an entry; its key is the marshalled table, match and priority.
+// booked is an entry; its key is [bookKey]'s.
 type booked struct {
 	key      string
 	table    uint32
@@ -33,22 +31,10 @@ func newBook() *book {
 	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
 }
 
-// bookKey is the identity of an entry (P4Runtime 1.3, 9.1): table, match and
-// priority. Keys are sorted, since a switch may give them in another order.
-func bookKey(e *p4v1.TableEntry) string {
-	id := &p4v1.TableEntry{TableId: e.GetTableId(), Match: e.GetMatch(), Priority: e.GetPriority()}
-	byID := func(x, y *p4v1.FieldMatch) int { return int(x.GetFieldId()) - int(y.GetFieldId()) }
-	if !slices.IsSortedFunc(id.Match, byID) {
-		id.Match = slices.SortedFunc(slices.Values(id.Match), byID)
-	}
-	b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(id) // fails on invalid UTF-8 only, and there are no strings
-	return string(b)
-}
-
 // entry gives back what a delete needs.
 func (b *booked) entry() *p4v1.TableEntry {
-	e := new(p4v1.TableEntry)
-	if err := proto.Unmarshal([]byte(b.key), e); err != nil {
+	e, err := keyEntry(b.key)
+	if err != nil {
 		panic(err) // bookKey made it
 	}
 	return e

@@ -263,15 +263,21 @@ func (c *client) post(m *p4v1.StreamMessageRequest) bool {
 
 // write sends updates in one call. The error of a call that failed for some
 // updates only is a [*WriteError].
+//
+// A call that is not answered in time ends the connection, and by that itself:
+// with a deadline of its own it would cost a context, and in the switch, which
+// gRPC tells of it, a timer: a twentieth of a Write of one entry.
 func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-	defer cancel()
+	timer := time.AfterFunc(c.cfg.CallTimeout, func() {
+		c.cancel(fmt.Errorf("write: no answer within %v", c.cfg.CallTimeout))
+	})
+	defer timer.Stop()
 	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, ElectionId: c.electionID(), Updates: updates})
 	if err == nil {
 		return nil
 	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.DeadlineExceeded) {
-		return cause // demoted, or the stream broke: more than the call's own error says
+	if cause := context.Cause(ctx); cause != nil {
+		return cause // demoted, the stream broke, or no answer: more than the call's own error says
 	}
 	return writeError(c.cfg.Pipeline, updates, err)
 }

@@ -60,9 +60,22 @@ func (m *Metrics) of(device uint64) deviceMetrics {
 	return deviceMetrics{m, strconv.FormatUint(device, 10)}
 }
 
-func (m deviceMetrics) drop(reason string)   { m.dropped.WithLabelValues(m.device, reason).Inc() }
-func (m deviceMetrics) event(kind string)    { m.events.WithLabelValues(m.device, kind).Inc() }
-func (m deviceMetrics) decided(res string)   { m.decisions.WithLabelValues(m.device, res).Inc() }
-func (m deviceMetrics) update(t, r string)   { m.updates.WithLabelValues(m.device, t, r).Inc() }
-func (m deviceMetrics) serving(on float64)   { m.up.WithLabelValues(m.device).Set(on) }
-func (m deviceMetrics) size(t string, n int) { m.entries.WithLabelValues(m.device, t).Set(float64(n)) }
+func (m deviceMetrics) drop(reason string) { m.dropped.WithLabelValues(m.device, reason).Inc() }
+func (m deviceMetrics) event(kind string)  { m.events.WithLabelValues(m.device, kind).Inc() }
+func (m deviceMetrics) decided(res string) { m.decisions.WithLabelValues(m.device, res).Inc() }
+func (m deviceMetrics) update(t, r string) { m.updates.WithLabelValues(m.device, t, r).Inc() }
+func (m deviceMetrics) serving(on float64) { m.up.WithLabelValues(m.device).Set(on) }
+
+// tableMetrics are a table's series, which every write touches.
+type tableMetrics struct {
+	written, deleted, refused prometheus.Counter
+	entries                   prometheus.Gauge
+}
+
+func (m deviceMetrics) table(name string) *tableMetrics {
+	result := func(r string) prometheus.Counter { return m.updates.WithLabelValues(m.device, name, r) }
+	return &tableMetrics{
+		written: result("written"), deleted: result("deleted"), refused: result("refused"),
+		entries: m.entries.WithLabelValues(m.device, name),
+	}
+}

@@ -35,6 +35,7 @@ type owner struct {
 	batch   []*change
 	inserts map[uint32]int // of the batch, by table
 	jobs    []*job         // that wait for the batch
+	metrics map[uint32]*tableMetrics
 }
 
 // settledFlow is a flow whose rule was written a moment ago.
@@ -66,6 +67,7 @@ func newOwner(s *Session, c *client) *owner {
 		pending: decider.NewCoalescer[event](decider.CoalesceLimits{PerKey: s.cfg.Held, Hold: s.cfg.CallTimeout}),
 		recent:  map[flow.Match]*settledFlow{},
 		inserts: map[uint32]int{},
+		metrics: map[uint32]*tableMetrics{},
 		results: make(chan *job, s.cfg.InFlight),
 	}
 }
@@ -195,7 +197,7 @@ func (o *owner) newJob(t flow.EventType) *job {
 	for j.ev.XID == 0 {
 		j.ev.XID = o.s.decisions.Add(1)
 	}
-	j.ev.ID = o.s.desc.DPID.String() + "-" + strconv.FormatInt(j.ev.Time.UnixNano(), 36) + "-" + strconv.FormatUint(uint64(j.ev.XID), 10)
+	j.ev.ID = o.s.dpid + "-" + strconv.FormatInt(j.ev.Time.UnixNano(), 36) + "-" + strconv.FormatUint(uint64(j.ev.XID), 10)
 	return j
 }
 

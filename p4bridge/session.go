@@ -25,6 +25,8 @@ type Session struct {
 	log     *slog.Logger
 	metrics deviceMetrics
 	desc    *flow.Switch
+	name    string
+	dpid    string
 
 	versions  decider.Versions
 	decisions atomic.Uint32 // the number that the last event got
@@ -52,6 +54,8 @@ func New(cfg Config, d flow.Decider) (*Session, error) {
 	for _, p := range cfg.Ports {
 		s.desc.Ports = append(s.desc.Ports, flow.Port{No: flow.PortNo(p), Name: fmt.Sprintf("port%d", p)})
 	}
+	s.dpid = s.desc.DPID.String()
+	s.name = fmt.Sprintf("p4 switch %v at %s", s.desc.DPID, s.cfg.Addr)
 	s.status.init(&s.cfg)
 	return s, nil
 }
@@ -66,9 +70,7 @@ func tableCount(cfg Config) uint8 {
 }
 
 // String names the session in logs.
-func (s *Session) String() string {
-	return fmt.Sprintf("p4 switch %v at %s", s.desc.DPID, s.cfg.Addr)
-}
+func (s *Session) String() string { return s.name }
 
 // Ready is closed when the switch is served for the first time.
 func (s *Session) Ready() <-chan struct{} { return s.ready }

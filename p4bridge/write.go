@@ -80,6 +80,9 @@ func (o *owner) flush(ctx context.Context) error {
 // latest keeps the last change of each entry: one entry twice in a batch would
 // make the outcome hang on the switch's order.
 func latest(batch []*change) []*change {
+	if len(batch) < 2 {
+		return batch
+	}
 	at := make(map[string]int, len(batch))
 	out := batch[:0:0]
 	for _, c := range batch {
@@ -99,6 +102,9 @@ func latest(batch []*change) []*change {
 // writeAll writes each table's changes with one call; tables, which lock each
 // for itself in BMv2, go side by side.
 func (o *owner) writeAll(ctx context.Context, batch []*change) error {
+	if oneTable(batch) {
+		return o.writeChunks(ctx, batch)
+	}
 	var order []uint32
 	byTable := map[uint32][]*change{}
 	for _, c := range batch {
@@ -107,9 +113,6 @@ func (o *owner) writeAll(ctx context.Context, batch []*change) error {
 		}
 		byTable[c.table.ID] = append(byTable[c.table.ID], c)
 	}
-	if len(order) == 1 {
-		return o.writeChunks(ctx, batch)
-	}
 	errs := make([]error, len(order))
 	var wg sync.WaitGroup
 	for i, id := range order {
@@ -117,6 +120,15 @@ func (o *owner) writeAll(ctx context.Context, batch []*change) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+func oneTable(batch []*change) bool {
+	for _, c := range batch {
+		if c.table != batch[0].table {
+			return false
+		}
+	}
+	return true
 }
 
 // writeChunks keeps each call within the batch's size.
@@ -176,7 +188,7 @@ var errMissing = errors.New("the entry was missing")
 
 // applied brings book and metrics up to date with a change that was written.
 func (o *owner) applied(c *change, now time.Time) {
-	name := c.table.Name
+	name, count := c.table.Name, o.tableMetrics(c.table)
 	if errors.Is(c.err, errMissing) {
 		// The switch lost entries behind our back; the book is wrong about others too.
 		o.resync, c.err = true, nil
@@ -184,7 +196,7 @@ func (o *owner) applied(c *change, now time.Time) {
 		o.s.log.Warn("the switch lost an entry", "table", name, "key", entryKey(c.table, c.entry))
 	}
 	if c.err != nil {
-		o.s.metrics.update(name, "refused")
+		count.refused.Inc()
 		attrs := []any{"key", entryKey(c.table, c.entry)}
 		if c.job != nil {
 			c.job.failed = append(c.job.failed, c.err)
@@ -198,14 +210,23 @@ func (o *owner) applied(c *change, now time.Time) {
 	}
 	if c.remove {
 		o.book.remove(c.key)
-		o.s.metrics.update(name, "deleted")
+		count.deleted.Inc()
 	} else {
 		deadline := time.Time{}
 		if c.hard > 0 {
 			deadline = now.Add(c.hard)
 		}
 		o.book.put(c.key, c.table.ID, c.entry.GetControllerMetadata(), now, deadline)
-		o.s.metrics.update(name, "written")
+		count.written.Inc()
 	}
-	o.s.metrics.size(name, o.book.count[c.table.ID])
+	count.entries.Set(float64(o.book.count[c.table.ID]))
+}
+
+func (o *owner) tableMetrics(t *pipeline.Table) *tableMetrics {
+	m := o.metrics[t.ID]
+	if m == nil {
+		m = o.s.metrics.table(t.Name)
+		o.metrics[t.ID] = m
+	}
+	return m
 }

@@ -68,19 +68,25 @@ func part(a *flow.Action, inPort flow.PortNo) (string, []byte) {
 	return strings.ToLower(a.Type.String()), be32(a.Value)
 }
 
-func (t *Table) action(list []flow.Action, m *flow.Match) (*p4v1.Action, error) {
+// action fills out with the P4 action that a list of actions is.
+func (t *Table) action(out *p4v1.Action, list []flow.Action, m *flow.Match) error {
 	sig := "drop"
-	values := map[string][]byte{}
+	type given struct {
+		source string
+		value  []byte
+	}
+	var room [4]given // most lists have one
+	values := room[:0]
 	for i := range list {
 		if list[i].Type == flow.Output && list[i].Port.Reserved() {
 			switch list[i].Port {
 			case flow.PortNormal, flow.PortFlood, flow.PortAll, flow.PortController:
 			case flow.PortIn:
 				if !m.Has(flow.FieldInPort) {
-					return nil, fmt.Errorf("output:IN_PORT of a rule that does not name in_port")
+					return fmt.Errorf("output:IN_PORT of a rule that does not name in_port")
 				}
 			default:
-				return nil, fmt.Errorf("output:%v has no meaning here", list[i].Port)
+				return fmt.Errorf("output:%v has no meaning here", list[i].Port)
 			}
 		}
 		p, v := part(&list[i], m.InPort)
@@ -89,19 +95,20 @@ func (t *Table) action(list []flow.Action, m *flow.Match) (*p4v1.Action, error) 
 		} else {
 			sig += "," + p
 		}
-		values[sources[p]] = v
+		values = append(values, given{sources[p], v})
 	}
 	a := t.actions[sig]
 	if a == nil {
-		return nil, fmt.Errorf("no P4 action is mapped for %q", sig)
+		return fmt.Errorf("no P4 action is mapped for %q", sig)
 	}
-	out := &p4v1.Action{ActionId: a.p4.ID}
+	out.ActionId = a.p4.ID
 	for _, prm := range a.params {
-		v, err := pipeline.Pad(values[prm.source], prm.Width)
+		at := slices.IndexFunc(values, func(g given) bool { return g.source == prm.source }) // signatureSources saw it there
+		v, err := pipeline.Pad(values[at].value, prm.Width)
 		if err != nil {
-			return nil, fmt.Errorf("action %s: parameter %s: %w", a.p4.Name, prm.Name, err)
+			return fmt.Errorf("action %s: parameter %s: %w", a.p4.Name, prm.Name, err)
 		}
 		out.Params = append(out.Params, &p4v1.Action_Param{ParamId: prm.ID, Value: pipeline.Canonical(v)})
 	}
-	return out, nil
+	return nil
 }

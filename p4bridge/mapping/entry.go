@@ -27,7 +27,12 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 	if err := match.Complete(packet); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrNoFit, err)
 	}
-	var why []string
+	type refusal struct {
+		table *Table
+		err   error
+	}
+	var room [4]refusal
+	why := room[:0] // most rules have a table that refuses them: it is not put into words until none is left
 	for _, t := range m.Tables {
 		if t.OpenFlow != r.Table {
 			continue
@@ -36,18 +41,29 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 		if err == nil {
 			return e, t, nil
 		}
-		why = append(why, t.P4.Name+": "+err.Error())
+		why = append(why, refusal{t, err})
 	}
-	if why == nil {
+	if len(why) == 0 {
 		return nil, nil, fmt.Errorf("%w: OpenFlow table %d is mapped to none", ErrNoFit, r.Table)
 	}
-	return nil, nil, fmt.Errorf("%w: %s", ErrNoFit, strings.Join(why, "; "))
+	words := make([]string, len(why))
+	for i, w := range why {
+		words[i] = w.table.P4.Name + ": " + w.err.Error()
+	}
+	return nil, nil, fmt.Errorf("%w: %s", ErrNoFit, strings.Join(words, "; "))
+}
+
+// priorityError is a rule that is not within a table's priorities.
+type priorityError struct{ have, min, max uint16 }
+
+func (e *priorityError) Error() string {
+	return fmt.Sprintf("priority %d is not within %d to %d", e.have, e.min, e.max)
 }
 
 func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	switch {
 	case r.Priority < t.MinPrio || r.Priority > t.MaxPrio:
-		return nil, fmt.Errorf("priority %d is not within %d to %d", r.Priority, t.MinPrio, t.MaxPrio)
+		return nil, &priorityError{r.Priority, t.MinPrio, t.MaxPrio}
 	case r.IdleTimeout > 0 && !t.P4.IdleTimeout:
 		return nil, errors.New("it has no idle timeouts")
 	case r.Goto != 0:
@@ -57,14 +73,17 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	case t.P4.Priority && r.Priority == 0:
 		return nil, errors.New("priority 0, and its entries want at least 1")
 	}
-	e := &p4v1.TableEntry{TableId: t.P4.ID, ControllerMetadata: r.Cookie, IdleTimeoutNs: r.IdleTimeout.Nanoseconds()}
+	parts := new(entryParts)
+	e := &parts.entry
+	e.TableId, e.ControllerMetadata, e.IdleTimeoutNs = t.P4.ID, r.Cookie, r.IdleTimeout.Nanoseconds()
+	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
 	if t.P4.Priority {
 		e.Priority = int32(r.Priority)
 	}
+	exact := newExacts(t)
 	var used flow.Field
 	for _, i := range t.implied {
-		v, _ := i.get(m)
-		if n, _ := pipeline.ToUint(v); !m.Has(i.field) || n != i.value {
+		if v, _ := i.get(m); !m.Has(i.field) || v != (bits{lo: i.value}) {
 			return nil, fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
 		}
 		used |= i.field
@@ -79,7 +98,7 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 			e.Match = append(e.Match, fm)
 			continue
 		}
-		fm, field, err := k.match(m)
+		fm, field, err := k.match(m, &exact)
 		if err != nil {
 			return nil, err
 		}
@@ -91,12 +110,60 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	if rest := m.Fields &^ used; rest != 0 {
 		return nil, fmt.Errorf("no key for %v", rest)
 	}
-	a, err := t.action(r.Actions, m)
-	if err != nil {
+	if err := t.action(&parts.action, r.Actions, m); err != nil {
 		return nil, err
 	}
-	e.Action = &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: a}}
+	parts.kind.Action = &parts.action
+	parts.tableAction.Type = &parts.kind
+	e.Action = &parts.tableAction
 	return e, nil
+}
+
+// entryParts are the messages that every entry is made of, in one piece: a
+// message for itself costs more than what it holds.
+type entryParts struct {
+	entry       p4v1.TableEntry
+	tableAction p4v1.TableAction
+	kind        p4v1.TableAction_Action
+	action      p4v1.Action
+}
+
+// exacts makes a table's exact keys in one piece, for the same reason.
+type exacts struct {
+	cells []exactCell
+	bytes []byte
+}
+
+type exactCell struct {
+	match p4v1.FieldMatch
+	kind  p4v1.FieldMatch_Exact_
+	exact p4v1.FieldMatch_Exact
+}
+
+func newExacts(t *Table) exacts {
+	n, size := 0, 0
+	for i := range t.keys {
+		if t.keys[i].kind == pipeline.Exact {
+			n++
+			size += (min(t.keys[i].Width, 128) + 7) / 8
+		}
+	}
+	if n == 0 {
+		return exacts{}
+	}
+	return exacts{make([]exactCell, n), make([]byte, 0, size)}
+}
+
+// add makes one key's match. There is room: a key has one value at most.
+func (x *exacts) add(id uint32, value bits) *p4v1.FieldMatch {
+	c := &x.cells[0]
+	x.cells = x.cells[1:]
+	from := len(x.bytes)
+	x.bytes = value.append(x.bytes)
+	c.exact.Value = x.bytes[from:len(x.bytes):len(x.bytes)]
+	c.kind.Exact = &c.exact
+	c.match.FieldId, c.match.FieldMatchType = id, &c.kind
+	return &c.match
 }
 
 // constant returns the value that a key always has, or nil.
@@ -111,7 +178,7 @@ func (t *Table) constant(k *key) []byte {
 
 // match makes the key's part of an entry, nil for "any", and says which field
 // of the rule it holds.
-func (k *key) match(m *flow.Match) (*p4v1.FieldMatch, flow.Field, error) {
+func (k *key) match(m *flow.Match, exact *exacts) (*p4v1.FieldMatch, flow.Field, error) {
 	possible := false
 	for _, o := range k.oxms {
 		may, sure := o.may(m)
@@ -120,7 +187,10 @@ func (k *key) match(m *flow.Match) (*p4v1.FieldMatch, flow.Field, error) {
 			continue
 		}
 		value, mask := o.get(m)
-		v, msk, err := k.fit(o, value, mask)
+		if w := min(k.Width, o.width); k.kind == pipeline.Exact && value.width() <= w && mask.and(ones(w)) == ones(w) {
+			return exact.add(k.ID, value), o.field, nil
+		}
+		v, msk, err := k.fit(o, value.bytes(o.width), mask.bytes(o.width))
 		if err != nil {
 			return nil, 0, fmt.Errorf("key %s: %s: %w", k.Name, o.name, err)
 		}
@@ -137,8 +207,7 @@ func (k *key) match(m *flow.Match) (*p4v1.FieldMatch, flow.Field, error) {
 		return nil, 0, fmt.Errorf("key %s is compared exactly and the rule does not say it", k.Name)
 	}
 	// No packet of the rule has any of the key's fields, so the program leaves it zero.
-	fm, err := k.fieldMatch([]byte{0}, pipeline.Ones(k.Width))
-	return fm, 0, err
+	return exact.add(k.ID, bits{}), 0, nil
 }
 
 // fit brings a value and mask of the field's width to the key's. The bits that

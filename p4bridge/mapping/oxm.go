@@ -21,7 +21,7 @@ type oxm struct {
 	protos   []uint8  // empty: any
 
 	// get returns value and mask, both of width bits; all ones is exact.
-	get func(m *flow.Match) (value, mask []byte)
+	get func(m *flow.Match) (value, mask bits)
 	// set is get's inverse.
 	set func(m *flow.Match, value, mask []byte)
 }
@@ -67,7 +67,7 @@ var oxms = func() map[string]*oxm {
 		{
 			// With bit 12 for "has a tag", as in OpenFlow 1.3.
 			name: "vlan_vid", field: flow.FieldVLAN, width: 13,
-			get: func(m *flow.Match) ([]byte, []byte) { return be16(m.VLAN), be16(m.VLANMask) },
+			get: func(m *flow.Match) (bits, bits) { return bits{lo: uint64(m.VLAN)}, bits{lo: uint64(m.VLANMask)} },
 			set: func(m *flow.Match, v, mask []byte) {
 				m.SetVLAN(binary.BigEndian.Uint16(v), binary.BigEndian.Uint16(mask))
 			},
@@ -126,11 +126,7 @@ var oxms = func() map[string]*oxm {
 func number(name string, f flow.Field, width int, ethTypes []uint16, protos []uint8, get func(*flow.Match) uint64, set func(*flow.Match, uint64)) *oxm {
 	return &oxm{
 		name: name, field: f, width: width, ethTypes: ethTypes, protos: protos,
-		get: func(m *flow.Match) ([]byte, []byte) {
-			var b [8]byte
-			binary.BigEndian.PutUint64(b[:], get(m))
-			return b[8-(width+7)/8:], pipeline.Ones(width)
-		},
+		get: func(m *flow.Match) (bits, bits) { return bits{lo: get(m)}, ones(width) },
 		set: func(m *flow.Match, v, _ []byte) {
 			n, _ := pipeline.ToUint(v) // its width was checked
 			m.Fields |= f
@@ -142,19 +138,19 @@ func number(name string, f flow.Field, width int, ethTypes []uint16, protos []ui
 func mac(name string, f flow.Field, ethTypes []uint16, at func(*flow.Match) (value, mask *flow.MAC)) *oxm {
 	return &oxm{
 		name: name, field: f, width: 48, ethTypes: ethTypes,
-		get: func(m *flow.Match) ([]byte, []byte) {
+		get: func(m *flow.Match) (bits, bits) {
 			v, mask := at(m)
 			if mask == nil {
 				mask = &flow.MACExact
 			}
-			return v[:], mask[:]
+			return fromBytes(v[:]), fromBytes(mask[:])
 		},
-		set: func(m *flow.Match, value, bits []byte) {
+		set: func(m *flow.Match, value, msk []byte) {
 			m.Fields |= f
 			v, mask := at(m)
 			*v = flow.MAC(value)
 			if mask != nil {
-				*mask = flow.MAC(bits)
+				*mask = flow.MAC(msk)
 			}
 		},
 	}
@@ -163,27 +159,22 @@ func mac(name string, f flow.Field, ethTypes []uint16, at func(*flow.Match) (val
 func prefix(name string, f flow.Field, width int, ethTypes []uint16, at func(*flow.Match) *netip.Prefix) *oxm {
 	return &oxm{
 		name: name, field: f, width: width, ethTypes: ethTypes,
-		get: func(m *flow.Match) ([]byte, []byte) {
+		get: func(m *flow.Match) (bits, bits) {
 			p := at(m)
-			mask := make([]byte, width/8)
-			for i := range p.Bits() {
-				mask[i/8] |= 0x80 >> (i % 8)
-			}
-			return p.Addr().AsSlice(), mask
+			a := p.Addr().As16() // an IPv4 address is the low 32 bits
+			return fromBytes(a[16-width/8:]), ones(width).and(ones(width - p.Bits()).not())
 		},
 		set: func(m *flow.Match, value, mask []byte) {
-			ones := 0
-			for ones < width && mask[ones/8]&(0x80>>(ones%8)) != 0 {
-				ones++
+			n := 0
+			for n < width && mask[n/8]&(0x80>>(n%8)) != 0 {
+				n++
 			}
 			addr, _ := netip.AddrFromSlice(value) // 4 or 16 bytes: width says so
 			m.Fields |= f
-			*at(m) = netip.PrefixFrom(addr, ones).Masked()
+			*at(m) = netip.PrefixFrom(addr, n).Masked()
 		},
 	}
 }
-
-func be16(v uint16) []byte { return binary.BigEndian.AppendUint16(nil, v) }
 
 // oxmNamed looks a name up for a mapping file.
 func oxmNamed(name string) (*oxm, error) {

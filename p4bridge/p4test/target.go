@@ -1,6 +1,7 @@
 package p4test
 
 import (
+	"errors"
 	"net"
 	"sync"
 	"time"
@@ -112,7 +113,7 @@ func (t *Target) clear() {
 	t.primary, t.highest = nil, electionID{}
 }
 
-// Start serves on l until [Target.Stop].
+// Start serves on l, which is the target's from now on, until [Target.Stop].
 func (t *Target) Start(l net.Listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,8 +121,22 @@ func (t *Target) Start(l net.Listener) {
 	s := grpc.NewServer(opts...)
 	p4v1.RegisterP4RuntimeServer(s, t)
 	t.server, t.listener, t.stop = s, l, make(chan struct{})
-	go s.Serve(l) //nolint:errcheck // ends with Stop
+	go s.Serve(kept{l}) //nolint:errcheck // ends with Stop
 	go t.sweepIdle(t.stop)
+}
+
+// kept is a listener that a server may close and another take over: a restart
+// must not lose its address to whoever asks for a free port at that moment.
+type kept struct{ net.Listener }
+
+// Close wakes Accept, and leaves the socket open.
+func (k kept) Close() error { return setDeadline(k.Listener, time.Unix(1, 0)) }
+
+func setDeadline(l net.Listener, at time.Time) error {
+	if d, ok := l.(interface{ SetDeadline(time.Time) error }); ok {
+		return d.SetDeadline(at)
+	}
+	return l.Close()
 }
 
 // Addr is where the target listens.
@@ -133,26 +148,37 @@ func (t *Target) Addr() string {
 
 // Stop breaks every connection and forgets nothing.
 func (t *Target) Stop() {
-	t.mu.Lock()
-	s, stop := t.server, t.stop
-	t.server = nil
-	t.mu.Unlock()
-	if s != nil {
-		close(stop)
-		s.Stop()
+	if l := t.halt(); l != nil {
+		l.Close()
 	}
 }
 
-// Restart stops the target, forgets pipeline, tables and groups, and starts it
-// on a listener at the same address.
+// halt breaks every connection and returns the listener, still open, or nil
+// where the target is not up.
+func (t *Target) halt() net.Listener {
+	t.mu.Lock()
+	s, stop, l := t.server, t.stop, t.listener
+	t.server = nil
+	t.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	close(stop)
+	s.Stop()
+	return l
+}
+
+// Restart breaks every connection, forgets pipeline, tables and groups, and
+// serves again at the same address.
 func (t *Target) Restart() error {
-	addr := t.Addr()
-	t.Stop()
+	l := t.halt()
+	if l == nil {
+		return errors.New("p4test: the target is not up")
+	}
 	t.mu.Lock()
 	t.clear()
 	t.mu.Unlock()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
+	if err := setDeadline(l, time.Time{}); err != nil {
 		return err
 	}
 	t.Start(l)

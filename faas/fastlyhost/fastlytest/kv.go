@@ -1,0 +1,418 @@
+package fastlytest
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Limits of a KV store.
+const (
+	maxKVValue    = 25 << 20
+	maxKVMetadata = 2000
+	maxListPage   = 1000
+)
+
+// Errors of a KVStore.
+var (
+	ErrNotFound     = errors.New("no such key")
+	ErrPrecondition = errors.New("precondition failed")
+	ErrTooLarge     = errors.New("value or metadata too large")
+)
+
+// KVStore is a KV store. The zero value is empty, and safe for use by several goroutines. Unlike the
+// platform's it is at one with itself at once: what was written is read from then on.
+type KVStore struct {
+	// Now is the clock by which entries expire; nil: time.Now.
+	Now func() time.Time
+
+	mu         sync.Mutex
+	entries    map[string]KVEntry
+	generation uint64
+}
+
+// KVEntry is what is under a key.
+type KVEntry struct {
+	Value      []byte
+	Metadata   []byte
+	Generation uint64    // another one after every write
+	Expires    time.Time // zero: never
+}
+
+// KVMode says what a write does with what is there.
+type KVMode uint32
+
+// Modes ($kv_insert_mode).
+const (
+	Overwrite KVMode = iota
+	Add              // fails with ErrPrecondition where the key is taken
+	Append
+	Prepend
+)
+
+// KVWrite is a write to a KVStore.
+type KVWrite struct {
+	Mode     KVMode
+	Value    []byte
+	Metadata []byte        // nil: as it was
+	TTL      time.Duration // 0: it stays
+	// IfGeneration makes a write fail with ErrPrecondition unless the entry has that generation: a
+	// compare-and-swap. 0: whatever it is.
+	IfGeneration uint64
+}
+
+func (s *KVStore) now() time.Time {
+	if s.Now != nil {
+		return s.Now()
+	}
+	return time.Now()
+}
+
+// get returns a live entry. The lock is held.
+func (s *KVStore) get(key string) (KVEntry, bool) {
+	e, ok := s.entries[key]
+	if ok && !e.Expires.IsZero() && !s.now().Before(e.Expires) {
+		delete(s.entries, key)
+		return KVEntry{}, false
+	}
+	return e, ok
+}
+
+// Get returns what is under a key, or ErrNotFound. It must not be written to.
+func (s *KVStore) Get(key string) (KVEntry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.get(key); ok {
+		return e, nil
+	}
+	return KVEntry{}, ErrNotFound
+}
+
+// Put writes, and returns the entry's generation.
+func (s *KVStore) Put(key string, w KVWrite) (uint64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, taken := s.get(key)
+	if w.Mode == Add && taken || w.IfGeneration != 0 && old.Generation != w.IfGeneration {
+		return 0, ErrPrecondition
+	}
+	e := KVEntry{Value: slices.Clone(w.Value), Metadata: old.Metadata}
+	switch w.Mode {
+	case Append:
+		e.Value = slices.Concat(old.Value, w.Value)
+	case Prepend:
+		e.Value = slices.Concat(w.Value, old.Value)
+	}
+	if w.Metadata != nil {
+		e.Metadata = slices.Clone(w.Metadata)
+	}
+	if len(e.Value) > maxKVValue || len(e.Metadata) > maxKVMetadata {
+		return 0, ErrTooLarge
+	}
+	if w.TTL > 0 {
+		e.Expires = s.now().Add(w.TTL)
+	}
+	s.generation++
+	e.Generation = s.generation
+	if s.entries == nil {
+		s.entries = make(map[string]KVEntry)
+	}
+	s.entries[key] = e
+	return e.Generation, nil
+}
+
+// Delete removes a key, or returns ErrNotFound.
+func (s *KVStore) Delete(key string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.get(key); !ok {
+		return ErrNotFound
+	}
+	delete(s.entries, key)
+	return nil
+}
+
+// List returns at most limit keys with a prefix, in order, from the one after a cursor on, and the
+// cursor for those that follow: empty when there are none.
+func (s *KVStore) List(prefix, cursor string, limit int) (keys []string, next string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(s.entries)) {
+		if _, ok := s.get(key); !ok || key <= cursor || !strings.HasPrefix(key, prefix) {
+			continue
+		}
+		if len(keys) == limit {
+			return keys, keys[limit-1]
+		}
+		keys = append(keys, key)
+	}
+	return keys, ""
+}
+
+// kvError is what an operation came to ($kv_error).
+type kvError uint32
+
+const (
+	kvOK                 kvError = 1
+	kvBadRequest         kvError = 2
+	kvNotFound           kvError = 3
+	kvPreconditionFailed kvError = 4
+	kvPayloadTooLarge    kvError = 5
+)
+
+func kvErrorOf(err error) kvError {
+	switch {
+	case err == nil:
+		return kvOK
+	case errors.Is(err, ErrNotFound):
+		return kvNotFound
+	case errors.Is(err, ErrPrecondition):
+		return kvPreconditionFailed
+	case errors.Is(err, ErrTooLarge):
+		return kvPayloadTooLarge
+	}
+	return kvBadRequest
+}
+
+// Operations under way, as handles; what they came to is known from the start.
+type (
+	kvLookup struct {
+		entry KVEntry
+		err   kvError
+	}
+	kvInsert kvError
+	kvDelete kvError
+	kvList   struct {
+		page []byte
+		err  kvError
+	}
+)
+
+var kvCalls = []hostcall{
+	{"open", "iii", kvOpen},
+	{"lookup", "iiiiii", kvLookupStart},
+	{"lookup_wait_v2", "iiiiiii", kvLookupWait},
+	{"insert", "iiiiiii", kvInsertStart},
+	{"insert_wait", "ii", kvInsertWait},
+	{"delete", "iiiiii", kvDeleteStart},
+	{"delete_wait", "ii", kvDeleteWait},
+	{"list", "iiii", kvListStart},
+	{"list_wait", "iii", kvListWait},
+}
+
+func kvOpen(i *instance, p params) status {
+	name, s := named(i, p)
+	if s != statusOK {
+		return s
+	}
+	store, ok := i.service.KV[name]
+	if !ok {
+		return statusInval // so the platform says that there is none
+	}
+	return i.memory.putUint32(p.uint32(2), i.handle(store))
+}
+
+// kvKey reads the store and the key that an operation begins with, and counts it.
+func kvKey(i *instance, p params) (*KVStore, string, status) {
+	store, ok := opened[*KVStore](i, p.uint32(0))
+	if !ok {
+		return nil, "", statusBadHandle
+	}
+	key, s := i.memory.text(p.uint32(1), p.uint32(2))
+	switch {
+	case s != statusOK:
+		return nil, "", s
+	case key == "" || len(key) > maxKey || strings.ContainsAny(key, "\r\n"):
+		return nil, "", statusInval
+	case !i.lookup():
+		return nil, "", statusLimitExceeded
+	}
+	return store, key, statusOK
+}
+
+// wait takes an operation by its handle: it can be waited for once.
+func wait[T any](i *instance, handle uint32) (T, status) {
+	op, ok := opened[T](i, handle)
+	if !ok {
+		return op, statusBadHandle
+	}
+	i.handles[handle] = nil
+	return op, statusOK
+}
+
+// kvLookupStart has: store, key, its length, options, their structure (one reserved word), handle.
+func kvLookupStart(i *instance, p params) status {
+	store, key, s := kvKey(i, p)
+	if s != statusOK {
+		return s
+	}
+	if _, s := i.memory.record(p.uint32(4), 4, 4); s != statusOK {
+		return s
+	}
+	entry, err := store.Get(key)
+	return i.memory.putUint32(p.uint32(5), i.handle(kvLookup{entry, kvErrorOf(err)}))
+}
+
+// kvLookupWait has: look-up, body, metadata, size of its buffer, its length, generation, error.
+func kvLookupWait(i *instance, p params) status {
+	op, s := wait[kvLookup](i, p.uint32(0))
+	if s != statusOK {
+		return s
+	}
+	if op.err != kvOK {
+		return i.memory.putUint32(p.uint32(6), uint32(op.err))
+	}
+	return first(
+		i.memory.put(string(op.entry.Metadata), p.uint32(2), p.uint32(3), p.uint32(4)),
+		i.memory.putUint64(p.uint32(5), op.entry.Generation),
+		i.memory.putUint32(p.uint32(1), i.handle(&body{data: op.entry.Value})),
+		i.memory.putUint32(p.uint32(6), uint32(kvOK)))
+}
+
+// Options of an insertion ($kv_insert_config_options).
+const (
+	insertMetadata        = 1 << 3
+	insertTTL             = 1 << 4
+	insertIfGeneration    = 1 << 5
+	insertConfigSize      = 32
+	insertConfigAlignment = 8 // it has 64 bits of generation, at 24
+)
+
+// kvInsertStart has: store, key, its length, body, options, their structure, handle.
+func kvInsertStart(i *instance, p params) status {
+	store, key, s := kvKey(i, p)
+	if s != statusOK {
+		return s
+	}
+	value, ok := opened[*body](i, p.uint32(3))
+	if !ok || value.closed {
+		return statusBadHandle
+	}
+	config, s := i.memory.record(p.uint32(5), insertConfigSize, insertConfigAlignment)
+	if s != statusOK {
+		return s
+	}
+	options, w := p.uint32(4), KVWrite{Mode: KVMode(config.uint32(0)), Value: value.data[value.read:]}
+	if w.Mode > Prepend {
+		return statusInval
+	}
+	if options&insertMetadata != 0 {
+		metadata, s := i.memory.text(config.uint32(8), config.uint32(12))
+		if s != statusOK {
+			return s
+		}
+		w.Metadata = []byte(metadata)
+	}
+	if options&insertTTL != 0 {
+		w.TTL = time.Duration(config.uint32(16)) * time.Second
+	}
+	if options&insertIfGeneration != 0 {
+		w.IfGeneration = config.uint64(24)
+	}
+	value.closed = true // the store has it now
+	_, err := store.Put(key, w)
+	return i.memory.putUint32(p.uint32(6), i.handle(kvInsert(kvErrorOf(err))))
+}
+
+func kvInsertWait(i *instance, p params) status {
+	op, s := wait[kvInsert](i, p.uint32(0))
+	if s != statusOK {
+		return s
+	}
+	return i.memory.putUint32(p.uint32(1), uint32(op))
+}
+
+// kvDeleteStart has what kvLookupStart has.
+func kvDeleteStart(i *instance, p params) status {
+	store, key, s := kvKey(i, p)
+	if s != statusOK {
+		return s
+	}
+	if _, s := i.memory.record(p.uint32(4), 4, 4); s != statusOK {
+		return s
+	}
+	return i.memory.putUint32(p.uint32(5), i.handle(kvDelete(kvErrorOf(store.Delete(key)))))
+}
+
+func kvDeleteWait(i *instance, p params) status {
+	op, s := wait[kvDelete](i, p.uint32(0))
+	if s != statusOK {
+		return s
+	}
+	return i.memory.putUint32(p.uint32(1), uint32(op))
+}
+
+// Options of a list ($kv_list_config_options).
+const (
+	listCursor = 1 << 1
+	listLimit  = 1 << 2
+	listPrefix = 1 << 3
+)
+
+// kvListStart has: store, options, their structure, handle.
+func kvListStart(i *instance, p params) status {
+	store, ok := opened[*KVStore](i, p.uint32(0))
+	if !ok {
+		return statusBadHandle
+	}
+	config, s := i.memory.record(p.uint32(2), 24, 4)
+	if s != statusOK {
+		return s
+	}
+	if !i.lookup() {
+		return statusLimitExceeded
+	}
+	var page struct {
+		Data []string `json:"data"`
+		Meta struct {
+			Limit      int    `json:"limit"`
+			NextCursor string `json:"next_cursor,omitempty"`
+			Prefix     string `json:"prefix,omitempty"`
+			Mode       string `json:"mode"`
+		} `json:"meta"`
+	}
+	page.Meta.Limit = maxListPage
+	if config.uint32(0) > 1 {
+		return statusInval
+	}
+	page.Meta.Mode = []string{"strong", "eventual"}[config.uint32(0)]
+	options, cursor := p.uint32(1), ""
+	if options&listCursor != 0 {
+		if cursor, s = i.memory.text(config.uint32(4), config.uint32(8)); s != statusOK {
+			return s
+		}
+	}
+	if options&listLimit != 0 {
+		page.Meta.Limit = int(min(config.uint32(12), maxListPage))
+	}
+	if options&listPrefix != 0 {
+		if page.Meta.Prefix, s = i.memory.text(config.uint32(16), config.uint32(20)); s != statusOK {
+			return s
+		}
+	}
+	op := kvList{err: kvOK}
+	if page.Meta.Limit < 1 {
+		op.err = kvBadRequest
+	} else {
+		page.Data, page.Meta.NextCursor = store.List(page.Meta.Prefix, cursor, page.Meta.Limit)
+		op.page, _ = json.Marshal(&page) // text and numbers: there is no error
+	}
+	return i.memory.putUint32(p.uint32(3), i.handle(op))
+}
+
+func kvListWait(i *instance, p params) status {
+	op, s := wait[kvList](i, p.uint32(0))
+	if s != statusOK {
+		return s
+	}
+	if op.err != kvOK {
+		return i.memory.putUint32(p.uint32(2), uint32(op.err))
+	}
+	return first(
+		i.memory.putUint32(p.uint32(1), i.handle(&body{data: op.page})),
+		i.memory.putUint32(p.uint32(2), uint32(kvOK)))
+}

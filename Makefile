@@ -11,6 +11,9 @@ BENCHTIME ?= 1s
 DEMO_PACKAGES := openvswitch-switch mininet ethtool iproute2 iputils-ping
 TEST_PACKAGES := $(DEMO_PACKAGES) gcc libc6-dev
 
+# Cloudflare's runtime, for the tests of the function on Workers.
+WORKERD := workerd@1.20261117.1
+
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
@@ -30,6 +33,12 @@ guest: check-go ## the controller as WebAssembly, for the binary to embed
 .PHONY: build
 build: guest ## bin/switchbridge
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/switchbridge ./cmd/switchbridge
+
+.PHONY: workers
+workers: check-go ## the function for Cloudflare Workers, in cmd/function-workers/dist
+	@mkdir -p cmd/function-workers/dist
+	GOOS=js GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o cmd/function-workers/dist/function.wasm ./cmd/function-workers
+	@cp cmd/function-workers/worker.mjs "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" cmd/function-workers/dist/
 
 .PHONY: run
 run: build ## the gateway, with what ARGS holds: make run ARGS='--policy configs/policies/allow-all.yaml'
@@ -63,6 +72,7 @@ lint: check-go ## gofmt, vet, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
+	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/workershost
 	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
 		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \
 	else \
@@ -101,8 +111,19 @@ build/ovs-testcontroller:
 	rm -r build/deb
 
 .PHONY: setup
-setup: check-go ## install the packages that the tests use, or print the line that does
+setup: check-go build/workerd/$(WORKERD) ## install the packages that the tests use, or print the line that does
 	@test/setup.sh $(TEST_PACKAGES)
+
+# npm comes from Debian only where there is none: Debian's conflicts with a nodejs of another source.
+# Where workerd can't be had, its tests say that they skip; in CI they fail.
+build/workerd/$(WORKERD):
+	@command -v npm >/dev/null || test/setup.sh nodejs npm
+	@mkdir -p build/workerd
+	@if npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix build/workerd $(WORKERD); then \
+		touch $@; \
+	else \
+		echo 'workerd left out: npm could not install $(WORKERD)'; \
+	fi
 
 .PHONY: clean
 clean: ## remove what was built

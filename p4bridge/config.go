@@ -57,6 +57,13 @@ type DigestConfig struct {
 	AckTimeout time.Duration
 }
 
+// MissLimit holds the misses of each port back, in the switch, before they cost
+// anybody anything. The zero value is no limit.
+type MissLimit struct {
+	Rate  int64 // misses a second
+	Burst int64 // at once [Rate]
+}
+
 // Config is all that a session needs to know. Zero values take the defaults
 // that are given in brackets.
 type Config struct {
@@ -69,9 +76,11 @@ type Config struct {
 	Mapping  *mapping.Mapping // bound to Pipeline
 	// Ports are the switch's, numbered from 1: P4Runtime does not tell them. They
 	// are what FLOOD reaches and what guardrails let a rule send to.
-	Ports  []uint32
-	Miss   Miss
-	Digest DigestConfig // [1, 0, 0]
+	Ports []uint32
+	Miss  Miss
+	// MissLimit needs a program with a meter on its misses, as ours is.
+	MissLimit MissLimit
+	Digest    DigestConfig // [1, 0, 0]
 
 	GatewayID uint16 // bits 63 to 48 of cookies [1]; never 0xffff
 
@@ -138,6 +147,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Digest.MaxListSize == 0 {
 		c.Digest.MaxListSize = 1
 	}
+	if c.MissLimit.Burst == 0 {
+		c.MissLimit.Burst = c.MissLimit.Rate
+	}
 	if c.GatewayID == 0 {
 		c.GatewayID = 1
 	}
@@ -187,6 +199,20 @@ func (c *Config) check() error {
 	}
 	if m.Miss != nil && missAction(m.Miss, c.Miss) == nil {
 		bad("miss: %v, and the mapping names no action for it", c.Miss)
+	}
+	switch l := c.MissLimit; {
+	case l.Rate < 0 || l.Burst < 0:
+		bad("miss limit: rate %d, burst %d: want no negative numbers", l.Rate, l.Burst)
+	case l.Rate == 0 && l.Burst > 0:
+		bad("miss limit: a burst of %d without a rate", l.Burst)
+	case l.Rate > 0 && (m.Miss == nil || m.Miss.Meter == nil):
+		bad("miss limit: the mapping names no meter for misses")
+	case l.Rate > 0:
+		for _, p := range c.Ports {
+			if int64(p) >= m.Miss.Meter.Size {
+				bad("miss limit: port %d is beyond meter %s, which has %d", p, m.Miss.Meter.Name, m.Miss.Meter.Size)
+			}
+		}
 	}
 	if c.Digest.MaxListSize > 1 && c.Digest.MaxTimeout < time.Millisecond {
 		bad("digest: lists of %d samples need a max timeout of at least 1ms, or BMv2 waits for ever", c.Digest.MaxListSize)

@@ -10,7 +10,7 @@ import (
 )
 
 // Describe writes what a program offers, for `switchbridge p4 info`: its
-// tables, digests, packet headers and counters, and for each mapping whether it
+// tables, digests, packet headers, counters and meters, and for each mapping whether it
 // fits, and if not, why.
 func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*mapping.File) error {
 	ew := &errWriter{w: w}
@@ -39,6 +39,13 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*mapping.File) erro
 	}
 	for _, c := range p.Counters {
 		ew.printf("\ncounter %s: %d\n", c.Name, c.Size)
+	}
+	for _, m := range p.Meters {
+		unit := "bytes"
+		if m.Packets {
+			unit = "packets"
+		}
+		ew.printf("\nmeter %s: %d, of %s\n", m.Name, m.Size, unit)
 	}
 	for _, f := range mappings {
 		m, err := f.Bind(p)

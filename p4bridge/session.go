@@ -176,6 +176,7 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 		{"pipeline", o.pushPipeline},
 		{"tables", o.readTables},
 		{"groups", o.writeGroups},
+		{"miss meter", o.writeMissMeter},
 		{"digest", o.configureDigest},
 		{"proactive", o.proactive},
 		{"miss", o.setMiss}, // last: from here on the switch asks

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
@@ -137,6 +138,39 @@ func (o *owner) writeGroups(ctx context.Context) error {
 		return nil
 	}
 	return o.insertOrModify(ctx, o.group(p4v1.Update_INSERT), o.group(p4v1.Update_MODIFY))
+}
+
+// writeMissMeter gives each port's meter the limit, or takes one away that an
+// earlier configuration left.
+func (o *owner) writeMissMeter(ctx context.Context) error {
+	m := o.s.cfg.Mapping.Miss
+	if m == nil || m.Meter == nil {
+		return nil
+	}
+	var updates []*p4v1.Update
+	for _, p := range o.s.cfg.Ports {
+		if int64(p) >= m.Meter.Size {
+			continue // it has no limit: check saw to that
+		}
+		updates = append(updates, &p4v1.Update{Type: p4v1.Update_MODIFY, Entity: &p4v1.Entity{Entity: &p4v1.Entity_MeterEntry{
+			MeterEntry: &p4v1.MeterEntry{MeterId: m.Meter.ID, Index: &p4v1.Index{Index: int64(p)}, Config: meterConfig(o.s.cfg.MissLimit)},
+		}}})
+	}
+	for chunk := range slices.Chunk(updates, o.s.cfg.Batch) {
+		if err := o.c.write(ctx, chunk); err != nil {
+			return fmt.Errorf("%s: %w", m.Meter.Name, err)
+		}
+	}
+	return nil
+}
+
+// meterConfig is red beyond the limit and never yellow. Nil is a meter's default,
+// which is green for all (P4Runtime 1.3, 9.3).
+func meterConfig(l MissLimit) *p4v1.MeterConfig {
+	if l.Rate == 0 {
+		return nil
+	}
+	return &p4v1.MeterConfig{Cir: l.Rate, Cburst: l.Burst, Pir: l.Rate, Pburst: l.Burst}
 }
 
 // insertOrModify writes what may be there already.

@@ -74,6 +74,7 @@ type rawMiss struct {
 	Punt   name `yaml:"punt"`
 	Flood  name `yaml:"flood"`
 	Drop   name `yaml:"drop"`
+	Meter  name `yaml:"meter"`
 }
 
 type rawL2 struct {

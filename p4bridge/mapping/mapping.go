@@ -100,6 +100,8 @@ type PacketOut struct {
 type Miss struct {
 	Table                     *pipeline.Table
 	Digest, Punt, Flood, Drop *pipeline.Action
+	// Meter holds misses back, by ingress port; nil where the program has none.
+	Meter *pipeline.Meter
 }
 
 // L2 is the table of learned addresses.
@@ -412,7 +414,18 @@ func (b *binder) miss(raw *rawMiss) *Miss {
 		}
 		return a
 	}
-	return &Miss{Table: t, Digest: def(raw.Digest), Punt: def(raw.Punt), Flood: def(raw.Flood), Drop: def(raw.Drop)}
+	miss := &Miss{Table: t, Digest: def(raw.Digest), Punt: def(raw.Punt), Flood: def(raw.Flood), Drop: def(raw.Drop)}
+	if n := raw.Meter; n.string != "" {
+		miss.Meter = b.p.Meter(n.string)
+		switch {
+		case miss.Meter == nil:
+			b.errorf(n.line, "miss", "P4Info has no meter %q; it has %v", n.string,
+				pipeline.Names(b.p.Meters, func(m *pipeline.Meter) string { return m.Name }))
+		case !miss.Meter.Packets:
+			b.errorf(n.line, "miss", "meter %s counts bytes, and a rate of misses is in packets", n.string)
+		}
+	}
+	return miss
 }
 
 func (b *binder) l2(raw *rawL2) *L2 {

@@ -101,7 +101,7 @@ func (t *Target) Packet(port uint32, frame []byte) {
 			return
 		}
 	}
-	if tab := t.tableNamed("miss"); tab != nil && tab.miss != nil {
+	if tab := t.tableNamed("miss"); tab != nil && tab.miss != nil && !t.heldBack(port, len(frame)) {
 		t.do(tab.miss, port, frame, h, flow.ReasonNoMatch)
 	}
 }

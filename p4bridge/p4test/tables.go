@@ -122,6 +122,8 @@ func (t *Target) update(u *p4v1.Update) error {
 	switch e := u.GetEntity().GetEntity().(type) {
 	case *p4v1.Entity_TableEntry:
 		return t.updateTable(u.GetType(), e.TableEntry)
+	case *p4v1.Entity_MeterEntry:
+		return t.updateMeter(u.GetType(), e.MeterEntry)
 	case *p4v1.Entity_DigestEntry:
 		return t.updateDigest(u.GetType(), e.DigestEntry)
 	case *p4v1.Entity_PacketReplicationEngineEntry:
@@ -311,7 +313,10 @@ func (t *Target) Read(req *p4v1.ReadRequest, srv p4v1.P4Runtime_ReadServer) erro
 				resp.Entities = append(resp.Entities, &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{
 					PacketReplicationEngineEntry: &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}}}})
 			}
-		case *p4v1.Entity_CounterEntry: // indirect counters count nothing here
+		case *p4v1.Entity_CounterEntry:
+			resp.Entities = append(resp.Entities, t.readCounters(e.CounterEntry)...)
+		case *p4v1.Entity_MeterEntry:
+			resp.Entities = append(resp.Entities, t.readMeters(e.MeterEntry)...)
 		default:
 			t.mu.Unlock()
 			return status.Errorf(codes.Unimplemented, "reading %T", e)

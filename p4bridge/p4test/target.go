@@ -55,6 +55,9 @@ type Target struct {
 	groups map[uint32]*p4v1.MulticastGroupEntry
 	digest map[uint32]*digestState
 
+	meters   map[cell]*meter
+	counters map[cell]*p4v1.CounterData
+
 	faults Faults
 	stats  Stats
 	out    chan Frame
@@ -110,6 +113,7 @@ func (t *Target) clear() {
 	t.tables = map[uint32]*table{}
 	t.groups = map[uint32]*p4v1.MulticastGroupEntry{}
 	t.digest = map[uint32]*digestState{}
+	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	t.primary, t.highest = nil, electionID{}
 }
 

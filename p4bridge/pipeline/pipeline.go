@@ -122,6 +122,14 @@ type Counter struct {
 	Size int64
 }
 
+// Meter is an indirect meter array.
+type Meter struct {
+	ID      uint32
+	Name    string
+	Size    int64
+	Packets bool // it counts packets, not bytes
+}
+
 // Pipeline is a P4 program's description and compiled form.
 type Pipeline struct {
 	Name    string // pkg_info's, may be empty
@@ -135,6 +143,7 @@ type Pipeline struct {
 	Tables   []*Table
 	Digests  []*Digest
 	Counters []*Counter
+	Meters   []*Meter
 	// PacketIn and PacketOut are nil where the program has none.
 	PacketIn  *Header
 	PacketOut *Header
@@ -152,6 +161,16 @@ func (p *Pipeline) TableByID(id uint32) *Table { return p.tableIDs[id] }
 
 // DigestByID returns the digest with the given P4Info id, or nil.
 func (p *Pipeline) DigestByID(id uint32) *Digest { return p.digests[id] }
+
+// Meter returns the meter with the given alias, or nil.
+func (p *Pipeline) Meter(name string) *Meter {
+	for _, m := range p.Meters {
+		if m.Name == name {
+			return m
+		}
+	}
+	return nil
+}
 
 // Digest returns the digest with the given name, or nil.
 func (p *Pipeline) Digest(name string) *Digest {
@@ -241,6 +260,9 @@ func index(info *configv1.P4Info) (*Pipeline, error) {
 	}
 	for _, c := range info.GetCounters() {
 		p.Counters = append(p.Counters, &Counter{c.GetPreamble().GetId(), alias(c.GetPreamble()), c.GetSize()})
+	}
+	for _, m := range info.GetMeters() {
+		p.Meters = append(p.Meters, &Meter{m.GetPreamble().GetId(), alias(m.GetPreamble()), m.GetSize(), m.GetSpec().GetUnit() == configv1.MeterSpec_PACKETS})
 	}
 	for _, h := range info.GetControllerPacketMetadata() {
 		head := &Header{ID: h.GetPreamble().GetId(), Name: h.GetPreamble().GetName()}

@@ -87,17 +87,13 @@ func (w *worker) Body(limit int) (body []byte, err error) {
 	return body, err
 }
 
-// policyOptions ask KV for bytes and bound how long an edge may answer from its cache: 30 s is
-// the least that it takes. developers.cloudflare.com/kv/api/read-key-value-pairs.
-var policyOptions = map[string]any{"type": "arrayBuffer", "cacheTtl": 30}
-
 func (w *worker) Policy() (compiled []byte, err error) {
 	defer catch(&err)
 	namespace := w.env.Get(PolicyBinding)
 	if namespace.Type() != js.TypeObject {
 		return nil, errors.New("the namespace is not bound")
 	}
-	value, err := await(namespace.Call("get", PolicyKey, policyOptions))
+	value, err := await(namespace.Call("get", PolicyKey, "arrayBuffer"))
 	if err != nil || value.IsNull() {
 		return nil, err
 	}

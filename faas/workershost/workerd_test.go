@@ -104,6 +104,16 @@ func TestFaults(t *testing.T) {
 			wantDenied(t, w)
 		})
 	}
+	t.Run("a store that fails", func(t *testing.T) {
+		w.BreakPolicy(t)
+		header, body := blockedSource(t, openflow.Codec{})
+		header.Set("Authorization", "Bearer "+workerstest.Token)
+		if status, _, text := post(t, w, header, body, false); status != 503 || !strings.Contains(text, "KV GET failed") {
+			t.Errorf("%d %.200s", status, text)
+		}
+		w.SetPolicy(t, good)
+		wantDenied(t, w)
+	})
 	t.Run("a client that stops in the middle", func(t *testing.T) {
 		conn, err := net.Dial("tcp", strings.Trim(strings.TrimPrefix(w.URL, "http:"), "/"))
 		if err != nil {

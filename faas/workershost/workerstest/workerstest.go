@@ -134,6 +134,16 @@ func (w *Worker) SetPolicy(t testing.TB, compiled []byte) {
 	}
 }
 
+// BreakPolicy makes reading the namespace an error, until SetPolicy.
+func (w *Worker) BreakPolicy(t testing.TB) {
+	t.Helper()
+	w.SetPolicy(t, nil)
+	// workerd's disk service gives out files only.
+	if err := syscall.Mkfifo(w.policy, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Exchange sends one request of the contract, with Token where header has no other.
 func (w *Worker) Exchange(ctx context.Context, header http.Header, body []byte) (status int, answer http.Header, answerBody []byte, err error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, w.URL, bytes.NewReader(body))

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/listen"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
@@ -146,8 +146,8 @@ func (g *Gateway) p4Sessions() error {
 		return nil
 	}
 	m := p4bridge.NewMetrics(g.registry)
-	for i, text := range g.settings.P4.Switches {
-		cfg, err := p4bridge.ParseSwitch(text)
+	for i := range g.settings.P4.Switches {
+		cfg, err := p4Config(&g.settings.P4.Switches[i])
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
@@ -165,6 +165,25 @@ func (g *Gateway) p4Sessions() error {
 		g.p4 = append(g.p4, s)
 	}
 	return nil
+}
+
+// p4Config is what a switch's settings say; paths in them are resolved.
+func p4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
+	cfg.Device, cfg.Addr, cfg.Ports, cfg.Entries = s.Device, s.Address, s.Ports, s.Entries
+	cfg.Election.Low = s.Election
+	cfg.MissLimit = p4bridge.MissLimit{Rate: s.MissRate, Burst: s.MissBurst}
+	if s.Miss != "" {
+		if cfg.Miss, err = p4bridge.ParseMiss(s.Miss); err != nil {
+			return cfg, err
+		}
+	}
+	if t := s.TLS; t != nil {
+		if cfg.TLS, err = p4bridge.ClientTLS(t.CA, t.Cert, t.Key, t.ServerName); err != nil {
+			return cfg, fmt.Errorf("tls: %w", err)
+		}
+	}
+	cfg.Pipeline, cfg.Mapping, err = p4bridge.LoadProgram(s.P4Info, s.JSON, s.Mapping)
+	return cfg, err
 }
 
 func serverTLS(t *settings.TLS) (*tls.Config, error) {
@@ -219,10 +238,7 @@ func (g *Gateway) listen() error {
 	}
 	if g.opts.Listeners == nil {
 		for _, at := range g.settings.OpenFlow.Listen {
-			if at.Network == "unix" {
-				RemoveStaleSocket(at.Address)
-			}
-			l, err := net.Listen(at.Network, at.Address)
+			l, err := listen.Open(at.Network, at.Address)
 			if err != nil {
 				return fmt.Errorf("openflow.listen %s: %w", at, err)
 			}
@@ -237,20 +253,6 @@ func (g *Gateway) listen() error {
 		g.admin = l
 	}
 	return nil
-}
-
-// RemoveStaleSocket removes a unix socket that nobody listens at any more, and
-// nothing else: a file that is no socket, or one in use, makes listening fail.
-func RemoveStaleSocket(path string) {
-	info, err := os.Stat(path)
-	if err != nil || info.Mode()&fs.ModeSocket == 0 {
-		return
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		c.Close()
-		return
-	}
-	os.Remove(path)
 }
 
 // Run serves switches and operators until ctx is done, and then lets pending

@@ -75,7 +75,7 @@ type Config struct {
 	Pipeline *pipeline.Pipeline
 	Mapping  *mapping.Mapping // bound to Pipeline
 	// Ports are the switch's, numbered from 1: P4Runtime does not tell them. They
-	// are what FLOOD reaches and what guardrails let a rule send to.
+	// are what FLOOD reaches and what guardrails let a rule send to. [1 to 8]
 	Ports []uint32
 	Miss  Miss
 	// MissLimit needs a program with a meter on its misses, as ours is.
@@ -144,6 +144,9 @@ func (c Config) withDefaults() (Config, error) {
 	count(&c.InFlight, 64)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
+	if len(c.Ports) == 0 {
+		c.Ports = defaultPorts
+	}
 	if c.Digest.MaxListSize == 0 {
 		c.Digest.MaxListSize = 1
 	}

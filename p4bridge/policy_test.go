@@ -8,8 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,8 +202,13 @@ func TestCounters(t *testing.T) {
 	})
 }
 
+type authority struct {
+	pool *x509.CertPool
+	pem  []byte
+}
+
 // identities makes a CA, and a certificate of it for a name.
-func identities(t *testing.T) (ca *x509.CertPool, issue func(string) tls.Certificate) {
+func identities(t *testing.T) (ca authority, issue func(string) tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -215,8 +223,8 @@ func identities(t *testing.T) (ca *x509.CertPool, issue func(string) tls.Certifi
 	if root, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
-	ca = x509.NewCertPool()
-	ca.AddCert(root)
+	ca = authority{x509.NewCertPool(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
+	ca.pool.AddCert(root)
 	return ca, func(name string) tls.Certificate {
 		leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
 			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
@@ -233,20 +241,58 @@ func identities(t *testing.T) (ca *x509.CertPool, issue func(string) tls.Certifi
 	}
 }
 
-// With mutual TLS, a gateway without a certificate gets nowhere and says so.
+// With mutual TLS, a gateway without a certificate gets nowhere and says so; one
+// that is given a certificate later on gets in without a restart.
 func TestMutualTLS(t *testing.T) {
 	ca, issue := identities(t)
-	creds := credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{issue("switch")}, ClientCAs: ca, ClientAuth: tls.RequireAndVerifyClientCert})
+	creds := credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{issue("switch")}, ClientCAs: ca.pool, ClientAuth: tls.RequireAndVerifyClientCert})
 	r := newSimulated(t, p4test.Options{DeviceID: 1, ServerOptions: []grpc.ServerOption{grpc.Creds(creds)}})
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	write := func(name string, content []byte) {
+		if err := os.WriteFile(at(name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(c tls.Certificate) {
+		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
+		write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+	}
+	write("ca.pem", ca.pem)
+	_, stranger := identities(t)
+	put(stranger("gateway"))
 	cfg := fastConfig(r)
-	cfg.TLS = &tls.Config{RootCAs: ca, ServerName: "127.0.0.1", Certificates: []tls.Certificate{issue("gateway")}}
-	serving(t, run(t, cfg, local{exactNormal}))
-
-	cfg.TLS = &tls.Config{RootCAs: ca, ServerName: "127.0.0.1"}
 	cfg.DialTimeout = time.Second
+	refused := func(s *Session) func() bool {
+		return func() bool {
+			st := s.Status()
+			return st.State == "waiting" && (strings.Contains(st.Error, "certificate") || strings.Contains(st.Error, "tls"))
+		}
+	}
+	tlsConfig := func(ca, cert, key, name string) *tls.Config {
+		c, err := ClientTLS(ca, cert, key, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	cfg.TLS = tlsConfig(at("ca.pem"), "", "", "")
+	eventually(t, "without a certificate it is refused", refused(run(t, cfg, local{exactNormal})))
+	cfg.TLS = tlsConfig(at("ca.pem"), at("cert.pem"), at("key.pem"), "another.example")
+	eventually(t, "of another name than expected it refuses the switch", refused(run(t, cfg, local{exactNormal})))
+	cfg.TLS = tlsConfig(at("ca.pem"), at("cert.pem"), at("key.pem"), "")
 	s := run(t, cfg, local{exactNormal})
-	eventually(t, "the session says why", func() bool {
-		st := s.Status()
-		return st.State == "waiting" && (strings.Contains(st.Error, "certificate") || strings.Contains(st.Error, "tls"))
-	})
+	eventually(t, "a stranger's certificate is refused", refused(s))
+	put(issue("gateway"))
+	serving(t, s)
+
+	for _, row := range [][3]string{{at("none"), "", ""}, {at("key.pem"), "", ""}, {at("ca.pem"), at("cert.pem"), ""}, {"", at("ca.pem"), at("key.pem")}} {
+		if _, err := ClientTLS(row[0], row[1], row[2], ""); err == nil {
+			t.Errorf("%v: no error", row)
+		}
+	}
 }

@@ -116,11 +116,6 @@ type Route struct {
 	Function Function      `yaml:"function"`
 }
 
-// P4 is the side that connects to P4Runtime switches.
-type P4 struct {
-	Switches []string `yaml:"switches"` // as p4bridge.ParseSwitch reads them
-}
-
 // FailMode is what happens to a packet when the function gives no answer.
 type FailMode struct {
 	Default  Mode            `yaml:"default"`
@@ -277,6 +272,9 @@ func (s *Settings) resolve(dir string) {
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)
 	function(&s.Function)
+	for i := range s.P4.Switches {
+		s.P4.Switches[i].resolve(dir)
+	}
 	for i := range s.Routes {
 		function(&s.Routes[i].Function)
 	}
@@ -326,6 +324,13 @@ func (s *Settings) Validate() error {
 	}
 	if o.MissMeter != 0 && !meters[o.MissMeter] {
 		return fmt.Errorf("openflow.miss_meter: no meter %d is defined", o.MissMeter)
+	}
+	devices := map[uint64]int{}
+	for i, sw := range s.P4.Switches {
+		if first, twice := devices[sw.Device]; twice {
+			return fmt.Errorf("p4.switches[%d]: device %d is switch %d's already", i, sw.Device, first)
+		}
+		devices[sw.Device] = i
 	}
 	for dpid := range s.FailMode.Switches {
 		if _, err := flow.ParseDPID(dpid); err != nil {

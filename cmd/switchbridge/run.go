@@ -101,7 +101,14 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 		}
 	}
 	if len(f.p4) > 0 {
-		set.P4.Switches = f.p4
+		set.P4.Switches = nil
+		for _, text := range f.p4 {
+			sw, err := settings.ParseP4Switch(text)
+			if err != nil {
+				return nil, fmt.Errorf("--p4: %w", err)
+			}
+			set.P4.Switches = append(set.P4.Switches, sw)
+		}
 	}
 	if len(f.function) > 0 {
 		set.Function.URLs = f.function

@@ -155,11 +155,11 @@ func (p *Peer) Find() (string, error) {
 // own.
 type Process struct {
 	Addr string        // where it listens
+	Dir  string        // its folder
 	Took time.Duration // from exec to the first answered connection
 
 	peer  *Peer
 	cmd   *exec.Cmd
-	dir   string
 	ended chan struct{} // closed when the process has
 	err   error         // how, once ended is closed
 	log   *tail
@@ -190,6 +190,18 @@ func (t *tail) String() string {
 // Run starts the peer and waits until it has taken a switch through the
 // handshake. The caller closes it.
 func (p *Peer) Run(ctx context.Context) (*Process, error) {
+	return p.Launch(ctx, func(ctx context.Context, r *Process) error {
+		s, err := r.try(ctx)
+		if err != nil {
+			return err
+		}
+		return s.conn.Close()
+	})
+}
+
+// Launch starts a peer that need not be an OpenFlow controller, and waits until
+// ready, which is asked again and again, says that it is. The caller closes it.
+func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process) error) (*Process, error) {
 	path, err := p.Find()
 	if err != nil {
 		return nil, err
@@ -207,7 +219,7 @@ func (p *Peer) Run(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self).Replace
-	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), dir: dir, ended: make(chan struct{}), log: &tail{}}
+	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Dir: dir, ended: make(chan struct{}), log: &tail{}}
 	args := make([]string, len(p.Command)-1)
 	for i, a := range p.Command[1:] {
 		args[i] = fill(a)
@@ -240,7 +252,7 @@ func (p *Peer) Run(ctx context.Context) (*Process, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if err := r.answered(ctx); err != nil {
+	if err := r.answered(ctx, ready); err != nil {
 		r.Close()
 		if said := r.log.String(); said != "" {
 			err = fmt.Errorf("%w; it said: %s", err, said)
@@ -251,14 +263,17 @@ func (p *Peer) Run(ctx context.Context) (*Process, error) {
 	return r, nil
 }
 
-// answered tries until a switch has been asked for its features.
-func (r *Process) answered(ctx context.Context) error {
+// PID is the process's number, and its process group's.
+func (r *Process) PID() int { return r.cmd.Process.Pid }
+
+// answered tries until ready has no error.
+func (r *Process) answered(ctx context.Context, ready func(context.Context, *Process) error) error {
 	const pause = 200 * time.Microsecond
 	var last error
 	for {
-		s, err := r.try(ctx)
+		err := ready(ctx, r)
 		if err == nil {
-			return s.conn.Close()
+			return nil
 		}
 		if ctx.Err() == nil {
 			last = err
@@ -295,7 +310,7 @@ func (r *Process) Close() {
 		}
 		syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL) // also what it left behind
 		<-r.ended
-		os.RemoveAll(r.dir)
+		os.RemoveAll(r.Dir)
 	})
 }
 

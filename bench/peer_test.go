@@ -60,7 +60,7 @@ func TestPeerIsStopped(t *testing.T) {
 	if err := syscall.Kill(r.cmd.Process.Pid, 0); !errors.Is(err, syscall.ESRCH) {
 		t.Errorf("the process is there: %v", err)
 	}
-	if _, err := os.Stat(r.dir); !os.IsNotExist(err) {
+	if _, err := os.Stat(r.Dir); !os.IsNotExist(err) {
 		t.Errorf("its folder is there: %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
@@ -65,7 +67,7 @@ func respond(conn io.ReadWriter, delay time.Duration) error {
 		defer close(held)
 		go func() {
 			for p := range held {
-				waitPrecisely(p.due)
+				WaitUntil(p.due)
 				if _, err := conn.Write(p.data); err != nil {
 					continue // the reader sees the connection's end too
 				}
@@ -132,11 +134,16 @@ func respond(conn io.ReadWriter, delay time.Duration) error {
 	}
 }
 
-// waitPrecisely waits until t to within a few microseconds: a timer alone is up
-// to a hundred late or more, so the last stretch is spent looking at the clock.
-func waitPrecisely(t time.Time) {
-	const stretch = 300 * time.Microsecond
-	time.Sleep(time.Until(t) - stretch)
+// WaitUntil waits until t to within a few microseconds. The runtime's timers are
+// up to a millisecond late in a process that is otherwise idle (it waits in
+// epoll, which counts milliseconds); the kernel's are late by its slack of 50 µs,
+// so the last stretch is spent looking at the clock.
+func WaitUntil(t time.Time) {
+	const stretch = 150 * time.Microsecond
+	if d := time.Until(t) - stretch; d > 0 {
+		sleep := unix.NsecToTimespec(int64(d))
+		_ = unix.Nanosleep(&sleep, nil) // a signal may end it early; the rest is spun
+	}
 	for time.Until(t) > 0 {
 		runtime.Gosched()
 	}

@@ -115,6 +115,10 @@ type Config struct {
 	Log     *slog.Logger // default: silent
 	Metrics *Metrics     // default: silent
 
+	// Via, a HOST:PORT, is connected to in place of every endpoint's own: a
+	// relay that leads there. Names and certificates stay the endpoint's.
+	Via string
+
 	// dial replaces the network in tests.
 	dial dialFunc
 }

@@ -88,7 +88,7 @@ func newTransport(cfg *Config, t *target) (*http.Transport, error) {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}
 	if tr.DialContext == nil {
-		tr.DialContext = dialer(t)
+		tr.DialContext = dialer(cfg, t)
 	}
 	if cfg.UseProxy && t.socket == "" {
 		tr.Proxy = http.ProxyFromEnvironment
@@ -108,8 +108,11 @@ func newTransport(cfg *Config, t *target) (*http.Transport, error) {
 	return tr, err
 }
 
-func dialer(t *target) dialFunc {
+func dialer(cfg *Config, t *target) dialFunc {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
+	if cfg.Via != "" {
+		return func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "tcp", cfg.Via) }
+	}
 	if t.socket == "" {
 		return d.DialContext
 	}

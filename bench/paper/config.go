@@ -2,6 +2,7 @@ package paper
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -20,10 +21,14 @@ type Config struct {
 	Dir   string // that the report is written to; it is made where it is missing
 	Quick bool   // a smoke run: everything once and short, figures of no weight
 
-	Peers     []bench.Peer // side by side, in this order
-	Function  *Function    // nil: the tables about functions say that none was given
-	Locations []Location   // nil: DefaultLocations
-	Prices    []Price      // nil: DefaultPrices
+	Peers    []bench.Peer // side by side, in this order
+	Function *Function    // nil: one that Local starts
+	// Local starts a function on this machine that decides by the text of a
+	// policy file; stop ends it. nil, and no Function: the tables about functions
+	// say that none was given.
+	Local     func(ctx context.Context, policy string) (f *Function, stop func(), err error)
+	Locations []Location // nil: DefaultLocations
+	Prices    []Price    // nil: DefaultPrices
 
 	// OnStep, where set, is told what is being measured.
 	OnStep func(step string)
@@ -33,10 +38,10 @@ type Config struct {
 type Function struct {
 	Name string
 	URL  string // https://HOST:PORT/..., or http
-	// Open makes a client that asks the function at url, which is URL or an
-	// address from which a relay leads there, with no retries and no hedges.
-	// full is for a client whose handshakes are events of their own.
-	Open func(url string, full bool) (d flow.Decider, close func() error, err error)
+	// Open makes a client that asks the function, over the connection's address
+	// via where that is not empty, with no retries and no hedges. full is for a
+	// client whose handshakes are events of their own.
+	Open func(via string, full bool) (d flow.Decider, close func() error, err error)
 	// HTTP and Header are for the bare transport; HTTP nil: not measured.
 	HTTP   *http.Client
 	Header http.Header
@@ -45,36 +50,47 @@ type Function struct {
 	PID int
 }
 
-// Location is a place from which a function is asked, emulated by a delay.
+// Location is a way from a site to a platform, emulated by a delay.
 type Location struct {
-	Name   string
-	Delay  time.Duration // one way
-	Jitter time.Duration
-	Paper  float64 // the paper's milliseconds for such a place; 0: none
+	Site     string        // who asks; empty where there is but one
+	Platform string        // where the function is
+	Delay    time.Duration // one way
+	Jitter   time.Duration
+	Paper    float64 // the paper's milliseconds for the platform, over its sites; 0: none
 }
 
-// DefaultLocations have the round trips that the paper's times over a WAN
-// suggest; they are a shape to start from, not measurements of any platform.
+// DefaultLocations are those of configs/locations.yaml: the paper's four sites
+// and two platforms, at distances that are assumed around the medians that it
+// gives. They are a shape to start from, not measurements of any platform.
 func DefaultLocations() []Location {
 	const ms = time.Millisecond
+	const edge, region = "edge as Fastly", "region as Lambda"
 	return []Location{
-		{"this machine", 0, 0, 0},
-		{"edge, as Fastly", 7 * ms, ms / 2, publishedFastly},
-		{"own server, as self-hosted", 12 * ms, ms / 2, publishedSelfHosted},
-		{"region, as Lambda", 20 * ms, ms, publishedLambda},
+		{"", "this machine", 0, 0, 0},
+		{"site 1", edge, 5 * ms, ms / 2, publishedFastly},
+		{"site 2", edge, 7 * ms, ms / 2, publishedFastly},
+		{"site 3", edge, 8 * ms, ms, publishedFastly},
+		{"site 4", edge, 12 * ms, ms, publishedFastly},
+		{"site 1", region, 14 * ms, ms, publishedLambda},
+		{"site 2", region, 19 * ms, ms, publishedLambda},
+		{"site 3", region, 22 * ms, 2 * ms, publishedLambda},
+		{"site 4", region, 30 * ms, 2 * ms, publishedLambda},
+		{"site 1", "own server", 12 * ms, ms / 2, publishedSelfHosted},
 	}
 }
 
 // ParseLocations reads a file of locations:
 //
 //	locations:
-//	  - {name: Frankfurt, delay: 8ms, jitter: 1ms, paper_ms: 15.8}
+//	  - {site: Frankfurt, platform: edge, delay: 8ms, jitter: 1ms, paper_ms: 15.8}
+//
+// Those of one platform follow one another.
 func ParseLocations(r io.Reader) ([]Location, error) {
 	var file struct {
 		Locations []struct {
-			Name          string
-			Delay, Jitter time.Duration
-			Paper         float64 `yaml:"paper_ms"`
+			Site, Platform string
+			Delay, Jitter  time.Duration
+			Paper          float64 `yaml:"paper_ms"`
 		}
 	}
 	if err := strict(r, &file); err != nil {
@@ -82,10 +98,17 @@ func ParseLocations(r io.Reader) ([]Location, error) {
 	}
 	var list []Location
 	for i, f := range file.Locations {
-		if f.Name == "" || f.Delay < 0 || f.Jitter < 0 || f.Jitter > f.Delay || f.Delay > 10*time.Second {
-			return nil, fmt.Errorf("locations: entry %d (%q): want a name, a delay of 0 to 10s and a jitter no larger", i+1, f.Name)
+		where := fmt.Sprintf("locations: entry %d (%q to %q)", i+1, f.Site, f.Platform)
+		if f.Platform == "" || f.Delay < 0 || f.Jitter < 0 || f.Jitter > f.Delay || f.Delay > 10*time.Second || f.Paper < 0 {
+			return nil, fmt.Errorf("%s: want a platform, a delay of 0 to 10s and a jitter no larger", where)
 		}
-		list = append(list, Location{f.Name, f.Delay, f.Jitter, f.Paper})
+		l := Location{f.Site, f.Platform, f.Delay, f.Jitter, f.Paper}
+		for j, o := range list {
+			if o.Platform == l.Platform && (o.Site == l.Site || list[i-1].Platform != l.Platform) {
+				return nil, fmt.Errorf("%s: want sites of different names, and those of a platform in a row (see entry %d)", where, j+1)
+			}
+		}
+		list = append(list, l)
 	}
 	return list, nil
 }

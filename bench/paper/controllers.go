@@ -2,7 +2,6 @@ package paper
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"switchbridge/bench"
@@ -16,9 +15,18 @@ type measured struct {
 	startup    []float64 // ms
 	medians    []float64 // µs, of each round
 	latency    stats.Histogram
-	throughput []float64 // responses/ms, of each round
-	resources  *bench.Resources
-	resErr     error
+	throughput []float64          // responses/ms, of each round
+	used       []*bench.Resources // a round each
+	usedErr    error
+}
+
+// of takes a figure of each round of the memory and CPU part.
+func (m *measured) of(figure func(*bench.Resources) float64) []float64 {
+	var list []float64
+	for _, r := range m.used {
+		list = append(list, figure(r))
+	}
+	return list
 }
 
 // controllers measures the peers side by side: round by round, each peer is
@@ -43,17 +51,23 @@ func (e *evaluation) controllers(ctx context.Context) error {
 			}
 		}
 	}
-	for _, m := range peers {
-		if m.err != nil || ctx.Err() != nil {
-			continue
+	for round := range e.scale.resourceRounds {
+		for _, m := range peers {
+			if m.err != nil || m.usedErr != nil || ctx.Err() != nil {
+				continue
+			}
+			e.step("%s, memory and CPU, round %d of %d", m.peer.Name, round+1, e.scale.resourceRounds)
+			r, err := bench.MeasureResources(ctx, m.peer, bench.ResourcesConfig{Duration: e.scale.resources})
+			if m.usedErr = err; err == nil {
+				m.used = append(m.used, r)
+			}
 		}
-		e.step("%s, memory and CPU", m.peer.Name)
-		m.resources, m.resErr = bench.MeasureResources(ctx, m.peer, bench.ResourcesConfig{Duration: e.scale.resources})
 	}
 	e.response(peers)
 	e.throughput(peers)
 	e.startup(peers)
-	e.resources(peers)
+	e.memory(peers)
+	e.cpu(peers)
 	return e.plotResponses(peers)
 }
 
@@ -83,107 +97,155 @@ func (e *evaluation) round(ctx context.Context, m *measured) error {
 
 // reference is whose figures ratios are of: POX where it was measured, as the
 // paper's are, else ovs-testcontroller.
-func reference(peers []*measured, figure func(*measured) float64) (name string, value float64) {
-	for _, name := range []string{"POX", "ovs-testcontroller"} {
-		for _, m := range peers {
-			if m.peer.Name == name && len(m.startup) > 0 {
-				return name, figure(m)
-			}
+func reference(peers []*measured, runs func(*measured) []float64) (name string, value float64) {
+	for _, name := range []string{"POX", bench.NameTestController} {
+		if v := figureOf(peers, name, runs); v > 0 {
+			return name, v
 		}
 	}
 	return "", 0
 }
 
-// compare makes the table of one figure: the paper's rows, with ratios to its
+// figureOf is one peer's median; 0 where it was not measured.
+func figureOf(peers []*measured, name string, runs func(*measured) []float64) float64 {
+	for _, m := range peers {
+		if m.peer.Name == name {
+			return median(runs(m))
+		}
+	}
+	return 0
+}
+
+// comparison is a table of one figure: the paper's rows, with ratios to its
 // POX, then ours.
-func (e *evaluation) compare(title, text, unit string, peers []*measured, paper func(*published) float64, ours func(*measured) float64,
-	extra []string, cells func(*measured) []string) {
-	name, ref := reference(peers, ours)
-	ratio := "ratio to POX; ours: "
-	if name == "" {
-		ratio += "no reference was measured"
-	} else {
-		ratio += "to " + name
+type comparison struct {
+	title, text, unit string
+	paper             func(*published) float64
+	runs              func(*measured) []float64 // a figure for each round; the median stands for them
+	spread            func(*measured) []string  // nil: min, max and standard deviation of the rounds
+	spreadHeader      []string
+	extraHeader       []string
+	extra             func(*measured) []string
+}
+
+func (e *evaluation) compare(peers []*measured, c comparison) {
+	refName, ref := reference(peers, c.runs)
+	idle := figureOf(peers, bench.NameResponder, c.runs)
+	ratio := "ratio to POX; ours to " + refName
+	if refName == "" {
+		ratio = "ratio to POX; ours: no reference was measured"
 	}
-	s := e.section(title, text, append([]string{"controller", "paper, " + unit, "here, " + unit, ratio}, extra...)...)
-	blank := make([]string, len(extra))
-	for i := range blank {
-		blank[i] = none
+	if c.spread == nil {
+		c.spreadHeader = []string{"min", "max", "stdev of rounds"}
+		c.spread = func(m *measured) []string {
+			s := stats.SpreadOf(c.runs(m))
+			return []string{num(s.Min), num(s.Max), num(s.Stdev)}
+		}
 	}
+	header := append([]string{"controller", "paper, " + c.unit, "here, " + c.unit, ratio, "ratio to the responder"}, c.spreadHeader...)
+	s := e.section(c.title, c.text, append(header, c.extraHeader...)...)
 	for i := range publishedControllers {
 		p := &publishedControllers[i]
-		s.row(append([]string{p.name, num(paper(p)), none, num(paper(p) / paper(&publishedControllers[0]))}, blank...)...)
+		s.row(p.name, num(c.paper(p)), none, num(c.paper(p)/c.paper(&publishedControllers[0])))
+	}
+	of := func(v, other float64) string {
+		if other == 0 {
+			return none
+		}
+		return num(v / other)
 	}
 	for _, m := range peers {
-		switch {
-		case len(m.startup) == 0 && m.err != nil:
-			s.row(append([]string{m.peer.Name, none, reason(m.err), none}, blank...)...)
-		case len(m.startup) > 0:
-			r := none
-			if ref > 0 {
-				r = num(ours(m) / ref)
-			}
-			row := append([]string{m.peer.Name, none, num(ours(m)), r}, cells(m)...)
-			if m.err != nil { // it failed in a later round
-				row[0] += fmt.Sprintf(" (%d rounds, then %s)", len(m.startup), reason(m.err))
-			}
-			s.row(row...)
+		err := m.err
+		if err == nil {
+			err = m.usedErr
 		}
+		runs := c.runs(m)
+		if len(runs) == 0 {
+			if err != nil {
+				s.row(m.peer.Name, none, reason(err))
+			}
+			continue
+		}
+		v := median(runs)
+		row := append([]string{m.peer.Name, none, num(v), of(v, ref), of(v, idle)}, c.spread(m)...)
+		if m.err != nil { // it failed in a later round
+			row[0] += fmt.Sprintf(" (%d rounds, then %s)", len(m.startup), reason(m.err))
+		}
+		if c.extra != nil {
+			row = append(row, c.extra(m)...)
+		}
+		s.row(row...)
 	}
 }
 
 func median(runs []float64) float64 { return stats.SpreadOf(runs).Median }
 
 func (e *evaluation) response(peers []*measured) {
-	e.compare("Response time",
-		"One fake switch with one PACKET_IN outstanding, as cbench in latency mode. Here: the median over the rounds' medians; percentiles are of all packets of all rounds.",
-		"µs", peers, func(p *published) float64 { return p.response }, func(m *measured) float64 { return median(m.medians) },
-		[]string{"p10", "p90", "p99", "stdev of rounds"}, func(m *measured) []string {
+	e.compare(peers, comparison{
+		title: "Response time", unit: "µs",
+		text:         "One fake switch with one PACKET_IN outstanding, as cbench in latency mode. Here: the median over the rounds' medians; percentiles are of all packets of all rounds.",
+		paper:        func(p *published) float64 { return p.response },
+		runs:         func(m *measured) []float64 { return m.medians },
+		spreadHeader: []string{"p10", "p90", "p99", "stdev of rounds"},
+		spread: func(m *measured) []string {
 			l := m.latency.Latency()
 			return []string{us(l.P10), us(l.P90), us(l.P99), num(stats.SpreadOf(m.medians).Stdev)}
-		})
+		},
+	})
 }
 
 func (e *evaluation) throughput(peers []*measured) {
-	e.compare("Throughput",
-		"One fake switch that sends as much as the connection takes, as cbench in throughput mode. A FLOW_MOD and a PACKET_OUT each count as a response.",
-		"packets/ms", peers, func(p *published) float64 { return p.throughput }, func(m *measured) float64 { return median(m.throughput) },
-		[]string{"min", "max", "stdev of rounds"}, func(m *measured) []string {
-			s := stats.SpreadOf(m.throughput)
-			return []string{num(s.Min), num(s.Max), num(s.Stdev)}
-		})
+	e.compare(peers, comparison{
+		title: "Throughput", unit: "packets/ms",
+		text:  "One fake switch that sends as much as the connection takes, as cbench in throughput mode. A FLOW_MOD and a PACKET_OUT each count as a response.",
+		paper: func(p *published) float64 { return p.throughput },
+		runs:  func(m *measured) []float64 { return m.throughput },
+	})
 }
 
 func (e *evaluation) startup(peers []*measured) {
-	e.compare("Start-up", "From exec to the first connection that is asked for its features.",
-		"ms", peers, func(p *published) float64 { return p.startup }, func(m *measured) float64 { return median(m.startup) },
-		[]string{"min", "max", "stdev"}, func(m *measured) []string {
-			s := stats.SpreadOf(m.startup)
-			return []string{num(s.Min), num(s.Max), num(s.Stdev)}
-		})
+	e.compare(peers, comparison{
+		title: "Start-up", unit: "ms",
+		text:  "From exec to the first connection that is asked for its features.",
+		paper: func(p *published) float64 { return p.startup },
+		runs:  func(m *measured) []float64 { return m.startup },
+	})
 }
 
-func (e *evaluation) resources(peers []*measured) {
-	s := e.section("Memory and CPU",
-		"One switch connected: idle, then asking 1,000 times a second. Memory is resident memory of all its processes; CPU is of one core. Cycles and instructions are perf's, for each PACKET_IN.",
-		"controller", "paper, idle MB", "here, idle MB", "paper, active MB", "here, active MB", "paper, CPU %", "here, CPU %", "idle CPU %", "cycles", "instructions")
-	for _, p := range publishedControllers {
-		s.row(p.name, num(p.idleRAM), none, num(p.activeRAM), none, num(p.cpu), none, none, none, none)
-	}
-	for _, m := range peers {
-		err := errors.Join(m.resErr, m.err)
-		switch {
-		case m.resources != nil:
-			r := m.resources
-			cycles, instructions := num(r.Cycles), num(r.Instructions)
+func (e *evaluation) memory(peers []*measured) {
+	active := func(r *bench.Resources) float64 { return float64(r.ActiveRSS) / 1e6 }
+	e.compare(peers, comparison{
+		title: "Memory, idle", unit: "MB",
+		text:  "Resident memory of all the controller's processes with one switch connected that asks nothing.",
+		paper: func(p *published) float64 { return p.idleRAM },
+		runs: func(m *measured) []float64 {
+			return m.of(func(r *bench.Resources) float64 { return float64(r.IdleRSS) / 1e6 })
+		},
+	})
+	e.compare(peers, comparison{
+		title: "Memory, active", unit: "MB",
+		text:  "The same after the switch has asked 1,000 times a second.",
+		paper: func(p *published) float64 { return p.activeRAM },
+		runs:  func(m *measured) []float64 { return m.of(active) },
+	})
+}
+
+func (e *evaluation) cpu(peers []*measured) {
+	e.compare(peers, comparison{
+		title: "CPU at 1,000 PACKET_IN/s", unit: "% of a core",
+		text:        "CPU time of all the controller's processes while one switch asks 1,000 times a second. Cycles and instructions are perf's, for each PACKET_IN, in the last round.",
+		paper:       func(p *published) float64 { return p.cpu },
+		runs:        func(m *measured) []float64 { return m.of(func(r *bench.Resources) float64 { return r.ActiveCPU }) },
+		extraHeader: []string{"idle, % of a core", "cycles", "instructions"},
+		extra: func(m *measured) []string {
+			idle := num(median(m.of(func(r *bench.Resources) float64 { return r.IdleCPU })))
+			r := m.used[len(m.used)-1]
 			if r.PerfNote != "" {
-				cycles, instructions = r.PerfNote, none
+				return []string{idle, r.PerfNote, none}
 			}
-			s.row(m.peer.Name, none, num(float64(r.IdleRSS)/1e6), none, num(float64(r.ActiveRSS)/1e6), none, num(r.ActiveCPU), num(r.IdleCPU), cycles, instructions)
-		case err != nil:
-			s.row(m.peer.Name, none, reason(err))
-		}
-	}
+			return []string{idle, num(r.Cycles), num(r.Instructions)}
+		},
+	})
 }
 
 func (e *evaluation) plotResponses(peers []*measured) error {

@@ -1,6 +1,7 @@
 package paper
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -22,6 +24,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/httpclient"
 	"switchbridge/policy/forward"
+	"switchbridge/policy/policyfile"
 )
 
 // The test's peer is this binary, started again as the controller that does
@@ -73,19 +76,22 @@ func serveFunction(t *testing.T) *httptest.Server {
 	return srv
 }
 
-func open(url string, full bool) (flow.Decider, func() error, error) {
-	c, err := httpclient.New(httpclient.Config{Endpoints: []string{url}, Codec: &openflow.Codec{Full: full}})
-	if err != nil {
-		return nil, nil, err
+func open(url string) func(string, bool) (flow.Decider, func() error, error) {
+	return func(via string, full bool) (flow.Decider, func() error, error) {
+		c, err := httpclient.New(httpclient.Config{Endpoints: []string{url}, Via: via, Codec: &openflow.Codec{Full: full}})
+		if err != nil {
+			return nil, nil, err
+		}
+		return c, c.Close, nil
 	}
-	return c, c.Close, nil
 }
 
 // A smoke run measures every part and leaves the files that it promises.
 func TestQuick(t *testing.T) {
 	srv := serveFunction(t)
 	dir := t.TempDir()
-	var steps []string
+	var steps, started []string
+	stopped := 0
 	report, err := Run(t.Context(), Config{
 		Dir: dir, Quick: true,
 		Peers: []bench.Peer{
@@ -93,8 +99,11 @@ func TestQuick(t *testing.T) {
 			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10},
 			{Name: "broken", Command: []string{"{self}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
 		},
-		Function:  &Function{Name: "test", URL: srv.URL, Open: open, HTTP: srv.Client()},
-		Locations: []Location{{Name: "here"}, {Name: "there", Delay: 10 * time.Millisecond, Paper: 15.8}},
+		Local: func(_ context.Context, policy string) (*Function, func(), error) {
+			started = append(started, policy)
+			return &Function{Name: "test", URL: srv.URL, Open: open(srv.URL), HTTP: srv.Client(), PID: os.Getpid()}, func() { stopped++ }, nil
+		},
+		Locations: []Location{{Platform: "here"}, {Site: "1", Platform: "there", Delay: 10 * time.Millisecond, Paper: 15.8}, {Site: "2", Platform: "there", Delay: 30 * time.Millisecond}},
 		OnStep:    func(s string) { steps = append(steps, s) },
 	})
 	if err != nil {
@@ -128,7 +137,7 @@ func TestQuick(t *testing.T) {
 		t.Fatalf("%s: no row %q in %q", title, first, s.Rows)
 		return nil
 	}
-	for _, title := range []string{"Response time", "Throughput", "Start-up"} {
+	for _, title := range []string{"Response time", "Throughput", "Start-up", "Memory, idle", "Memory, active", "CPU at 1,000 PACKET_IN/s"} {
 		if row := find(title, "POX"); row[1] == none || row[3] != "1.00" {
 			t.Errorf("%s: %q", title, row)
 		}
@@ -146,22 +155,40 @@ func TestQuick(t *testing.T) {
 			t.Errorf("%s: %q", title, row)
 		}
 	}
-	find("Memory and CPU", "ovs-testcontroller")
 	find("A function and its transport", "bare transport")
-	// The relay's delay is in the figures: a round trip of 20 ms, three for the full handshake.
-	there := find("Distance and handshakes (tables 8, 11 and 12)", "there")
-	var combined, ratio float64
-	fmt.Sscan(there[3], &combined)
-	fmt.Sscan(there[8], &ratio)
-	if combined < 20 || ratio < 1.5 {
-		t.Errorf("%q", there)
+	// The delays are in the figures: round trips of 20 and 60 ms.
+	away := sections["Location and platform (tables 8 to 11)"]
+	for i, least := range []float64{0, 20, 60, 20} {
+		var p50 float64
+		if fmt.Sscan(away.Rows[i][4], &p50); p50 < least {
+			t.Errorf("%q: under %v ms", away.Rows[i], least)
+		}
 	}
-	if sections["Distance and handshakes (tables 8, 11 and 12)"].Emulated == "" {
-		t.Error("the report does not say that distance is emulated")
+	if all := away.Rows[3]; all[1] != "all" || all[3] != "15.8" {
+		t.Errorf("%q", all)
 	}
-	if len(sections["Policies"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 4 || len(steps) < 6 {
+	full := sections["Handshakes (table 12)"].Rows[3]
+	var ratio float64
+	if fmt.Sscan(full[9], &ratio); full[1] != "full" || full[2] != "28.9" || ratio < 1.5 {
+		t.Errorf("%q", full)
+	}
+	for _, title := range []string{"Location and platform (tables 8 to 11)", "Handshakes (table 12)", "Policies over a distance (tables 8 to 11)"} {
+		if !strings.Contains(sections[title].Emulated, "distance, by ") {
+			t.Errorf("%s does not say that distance is emulated", title)
+		}
+	}
+	// Each policy over a distance had a function of its own.
+	if len(started) != 3 || stopped != 3 || !strings.Contains(started[1], "blocklist:") || strings.Count(started[2], "action: deny") != 500 {
+		t.Errorf("%d functions were started and %d stopped", len(started), stopped)
+	}
+	if row := find("Policies over a distance (tables 8 to 11)", "blocklist"); row[1] != "14.7" || row[2] == none {
+		t.Errorf("%q", row)
+	}
+	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 4 || len(steps) < 6 {
 		t.Errorf("%d steps, %+v", len(steps), report)
 	}
+	find("The instruments: load", "replay to a gateway, every packet")
+	find("The instruments: error", "1ms")
 
 	for file, want := range map[string]string{
 		"report.md": "## Response time", "report.html": "<h2>Response time</h2>", "report.json": `"title": "Response time"`,
@@ -194,7 +221,7 @@ func TestNothingGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	md, err := os.ReadFile(filepath.Join(dir, "report.md"))
-	if err != nil || !strings.Contains(string(md), "No function was given") || !strings.Contains(string(md), "no reference was measured") {
+	if err != nil || !strings.Contains(string(md), "no function was given") || !strings.Contains(string(md), "no reference was measured") {
 		t.Errorf("%v: %s", err, md)
 	}
 	if len(report.Sections[0].Rows) != len(publishedControllers) {
@@ -221,8 +248,8 @@ func TestRunFaults(t *testing.T) {
 }
 
 func TestParseFiles(t *testing.T) {
-	l, err := ParseLocations(strings.NewReader("locations:\n  - {name: Frankfurt, delay: 8ms, jitter: 1ms, paper_ms: 15.8}\n"))
-	if err != nil || len(l) != 1 || l[0] != (Location{"Frankfurt", 8 * time.Millisecond, time.Millisecond, 15.8}) {
+	l, err := ParseLocations(strings.NewReader("locations:\n  - {site: Frankfurt, platform: edge, delay: 8ms, jitter: 1ms, paper_ms: 15.8}\n"))
+	if err != nil || len(l) != 1 || l[0] != (Location{"Frankfurt", "edge", 8 * time.Millisecond, time.Millisecond, 15.8}) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	p, err := ParsePrices(strings.NewReader("prices:\n  - {name: mine, per_million: 2, per_gb_second: 0.5, memory_mb: 512, min_ms: 10}\n"))
@@ -233,7 +260,8 @@ func TestParseFiles(t *testing.T) {
 	if got := p[0].Per1000(time.Millisecond); got < 2.5019 || got > 2.5021 {
 		t.Errorf("%v", got)
 	}
-	for _, bad := range []string{"locations: [{name: x, delay: -1s}]", "locations: [{delay: 1s}]", "locations: [{name: x, delay: 1s, jitter: 2s}]", "places: []", "{"} {
+	for _, bad := range []string{"locations: [{platform: x, delay: -1s}]", "locations: [{site: x, delay: 1s}]", "locations: [{platform: x, delay: 1s, jitter: 2s}]", "places: []", "{",
+		"locations: [{platform: x}, {platform: x}]", "locations: [{platform: x, site: a}, {platform: y}, {platform: x, site: b}]"} {
 		if _, err := ParseLocations(strings.NewReader(bad)); err == nil {
 			t.Errorf("%s", bad)
 		}
@@ -241,6 +269,36 @@ func TestParseFiles(t *testing.T) {
 	for _, bad := range []string{"prices: [{name: x, per_million: -1}]", "prices: [{per_million: 1}]", "prices: [{name: x, per_hour: 1}]"} {
 		if _, err := ParsePrices(strings.NewReader(bad)); err == nil {
 			t.Errorf("%s", bad)
+		}
+	}
+}
+
+// The files that users start from have the defaults.
+func TestExampleFiles(t *testing.T) {
+	open := func(name string) io.Reader {
+		b, err := os.ReadFile("../../configs/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.NewReader(b)
+	}
+	if l, err := ParseLocations(open("locations.yaml")); err != nil || !slices.Equal(l, DefaultLocations()) {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if p, err := ParsePrices(open("prices.yaml")); err != nil || !slices.Equal(p, DefaultPrices()) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// A policy that a function is started with is one.
+func TestPolicyText(t *testing.T) {
+	for _, kind := range []string{"allow all", bench.KindBlocklist, bench.KindHeader} {
+		p, err := policyfile.Parse(strings.NewReader(policyText(kind, awayEntries)), kind, "")
+		if err == nil {
+			err = p.Validate()
+		}
+		if err != nil {
+			t.Errorf("%s: %v", kind, err)
 		}
 	}
 }

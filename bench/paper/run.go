@@ -9,31 +9,35 @@ import (
 	"time"
 
 	"switchbridge/bench"
+	"switchbridge/bench/calibrate"
 )
 
 // scale is how much is measured.
 type scale struct {
 	rounds              int           // of the peers, interleaved
 	warmUp, run         time.Duration // of each of a round's two parts
-	resources           time.Duration
-	events              int64 // asked at each location, one after the other
+	resourceRounds      int
+	resources           time.Duration // idle, and again under load
+	events              int64         // asked at each location, one after the other
 	functionRounds      int
 	functionRun         time.Duration
 	openLoop            time.Duration // of the organisation's hour, before it is sped up
 	speed               float64
 	policies            []int
 	decisions           int
+	calibrate           calibrate.Config
 	organisationDivisor int // the generated set's size and length are divided by it
 }
 
 var (
 	fullScale = scale{
-		rounds: 10, warmUp: time.Second, run: time.Second, resources: 10 * time.Second, events: 300, functionRounds: 10, functionRun: time.Second,
-		openLoop: time.Hour, speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, organisationDivisor: 1,
+		rounds: 10, warmUp: 500 * time.Millisecond, run: time.Second, resourceRounds: 3, resources: 3 * time.Second, events: 300, functionRounds: 10, functionRun: time.Second,
+		openLoop: time.Hour, speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, calibrate: calibrate.Config{Rounds: 3}, organisationDivisor: 1,
 	}
 	quickScale = scale{
-		rounds: 1, warmUp: 20 * time.Millisecond, run: 50 * time.Millisecond, resources: 200 * time.Millisecond, events: 5, functionRounds: 1, functionRun: 50 * time.Millisecond,
-		openLoop: 30 * time.Second, speed: 60, policies: []int{500, 5_000}, decisions: 1_000, organisationDivisor: 20,
+		rounds: 1, warmUp: 20 * time.Millisecond, run: 50 * time.Millisecond, resourceRounds: 1, resources: 200 * time.Millisecond, events: 5, functionRounds: 1, functionRun: 50 * time.Millisecond,
+		openLoop: 30 * time.Second, speed: 60, policies: []int{500, 2_000}, decisions: 1_000, organisationDivisor: 20,
+		calibrate: calibrate.Config{Rounds: 1, Duration: 50 * time.Millisecond, Delays: []time.Duration{0, time.Millisecond}},
 	}
 )
 
@@ -42,6 +46,9 @@ type evaluation struct {
 	cfg    *Config
 	scale  scale
 	report *Report
+
+	distanceBy string // how distance is emulated, once it is known
+	kernel     bool   // by the kernel
 }
 
 // Run measures everything and writes the report to cfg.Dir. A part that fails
@@ -61,7 +68,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	start := time.Now()
 	var err error
-	for _, part := range []func(context.Context) error{e.controllers, e.functions, e.policies, e.concurrency} {
+	for _, part := range []func(context.Context) error{e.controllers, e.concurrency, e.functions, e.policies, e.instruments} {
 		if err = errors.Join(part(ctx), ctx.Err()); err != nil {
 			break
 		}

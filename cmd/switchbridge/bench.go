@@ -15,7 +15,7 @@ import (
 func benchCommand() *cobra.Command {
 	c := &cobra.Command{Use: "bench", Short: "Measure controllers", Args: noArgs}
 	c.AddCommand(benchControllerCommand(), benchSessionsCommand(), benchStartupCommand(), benchResourcesCommand(),
-		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand(), benchResponderCommand())
+		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand(), benchCalibrateCommand(), benchResponderCommand())
 	return c
 }
 
@@ -64,7 +64,7 @@ Example, against a gateway that allows everything:
 			}
 			if !asJSON {
 				cfg.OnRun = func(n int, r bench.Run) {
-					fmt.Fprintf(c.ErrOrStderr(), "run %d: %.0f answers/s\n", n, r.PerSecond)
+					fmt.Fprintf(c.ErrOrStderr(), "run %d: %.0f answers/s\n", n+1, r.PerSecond)
 				}
 			}
 			result, err := bench.Controller(c.Context(), cfg)

@@ -35,6 +35,12 @@ func (f *clientFlags) register(fl *pflag.FlagSet) {
 
 // open makes a client; with full, handshakes are events of their own.
 func (f *clientFlags) open(url string, full bool) (*httpclient.Client, error) {
+	return f.openVia(url, "", full)
+}
+
+// openVia makes a client that connects to via, where it is not empty, in place
+// of the URL's own address.
+func (f *clientFlags) openVia(url, via string, full bool) (*httpclient.Client, error) {
 	var codec contract.Codec = openflow.Codec{Full: full}
 	switch f.encoding {
 	case "openflow":
@@ -44,7 +50,7 @@ func (f *clientFlags) open(url string, full bool) (*httpclient.Client, error) {
 		return nil, usageError{fmt.Errorf("--encoding %q: want openflow or json", f.encoding)}
 	}
 	return httpclient.New(httpclient.Config{
-		Endpoints: []string{url}, Codec: codec, CAFile: f.ca, TokenFile: f.tokenFile, HTTP2: f.http2,
+		Endpoints: []string{url}, Via: via, Codec: codec, CAFile: f.ca, TokenFile: f.tokenFile, HTTP2: f.http2,
 		Timeout: f.timeout, TryTimeout: f.timeout, MaxTries: 1, RetryBudget: -1, MaxIdle: 512,
 	})
 }

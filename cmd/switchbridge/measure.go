@@ -1,16 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"switchbridge/bench"
+	"switchbridge/bench/calibrate"
 	"switchbridge/bench/paper"
+	"switchbridge/faas/devca"
 	"switchbridge/flow"
 )
 
@@ -182,6 +187,31 @@ func benchSessionsCommand() *cobra.Command {
 	return c
 }
 
+func benchCalibrateCommand() *cobra.Command {
+	var cfg calibrate.Config
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "calibrate",
+		Short: "Measure the measuring tools: the load they can make, and the error of their latencies",
+		Args:  noArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			r, err := calibrate.Run(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return writeJSON(c.OutOrStdout(), r)
+			}
+			return r.WriteText(c.OutOrStdout())
+		},
+	}
+	c.Flags().IntVar(&cfg.Rounds, "rounds", 5, "interleaved rounds")
+	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "of each part of a round")
+	c.Flags().DurationSliceVar(&cfg.Delays, "delays", []time.Duration{0, time.Millisecond, 5 * time.Millisecond}, "times that a sink takes")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
 func benchPaperCommand() *cobra.Command {
 	var cfg paper.Config
 	var client clientFlags
@@ -204,17 +234,12 @@ func benchPaperCommand() *cobra.Command {
 				return err
 			}
 			if function != "" {
-				f := &paper.Function{Name: function, URL: function, Open: func(url string, full bool) (flow.Decider, func() error, error) {
-					d, err := client.open(url, full)
-					if err != nil {
-						return nil, nil, err
-					}
-					return d, d.Close, nil
-				}}
-				if f.HTTP, f.Header, err = client.bare(); err != nil {
+				if cfg.Function, err = paperFunction(client, function, function); err != nil {
 					return err
 				}
-				cfg.Function = f
+			}
+			cfg.Local = func(ctx context.Context, policy string) (*paper.Function, func(), error) {
+				return localFunction(ctx, client, policy)
 			}
 			cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
 			r, err := paper.Run(c.Context(), cfg)
@@ -229,10 +254,66 @@ func benchPaperCommand() *cobra.Command {
 	fl.StringVar(&cfg.Dir, "out", "", "folder for the report")
 	fl.BoolVar(&cfg.Quick, "quick", false, "everything once and short, for a smoke test: its figures have no weight")
 	fl.StringVar(&peersFile, "peers", "", peersHelp)
-	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions")
-	fl.StringVar(&locations, "locations", "", "file of places whose distance is emulated")
-	fl.StringVar(&prices, "prices", "", "file of prices")
+	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions; without it one is started here")
+	fl.StringVar(&locations, "locations", "", "file of sites and platforms whose distance is emulated, like configs/locations.yaml")
+	fl.StringVar(&prices, "prices", "", "file of prices, like configs/prices.yaml")
 	return c
+}
+
+// paperFunction is the function at a URL, asked as client says.
+func paperFunction(client clientFlags, name, url string) (f *paper.Function, err error) {
+	f = &paper.Function{Name: name, URL: url, Open: func(via string, full bool) (flow.Decider, func() error, error) {
+		d, err := client.openVia(url, via, full)
+		if err != nil {
+			return nil, nil, err
+		}
+		return d, d.Close, nil
+	}}
+	f.HTTP, f.Header, err = client.bare()
+	return f, err
+}
+
+// localFunction starts this program as a function over HTTPS, with an authority
+// of its own, that decides by the text of a policy file.
+func localFunction(ctx context.Context, client clientFlags, policy string) (f *paper.Function, stop func(), err error) {
+	dir, err := os.MkdirTemp("", "switchbridge-function-")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.RemoveAll(dir)
+		}
+	}()
+	file := filepath.Join(dir, "policy.yaml")
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		return nil, nil, err
+	}
+	ca, err := devca.Open(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	client.ca, client.tokenFile = ca.Path, ""
+	peer := bench.Peer{
+		Name:    "a function on this machine",
+		Command: []string{"{self}", "function", "serve", "--listen", "127.0.0.1:{port}", "--dev-ca", dir, "--policy", file, "--records", "off", "--log-level", "error"},
+	}
+	proc, err := peer.Launch(ctx, func(ctx context.Context, p *bench.Process) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.Addr)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if f, err = paperFunction(client, peer.Name, "https://"+proc.Addr); err != nil {
+		proc.Close()
+		return nil, nil, err
+	}
+	f.PID = proc.PID()
+	return f, func() { proc.Close(); os.RemoveAll(dir) }, nil
 }
 
 // parseFile reads an optional file.

@@ -6,28 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"switchbridge/bench"
 	"switchbridge/flow"
 	"switchbridge/replay"
 )
-
-// policies measures decisions by the size of the policy.
-func (e *evaluation) policies(ctx context.Context) error {
-	e.step("policies of %d to %d entries", e.scale.policies[0], e.scale.policies[len(e.scale.policies)-1])
-	s := e.section("Policies",
-		fmt.Sprintf("One decision in process, without a network, by policies of several sizes. The paper's times, over a WAN, for 500 entries: blocklist %v ms, header rules %v ms, state machine %v ms (not part of this program).",
-			publishedBlocklist, publishedHeader, publishedStateMachine),
-		"policy", "entries", "allowed p50 ns", "p99", "denied p50 ns", "p99", "compiled in ms", "MB")
-	rows, err := bench.Policies(ctx, e.scale.policies, e.scale.decisions)
-	for _, r := range rows {
-		s.row(r.Kind, fmt.Sprint(r.Entries), fmt.Sprint(r.Allowed.P50.Nanoseconds()), fmt.Sprint(r.Allowed.P99.Nanoseconds()),
-			fmt.Sprint(r.Denied.P50.Nanoseconds()), fmt.Sprint(r.Denied.P99.Nanoseconds()), ms(r.Compile), num(float64(r.Heap)/1e6))
-	}
-	if err != nil && ctx.Err() == nil {
-		s.row(reason(err))
-	}
-	return nil
-}
 
 // starts is a Recorder that keeps when events begin.
 type starts struct{ at []time.Time }

@@ -1,0 +1,189 @@
+package paper
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	"switchbridge/bench"
+	"switchbridge/bench/stats"
+	"switchbridge/replay"
+)
+
+// emulated says how distance is made; it is found out once.
+func (e *evaluation) emulated() string {
+	if e.distanceBy == "" {
+		if err := bench.NetemMissing(); err != nil {
+			e.distanceBy = fmt.Sprintf("distance, by a relay on this machine that holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth, no slow start. (netem in a network namespace is not to be had here: %s.)", reason(err))
+		} else {
+			e.kernel = true
+			e.distanceBy = "distance, by netem in a network namespace of this machine, which holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth."
+		}
+	}
+	return e.distanceBy + " The ways' lengths are assumed, unless a file gave them: see the column of round trips."
+}
+
+// distance asks from each location. The sites of one platform ask at the same
+// time, as the paper's agents did.
+func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) error {
+	s := e.section("Location and platform (tables 8 to 11)",
+		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once. The paper's figures are its medians for each platform.", e.scale.events),
+		"platform", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
+	s.Emulated = e.emulated()
+	var curves []curve
+	for at := 0; at < len(e.cfg.Locations); {
+		sites := e.cfg.Locations[at:]
+		for i, l := range sites {
+			if l.Platform != sites[0].Platform {
+				sites = sites[:i]
+				break
+			}
+		}
+		at += len(sites)
+		e.step("%s from %d of: %s", f.Name, len(sites), sites[0].Platform)
+		got := make([]*stats.Histogram, len(sites))
+		errs := make([]error, len(sites))
+		var all sync.WaitGroup
+		for i, l := range sites {
+			all.Go(func() { got[i], errs[i] = e.from(ctx, f, l, set, replay.HandshakeCombined) })
+		}
+		all.Wait()
+		var sum stats.Histogram
+		cells := func(h *stats.Histogram) []string {
+			l := h.Latency()
+			return []string{ms(l.P50), ms(l.P10), ms(l.P90), ms(l.P99), ms(l.Stdev)}
+		}
+		for i, l := range sites {
+			row := []string{l.Platform, cmp.Or(l.Site, none), ms(2 * l.Delay), none}
+			if len(sites) == 1 {
+				row[3] = paperMS(l.Paper)
+			}
+			if errs[i] != nil {
+				s.row(append(row, reason(errs[i]))...)
+				continue
+			}
+			sum.Merge(got[i])
+			s.row(append(append(row, cells(got[i])...), ms(got[i].Quantile(0.5)-2*l.Delay))...)
+		}
+		if sum.Count() == 0 {
+			continue
+		}
+		if len(sites) > 1 {
+			s.row(append([]string{sites[0].Platform, "all", none, paperMS(sites[0].Paper)}, cells(&sum)...)...)
+		}
+		curves = append(curves, curve{sites[0].Platform, &sum})
+	}
+	if len(curves) == 0 {
+		return nil
+	}
+	s.Plot = "distance"
+	return cdf(e.cfg.Dir, s.Plot, "Time of an event, by platform (all sites)", "ms", time.Millisecond, curves)
+}
+
+func paperMS(v float64) string {
+	if v == 0 {
+		return none
+	}
+	return num(v)
+}
+
+// handshakeWays are the distances of the table of handshakes: the paper's
+// combined handshake took 14.1 ms.
+var handshakeWays = []Location{
+	{Platform: "this machine"},
+	{Platform: "a round trip of 14 ms", Delay: 7 * time.Millisecond, Jitter: time.Millisecond / 2, Paper: publishedCombined},
+}
+
+func (e *evaluation) handshakes(ctx context.Context, f *Function, set []byte) {
+	s := e.section("Handshakes (table 12)",
+		fmt.Sprintf("%d events, one after the other. Combined: one request an event. Full: HELLO, FEATURES_REPLY and PACKET_IN are a request each. The paper's ratio is %s: its full handshake costs two round trips, ours three.",
+			e.scale.events, num(publishedFull/publishedCombined)),
+		"from", "handshake", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "ratio to combined, paper", "here")
+	s.Emulated = e.emulated()
+	for _, l := range handshakeWays {
+		e.step("handshakes, %s", l.Platform)
+		var combined time.Duration
+		for _, h := range []struct {
+			name  string
+			paper float64
+		}{{replay.HandshakeCombined, publishedCombined}, {replay.HandshakeFull, publishedFull}} {
+			paper, paperRatio := none, none
+			if l.Delay > 0 {
+				paper, paperRatio = num(h.paper), num(h.paper/publishedCombined)
+			}
+			got, err := e.from(ctx, f, l, set, h.name)
+			if err != nil {
+				s.row(l.Platform, h.name, paper, reason(err))
+				continue
+			}
+			t := got.Latency()
+			if h.name == replay.HandshakeCombined {
+				combined = t.P50
+			}
+			ratio := none
+			if combined > 0 {
+				ratio = num(float64(t.P50) / float64(combined))
+			}
+			s.row(l.Platform, h.name, paper, ms(t.P50), ms(t.P10), ms(t.P90), ms(t.P99), ms(t.Stdev), paperRatio, ratio)
+		}
+	}
+}
+
+// histogram is a Recorder that keeps latencies.
+type histogram struct{ h stats.Histogram }
+
+func (h *histogram) Record(r *replay.Record) error {
+	if r.Error == "" {
+		h.h.Record(r.Latency)
+	}
+	return nil
+}
+func (h *histogram) Flush() error { return nil }
+
+// from replays the first events of the set at a distance.
+func (e *evaluation) from(ctx context.Context, f *Function, l Location, set []byte, handshake string) (*stats.Histogram, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	via := ""
+	if l.Delay > 0 {
+		u, err := url.Parse(f.URL)
+		if err != nil {
+			return nil, err
+		}
+		target := u.Host
+		if u.Port() == "" {
+			port, known := map[string]string{"https": "443", "http": "80"}[u.Scheme]
+			if !known {
+				return nil, fmt.Errorf("%s has no port to go to", f.URL)
+			}
+			target = net.JoinHostPort(u.Hostname(), port)
+		}
+		addr, wait, err := bench.Distance{Target: target, Delay: l.Delay, Jitter: l.Jitter}.Far(ctx, e.kernel)
+		if err != nil {
+			return nil, err
+		}
+		defer wait()
+		defer cancel()
+		via = addr
+	}
+	d, closer, err := f.Open(via, handshake == replay.HandshakeFull)
+	if err != nil {
+		return nil, err
+	}
+	defer closer()
+	var h histogram
+	cfg := replay.Config{Files: []string{"-"}, Decider: d, Handshake: handshake, Pace: replay.PaceMax}
+	for _, limit := range []int64{3, e.scale.events} { // the first open connections
+		h = histogram{}
+		cfg.Stdin, cfg.Limit, cfg.Records = bytes.NewReader(set), limit, &h
+		if _, err := replay.Run(ctx, cfg); err != nil {
+			return nil, err
+		}
+	}
+	return &h.h, nil
+}

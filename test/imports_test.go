@@ -45,6 +45,7 @@ var forbidden = []struct {
 	{from: "switchbridge/policy/forward", to: "encoding/json", why: "it doubles a WebAssembly guest"},
 	{from: "switchbridge/policy/forward", to: "go.yaml.in/yaml/v3", why: "a guest gets its policy compiled"},
 	{from: "switchbridge/controller", to: "switchbridge/ofproxy", why: "the controller knows nouns, not protocols"},
+	{from: "switchbridge/faas/workershost$", to: "net/http", why: "it doubles a Worker, and every event starts one"},
 	{from: "switchbridge", to: "github.com/netrack/openflow$", why: "its server, mux and connections do not hold; only its encoders are used"},
 }
 

@@ -25,5 +25,5 @@ const function :Workerd.Worker = (
     (name = "SWITCHBRIDGE_TOKENS", fromEnvironment = "SWITCHBRIDGE_TOKENS"),
     (name = "SWITCHBRIDGE_AUTH", fromEnvironment = "SWITCHBRIDGE_AUTH"),
   ],
-  compatibilityDate = "2026-11-01",
+  compatibilityDate = "2026-05-01",
 );

@@ -5,6 +5,9 @@
 package main
 
 import (
+	"fmt"
+	"os"
+
 	"switchbridge/faas/fastlyhost"
 	"switchbridge/faas/function"
 	"switchbridge/flow/contract/jsonenc"
@@ -12,5 +15,8 @@ import (
 )
 
 func main() {
-	fastlyhost.Serve(function.Codecs{OpenFlow: openflow.Codec{}, JSON: jsonenc.Codec{}})
+	if err := fastlyhost.Serve(function.Codecs{OpenFlow: openflow.Codec{}, JSON: jsonenc.Codec{}}); err != nil {
+		fmt.Fprintln(os.Stderr, "function-fastly:", err)
+		os.Exit(1)
+	}
 }

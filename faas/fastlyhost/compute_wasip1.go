@@ -1,12 +1,12 @@
 package fastlyhost
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 
 	"github.com/fastly/compute-sdk-go/configstore"
-	"github.com/fastly/compute-sdk-go/fsthttp"
 	"github.com/fastly/compute-sdk-go/kvstore"
 	"github.com/fastly/compute-sdk-go/rtlog"
 	"github.com/fastly/compute-sdk-go/secretstore"
@@ -15,21 +15,37 @@ import (
 	"switchbridge/faas/function"
 )
 
-// Serve answers the one request for which the platform made this instance.
-func Serve(codecs function.Codecs) {
-	fsthttp.ServeFunc(func(_ context.Context, w fsthttp.ResponseWriter, r *fsthttp.Request) {
-		p := &compute{body: r.Body}
-		resp := edgehost.Answer(codecs, &edgehost.Request{Method: r.Method, Path: r.URL.Path, Header: r.Header}, p)
-		for key, value := range resp.Header {
-			w.Header().Set(key, value)
-		}
-		w.WriteHeader(resp.Status)
-		_, _ = w.Write(resp.Body) // whoever asked may be gone
-		// The answer is on its way, but not at its end: the instance lives until then.
-		if len(resp.Record) > 0 {
-			p.Log(resp.Record)
-		}
-	})
+// An instance has 128 MB for its one request. It collects no garbage before most of that is used:
+// to collect would cost more than to decide.
+const memoryLimit = 96 << 20
+
+// Serve answers the one request for which the platform made this instance. An error means that
+// there was no answer; the platform says 500 then.
+func Serve(codecs function.Codecs) error {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
+	r, err := newClientRequest()
+	if err != nil {
+		return err
+	}
+	method, err1 := r.method()
+	path, err2 := r.path()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	p := &compute{body: r}
+	resp := edgehost.Answer(codecs, &edgehost.Request{Method: method, Path: path, Header: r}, p)
+	finish, err := send(resp.Status, resp.Header, resp.Body)
+	// The record is written while the answer is on its way, before its end: the instance lives
+	// until then.
+	if len(resp.Record) > 0 {
+		p.Log(resp.Record)
+	}
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	finish()
+	return nil
 }
 
 // compute is an edgehost.Platform.
@@ -78,7 +94,7 @@ func (c *compute) lookup(store Store, key string, limit int) ([]byte, error) {
 // read reads what is probably size bytes, at most limit+1: one byte more tells that it ends there
 // without another allocation.
 func read(r io.Reader, size, limit int) ([]byte, error) {
-	b := make([]byte, 0, min(size, limit)+1)
+	b := make([]byte, 0, min(max(size, 1<<10), limit)+1)
 	for len(b) <= limit {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 )
@@ -51,11 +52,12 @@ type Response struct {
 	Header http.Header
 	Body   []byte
 
-	Lookups  int           // in config, secret and KV stores
-	Memory   int           // bytes of linear memory at the end
-	Duration time.Duration // from instantiation to the end
-	Stdout   []byte
-	Stderr   []byte
+	Lookups int           // in config, secret and KV stores
+	Memory  int           // bytes of linear memory at the end
+	Loading time.Duration // to instantiate; the platform does it in microseconds
+	Running time.Duration // from the program's start to its end
+	Stdout  []byte
+	Stderr  []byte
 }
 
 // ErrNoAnswer says that an instance ended without an answer, or before the end of one. The
@@ -72,7 +74,7 @@ type Host struct {
 // New compiles a program, or finds it compiled in cacheDir (empty: none).
 func New(ctx context.Context, wasm []byte, cacheDir string) (*Host, error) {
 	h := new(Host)
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages).WithCloseOnContextDone(true)
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages)
 	if cacheDir != "" {
 		var err error
 		if h.cache, err = wazero.NewCompilationCacheWithDir(cacheDir); err != nil {
@@ -115,21 +117,31 @@ func (h *Host) Close(ctx context.Context) error {
 	return err
 }
 
-// Do makes an instance for one request and runs it to its end, or to the end of ctx. The Response is
+// Do makes an instance for one request and runs it to its end. Nothing can stop one that never ends:
+// what could, would make each of its loops slower by far, and its times mean nothing. The Response is
 // never nil; with an error it has what there was until then.
 func (h *Host) Do(ctx context.Context, s *Service, r *Request) (*Response, error) {
 	i := newInstance(s, r)
+	ctx = experimental.WithMemoryAllocator(context.WithValue(ctx, instanceKey{}, i), experimental.MemoryAllocatorFunc(allocate))
 	var stdout, stderr bytes.Buffer
 	began := time.Now()
-	module, err := h.runtime.InstantiateModule(context.WithValue(ctx, instanceKey{}, i), h.compiled,
-		wazero.NewModuleConfig().WithName("").WithArgs("function").WithStdout(&stdout).WithStderr(&stderr).
+	module, err := h.runtime.InstantiateModule(ctx, h.compiled,
+		wazero.NewModuleConfig().WithName("").WithArgs("function").WithStdout(&stdout).WithStderr(&stderr).WithStartFunctions().
 			WithRandSource(rand.Reader).WithSysWalltime().WithSysNanotime().WithSysNanosleep())
+	loaded := time.Now()
+	if err == nil {
+		defer module.Close(ctx)
+		if start := module.ExportedFunction("_start"); start != nil {
+			_, err = start.Call(ctx)
+		} else {
+			err = errors.New("the program exports no _start")
+		}
+	}
 	resp := i.response()
-	resp.Duration = time.Since(began)
+	resp.Loading, resp.Running = loaded.Sub(began), time.Since(loaded)
 	resp.Stdout, resp.Stderr = stdout.Bytes(), stderr.Bytes()
 	if module != nil {
 		resp.Memory = int(module.Memory().Size())
-		defer module.Close(ctx)
 	}
 	var exit *sys.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 0 {

@@ -102,7 +102,7 @@ const names = 1024 // where open puts them
 // open opens a handle of every kind.
 func (g *guest) open() {
 	g.t.Helper()
-	g.put(names, "cskvfull")
+	g.put(names, "cskvfullA")
 	for _, row := range []struct {
 		handle uint64
 		name   string
@@ -148,6 +148,9 @@ func TestWhatGuestsGetWrong(t *testing.T) {
 		{"http_req.header_names_get", []uint64{hRequest, out, 100, 3, 8, 0}, statusInval},
 		{"http_req.header_names_get", []uint64{hRequest, out, 100, 0, 12, 0}, statusBadAlign},
 		{"http_req.header_names_get", []uint64{hRequest, out, 1, 0, 8, 0}, statusBufferLength},
+		{"http_req.header_value_get", []uint64{hRequest, names, 1, out, 8, 0}, statusInval},
+		{"http_req.header_value_get", []uint64{hRequest, names + 8, 1, out, 1, 0}, statusOK},
+		{"http_req.header_value_get", []uint64{hRequest, names + 8, 1, out, 0, 0}, statusBufferLength},
 		{"http_req.header_values_get", []uint64{hRequest, pageSize, 1, out, 100, 0, 8, 0}, statusInval},
 		{"http_downstream.downstream_client_ip_addr", []uint64{hRequest, pageSize - 8, 0}, statusInval},
 		{"http_downstream.downstream_client_ip_addr", []uint64{none, out, 0}, statusBadHandle},
@@ -163,6 +166,8 @@ func TestWhatGuestsGetWrong(t *testing.T) {
 		{"http_resp.status_set", []uint64{hBody, 200}, statusBadHandle},
 		{"http_resp.header_values_set", []uint64{hAnswer, out, 4, out, 4}, statusHTTPInvalid}, // zero bytes
 		{"http_resp.header_values_set", []uint64{hAnswer, names, 1, out, 1 << 20}, statusInval},
+		{"http_resp.header_insert", []uint64{hAnswer, names, 1, names, 1}, statusOK},
+		{"http_resp.header_insert", []uint64{hAnswer, names, 1, out, 1}, statusHTTPInvalid}, // a zero byte
 		{"http_resp.framing_headers_mode_set", []uint64{hAnswer, 2}, statusInval},
 		{"http_resp.send_downstream", []uint64{hAnswer, hAnswer, 0}, statusBadHandle},
 		{"http_resp.send_downstream", []uint64{hBody, hBody, 0}, statusBadHandle},

@@ -21,6 +21,7 @@ var requestCalls = []hostcall{
 	{"uri_get", "iiii", requestText(func(r *Request) string { return r.URL })},
 	{"version_get", "ii", versionGet},
 	{"header_names_get", "iiiiii", headerNamesGet},
+	{"header_value_get", "iiiiii", headerValueGet},
 	{"header_values_get", "iiiiiiii", headerValuesGet},
 }
 
@@ -81,6 +82,23 @@ func headerNamesGet(i *instance, p params) status {
 		names[n] = strings.ToLower(names[n])
 	}
 	return putValues(i, names, p[1:])
+}
+
+// headerValueGet gives the first value of a header.
+func headerValueGet(i *instance, p params) status {
+	r, ok := opened[*Request](i, p.uint32(0))
+	if !ok {
+		return statusBadHandle
+	}
+	name, s := i.memory.text(p.uint32(1), p.uint32(2))
+	if s != statusOK {
+		return s
+	}
+	values := r.Header.Values(name)
+	if len(values) == 0 {
+		return statusInval // so the platform says that there is none
+	}
+	return i.memory.put(values[0], p.uint32(3), p.uint32(4), p.uint32(5))
 }
 
 func headerValuesGet(i *instance, p params) status {
@@ -224,6 +242,7 @@ var responseCalls = []hostcall{
 		return i.memory.putUint32(p.uint32(0), i.handle(&answer{status: http.StatusOK, header: http.Header{}}))
 	}},
 	{"status_set", "ii", statusSet},
+	{"header_insert", "iiiii", headerInsert},
 	{"header_values_set", "iiiii", headerValuesSet},
 	{"framing_headers_mode_set", "ii", framingModeSet},
 	{"send_downstream", "iii", sendDownstream},
@@ -241,21 +260,38 @@ func statusSet(i *instance, p params) status {
 	return statusOK
 }
 
+// headerInsert sets a header to one value.
+func headerInsert(i *instance, p params) status {
+	value, s := i.memory.text(p.uint32(3), p.uint32(4))
+	if s != statusOK {
+		return s
+	}
+	return setHeader(i, p, value)
+}
+
+// headerValuesSet sets a header to values of which each has a zero byte behind it.
 func headerValuesSet(i *instance, p params) status {
+	values, s := i.memory.text(p.uint32(3), p.uint32(4))
+	if s != statusOK {
+		return s
+	}
+	return setHeader(i, p, strings.Split(strings.TrimSuffix(values, "\x00"), "\x00")...)
+}
+
+func setHeader(i *instance, p params, values ...string) status {
 	a, ok := opened[*answer](i, p.uint32(0))
 	if !ok {
 		return statusBadHandle
 	}
-	name, s1 := i.memory.text(p.uint32(1), p.uint32(2))
-	values, s2 := i.memory.text(p.uint32(3), p.uint32(4))
-	if s := first(s1, s2); s != statusOK {
+	name, s := i.memory.text(p.uint32(1), p.uint32(2))
+	if s != statusOK {
 		return s
 	}
 	if !httpguts.ValidHeaderFieldName(name) {
 		return statusHTTPInvalid
 	}
 	a.header.Del(name)
-	for value := range strings.SplitSeq(strings.TrimSuffix(values, "\x00"), "\x00") {
+	for _, value := range values {
 		if !httpguts.ValidHeaderFieldValue(value) {
 			return statusHTTPInvalid
 		}

@@ -1,0 +1,46 @@
+package conformance
+
+import (
+	"context"
+	"net/http"
+	"testing"
+
+	"switchbridge/faas/fastlyhost"
+	"switchbridge/faas/fastlyhost/fastlytest"
+	"switchbridge/faas/wasmhost/wasmtest"
+	"switchbridge/policy/blob"
+)
+
+// TestFastly runs the program that Fastly Compute is given on a host of the platform's calls.
+func TestFastly(t *testing.T) {
+	const token = "0123456789abcdef"
+	compiled, err := blob.Pack(Policy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := fastlyhost.Entries(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := make(map[string]string)
+	for _, e := range entries {
+		config[e.Key] = e.Value
+	}
+	service := &fastlytest.Service{
+		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
+		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
+	}
+	host, err := fastlytest.New(t.Context(), wasmtest.Build(t, "switchbridge/cmd/function-fastly", false), wasmtest.CacheDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer host.Close(context.Background())
+	exchange := func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		header.Set("Authorization", "Bearer "+token)
+		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: header, Body: body})
+		return resp.Status, resp.Header, resp.Body, err
+	}
+	for _, e := range encodings {
+		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
+	}
+}

@@ -7,7 +7,6 @@ import (
 
 	"switchbridge/faas/fastlyhost"
 	"switchbridge/faas/fastlyhost/fastlytest"
-	"switchbridge/faas/wasmhost/wasmtest"
 	"switchbridge/policy/blob"
 )
 
@@ -30,11 +29,7 @@ func TestFastly(t *testing.T) {
 		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
 		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
 	}
-	host, err := fastlytest.New(t.Context(), wasmtest.Build(t, "switchbridge/cmd/function-fastly", false), wasmtest.CacheDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer host.Close(context.Background())
+	host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
 	exchange := func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
 		header.Set("Authorization", "Bearer "+token)
 		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: header, Body: body})

@@ -2,7 +2,6 @@ package fastlyhost_test
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -12,7 +11,6 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -21,7 +19,6 @@ import (
 	"switchbridge/faas/conformance"
 	"switchbridge/faas/fastlyhost"
 	"switchbridge/faas/fastlyhost/fastlytest"
-	"switchbridge/faas/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -36,33 +33,10 @@ const (
 	newToken = "fedcba9876543210"
 )
 
-// program is cmd/function-fastly as it is deployed, compiled once for all tests of the package.
-var program struct {
-	once sync.Once
-	host *fastlytest.Host
-	size int
-	err  error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if program.host != nil {
-		_ = program.host.Close(context.Background())
-	}
-	os.Exit(code)
-}
-
+// host is for cmd/function-fastly as it is deployed.
 func host(t testing.TB) *fastlytest.Host {
 	t.Helper()
-	wasm := wasmtest.Build(t, "switchbridge/cmd/function-fastly", false)
-	program.once.Do(func() {
-		program.size = len(wasm)
-		program.host, program.err = fastlytest.New(context.Background(), wasm, wasmtest.CacheDir(t))
-	})
-	if program.err != nil {
-		t.Fatal(program.err)
-	}
-	return program.host
+	return fastlytest.Build(t, "switchbridge/cmd/function-fastly")
 }
 
 // logs keeps the lines of an endpoint.
@@ -395,7 +369,7 @@ func BenchmarkRequest(b *testing.B) {
 			b.ReportMetric(float64(loading.Microseconds())/float64(b.N)/1000, "loading-ms/op")
 			b.ReportMetric(float64(running.Microseconds())/float64(b.N)/1000, "running-ms/op")
 			b.ReportMetric(float64(memory)/(1<<20), "MiB")
-			b.ReportMetric(float64(program.size), "wasm-bytes")
+			b.ReportMetric(float64(h.Size()), "wasm-bytes")
 		})
 	}
 	s, _ := service(b, conformance.Policy())

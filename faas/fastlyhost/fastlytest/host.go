@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -68,12 +69,13 @@ var ErrNoAnswer = errors.New("no answer")
 type Host struct {
 	runtime  wazero.Runtime
 	compiled wazero.CompiledModule
+	size     int
 	cache    wazero.CompilationCache
 }
 
 // New compiles a program, or finds it compiled in cacheDir (empty: none).
 func New(ctx context.Context, wasm []byte, cacheDir string) (*Host, error) {
-	h := new(Host)
+	h := &Host{size: len(wasm)}
 	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages)
 	if cacheDir != "" {
 		var err error
@@ -104,9 +106,12 @@ func (h *Host) compile(ctx context.Context, wasm []byte) error {
 		}
 	}
 	var err error
-	h.compiled, err = h.runtime.CompileModule(ctx, wasm)
+	h.compiled, err = h.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, runtime.GOMAXPROCS(0)), wasm)
 	return err
 }
+
+// Size is the program's, in bytes.
+func (h *Host) Size() int { return h.size }
 
 // Close frees the program.
 func (h *Host) Close(ctx context.Context) error {

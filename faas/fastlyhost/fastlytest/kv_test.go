@@ -7,8 +7,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"switchbridge/faas/wasmhost/wasmtest"
 )
 
 func TestKVStore(t *testing.T) {
@@ -97,11 +95,7 @@ func TestKVStoreCompareAndSwap(t *testing.T) {
 
 // The SDK, in a guest, and the store agree on every call's structures.
 func TestKVStoreFromGuest(t *testing.T) {
-	h, err := New(t.Context(), wasmtest.Build(t, "switchbridge/faas/fastlyhost/fastlytest/testdata/kvguest", false), wasmtest.CacheDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close(t.Context())
+	h := Build(t, "switchbridge/faas/fastlyhost/fastlytest/testdata/kvguest")
 	store := new(KVStore)
 	for round := range 2 { // what one instance wrote, the next one finds
 		resp, err := h.Do(t.Context(), &Service{KV: map[string]*KVStore{"state": store}, MaxLookups: 100}, &Request{})

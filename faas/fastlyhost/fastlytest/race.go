@@ -1,0 +1,5 @@
+//go:build race
+
+package fastlytest
+
+const raceDetector = true

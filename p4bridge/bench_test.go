@@ -121,7 +121,7 @@ func bareOwner(b *testing.B, r rig) (*owner, context.Context) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := connect(context.Background(), &s.cfg, s.metrics, s.cfg.Election)
+	c, err := s.connect(context.Background(), s.cfg.Election)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 
 	"switchbridge/flow"
 )
@@ -31,6 +32,7 @@ var (
 type client struct {
 	cfg     *Config
 	metrics deviceMetrics
+	fault   func(what string, err error) // logs it, unless its like was logged a moment ago
 	cc      *grpc.ClientConn
 	rpc     p4v1.P4RuntimeClient
 	stream  p4v1.P4Runtime_StreamChannelClient
@@ -71,7 +73,8 @@ type digestList struct {
 }
 
 // connect dials and opens the stream. The caller closes the client.
-func connect(ctx context.Context, cfg *Config, m deviceMetrics, election ElectionID) (*client, error) {
+func (s *Session) connect(ctx context.Context, election ElectionID) (*client, error) {
+	cfg := &s.cfg
 	creds := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		creds = credentials.NewTLS(cfg.TLS)
@@ -89,14 +92,15 @@ func connect(ctx context.Context, cfg *Config, m deviceMetrics, election Electio
 		return nil, err
 	}
 	c := &client{
-		cfg: cfg, metrics: m, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
+		cfg: cfg, metrics: s.metrics, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
+		fault:       func(what string, err error) { s.status.fault(s.log, what, "", err) },
 		events:      make(chan event, cfg.Queue),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
 		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.stream, err = c.rpc.StreamChannel(c.ctx)
+	c.stream, err = c.rpc.StreamChannel(c.ctx, grpc.ForceCodecV2(newWireCodec()))
 	if err != nil {
 		c.cancel(err)
 		cc.Close()
@@ -123,8 +127,12 @@ func (c *client) close() {
 // receive reads the stream for as long as it lasts and never waits for anyone:
 // what does not fit into a queue is dropped and counted.
 func (c *client) receive() {
+	var msg wireMessage
 	for {
-		msg, err := c.stream.Recv()
+		err := c.stream.RecvMsg(&msg)
+		if err == nil {
+			err = c.received(msg.data)
+		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("the switch closed the stream")
@@ -133,24 +141,34 @@ func (c *client) receive() {
 			c.endTerm(err)
 			return
 		}
-		switch u := msg.GetUpdate().(type) {
-		case *p4v1.StreamMessageResponse_Arbitration:
-			c.arbitrated(u.Arbitration)
-		case *p4v1.StreamMessageResponse_Digest:
-			c.digest(u.Digest)
-		case *p4v1.StreamMessageResponse_Packet:
-			c.packet(u.Packet)
-		case *p4v1.StreamMessageResponse_IdleTimeoutNotification:
-			c.metrics.event("idle")
-			select {
-			case c.idle <- u.IdleTimeoutNotification:
-			default: // it is repeated while the entry is idle
-				c.metrics.drop("idle_queue")
-			}
-		case *p4v1.StreamMessageResponse_Error:
-			c.cfg.Logger.Warn("the switch refused a stream message", "error", u.Error.GetMessage())
-		}
 	}
+}
+
+// received takes one message. Its error is of a message that is none.
+func (c *client) received(b []byte) error {
+	if list, ok := digestBytes(b); ok {
+		return c.digest(list)
+	}
+	msg := new(p4v1.StreamMessageResponse)
+	if err := proto.Unmarshal(b, msg); err != nil {
+		return err
+	}
+	switch u := msg.GetUpdate().(type) {
+	case *p4v1.StreamMessageResponse_Arbitration:
+		c.arbitrated(u.Arbitration)
+	case *p4v1.StreamMessageResponse_Packet:
+		c.packet(u.Packet)
+	case *p4v1.StreamMessageResponse_IdleTimeoutNotification:
+		c.metrics.eventsOf("idle", 1)
+		select {
+		case c.idle <- u.IdleTimeoutNotification:
+		default: // it is repeated while the entry is idle
+			c.metrics.drop("idle_queue")
+		}
+	case *p4v1.StreamMessageResponse_Error:
+		c.fault("the switch refused a stream message", errors.New(u.Error.GetMessage()))
+	}
+	return nil
 }
 
 // arbitrated begins or ends our term at once; what follows from it is the
@@ -177,39 +195,54 @@ func (c *client) endTerm(why error) {
 	}
 }
 
-func (c *client) digest(u *p4v1.DigestList) {
-	m := c.cfg.Mapping
-	c.metrics.event("digest")
-	list := &digestList{id: u.GetDigestId(), listID: u.GetListId()}
-	list.left.Store(int32(len(u.GetData())) + 1)
-	now := time.Now()
-	for _, data := range u.GetData() {
-		if m.Digest == nil || m.Digest.P4.ID != u.GetDigestId() {
-			c.metrics.drop("unknown_digest")
-			c.settled(list)
-			continue
-		}
-		match, err := m.DigestMatch(data)
-		if err != nil {
-			c.metrics.drop("bad_digest")
-			c.cfg.Logger.Warn("digest not understood", "error", err)
-			c.settled(list)
-			continue
-		}
-		select {
-		case c.events <- event{match: match, list: list, read: now}:
-		default:
-			c.metrics.drop("queue")
-			c.settled(list)
-		}
+// digest queues the samples of a list. One that there is no room for is not
+// even decoded.
+func (c *client) digest(list []byte) error {
+	h, err := parseDigestList(list)
+	if err != nil {
+		return err
 	}
-	c.settled(list)
+	m := c.cfg.Mapping
+	c.metrics.eventsOf("digest", h.samples)
+	l := &digestList{id: h.digestID, listID: h.listID}
+	l.left.Store(int32(h.samples) + 1)
+	if m.Digest == nil || m.Digest.P4.ID != h.digestID {
+		c.metrics.drops("unknown_digest", h.samples)
+		c.settle(l, h.samples+1)
+		return nil
+	}
+	now := time.Now()
+	full, bad := 0, 0
+	eachSample(list, func(b []byte) {
+		if len(c.events) == cap(c.events) {
+			full++
+			return
+		}
+		data, err := parseSample(b)
+		var match flow.Match
+		if err == nil {
+			match, err = m.DigestMatch(data)
+		}
+		if err != nil {
+			bad++
+			c.fault("digest not understood", err)
+			return
+		}
+		c.events <- event{match: match, list: l, read: now} // there is room, and nobody else fills it
+	})
+	c.metrics.drops("queue", full)
+	c.metrics.drops("bad_digest", bad)
+	c.settle(l, full+bad+1)
+	return nil
 }
 
-// settled marks one sample of a list as dealt with and acknowledges the list
-// with the last. An acknowledgement may be lost: nothing depends on it.
-func (c *client) settled(l *digestList) {
-	if l == nil || l.left.Add(-1) != 0 {
+// settled marks one sample of a list as dealt with.
+func (c *client) settled(l *digestList) { c.settle(l, 1) }
+
+// settle marks samples of a list as dealt with and acknowledges the list with
+// the last. An acknowledgement may be lost: nothing depends on it.
+func (c *client) settle(l *digestList, samples int) {
+	if l == nil || l.left.Add(-int32(samples)) != 0 {
 		return
 	}
 	c.post(&p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_DigestAck{DigestAck: &p4v1.DigestListAck{
@@ -218,11 +251,11 @@ func (c *client) settled(l *digestList) {
 }
 
 func (c *client) packet(p *p4v1.PacketIn) {
-	c.metrics.event("packet_in")
+	c.metrics.eventsOf("packet_in", 1)
 	match, reason, err := c.cfg.Mapping.Packet(p)
 	if err != nil {
 		c.metrics.drop("bad_packet_in")
-		c.cfg.Logger.Warn("packet_in not understood", "error", err)
+		c.fault("packet_in not understood", err)
 		return
 	}
 	frame := p.GetPayload()

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -451,12 +453,82 @@ func TestDigestFlood(t *testing.T) {
 	flooded.Packet(2, udp(7, 8, 9))
 	eventually(t, "the flooded switch is served still", func() bool {
 		flooded.Packet(2, udp(7, 8, 9))
-		for _, e := range flooded.Entries("flow_exact") {
-			if bytes.Equal(e.GetMatch()[0].GetExact().GetValue(), []byte{2}) {
-				return true
-			}
+		return hasPort(flooded.Entries("flow_exact"), 2)
+	})
+}
+
+// A switch sends a million digests a second: the gateway steps over what it has
+// no room for, counts it, and grows by no more than its queues; the flooded
+// switch's own rules go on being written, and another's come as ever.
+func TestMillionDigestsASecond(t *testing.T) {
+	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 2})
+	reg := prometheus.NewRegistry()
+	metrics := NewMetrics(reg)
+	cfg := fastConfig(flooded)
+	cfg.Metrics, cfg.Queue = metrics, 1024
+	serving(t, run(t, cfg, local{toPort(2)}))
+	other := fastConfig(calm)
+	other.Device, other.Metrics = 2, metrics
+	serving(t, run(t, other, local{toPort(2)}))
+	samples := make([]*p4v1.P4Data, 2000)
+	for i := range samples {
+		samples[i] = p4test.Sample(binding().Digest.P4, 1, udp(1, 2, uint16(i)))
+	}
+
+	const total = 1_000_000
+	type result struct {
+		sent int
+		took time.Duration
+		err  error
+	}
+	flood := make(chan result, 1)
+	var before, during runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	go func() {
+		var r result
+		r.sent, r.took, r.err = flooded.Flood("miss_t", samples, 1000, 1e6, total)
+		flood <- r
+	}()
+	var r result
+	var took []time.Duration
+	grown := int64(0)
+	for i, done := 0, false; !done; i++ {
+		start := time.Now()
+		calm.Packet(1, udp(3, 4, uint16(i+1)))
+		eventually(t, "the calm switch gets its rule", func() bool { return len(calm.Entries("flow_exact")) == i+1 })
+		took = append(took, time.Since(start))
+		runtime.ReadMemStats(&during)
+		grown = max(grown, int64(during.HeapAlloc)-int64(before.HeapAlloc))
+		select {
+		case r = <-flood:
+			done = true
+		default:
 		}
-		return false
+	}
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	slices.Sort(took)
+	t.Logf("%d digests in %v, %d on the way; heap grown by up to %d MiB; calm switch: median %v, slowest of %d %v",
+		total, r.took.Round(time.Millisecond), r.sent, grown>>20, took[len(took)/2], len(took), took[len(took)-1])
+	if grown > 128<<20 {
+		t.Errorf("the heap grew by %d MiB", grown>>20)
+	}
+	read := func() float64 { return metricSum(t, reg, "switchbridge_p4_events_total", "1", "digest") }
+	eventually(t, "every digest that was sent is read", func() bool { return read() == float64(r.sent) })
+	eventually(t, "each was decided, or dropped and counted", func() bool {
+		decided := metricSum(t, reg, "switchbridge_p4_decisions_total", "1", "decided")
+		return decided+metricSum(t, reg, "switchbridge_p4_dropped_total", "1") >= float64(r.sent) && decided > 1000
+	})
+	flooded.Packet(2, udp(7, 8, 9))
+	eventually(t, "the flooded switch is served as before", func() bool { return hasPort(flooded.Entries("flow_exact"), 2) })
+}
+
+// hasPort reports whether an entry of flow_exact is for packets from a port.
+func hasPort(entries []*p4v1.TableEntry, port byte) bool {
+	return slices.ContainsFunc(entries, func(e *p4v1.TableEntry) bool {
+		return bytes.Equal(e.GetMatch()[0].GetExact().GetValue(), []byte{port})
 	})
 }
 

@@ -32,7 +32,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		up:        gauge("up", "1 while the gateway is the switch's primary and serves it."),
 		sessions:  counter("sessions_total", "Sessions started."),
-		events:    counter("events_total", "Messages from the switch.", "kind"),
+		events:    counter("events_total", "Digests, packets and idle notices from the switch.", "kind"),
 		dropped:   counter("dropped_total", "Events and packets given up, by reason.", "reason"),
 		updates:   counter("updates_total", "Updates of table entries, by table and result.", "table", "result"),
 		entries:   gauge("entries", "This gateway's view of how many entries a table has.", "table"),
@@ -61,10 +61,17 @@ func (m *Metrics) of(device uint64) deviceMetrics {
 }
 
 func (m deviceMetrics) drop(reason string) { m.dropped.WithLabelValues(m.device, reason).Inc() }
-func (m deviceMetrics) event(kind string)  { m.events.WithLabelValues(m.device, kind).Inc() }
 func (m deviceMetrics) decided(res string) { m.decisions.WithLabelValues(m.device, res).Inc() }
 func (m deviceMetrics) update(t, r string) { m.updates.WithLabelValues(m.device, t, r).Inc() }
 func (m deviceMetrics) serving(on float64) { m.up.WithLabelValues(m.device).Set(on) }
+func (m deviceMetrics) eventsOf(kind string, n int) {
+	m.events.WithLabelValues(m.device, kind).Add(float64(n))
+}
+func (m deviceMetrics) drops(reason string, n int) {
+	if n > 0 {
+		m.dropped.WithLabelValues(m.device, reason).Add(float64(n))
+	}
+}
 
 // tableMetrics are a table's series, which every write touches.
 type tableMetrics struct {

@@ -257,7 +257,7 @@ func (o *owner) finish(j *job) {
 		if err := o.installDirect(j, &j.dec.Entries[i]); err != nil {
 			j.failed = append(j.failed, err)
 			o.s.metrics.update("none", "no_fit")
-			o.s.status.fault(o.s.log, "entry not installed", j.dec.Entries[i].Table, err, "decision", j.ev.XID, "reason", j.dec.Reason)
+			o.s.status.fault(o.s.log, "entry not installed", "", err, "decision", j.ev.XID, "reason", j.dec.Reason)
 		}
 	}
 }

@@ -113,7 +113,7 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 	if s.takeover != (ElectionID{}) {
 		election, s.takeover = s.takeover, ElectionID{}
 	}
-	c, err := connect(ctx, &s.cfg, s.metrics, election)
+	c, err := s.connect(ctx, election)
 	if err != nil {
 		return false, fmt.Errorf("connect: %w", err)
 	}

@@ -24,7 +24,8 @@ func electionOf(u *p4v1.Uint128) electionID { return electionID{u.GetHigh(), u.G
 type stream struct {
 	election electionID
 	joined   bool
-	send     chan *p4v1.StreamMessageResponse
+	srv      p4v1.P4Runtime_StreamChannelServer
+	send     chan any // *p4v1.StreamMessageResponse, or a prepared one
 	done     <-chan struct{}
 }
 
@@ -33,7 +34,7 @@ const maxStreams = 16
 
 // StreamChannel serves one controller (P4Runtime 1.3, 16).
 func (t *Target) StreamChannel(srv p4v1.P4Runtime_StreamChannelServer) error {
-	s := &stream{send: make(chan *p4v1.StreamMessageResponse, streamQueue), done: srv.Context().Done()}
+	s := &stream{srv: srv, send: make(chan any, streamQueue), done: srv.Context().Done()}
 	t.mu.Lock()
 	if len(t.streams) >= maxStreams {
 		t.mu.Unlock()
@@ -47,7 +48,7 @@ func (t *Target) StreamChannel(srv p4v1.P4Runtime_StreamChannelServer) error {
 		for {
 			select {
 			case m := <-s.send:
-				if srv.Send(m) != nil {
+				if srv.SendMsg(m) != nil {
 					return
 				}
 			case <-s.done:
@@ -138,7 +139,7 @@ func (t *Target) elect(asked *stream) {
 }
 
 // post queues a message; one more than the queue holds is lost. The caller holds mu.
-func (t *Target) post(s *stream, m *p4v1.StreamMessageResponse) bool {
+func (t *Target) post(s *stream, m any) bool {
 	select {
 	case s.send <- m:
 		return true

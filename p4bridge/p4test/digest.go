@@ -1,9 +1,12 @@
 package p4test
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -92,6 +95,48 @@ func (t *Target) sendDigest(id uint32, samples []*p4v1.P4Data, now time.Time) in
 	}
 	t.stats.Digests += len(fresh)
 	return len(fresh)
+}
+
+// Flood offers total samples at a rate, in lists of perList, one after another
+// and again from the start: the load of a switch whose filters let everything
+// pass. Lists are encoded beforehand, so that offering them costs little beside
+// reading them. It reports how many samples found room on the way to the
+// controller, the others are lost, as they are in BMv2 when its queue is full;
+// and how long it took.
+func (t *Target) Flood(name string, samples []*p4v1.P4Data, perList, perSecond, total int) (sent int, took time.Duration, err error) {
+	t.mu.Lock()
+	s := t.primary
+	if t.pl == nil || t.pl.Digest(name) == nil || s == nil {
+		t.mu.Unlock()
+		return 0, 0, errors.New("p4test: no such digest, or no controller")
+	}
+	id := t.pl.Digest(name).ID
+	t.mu.Unlock()
+	var lists []*grpc.PreparedMsg
+	for chunk := range slices.Chunk(samples, perList) {
+		m := new(grpc.PreparedMsg)
+		if err := m.Encode(s.srv, &p4v1.StreamMessageResponse{Update: &p4v1.StreamMessageResponse_Digest{Digest: &p4v1.DigestList{
+			DigestId: id, ListId: uint64(len(lists) + 1), Data: chunk,
+		}}}); err != nil {
+			return 0, 0, err
+		}
+		lists = append(lists, m)
+	}
+	start := time.Now()
+	for i := 0; i*perList < total; i++ {
+		for i*perList >= int(time.Since(start).Seconds()*float64(perSecond)) {
+			time.Sleep(time.Millisecond)
+		}
+		t.mu.Lock()
+		if t.post(s, lists[i%len(lists)]) {
+			sent += perList
+			t.stats.Digests += perList
+		} else {
+			t.stats.DigestsLost += perList
+		}
+		t.mu.Unlock()
+	}
+	return sent, time.Since(start), nil
 }
 
 func (d *digestState) waiting(k string, now time.Time, timeout time.Duration) bool {

@@ -146,12 +146,21 @@ func (t *Target) do(a *p4v1.Action, port uint32, frame []byte, h headers, why fl
 		t.punt(port, frame, why)
 	case "miss_digest":
 		d := t.pl.Digests[0]
-		s := &p4v1.P4StructLike{}
-		for _, m := range d.Members {
-			s.Members = append(s.Members, &p4v1.P4Data{Data: &p4v1.P4Data_Bitstring{Bitstring: slices.Clone(pipeline.Canonical(h[m.Name]))}})
-		}
-		t.sendDigest(d.ID, []*p4v1.P4Data{{Data: &p4v1.P4Data_Struct{Struct: s}}}, time.Now())
+		t.sendDigest(d.ID, []*p4v1.P4Data{sample(d, h)}, time.Now())
 	}
+}
+
+func sample(d *pipeline.Digest, h headers) *p4v1.P4Data {
+	s := &p4v1.P4StructLike{}
+	for _, m := range d.Members {
+		s.Members = append(s.Members, &p4v1.P4Data{Data: &p4v1.P4Data_Bitstring{Bitstring: slices.Clone(pipeline.Canonical(h[m.Name]))}})
+	}
+	return &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: s}}
+}
+
+// Sample is what the digest of switchbridge.p4 says of a frame.
+func Sample(d *pipeline.Digest, port uint32, frame []byte) *p4v1.P4Data {
+	return sample(d, parse(port, frame))
 }
 
 // next is the l2 table; a packet does not leave where it came in.

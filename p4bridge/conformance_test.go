@@ -6,6 +6,7 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -20,9 +21,9 @@ type bare struct {
 	id     *p4v1.Uint128
 }
 
-func newBare(t *testing.T, r rig, election uint64) *bare {
+func newBare(t testing.TB, r rig, election uint64, opts ...grpc.DialOption) *bare {
 	t.Helper()
-	b := &bare{P4RuntimeClient: reader(t, r), id: &p4v1.Uint128{Low: election}}
+	b := &bare{P4RuntimeClient: reader(t, r, opts...), id: &p4v1.Uint128{Low: election}}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	var err error
@@ -37,7 +38,7 @@ func newBare(t *testing.T, r rig, election uint64) *bare {
 }
 
 // arbitration returns the status of the next arbitration message.
-func (b *bare) arbitration(t *testing.T) codes.Code {
+func (b *bare) arbitration(t testing.TB) codes.Code {
 	t.Helper()
 	for {
 		m, err := b.stream.Recv()
@@ -50,7 +51,7 @@ func (b *bare) arbitration(t *testing.T) codes.Code {
 	}
 }
 
-func (b *bare) push(t *testing.T) {
+func (b *bare) push(t testing.TB) {
 	t.Helper()
 	p := program()
 	_, err := b.SetForwardingPipelineConfig(context.Background(), &p4v1.SetForwardingPipelineConfigRequest{

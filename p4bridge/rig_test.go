@@ -202,10 +202,10 @@ func quiet(t testing.TB, r rig, frame []byte, d time.Duration) {
 
 // reader is a bare client for looking into a switch's tables: reading needs no
 // arbitration.
-func reader(t testing.TB, r rig) p4v1.P4RuntimeClient {
+func reader(t testing.TB, r rig, opts ...grpc.DialOption) p4v1.P4RuntimeClient {
 	t.Helper()
-	cc, err := grpc.NewClient("passthrough:///"+r.addr(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(r.dial), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))
+	cc, err := grpc.NewClient("passthrough:///"+r.addr(), append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(r.dial), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)))...)
 	if err != nil {
 		t.Fatal(err)
 	}

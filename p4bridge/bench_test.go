@@ -235,21 +235,15 @@ func BenchmarkDigests(b *testing.B) {
 }
 
 // BenchmarkManySwitches has 64 switches, of which one floods, and measures
-// another: calm and beside the flood. It also reports a session's memory.
+// another: calm and beside the flood.
 func BenchmarkManySwitches(b *testing.B) {
 	const switches = 64
-	var before, after runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&before)
 	var rigs []*simulated
 	for range switches {
 		r := newSimulated(b, p4test.Options{DeviceID: 1})
 		rigs = append(rigs, r)
 		serving(b, run(b, silent(r), local{toPort(2)}))
 	}
-	runtime.GC()
-	runtime.ReadMemStats(&after)
-	b.ReportMetric(float64(after.HeapAlloc+after.StackInuse-before.HeapAlloc-before.StackInuse)/switches/1024, "KiB/session+target")
 	measure := func(b *testing.B, base int) {
 		var took []time.Duration
 		for i := 0; b.Loop(); i++ {
@@ -283,4 +277,50 @@ func BenchmarkManySwitches(b *testing.B) {
 		close(stop)
 		<-done
 	})
+}
+
+// BenchmarkSessionMemory is what 64 sessions take, each with the target it
+// speaks to (both ends of gRPC are in this process) and then without: what a
+// bare client with its stream takes beside the same targets is taken off.
+func BenchmarkSessionMemory(b *testing.B) {
+	const switches = 64
+	inUse := func() float64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC() // what the first freed in pools
+		runtime.ReadMemStats(&m)
+		return float64(m.HeapAlloc + m.StackInuse)
+	}
+	var rigs []*simulated
+	for range switches {
+		rigs = append(rigs, newSimulated(b, p4test.Options{DeviceID: 1}))
+	}
+	before := inUse()
+	for _, r := range rigs {
+		newBare(b, r, 1).arbitration(b)
+	}
+	bare := inUse()
+	for _, r := range rigs {
+		serving(b, run(b, silent(r), local{toPort(2)}))
+	}
+	both := inUse()
+	const flows = 1000
+	for i := range flows {
+		for _, r := range rigs {
+			r.Packet(1, udp(1, 2, uint16(i+1)))
+		}
+		if i%100 == 99 {
+			for _, r := range rigs {
+				eventually(b, "each has its entries", func() bool { return r.Stats().Updates >= i })
+			}
+		}
+	}
+	for b.Loop() {
+		runtime.Gosched() // there is nothing to repeat
+	}
+	per := func(bytes float64) float64 { return bytes / switches / 1024 }
+	b.ReportMetric(per(bare-before), "KiB/bare-client+target's-end")
+	b.ReportMetric(per(both-bare), "KiB/session+target's-end")
+	b.ReportMetric(per(inUse()-both), "KiB/1000-flows+target's-entries")
+	b.ReportMetric(0, "ns/op")
 }

@@ -45,7 +45,7 @@ type client struct {
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
 
-	events chan event
+	events chan *event // pointers, since a match is large and most of a queue's places are empty
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
 }
@@ -95,7 +95,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		cfg: cfg, metrics: s.metrics, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
 		fault:       func(what string, err error) { s.status.fault(s.log, what, "", err) },
-		events:      make(chan event, cfg.Queue),
+		events:      make(chan *event, cfg.Queue),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
 		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
 	}
@@ -228,7 +228,7 @@ func (c *client) digest(list []byte) error {
 			c.fault("digest not understood", err)
 			return
 		}
-		c.events <- event{match: match, list: l, read: now} // there is room, and nobody else fills it
+		c.events <- &event{match: match, list: l, read: now} // there is room, and nobody else fills it
 	})
 	c.metrics.drops("queue", full)
 	c.metrics.drops("bad_digest", bad)
@@ -263,17 +263,22 @@ func (c *client) packet(p *p4v1.PacketIn) {
 		frame = []byte{}
 	}
 	select {
-	case c.events <- event{match: match, reason: reason, frame: frame, read: time.Now()}:
+	case c.events <- &event{match: match, reason: reason, frame: frame, read: time.Now()}:
 	default:
 		c.metrics.drop("queue")
 	}
 }
 
-// transmit is the one goroutine that sends on the stream.
+// transmit is the one goroutine that sends on the stream. What was queued by a
+// primary is not sent by a backup.
 func (c *client) transmit() {
 	for {
 		select {
 		case m := <-c.send:
+			if m.GetArbitration() == nil && c.term.Load() == nil {
+				c.metrics.drop("demoted")
+				continue
+			}
 			if err := c.stream.Send(m); err != nil {
 				return // receive learns why
 			}

@@ -87,6 +87,9 @@ func (o *owner) serve(ctx context.Context) error {
 	now := make(chan struct{})
 	close(now)
 	for {
+		if ctx.Err() != nil { // select would choose among all that is ready
+			return context.Cause(ctx)
+		}
 		var err error
 		var sweep <-chan struct{}
 		if len(o.stale) > 0 {
@@ -96,7 +99,7 @@ func (o *owner) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case ev := <-o.c.events:
-			o.handle(ctx, ev)
+			o.handle(ctx, *ev)
 			o.drain(ctx)
 			err = o.flush(ctx)
 		case j := <-o.results:
@@ -145,7 +148,7 @@ func (o *owner) drain(ctx context.Context) {
 	for len(o.batch) < o.s.cfg.Batch && len(o.jobs) < o.s.cfg.Batch {
 		select {
 		case ev := <-o.c.events:
-			o.handle(ctx, ev)
+			o.handle(ctx, *ev)
 		case j := <-o.results:
 			o.flying--
 			o.finish(j)

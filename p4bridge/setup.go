@@ -66,6 +66,7 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 // known gets the default hard timeout from now on.
 func (o *owner) readTables(ctx context.Context) error {
 	now := time.Now()
+	known := o.book.entries
 	o.book, o.l2 = newBook(), map[flow.MAC]flow.PortNo{}
 	for _, t := range o.tables() {
 		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: t.ID}}})
@@ -77,12 +78,15 @@ func (o *owner) readTables(ctx context.Context) error {
 			if te == nil || te.GetIsDefaultAction() {
 				continue
 			}
-			deadline := time.Time{}
+			key, written, deadline := bookKey(te), now, time.Time{}
 			learned := o.isL2(te.GetTableId())
 			if o.ours(te.GetControllerMetadata()) && !learned {
 				deadline = now.Add(o.s.cfg.HardTimeout)
 			}
-			o.book.put(bookKey(te), te.GetTableId(), te.GetControllerMetadata(), now, deadline)
+			if b := known[key]; b != nil && b.cookie == te.GetControllerMetadata() {
+				written, deadline = b.written, b.deadline // its age is known
+			}
+			o.book.put(key, te.GetTableId(), te.GetControllerMetadata(), written, deadline)
 			if learned {
 				o.relearn(te)
 			}

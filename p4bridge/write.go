@@ -183,6 +183,9 @@ func (o *owner) writeTable(ctx context.Context, changes []*change) error {
 	return nil
 }
 
+// retryRemove is when an entry that the switch would not remove is tried again.
+const retryRemove = 10 * time.Second
+
 // errMissing marks a change that met an entry which the book had and the switch had not.
 var errMissing = errors.New("the entry was missing")
 
@@ -197,6 +200,12 @@ func (o *owner) applied(c *change, now time.Time) {
 	}
 	if c.err != nil {
 		count.refused.Inc()
+		if b := o.book.entries[c.key]; b != nil && c.remove {
+			o.book.put(c.key, b.table, b.cookie, b.written, now.Add(retryRemove))
+		}
+		if !c.remove && o.isL2(c.table.ID) {
+			o.forget(c.entry) // it is learned anew from the next event
+		}
 		attrs := []any{"key", entryKey(c.table, c.entry)}
 		if c.job != nil {
 			c.job.failed = append(c.job.failed, c.err)

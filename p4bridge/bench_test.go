@@ -115,7 +115,7 @@ func compareWrites(b *testing.B, r rig, batch int) {
 
 // bareOwner brings a switch to where a session would serve, and hands the
 // owner over.
-func bareOwner(b *testing.B, r rig) (*owner, context.Context) {
+func bareOwner(b testing.TB, r rig) (*owner, context.Context) {
 	b.Helper()
 	s, err := New(silent(r), local{exactNormal})
 	if err != nil {

@@ -156,6 +156,7 @@ func (g *Gateway) p4Sessions() error {
 		cfg.InFlight = g.settings.Function.Concurrency
 		for _, t := range g.settings.OpenFlow.Subscribe {
 			cfg.FlowRemoved = cfg.FlowRemoved || flow.EventType(t) == flow.EventFlowRemoved
+			cfg.Errors = cfg.Errors || flow.EventType(t) == flow.EventError
 		}
 		cfg.Logger, cfg.Metrics = g.log, m
 		s, err := p4bridge.New(cfg, g.functions.decider)

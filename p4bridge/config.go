@@ -105,6 +105,7 @@ type Config struct {
 	PolicyCheck time.Duration // how often the policy's version is asked; negative is never [10s]
 	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
 	FlowRemoved bool          // send flow_removed events
+	Errors      bool          // send error events, of entries that the switch refuses
 	// Entries lets decisions name P4 tables directly. Guardrails don't look at
 	// such entries, so it is off unless the function is trusted with the switch.
 	Entries bool

@@ -246,6 +246,53 @@ func TestSwitchSaysFull(t *testing.T) {
 	}
 }
 
+// A function that asked to be told learns which decision's entry was refused, by
+// P4 table and key; what it answers to that is not told of when it is refused too.
+func TestErrorEvent(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	told := make(chan flow.SwitchError, 16)
+	var asked, refusals atomic.Uint32
+	cfg := fastConfig(r)
+	cfg.Errors = true
+	cfg.Pipeline, cfg.Mapping = small(t, 1)
+	s := run(t, cfg, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		if ev.PacketIn != nil {
+			asked.Store(ev.XID)
+		}
+		if ev.Error != nil {
+			told <- *ev.Error
+			d.Rules = append(d.Rules, *flowRule(9))
+		}
+		return toPort(2)(ctx, ev, d)
+	}})
+	serving(t, s)
+	r.Inject(p4test.Faults{Write: func(u *p4v1.Update) error {
+		if u.GetEntity().GetTableEntry().GetTableId() == program().Table("flow_exact").ID {
+			refusals.Add(1)
+			return status.Error(codes.Internal, "out of luck")
+		}
+		return nil
+	}})
+	r.Packet(1, udp(1, 2, 1))
+	e := <-told
+	if e.XID != asked.Load() || e.Type != 5 || e.Code != 0 || !strings.Contains(e.Name, "INSERT of an entry of table flow_exact: out of luck") ||
+		!strings.Contains(e.Rule, "table flow_exact: in_port=0x01") {
+		t.Errorf("%+v, want the refusal of decision %d by P4 table and key", e, asked.Load())
+	}
+	eventually(t, "the answer is refused too", func() bool { return refusals.Load() == 2 })
+	r.Inject(p4test.Faults{})
+	r.Packet(1, udp(1, 2, 2))
+	eventually(t, "the table's one entry", func() bool { return len(r.Entries("flow_exact")) == 1 })
+	r.Packet(1, udp(1, 2, 3))
+	if e = <-told; e.Code != 1 || !strings.Contains(e.Name, "flow_exact") || e.XID != asked.Load() {
+		t.Errorf("%+v, want a full table", e)
+	}
+	time.Sleep(50 * time.Millisecond) // there is no event for what must not happen
+	if len(told) != 0 {
+		t.Errorf("told of the refusal of its own answer: %+v", <-told)
+	}
+}
+
 func TestDuplicateEntry(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
 	s := run(t, fastConfig(r), local{toPort(2)})

@@ -254,6 +254,9 @@ func (o *owner) finish(j *job) {
 			j.failed = append(j.failed, err)
 			o.s.metrics.update("none", "no_fit")
 			o.s.status.fault(o.s.log, "rule not installed", "", err, "decision", j.ev.XID, "reason", j.dec.Reason, "rule", r.String())
+			if errors.Is(err, ErrTableFull) { // the switch's refusal, that we knew of before
+				o.refused(o.c.ctx, j, r.String(), err)
+			}
 		}
 	}
 	for i := range j.dec.Entries {

@@ -68,7 +68,7 @@ func (o *owner) flush(ctx context.Context) error {
 		}
 		now := time.Now()
 		for _, c := range batch {
-			o.applied(c, now)
+			o.applied(ctx, c, now)
 		}
 		for _, j := range jobs {
 			o.settle(ctx, j, now)
@@ -190,7 +190,7 @@ const retryRemove = 10 * time.Second
 var errMissing = errors.New("the entry was missing")
 
 // applied brings book and metrics up to date with a change that was written.
-func (o *owner) applied(c *change, now time.Time) {
+func (o *owner) applied(ctx context.Context, c *change, now time.Time) {
 	name, count := c.table.Name, o.tableMetrics(c.table)
 	if errors.Is(c.err, errMissing) {
 		// The switch lost entries behind our back; the book is wrong about others too.
@@ -212,6 +212,7 @@ func (o *owner) applied(c *change, now time.Time) {
 			attrs = append(attrs, "decision", c.job.ev.XID, "reason", c.job.dec.Reason)
 		}
 		o.s.status.fault(o.s.log, "the switch refused an entry", name, c.err, attrs...)
+		o.refused(ctx, c.job, "table "+name+": "+entryKey(c.table, c.entry), c.err)
 		return
 	}
 	if c.job != nil {

@@ -100,6 +100,10 @@ soak: setup ## all tests again and again, in random order, for SOAKTIME (10) min
 		$(GO) test -race -count=1 -shuffle=on -timeout 9m ./... || exit 1; \
 	done
 
+.PHONY: peers
+peers: testcontroller ## the controllers that benchmarks compare with: Open vSwitch's own, and os-ken
+	@test/setup.sh python3-os-ken
+
 .PHONY: testcontroller
 testcontroller: build/ovs-testcontroller ## Open vSwitch's own controller, for comparison in benchmarks
 # The package starts a service on port 6653; only its program is wanted, so it is unpacked, not installed.

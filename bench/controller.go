@@ -30,8 +30,12 @@ type ControllerConfig struct {
 	Runs     int           // 10
 	Duration time.Duration // of one run: 1 s
 	WarmUp   time.Duration // before the first run: 1 s; negative is none
-	MACs     int           // source addresses of each switch: 100,000
-	Connect  time.Duration // limit of all handshakes together: 10 s
+	// FirstAnswer prolongs the warm-up until the controller has answered once,
+	// but no longer than this: one may have taken the connection before it can
+	// decide. Default: 0, not at all.
+	FirstAnswer time.Duration
+	MACs        int           // source addresses of each switch: 100,000
+	Connect     time.Duration // limit of all handshakes together: 10 s
 
 	// OnRun, where set, is called after each run.
 	OnRun func(n int, r Run)
@@ -236,6 +240,14 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 	if cfg.WarmUp > 0 {
 		if err := wait(cfg.WarmUp); err != nil {
 			return fmt.Errorf("while warming up: %w", err)
+		}
+	}
+	for end := time.Now().Add(cfg.FirstAnswer); ; {
+		if c := total(switches); c.flowMods+c.packetOuts > 0 || time.Now().After(end) {
+			break
+		}
+		if err := wait(time.Millisecond); err != nil {
+			return fmt.Errorf("while waiting for a first answer: %w", err)
 		}
 	}
 	var err error

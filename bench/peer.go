@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,9 @@ type Peer struct {
 	// Near are paths, from the folder of this program, where the command's
 	// program is looked for before PATH.
 	Near     []string
-	Dir      string        // working directory; empty: {dir}
-	Protocol flow.Protocol // that it is asked in
+	Files    map[string]string // written to {dir} before it starts, by name
+	Dir      string            // working directory; empty: {dir}
+	Protocol flow.Protocol     // that it is asked in
 	// Start is the limit of the time from exec to the first answered
 	// connection: 60 s.
 	Start time.Duration
@@ -41,6 +43,11 @@ type Peer struct {
 
 // ErrNotInstalled is wrapped where a peer's program is not on this machine.
 var ErrNotInstalled = errors.New("not installed")
+
+// oskenApp is what os-ken runs: Debian's package has no learning switch.
+//
+//go:embed oskenapp.py
+var oskenApp string
 
 // DefaultPeers are the controllers of Debian's packages, which make peers
 // installs, and a controller that does nothing, for what is left of a figure
@@ -55,7 +62,8 @@ func DefaultPeers() []Peer {
 		},
 		{
 			Name: "os-ken", Protocol: flow.OpenFlow13,
-			Command: []string{"osken-manager", "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "{port}", "os_ken.app.simple_switch_13"},
+			Command: []string{"osken-manager", "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "{port}", "{dir}/learning.py"},
+			Files:   map[string]string{"learning.py": oskenApp},
 		},
 		{
 			Name: NameResponder, Protocol: flow.OpenFlow10,
@@ -217,6 +225,12 @@ func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process)
 	dir, err := os.MkdirTemp("", "switchbridge-bench-")
 	if err != nil {
 		return nil, err
+	}
+	for name, text := range p.Files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			os.RemoveAll(dir)
+			return nil, fmt.Errorf("%s: %w", p.Name, err)
+		}
 	}
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self).Replace
 	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Dir: dir, ended: make(chan struct{}), log: &tail{}}

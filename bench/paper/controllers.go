@@ -2,7 +2,10 @@ package paper
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"switchbridge/bench"
 	"switchbridge/bench/stats"
@@ -63,6 +66,7 @@ func (e *evaluation) controllers(ctx context.Context) error {
 			}
 		}
 	}
+	e.listPeers(peers)
 	e.response(peers)
 	e.throughput(peers)
 	e.startup(peers)
@@ -77,7 +81,7 @@ func (e *evaluation) round(ctx context.Context, m *measured) error {
 		return err
 	}
 	defer proc.Close()
-	cfg := bench.ControllerConfig{Target: proc.Addr, Protocol: m.peer.Protocol, Runs: 1, Duration: e.scale.run, WarmUp: e.scale.warmUp}
+	cfg := bench.ControllerConfig{Target: proc.Addr, Protocol: m.peer.Protocol, Runs: 1, Duration: e.scale.run, WarmUp: e.scale.warmUp, FirstAnswer: 10 * time.Second}
 	cfg.Mode = bench.Latency
 	l, err := bench.Controller(ctx, cfg)
 	if err != nil {
@@ -131,19 +135,19 @@ type comparison struct {
 func (e *evaluation) compare(peers []*measured, c comparison) {
 	refName, ref := reference(peers, c.runs)
 	idle := figureOf(peers, bench.NameResponder, c.runs)
-	ratio := "ratio to POX; ours to " + refName
+	note := " Ratios are to POX's figure in the paper's rows and to " + refName + "'s in ours."
 	if refName == "" {
-		ratio = "ratio to POX; ours: no reference was measured"
+		note = " Ratios are to POX's figure in the paper's rows; neither it nor ovs-testcontroller was measured here."
 	}
 	if c.spread == nil {
 		c.spreadHeader = []string{"min", "max", "stdev of rounds"}
 		c.spread = func(m *measured) []string {
 			s := stats.SpreadOf(c.runs(m))
-			return []string{num(s.Min), num(s.Max), num(s.Stdev)}
+			return []string{num(s.Min), num(s.Max), stdev(s)}
 		}
 	}
-	header := append([]string{"controller", "paper, " + c.unit, "here, " + c.unit, ratio, "ratio to the responder"}, c.spreadHeader...)
-	s := e.section(c.title, c.text, append(header, c.extraHeader...)...)
+	header := append([]string{"controller", "paper, " + c.unit, "here, " + c.unit, "ratio", "ratio to the responder"}, c.spreadHeader...)
+	s := e.section(c.title, c.text+note, append(header, c.extraHeader...)...)
 	for i := range publishedControllers {
 		p := &publishedControllers[i]
 		s.row(p.name, num(c.paper(p)), none, num(c.paper(p)/c.paper(&publishedControllers[0])))
@@ -151,6 +155,9 @@ func (e *evaluation) compare(peers []*measured, c comparison) {
 	of := func(v, other float64) string {
 		if other == 0 {
 			return none
+		}
+		if v/other < 0.1 && v > 0 {
+			return fmt.Sprintf("%.2g", v/other)
 		}
 		return num(v / other)
 	}
@@ -162,14 +169,14 @@ func (e *evaluation) compare(peers []*measured, c comparison) {
 		runs := c.runs(m)
 		if len(runs) == 0 {
 			if err != nil {
-				s.row(m.peer.Name, none, reason(err))
+				s.row(m.peer.Name, none, brief(err))
 			}
 			continue
 		}
 		v := median(runs)
 		row := append([]string{m.peer.Name, none, num(v), of(v, ref), of(v, idle)}, c.spread(m)...)
 		if m.err != nil { // it failed in a later round
-			row[0] += fmt.Sprintf(" (%d rounds, then %s)", len(m.startup), reason(m.err))
+			row[0] += fmt.Sprintf(" (%d of %d rounds)", len(m.startup), e.scale.rounds)
 		}
 		if c.extra != nil {
 			row = append(row, c.extra(m)...)
@@ -180,6 +187,31 @@ func (e *evaluation) compare(peers []*measured, c comparison) {
 
 func median(runs []float64) float64 { return stats.SpreadOf(runs).Median }
 
+// brief is an error as a cell of many tables can hold it; the table of
+// controllers has all of it.
+func brief(err error) string {
+	if errors.Is(err, bench.ErrNotInstalled) {
+		return "not installed"
+	}
+	return "failed"
+}
+
+func (e *evaluation) listPeers(peers []*measured) {
+	s := e.section("Controllers",
+		fmt.Sprintf("What is measured side by side, in %d round(s), in each of which every controller is started, warmed up, loaded and stopped in turn, so that what changes on the machine meanwhile touches all. The responder answers every PACKET_IN with a constant FLOW_MOD: what a controller takes beyond it is its own.", e.scale.rounds),
+		"controller", "asked in", "measured", "started by")
+	for _, m := range peers {
+		state := "yes"
+		switch err := errors.Join(m.err, m.usedErr); {
+		case err != nil && len(m.startup) > 0:
+			state = fmt.Sprintf("%d of %d rounds, then %s", len(m.startup), e.scale.rounds, reason(err))
+		case err != nil:
+			state = reason(err)
+		}
+		s.row(m.peer.Name, m.peer.Protocol.String(), state, strings.Join(m.peer.Command, " "))
+	}
+}
+
 func (e *evaluation) response(peers []*measured) {
 	e.compare(peers, comparison{
 		title: "Response time", unit: "µs",
@@ -189,7 +221,7 @@ func (e *evaluation) response(peers []*measured) {
 		spreadHeader: []string{"p10", "p90", "p99", "stdev of rounds"},
 		spread: func(m *measured) []string {
 			l := m.latency.Latency()
-			return []string{us(l.P10), us(l.P90), us(l.P99), num(stats.SpreadOf(m.medians).Stdev)}
+			return []string{us(l.P10), us(l.P90), us(l.P99), stdev(stats.SpreadOf(m.medians))}
 		},
 	})
 }

@@ -19,7 +19,7 @@ import (
 func (e *evaluation) emulated() string {
 	if e.distanceBy == "" {
 		if err := bench.NetemMissing(); err != nil {
-			e.distanceBy = fmt.Sprintf("distance, by a relay on this machine that holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth, no slow start. (netem in a network namespace is not to be had here: %s.)", reason(err))
+			e.distanceBy = fmt.Sprintf("distance, by a relay on this machine that holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth, no slow start. (netem in a network namespace is not to be had here: %s)", oneLine(err))
 		} else {
 			e.kernel = true
 			e.distanceBy = "distance, by netem in a network namespace of this machine, which holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth."

@@ -81,7 +81,7 @@ func (e *evaluation) transport(ctx context.Context, f *Function) time.Duration {
 	}
 	row := func(name string, t *bench.Timing) {
 		l, per := t.Latency, t.Throughput
-		s.row(name, us(l.P10), us(l.P50), us(l.P90), us(l.P99), num(per.Median), num(per.Min), num(per.Max), num(per.Stdev), fmt.Sprint(t.Failed))
+		s.row(name, us(l.P10), us(l.P50), us(l.P90), us(l.P99), num(per.Median), num(per.Min), num(per.Max), stdev(per), fmt.Sprint(t.Failed))
 	}
 	row("gateway's client", &res.Decider)
 	if res.Bare != nil {

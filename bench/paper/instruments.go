@@ -23,7 +23,7 @@ func (e *evaluation) instruments(ctx context.Context) error {
 		return nil
 	}
 	row := func(name string, v stats.Spread) {
-		s.row(name, num(v.Median), num(v.Min), num(v.Max), num(v.Stdev))
+		s.row(name, num(v.Median), num(v.Min), num(v.Max), stdev(v))
 	}
 	row("bench controller, flood", res.Flood)
 	row("replay to a gateway, every packet", res.Replay)

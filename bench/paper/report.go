@@ -101,13 +101,15 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	return err
 }
 
-var page = template.Must(template.New("report").Parse(`<!DOCTYPE html>
+var page = template.Must(template.New("report").Funcs(template.FuncMap{"text": isText}).Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>The paper's evaluation, on this machine</title>
 <style>
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid #ccc; padding: .3rem .7rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; }
+th, td { border-bottom: 1px solid #ccc; padding: .25rem .6rem; text-align: right; vertical-align: bottom; }
+th:first-child, td.text { text-align: left; vertical-align: top; }
+tr:hover td { background: #f4f4f4; }
 img { max-width: 100%; }
 .note { border-left: 4px solid #c80; padding-left: .7rem; }
 </style></head><body>
@@ -118,12 +120,15 @@ img { max-width: 100%; }
 {{range .Sections}}<h2>{{.Title}}</h2>
 <p>{{.Text}}</p>
 {{with .Emulated}}<p class="note"><em>Emulated:</em> {{.}}</p>{{end}}
-{{if .Rows}}<table><tr>{{range .Header}}<th>{{.}}</th>{{end}}</tr>
-{{range .Rows}}<tr>{{range .}}<td>{{.}}</td>{{end}}</tr>
-{{end}}</table>{{end}}
-{{with .Plot}}<p><img src="{{.}}.svg" alt=""></p>{{end}}
+{{if .Rows}}<div class="wide"><table><tr>{{range .Header}}<th>{{.}}</th>{{end}}</tr>
+{{range .Rows}}<tr>{{range .}}<td{{if text .}} class="text"{{end}}>{{.}}</td>{{end}}</tr>
+{{end}}</table></div>{{end}}
+{{if .Plot}}<p><img src="{{.Plot}}.svg" alt="{{.Title}}"></p>{{end}}
 {{end}}</body></html>
 `))
+
+// isText tells a cell of words from one of a figure.
+func isText(cell string) bool { return cell != none && strings.IndexAny(cell, "0123456789") != 0 }
 
 // WriteHTML writes the report as one page, its plots as SVG files beside it.
 func (r *Report) WriteHTML(w io.Writer) error { return page.Execute(w, r) }

@@ -10,6 +10,7 @@ import (
 
 	"switchbridge/bench"
 	"switchbridge/bench/calibrate"
+	"switchbridge/bench/stats"
 )
 
 // scale is how much is measured.
@@ -98,11 +99,23 @@ func reason(err error) string {
 	if errors.Is(err, bench.ErrNotInstalled) {
 		return "not installed"
 	}
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	if len(text) > 120 {
-		text = text[:120] + "..."
+	return "failed: " + oneLine(err)
+}
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > 200 {
+		text = strings.ToValidUTF8(text[:200], "") + "..."
 	}
-	return "failed: " + text
+	return text
+}
+
+// stdev is that of repeated runs, of which there must be more than one.
+func stdev(s stats.Spread) string {
+	if s.Runs < 2 {
+		return none
+	}
+	return num(s.Stdev)
 }
 
 // num writes a figure with three significant digits or all of its integer part.

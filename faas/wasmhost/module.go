@@ -75,7 +75,7 @@ func prepareModule(wasm []byte) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &rewriter{module: &module{}}
+	w := &rewriter{module: &module{}, goGuest: bytes.Contains(wasm, []byte("go:buildid"))}
 	for _, section := range []struct {
 		id      int
 		rewrite func(*edit)
@@ -83,6 +83,7 @@ func prepareModule(wasm []byte) (*module, error) {
 		// What the later ones need to know comes first.
 		{sectionType, w.types},
 		{sectionImport, w.imports},
+		{sectionFunction, w.functions},
 		{sectionGlobal, w.globals},
 		{sectionExport, w.exports},
 		{sectionStart, w.start},
@@ -178,6 +179,14 @@ func (e *edit) grow(n uint32) (count uint32) {
 	return count
 }
 
+// replaceSince replaces what lies between two places, of which the first was not copied yet.
+func (e *edit) replaceSince(start, end int, code []byte) {
+	e.at = start
+	e.copy()
+	e.out = append(e.out, code...)
+	e.at, e.copied = end, end
+}
+
 func appendName(b []byte, name string) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(name))), name...)
 }
@@ -190,7 +199,16 @@ type rewriter struct {
 	globalCount     uint32 // of the guest; the index of the fuel
 	added           []byte // exports of globals
 	addedCount      uint32
-	tick, bulkTick  []byte // code that takes fuel
+	tick, bulkTick  []byte   // code that takes fuel
+	params          []uint32 // of each type, how many
+	functionTypes   []uint32 // of each function that the guest defines
+	labels          []label  // of the blocks around an instruction, the function's first
+	// Of the function that is being rewritten.
+	pointers  pointers
+	distances []distance
+	goGuest   bool
+	extra     uint32 // the first of its extra locals
+	moveCode  []byte // scratch
 }
 
 // function gives a guest's function index its new meaning: refuel is the last import, so the
@@ -205,7 +223,18 @@ func (w *rewriter) function(index uint32) uint32 {
 // types appends refuel's type (5.5.4).
 func (w *rewriter) types(e *edit) {
 	w.refuelType = e.grow(1)
-	e.at = len(e.b)
+	for range w.refuelType {
+		if form := e.byte(); form != 0x60 && e.err == nil {
+			e.err = fmt.Errorf("type of the unknown form %#x", form)
+		}
+		params := e.u32()
+		e.take(params)
+		e.take(e.u32())
+		if e.err != nil {
+			return
+		}
+		w.params = append(w.params, params)
+	}
 	e.copy()
 	e.out = append(e.out, 0x60, 0, 0)
 }
@@ -226,6 +255,18 @@ func (w *rewriter) imports(e *edit) {
 	e.copy()
 	e.out = appendName(appendName(e.out, hostModule), hostRefuel)
 	e.out = binary.AppendUvarint(append(e.out, 0), uint64(w.refuelType))
+}
+
+// functions reads the types of the functions that the guest defines (5.5.6).
+func (w *rewriter) functions(e *edit) {
+	for count := e.u32(); count > 0 && e.err == nil; count-- {
+		index := e.u32()
+		if uint64(index) >= uint64(len(w.params)) && e.err == nil {
+			e.fail(fmt.Errorf("unknown type %d", index))
+			return
+		}
+		w.functionTypes = append(w.functionTypes, index)
+	}
 }
 
 // globals appends the fuel and lists exports for all that are mutable (5.5.9).
@@ -330,11 +371,16 @@ func (w *rewriter) expression(e *edit) {
 // code makes every function take fuel, and looks for instructions that change a table or drop a
 // segment for good (5.5.13).
 func (w *rewriter) code(e *edit) {
-	for count := e.u32(); count > 0 && e.err == nil; count-- {
+	count := e.u32()
+	if uint64(count) != uint64(len(w.functionTypes)) && e.err == nil {
+		e.fail(fmt.Errorf("%d bodies for %d functions", count, len(w.functionTypes)))
+		return
+	}
+	for i := uint32(0); i < count && e.err == nil; i++ {
 		e.copy()
 		size := e.u32() // not copied: the body grows
 		body := &edit{reader: reader{b: e.take(size)}}
-		w.body(body)
+		w.body(body, w.params[w.functionTypes[i]])
 		if body.err != nil {
 			e.fail(body.err)
 			return
@@ -345,41 +391,142 @@ func (w *rewriter) code(e *edit) {
 }
 
 // body rewrites one function: its locals and its instructions.
-func (w *rewriter) body(e *edit) {
-	for locals := e.u32(); locals > 0 && e.err == nil; locals-- {
-		e.u32()
+func (w *rewriter) body(e *edit, params uint32) {
+	locals := uint64(params)
+	groups := e.u32()
+	afterCount := e.at
+	for range groups {
+		locals += uint64(e.u32())
 		e.byte()
+		if e.err != nil {
+			return
+		}
+	}
+	if locals > maxLocals {
+		e.fail(fmt.Errorf("function with %d locals, limit %d", locals, maxLocals))
+		return
+	}
+	declared := e.b[afterCount:e.at]
+	e.copied = e.at // they are written when it is known what has come to them
+	var extra []byte
+	if w.goGuest {
+		w.extra, extra = uint32(locals), extraLocals
+		groups += extraGroups
+		locals += extraCount
+	}
+	w.pointers.begin(uint32(locals))
+	w.distances = w.distances[:0]
+	if !beginsWithLoop(e.reader) { // else the loop's fuel is the function's
+		e.out = append(e.out, w.tick...)
+	}
+	w.labels = append(w.labels[:0], label{})
+	for e.err == nil && e.at < len(e.b) {
+		w.instruction(e)
 	}
 	e.copy()
-	e.out = append(e.out, w.tick...)
-	for e.err == nil && e.at < len(e.b) {
-		switch op := e.byte(); op {
-		case opLoop:
-			e.skipImmediates(op)
+	code := e.out
+	added := w.pointers.locals()
+	if added > 0 {
+		groups++
+	}
+	e.out = append(binary.AppendUvarint(nil, uint64(groups)), declared...)
+	e.out = append(e.out, extra...)
+	if added > 0 {
+		e.out = append(binary.AppendUvarint(e.out, uint64(added)), valueI32)
+	}
+	e.out = append(e.out, code...)
+}
+
+// maxLocals is a limit that wazero has, too.
+const maxLocals = 50000
+
+func (w *rewriter) instruction(e *edit) {
+	switch op := e.byte(); op {
+	case opBlock:
+		e.skipImmediates(op)
+		w.labels = append(w.labels, label{block: e.at})
+	case opIf:
+		e.skipImmediates(op)
+		w.labels = append(w.labels, label{block: e.at, branch: true, known: w.pointers.save()})
+	case opLoop:
+		e.skipImmediates(op)
+		w.labels = append(w.labels, label{block: e.at, dispatch: findDispatch(e.reader, len(w.labels)+1)})
+		w.pointers.forget()
+		e.copy()
+		e.out = append(e.out, w.tick...)
+	case opElse, opEnd:
+		if len(w.labels) == 0 {
+			e.fail(errors.New("an end too many"))
+			return
+		}
+		if l := &w.labels[len(w.labels)-1]; op == opElse {
+			w.pointers.otherwise(l)
+		} else {
+			w.pointers.meet(l)
+			w.labels = w.labels[:len(w.labels)-1]
+		}
+	case opBr, opReturn, opUnreachable, opBrTable:
+		w.branch(op, e.reader)
+		e.skipImmediates(op)
+		w.pointers.unreachable = true
+	case opBrIf:
+		w.branch(op, e.reader)
+		e.skipImmediates(op)
+	case opI32Const:
+		start := e.at - 1
+		value := e.s32()
+		if !w.bulk(e, start, value) {
+			w.jump(e, value)
+		}
+	case opLocalGet:
+		w.localGet(e)
+	case opLocalSet, opLocalTee:
+		w.pointers.set(e.u32())
+	case opCall, opRefFunc:
+		e.replace(w.function)
+	case opGlobalGet, opGlobalSet:
+		if index := e.u32(); index >= w.globalCount {
+			e.fail(fmt.Errorf("unknown global %d", index))
+		}
+	case opTableSet:
+		w.module.hide("table.set")
+		e.u32()
+	case opPrefixFC:
+		bulk := bulkInstructions[e.peekU32()]
+		w.module.hide(bulk.changes)
+		e.skipImmediates(op)
+		if bulk.long {
 			e.copy()
-			e.out = append(e.out, w.tick...)
-		case opCall, opRefFunc:
-			e.replace(w.function)
-		case opGlobalGet, opGlobalSet:
-			if index := e.u32(); index >= w.globalCount {
-				e.fail(fmt.Errorf("unknown global %d", index))
-			}
-		case opTableSet:
-			w.module.hide("table.set")
-			e.u32()
-		case opPrefixFC:
-			bulk := bulkInstructions[e.peekU32()]
-			w.module.hide(bulk.changes)
-			e.skipImmediates(op)
-			if bulk.long {
-				e.copy()
-				e.out = append(e.out, w.bulkTick...)
-			}
-		default:
+			e.out = append(e.out, w.bulkTick...)
+		}
+	default:
+		if isLoad(op) || isStore(op) {
+			w.access(e, op)
+		} else {
 			e.skipImmediates(op)
 		}
 	}
-	e.copy()
+}
+
+// localGet goes over a local.get and what makes an address of it.
+func (w *rewriter) localGet(e *edit) {
+	ahead := e.reader
+	local := ahead.u32()
+	if w.goGuest {
+		after := ahead
+		if d, ok := stackAddress(&after); ok {
+			e.at = ahead.at
+			e.copy()
+			e.at, e.copied = after.at, after.at
+			w.distances = append(w.distances, d)
+			return
+		}
+	}
+	if ahead.err == nil && ahead.at < len(e.b) && e.b[ahead.at] == opI32WrapI64 {
+		w.pointers.get(e, local, ahead.at+1)
+		return
+	}
+	e.at = ahead.at
 }
 
 func (m *module) hide(what string) {

@@ -12,7 +12,10 @@ type reader struct {
 	err error
 }
 
-var errTruncated = errors.New("module ends in the middle")
+var (
+	errTruncated = errors.New("module ends in the middle")
+	errOffset    = errors.New("memory access past all memory")
+)
 
 func (r *reader) byte() byte {
 	if r.err != nil || r.at >= len(r.b) {
@@ -50,6 +53,28 @@ func (r *reader) u32() uint32 {
 	return 0
 }
 
+// s32 reads a signed LEB128 number of at most 32 bits.
+func (r *reader) s32() int32 { return int32(r.signed(32)) }
+
+// s64 reads a signed LEB128 number of at most 64 bits.
+func (r *reader) s64() int64 { return r.signed(64) }
+
+func (r *reader) signed(size int) int64 {
+	var v int64
+	for shift := 0; shift < size; shift += 7 {
+		c := r.byte()
+		v |= int64(c&0x7f) << shift
+		if c < 0x80 {
+			if unused := 64 - 7 - shift; unused > 0 {
+				v = v << unused >> unused
+			}
+			return v
+		}
+	}
+	r.fail(fmt.Errorf("number of more than %d bits", size))
+	return 0
+}
+
 func (r *reader) peekU32() uint32 {
 	ahead := *r
 	return ahead.u32()
@@ -73,23 +98,49 @@ func (r *reader) fail(err error) {
 
 // What is looked at or written. WebAssembly Core Specification 2.0, 5.3 and 5.4.
 const (
-	opLoop      = 0x03
-	opIf        = 0x04
-	opEnd       = 0x0b
-	opCall      = 0x10
-	opGlobalGet = 0x23
-	opGlobalSet = 0x24
-	opTableSet  = 0x26
-	opI32Const  = 0x41
-	opI32LtS    = 0x48
-	opI32Sub    = 0x6b
-	opRefFunc   = 0xd2
-	opPrefixFC  = 0xfc
+	opUnreachable   = 0x00
+	opBlock         = 0x02
+	opLoop          = 0x03
+	opIf            = 0x04
+	opElse          = 0x05
+	opEnd           = 0x0b
+	opBr            = 0x0c
+	opBrIf          = 0x0d
+	opBrTable       = 0x0e
+	opReturn        = 0x0f
+	opCall          = 0x10
+	opLocalGet      = 0x20
+	opLocalSet      = 0x21
+	opLocalTee      = 0x22
+	opGlobalGet     = 0x23
+	opGlobalSet     = 0x24
+	opTableSet      = 0x26
+	opI32Load       = 0x28 // the first load
+	opI32Store      = 0x36 // the first store
+	opMemorySize    = 0x3f
+	opI32Const      = 0x41
+	opI64Const      = 0x42
+	opF64Const      = 0x44
+	opI32LtS        = 0x48
+	opI32Sub        = 0x6b
+	opI64Add        = 0x7c
+	opI32WrapI64    = 0xa7
+	opI64ExtendI32U = 0xad
+	opRefFunc       = 0xd2
+	opPrefixFC      = 0xfc
+	opPrefixFD      = 0xfd
+
+	fcMemoryCopy = 10 // after opPrefixFC
+	fcMemoryFill = 11
+	fdLoad       = 0 // after opPrefixFD: v128.load, .store, .const
+	fdStore      = 11
+	fdConst      = 12
 
 	blockEmpty = 0x40
 
-	valueI32 = 0x7f // value types descend: i64 7e, f32 7d, f64 7c, v128 7b, references below
-	valueF64 = 0x7c
+	valueI32  = 0x7f // value types descend: i64 7e, f32 7d, f64 7c, v128 7b, references below
+	valueF64  = 0x7c
+	valueV128 = 0x7b
 )
 
 // bulkInstructions are those after opPrefixFC that may take long, or that change what no image

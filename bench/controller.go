@@ -217,9 +217,16 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 		if cfg.Mode == Latency {
 			s.latencies = new(stats.Histogram)
 			engine = s.pingPong
+			if err := s.waitInKernel(len(switches)); err != nil {
+				return err
+			}
 		}
 		all.Go(func() {
-			if err := engine(); err != nil {
+			err := engine()
+			if w, ok := s.conn.(*waiter); ok {
+				w.release()
+			}
+			if err != nil {
 				failed <- fmt.Errorf("switch %d: %w", i+1, err)
 			}
 		})

@@ -3,6 +3,8 @@ package replay
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"sync"
 	"time"
 
 	"switchbridge/flow"
@@ -54,11 +56,32 @@ func newFunction(cfg *Config, agent int, sw *flow.Switch) *function {
 
 func (f *function) close() error { return nil }
 
+// work asks with a goroutine for each event that may wait.
+func (f *function) work(ctx context.Context, r *run, q <-chan *event) {
+	var all sync.WaitGroup
+	for range r.cfg.InFlight {
+		all.Go(func() {
+			for ev := range q {
+				if ctx.Err() != nil {
+					continue
+				}
+				r.begin(ev)
+				// An event that was sent is waited for even if the replay is stopped.
+				askCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Timeout)
+				err := f.ask(askCtx, ev)
+				cancel()
+				r.finish(ev, err)
+			}
+		})
+	}
+	all.Wait()
+}
+
 func (f *function) ask(ctx context.Context, ev *event) error {
 	var d flow.Decision
 	decide := func(e flow.Event, step int) error {
 		d.Reset()
-		e.ID = fmt.Sprintf("%s-%d-%d", f.session, ev.rec.Event, step)
+		e.ID = f.session + "-" + strconv.FormatInt(ev.rec.Event, 10) + "-" + strconv.Itoa(step)
 		e.Session, e.Switch, e.Time, e.XID = f.session, f.sw, time.Now(), uint32(ev.rec.Event)|1<<31
 		return f.decider.Decide(ctx, &e, &d)
 	}

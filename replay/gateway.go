@@ -1,8 +1,10 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,24 +21,32 @@ const bufferIDs = 1 << 24
 // buffer of its own, by which its answer is known: the first FLOW_MOD or
 // PACKET_OUT that names it. A controller that drops a packet without a word is
 // a timeout.
+//
+// One goroutine sends, and the switch's own finishes events as their answers
+// come: no goroutine waits for a single event.
 type gateway struct {
 	sw *oftest.Switch
 	v  flow.Protocol
 
-	mu      sync.Mutex
-	next    uint32
-	waiting map[uint32]chan<- answer
-}
+	rule flow.Rule     // the switch's goroutine: the answer that is read
+	out  ofp.PacketOut // the same
 
-type answer struct {
-	verdict flow.Verdict
-	rules   int
+	mu       sync.Mutex
+	room     sync.Cond // of mu: fewer wait, or the connection is lost
+	run      *run      // since work
+	next     uint32
+	waiting  map[uint32]*event
+	inFlight int
+	lost     error // why no more can be asked
+
+	pending sync.WaitGroup // events that have begun and are not finished
 }
 
 func dialGateway(ctx context.Context, cfg *Config, sw *flow.Switch) (*gateway, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	g := &gateway{v: cfg.Protocol, waiting: map[uint32]chan<- answer{}}
+	g := &gateway{v: cfg.Protocol, waiting: map[uint32]*event{}, inFlight: cfg.InFlight}
+	g.room.L = &g.mu
 	var err error
 	g.sw, err = oftest.Dial(ctx, cfg.Gateway, cfg.TLS, oftest.Config{
 		DPID: sw.DPID, Versions: []flow.Protocol{cfg.Protocol}, Ports: sw.Ports, NBuffers: bufferIDs, Intercept: g.intercept,
@@ -65,65 +75,150 @@ func (g *gateway) close() error { return g.sw.Close() }
 // intercept takes the answers out of what the controller sends; the rest is the
 // switch's own to deal with.
 func (g *gateway) intercept(h ofp.Header, msg []byte) bool {
-	var a answer
 	var buffer uint32
+	var verdict flow.Verdict
+	rules := 0
 	switch h.Type {
 	case ofp.TypeFlowMod:
-		var r flow.Rule
-		if ofp.ParseFlowMod(msg, &r) != nil || r.BufferID == flow.NoBuffer {
+		if ofp.ParseFlowMod(msg, &g.rule) != nil || g.rule.BufferID == flow.NoBuffer {
 			return false
 		}
-		buffer, a.rules, a.verdict = r.BufferID, 1, verdictOf(r.Actions)
-		if r.Goto != 0 {
-			a.verdict = flow.Allow
+		buffer, rules, verdict = g.rule.BufferID, 1, verdictOf(g.rule.Actions)
+		if g.rule.Goto != 0 {
+			verdict = flow.Allow
 		}
 	case ofp.TypePacketOut:
-		var p ofp.PacketOut
-		if ofp.ParsePacketOut(msg, &p) != nil || p.BufferID == flow.NoBuffer {
+		if ofp.ParsePacketOut(msg, &g.out) != nil || g.out.BufferID == flow.NoBuffer {
 			return false
 		}
-		buffer, a.verdict = p.BufferID, verdictOf(p.Actions)
+		buffer, verdict = g.out.BufferID, verdictOf(g.out.Actions)
 	default:
 		return false
 	}
-	g.mu.Lock()
-	waiter, ok := g.waiting[buffer]
-	delete(g.waiting, buffer)
-	g.mu.Unlock()
-	if ok {
-		waiter <- a // has room for one
+	if ev := g.take(buffer); ev != nil {
+		ev.rec.Verdict, ev.rec.Rules = verdict, rules
+		g.finish(ev, nil)
 	}
 	return true
 }
 
-func (g *gateway) ask(ctx context.Context, ev *event) error {
-	waiter := make(chan answer, 1)
-	g.mu.Lock()
-	buffer := g.next
-	g.next = (g.next + 1) % bufferIDs
-	g.waiting[buffer] = waiter
-	g.mu.Unlock()
-	defer func() {
-		g.mu.Lock()
-		delete(g.waiting, buffer)
-		g.mu.Unlock()
-	}()
+func (g *gateway) finish(ev *event, err error) {
+	g.run.finish(ev, err)
+	g.pending.Done()
+}
 
-	p := flow.PacketIn{BufferID: buffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame}
-	msg, err := ofp.AppendPacketIn(nil, g.v, 0, &p)
-	if err != nil {
-		return err
+// take removes the event that waits for a buffer, or is nil. The sender is woken
+// when half of the events that may wait are answered, not for each.
+func (g *gateway) take(buffer uint32) *event {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	ev := g.waiting[buffer]
+	if ev != nil {
+		delete(g.waiting, buffer)
+		if len(g.waiting) <= g.inFlight/2 {
+			g.room.Signal()
+		}
 	}
-	if err := g.sw.SendRaw(msg); err != nil {
-		return &lostError{fmt.Errorf("the gateway's connection ended: %w", err)}
+	return ev
+}
+
+func (g *gateway) work(ctx context.Context, r *run, q <-chan *event) {
+	g.mu.Lock()
+	g.run = r
+	g.mu.Unlock()
+	ended := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() { g.watch(r, ended) })
+	var msg []byte
+	for ev := range q {
+		buffer, ok := g.enter(ctx, ev)
+		if !ok {
+			continue // dropped, unsent
+		}
+		p := flow.PacketIn{BufferID: buffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame}
+		var err error
+		if msg, err = ofp.AppendPacketIn(msg[:0], g.v, 0, &p); err == nil {
+			if err = g.sw.SendRaw(msg); err != nil {
+				err = g.lostError(err)
+			}
+		}
+		if err != nil && g.take(buffer) != nil {
+			g.finish(ev, err)
+		}
 	}
-	select {
-	case a := <-waiter:
-		ev.rec.Verdict, ev.rec.Rules = a.verdict, a.rules
-		return nil
-	case <-g.sw.Done():
-		return &lostError{fmt.Errorf("the gateway's connection ended: %w", g.sw.Err())}
-	case <-ctx.Done():
-		return ctx.Err()
+	g.pending.Wait()
+	close(ended)
+	watch.Wait()
+}
+
+// enter waits for room and gives ev a buffer. It is false where no more is to be
+// sent.
+func (g *gateway) enter(ctx context.Context, ev *event) (buffer uint32, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.waiting) >= g.inFlight && g.lost == nil {
+		g.room.Wait()
 	}
+	if ctx.Err() != nil || g.lost != nil {
+		return 0, false
+	}
+	buffer = g.next
+	g.next = (g.next + 1) % bufferIDs
+	g.pending.Add(1)
+	g.run.begin(ev)
+	g.waiting[buffer] = ev
+	return buffer, true
+}
+
+// watch finishes events that wait for too long, and all of them where the
+// connection ends, until ended is closed.
+func (g *gateway) watch(r *run, ended <-chan struct{}) {
+	tick := time.NewTicker(max(r.cfg.Timeout/50, time.Millisecond))
+	defer tick.Stop()
+	for {
+		var over []*event
+		var err error
+		select {
+		case <-ended:
+			return
+		case <-g.sw.Done():
+			err = g.lostError(g.sw.Err())
+			g.mu.Lock()
+			g.lost = err
+			over = g.remove(func(*event) bool { return true })
+			g.mu.Unlock()
+		case <-tick.C:
+			err = context.DeadlineExceeded
+			since := time.Since(r.start) - r.cfg.Timeout
+			g.mu.Lock()
+			over = g.remove(func(ev *event) bool { return ev.rec.Sent <= since })
+			g.mu.Unlock()
+		}
+		for _, ev := range over {
+			g.finish(ev, err)
+		}
+		if g.lost != nil { // only this goroutine writes it
+			return
+		}
+	}
+}
+
+// remove takes out the events that have no more to wait for, in their order. The
+// caller holds mu.
+func (g *gateway) remove(over func(*event) bool) (list []*event) {
+	for buffer, ev := range g.waiting {
+		if over(ev) {
+			delete(g.waiting, buffer)
+			list = append(list, ev)
+		}
+	}
+	if len(list) > 0 {
+		slices.SortFunc(list, func(a, b *event) int { return cmp.Compare(a.rec.Event, b.rec.Event) })
+		g.room.Broadcast()
+	}
+	return list
+}
+
+func (g *gateway) lostError(err error) error {
+	return &lostError{fmt.Errorf("the gateway's connection ended: %w", err)}
 }

@@ -25,11 +25,14 @@ type event struct {
 	kind string // of the error, for the summary
 }
 
-// asker gets one agent's events answered. ask is called by several goroutines;
-// it fills rec.Verdict, Rules, Reason and Handshake. An error that is a
-// [lostError] ends the replay; any other is the event's own.
+// asker gets one agent's events answered. An error that is a [lostError] ends
+// the replay; any other is the event's own.
 type asker interface {
-	ask(ctx context.Context, ev *event) error
+	// work asks the events of q, InFlight of them at a time, until q is closed;
+	// then it waits for the last answers. Each event it passes to r.begin just
+	// before it asks, and then to r.finish with rec.Verdict, Rules, Reason and
+	// Handshake filled. After ctx is done the rest of q is dropped, unsent.
+	work(ctx context.Context, r *run, q <-chan *event)
 	close() error
 }
 
@@ -101,9 +104,7 @@ func replay(ctx context.Context, cfg *Config) (*Summary, error) {
 	for _, a := range askers {
 		q := make(chan *event, queueLen)
 		r.queues = append(r.queues, q)
-		for range cfg.InFlight {
-			workers.Go(func() { r.work(ctx, a, q) })
-		}
+		workers.Go(func() { a.work(ctx, r, q) })
 	}
 	collected := make(chan *collector)
 	go func() { collected <- r.collect() }()
@@ -214,38 +215,33 @@ func (r *run) event(n int64, p *capture.Packet, match flow.Match) *event {
 	}
 }
 
-// work asks one event after another. After ctx is done the rest of the queue is
-// dropped, unsent.
-func (r *run) work(ctx context.Context, a asker, q <-chan *event) {
-	for ev := range q {
-		if ctx.Err() != nil {
-			continue
-		}
-		level := r.waiting.Add(1) - 1
-		r.levels[min(level, int64(len(r.levels)-1))].Add(1)
-		r.sent.Add(1)
-		ev.rec.Sent = time.Since(r.start)
-		if r.cfg.Pace == PaceMax {
-			ev.rec.Due = ev.rec.Sent
-		}
-		// An event that was sent is waited for even if the replay is stopped.
-		askCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.Timeout)
-		err := a.ask(askCtx, ev)
-		cancel()
-		ev.rec.Latency = time.Since(r.start) - ev.rec.Sent
-		r.waiting.Add(-1)
-		if err != nil {
-			ev.rec.Error = err.Error()
-			ev.kind = kindOf(err)
-			var lost *lostError
-			if errors.As(err, &lost) {
-				r.cancel(fmt.Errorf("agent %d (%v), event %d: %w", ev.rec.Agent, ev.rec.DPID, ev.rec.Event, err))
-			}
-		} else {
-			r.answers.Add(1)
-		}
-		r.done <- ev
+// begin counts an event that is about to be sent.
+func (r *run) begin(ev *event) {
+	level := r.waiting.Add(1) - 1
+	r.levels[min(level, int64(len(r.levels)-1))].Add(1)
+	r.sent.Add(1)
+	ev.rec.Sent = time.Since(r.start)
+	if r.cfg.Pace == PaceMax {
+		ev.rec.Due = ev.rec.Sent
 	}
+}
+
+// finish gives an event that began to the collector, with the error that it came
+// to. The caller does not touch it afterwards.
+func (r *run) finish(ev *event, err error) {
+	ev.rec.Latency = time.Since(r.start) - ev.rec.Sent
+	r.waiting.Add(-1)
+	if err != nil {
+		ev.rec.Error = err.Error()
+		ev.kind = kindOf(err)
+		var lost *lostError
+		if errors.As(err, &lost) {
+			r.cancel(fmt.Errorf("agent %d (%v), event %d: %w", ev.rec.Agent, ev.rec.DPID, ev.rec.Event, err))
+		}
+	} else {
+		r.answers.Add(1)
+	}
+	r.done <- ev
 }
 
 // kindOf is how the summary counts an error.

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"switchbridge/controller"
@@ -33,7 +34,7 @@ type Request struct {
 
 // Platform is what the one request can ask of the platform. An error says what is missing there.
 type Platform interface {
-	// Tokens returns the bearer tokens that are valid, a line each.
+	// Tokens returns the bearer tokens that are valid, with a blank or the end of a line between.
 	Tokens() (string, error)
 
 	// Body reads the request's body. Of one that is longer than limit it returns the first
@@ -132,7 +133,7 @@ func authorize(r *Request, p Platform) error {
 	if err != nil {
 		return refuse(503, "tokens: %w", err)
 	}
-	tokens, err := auth.ParseTokens(text)
+	tokens, err := auth.ParseTokens(strings.Join(strings.Fields(text), "\n"))
 	if err != nil {
 		return refuse(503, "tokens: %w", err)
 	}

@@ -207,7 +207,7 @@ func TestTokens(t *testing.T) {
 		status        int
 	}{
 		{"Bearer " + token, 200},
-		{"bearer " + newToken, 200},
+		{"bearer " + newToken, 200}, // on a line of its own
 		{"Bearer " + token + newToken, 401},
 		{"Bearer ", 401},
 		{"Basic " + token, 401},

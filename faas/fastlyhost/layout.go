@@ -22,8 +22,8 @@ const (
 // KeyPolicy is the config store's entry that says which policy counts.
 const KeyPolicy = "policy"
 
-// KeyTokens is the secret with the bearer tokens that are valid, a line each: one, or two while one
-// takes the other's place.
+// KeyTokens is the secret with the bearer token, or with two, a blank or the end of a line between,
+// while one takes the other's place.
 const KeyTokens = "tokens"
 
 // KeyPrefix begins the key of every other entry of a policy, in both stores. It is followed by the

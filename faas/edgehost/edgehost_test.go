@@ -1,0 +1,101 @@
+package edgehost
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+
+	"switchbridge/faas/function"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/policy/blob"
+	"switchbridge/policy/forward"
+)
+
+const token = "0123456789abcdef"
+
+// platform has a token and a policy, or what a test puts in their place.
+type platform struct {
+	tokens  string
+	policy  func() ([]byte, error)
+	body    []byte
+	bodyErr error
+	asked   []string
+	logged  []string
+}
+
+func (p *platform) Tokens() (string, error) {
+	p.asked = append(p.asked, "tokens")
+	if p.tokens == "" {
+		return "", errors.New("no secret")
+	}
+	return p.tokens, nil
+}
+
+func (p *platform) Body(_, limit int) ([]byte, error) {
+	p.asked = append(p.asked, "body")
+	return p.body[:min(len(p.body), limit+1)], p.bodyErr
+}
+
+func (p *platform) Policy() ([]byte, error) {
+	p.asked = append(p.asked, "policy")
+	return p.policy()
+}
+
+func (p *platform) Log(line []byte) { p.logged = append(p.logged, string(line)) }
+
+func TestAnswer(t *testing.T) {
+	compiled, err := blob.Pack(forward.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	codecs := function.Codecs{OpenFlow: openflow.Codec{}}
+	for _, row := range []struct {
+		name   string
+		change func(*platform, *Request)
+		status int
+		text   string
+		asked  string
+	}{
+		{"good", func(*platform, *Request) {}, 200, "", "tokens body policy"},
+		{"two tokens", func(p *platform, _ *Request) { p.tokens = "fedcba9876543210 " + token }, 200, "", "tokens body policy"},
+		{"health", func(_ *platform, r *Request) { r.Method, r.Path = "GET", HealthPath }, 200, "ok", ""},
+		{"method", func(_ *platform, r *Request) { r.Method = "PUT" }, 405, "method PUT", ""},
+		{"no tokens", func(p *platform, _ *Request) { p.tokens = "" }, 503, "tokens: no secret", "tokens"},
+		{"a stranger", func(_ *platform, r *Request) { r.Header.Set("Authorization", "") }, 401, "no valid bearer token", "tokens"},
+		{"body fails", func(p *platform, _ *Request) { p.bodyErr = errors.New("gone") }, 400, "body: gone", "tokens body"},
+		{"large body", func(p *platform, _ *Request) { p.body = make([]byte, flow.MaxBody+1) }, 413, "more than 1048576 bytes", "tokens body"},
+		{"large by its own account", func(_ *platform, r *Request) { r.Header.Set("Content-Length", "1048577") }, 413, "1048577", "tokens"},
+		{"no event", func(_ *platform, r *Request) { r.Header.Set("Ce-Type", "") }, 400, "", "tokens body"},
+		{"encoding not spoken", func(_ *platform, r *Request) { r.Header.Set("Content-Type", contract.TypeJSON) }, 415, "not spoken here", "tokens body policy"},
+		{"no policy", func(p *platform, _ *Request) {
+			p.policy = func() ([]byte, error) { return nil, errors.New("no store") }
+		}, 503, "policy: no store", "tokens body policy"},
+		{"bad policy", func(p *platform, _ *Request) { p.policy = func() ([]byte, error) { return compiled[:9], nil } }, 503, "cut short", "tokens body policy"},
+		{"panic", func(p *platform, _ *Request) { p.policy = func() ([]byte, error) { panic("oh") } }, 500, "function failed", "tokens body policy"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			p := &platform{tokens: token, policy: func() ([]byte, error) { return compiled, nil }}
+			r := &Request{Method: "POST", Path: "/", Header: http.Header{}}
+			contract.PutEvent(r.Header, &flow.Event{Type: flow.EventPolicyCheck, ID: "1"})
+			r.Header.Set("Content-Type", contract.TypeOpenFlow)
+			r.Header.Set("Authorization", "Bearer "+token)
+			row.change(p, r)
+			resp := Answer(codecs, r, p)
+			if resp.Status != row.status || !strings.Contains(string(resp.Body), row.text) {
+				t.Errorf("%d %s", resp.Status, resp.Body)
+			}
+			if asked := strings.Join(p.asked, " "); asked != row.asked {
+				t.Errorf("asked for %q, want %q", asked, row.asked)
+			}
+			if record := string(resp.Record); (record == "") != (row.name == "health") || strings.Contains(record, "\n") {
+				t.Errorf("record %q", record)
+			}
+			if (len(p.logged) > 0) != (row.name == "panic") {
+				t.Errorf("logged %q", p.logged)
+			}
+		})
+	}
+}

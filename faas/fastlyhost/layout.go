@@ -79,8 +79,7 @@ type Entry struct {
 //	policy-<crc>-<i>   the parts in base64, from 0; 6,000 bytes each but the last
 //	policy-<crc>       in the KV store: the policy
 //
-// Entries of older policies may be deleted once every edge has the new one; that takes the
-// platform a minute at most.
+// Entries of older policies may be deleted once every edge has the new one, some minutes later.
 func Entries(blob []byte) ([]Entry, error) {
 	switch {
 	case len(blob) == 0:

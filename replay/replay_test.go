@@ -391,6 +391,21 @@ func TestCaptureFaults(t *testing.T) {
 	}
 }
 
+// A capture without a single IP packet asks all the same, and is named for what it is.
+func TestNoIP(t *testing.T) {
+	lldp := oftest.LLDP(oftest.Host(1).MAC, 1)
+	cfg := fromPcap(t, allow, packet{0, lldp}, packet{time.Second, lldp}, packet{2 * time.Second, oftest.LLDP(oftest.Host(2).MAC, 2)})
+	cfg.Pace = PaceMax
+	sum, err := Run(t.Context(), cfg)
+	if err != nil || sum.Packets != 3 || sum.NotIP != 3 || sum.Events != 2 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	var text bytes.Buffer
+	if err := sum.WriteText(&text); err != nil || !strings.Contains(text.String(), "3 packets (3 neither IP nor ARP") {
+		t.Errorf("%v: %s", err, &text)
+	}
+}
+
 // Records that can't be written stop the replay with a clear error.
 func TestDiskFull(t *testing.T) {
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

@@ -31,7 +31,7 @@ var palette = []color.RGBA{
 }
 
 // cdf draws distributions of latencies in units of unit, on a logarithmic axis,
-// to dir/name.svg and .png. The axis ends where one event in a thousand is left.
+// to dir/name.svg and .png. The axis ends where one event in two hundred is left.
 func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) error {
 	p := newPlot(title, axis, "share of events")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
@@ -56,7 +56,7 @@ func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) erro
 		}
 		p.Add(line)
 		legend.Add(c.name, line)
-		low, high = min(low, of(c.h.Quantile(0.001))), max(high, of(c.h.Quantile(0.999)))
+		low, high = min(low, of(c.h.Quantile(0.001))), max(high, of(c.h.Quantile(0.995)))
 	}
 	if high == 0 {
 		return fmt.Errorf("plot %s: nothing was measured", name)

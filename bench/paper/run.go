@@ -22,7 +22,7 @@ type scale struct {
 	events              int64         // asked at each location, one after the other
 	functionRounds      int
 	functionRun         time.Duration
-	openLoop            time.Duration // of the organisation's hour, before it is sped up
+	openLoop            time.Duration // of the organisation's hour, before it is sped up; 0: all of it
 	speed               float64
 	policies            []int
 	decisions           int
@@ -33,7 +33,7 @@ type scale struct {
 var (
 	fullScale = scale{
 		rounds: 10, warmUp: 500 * time.Millisecond, run: time.Second, resourceRounds: 3, resources: 3 * time.Second, events: 300, functionRounds: 10, functionRun: time.Second,
-		openLoop: time.Hour, speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, calibrate: calibrate.Config{Rounds: 3}, organisationDivisor: 1,
+		speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, calibrate: calibrate.Config{Rounds: 3}, organisationDivisor: 1,
 	}
 	quickScale = scale{
 		rounds: 1, warmUp: 20 * time.Millisecond, run: 50 * time.Millisecond, resourceRounds: 1, resources: 200 * time.Millisecond, events: 5, functionRounds: 1, functionRun: 50 * time.Millisecond,

@@ -13,7 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady})
+	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady, "switchbridge-listening": waitListening})
 }
 
 // waitReady waits until the gateway whose admin address is the first argument
@@ -33,6 +33,19 @@ func waitReady() {
 		}
 	}
 	fmt.Fprintln(os.Stderr, os.Args[1], "is not ready after 20 s")
+	os.Exit(1)
+}
+
+// waitListening waits until somebody listens at the address that is the first
+// argument.
+func waitListening() {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", os.Args[1]); err == nil {
+			conn.Close()
+			return
+		}
+	}
+	fmt.Fprintln(os.Stderr, "nobody listens at", os.Args[1], "after 20 s")
 	os.Exit(1)
 }
 
@@ -66,6 +79,8 @@ func TestScripts(t *testing.T) {
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
+			case "long":
+				return os.Getenv("SWITCHBRIDGE_LONG") != "", nil
 			case "data":
 				data := os.Getenv("SWITCHBRIDGE_DATA")
 				if data == "" {

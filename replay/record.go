@@ -38,7 +38,8 @@ type Record struct {
 // FromDue is the latency from when the event was due.
 func (r *Record) FromDue() time.Duration { return r.Sent - r.Due + r.Latency }
 
-// Recorder takes records, in the order of their answers, from one goroutine.
+// Recorder takes records, in the order of their answers, from one goroutine. It
+// must not keep the pointer.
 type Recorder interface {
 	Record(*Record) error
 	Flush() error

@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +58,9 @@ type run struct {
 	sent    atomic.Int64
 	answers atomic.Int64
 	levels  [len(Summary{}.InFlight)]atomic.Int64
+	// spare has events that are over, of a gateway: nobody else keeps anything of
+	// them. A Decider may, when its time is over.
+	spare sync.Pool
 
 	cancel context.CancelCauseFunc // stops the dispatcher
 	sum    Summary                 // the dispatcher's part
@@ -188,6 +190,11 @@ func (r *run) dispatch(ctx context.Context) error {
 			}
 		}
 		select {
+		case r.queues[ev.rec.Agent] <- ev: // far cheaper than a choice of two
+			continue
+		default:
+		}
+		select {
 		case r.queues[ev.rec.Agent] <- ev:
 		case <-ctx.Done():
 			return nil
@@ -207,12 +214,17 @@ func (r *run) event(n int64, p *capture.Packet, match flow.Match) *event {
 	}
 	port := flow.PortNo(1 + h>>8%ports)
 	match.SetInPort(port)
-	return &event{
+	ev, ok := r.spare.Get().(*event)
+	if !ok {
+		ev = &event{}
+	}
+	*ev = event{
 		rec: Record{
 			Event: n, Agent: agent, DPID: r.cfg.FirstDPID + flow.DPID(agent), File: p.File, Packet: p.Number, Time: p.Time, Match: match,
 		},
-		frame: bytes.Clone(p.Frame), total: min(p.WireLen, math.MaxUint16), // all that total_len can say
+		frame: append(ev.frame[:0], p.Frame...), total: min(p.WireLen, math.MaxUint16), // all that total_len can say
 	}
+	return ev
 }
 
 // begin counts an event that is about to be sent.
@@ -284,6 +296,9 @@ func (r *run) collect() *collector {
 				if err := records.Record(&ev.rec); err != nil {
 					failed(err)
 				}
+			}
+			if r.cfg.Gateway != "" {
+				r.spare.Put(ev)
 			}
 		case <-tick.C:
 			r.progress()

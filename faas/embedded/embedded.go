@@ -30,7 +30,7 @@ import (
 var assets embed.FS
 
 // ErrNotBuilt says that the binary holds no guest.
-var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or use --function native")
+var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or take the native controller")
 
 // Wasm returns the guest.
 func Wasm() ([]byte, error) {
@@ -62,6 +62,7 @@ type Options struct {
 	CacheDir  string         // of compiled guests; empty: none
 	Deadline  time.Duration  // for one event; default: wasmhost's
 	Instances int            // default: wasmhost's
+	Memory    uint64         // greatest linear memory in bytes; default: wasmhost's
 	Log       *slog.Logger
 }
 
@@ -93,16 +94,16 @@ func New(o Options) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec := openflow.Codec{}
+	codec := openflow.Codec{Full: true} // an instance needs no handshake to decide, and every message it parses takes time
 	warm, err := warmUp(codec)
 	if err != nil {
 		return nil, err
 	}
 	host := wasmhost.New(wasmhost.Config{
 		Name: o.Name, Wasm: o.Wasm, Policy: compiled, WarmUp: warm,
-		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, Log: o.Log,
+		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
-	return &Function{Decider: function.NewDecider(host, codec), host: host, version: o.Policy.Version()}, nil
+	return &Function{Decider: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version()}, nil
 }
 
 // Answer implements function.Answerer, for hosts that have the event encoded as the guest wants

@@ -31,7 +31,7 @@ func warmUp(codec contract.Codec) (requests [][]byte, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("warm-up event: %w", err)
 		}
-		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()), DPID: 1, ID: ev.ID, Session: ev.Session, Body: body}
+		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()), DPID: 1, Body: body}
 		requests = append(requests, r.AppendBinary(nil))
 	}
 	return requests, nil

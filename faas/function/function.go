@@ -128,6 +128,7 @@ type Decider struct {
 	answerer Answerer
 	codec    contract.Codec
 	encoding guest.Encoding
+	noID     bool
 	scratch  sync.Pool // of *exchange
 }
 
@@ -143,6 +144,13 @@ func NewDecider(answerer Answerer, codec contract.Codec) *Decider {
 		scratch: sync.Pool{New: func() any { return new(exchange) }}}
 }
 
+// WithoutID makes f leave out an event's id and session, which only a function's own records need,
+// and returns f.
+func (f *Decider) WithoutID() *Decider {
+	f.noID = true
+	return f
+}
+
 // Local implements flow.Local: a guest in this process answers within microseconds.
 func (f *Decider) Local() bool { return true }
 
@@ -155,7 +163,10 @@ func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 		return flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
 	}
 	x.request = guest.Request{
-		Event: ev.Type, Encoding: f.encoding, ID: ev.ID, Session: ev.Session, State: ev.State, Body: x.body,
+		Event: ev.Type, Encoding: f.encoding, State: ev.State, Body: x.body,
+	}
+	if !f.noID {
+		x.request.ID, x.request.Session = ev.ID, ev.Session
 	}
 	if ev.Switch != nil {
 		x.request.DPID = uint64(ev.Switch.DPID)

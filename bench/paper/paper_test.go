@@ -141,7 +141,7 @@ func TestQuick(t *testing.T) {
 		if row := find(title, "POX"); row[1] == none || row[3] != "1.00" {
 			t.Errorf("%s: %q", title, row)
 		}
-		if row := find(title, "ovs-testcontroller"); row[2] == none || row[3] != "1.00" {
+		if row := find(title, "ovs-testcontroller"); row[2] == none || row[3] != "1.00" && row[2] != "0.00" { // a moment's CPU time may be less than /proc counts
 			t.Errorf("%s: %q", title, row)
 		}
 		if row := find(title, "Floodlight"); row[1] == none { // the paper's row comes first

@@ -303,16 +303,3 @@ func TestPolicySources(t *testing.T) {
 		}
 	}
 }
-
-// The example of AWS's documentation, "Signature Calculations for the Authorization Header", GET Object.
-func TestSign(t *testing.T) {
-	r := httptest.NewRequest(http.MethodGet, "https://examplebucket.s3.amazonaws.com/test.txt", nil)
-	r.Header.Set("Range", "bytes=0-9")
-	sign(r, credentials{id: "AKIAIOSFODNN7EXAMPLE", secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", region: "us-east-1", service: "s3"},
-		time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC))
-	const want = "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request," +
-		"SignedHeaders=host;range;x-amz-content-sha256;x-amz-date,Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"
-	if got := r.Header.Get("Authorization"); got != want {
-		t.Errorf("got  %s\nwant %s", got, want)
-	}
-}

@@ -18,6 +18,7 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/guest"
+	"switchbridge/faas/lambdahost/sigv4"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -155,13 +156,13 @@ func fromS3(ctx context.Context, env Environment, name string) ([]byte, error) {
 	if base == "" {
 		base = "https://" + bucket + ".s3." + env("AWS_REGION") + ".amazonaws.com"
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/"+(&url.URL{Path: key}).EscapedPath(), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/"+sigv4.EscapePath(key), nil)
 	if err != nil {
 		return nil, err
 	}
-	sign(r, credentials{
-		id: env("AWS_ACCESS_KEY_ID"), secret: env("AWS_SECRET_ACCESS_KEY"), token: env("AWS_SESSION_TOKEN"),
-		region: env("AWS_REGION"), service: "s3",
+	sigv4.Sign(r, nil, sigv4.Credentials{
+		ID: env("AWS_ACCESS_KEY_ID"), Secret: env("AWS_SECRET_ACCESS_KEY"), Token: env("AWS_SESSION_TOKEN"),
+		Region: env("AWS_REGION"), Service: "s3",
 	}, time.Now())
 	return fetch(r)
 }

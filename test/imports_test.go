@@ -46,6 +46,9 @@ var forbidden = []struct {
 	{from: "switchbridge/policy/forward", to: "go.yaml.in/yaml/v3", why: "a guest gets its policy compiled"},
 	{from: "switchbridge/controller", to: "switchbridge/ofproxy", why: "the controller knows nouns, not protocols"},
 	{from: "switchbridge/faas/workershost$", to: "net/http", why: "it doubles a Worker, and every event starts one"},
+	{from: "switchbridge/faas/push", to: "switchbridge/policy/policyfile", why: "what is pushed is compiled already"},
+	{from: "switchbridge/faas/push", to: "switchbridge/faas/lambdahost$", why: "it needs no function's host, only where one looks"},
+	{from: "switchbridge/faas/lambdahost", to: "switchbridge/faas/push", why: "a function reads its policy and never writes it"},
 	{from: "switchbridge", to: "github.com/netrack/openflow$", why: "its server, mux and connections do not hold; only its encoders are used"},
 }
 

@@ -16,8 +16,8 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "Check policies and try them on captures", Args: noArgs}
-	c.AddCommand(checkCommand(), evalCommand(), compileCommand())
+	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: noArgs}
+	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand())
 	return c
 }
 

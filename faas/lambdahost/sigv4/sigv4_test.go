@@ -13,20 +13,18 @@ import (
 func TestSign(t *testing.T) {
 	for _, row := range []struct {
 		method, url, body string
-		header            [2][2]string
+		header            map[string]string
 		signed, signature string
 	}{
-		{http.MethodGet, "https://examplebucket.s3.amazonaws.com/test.txt", "", [2][2]string{{"Range", "bytes=0-9"}},
+		{http.MethodGet, "https://examplebucket.s3.amazonaws.com/test.txt", "", map[string]string{"Range": "bytes=0-9"},
 			"host;range;x-amz-content-sha256;x-amz-date", "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41"},
 		{http.MethodPut, "https://examplebucket.s3.amazonaws.com/" + EscapePath("test$file.text"), "Welcome to Amazon S3.",
-			[2][2]string{{"Date", "Fri, 24 May 2013 00:00:00 GMT"}, {"X-Amz-Storage-Class", "REDUCED_REDUNDANCY"}},
+			map[string]string{"Date": "Fri, 24 May 2013 00:00:00 GMT", "X-Amz-Storage-Class": "REDUCED_REDUNDANCY"},
 			"date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class", "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd"},
 	} {
 		r := httptest.NewRequest(row.method, row.url, strings.NewReader(row.body))
-		for _, h := range row.header {
-			if h[0] != "" {
-				r.Header.Set(h[0], h[1])
-			}
+		for name, value := range row.header {
+			r.Header.Set(name, value)
 		}
 		Sign(r, []byte(row.body), Credentials{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", Region: "us-east-1", Service: "s3"},
 			time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC))

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/faas/guest"
+	"switchbridge/faas/lambdahost/sigv4"
+	"switchbridge/faas/push"
+	"switchbridge/flow"
+	"switchbridge/policy/blob"
+	"switchbridge/policy/policyfile"
+)
+
+func pushCommand() *cobra.Command {
+	var yes bool
+	c := &cobra.Command{
+		Use:   "push",
+		Short: "Write a policy where a platform's function reads it",
+		Long: `Write a policy where a platform's function reads it: a policy file, which is
+compiled, or one that is compiled already. Without --yes nothing is written;
+what would be is printed. Tokens and keys come from the environment only.`,
+		Example: `  switchbridge policy push file policy.blob policy.yaml
+  switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes
+  switchbridge policy push workers policy.yaml --account ID --namespace ID --yes
+  switchbridge policy push lambda ssm:/switchbridge/policy policy.yaml --yes`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("policy push: %q: want file, fastly, workers or lambda", args[0])}
+			}
+			return usageError{errors.New("policy push wants a target: file, fastly, workers or lambda")}
+		},
+		RunE: func(*cobra.Command, []string) error { return nil }, // Args says what is missing
+	}
+	c.PersistentFlags().BoolVar(&yes, "yes", false, "write (without it, only say what would be written)")
+	c.AddCommand(pushFile(&yes), pushFastly(&yes), pushWorkers(&yes), pushLambda(&yes))
+	return c
+}
+
+func pushFile(yes *bool) *cobra.Command {
+	return &cobra.Command{
+		Use:   "file PATH POLICY",
+		Short: "Replace a file, whole or not at all",
+		Args:  exactly(2, "a file to write and a policy file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			return pushPolicy(c, args[1], *yes, push.File{Path: args[0]}.Plan)
+		},
+	}
+}
+
+func pushFastly(yes *bool) *cobra.Command {
+	var t push.Fastly
+	c := &cobra.Command{
+		Use:   "fastly POLICY",
+		Short: "Write to a Fastly config store, and a KV store for a large policy",
+		Long: `Write to a Fastly config store, and to a KV store a policy that is too large for
+it. The API token is read from FASTLY_API_TOKEN.`,
+		Args: exactly(1, "a policy file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			t.Token = secret("FASTLY_API_TOKEN")
+			return pushPolicy(c, args[0], *yes, t.Plan)
+		},
+	}
+	c.Flags().StringVar(&t.ConfigStore, "config-store", "", "identifier of the config store")
+	c.Flags().StringVar(&t.KVStore, "kv-store", "", "identifier of the KV store")
+	endpointFlag(c, &t.API)
+	return c
+}
+
+func pushWorkers(yes *bool) *cobra.Command {
+	var t push.Workers
+	c := &cobra.Command{
+		Use:   "workers POLICY",
+		Short: "Write to a KV namespace of Cloudflare",
+		Long:  "Write to a KV namespace of Cloudflare. The API token is read from CLOUDFLARE_API_TOKEN.",
+		Args:  exactly(1, "a policy file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			t.Token = secret("CLOUDFLARE_API_TOKEN")
+			return pushPolicy(c, args[0], *yes, t.Plan)
+		},
+	}
+	c.Flags().StringVar(&t.Account, "account", "", "identifier of the account")
+	c.Flags().StringVar(&t.Namespace, "namespace", "", "identifier of the KV namespace")
+	endpointFlag(c, &t.API)
+	return c
+}
+
+func pushLambda(yes *bool) *cobra.Command {
+	var t push.Lambda
+	c := &cobra.Command{
+		Use:   "lambda ssm:/NAME|s3://BUCKET/KEY POLICY",
+		Short: "Write a parameter of AWS Systems Manager or an object of S3",
+		Long: `Write a parameter of AWS Systems Manager or an object of S3, named as in the
+function's SWITCHBRIDGE_POLICY. Credentials are read from AWS_REGION,
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.`,
+		Args: exactly(2, "ssm:/NAME or s3://BUCKET/KEY, and a policy file"),
+		RunE: func(c *cobra.Command, args []string) error {
+			t.Source = args[0]
+			t.Credentials = sigv4.Credentials{
+				ID: secret("AWS_ACCESS_KEY_ID"), Secret: secret("AWS_SECRET_ACCESS_KEY"), Token: secret("AWS_SESSION_TOKEN"),
+				Region: secret("AWS_REGION"),
+			}
+			return pushPolicy(c, args[1], *yes, t.Plan)
+		},
+	}
+	endpointFlag(c, &t.API)
+	return c
+}
+
+func endpointFlag(c *cobra.Command, a *push.API) {
+	c.Flags().StringVar(&a.Endpoint, "endpoint", "", "base URL of a compatible service (default the platform's own)")
+}
+
+// secret reads the environment. The end of a line that a file brought along is no part of a secret.
+func secret(name string) string { return strings.TrimSpace(os.Getenv(name)) }
+
+// pushPolicy says what a policy's plan is and, if yes, carries it out.
+func pushPolicy(c *cobra.Command, path string, yes bool, plan func([]byte) (*push.Plan, error)) error {
+	compiled, version, err := compiledPolicy(path)
+	if err != nil {
+		return err
+	}
+	p, err := plan(compiled)
+	if err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	fmt.Fprintf(out, "%s: version %v, %d bytes compiled, sha256 %x\n", path, version, len(compiled), sha256.Sum256(compiled))
+	fmt.Fprintln(out, "to", p.Target)
+	if !yes {
+		for _, w := range p.Writes {
+			fmt.Fprintf(out, "would write %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
+		}
+		fmt.Fprintln(out, "nothing was written: say --yes to write")
+		return nil
+	}
+	return p.Do(c.Context(), func(w push.Write) {
+		fmt.Fprintf(out, "wrote %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
+	})
+}
+
+// compiledPolicy compiles a policy file; one that is compiled already stays as it is, but has to be good.
+func compiledPolicy(path string) ([]byte, flow.PolicyVersion, error) {
+	fail := func(err error) ([]byte, flow.PolicyVersion, error) { return nil, flow.PolicyVersion{}, err }
+	f, err := os.Open(path)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, guest.MaxPolicy+1))
+	if err != nil {
+		return fail(err)
+	}
+	if blob.Is(b) {
+		p, err := blob.Unpack(b)
+		if err != nil {
+			return fail(fmt.Errorf("%s: %w", path, err))
+		}
+		return b, p.Version(), nil
+	}
+	p, err := policyfile.Load(path)
+	if err != nil {
+		return fail(err)
+	}
+	b, err = blob.Pack(p)
+	if err != nil {
+		return fail(fmt.Errorf("%s: %w", path, err))
+	}
+	return b, p.Version(), nil
+}

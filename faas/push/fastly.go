@@ -1,0 +1,65 @@
+package push
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"switchbridge/faas/fastlyhost"
+)
+
+// maxFastlyKV is the most bytes that Fastly's KV store keeps under a key: 25 MB.
+const maxFastlyKV = 25_000_000
+
+// Fastly is a service's config store, with a KV store for a policy that is too large for it.
+type Fastly struct {
+	API
+	ConfigStore string // its identifier
+	KVStore     string // its identifier; wanted only for a policy above fastlyhost.MaxInConfig
+	Token       string // may write to both; wanted by Plan.Do
+}
+
+// Plan returns what would be written, as fastlyhost.Entries lays it out. Items of a config
+// store are set by "Update an item or create it" of Fastly's API, keys of a KV store by "Insert an item".
+func (f Fastly) Plan(blob []byte) (*Plan, error) {
+	base, err := f.endpoint("https://api.fastly.com")
+	if err != nil {
+		return nil, err
+	}
+	if err := missing("the config store's identifier (--config-store)", f.ConfigStore); err != nil {
+		return nil, err
+	}
+	if err := checkSize(blob); err != nil {
+		return nil, err
+	}
+	entries, err := fastlyhost.Entries(blob)
+	if err != nil {
+		return nil, err
+	}
+	p := &Plan{Target: "fastly at " + base, ready: func() error { return missing("the API token (FASTLY_API_TOKEN)", f.Token) }}
+	for _, e := range entries {
+		r := request{
+			method: http.MethodPut, body: []byte(e.Value), secrets: []string{f.Token},
+			header: map[string]string{"Fastly-Key": f.Token, "Accept": "application/json", "Content-Type": "application/octet-stream"},
+		}
+		store, limit := "config store "+f.ConfigStore, fastlyhost.MaxValue
+		if e.Store == fastlyhost.InKV {
+			if err := missing(fmt.Sprintf("for a policy of more than %d bytes, the KV store's identifier (--kv-store)", fastlyhost.MaxInConfig), f.KVStore); err != nil {
+				return nil, err
+			}
+			store, limit = "KV store "+f.KVStore, maxFastlyKV
+			r.url = base + "/resources/stores/kv/" + url.PathEscape(f.KVStore) + "/keys/" + url.PathEscape(e.Key)
+		} else {
+			r.url = base + "/resources/stores/config/" + url.PathEscape(f.ConfigStore) + "/item/" + url.PathEscape(e.Key)
+			r.header["Content-Type"] = "application/x-www-form-urlencoded"
+			r.body = []byte(url.Values{"item_value": {e.Value}}.Encode())
+		}
+		if err := atMost("fastly: "+store+": key "+e.Key+": value", len(e.Value), limit); err != nil {
+			return nil, err
+		}
+		p.Writes = append(p.Writes, Write{Store: store, Key: e.Key, Size: len(e.Value),
+			do: func(ctx context.Context) error { return f.do(ctx, r) }})
+	}
+	return p, nil
+}

@@ -1,0 +1,61 @@
+package push
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+)
+
+// File is a file that a function beside it reads, or that is packed with one.
+type File struct {
+	Path string
+}
+
+// Plan returns what would be written. Who reads the file meets the old policy or the new one, whole.
+func (f File) Plan(blob []byte) (*Plan, error) {
+	if err := missing("the file's path", f.Path); err != nil {
+		return nil, err
+	}
+	if err := checkSize(blob); err != nil {
+		return nil, err
+	}
+	dir, name := filepath.Split(f.Path)
+	if dir == "" {
+		dir = "."
+	}
+	return &Plan{Target: "file", Writes: []Write{{
+		Store: filepath.Clean(dir), Key: name, Size: len(blob),
+		do: func(context.Context) error { return replace(dir, f.Path, blob) },
+	}}}, nil
+}
+
+// replace writes beside path and renames: that replaces whole or not at all.
+func replace(dir, path string, blob []byte) (err error) {
+	f, err := os.CreateTemp(dir, ".policy-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close() // a second close only says so
+			os.Remove(f.Name())
+		}
+	}()
+	mode := os.FileMode(0o644)
+	if old, e := os.Stat(path); e == nil {
+		mode = old.Mode().Perm()
+	}
+	if _, err = f.Write(blob); err != nil {
+		return err
+	}
+	if err = f.Chmod(mode); err != nil {
+		return err
+	}
+	if err = f.Sync(); err != nil {
+		return err
+	}
+	if err = f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,80 @@
+// Package push writes a compiled policy where a platform's function reads it.
+//
+// A target's Plan says what would be written, having checked the platform's limits: nothing is sent
+// by it. Plan.Do writes, in order, and stops at the first write that fails. The last write makes
+// the others count, so that a policy that was written in part is never decided by. Every write
+// may be repeated, and is where the platform doesn't answer or has no time.
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"switchbridge/faas/guest"
+)
+
+// Write is one value that a plan writes.
+type Write struct {
+	Store string // where, as its platform's users say it, such as "KV store 4d5e"
+	Key   string
+	Size  int // of the value as it is written, in bytes
+
+	do func(context.Context) error
+}
+
+// Plan is what has to be written for a policy to be decided by.
+type Plan struct {
+	Target string // the platform, and where it is asked
+	Writes []Write
+
+	ready func() error // says which secret is missing
+}
+
+// Do writes. It calls wrote, if that isn't nil, after each write. An error names platform, store and key.
+func (p *Plan) Do(ctx context.Context, wrote func(Write)) error {
+	if p.ready != nil {
+		if err := p.ready(); err != nil {
+			return fmt.Errorf("%s: %w", p.Target, err)
+		}
+	}
+	for i, w := range p.Writes {
+		if err := w.do(ctx); err != nil {
+			err = fmt.Errorf("%s: %s: key %s: %w", p.Target, w.Store, w.Key, err)
+			if i > 0 {
+				err = fmt.Errorf("%w (%d of %d writes were done; the policy before still counts)", err, i, len(p.Writes))
+			}
+			return err
+		}
+		if wrote != nil {
+			wrote(w)
+		}
+	}
+	return nil
+}
+
+// checkSize refuses what no function would read.
+func checkSize(blob []byte) error {
+	if len(blob) == 0 {
+		return errors.New("empty policy")
+	}
+	return atMost("policy", len(blob), guest.MaxPolicy)
+}
+
+func atMost(what string, n, limit int) error {
+	if n > limit {
+		return fmt.Errorf("%s of %d bytes, limit %d", what, n, limit)
+	}
+	return nil
+}
+
+// missing returns an error that names what is empty of pairs of a name and a value.
+func missing(pairs ...string) error {
+	var errs []error
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			errs = append(errs, fmt.Errorf("%s is missing", pairs[i]))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -29,6 +29,7 @@ const (
 type API struct {
 	Endpoint string        // its base URL; empty: the platform's own
 	Pause    time.Duration // before the second try; 0: half a second
+	Timeout  time.Duration // of a try; 0: 10 s
 }
 
 // request is a write: all that its tries have in common.
@@ -43,7 +44,6 @@ type request struct {
 
 // client follows no redirect: it would carry the secrets along.
 var client = &http.Client{
-	Timeout:       tryTimeout,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 }
 
@@ -76,10 +76,16 @@ func (a API) do(ctx context.Context, r request) error {
 	if pause == 0 {
 		pause = firstPause
 	}
+	timeout := a.Timeout
+	if timeout == 0 {
+		timeout = tryTimeout
+	}
 	wait := &atLeast{BackOff: backoff.NewExponentialBackOff(backoff.WithInitialInterval(pause), backoff.WithMaxInterval(maxPause), backoff.WithMaxElapsedTime(0))}
 	tries := 0
 	err := backoff.Retry(func() error {
 		tries++
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
 		return r.try(ctx, wait)
 	}, backoff.WithContext(backoff.WithMaxRetries(wait, maxTries-1), ctx))
 	if err != nil && tries > 1 {

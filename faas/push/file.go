@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 )
@@ -19,19 +20,26 @@ func (f File) Plan(blob []byte) (*Plan, error) {
 	if err := checkSize(blob); err != nil {
 		return nil, err
 	}
-	dir, name := filepath.Split(f.Path)
-	if dir == "" {
-		dir = "."
-	}
 	return &Plan{Target: "file", Writes: []Write{{
-		Store: filepath.Clean(dir), Key: name, Size: len(blob),
-		do: func(context.Context) error { return replace(dir, f.Path, blob) },
+		Store: filepath.Dir(f.Path), Key: filepath.Base(f.Path), Size: len(blob),
+		do: func(context.Context) error { return replace(f.Path, blob) },
 	}}}, nil
 }
 
 // replace writes beside path and renames: that replaces whole or not at all.
-func replace(dir, path string, blob []byte) (err error) {
-	f, err := os.CreateTemp(dir, ".policy-*")
+// What a symbolic link leads to is replaced, and never a device or a directory.
+func replace(path string, blob []byte) (err error) {
+	mode := os.FileMode(0o644)
+	if old, e := os.Stat(path); e == nil {
+		if !old.Mode().IsRegular() {
+			return fmt.Errorf("%s is not a regular file", path)
+		}
+		mode = old.Mode().Perm()
+		if path, err = filepath.EvalSymlinks(path); err != nil {
+			return err
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".policy-*")
 	if err != nil {
 		return err
 	}
@@ -41,10 +49,6 @@ func replace(dir, path string, blob []byte) (err error) {
 			os.Remove(f.Name())
 		}
 	}()
-	mode := os.FileMode(0o644)
-	if old, e := os.Stat(path); e == nil {
-		mode = old.Mode().Perm()
-	}
 	if _, err = f.Write(blob); err != nil {
 		return err
 	}

@@ -2,10 +2,12 @@ package push
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -309,6 +311,36 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
+// A platform that keeps silent is asked again; a push that is given up isn't.
+func TestSilence(t *testing.T) {
+	var mu sync.Mutex
+	asked, silent := 0, make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked++
+		first := asked == 1
+		mu.Unlock()
+		if first {
+			<-silent
+		}
+	}))
+	defer s.Close()
+	defer close(silent)
+	if err := push(t, networked(API{Endpoint: s.URL, Pause: time.Millisecond, Timeout: 100 * time.Millisecond})["workers"], random(9)); err != nil || asked != 2 {
+		t.Errorf("%v; asked %d times", err, asked)
+	}
+
+	p, err := networked(API{Endpoint: s.URL})["workers"].Plan(random(9))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := p.Do(ctx, nil); !errors.Is(err, context.Canceled) || asked != 2 {
+		t.Errorf("%v; asked %d times", err, asked)
+	}
+}
+
 // A plan sends nothing, be it good or of a policy that is too large.
 func TestPlanSendsNothing(t *testing.T) {
 	s := serve(t, "", 200)
@@ -391,7 +423,21 @@ func TestFile(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("%v %v", info.Mode(), err)
 	}
-	// A directory is in the way of the rename: nothing stays behind.
+	// By a symbolic link, which stays one.
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := push(t, File{Path: link}, blob[1:]); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, blob[1:]) {
+		t.Errorf("by a link: %d bytes, %v", len(got), err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != path {
+		t.Errorf("the link leads to %q, %v", to, err)
+	}
+	// A directory is in the way.
 	sub := filepath.Join(dir, "sub")
 	if err := os.Mkdir(sub, 0o755); err != nil {
 		t.Fatal(err)
@@ -399,6 +445,7 @@ func TestFile(t *testing.T) {
 	if err := push(t, File{Path: sub}, blob); err == nil || !strings.Contains(err.Error(), "sub") {
 		t.Errorf("over a directory: %v", err)
 	}
+	// No temporary file stays behind.
 	if names, err := os.ReadDir(dir); err != nil || len(names) != 2 {
 		t.Errorf("%v %v", names, err)
 	}

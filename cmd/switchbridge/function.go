@@ -2,30 +2,19 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"path/filepath"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"switchbridge/faas/auth"
-	"switchbridge/faas/devca"
+	"switchbridge/faas/embedded"
 	"switchbridge/faas/httphost"
-	"switchbridge/faas/policyhost"
-	"switchbridge/flow/contract"
-	"switchbridge/flow/contract/jsonenc"
-	"switchbridge/flow/contract/openflow"
-	"switchbridge/gateway"
+	"switchbridge/faas/selfhost"
 )
 
 func functionCommand() *cobra.Command {
@@ -34,221 +23,183 @@ func functionCommand() *cobra.Command {
 	return c
 }
 
+// serveFlags are selfhost's Config, as flags have it.
 type serveFlags struct {
-	listen, policy, tokenFile  string
-	cert, key, clientCA, caDir string
-	records                    string
-	concurrency                int
-	plain                      bool
-	logFormat, logLevel        string
+	config              string
+	server              selfhost.Config
+	function            selfhost.Function
+	check               bool
+	logFormat, logLevel string
 }
 
 func serveCommand() *cobra.Command {
-	var f serveFlags
+	f := serveFlags{server: selfhost.Default(), function: selfhost.DefaultFunction()}
 	c := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the controller over HTTPS",
+		Short: "Serve the controller over HTTPS, in a pristine WebAssembly instance for each event",
 		Long: `Serve the controller over HTTPS, for gateways started with --function URL.
+
+Every event is decided in a WebAssembly instance that exists for it alone. With
+--native the controller is called without one; --wasm runs any guest that keeps
+the ABI (docs/guest-abi.md). Several functions, told apart by host name or path,
+are written down in a file (--config; configs/functions.yaml documents every key).
 
 Without --cert it makes a development CA, which stays the same from run to run,
 and prints the gateway's line. Off loopback it wants --token-file or --client-ca:
 whoever may call it may ask what your policy is.
 
-The policy file, and the lists that it names, are read again when they change.
+Policy files, and the lists that they name, are read again when they change, and
+on SIGHUP. On SIGTERM events that are being decided get their answers.
+
+Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
+function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
+that callers need, or two with a blank between.
 
 Examples:
   switchbridge function serve --policy policy.yaml
-  switchbridge function serve --listen :8443 --cert cert.pem --key key.pem --token-file token`,
+  switchbridge function serve --listen :8443 --cert cert.pem --key key.pem --token-file token
+  switchbridge function serve --wasm guest.wasm --configure guest.conf --admin 127.0.0.1:9654`,
 		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return f.run(c.Context(), c.OutOrStdout(), c.ErrOrStderr()) },
+		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:8443", "address to serve at: HOST:PORT or unix:PATH")
-	fl.StringVar(&f.policy, "policy", "", "policy file")
-	fl.StringVar(&f.tokenFile, "token-file", "", "file with the bearer token that callers need; a second line is the next one, during a change")
-	fl.StringVar(&f.cert, "cert", "", "PEM file of the certificate")
-	fl.StringVar(&f.key, "key", "", "PEM file of its key")
-	fl.StringVar(&f.clientCA, "client-ca", "", "PEM file of the authority whose client certificates callers need")
-	fl.StringVar(&f.caDir, "dev-ca", "", "folder of the development CA (default: the user's cache folder)")
-	fl.BoolVar(&f.plain, "plain", false, "serve HTTP without TLS, on loopback and unix sockets only")
-	fl.StringVar(&f.records, "records", "-", "where decision records go, one JSON line each: a file, - for standard output, off")
-	fl.IntVar(&f.concurrency, "concurrency", httphost.DefaultMaxConcurrent, "events at a time; more are answered with 429")
+	fl.StringVar(&f.config, "config", "", "configuration file; other flags stand over what it says")
+	fl.StringVar(&f.server.Listen, "listen", selfhost.DefaultListen, "address to serve at: HOST:PORT or unix:PATH")
+	fl.StringVar(&f.server.Admin, "admin", "", "address of metrics, health and state (default: none)")
+	fl.StringVar(&f.server.Token, "token-file", "", "file with the bearer token that callers need; a second line is the next one, during a change")
+	fl.StringVar(&f.server.TLS.Cert, "cert", "", "PEM file of the certificate")
+	fl.StringVar(&f.server.TLS.Key, "key", "", "PEM file of its key")
+	fl.StringVar(&f.server.TLS.ClientCA, "client-ca", "", "PEM file of the authority whose client certificates open the function")
+	fl.StringVar(&f.server.TLS.DevCA, "dev-ca", "", "folder of the development CA (default: the user's cache folder)")
+	fl.BoolVar(&f.server.Plain, "plain", false, "serve HTTP without TLS: on loopback, unix sockets and the port that a platform hands over only")
+	fl.StringVar(&f.server.Records, "records", "-", "where decision records go, one JSON line each: a file, - for standard output, off")
+	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long events that are being decided are waited for at the end")
+	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
+
+	fl.StringVar(&f.function.Policy, "policy", "", "policy file")
+	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")
+	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it is given the policy compiled")
+	fl.StringVar(&f.function.Configure, "configure", "", "file that the --wasm guest is configured with as it is, in place of a policy")
+	fl.IntVar(&f.function.Concurrency, "concurrency", httphost.DefaultMaxConcurrent, "events at a time; more are answered with 429")
+	fl.IntVar(&f.function.Instances, "instances", 0, "instances that decide at one time (default: twice the cores)")
+	fl.DurationVar(&f.function.Deadline, "deadline", time.Second, "for one event in an instance")
+	fl.IntVar(&f.function.Memory, "memory", f.function.Memory, "greatest memory of one instance, in MiB")
+
+	fl.BoolVar(&f.check, "check", false, "check configuration, policies and guests, fill the cache, and exit")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
 
-func (f *serveFlags) run(ctx context.Context, stdout, stderr io.Writer) error {
-	log, err := newLogger(stderr, f.logFormat, f.logLevel)
+// functionFlags are those about one function, which a configuration file has a list of.
+var functionFlags = []string{"policy", "native", "wasm", "configure", "concurrency", "instances", "deadline", "memory"}
+
+func (f *serveFlags) run(c *cobra.Command) error {
+	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel)
 	if err != nil {
 		return usageError{err}
 	}
-	var tokens *auth.TokenFile
-	if f.tokenFile != "" {
-		if tokens, err = auth.OpenTokens(f.tokenFile); err != nil {
-			return fmt.Errorf("--token-file: %w", err)
-		}
+	config, err := f.settings(c, os.Getenv)
+	if err != nil {
+		return usageError{err}
 	}
-	socket, isSocket := strings.CutPrefix(f.listen, "unix:")
-	local := isSocket || onLoopback(f.listen)
-	switch {
-	case (f.cert == "") != (f.key == ""):
-		return usageError{errors.New("--cert and --key go together")}
-	case !local && tokens == nil && f.clientCA == "":
-		return usageError{fmt.Errorf("--listen %s is not loopback: it needs --token-file or --client-ca", f.listen)}
-	case f.plain && (!local || f.cert != "" || f.clientCA != ""):
-		return usageError{errors.New("--plain serves loopback and unix sockets only, and without certificates")}
-	}
-	records, closeRecords, err := openRecords(f.records, stdout)
+	records, closeRecords, err := openRecords(config.Records, c.OutOrStdout())
 	if err != nil {
 		return err
 	}
 	defer closeRecords()
-	file, p, err := policyhost.Open(f.policy, log)
+	server, err := selfhost.New(config, records, log)
 	if err != nil {
 		return err
 	}
-	native := policyhost.NewNative(p)
-	controller, err := httphost.New(httphost.Config{
-		Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
-		MaxConcurrent: f.concurrency, Records: records, Log: log,
-	})
-	if err != nil {
-		return err
-	}
-	handler, err := httphost.NewMux(httphost.MuxConfig{
-		Functions: []httphost.Function{{Name: "controller", Handler: controller}},
-		Tokens:    tokens, ClientCerts: f.clientCA != "", Log: log,
-	})
-	if err != nil {
-		return err
-	}
-
-	network, address := "tcp", f.listen
-	if isSocket {
-		network, address = "unix", socket
-		gateway.RemoveStaleSocket(socket)
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		return err
-	}
-	var tc *tls.Config
-	line := "switchbridge run --function "
-	switch {
-	case isSocket:
-		abs, err := filepath.Abs(socket)
-		if err != nil {
+	if f.check {
+		if err := server.Check(c.Context()); err != nil {
 			return err
 		}
-		line += "unix://" + abs
-	case f.plain:
-		line += "http://" + l.Addr().String()
-	default:
-		var ca string
-		if tc, ca, err = f.tls(l); err != nil {
-			l.Close()
-			return err
-		}
-		line += "https://" + l.Addr().String()
-		if ca != "" {
-			line += " --function-ca " + ca
-		}
-	}
-	if f.tokenFile != "" {
-		line += " --function-token-file " + f.tokenFile
-	}
-	log.Info("serving the function", "listen", l.Addr().String(), "policy", native.Version().String(), "gateway_line", line)
-	return serve(ctx, httphost.NewServer(handler, tc), l, tc != nil, func(ctx context.Context) error { return file.Watch(ctx, native, nil) }, log)
-}
-
-// serve runs the server and the watch over the policy file until ctx is done.
-func serve(ctx context.Context, srv *http.Server, l net.Listener, secure bool, watch func(context.Context) error, log *slog.Logger) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return watch(ctx) })
-	group.Go(func() error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if err := srv.Shutdown(grace); err != nil {
-			log.Warn("requests were still running at the end", "err", err)
-			srv.Close()
-		}
+		fmt.Fprintln(c.OutOrStdout(), "the functions are good")
 		return nil
-	})
-	group.Go(func() error {
-		var err error
-		if secure {
-			err = srv.ServeTLS(l, "", "")
-		} else {
-			err = srv.Serve(l)
-		}
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
+	}
+	if err := server.Listen(); err != nil {
 		return err
-	})
-	return group.Wait()
+	}
+	for _, st := range server.Status() {
+		log.Info("serving a function", "function", st.Name, "by", st.Kind, "host", st.Host, "path", st.Path, "policy", st.Policy)
+	}
+	log.Info("serving", "listen", server.Addr().String(), "gateway_line", "switchbridge run "+server.GatewayFlags())
+	if a := server.AdminAddr(); a != nil {
+		log.Info("metrics, health and state", "admin", "http://"+a.String())
+	}
+	defer onHangup(c.Context(), server.Reload)()
+	return server.Run(c.Context())
 }
 
-// tls is the given certificate, or one of the development CA, whose file it
-// then returns.
-func (f *serveFlags) tls(l net.Listener) (*tls.Config, string, error) {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	path := ""
-	if f.cert != "" {
-		pair, err := tls.LoadX509KeyPair(f.cert, f.key)
-		if err != nil {
-			return nil, "", err
+// settings are the file's, with what flags and environment say put over them.
+func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (selfhost.Config, error) {
+	config := f.server
+	config.Functions = []selfhost.Function{f.function}
+	changed := c.Flags().Changed
+	if f.config != "" {
+		var err error
+		if config, err = selfhost.Load(f.config); err != nil {
+			return config, err
 		}
-		c.Certificates = []tls.Certificate{pair}
-	} else {
-		dir := f.caDir
-		if dir == "" {
-			var err error
-			if dir, err = devca.DefaultDir(); err != nil {
-				return nil, "", fmt.Errorf("no place for the development CA: %w (--dev-ca FOLDER)", err)
+		for _, name := range functionFlags {
+			if changed(name) && len(config.Functions) > 0 {
+				return config, fmt.Errorf("--%s is about one function, and %s lists them", name, f.config)
 			}
 		}
-		ca, err := devca.Open(dir)
-		if err != nil {
-			return nil, "", err
+		if len(config.Functions) == 0 {
+			config.Functions = []selfhost.Function{f.function}
 		}
-		hosts := []string{"localhost", "127.0.0.1", "::1"}
-		if host, _, err := net.SplitHostPort(l.Addr().String()); err == nil {
-			hosts = append(hosts, host)
+		over := func(name string, dst *string, value string) {
+			if changed(name) {
+				*dst = value
+			}
 		}
-		if name, err := os.Hostname(); err == nil {
-			hosts = append(hosts, name)
+		over("listen", &config.Listen, f.server.Listen)
+		over("admin", &config.Admin, f.server.Admin)
+		over("token-file", &config.Token, f.server.Token)
+		over("cert", &config.TLS.Cert, f.server.TLS.Cert)
+		over("key", &config.TLS.Key, f.server.TLS.Key)
+		over("client-ca", &config.TLS.ClientCA, f.server.TLS.ClientCA)
+		over("dev-ca", &config.TLS.DevCA, f.server.TLS.DevCA)
+		over("records", &config.Records, f.server.Records)
+		over("cache", &config.CacheDir, f.server.CacheDir)
+		config.Plain = config.Plain || f.server.Plain
+		if changed("drain-timeout") {
+			config.Drain = f.server.Drain
 		}
-		pair, err := ca.Issue(hosts...)
-		if err != nil {
-			return nil, "", err
+		if config.CacheDir == "" && !changed("cache") {
+			config.CacheDir = embedded.DefaultCacheDir()
 		}
-		c.Certificates = []tls.Certificate{pair}
-		path = ca.Path
 	}
-	if f.clientCA != "" {
-		pem, err := os.ReadFile(f.clientCA)
-		if err != nil {
-			return nil, "", err
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, "", fmt.Errorf("--client-ca: %s holds no PEM certificate", f.clientCA)
-		}
-		c.ClientAuth = tls.RequireAndVerifyClientCert
+	if !changed("listen") && (f.config == "" || config.Listen == "") {
+		config.Listen = httphost.ListenAddress(getenv, selfhost.DefaultListen)
+		config.Proxied = config.Listen != selfhost.DefaultListen
 	}
-	return c, path, nil
+	if config.Token == "" {
+		config.Tokens = strings.Join(strings.Fields(getenv("SWITCHBRIDGE_TOKENS")), "\n")
+	}
+	return config, config.Validate()
 }
 
-func onLoopback(listen string) bool {
-	host, _, err := net.SplitHostPort(listen)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// onHangup calls reload on every SIGHUP until ctx is done or the returned function is called.
+func onHangup(ctx context.Context, reload func()) (stop func()) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer signal.Stop(hangup)
+		for {
+			select {
+			case <-hangup:
+				reload()
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return cancel
 }
 
 func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error) {
@@ -261,7 +212,7 @@ func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error
 	}
 	file, err := os.OpenFile(where, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--records: %w", err)
+		return nil, nil, fmt.Errorf("records: %w", err)
 	}
 	return file, file.Close, nil
 }

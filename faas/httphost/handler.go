@@ -50,6 +50,7 @@ type Config struct {
 	MaxConcurrent int           // events at a time; 0: DefaultMaxConcurrent
 	Timeout       time.Duration // for one decision; 0: DefaultTimeout
 
+	Name    string       // in records; a server of one function needs none
 	Records io.Writer    // gets one JSON line for each event; nil: none
 	Log     *slog.Logger // for faults of the controller; nil: none
 }
@@ -86,7 +87,7 @@ func New(cfg Config) (*Handler, error) {
 		guest:   cfg.Guest,
 		codecs:  make(map[string]contract.Codec, len(cfg.Codecs)),
 		timeout: cfg.Timeout,
-		records: newRecorder(cfg.Records),
+		records: newRecorder(cfg.Name, cfg.Records),
 		log:     cfg.Log,
 	}
 	for _, c := range cfg.Codecs {

@@ -13,7 +13,8 @@ import (
 
 // Record is the JSON line of one event.
 type Record struct {
-	Time     time.Time `json:"time"` // when the request had come in
+	Time     time.Time `json:"time"`               // when the request had come in
+	Function string    `json:"function,omitempty"` // where a server has names for them
 	Event    string    `json:"event,omitempty"`
 	ID       string    `json:"id,omitempty"`
 	DPID     string    `json:"dpid,omitempty"`
@@ -32,15 +33,16 @@ type Record struct {
 
 // recorder writes records, one at a time.
 type recorder struct {
-	mu  sync.Mutex
-	out *json.Encoder
+	mu       sync.Mutex
+	out      *json.Encoder
+	function string
 }
 
-func newRecorder(w io.Writer) *recorder {
+func newRecorder(function string, w io.Writer) *recorder {
 	if w == nil {
 		return nil
 	}
-	return &recorder{out: json.NewEncoder(w)}
+	return &recorder{out: json.NewEncoder(w), function: function}
 }
 
 // write records c. A nil recorder writes nothing; that a record can't be
@@ -51,6 +53,7 @@ func (r *recorder) write(c *call) {
 	}
 	rec := Record{
 		Time:     c.started,
+		Function: r.function,
 		Encoding: c.encoding,
 		Status:   c.status,
 		DecideUS: microseconds(c.decided),

@@ -74,7 +74,7 @@ func New(cfg Config) (*Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("httpclient: %w", err)
 		}
-		if c.token != nil && !t.private() {
+		if c.token != nil && !t.private(cfg.Via) {
 			return nil, fmt.Errorf("httpclient: endpoint %s: the token would go over the network in clear; use https", t.name)
 		}
 		e, err := newEndpoint(c, t)

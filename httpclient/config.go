@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -181,7 +182,12 @@ type target struct {
 func parseTarget(s string) (target, error) {
 	u, err := url.Parse(s)
 	if err != nil {
-		return target{}, fmt.Errorf("endpoint: %w", err)
+		var syntax *url.Error // quotes the whole URL
+		if errors.As(err, &syntax) {
+			err = syntax.Err
+		}
+		before, _, _ := strings.Cut(s, "?")
+		return target{}, fmt.Errorf("endpoint %q: %w", before[strings.LastIndexByte(before, '@')+1:], err)
 	}
 	t := target{url: u, name: u.Scheme + "://" + u.Host + u.EscapedPath()}
 	switch {
@@ -202,12 +208,21 @@ func parseTarget(s string) (target, error) {
 	return t, nil
 }
 
-// private reports whether what is sent to t can be read by nobody on the way.
-func (t *target) private() bool {
-	if t.socket != "" || t.url.Scheme == "https" {
+// private reports whether what is sent to t, by way of via if that isn't empty,
+// can be read by nobody.
+func (t *target) private(via string) bool {
+	if t.url.Scheme == "https" {
 		return true
 	}
-	host := t.url.Hostname()
+	if via != "" {
+		host, _, err := net.SplitHostPort(via)
+		return err == nil && local(host)
+	}
+	return t.socket != "" || local(t.url.Hostname())
+}
+
+// local reports whether host is this machine.
+func local(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -17,7 +17,7 @@ import (
 const (
 	breakerWindow   = 10 * time.Second
 	breakerRequests = 20              // before the share of failures counts
-	warmRetry       = 5 * time.Second // between attempts to reach an endpoint that has never been reached
+	warmRetry       = 5 * time.Second // between attempts to reach an endpoint
 )
 
 // endpoint is one place where the function can be asked.
@@ -46,8 +46,9 @@ func newEndpoint(c *Client, t target) (*endpoint, error) {
 		BucketPeriod: breakerWindow / 10,
 		Timeout:      c.cfg.BreakerOpen,
 		ReadyToTrip: func(n gobreaker.Counts) bool {
+			// Requests counts those under way and those given up, too.
 			return n.ConsecutiveFailures >= c.cfg.BreakerFailures ||
-				n.Requests >= breakerRequests && n.TotalFailures*2 >= n.Requests
+				n.TotalFailures+n.TotalSuccesses >= breakerRequests && n.TotalFailures >= n.TotalSuccesses
 		},
 		IsExcluded: func(err error) bool { return errors.Is(err, errNotCounted) },
 		OnStateChange: func(name string, _, to gobreaker.State) {
@@ -78,11 +79,11 @@ func (e *endpoint) acquire() *generation {
 
 // maintain keeps e's connections warm and young until ctx ends.
 func (e *endpoint) maintain(ctx context.Context) {
-	err := e.warm(ctx, e.gen.Load())
+	connected, err := e.warm(ctx, e.gen.Load())
 	for ctx.Err() == nil {
 		age := e.c.cfg.ConnectionAge
 		wait := age - age/5 + rand.N(2*age/5+1)
-		if err != nil && e.fault.Load() != nil && *e.fault.Load() != nil {
+		if fault := e.fault.Load(); !connected || err != nil && fault != nil && *fault != nil {
 			wait = min(wait, warmRetry)
 		}
 		timer := time.NewTimer(wait)
@@ -91,55 +92,63 @@ func (e *endpoint) maintain(ctx context.Context) {
 			timer.Stop()
 			return
 		case <-timer.C:
-			err = e.renew(ctx)
+			connected, err = e.renew(ctx)
 		}
 	}
 }
 
 // renew replaces e's connections by new ones, which look the name up and read
-// the certificates again.
-func (e *endpoint) renew(ctx context.Context) error {
+// the certificates again. Old ones stay while no new one can be made: a name
+// server's outage is no reason to leave a function that answers.
+func (e *endpoint) renew(ctx context.Context) (connected bool, err error) {
 	g, err := newGeneration(&e.c.cfg, &e.target)
 	if err != nil {
 		e.c.cfg.Log.Warn("connections can't be renewed; the certificates stay", "endpoint", e.name, "err", err)
-		return nil
+		return true, nil
 	}
-	err = e.warm(ctx, g)
+	connected, err = e.warm(ctx, g)
+	if !connected {
+		g.retire()
+		return false, err
+	}
 	e.gen.Swap(g).retire()
-	return err
+	return true, err
 }
 
 // warm dials g's connections by asking for the policy version on all of them at
-// once: it also wakes a function that sleeps and tries the token. It returns
-// why none could be made.
-func (e *endpoint) warm(ctx context.Context, g *generation) error {
-	errs := make([]error, e.c.cfg.Connections)
+// once: it also wakes a function that sleeps and tries the token. It reports
+// whether there is a connection, and why none answered well.
+func (e *endpoint) warm(ctx context.Context, g *generation) (connected bool, err error) {
+	faults := make([]*failure, e.c.cfg.Connections)
 	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() { errs[i] = e.check(ctx, g) })
+	for i := range faults {
+		wg.Go(func() { faults[i] = e.check(ctx, g) })
 	}
 	wg.Wait()
-	for _, err := range errs {
-		if err == nil {
+	for _, f := range faults {
+		if f == nil {
 			e.fault.Store(new(error))
-			return nil
+			return true, nil
 		}
+		connected = connected || f.outcome == ServerError
 	}
+	err = faults[0].err
 	if ctx.Err() == nil {
-		last := e.fault.Swap(&errs[0])
-		if last == nil || *last == nil || (*last).Error() != errs[0].Error() { // once for each reason
-			e.c.cfg.Log.Warn("function can't be reached", "endpoint", e.name, "err", errs[0])
+		last := e.fault.Swap(&err)
+		if last == nil || *last == nil || (*last).Error() != err.Error() { // once for each reason
+			e.c.cfg.Log.Warn("function can't be reached", "endpoint", e.name, "err", err)
 		}
 	}
-	return errs[0]
+	return connected, err
 }
 
-// check sends a policy_check on g. Any answer, a refusal too, is a connection.
-func (e *endpoint) check(ctx context.Context, g *generation) error {
+// check sends a policy_check on g and returns what is wrong with the endpoint,
+// if anything is. Any answer but a 5xx, a refusal too, is a good one.
+func (e *endpoint) check(ctx context.Context, g *generation) *failure {
 	ev := flow.Event{Type: flow.EventPolicyCheck, ID: e.c.newID(), Time: time.Now(), XID: 1}
 	p, err := e.c.cfg.Codec.AppendEvent(nil, &ev)
 	if err != nil {
-		return err
+		return &failure{err: err, outcome: NotSent}
 	}
 	g.users.Add(1)
 	defer g.release()
@@ -147,8 +156,8 @@ func (e *endpoint) check(ctx context.Context, g *generation) error {
 	defer cancel()
 	a, f := e.roundTrip(ctx, g, e.c.header(&ev, ev.ID), p)
 	releaseAnswer(a.body)
-	if f != nil && f.fault {
-		return f.err
+	if f != nil && (f.fault || f.outcome == GivenUp) {
+		return f
 	}
 	return nil
 }

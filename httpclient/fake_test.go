@@ -389,6 +389,88 @@ func TestConnectionsAreDialledAheadAndRenewed(t *testing.T) {
 	})
 }
 
+// TestConnectionsStayWhereNoneCanBeMade: what works is not given up for what may not.
+func TestConnectionsStayWhereNoneCanBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		fn := n.serve("fn", good)
+		c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial, Connections: 1, ConnectionAge: time.Minute, IdleTimeout: time.Hour})
+		synctest.Wait()
+		old := c.endpoints[0].gen.Load()
+		fn.setDown(true) // for new connections
+		for range 10 {
+			time.Sleep(20 * time.Second)
+			mustDecide(t, c)
+		}
+		fn.setDown(false)
+		time.Sleep(warmRetry + time.Second)
+		if now := c.endpoints[0].gen.Load(); now == old || !old.retired.Load() {
+			t.Error("connections were not renewed once they could be")
+		}
+		mustDecide(t, c)
+	})
+}
+
+// TestRefusalsLeaveTheConnection: a function that is too busy to decide must not be given handshakes instead.
+func TestRefusalsLeaveTheConnection(t *testing.T) {
+	for _, code := range []int{401, 429, 503} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNetwork(t)
+			page := strings.Repeat("<p>Too much of everything.</p>", 100) // of a CDN
+			fn := n.serve("fn", eventsOnly(func(w http.ResponseWriter, r *http.Request) { http.Error(w, page, code) }))
+			c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial, Connections: 1, MaxTries: 1, BreakerFailures: 1 << 20})
+			synctest.Wait()
+			for range 10 {
+				var d flow.Decision
+				err := c.Decide(t.Context(), packetIn(), &d)
+				if err == nil || !strings.Contains(err.Error(), "Too much of everything") || len(err.Error()) > 2*maxExcerpt {
+					t.Errorf("%d: error %v", code, err)
+				}
+				synctest.Wait() // the connection is back in the pool
+			}
+			if got := fn.dialled(); got != 1 {
+				t.Errorf("%d: %d dials for one event at a time", code, got)
+			}
+		})
+	}
+}
+
+// TestBreakerCountsAnswers: events that their callers gave up say nothing about
+// the endpoint, neither against it nor for it.
+func TestBreakerCountsAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNetwork(t)
+		var asked atomic.Int32
+		n.serve("fn", eventsOnly(func(w http.ResponseWriter, r *http.Request) {
+			switch i := asked.Add(1); {
+			case i <= breakerRequests:
+				sleep(time.Minute)(w, r)
+			case i%2 == 1:
+				good(w, r)
+			default:
+				status(500)(w, r)
+			}
+		}))
+		c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial, MaxTries: 1, BreakerOpen: time.Hour})
+		synctest.Wait()
+		for i := range 2 * breakerRequests {
+			if got := c.Endpoints()[0].Breaker; got != "closed" {
+				t.Fatalf("breaker is %s after %d events", got, i)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			if i < breakerRequests {
+				time.AfterFunc(time.Millisecond, cancel)
+			}
+			var d flow.Decision
+			c.Decide(ctx, packetIn(), &d)
+			cancel()
+		}
+		if got := c.Endpoints()[0].Breaker; got != "open" {
+			t.Errorf("breaker is %s after half of %d answers were failures", got, breakerRequests)
+		}
+	})
+}
+
 // TestRenewalLetsEventsEnd: connections go when the events on them are done.
 func TestRenewalLetsEventsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -422,7 +422,7 @@ func TestRenewalReadsFilesAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	use(second)
-	if err := e.renew(t.Context()); err != nil {
+	if _, err := e.renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	mustDecide(t, c)
@@ -527,6 +527,8 @@ func TestBadConfig(t *testing.T) {
 		{"password", Config{Endpoints: []string{"https://me:pw@host/"}}, "token file"},
 		{"second endpoint", Config{Endpoints: []string{"https://host/", "::"}}, "endpoint"},
 		{"too many", Config{Endpoints: make([]string, maxEndpoints+1)}, "at most"},
+		{"query of a URL that can't be read", Config{Endpoints: []string{"https://host/%zz?code=secret"}}, "\"https://host/%zz\": invalid URL escape"},
+		{"token in clear to a relay", Config{Endpoints: []string{"http://127.0.0.1/"}, Via: "10.0.0.1:80", TokenFile: token}, "in clear"},
 		{"token in clear", Config{Endpoints: []string{"http://10.0.0.1/"}, TokenFile: token}, "in clear"},
 		{"token missing", Config{Endpoints: []string{"https://host/"}, TokenFile: token + "x"}, "token"},
 		{"token empty", Config{Endpoints: []string{"https://host/"}, TokenFile: empty}, "is empty"},

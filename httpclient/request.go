@@ -188,15 +188,21 @@ func readAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
-const maxExcerpt = 256
+const (
+	maxExcerpt = 256
+	maxExcuse  = 8 << 10 // bytes of an answer without a decision that are read
+)
 
-// excerpt returns the start of a text that explains a status, as one line.
+// excerpt returns the start of a text that explains a status, as one line. The
+// text is read to its end where that is near: the transport gives up a
+// connection with something left on it, and a function that answers 429 to many
+// would have to make new ones with as many besides.
 func excerpt(resp *http.Response) string {
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxExcuse))
 	if resp.Header.Get("Content-Encoding") != "" {
 		return ""
 	}
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxExcerpt))
-	return contract.Printable(strings.Join(strings.Fields(string(b)), " "))
+	return contract.Printable(strings.Join(strings.Fields(string(b[:min(len(b), maxExcerpt)])), " "))
 }
 
 // maxRetryAfter keeps a number of seconds from overflowing a duration. It is

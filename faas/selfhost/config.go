@@ -180,8 +180,12 @@ func (c *Config) address() (network, address string) {
 	return "tcp", c.Listen
 }
 
-// local reports whether only this machine can call.
+// local reports whether only this machine can call. What a platform's proxy forwards comes from
+// anywhere, whatever address it is forwarded to.
 func (c *Config) local() bool {
+	if c.Proxied {
+		return false
+	}
 	network, address := c.address()
 	return network == "unix" || listen.Loopback(address)
 }
@@ -201,6 +205,8 @@ func (c *Config) Validate() error {
 	switch {
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return errors.New("--cert and --key go together")
+	case c.Proxied && !c.authorises():
+		return fmt.Errorf("%s is a platform's, which anybody may call: it needs SWITCHBRIDGE_TOKENS or --token-file", c.Listen)
 	case !c.local() && !c.authorises():
 		return fmt.Errorf("%s is not loopback: it needs --token-file or --client-ca, "+
 			"since whoever may call the function may ask what your policy is", c.Listen)

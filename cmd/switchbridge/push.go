@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -19,13 +20,15 @@ import (
 )
 
 func pushCommand() *cobra.Command {
-	var yes bool
+	var how pushing
 	c := &cobra.Command{
 		Use:   "push",
 		Short: "Write a policy where a platform's function reads it",
 		Long: `Write a policy where a platform's function reads it: a policy file, which is
 compiled, or one that is compiled already. Without --yes nothing is written;
-what would be is printed. Tokens and keys come from the environment only.`,
+what would be is printed, and which policy is there now. A policy of a larger
+serial isn't written over without --force, nor is what can't be read. What was
+written is read back. Tokens and keys come from the environment only.`,
 		Example: `  switchbridge policy push file policy.blob policy.yaml
   switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes
   switchbridge policy push workers policy.yaml --account ID --namespace ID --yes
@@ -38,23 +41,27 @@ what would be is printed. Tokens and keys come from the environment only.`,
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args says what is missing
 	}
-	c.PersistentFlags().BoolVar(&yes, "yes", false, "write (without it, only say what would be written)")
-	c.AddCommand(pushFile(&yes), pushFastly(&yes), pushWorkers(&yes), pushLambda(&yes))
+	c.PersistentFlags().BoolVar(&how.yes, "yes", false, "write (without it, only say what would be written)")
+	c.PersistentFlags().BoolVar(&how.force, "force", false, "write over a newer policy, and over what can't be read")
+	c.AddCommand(pushFile(&how), pushFastly(&how), pushWorkers(&how), pushLambda(&how))
 	return c
 }
 
-func pushFile(yes *bool) *cobra.Command {
+// pushing is what an operator allows.
+type pushing struct{ yes, force bool }
+
+func pushFile(how *pushing) *cobra.Command {
 	return &cobra.Command{
 		Use:   "file PATH POLICY",
 		Short: "Replace a file, whole or not at all",
 		Args:  exactly(2, "a file to write and a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
-			return pushPolicy(c, args[1], *yes, push.File{Path: args[0]}.Plan)
+			return pushPolicy(c, args[1], how, push.File{Path: args[0]}.Plan)
 		},
 	}
 }
 
-func pushFastly(yes *bool) *cobra.Command {
+func pushFastly(how *pushing) *cobra.Command {
 	var t push.Fastly
 	c := &cobra.Command{
 		Use:   "fastly POLICY",
@@ -64,7 +71,7 @@ it. The API token is read from FASTLY_API_TOKEN.`,
 		Args: exactly(1, "a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Token = secret("FASTLY_API_TOKEN")
-			return pushPolicy(c, args[0], *yes, t.Plan)
+			return pushPolicy(c, args[0], how, t.Plan)
 		},
 	}
 	c.Flags().StringVar(&t.ConfigStore, "config-store", "", "identifier of the config store")
@@ -73,7 +80,7 @@ it. The API token is read from FASTLY_API_TOKEN.`,
 	return c
 }
 
-func pushWorkers(yes *bool) *cobra.Command {
+func pushWorkers(how *pushing) *cobra.Command {
 	var t push.Workers
 	c := &cobra.Command{
 		Use:   "workers POLICY",
@@ -82,7 +89,7 @@ func pushWorkers(yes *bool) *cobra.Command {
 		Args:  exactly(1, "a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Token = secret("CLOUDFLARE_API_TOKEN")
-			return pushPolicy(c, args[0], *yes, t.Plan)
+			return pushPolicy(c, args[0], how, t.Plan)
 		},
 	}
 	c.Flags().StringVar(&t.Account, "account", "", "identifier of the account")
@@ -91,7 +98,7 @@ func pushWorkers(yes *bool) *cobra.Command {
 	return c
 }
 
-func pushLambda(yes *bool) *cobra.Command {
+func pushLambda(how *pushing) *cobra.Command {
 	var t push.Lambda
 	c := &cobra.Command{
 		Use:   "lambda ssm:/NAME|s3://BUCKET/KEY POLICY",
@@ -106,7 +113,7 @@ AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.`,
 				ID: secret("AWS_ACCESS_KEY_ID"), Secret: secret("AWS_SECRET_ACCESS_KEY"), Token: secret("AWS_SESSION_TOKEN"),
 				Region: secret("AWS_REGION"),
 			}
-			return pushPolicy(c, args[1], *yes, t.Plan)
+			return pushPolicy(c, args[1], how, t.Plan)
 		},
 	}
 	endpointFlag(c, &t.API)
@@ -120,8 +127,8 @@ func endpointFlag(c *cobra.Command, a *push.API) {
 // secret reads the environment. The end of a line that a file brought along is no part of a secret.
 func secret(name string) string { return strings.TrimSpace(os.Getenv(name)) }
 
-// pushPolicy says what a policy's plan is and, if yes, carries it out.
-func pushPolicy(c *cobra.Command, path string, yes bool, plan func([]byte) (*push.Plan, error)) error {
+// pushPolicy says what a policy's plan is and, if told to, carries it out.
+func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (*push.Plan, error)) error {
 	compiled, version, err := compiledPolicy(path)
 	if err != nil {
 		return err
@@ -133,16 +140,39 @@ func pushPolicy(c *cobra.Command, path string, yes bool, plan func([]byte) (*pus
 	out := c.OutOrStdout()
 	fmt.Fprintf(out, "%s: version %v, %d bytes compiled, sha256 %x\n", path, version, len(compiled), sha256.Sum256(compiled))
 	fmt.Fprintln(out, "to", p.Target)
-	if !yes {
+	if !how.yes {
+		fmt.Fprintln(out, "there now:", thereNow(c, p))
 		for _, w := range p.Writes {
 			fmt.Fprintf(out, "would write %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
 		}
 		fmt.Fprintln(out, "nothing was written: say --yes to write")
 		return nil
 	}
-	return p.Do(c.Context(), func(w push.Write) {
+	err = p.Replace(c.Context(), how.force, func(w push.Write) {
 		fmt.Fprintf(out, "wrote %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
 	})
+	switch {
+	case errors.Is(err, push.ErrSame):
+		fmt.Fprintln(out, "nothing was written: the same policy is there already")
+		return nil
+	case errors.Is(err, push.ErrNewer), errors.Is(err, push.ErrUnknown):
+		return fmt.Errorf("%w (--force writes all the same)", err)
+	case err == nil:
+		fmt.Fprintln(out, "read back: version", version)
+	}
+	return err
+}
+
+// thereNow says which policy a plan would replace, as far as that can be found out.
+func thereNow(c *cobra.Command, p *push.Plan) string {
+	version, err := p.Current(c.Context())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "no policy"
+	case err != nil:
+		return "unknown: " + err.Error()
+	}
+	return "version " + version.String()
 }
 
 // compiledPolicy compiles a policy file; one that is compiled already stays as it is, but has to be good.

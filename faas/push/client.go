@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -32,7 +33,7 @@ type API struct {
 	Timeout  time.Duration // of a try; 0: 10 s
 }
 
-// request is a write: all that its tries have in common.
+// request is a write or a read: all that its tries have in common.
 type request struct {
 	method, url string
 	body        []byte
@@ -40,6 +41,9 @@ type request struct {
 	secrets     []string                             // are taken out of what an answer says
 	sign        func(*http.Request)                  // nil: the header says all; called for every try, because a signature ages
 	busy        func(status int, answer []byte) bool // nil: 429 and 5xx only
+
+	absent func(status int, answer []byte) bool // of a read: there is no such key
+	limit  int                                  // of a read: bytes that a good answer may have
 }
 
 // client follows no redirect: it would carry the secrets along.
@@ -72,32 +76,45 @@ func loopback(host string) bool {
 
 // do sends r until it is answered by 2xx, refused for good, or tried maxTries times.
 func (a API) do(ctx context.Context, r request) error {
+	_, err := a.get(ctx, r)
+	return err
+}
+
+// pauses is the waits between tries.
+func (a API) pauses() backoff.BackOff {
 	pause := a.Pause
 	if pause == 0 {
 		pause = firstPause
 	}
+	return backoff.WithMaxRetries(backoff.NewExponentialBackOff(backoff.WithInitialInterval(pause),
+		backoff.WithMaxInterval(maxPause), backoff.WithMaxElapsedTime(0)), maxTries-1)
+}
+
+// get is do for who wants the answer: up to r.limit bytes of it, or [fs.ErrNotExist].
+func (a API) get(ctx context.Context, r request) (answer []byte, err error) {
 	timeout := a.Timeout
 	if timeout == 0 {
 		timeout = tryTimeout
 	}
-	wait := &atLeast{BackOff: backoff.NewExponentialBackOff(backoff.WithInitialInterval(pause), backoff.WithMaxInterval(maxPause), backoff.WithMaxElapsedTime(0))}
+	wait := &atLeast{BackOff: a.pauses()}
 	tries := 0
-	err := backoff.Retry(func() error {
+	err = backoff.Retry(func() (err error) {
 		tries++
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		return r.try(ctx, wait)
-	}, backoff.WithContext(backoff.WithMaxRetries(wait, maxTries-1), ctx))
+		answer, err = r.try(ctx, wait)
+		return err
+	}, backoff.WithContext(wait, ctx))
 	if err != nil && tries > 1 {
 		err = fmt.Errorf("%w (after %d tries)", err, tries)
 	}
-	return err
+	return answer, err
 }
 
-func (r *request) try(ctx context.Context, wait *atLeast) error {
+func (r *request) try(ctx context.Context, wait *atLeast) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, r.method, r.url, bytes.NewReader(r.body))
 	if err != nil {
-		return backoff.Permanent(err)
+		return nil, backoff.Permanent(err)
 	}
 	for name, value := range r.header {
 		req.Header.Set(name, value)
@@ -107,13 +124,16 @@ func (r *request) try(ctx context.Context, wait *atLeast) error {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only explains the status
 	status := resp.StatusCode
 	if status >= 200 && status < 300 {
-		return nil
+		return r.readAnswer(resp.Body)
+	}
+	answer, _ := io.ReadAll(io.LimitReader(resp.Body, maxAnswer)) // only explains the status
+	if r.absent != nil && r.absent(status, answer) {
+		return nil, backoff.Permanent(fs.ErrNotExist)
 	}
 	err = errors.New(resp.Status)
 	if text := r.redact(answer); text != "" {
@@ -123,9 +143,21 @@ func (r *request) try(ctx context.Context, wait *atLeast) error {
 		if s, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 16); err == nil {
 			wait.least = min(time.Duration(s)*time.Second, maxPause)
 		}
-		return err
+		return nil, err
 	}
-	return backoff.Permanent(err)
+	return nil, backoff.Permanent(err)
+}
+
+// readAnswer reads what was asked for; of a write's answer, the status says all.
+func (r *request) readAnswer(body io.Reader) ([]byte, error) {
+	if r.limit == 0 {
+		return nil, nil
+	}
+	answer, err := io.ReadAll(io.LimitReader(body, int64(r.limit)+1))
+	if err == nil && len(answer) > r.limit {
+		err = backoff.Permanent(fmt.Errorf("answer of more than %d bytes", r.limit))
+	}
+	return answer, err
 }
 
 // redact returns the beginning of an answer, on one line. Some platforms quote what they were sent.

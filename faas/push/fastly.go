@@ -2,7 +2,10 @@ package push
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/url"
 
@@ -37,21 +40,19 @@ func (f Fastly) Plan(blob []byte) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{Target: "fastly at " + base, ready: func() error { return missing("the API token (FASTLY_API_TOKEN)", f.Token) }}
+	p := &Plan{Target: "fastly at " + base, blob: blob, again: f.pauses,
+		read:  func(ctx context.Context) ([]byte, error) { return f.read(ctx, base) },
+		ready: func() error { return missing("the API token (FASTLY_API_TOKEN)", f.Token) }}
 	for _, e := range entries {
-		r := request{
-			method: http.MethodPut, body: []byte(e.Value), secrets: []string{f.Token},
-			header: map[string]string{"Fastly-Key": f.Token, "Accept": "application/json", "Content-Type": "application/octet-stream"},
-		}
+		r := f.entry(http.MethodPut, base, e.Store, e.Key)
+		r.body = []byte(e.Value)
 		store, limit := "config store "+f.ConfigStore, fastlyhost.MaxValue
 		if e.Store == fastlyhost.InKV {
 			if err := missing(fmt.Sprintf("for a policy of more than %d bytes, the KV store's identifier (--kv-store)", fastlyhost.MaxInConfig), f.KVStore); err != nil {
 				return nil, err
 			}
 			store, limit = "KV store "+f.KVStore, maxFastlyKV
-			r.url = base + "/resources/stores/kv/" + url.PathEscape(f.KVStore) + "/keys/" + url.PathEscape(e.Key)
 		} else {
-			r.url = base + "/resources/stores/config/" + url.PathEscape(f.ConfigStore) + "/item/" + url.PathEscape(e.Key)
 			r.header["Content-Type"] = "application/x-www-form-urlencoded"
 			r.body = []byte(url.Values{"item_value": {e.Value}}.Encode())
 		}
@@ -62,4 +63,47 @@ func (f Fastly) Plan(blob []byte) (*Plan, error) {
 			do: func(ctx context.Context) error { return f.do(ctx, r) }})
 	}
 	return p, nil
+}
+
+// entry is a request for one entry of a store.
+func (f Fastly) entry(method, base string, store fastlyhost.Store, key string) request {
+	path := "/resources/stores/config/" + url.PathEscape(f.ConfigStore) + "/item/"
+	if store == fastlyhost.InKV {
+		path = "/resources/stores/kv/" + url.PathEscape(f.KVStore) + "/keys/"
+	}
+	return request{
+		method: method, url: base + path + url.PathEscape(key), secrets: []string{f.Token},
+		header: map[string]string{"Fastly-Key": f.Token, "Accept": "application/json", "Content-Type": "application/octet-stream"},
+	}
+}
+
+// read reads the policy as a function does: its manifest first, then what that names.
+func (f Fastly) read(ctx context.Context, base string) ([]byte, error) {
+	return fastlyhost.ReadPolicy(func(store fastlyhost.Store, key string, limit int) ([]byte, error) {
+		if store == fastlyhost.InKV {
+			if err := missing("for the policy that is there, the KV store's identifier (--kv-store)", f.KVStore); err != nil {
+				return nil, err
+			}
+		}
+		r := f.entry(http.MethodGet, base, store, key)
+		r.limit = limit
+		if store == fastlyhost.InConfig {
+			r.limit = 2*limit + maxAnswer // as JSON, beside other members
+		}
+		r.absent = func(status int, _ []byte) bool { return status == http.StatusNotFound }
+		value, err := f.get(ctx, r)
+		if errors.Is(err, fs.ErrNotExist) && key != fastlyhost.KeyPolicy {
+			return nil, errors.New("missing") // and not: there is no policy
+		}
+		if err != nil || store == fastlyhost.InKV {
+			return value, err
+		}
+		var item struct {
+			Value string `json:"item_value"`
+		}
+		if err := json.Unmarshal(value, &item); err != nil {
+			return nil, fmt.Errorf("answer: %w", err)
+		}
+		return []byte(item.Value), atMost("value", len(item.Value), limit)
+	})
 }

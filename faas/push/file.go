@@ -3,8 +3,11 @@ package push
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+
+	"switchbridge/faas/guest"
 )
 
 // File is a file that a function beside it reads, or that is packed with one.
@@ -20,10 +23,23 @@ func (f File) Plan(blob []byte) (*Plan, error) {
 	if err := checkSize(blob); err != nil {
 		return nil, err
 	}
-	return &Plan{Target: "file", Writes: []Write{{
+	return &Plan{Target: "file", blob: blob, read: f.read, Writes: []Write{{
 		Store: filepath.Dir(f.Path), Key: filepath.Base(f.Path), Size: len(blob),
 		do: func(context.Context) error { return replace(f.Path, blob) },
 	}}}, nil
+}
+
+func (f File) read(context.Context) ([]byte, error) {
+	r, err := os.Open(f.Path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, guest.MaxPolicy+1))
+	if err == nil {
+		err = checkSize(b)
+	}
+	return b, err
 }
 
 // replace writes beside path and renames: that replaces whole or not at all.

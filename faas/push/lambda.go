@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"switchbridge/faas/guest"
 	"switchbridge/faas/lambdahost/sigv4"
 )
 
@@ -39,24 +40,36 @@ func (l Lambda) Plan(blob []byte) (*Plan, error) {
 	}
 	var target string
 	var w Write
-	var r request
+	var r, get request
+	var value func([]byte) ([]byte, error) // of the answer to get
 	var err error
 	if name, ok := strings.CutPrefix(l.Source, "ssm:"); ok && name != "" {
 		l.Credentials.Service = "ssm"
 		target, w, r, err = l.parameter(name, blob)
+		get, value = l.getParameter(name, r), parameterValue
 	} else if name, ok := strings.CutPrefix(l.Source, "s3://"); ok {
 		l.Credentials.Service = "s3"
 		target, w, r, err = l.object(name, blob)
+		get, value = getObject(r), func(b []byte) ([]byte, error) { return b, nil }
 	} else {
 		err = fmt.Errorf("lambda: %q: want ssm:/name or s3://bucket/key", l.Source)
 	}
 	if err != nil {
 		return nil, err
 	}
-	r.secrets = []string{l.Credentials.Secret, l.Credentials.Token}
-	r.sign = func(req *http.Request) { sigv4.Sign(req, r.body, l.Credentials, time.Now()) }
+	for _, r := range []*request{&r, &get} {
+		r.secrets = []string{l.Credentials.Secret, l.Credentials.Token}
+		r.sign = func(req *http.Request) { sigv4.Sign(req, r.body, l.Credentials, time.Now()) }
+	}
 	w.do = func(ctx context.Context) error { return l.do(ctx, r) }
-	return &Plan{Target: "lambda at " + target, Writes: []Write{w}, ready: func() error {
+	read := func(ctx context.Context) ([]byte, error) {
+		answer, err := l.get(ctx, get)
+		if err != nil {
+			return nil, err
+		}
+		return value(answer)
+	}
+	return &Plan{Target: "lambda at " + target, blob: blob, read: read, again: l.pauses, Writes: []Write{w}, ready: func() error {
 		return missing("the key's identifier (AWS_ACCESS_KEY_ID)", l.Credentials.ID, "the key (AWS_SECRET_ACCESS_KEY)", l.Credentials.Secret)
 	}}, nil
 }
@@ -86,6 +99,25 @@ func (l Lambda) parameter(name string, blob []byte) (string, Write, request, err
 	}, err
 }
 
+// getParameter is GetParameter, asked where put writes.
+func (l Lambda) getParameter(name string, put request) request {
+	put.body, _ = json.Marshal(map[string]any{"Name": name, "WithDecryption": true}) // of strings: can't fail
+	put.header = map[string]string{"Content-Type": put.header["Content-Type"], "X-Amz-Target": "AmazonSSM.GetParameter"}
+	put.limit = maxParameter + maxAnswer
+	put.absent = func(status int, answer []byte) bool {
+		return status == http.StatusBadRequest && bytes.Contains(answer, []byte("ParameterNotFound"))
+	}
+	return put
+}
+
+func parameterValue(answer []byte) ([]byte, error) {
+	var got struct{ Parameter struct{ Value string } }
+	if err := json.Unmarshal(answer, &got); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return base64.StdEncoding.DecodeString(strings.TrimSpace(got.Parameter.Value))
+}
+
 // throttled says whether Systems Manager asks for patience, which it does by the status 400.
 func throttled(status int, answer []byte) bool {
 	return status == http.StatusBadRequest && (bytes.Contains(answer, []byte("ThrottlingException")) || bytes.Contains(answer, []byte("TooManyUpdates")))
@@ -102,4 +134,13 @@ func (l Lambda) object(name string, blob []byte) (string, Write, request, error)
 		method: http.MethodPut, url: base + "/" + sigv4.EscapePath(key), body: blob,
 		header: map[string]string{"Content-Type": "application/octet-stream"},
 	}, err
+}
+
+// getObject is GetObject, asked where put writes.
+func getObject(put request) request {
+	put.method, put.body, put.limit = http.MethodGet, nil, guest.MaxPolicy
+	put.absent = func(status int, answer []byte) bool {
+		return status == http.StatusNotFound && !bytes.Contains(answer, []byte("NoSuchBucket"))
+	}
+	return put
 }

@@ -1,7 +1,8 @@
 // Package push writes a compiled policy where a platform's function reads it.
 //
 // A target's Plan says what would be written, having checked the platform's limits: nothing is sent
-// by it. Plan.Do writes, in order, and stops at the first write that fails. The last write makes
+// by it. Plan.Current says what is there. Plan.Replace writes over what isn't newer, by Plan.Do, and reads
+// back. Plan.Do writes, in order, and stops at the first write that fails. The last write makes
 // the others count, so that a policy that was written in part is never decided by. Every write
 // may be repeated, and is where the platform doesn't answer or has no time.
 package push
@@ -10,6 +11,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"switchbridge/faas/guest"
 )
@@ -28,7 +31,10 @@ type Plan struct {
 	Target string // the platform, and where it is asked
 	Writes []Write
 
-	ready func() error // says which secret is missing
+	blob  []byte
+	ready func() error                          // says which secret is missing
+	read  func(context.Context) ([]byte, error) // the compiled policy that is there, or fs.ErrNotExist
+	again func() backoff.BackOff                // between reads of a platform that takes time; nil: one read says all
 }
 
 // Do writes. It calls wrote, if that isn't nil, after each write. An error names platform, store and key.

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/url"
@@ -37,9 +38,17 @@ func (w Workers) Plan(blob []byte) (*Plan, error) {
 			"/values/" + url.PathEscape(workershost.PolicyKey),
 		header: map[string]string{"Authorization": "Bearer " + w.Token, "Content-Type": "application/octet-stream"},
 	}
+	read := r
+	read.method, read.body, read.absent, read.limit = http.MethodGet, nil, noSuchValue, workershost.MaxValue
 	return &Plan{
-		Target: "workers at " + base,
+		Target: "workers at " + base, blob: blob, again: w.pauses,
+		read:   func(ctx context.Context) ([]byte, error) { return w.get(ctx, read) },
 		Writes: []Write{{Store: store, Key: workershost.PolicyKey, Size: len(blob), do: func(ctx context.Context) error { return w.do(ctx, r) }}},
 		ready:  func() error { return missing("the API token (CLOUDFLARE_API_TOKEN)", w.Token) },
 	}, nil
+}
+
+// noSuchValue tells a missing key (error 10009) from a missing namespace (10013), which is a mistake.
+func noSuchValue(status int, answer []byte) bool {
+	return status == http.StatusNotFound && !bytes.Contains(answer, []byte("10013"))
 }

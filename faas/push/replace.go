@@ -1,0 +1,99 @@
+package push
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"switchbridge/flow"
+	"switchbridge/policy/blob"
+)
+
+// Errors of Replace, each in the chain of what it returns.
+var (
+	ErrSame     = errors.New("the same policy is there already")
+	ErrNewer    = errors.New("a newer policy is there")
+	ErrUnknown  = errors.New("whether a newer policy is there isn't known")
+	ErrReadBack = errors.New("what was written isn't what is read")
+)
+
+// Current returns the version of the policy that is there, or an error: fs.ErrNotExist if there is none.
+func (p *Plan) Current(ctx context.Context) (flow.PolicyVersion, error) {
+	_, version, err := p.current(ctx)
+	return version, err
+}
+
+func (p *Plan) current(ctx context.Context) (b []byte, version flow.PolicyVersion, err error) {
+	if p.ready != nil {
+		err = p.ready()
+	}
+	if err == nil {
+		b, err = p.read(ctx)
+	}
+	if err != nil {
+		return nil, version, fmt.Errorf("%s: %w", p.where(), err)
+	}
+	there, err := blob.Unpack(b)
+	if err != nil {
+		return b, version, fmt.Errorf("%s: %w", p.where(), err)
+	}
+	return b, there.Version(), nil
+}
+
+// where names the last write: it makes the others count, and is read first.
+func (p *Plan) where() string {
+	last := p.Writes[len(p.Writes)-1]
+	return fmt.Sprintf("%s: %s: key %s", p.Target, last.Store, last.Key)
+}
+
+// Replace is Do for a policy that takes another's place. Nothing is written where the policy is there
+// already ([ErrSame]), where a policy of a larger serial is ([ErrNewer]) and, since serials
+// only grow, where there is something that can't be read ([ErrUnknown]); force writes all the same.
+// Afterwards what was written is read back: [ErrReadBack] says that it isn't there.
+func (p *Plan) Replace(ctx context.Context, force bool, wrote func(Write)) error {
+	ours, err := blob.Unpack(p.blob)
+	if err != nil {
+		return err
+	}
+	if !force {
+		there, version, err := p.current(ctx)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrUnknown, err)
+		case bytes.Equal(there, p.blob):
+			return fmt.Errorf("%s: %w", p.where(), ErrSame)
+		case version.Serial > ours.Serial:
+			return fmt.Errorf("%s: %w: %v, and not %v", p.where(), ErrNewer, version, ours.Version())
+		}
+	}
+	if err := p.Do(ctx, wrote); err != nil {
+		return err
+	}
+	if err := p.verify(ctx); err != nil {
+		return fmt.Errorf("%s: %w", p.where(), err)
+	}
+	return nil
+}
+
+// verify reads until what was written is there: a store at many places may take a moment.
+func (p *Plan) verify(ctx context.Context) error {
+	var pauses backoff.BackOff = new(backoff.StopBackOff)
+	if p.again != nil {
+		pauses = p.again()
+	}
+	return backoff.Retry(func() error {
+		b, err := p.read(ctx)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrReadBack, err)
+		case !bytes.Equal(b, p.blob):
+			return fmt.Errorf("%w: %d bytes, and not the %d that were written", ErrReadBack, len(b), len(p.blob))
+		}
+		return nil
+	}, backoff.WithContext(pauses, ctx))
+}

@@ -96,7 +96,7 @@ func (e *evaluation) transport(ctx context.Context, f *Function) time.Duration {
 func (e *evaluation) openLoop(ctx context.Context, f *Function, set []byte) time.Duration {
 	e.step("%s at the organisation's pace, times %v", f.Name, e.scale.speed)
 	s := e.section("An organisation's events",
-		fmt.Sprintf("A generated set of the organisation's kind (the paper's had %d events in an hour), four agents, open loop, played %v times as fast. Latency counts from when an event was due.", publishedEvents, e.scale.speed),
+		fmt.Sprintf("A generated set of the organisation's kind (the paper's had %d events in an hour), four agents, open loop, played %v times as fast. Latency counts from when an event was due, and so includes the replay's own timer, which is up to 1 ms late.", publishedEvents, e.scale.speed),
 		"events", "answered", "errors", "p10 µs", "p50 µs", "p90 µs", "p99 µs", "stdev µs", "allowed", "denied")
 	d, closer, err := f.Open("", false)
 	if err != nil {

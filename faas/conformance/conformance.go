@@ -3,6 +3,7 @@
 package conformance
 
 import (
+	"bytes"
 	"net/netip"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/ofproxy/ofp"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
@@ -64,6 +66,9 @@ func Cases() (cases []Case) {
 			add(name, flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
 				BufferID: flow.NoBuffer, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1), Data: frame}})
 		}
+		// As a gateway does with handshake full: the packets after these repeat nothing of them.
+		add("handshake hello", flow.Event{Type: flow.EventHandshake, Handshake: ofp.AppendHello(nil, 4711, protocol)})
+		add("handshake features", flow.Event{Type: flow.EventHandshake, Handshake: ofp.AppendFeaturesReply(nil, protocol, 4711, sw)})
 		packet("allowed", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 443))
 		packet("blocked source", ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 40000, 443))
 		packet("blocked destination", ipv4("10.0.0.1", "198.51.100.7", flow.ProtoUDP, 40000, 443))
@@ -80,7 +85,6 @@ func Cases() (cases []Case) {
 			Priority: 100, Cookie: 1, Match: inPort(1), Duration: time.Second, Idle: 30 * time.Second, Packets: 3, Bytes: 180}})
 		add("port status", flow.Event{Type: flow.EventPortStatus, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: sw.Ports[0]}})
 		add("error", flow.Event{Type: flow.EventError, Error: &flow.SwitchError{Type: 5, Code: 1, Data: make([]byte, 64)}})
-		add("handshake hello", flow.Event{Type: flow.EventHandshake, Handshake: []byte{byte(protocol), 0, 0, 8, 0, 0, 0x12, 0x67}})
 		add("policy check", flow.Event{Type: flow.EventPolicyCheck})
 	}
 	digest := inPort(1)
@@ -91,6 +95,27 @@ func Cases() (cases []Case) {
 		Type: flow.EventPacketIn, ID: "digest", Session: "s", Time: time.Unix(1700000000, 0).UTC(), XID: 4711,
 		Switch:   &flow.Switch{DPID: 0xab, Protocol: flow.P4Runtime},
 		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, Match: digest}}})
+}
+
+// typeHello is OFPT_HELLO, in every version. OpenFlow 1.3.5, 7.1.
+const typeHello = 0
+
+// checkHandshake looks at what a switch is sent, which a gateway that doesn't know the controller
+// relies on: HELLO is answered by HELLO and FEATURES_REQUEST, FEATURES_REPLY by an acknowledgement.
+func checkHandshake(t *testing.T, ev *flow.Event, d *flow.Decision) {
+	t.Helper()
+	var want []byte
+	if ev.Type == flow.EventHandshake && ev.Handshake[1] == typeHello {
+		v := ev.Switch.Protocol
+		want = append(want, byte(v), typeHello, 0, 8, 0, 0, 0x12, 0x67) // no bitmap: the version is settled
+		want = ofp.AppendFeaturesRequest(want, v, ev.XID)
+	}
+	if !bytes.Equal(d.Handshake, want) {
+		t.Errorf("the switch is sent %x, want %x", d.Handshake, want)
+	}
+	if ev.Type == flow.EventHandshake && (d.Verdict != flow.NoVerdict || len(d.Rules) > 0) {
+		t.Errorf("a handshake is answered with %s and %d rules", d.Verdict, len(d.Rules))
+	}
 }
 
 func inPort(no flow.PortNo) (m flow.Match) {
@@ -136,6 +161,7 @@ func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
 			}
+			checkHandshake(t, row.Event, &got)
 		})
 	}
 }

@@ -56,8 +56,34 @@ func embeddedFunction(t *testing.T) *embedded.Function {
 	return f
 }
 
+// TestCases holds the suite to what it promises.
+func TestCases(t *testing.T) {
+	seen := make(map[flow.EventType]bool)
+	for _, row := range Cases() {
+		seen[row.Event.Type] = true
+	}
+	for _, want := range []flow.EventType{flow.EventPacketIn, flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus,
+		flow.EventError, flow.EventPolicyCheck, flow.EventHandshake} {
+		if !seen[want] {
+			t.Errorf("no case is a %s", want)
+		}
+	}
+}
+
+// TestEmbedded asks one guest in every way in which it is hosted: in process by a gateway, and over
+// HTTPS as `function serve` has it, which hands OpenFlow bodies on and translates JSON.
 func TestEmbedded(t *testing.T) {
-	Run(t, embeddedFunction(t), openflow.Codec{})
+	f := embeddedFunction(t)
+	t.Run("in process", func(t *testing.T) { Run(t, f, openflow.Codec{}) })
+	t.Run("in process, full", func(t *testing.T) {
+		codec := openflow.Codec{Full: true}
+		Run(t, function.NewDecider(f, codec), codec)
+	})
+	overHTTPS(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}})
+}
+
+func TestNative(t *testing.T) {
+	overHTTPS(t, httphost.Config{Decider: controller.New(Policy()), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
 }
 
 // overHTTP asks a handler over TLS, in HTTP/1.1 or HTTP/2.
@@ -87,21 +113,21 @@ func overHTTP(t *testing.T, h http.Handler, http2 bool) Exchange {
 	}
 }
 
-func TestOverHTTPS(t *testing.T) {
-	for name, decider := range map[string]flow.Decider{"native": controller.New(Policy()), "wasm": embeddedFunction(t)} {
-		h, err := httphost.New(httphost.Config{Decider: decider, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, e := range encodings {
-			t.Run(name+"/"+e.name, func(t *testing.T) {
-				Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
-			})
-		}
+// overHTTPS runs the suite on a handler, in every encoding, in HTTP/1.1 and HTTP/2.
+func overHTTPS(t *testing.T, config httphost.Config) {
+	t.Helper()
+	h, err := httphost.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range encodings {
+		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
+			Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
+		})
 	}
 }
 

@@ -17,9 +17,10 @@ func TestMain(m *testing.M) {
 }
 
 // waitReady waits until the gateway whose admin address is the first argument
-// is ready, or until the file of that name exists.
+// is ready, or until the file of that name exists. Under the race detector the
+// embedded function takes half a minute to compile.
 func waitReady() {
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(90 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(os.Args[1]); err == nil {
 			return
 		}
@@ -32,7 +33,7 @@ func waitReady() {
 			return
 		}
 	}
-	fmt.Fprintln(os.Stderr, os.Args[1], "is not ready after 20 s")
+	fmt.Fprintln(os.Stderr, os.Args[1], "is not ready after 90 s")
 	os.Exit(1)
 }
 

@@ -146,9 +146,20 @@ func (r *running) half() net.Conn {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { conn.Close() })
-	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 3\r\n")
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 3\r\nExpect: 100-continue\r\n")
 	event(r.t, r.base, "any").Header.Write(conn)
-	fmt.Fprint(conn, "\r\na")
+	fmt.Fprint(conn, "\r\n")
+	// The server asks for the body once the request has its place.
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusContinue { // the places of requests before are not free yet
+		conn.Close()
+		time.Sleep(5 * time.Millisecond)
+		return r.half()
+	}
+	fmt.Fprint(conn, "a")
 	return conn
 }
 

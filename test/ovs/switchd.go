@@ -104,12 +104,13 @@ func (s *Switchd) daemon(name string, args ...string) *process {
 	return p
 }
 
-// await returns when the daemon has made its socket.
+// await returns when the daemon listens at its socket: the file is there a moment earlier.
 func (s *Switchd) await(socket string, p *process) {
 	s.tb.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for {
-		if _, err := os.Stat(socket); err == nil {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
 			return
 		}
 		select {

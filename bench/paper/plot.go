@@ -94,7 +94,8 @@ func newPlot(title, x, y string) *plot.Plot {
 
 // save draws the plot, with its legend to the right of it.
 func save(p *plot.Plot, legend *plot.Legend, dir, name string) error {
-	const width, height, margin, beside = 20 * vg.Centimeter, 11 * vg.Centimeter, 3 * vg.Millimeter, 6 * vg.Centimeter
+	// beside has room for the wider letters of a viewer that lacks the font of an SVG.
+	const width, height, margin, beside = 23 * vg.Centimeter, 11 * vg.Centimeter, 3 * vg.Millimeter, 9 * vg.Centimeter
 	var errs []error
 	for _, format := range []string{"svg", "png"} {
 		canvas, err := draw.NewFormattedCanvas(width, height, format)

@@ -28,6 +28,9 @@ type platform struct {
 
 func (p *platform) Tokens() (string, error) {
 	p.asked = append(p.asked, "tokens")
+	if p.tokens == "anyone" {
+		return "", ErrAnyone
+	}
 	if p.tokens == "" {
 		return "", errors.New("no secret")
 	}
@@ -63,6 +66,7 @@ func TestAnswer(t *testing.T) {
 		{"two tokens", func(p *platform, _ *Request) { p.tokens = "fedcba9876543210 " + token }, 200, "", "tokens body policy"},
 		{"health", func(_ *platform, r *Request) { r.Method, r.Path = "GET", HealthPath }, 200, "ok", ""},
 		{"method", func(_ *platform, r *Request) { r.Method = "PUT" }, 405, "method PUT", ""},
+		{"anyone", func(p *platform, r *Request) { p.tokens = "anyone"; r.Header.Set("Authorization", "") }, 200, "", "tokens body policy"},
 		{"no tokens", func(p *platform, _ *Request) { p.tokens = "" }, 503, "tokens: no secret", "tokens"},
 		{"a stranger", func(_ *platform, r *Request) { r.Header.Set("Authorization", "") }, 401, "no valid bearer token", "tokens"},
 		{"body fails", func(p *platform, _ *Request) { p.bodyErr = errors.New("gone") }, 400, "body: gone", "tokens body"},

@@ -1,35 +1,20 @@
 package workershost
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"runtime/debug"
-	"strconv"
-	"strings"
-	"time"
 
-	"switchbridge/controller"
-	"switchbridge/faas/auth"
+	"switchbridge/faas/edgehost"
 	"switchbridge/faas/function"
-	"switchbridge/faas/guest"
-	"switchbridge/faas/record"
-	"switchbridge/flow/contract"
-	"switchbridge/policy/blob"
 )
 
 // Request is what is known of a request before its body is read.
-type Request struct {
-	Method, Path string
-	Header       contract.Header
-}
+type Request = edgehost.Request
 
 // Response is what goes back.
-type Response struct {
-	Status int
-	Header function.Headers
-	Body   []byte
-}
+type Response = edgehost.Response
+
+// HealthPath answers a GET with 200, without a token and without looking at the policy.
+const HealthPath = edgehost.HealthPath
 
 // Platform is what a Worker has at hand for the one request that it answers.
 type Platform interface {
@@ -47,121 +32,47 @@ type Platform interface {
 	Log(line string)
 }
 
-// HealthPath answers a GET with 200, without a token and without looking at the policy.
-const HealthPath = "/healthz"
-
-// Answer answers one request, by the policy that p has, in one of the encodings of codecs. Whatever
-// is wrong is in the status.
+// Answer answers one request, by the policy that p has, in one of the encodings of codecs, and logs
+// the record of it. Whatever is wrong is in the status.
 func Answer(codecs function.Codecs, r *Request, p Platform) *Response {
-	if r.Path == HealthPath && (r.Method == "GET" || r.Method == "HEAD") {
-		return &Response{Status: 200, Header: function.Headers{"content-type": "text/plain; charset=utf-8"}, Body: []byte("ok\n")}
+	resp := edgehost.Answer(codecs, r, bindings{p})
+	if len(resp.Record) > 0 {
+		p.Log(string(resp.Record))
 	}
-	began := time.Now()
-	var (
-		event    guest.Request
-		decision guest.Answer
-	)
-	resp := &Response{Header: function.Headers{}}
-	if err := answer(codecs, r, p, &event, &decision, resp.Header); err != nil {
-		decision = guest.Answer{Status: uint16(function.StatusOf(err)), Policy: decision.Policy, Reason: contract.Printable(err.Error())}
-	}
-	resp.Status, resp.Body = int(decision.Status), function.WriteAnswer(resp.Header, &decision)
-
-	rec := record.Of(&event, &decision)
-	rec.Time, rec.Duration = began, time.Since(began)
-	p.Log(strings.TrimSuffix(string(rec.Append(nil)), "\n"))
 	return resp
 }
 
-// refuse is an error with the status that tells the gateway what it means.
-func refuse(status int, err error) error { return &function.StatusError{Status: status, Err: err} }
+// bindings are a Worker's stores as edgehost asks for them.
+type bindings struct{ Platform }
 
-// answer goes from what costs little to what costs much: a stranger is sent away before the body is
-// read, and a request that is no event before the policy is.
-func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request, decision *guest.Answer, header contract.Header) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			p.Log(fmt.Sprintf("function panicked: %v\n%s", v, debug.Stack()))
-			err = refuse(500, errors.New("function failed"))
-		}
-	}()
-	if r.Method != "POST" {
-		header.Set("Allow", "POST")
-		return refuse(405, fmt.Errorf("method %.20s: an event is a POST", r.Method))
+// Tokens implements edgehost.Platform. A Worker without a token answers nobody, unless it is told
+// to: its address is public.
+func (b bindings) Tokens() (string, error) {
+	if b.Variable(AuthBinding) == "none" {
+		return "", edgehost.ErrAnyone
 	}
-	if err := authorize(r, p); err != nil {
-		if errors.Is(err, auth.ErrToken) {
-			header.Set("Www-Authenticate", `Bearer realm="switchbridge"`)
-		}
-		return err
+	tokens := b.Variable(TokensBinding)
+	if tokens == "" {
+		return "", fmt.Errorf("secret %s: no token; set it, or %s=none where the platform checks who calls", TokensBinding, AuthBinding)
 	}
-	body, err := readBody(r, p)
-	if err != nil {
-		return err
-	}
-	if err := function.ReadRequest(r.Header, body, event); err != nil {
-		return err
-	}
-	c, err := loadPolicy(p)
-	if err != nil {
-		return err
-	}
-	if err := function.New(c, codecs).Answer(context.Background(), event, decision); err != nil {
-		return err
-	}
-	if len(decision.Body) > guest.MaxBody {
-		return refuse(500, fmt.Errorf("decision takes %d bytes, more than %d", len(decision.Body), guest.MaxBody))
-	}
-	return nil
+	return tokens, nil
 }
 
-// authorize checks who calls. A Worker without a token answers nobody: its address is public.
-func authorize(r *Request, p Platform) error {
-	if p.Variable(AuthBinding) == "none" {
-		return nil
-	}
-	// Blanks may part tokens, as on the other platforms; auth wants one a line.
-	tokens, err := auth.ParseTokens(strings.Join(strings.Fields(p.Variable(TokensBinding)), "\n"))
-	if err != nil {
-		return refuse(503, fmt.Errorf("secret %s: %w; or set %s=none where the platform checks who calls", TokensBinding, err, AuthBinding))
-	}
-	if err := tokens.Check(r.Header.Get("Authorization")); err != nil {
-		return refuse(401, err)
-	}
-	return nil
-}
+// Body implements edgehost.Platform. What a request says of its size is of no use here.
+func (b bindings) Body(_, limit int) ([]byte, error) { return b.Platform.Body(limit) }
 
-func readBody(r *Request, p Platform) ([]byte, error) {
-	if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
-		return nil, refuse(415, fmt.Errorf("content encoding %q: bodies are sent as they are", encoding))
-	}
-	// A body that says how long it is need not be read to be found too long.
-	if n, err := strconv.ParseUint(r.Header.Get("Content-Length"), 10, 64); err == nil && n > guest.MaxBody {
-		return nil, refuse(413, fmt.Errorf("body of %d bytes, limit %d", n, guest.MaxBody))
-	}
-	body, err := p.Body(guest.MaxBody)
-	if err != nil {
-		return nil, refuse(400, fmt.Errorf("reading the body: %w", err))
-	}
-	if len(body) > guest.MaxBody {
-		return nil, refuse(413, fmt.Errorf("body of more than %d bytes", guest.MaxBody))
-	}
-	return body, nil
-}
-
-// loadPolicy returns the controller with the policy of this moment. Without a good one there is no
-// answer, so that the gateway's fail mode decides, and not a function that allows everything.
-func loadPolicy(p Platform) (*controller.Controller, error) {
-	compiled, err := p.Policy()
+// Policy implements edgehost.Platform. Without a good one there is no answer, so that the gateway's
+// fail mode decides, and not a function that allows everything.
+func (b bindings) Policy() ([]byte, error) {
+	compiled, err := b.Platform.Policy()
 	switch {
 	case err != nil:
-		return nil, refuse(503, fmt.Errorf("policy: namespace %s, key %s: %w", PolicyBinding, PolicyKey, err))
+		return nil, fmt.Errorf("namespace %s, key %s: %w", PolicyBinding, PolicyKey, err)
 	case compiled == nil:
-		return nil, refuse(503, fmt.Errorf("policy: namespace %s has no key %s", PolicyBinding, PolicyKey))
+		return nil, fmt.Errorf("namespace %s has no key %s", PolicyBinding, PolicyKey)
 	}
-	unpacked, err := blob.Unpack(compiled)
-	if err != nil {
-		return nil, refuse(503, fmt.Errorf("policy: namespace %s, key %s: %w", PolicyBinding, PolicyKey, err))
-	}
-	return controller.New(unpacked), nil
+	return compiled, nil
 }
+
+// Log implements edgehost.Platform.
+func (b bindings) Log(line []byte) { b.Platform.Log(string(line)) }

@@ -386,7 +386,7 @@ func FuzzPrepareModule(f *testing.F) {
 		if len(m.binary) > 64*len(wasm)+1024 {
 			t.Fatalf("%d bytes became %d", len(wasm), len(m.binary))
 		}
-		if _, err := split(m.binary); err != nil {
+		if _, _, err := split(m.binary); err != nil {
 			t.Fatal(err)
 		}
 	})

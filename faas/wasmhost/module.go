@@ -71,11 +71,11 @@ const wasmHeader = "\x00asm\x01\x00\x00\x00"
 // prepareModule rewrites a guest. It doesn't validate more of it than its own work needs: that is
 // wazero's part, afterwards.
 func prepareModule(wasm []byte) (*module, error) {
-	sections, err := split(wasm)
+	sections, ofGo, err := split(wasm)
 	if err != nil {
 		return nil, err
 	}
-	w := &rewriter{module: &module{}, goGuest: bytes.Contains(wasm, []byte("go:buildid"))}
+	w := &rewriter{module: &module{}, goGuest: ofGo}
 	for _, section := range []struct {
 		id      int
 		rewrite func(*edit)
@@ -120,10 +120,11 @@ func prepareModule(wasm []byte) (*module, error) {
 }
 
 // split returns the bodies of a module's sections by id. Custom sections are left out: names in
-// them would belong to the wrong functions afterwards.
-func split(wasm []byte) (sections [sectionDataCount + 1][]byte, err error) {
+// them would belong to the wrong functions afterwards. One of them, which Go's linker always
+// writes, says that the guest is Go's.
+func split(wasm []byte) (sections [sectionDataCount + 1][]byte, ofGo bool, err error) {
 	if !bytes.HasPrefix(wasm, []byte(wasmHeader)) {
-		return sections, errors.New("not a WebAssembly module: it doesn't begin with \\0asm and version 1")
+		return sections, false, errors.New("not a WebAssembly module: it doesn't begin with \\0asm and version 1")
 	}
 	r := &reader{b: wasm, at: len(wasmHeader)}
 	last := -1
@@ -132,23 +133,27 @@ func split(wasm []byte) (sections [sectionDataCount + 1][]byte, err error) {
 		id := int(r.byte())
 		body := r.take(r.u32())
 		if r.err != nil {
-			return sections, fmt.Errorf("section at offset %d: %w", start, r.err)
+			return sections, false, fmt.Errorf("section at offset %d: %w", start, r.err)
 		}
 		if id == sectionCustom {
+			name := &reader{b: body}
+			ofGo = ofGo || string(name.take(name.u32())) == goSection
 			continue
 		}
 		at := slices.Index(sectionOrder, id)
 		if at < 0 {
-			return sections, fmt.Errorf("section at offset %d has the unknown id %d", start, id)
+			return sections, false, fmt.Errorf("section at offset %d has the unknown id %d", start, id)
 		}
 		if at <= last {
-			return sections, fmt.Errorf("section %d at offset %d is out of order", id, start)
+			return sections, false, fmt.Errorf("section %d at offset %d is out of order", id, start)
 		}
 		last = at
 		sections[id] = append([]byte{}, body...)
 	}
-	return sections, nil
+	return sections, ofGo, nil
 }
+
+const goSection = "go:buildid"
 
 // edit reads a section and writes its new form: what was read since the last copy is copied as it
 // stands, or replaced.

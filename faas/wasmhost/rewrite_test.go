@@ -26,8 +26,11 @@ func smallModule(instructions []byte, ofGo bool) []byte {
 		section(sectionExport, slices.Concat(leb(1), []byte("f"), []byte{0, 0}), slices.Concat(leb(1), []byte("m"), []byte{2, 0})),
 		section(sectionCode, slices.Concat(leb(len(body)), body)),
 		section(sectionData, slices.Concat([]byte{0}, i32Const(0), []byte{opEnd}, leb(len(data)), data)))
+	// The name alone, in a section of another name, says nothing.
+	decoy := slices.Concat(leb(1), []byte("x"), []byte(goSection))
+	wasm = slices.Concat(wasm, []byte{sectionCustom}, leb(len(decoy)), decoy)
 	if ofGo {
-		name := slices.Concat(leb(len("go:buildid")), []byte("go:buildid"), []byte("x"))
+		name := slices.Concat(leb(len(goSection)), []byte(goSection), []byte("x"))
 		wasm = slices.Concat(wasm, []byte{sectionCustom}, leb(len(name)), name)
 	}
 	return wasm

@@ -3,6 +3,7 @@ package ovs
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -85,8 +86,9 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return h.ns.dial(ctx, network, addr)
 }
 
-// Ping sends one ICMP echo request and returns the time to its answer, or an error when there is none
-// within the timeout.
+// Ping sends ICMP echo requests, one a second as ping(8) does, and returns the time from the first to
+// an answer, or an error when there is none within the timeout. A switch that has only just connected
+// drops what reaches it before its rules do.
 func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error) {
 	var conn *icmp.PacketConn
 	err := h.ns.do(func() (err error) {
@@ -99,36 +101,38 @@ func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error
 	defer conn.Close()
 
 	start := time.Now()
-	id := int(start.UnixNano() & 0xffff)
-	payload := []byte(start.Format(time.RFC3339Nano))
-	request := icmp.Message{
-		Type: ipv4.ICMPTypeEcho,
-		Body: &icmp.Echo{ID: id, Seq: 1, Data: payload},
-	}
-	b, err := request.Marshal(nil)
-	if err != nil {
-		return 0, err
-	}
-	if err := conn.SetDeadline(start.Add(timeout)); err != nil {
-		return 0, err
-	}
-	if _, err := conn.WriteTo(b, &net.IPAddr{IP: dst.AsSlice()}); err != nil {
-		return 0, err
-	}
+	echo := icmp.Echo{ID: int(start.UnixNano() & 0xffff), Data: []byte(start.Format(time.RFC3339Nano))}
 	buf := make([]byte, 1500)
-	for {
-		n, from, err := conn.ReadFrom(buf)
+	for left := timeout; left > 0; left = timeout - time.Since(start) {
+		echo.Seq++
+		b, err := (&icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &echo}).Marshal(nil)
 		if err != nil {
-			return 0, fmt.Errorf("ping %s from %s: %w", dst, h.Name, err)
+			return 0, err
 		}
-		reply, err := icmp.ParseMessage(1, buf[:n])
-		if err != nil || reply.Type != ipv4.ICMPTypeEchoReply || from.String() != dst.String() {
-			continue
+		if err := conn.SetDeadline(time.Now().Add(min(left, time.Second))); err != nil {
+			return 0, err
 		}
-		if echo, ok := reply.Body.(*icmp.Echo); ok && echo.ID == id && bytes.Equal(echo.Data, payload) {
-			return time.Since(start), nil
+		if _, err := conn.WriteTo(b, &net.IPAddr{IP: dst.AsSlice()}); err != nil {
+			return 0, err
+		}
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return 0, fmt.Errorf("ping %s from %s: %w", dst, h.Name, err)
+			}
+			reply, err := icmp.ParseMessage(1, buf[:n])
+			if err != nil || reply.Type != ipv4.ICMPTypeEchoReply || from.String() != dst.String() {
+				continue
+			}
+			if e, ok := reply.Body.(*icmp.Echo); ok && e.ID == echo.ID && bytes.Equal(e.Data, echo.Data) {
+				return time.Since(start), nil
+			}
 		}
 	}
+	return 0, fmt.Errorf("ping %s from %s: no answer to %d requests in %v", dst, h.Name, echo.Seq, timeout)
 }
 
 // ServeEcho answers TCP connections to the port with what they send, until the test ends.

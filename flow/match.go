@@ -195,10 +195,63 @@ func (m *Match) SetICMP(typ, code uint8) {
 	m.ICMPType, m.ICMPCode = typ, code
 }
 
-// Keep returns m with only the fields in f.
+// Keep returns m, which is canonical, with only the fields in f.
 func (m Match) Keep(f Field) Match {
+	gone := m.Fields &^ f
 	m.Fields &= f
-	return m.Canonical()
+	for rest := gone; rest != 0; rest &= rest - 1 {
+		switch rest & -rest {
+		case FieldInPort:
+			m.InPort = 0
+		case FieldEthDst:
+			m.EthDst, m.EthDstMask = MAC{}, MAC{}
+		case FieldEthSrc:
+			m.EthSrc, m.EthSrcMask = MAC{}, MAC{}
+		case FieldEthType:
+			m.EthType = 0
+		case FieldVLAN:
+			m.VLAN, m.VLANMask = 0, 0
+		case FieldVLANPCP:
+			m.VLANPCP = 0
+		case FieldIPDSCP:
+			m.IPDSCP = 0
+		case FieldIPECN:
+			m.IPECN = 0
+		case FieldIPProto:
+			m.IPProto = 0
+		case FieldIPSrc:
+			m.IPSrc = netip.Prefix{}
+		case FieldIPDst:
+			m.IPDst = netip.Prefix{}
+		case FieldL4Src:
+			m.L4Src = 0
+		case FieldL4Dst:
+			m.L4Dst = 0
+		case FieldICMPType:
+			m.ICMPType = 0
+		case FieldICMPCode:
+			m.ICMPCode = 0
+		case FieldARPOp:
+			m.ARPOp = 0
+		case FieldARPSPA:
+			m.ARPSPA = netip.Prefix{}
+		case FieldARPTPA:
+			m.ARPTPA = netip.Prefix{}
+		case FieldARPSHA:
+			m.ARPSHA = MAC{}
+		case FieldARPTHA:
+			m.ARPTHA = MAC{}
+		case FieldFlowLabel:
+			m.FlowLabel = 0
+		case FieldNDTarget:
+			m.NDTarget = netip.Addr{}
+		case FieldMetadata:
+			m.Metadata, m.MetadataMask = 0, 0
+		case FieldTunnelID:
+			m.TunnelID, m.TunnelMask = 0, 0
+		}
+	}
+	return m
 }
 
 // Canonical returns m with the members of absent fields zeroed and values

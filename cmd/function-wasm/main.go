@@ -26,6 +26,8 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/record"
+	"switchbridge/flow"
+	"switchbridge/flow/contract/compact"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
@@ -33,14 +35,37 @@ import (
 
 var codecs = function.Codecs{OpenFlow: openflow.Codec{}}
 
-// decide is what configure made of the policy.
-var decide *function.Function
+// What configure made of the policy.
+var (
+	decide *function.Function
+	packet flow.Decider
+)
+
+// The event in the compact encoding, and its decision.
+var (
+	event    = flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}
+	decision flow.Decision
+)
 
 func init() {
 	guest.Serve(guest.Functions{
 		Configure: configure,
 		Decide: func(r *guest.Request, a *guest.Answer) {
 			_ = decide.Answer(context.Background(), r, a) // what is wrong is in the status
+		},
+		Packet: func(answer, request []byte) []byte {
+			if err := compact.ParseEvent(request, &event); err != nil {
+				return compact.AppendUnfit(answer)
+			}
+			decision.Reset()
+			if err := packet.Decide(context.Background(), &event, &decision); err != nil {
+				return compact.AppendUnfit(answer)
+			}
+			answer, ok := compact.AppendDecision(answer, &decision)
+			if !ok {
+				return compact.AppendUnfit(answer)
+			}
+			return answer
 		},
 	})
 }
@@ -53,7 +78,8 @@ func configure(compiled []byte) error {
 			return err
 		}
 	}
-	decide = function.New(controller.New(p), codecs)
+	c := controller.New(p)
+	decide, packet = function.New(c, codecs), c
 	return nil
 }
 

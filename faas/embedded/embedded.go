@@ -18,6 +18,7 @@ import (
 	"switchbridge/faas/guest"
 	"switchbridge/faas/wasmhost"
 	"switchbridge/flow"
+	"switchbridge/flow/contract/compact"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -69,8 +70,9 @@ type Options struct {
 // Function is a flow.Decider that decides every event in a pristine instance. Run must run;
 // events wait until the guest is compiled.
 type Function struct {
-	*function.Decider
-	host *wasmhost.Host
+	full    *function.Decider
+	host    *wasmhost.Host
+	scratch sync.Pool // of *exchange
 
 	mu      sync.Mutex
 	version flow.PolicyVersion
@@ -95,15 +97,53 @@ func New(o Options) (*Function, error) {
 		return nil, err
 	}
 	codec := openflow.Codec{Full: true} // an instance needs no handshake to decide, and every message it parses takes time
-	warm, err := warmUp(codec)
+	warm, packets, err := warmUp(codec)
 	if err != nil {
 		return nil, err
 	}
 	host := wasmhost.New(wasmhost.Config{
-		Name: o.Name, Wasm: o.Wasm, Policy: compiled, WarmUp: warm,
+		Name: o.Name, Wasm: o.Wasm, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
-	return &Function{Decider: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version()}, nil
+	return &Function{
+		full: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version(),
+		scratch: sync.Pool{New: func() any { return new(exchange) }},
+	}, nil
+}
+
+// Local implements flow.Local: a guest in this process answers within microseconds.
+func (f *Function) Local() bool { return true }
+
+// exchange is what one event needs.
+type exchange struct {
+	event  []byte
+	reader compact.Reader
+}
+
+// Decide implements flow.Decider. Packets go in the compact encoding, and all else, with what does
+// not fit it, in application/openflow, to another pristine instance.
+func (f *Function) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	x := f.scratch.Get().(*exchange)
+	defer f.scratch.Put(x)
+	var fits bool
+	if x.event, fits = compact.AppendEvent(x.event[:0], ev); !fits {
+		return f.full.Decide(ctx, ev, d)
+	}
+	var malformed error
+	err := f.host.CallPacket(ctx, x.event, func(answer []byte) error {
+		malformed = x.reader.ParseDecision(answer, d)
+		return malformed
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, compact.ErrUnfit), errors.Is(err, wasmhost.ErrNoPacket):
+		d.Reset()
+		return f.full.Decide(ctx, ev, d)
+	case malformed != nil:
+		return flow.Errorf(flow.Invalid, "answer: %w", err)
+	}
+	return &flow.Error{Kind: flow.Unavailable, Err: err}
 }
 
 // Answer implements function.Answerer, for hosts that have the event encoded as the guest wants

@@ -7,11 +7,12 @@ import (
 	"switchbridge/faas/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/compact"
 )
 
 // warmUp are events like those that come: what a guest makes at its first use of a path, such as
 // buffers, is then part of the image instead of being made for every event.
-func warmUp(codec contract.Codec) (requests [][]byte, err error) {
+func warmUp(codec contract.Codec) (requests, packets [][]byte, err error) {
 	var match flow.Match
 	match.SetInPort(1)
 	match.SetEthType(flow.EthTypeIPv4)
@@ -29,10 +30,13 @@ func warmUp(codec contract.Codec) (requests [][]byte, err error) {
 		}
 		body, err := codec.AppendEvent(nil, ev)
 		if err != nil {
-			return nil, fmt.Errorf("warm-up event: %w", err)
+			return nil, nil, fmt.Errorf("warm-up event: %w", err)
 		}
 		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()), DPID: 1, Body: body}
 		requests = append(requests, r.AppendBinary(nil))
+		if packet, fits := compact.AppendEvent(nil, ev); fits {
+			packets = append(packets, packet)
+		}
 	}
-	return requests, nil
+	return requests, packets, nil
 }

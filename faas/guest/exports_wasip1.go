@@ -85,10 +85,6 @@ const memoryLimit = 40 << 20
 
 //go:wasmexport switchbridge_decide
 func decide(_, size uint32) uint64 {
-	return answerTo(size)
-}
-
-func answerTo(size uint32) uint64 {
 	answer = Answer{State: answer.State[:0], Body: answer.Body[:0]}
 	if err := request.Parse(input[:size]); err != nil {
 		answer = Answer{Status: 400, Reason: err.Error()}
@@ -97,6 +93,11 @@ func answerTo(size uint32) uint64 {
 	}
 	output = answer.AppendBinary(output[:0])
 	return packed(output)
+}
+
+//go:wasmexport switchbridge_packet
+func packet(_, size uint32) uint64 {
+	return packed(functions.Packet(output[:0], input[:size]))
 }
 
 func packed(b []byte) uint64 {

@@ -8,6 +8,8 @@ type Functions struct {
 	// Decide fills an answer. The request's slices are valid until it returns; the answer's may
 	// be anything, the request's included.
 	Decide func(*Request, *Answer)
+	// Packet appends the answer to a packet in flow/contract/compact. Both are that encoding's.
+	Packet func(answer, event []byte) []byte
 }
 
 // Serve registers the guest's functions for the exports that a build for wasip1 has. Call it from

@@ -29,6 +29,8 @@ type Config struct {
 	// WarmUp are requests in the guest's envelope that it decides before its image is taken, so
 	// that no event pays for what is made at the first use. Default: one policy check.
 	WarmUp [][]byte
+	// WarmUpPackets are the same in flow/contract/compact, for a guest that has it.
+	WarmUpPackets [][]byte
 
 	CacheDir     string        // where compiled modules are kept; empty: nowhere
 	MemoryLimit  uint64        // greatest linear memory in bytes; default 64 MiB
@@ -48,6 +50,7 @@ var (
 	ErrDeadline = errors.New("guest exceeded its deadline")
 	ErrAnswer   = errors.New("guest gave no valid answer")
 	ErrClosed   = errors.New("function host is closed")
+	ErrNoPacket = errors.New("guest doesn't take packets in the compact encoding") // of CallPacket; costs nothing
 )
 
 // ErrGuest is in the chain of errors about a guest that can't be run at all.
@@ -75,6 +78,7 @@ type engine struct {
 	cache    wazero.CompilationCache // nil without a directory
 	compiled wazero.CompiledModule
 	module   *module
+	packets  bool     // the guest has switchbridge_packet
 	tracker  *tracker // nil: whole copies
 }
 
@@ -184,6 +188,7 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	if e.compiled, err = e.runtime.CompileModule(ctx, e.module.binary); err != nil {
 		return fmt.Errorf("%w: %w", ErrGuest, err)
 	}
+	_, e.packets = e.compiled.ExportedFunctions()[exportPacket]
 	return checkExports(e.compiled)
 }
 
@@ -265,6 +270,7 @@ const (
 	exportBuffer     = "switchbridge_buffer"
 	exportConfigure  = "switchbridge_configure"
 	exportDecide     = "switchbridge_decide"
+	exportPacket     = "switchbridge_packet" // optional
 )
 
 func checkExports(m wazero.CompiledModule) error {
@@ -278,8 +284,12 @@ func checkExports(m wazero.CompiledModule) error {
 		{exportBuffer, []api.ValueType{i32}, []api.ValueType{i32}},
 		{exportConfigure, []api.ValueType{i32, i32}, []api.ValueType{i64}},
 		{exportDecide, []api.ValueType{i32, i32}, []api.ValueType{i64}},
+		{exportPacket, []api.ValueType{i32, i32}, []api.ValueType{i64}},
 	} {
 		f, ok := functions[want.name]
+		if !ok && want.name == exportPacket {
+			continue
+		}
 		if !ok {
 			return fmt.Errorf("%w: no exported function %s", ErrGuest, want.name)
 		}
@@ -338,6 +348,15 @@ func (h *Host) wait(ctx context.Context) error {
 // when the host has just started, until ctx ends; the guest's time is the host's Deadline or
 // ctx's, whichever is earlier.
 func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte) error) error {
+	return h.call(ctx, decide, request, use)
+}
+
+// CallPacket is Call in flow/contract/compact, for a guest that has it: ErrNoPacket says otherwise.
+func (h *Host) CallPacket(ctx context.Context, event []byte, use func(answer []byte) error) error {
+	return h.call(ctx, packet, event, use)
+}
+
+func (h *Host) call(ctx context.Context, entry entry, request []byte, use func(answer []byte) error) error {
 	if len(request) > guest.MaxEnvelope {
 		return fmt.Errorf("%s: request of %d bytes, limit %d", h, len(request), guest.MaxEnvelope)
 	}
@@ -349,6 +368,9 @@ func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte)
 		if img = h.current.Load(); img == nil {
 			return ErrClosed
 		}
+	}
+	if entry == packet && !h.engine.packets {
+		return ErrNoPacket
 	}
 	select {
 	case h.slots <- struct{}{}:
@@ -379,7 +401,7 @@ func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte)
 		<-h.slots
 	}()
 
-	answer, err := in.decide(ctx, request)
+	answer, err := in.decide(ctx, entry, request)
 	h.stats.events.Add(1)
 	if err != nil {
 		h.stats.failed(err)

@@ -93,7 +93,7 @@ func BenchmarkCall(b *testing.B) {
 			b.Fatal(err)
 		}
 		for b.Loop() {
-			out, err := in.decide(b.Context(), encoded)
+			out, err := in.decide(b.Context(), decide, encoded)
 			if err == nil {
 				err = answer.Parse(out)
 			}
@@ -123,7 +123,7 @@ func BenchmarkCall(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			if _, err := in.decide(b.Context(), encoded); err != nil {
+			if _, err := in.decide(b.Context(), decide, encoded); err != nil {
 				b.Fatal(err)
 			}
 			in.close()

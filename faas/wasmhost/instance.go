@@ -25,8 +25,9 @@ type instance struct {
 	input   buffer
 	output  tail // what the guest printed during this event
 
-	decideFunction, bufferFunction api.Function
-	stack                          [2]uint64 // parameters and results of a call
+	entries        [2]api.Function // by entry
+	bufferFunction api.Function
+	stack          [2]uint64 // parameters and results of a call
 
 	context callContext // of the event
 
@@ -60,7 +61,7 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 		return nil, fmt.Errorf("%w: instantiate: %w", ErrGuest, firstLine(err))
 	}
 	in.module = module
-	in.decideFunction = module.ExportedFunction(exportDecide)
+	in.entries = [...]api.Function{decide: module.ExportedFunction(exportDecide), packet: module.ExportedFunction(exportPacket)}
 	in.bufferFunction = module.ExportedFunction(exportBuffer)
 	for _, name := range h.engine.module.globals {
 		in.globals = append(in.globals, module.ExportedGlobal(name).(api.MutableGlobal))
@@ -101,7 +102,15 @@ func (in *instance) initialise(ctx context.Context, policy []byte) error {
 		return err
 	}
 	for _, request := range in.image.host.config.WarmUp {
-		if _, err := in.call(ctx, request); err != nil {
+		if _, err := in.call(ctx, decide, request); err != nil {
+			return fmt.Errorf("warm up: %w", err)
+		}
+	}
+	if in.entries[packet] == nil {
+		return nil
+	}
+	for _, event := range in.image.host.config.WarmUpPackets {
+		if _, err := in.call(ctx, packet, event); err != nil {
 			return fmt.Errorf("warm up: %w", err)
 		}
 	}
@@ -151,14 +160,14 @@ func (in *instance) reserve(ctx context.Context, size uint32) error {
 }
 
 // decide runs one event under its deadline.
-func (in *instance) decide(ctx context.Context, request []byte) ([]byte, error) {
+func (in *instance) decide(ctx context.Context, entry entry, request []byte) ([]byte, error) {
 	now := time.Now()
 	deadline := now.Add(in.image.host.config.Deadline)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
 	in.context = callContext{ctx, deadline}
-	answer, err := in.call(&in.context, request)
+	answer, err := in.call(&in.context, entry, request)
 	in.context.Context = nil
 	if errors.Is(err, ErrDeadline) {
 		err = fmt.Errorf("%w of %v", err, deadline.Sub(now).Round(time.Microsecond))
@@ -172,8 +181,16 @@ func (in *instance) decide(ctx context.Context, request []byte) ([]byte, error) 
 	return answer, nil
 }
 
+// entry is one of the guest's functions that take an event.
+type entry int
+
+const (
+	decide entry = iota
+	packet
+)
+
 // call hands a request over and returns the answer in the guest's memory.
-func (in *instance) call(ctx context.Context, request []byte) ([]byte, error) {
+func (in *instance) call(ctx context.Context, entry entry, request []byte) ([]byte, error) {
 	if uint64(len(request)) > uint64(in.input.size) {
 		if err := in.reserve(ctx, uint32(len(request))); err != nil {
 			return nil, err
@@ -181,7 +198,7 @@ func (in *instance) call(ctx context.Context, request []byte) ([]byte, error) {
 	}
 	copy(in.memory.bytes()[in.input.ptr:], request)
 	in.stack = [2]uint64{uint64(in.input.ptr), uint64(len(request))}
-	if err := in.decideFunction.CallWithStack(ctx, in.stack[:]); err != nil {
+	if err := in.entries[entry].CallWithStack(ctx, in.stack[:]); err != nil {
 		return nil, guestError(err)
 	}
 	return in.result(in.stack[0])

@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
-	"sort"
 
 	"switchbridge/flow"
 )
@@ -23,13 +22,6 @@ import (
 //	4, 5: source address
 //	6, 7: destination address
 type key [8]uint64
-
-func (k *key) and(mask *key) (m key) {
-	for i := range m {
-		m[i] = k[i] & mask[i]
-	}
-	return m
-}
 
 func mac(m flow.MAC) uint64 {
 	return uint64(binary.BigEndian.Uint16(m[:]))<<48 | uint64(binary.BigEndian.Uint32(m[2:]))<<16
@@ -110,9 +102,9 @@ type shape struct {
 // tuple is the rules of one shape.
 type tuple struct {
 	shape
-	best  int32         // the smallest rank in it
-	seen  flow.Field    // the fields of this tuple and of all before it
-	ranks map[key]int32 // of the first rule with these bits
+	best  int32      // the smallest rank in it
+	seen  flow.Field // the fields of this tuple and of all before it
+	rules table      // the first rule with each value of these bits
 }
 
 // classifier finds the rule of the smallest rank that matches a packet.
@@ -146,11 +138,9 @@ func newClassifier(list []Condition, drop flow.Field) *classifier {
 				if !ok {
 					i = len(c.tuples)
 					index[s] = i
-					c.tuples = append(c.tuples, tuple{shape: s, best: int32(rank), ranks: make(map[key]int32)})
+					c.tuples = append(c.tuples, tuple{shape: s, best: int32(rank), rules: newTable(&s.mask)})
 				}
-				if _, taken := c.tuples[i].ranks[value]; !taken {
-					c.tuples[i].ranks[value] = int32(rank)
-				}
+				c.tuples[i].rules.add(&value, &s.mask, int32(rank))
 			}
 		}
 	}
@@ -188,8 +178,16 @@ func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Fie
 	}
 	// Every tuple whose best is not behind the answer had a say in it, the
 	// answer's own among them.
-	if n := sort.Search(len(c.tuples), func(i int) bool { return c.tuples[i].best > rank }); n > 0 {
-		seen = c.tuples[n-1].seen
+	low, high := 0, len(c.tuples)
+	for low < high {
+		if mid := (low + high) / 2; c.tuples[mid].best > rank {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	if low > 0 {
+		seen = c.tuples[low-1].seen
 	}
 	return rank, seen
 }
@@ -204,9 +202,7 @@ func first(tuples []tuple, k *key, known flow.Field, rank int32) int32 {
 		if t.fields&^known != 0 {
 			continue
 		}
-		if r, ok := t.ranks[k.and(&t.mask)]; ok && r < rank {
-			rank = r
-		}
+		rank = min(rank, t.rules.lookup(k, &t.mask))
 	}
 	return rank
 }
@@ -223,9 +219,7 @@ func (c *classifier) lookupHidden(k *key, known, missing flow.Field) int32 {
 		if t.fields&missing == 0 || t.fields&^(known|missing) != 0 {
 			continue
 		}
-		if r, ok := t.ranks[k.and(&t.mask)]; ok && r < rank {
-			rank = r
-		}
+		rank = min(rank, t.rules.lookup(k, &t.mask))
 	}
 	return rank
 }

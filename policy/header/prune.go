@@ -97,7 +97,8 @@ func (p *pruner) addrLengths(tuples []tuple, word int, interned map[string]uint3
 			byMask[mask] = values
 			order = append(order, mask)
 		}
-		for k := range t.ranks {
+		for rule := range t.rules.ranks {
+			k := t.rules.key(rule)
 			v := value{k[word], k[word+1]}
 			if in := values[v]; len(in) == 0 || in[len(in)-1] != i {
 				values[v] = append(in, i)
@@ -147,7 +148,8 @@ func (d *portDimension) add(i int, t *tuple, shift, words int) {
 	if d.hit == nil {
 		d.hit = make([]uint32, 1<<16)
 	}
-	for k := range t.ranks {
+	for rule := range t.rules.ranks {
+		k := t.rules.key(rule)
 		first := int(uint16(k[3] >> shift))
 		for port := first; port <= first+int(^mask); port++ {
 			d.hit[port] |= 1 << n

@@ -1,0 +1,251 @@
+package compact
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+)
+
+const (
+	version = 1
+
+	eventHeader    = 16
+	decisionHeader = 24
+	ruleHeader     = 16
+	actionLen      = 8
+)
+
+// MaxEvent is the most bytes of an event.
+const MaxEvent = eventHeader + wide
+
+// AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
+// another type doesn't, nor does one with state, or with masks in the packet's headers, which only
+// digests have. What else there is of a packet than its headers stays behind.
+func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
+	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
+		return b, false
+	}
+	b = append(b, version, byte(ev.Switch.Protocol), 0, 0, 0, 0, 0, 0)
+	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
+	return appendMatch(b, &ev.PacketIn.Match)
+}
+
+// ParseEvent reads an event into ev, whose Switch and PacketIn it overwrites.
+func ParseEvent(b []byte, ev *flow.Event) error {
+	if len(b) < eventHeader {
+		return errShort
+	}
+	if b[0] != version {
+		return errVersion
+	}
+	ev.Type = flow.EventPacketIn
+	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
+	ev.PacketIn.BufferID = flow.NoBuffer
+	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
+	if err == nil && len(rest) != 0 {
+		err = errLong
+	}
+	return err
+}
+
+var (
+	errVersion = errors.New("compact encoding: another version")
+	errLong    = errors.New("compact encoding: it goes on after its end")
+)
+
+// ErrUnfit is the answer of a guest to an event that it must be asked in another encoding.
+var ErrUnfit = errors.New("the decision doesn't fit the compact encoding")
+
+// AppendUnfit appends that answer.
+func AppendUnfit(b []byte) []byte { return append(b, 0) }
+
+// AppendDecision appends what d says to a packet_in and reports whether all of it fits: rules that
+// are to be added, of matches without masks, and actions other than those that set an address.
+func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
+	if len(d.State)+len(d.Handshake)+len(d.Entries) > 0 || d.Failure != nil ||
+		len(d.Rules) > math.MaxUint8 || len(d.PacketOut) > math.MaxUint8 {
+		return b, false
+	}
+	start := len(b)
+	var header [decisionHeader]byte
+	header[0], header[1], header[3], header[4] = version, byte(d.Verdict), byte(len(d.Rules)), byte(len(d.PacketOut))
+	if d.HasPacketOut {
+		header[2] = 1
+	}
+	le.PutUint64(header[8:], d.Policy.Serial)
+	le.PutUint32(header[16:], d.Policy.Hash)
+	le.PutUint32(header[20:], uint32(len(d.Reason)))
+	b = append(b, header[:]...)
+	ok := true
+	for i := 0; i < len(d.Rules) && ok; i++ {
+		b, ok = appendRule(b, &d.Rules[i])
+	}
+	if ok {
+		b, ok = appendActions(b, d.PacketOut)
+	}
+	if !ok {
+		return b[:start], false
+	}
+	return append(b, d.Reason...), true
+}
+
+func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
+	idle, hard := uint64(r.IdleTimeout/time.Second), uint64(r.HardTimeout/time.Second)
+	if r.Command != flow.Add || r.CookieMask|r.Cookie != 0 || r.OutPort != 0 || r.BufferID != flow.NoBuffer ||
+		idle|hard > math.MaxUint16 || len(r.Actions) > math.MaxUint8 {
+		return b, false
+	}
+	var header [ruleHeader]byte
+	le.PutUint16(header[0:], r.Priority)
+	le.PutUint16(header[2:], uint16(idle))
+	le.PutUint16(header[4:], uint16(hard))
+	le.PutUint16(header[6:], uint16(r.Flags))
+	header[8], header[9], header[10] = r.Table, r.Goto, byte(len(r.Actions))
+	le.PutUint32(header[12:], r.Meter)
+	b, ok := appendMatch(append(b, header[:]...), &r.Match)
+	if !ok {
+		return b, false
+	}
+	return appendActions(b, r.Actions)
+}
+
+func appendActions(b []byte, list []flow.Action) ([]byte, bool) {
+	for i := range list {
+		a := &list[i]
+		value := a.Value
+		switch a.Type {
+		case flow.Output:
+			value = uint32(a.Port)
+		case flow.SetQueue, flow.Group:
+			value = a.ID
+		case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
+		default:
+			return b, false
+		}
+		b = append(b, byte(a.Type), a.IPProto, byte(a.MaxLen), byte(a.MaxLen>>8), byte(value), byte(value>>8), byte(value>>16), byte(value>>24))
+	}
+	return b, true
+}
+
+// Reader reads decisions. It keeps the lists of actions and the reasons that it has met, which are
+// few, so that most decisions take no memory. One goroutine uses it at a time.
+type Reader struct {
+	actions map[string][]flow.Action
+	reasons map[string]string
+}
+
+// most is how many lists and reasons a Reader keeps.
+const most = 256
+
+// ParseDecision reads what a guest answered into d, which the caller has reset. The actions that
+// d's rules get are read only. An answer that refuses the encoding is ErrUnfit.
+func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
+	if len(b) == 1 && b[0] == 0 {
+		return ErrUnfit
+	}
+	if len(b) < decisionHeader {
+		return errShort
+	}
+	if b[0] != version {
+		return errVersion
+	}
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d", b[1], b[2])
+	}
+	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
+	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
+	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
+	b = b[decisionHeader:]
+	for range rules {
+		d.Rules = append(d.Rules, flow.Rule{BufferID: flow.NoBuffer})
+		var err error
+		if b, err = rd.rule(b, &d.Rules[len(d.Rules)-1]); err != nil {
+			return err
+		}
+	}
+	actions, b, err := rd.list(b, out)
+	if err != nil {
+		return err
+	}
+	d.PacketOut = append(d.PacketOut, actions...)
+	if len(b) != reason {
+		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
+	}
+	d.Reason = rd.reason(b)
+	return nil
+}
+
+func (rd *Reader) rule(b []byte, r *flow.Rule) ([]byte, error) {
+	if len(b) < ruleHeader {
+		return nil, errShort
+	}
+	h := b[:ruleHeader]
+	r.Priority = le.Uint16(h[0:])
+	r.IdleTimeout, r.HardTimeout = time.Duration(le.Uint16(h[2:]))*time.Second, time.Duration(le.Uint16(h[4:]))*time.Second
+	r.Flags = flow.RuleFlags(le.Uint16(h[6:]))
+	r.Table, r.Goto = h[8], h[9]
+	r.Meter = le.Uint32(h[12:])
+	b, err := parseMatch(b[ruleHeader:], &r.Match)
+	if err != nil {
+		return nil, err
+	}
+	r.Actions, b, err = rd.list(b, int(h[10]))
+	return b, err
+}
+
+// list returns the n actions that b starts with, and what follows them.
+func (rd *Reader) list(b []byte, n int) ([]flow.Action, []byte, error) {
+	if n*actionLen > len(b) {
+		return nil, nil, errShort
+	}
+	b, rest := b[:n*actionLen], b[n*actionLen:]
+	if n == 0 {
+		return nil, rest, nil
+	}
+	if list, ok := rd.actions[string(b)]; ok {
+		return list, rest, nil
+	}
+	list := make([]flow.Action, n)
+	for i := range list {
+		if err := parseAction(b[i*actionLen:], &list[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	if rd.actions == nil || len(rd.actions) == most {
+		rd.actions = make(map[string][]flow.Action)
+	}
+	rd.actions[string(b)] = list
+	return list, rest, nil
+}
+
+func parseAction(b []byte, a *flow.Action) error {
+	*a = flow.Action{Type: flow.ActionType(b[0]), IPProto: b[1], MaxLen: le.Uint16(b[2:])}
+	value := le.Uint32(b[4:])
+	switch a.Type {
+	case flow.Output:
+		a.Port = flow.PortNo(value)
+	case flow.SetQueue, flow.Group:
+		a.ID = value
+	case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
+		a.Value = value
+	default:
+		return fmt.Errorf("compact encoding: action %d", b[0])
+	}
+	return nil
+}
+
+func (rd *Reader) reason(b []byte) string {
+	if s, ok := rd.reasons[string(b)]; ok {
+		return s
+	}
+	s := contract.Printable(string(b))
+	if rd.reasons == nil || len(rd.reasons) == most {
+		rd.reasons = make(map[string]string)
+	}
+	rd.reasons[string(b)] = s
+	return s
+}

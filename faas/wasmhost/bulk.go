@@ -14,14 +14,6 @@ import "encoding/binary"
 // memory.copy also moves what overlaps; Go has it move structures, which are apart or the same, so
 // this is done for Go's guests only.
 
-// extraLocals declares what every function of a Go guest gets for that: two addresses and a vector.
-var extraLocals = []byte{2, valueI32, 1, valueV128}
-
-const (
-	extraGroups = 2
-	extraCount  = 3
-)
-
 // Sizes in bytes of what is moved in place, and of what may be moved without fuel.
 const (
 	minInPlace = 16
@@ -35,33 +27,38 @@ func (w *rewriter) bulk(e *edit, start int, value int32) bool {
 	if value < 0 || value > maxFree {
 		return false
 	}
+	inPlace := func(size int32) bool { return w.goGuest && size >= minInPlace && size <= maxInPlace }
 	ahead := e.reader
 	if ahead.byte() == opI32Const && value == 0 { // what to fill with
 		size := ahead.s32()
-		if size >= 0 && size <= maxFree && ahead.byte() == opPrefixFC && ahead.u32() == fcMemoryFill && ahead.byte() == 0 && ahead.err == nil {
-			if w.goGuest && size >= minInPlace && size <= maxInPlace {
-				e.replaceSince(start, ahead.at, w.zero(uint32(size)))
-			}
-			e.at = ahead.at
-			return true
+		at := ahead.at
+		if size < 0 || size > maxFree || ahead.byte() != opPrefixFC || ahead.u32() != fcMemoryFill || ahead.byte() != 0 || ahead.err != nil {
+			return false
 		}
-		return false
+		if inPlace(size) {
+			e.replaceSince(start, ahead.at, w.zero(uint32(size)))
+		} else {
+			e.replaceSince(at, ahead.at, w.bulkMemory(nil, fcMemoryFill, e.b[at:ahead.at]))
+		}
+		return true
 	}
 	ahead = e.reader
+	at := ahead.at
 	if ahead.byte() != opPrefixFC || ahead.u32() != fcMemoryCopy || ahead.byte() != 0 || ahead.byte() != 0 || ahead.err != nil {
 		return false
 	}
-	if w.goGuest && value >= minInPlace && value <= maxInPlace {
+	if inPlace(value) {
 		e.replaceSince(start, ahead.at, w.move(uint32(value)))
+	} else {
+		e.replaceSince(at, ahead.at, w.bulkMemory(nil, fcMemoryCopy, e.b[at:ahead.at]))
 	}
-	e.at = ahead.at
 	return true
 }
 
 // zero is the code that zeroes size bytes at the address on the stack.
 func (w *rewriter) zero(size uint32) []byte {
-	to, zeros := w.extra, w.extra+2
-	code := local(w.moveCode[:0], opLocalSet, to)
+	to, zeros := w.locals.temporary(valueI32), w.locals.temporary(valueV128)
+	code := mark(local(w.moveCode[:0], opLocalSet, to), to, 0)
 	code = append(code, opPrefixFD, fdConst)
 	code = append(code, make([]byte, 16)...)
 	code = local(code, opLocalSet, zeros)
@@ -75,8 +72,9 @@ func (w *rewriter) zero(size uint32) []byte {
 
 // move is the code that copies size bytes to and from the addresses on the stack.
 func (w *rewriter) move(size uint32) []byte {
-	to, from := w.extra, w.extra+1
+	to, from := w.locals.temporary(valueI32), w.locals.second()
 	code := local(local(w.moveCode[:0], opLocalSet, from), opLocalSet, to)
+	code = mark(code, to, 0)
 	for at, more := lastVector(size), true; more; at, more = vectorBefore(at) {
 		code = local(local(code, opLocalGet, to), opLocalGet, from)
 		code = vectorAccess(vectorAccess(code, fdLoad, at), fdStore, at)
@@ -96,10 +94,10 @@ func vectorBefore(at uint32) (uint32, bool) {
 	return (at - 1) &^ 15, true
 }
 
-func local(code []byte, op byte, index uint32) []byte {
-	return binary.AppendUvarint(append(code, op), uint64(index))
-}
+func local(code []byte, op byte, index uint32) []byte { return unsigned(append(code, op), index) }
+
+func unsigned(code []byte, v uint32) []byte { return binary.AppendUvarint(code, uint64(v)) }
 
 func vectorAccess(code []byte, op byte, offset uint32) []byte {
-	return binary.AppendUvarint(append(code, opPrefixFD, op, 0), uint64(offset))
+	return unsigned(append(code, opPrefixFD, op, 0), offset+reserved)
 }

@@ -13,7 +13,6 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 	"github.com/tetratelabs/wazero/sys"
 
 	"switchbridge/faas/guest"
@@ -37,7 +36,7 @@ type Config struct {
 	Deadline     time.Duration // for one event; default 1 s
 	InitDeadline time.Duration // for initialisation and configuration; default 10 s
 	Instances    int           // that may decide at one time; default 2 x GOMAXPROCS
-	WholeCopy    bool          // put all pages back even where the kernel tells the dirty ones
+	WholeCopy    bool          // put all of memory back, whatever an event wrote: to compare with
 
 	Log *slog.Logger // default: none
 }
@@ -78,8 +77,7 @@ type engine struct {
 	cache    wazero.CompilationCache // nil without a directory
 	compiled wazero.CompiledModule
 	module   *module
-	packets  bool     // the guest has switchbridge_packet
-	tracker  *tracker // nil: whole copies
+	packets  bool // the guest has switchbridge_packet
 }
 
 // New returns a host that compiles nothing yet: Run does, and events wait for it.
@@ -87,7 +85,7 @@ func New(config Config) *Host {
 	if config.MemoryLimit == 0 {
 		config.MemoryLimit = 64 << 20
 	}
-	config.MemoryLimit = min(config.MemoryLimit, 1<<32)
+	config.MemoryLimit = min(config.MemoryLimit, 1<<32-reserved)
 	if config.Deadline == 0 {
 		config.Deadline = time.Second
 	}
@@ -159,7 +157,7 @@ func (h *Host) compile(ctx context.Context) (*engine, error) {
 	}
 	e := &engine{module: module}
 	config := wazero.NewRuntimeConfigCompiler().
-		WithMemoryLimitPages(uint32(h.config.MemoryLimit >> 16)).
+		WithMemoryLimitPages(uint32(reserved/wasmPage + h.config.MemoryLimit/wasmPage)).
 		WithDebugInfoEnabled(false)
 	if h.config.CacheDir != "" {
 		if e.cache, err = wazero.NewCompilationCacheWithDir(h.config.CacheDir); err != nil {
@@ -202,14 +200,7 @@ func (h *Host) chooseReset(e *engine) {
 	case h.config.WholeCopy:
 		h.stats.reset.Store(int32(ResetWholeCopy))
 	default:
-		tracker, err := newTracker()
-		if err != nil {
-			h.stats.reset.Store(int32(ResetWholeCopy))
-			h.log.Warn("the whole memory is copied back after every event, because the kernel doesn't tell which pages were written", "err", err)
-			return
-		}
-		e.tracker = tracker
-		h.stats.reset.Store(int32(ResetDirtyPages))
+		h.stats.reset.Store(int32(ResetMarked))
 	}
 }
 
@@ -219,32 +210,6 @@ func (e *engine) close() {
 	if e.cache != nil {
 		_ = e.cache.Close(ctx)
 	}
-	if e.tracker != nil {
-		e.tracker.close()
-	}
-}
-
-// instantiateWASI gives the runtime a WASI without state of its own: wazero keeps a table of
-// file descriptors with every instance, which no snapshot would put back, so what changes that
-// table does nothing here.
-func instantiateWASI(ctx context.Context, r wazero.Runtime) error {
-	const errnoBadf, errnoSuccess = 8, 0
-	builder := r.NewHostModuleBuilder(wasi_snapshot_preview1.ModuleName)
-	wasi_snapshot_preview1.NewFunctionExporter().ExportFunctions(builder)
-	for _, f := range []struct {
-		name   string
-		params []api.ValueType
-		errno  uint64
-	}{
-		{"fd_close", []api.ValueType{api.ValueTypeI32}, errnoSuccess},
-		{"fd_renumber", []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, errnoBadf},
-		{"fd_fdstat_set_flags", []api.ValueType{api.ValueTypeI32, api.ValueTypeI32}, errnoSuccess},
-	} {
-		answer := api.GoFunc(func(_ context.Context, stack []uint64) { stack[0] = f.errno })
-		builder.NewFunctionBuilder().WithGoFunction(answer, f.params, []api.ValueType{api.ValueTypeI32}).Export(f.name)
-	}
-	_, err := builder.Instantiate(ctx)
-	return err
 }
 
 // instantiateRefuel gives the runtime the function that a guest calls when its fuel is used up:

@@ -113,7 +113,7 @@ func BenchmarkCall(b *testing.B) {
 				}
 			}
 			after := h.Stats()
-			b.ReportMetric(float64(after.PagesRestored-before.PagesRestored)/float64(after.Events-before.Events), "pages/op")
+			b.ReportMetric(float64(after.BytesRestored-before.BytesRestored)/float64(after.Events-before.Events), "B-restored/op")
 		})
 	}
 	b.Run("pristine, new instance", func(b *testing.B) {

@@ -41,10 +41,7 @@ func (h *Host) newImage(ctx context.Context, policy []byte) (*image, error) {
 		}
 		img.globals = append(img.globals, g.Get())
 	}
-	if err := in.track(); err != nil {
-		in.close()
-		return nil, err
-	}
+	in.memory.clearMarks()
 	img.idle = append(img.idle, in)
 	return img, nil
 }

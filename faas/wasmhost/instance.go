@@ -2,7 +2,6 @@ package wasmhost
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,11 +29,6 @@ type instance struct {
 	stack          [2]uint64 // parameters and results of a call
 
 	context callContext // of the event
-
-	written [maxRegionsInOneScan]region
-
-	resets     int // since the pages were armed
-	firstPages int // that the first event after that wrote
 }
 
 // newInstance instantiates the guest without running any of it but a start function.
@@ -48,14 +42,8 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return memory })
 	config := wazero.NewModuleConfig().
 		WithName(""). // any number of instances
-		WithStartFunctions().
-		WithStdout(&in.output).WithStderr(&in.output).
-		WithRandSource(rand.Reader).
-		WithSysWalltime().WithSysNanotime().
-		WithNanosleep(in.sleep)
-	ctx, cancel := context.WithTimeout(experimental.WithMemoryAllocator(ctx, allocate), h.config.InitDeadline)
-	defer cancel()
-	module, err := h.engine.runtime.InstantiateModule(ctx, h.engine.compiled, config)
+		WithStartFunctions()
+	module, err := h.engine.runtime.InstantiateModule(in.initContext(experimental.WithMemoryAllocator(ctx, allocate)), h.engine.compiled, config)
 	if err != nil {
 		memory.unmap()
 		return nil, fmt.Errorf("%w: instantiate: %w", ErrGuest, firstLine(err))
@@ -80,8 +68,7 @@ func (in *instance) close() {
 
 // initialise runs the guest up to where its image is taken.
 func (in *instance) initialise(ctx context.Context, policy []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, in.image.host.config.InitDeadline)
-	defer cancel()
+	ctx = in.initContext(ctx)
 	if f := in.module.ExportedFunction(exportInitialize); f != nil {
 		if _, err := f.Call(ctx); err != nil {
 			return fmt.Errorf("%w: initialise: %w", ErrGuest, guestError(err))
@@ -127,7 +114,7 @@ func (in *instance) configure(ctx context.Context, policy []byte) error {
 	if err := in.reserve(ctx, uint32(len(policy))); err != nil {
 		return err
 	}
-	copy(in.memory.bytes()[in.input.ptr:], policy)
+	in.memory.write(in.input.ptr, policy)
 	packed, err := in.module.ExportedFunction(exportConfigure).Call(ctx, uint64(in.input.ptr), uint64(len(policy)))
 	if err != nil {
 		return fmt.Errorf("configure: %w", guestError(err))
@@ -152,8 +139,8 @@ func (in *instance) reserve(ctx context.Context, size uint32) error {
 	if ptr == 0 && size > 0 {
 		return fmt.Errorf("%w: refused a buffer of %d bytes", ErrAnswer, size)
 	}
-	if uint64(ptr)+uint64(size) > uint64(in.memory.size) {
-		return fmt.Errorf("%w: buffer of %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, in.memory.size)
+	if have := uint64(len(in.memory.bytes())); uint64(ptr)+uint64(size) > have {
+		return fmt.Errorf("%w: buffer of %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, have)
 	}
 	in.input = buffer{ptr: ptr, size: size}
 	return nil
@@ -166,7 +153,7 @@ func (in *instance) decide(ctx context.Context, entry entry, request []byte) ([]
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
 		deadline = end
 	}
-	in.context = callContext{ctx, deadline}
+	in.context = callContext{Context: ctx, deadline: deadline, output: &in.output}
 	answer, err := in.call(&in.context, entry, request)
 	in.context.Context = nil
 	if errors.Is(err, ErrDeadline) {
@@ -196,7 +183,7 @@ func (in *instance) call(ctx context.Context, entry entry, request []byte) ([]by
 			return nil, err
 		}
 	}
-	copy(in.memory.bytes()[in.input.ptr:], request)
+	in.memory.write(in.input.ptr, request)
 	in.stack = [2]uint64{uint64(in.input.ptr), uint64(len(request))}
 	if err := in.entries[entry].CallWithStack(ctx, in.stack[:]); err != nil {
 		return nil, guestError(err)
@@ -213,36 +200,24 @@ func (in *instance) result(packed uint64) ([]byte, error) {
 	if size > guest.MaxEnvelope {
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", ErrAnswer, size, guest.MaxEnvelope)
 	}
-	if ptr+size > uint64(in.memory.size) {
-		return nil, fmt.Errorf("%w: %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, in.memory.size)
+	if have := uint64(len(in.memory.bytes())); ptr+size > have {
+		return nil, fmt.Errorf("%w: %d bytes at %#x, past the memory's %d", ErrAnswer, size, ptr, have)
 	}
 	return in.memory.bytes()[ptr : ptr+size : ptr+size], nil
 }
 
 // copyImage makes a new instance equal the image.
 func (in *instance) copyImage() error {
-	if len(in.image.memory) > in.memory.size {
-		grow := uint32((len(in.image.memory) - in.memory.size) >> 16)
-		if _, ok := in.module.Memory().Grow(grow); !ok {
+	if more := len(in.image.memory) - len(in.memory.bytes()); more > 0 {
+		if _, ok := in.module.Memory().Grow(uint32(more / wasmPage)); !ok {
 			return fmt.Errorf("grow memory to the image's %d bytes", len(in.image.memory))
 		}
 	}
 	copyMemory(in.memory.bytes(), in.image.memory)
+	in.memory.clearMarks()
 	in.input = in.image.input
 	in.resetGlobals()
-	return in.track()
-}
-
-// track starts to watch the pages of an instance that equals the image.
-func (in *instance) track() error {
-	t := in.image.host.engine.tracker
-	if t == nil {
-		return nil
-	}
-	if err := t.register(in.memory); err != nil {
-		return err
-	}
-	return t.arm(in.memory)
+	return nil
 }
 
 // reset makes the instance equal the image again, and reports whether it could.
@@ -251,22 +226,20 @@ func (in *instance) reset() bool {
 	if h.engine.module.hidden != "" {
 		return false
 	}
-	if in.memory.size != len(in.image.memory) {
+	if len(in.memory.bytes()) != len(in.image.memory) {
 		h.stats.grew.Add(1)
 		return false
 	}
 	in.output.n = 0
 	in.input = in.image.input
 	in.resetGlobals()
-	if h.engine.tracker == nil {
+	restored := len(in.image.memory)
+	if h.config.WholeCopy {
 		copyMemory(in.memory.bytes(), in.image.memory)
-		h.stats.pages.Add(uint64(len(in.image.memory) / pageSize))
-		return true
+	} else {
+		restored = in.memory.restore(in.image.memory)
 	}
-	if err := in.resetPages(h.engine.tracker); err != nil {
-		h.stats.untracked.Add(1)
-		return false
-	}
+	h.stats.restored.Add(uint64(restored))
 	return true
 }
 
@@ -282,63 +255,33 @@ func (in *instance) resetGlobals() {
 	}
 }
 
-// Pages are armed again only now and then. A page that isn't armed counts as written and is
-// copied back every time, which costs some 0.1 us; to arm it and to fault on the next write costs
-// ten times as much, and most events write the same pages. So it pays only when an event once
-// wrote many more than others do: than the first one after the pages were armed.
-const (
-	armAfterResets = 1024
-	pagesOfGrace   = 16
-)
-
-// resetPages copies the written pages back. Arming comes last: a page that is written after it
-// was armed counts as written, and is copied back at the next reset, for nothing.
-func (in *instance) resetPages(t *tracker) error {
-	written, err := t.written(in.memory, in.written[:])
-	if err != nil {
-		return err
-	}
-	base := in.memory.address()
-	memory := in.memory.bytes()
-	pages := 0
-	for _, r := range written {
-		from, to := r.start-base, r.end-base
-		copyMemory(memory[from:to], in.image.memory[from:to])
-		pages += int(to-from) / pageSize
-	}
-	in.image.host.stats.pages.Add(uint64(pages))
-	if in.resets == 0 {
-		in.firstPages = pages
-	}
-	in.resets++
-	if pages > 2*in.firstPages+pagesOfGrace || in.resets >= armAfterResets {
-		in.resets = 0
-		return t.arm(in.memory)
-	}
-	return nil
-}
-
-// sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
-func (in *instance) sleep(ns int64) {
-	if in.context.Context == nil {
-		return // no guest sleeps while it initialises
-	}
-	timer := time.NewTimer(min(time.Duration(ns), time.Until(in.context.deadline)))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-in.context.Done():
-	}
-}
-
-// callContext is the context of one event, in a form that takes no memory and no timer: the
-// deadline is looked at when the guest's fuel runs out.
+// callContext is the context of what a guest runs for, in a form that takes no memory and no timer:
+// the deadline is looked at when the guest's fuel runs out. What a guest calls of the host finds it.
 type callContext struct {
 	context.Context
 	deadline time.Time
+	output   *tail // what the guest prints
 }
 
 func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
+
+// initContext is that of an instance's start and initialisation.
+func (in *instance) initContext(ctx context.Context) context.Context {
+	return &callContext{Context: ctx, deadline: time.Now().Add(in.image.host.config.InitDeadline), output: &in.output}
+}
+
+// sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
+func (c *callContext) sleep(d time.Duration) {
+	if d = min(d, time.Until(c.deadline)); d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.Done():
+	}
+}
 
 // guestError makes a wazero error one of this package's.
 func guestError(err error) error {

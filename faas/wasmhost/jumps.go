@@ -25,9 +25,9 @@ type label struct {
 	block    int       // where in the body its inside begins, which tells it from others
 	dispatch *dispatch // a loop's
 
-	targeted bool     // some branch leaves it
-	branch   bool     // an if without an else so far
-	known    []uint32 // an if's: the pointers known before it
+	targeted bool   // some branch leaves it
+	branch   bool   // an if without an else so far
+	known    []fact // an if's: what was known before it
 }
 
 // dispatch is the state machine at the beginning of a loop.
@@ -105,9 +105,9 @@ func (w *rewriter) jump(e *edit, value int32) {
 		return
 	}
 	w.labels[t.depth].targeted = true
-	w.pointers.set(local)
-	w.pointers.unreachable = true
+	w.known.unreachable = true
 	e.at = set
+	w.changed(e, local)
 	e.copy()
 	e.out = binary.AppendUvarint(append(e.out, opBr), uint64(len(w.labels)-1-t.depth))
 	e.at, e.copied = ahead.at, ahead.at
@@ -145,4 +145,14 @@ func beginsWithLoop(r reader) bool {
 		}
 	}
 	return false
+}
+
+// beginsWithSet reports whether the first that a function does is to give a local a value.
+func beginsWithSet(r reader, local uint32) bool {
+	if r.byte() != opGlobalGet {
+		return false
+	}
+	r.u32()
+	op := r.byte()
+	return (op == opLocalSet || op == opLocalTee) && r.u32() == local && r.err == nil
 }

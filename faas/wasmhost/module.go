@@ -14,10 +14,11 @@ import (
 //   - every function and every turn of a loop takes fuel from a global of ours, and calls a
 //     function of the host when there is none left. wazero can end a guest, too, but leaves the
 //     code on every turn of a loop and starts a goroutine for every call, which costs several
-//     times what a decision does.
+//     times what a decision does;
+//   - every store marks what it writes (see track.go).
 //
-// The global and the import are out of the guest's reach: indices that the guest had no right to
-// are refused here, before they come to mean ours.
+// The global, the import and the marks are out of the guest's reach: indices that the guest had no
+// right to are refused here, before they come to mean ours.
 type module struct {
 	binary []byte
 	// globals are the names of the exports of all mutable globals.
@@ -75,7 +76,7 @@ func prepareModule(wasm []byte) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &rewriter{module: &module{}, goGuest: ofGo}
+	w := &rewriter{module: &module{}, goGuest: ofGo, pointers: make(map[uint32]uint32)}
 	for _, section := range []struct {
 		id      int
 		rewrite func(*edit)
@@ -84,15 +85,18 @@ func prepareModule(wasm []byte) (*module, error) {
 		{sectionType, w.types},
 		{sectionImport, w.imports},
 		{sectionFunction, w.functions},
+		{sectionMemory, w.memories},
 		{sectionGlobal, w.globals},
 		{sectionExport, w.exports},
 		{sectionStart, w.start},
 		{sectionElement, w.elements},
 		{sectionCode, w.code},
+		{sectionData, w.data},
 	} {
 		body := sections[section.id]
 		if body == nil {
-			if section.id == sectionStart || section.id == sectionElement {
+			switch section.id {
+			case sectionMemory, sectionStart, sectionElement, sectionData:
 				continue
 			}
 			body = []byte{0} // an empty list
@@ -208,12 +212,14 @@ type rewriter struct {
 	params          []uint32 // of each type, how many
 	functionTypes   []uint32 // of each function that the guest defines
 	labels          []label  // of the blocks around an instruction, the function's first
+	goGuest         bool
 	// Of the function that is being rewritten.
-	pointers  pointers
-	distances []distance
-	goGuest   bool
-	extra     uint32 // the first of its extra locals
-	moveCode  []byte // scratch
+	locals   locals
+	known    facts
+	pointers map[uint32]uint32 // by a local that is cut: the local that holds the result
+	operands []operand
+	stack    stack
+	moveCode []byte // scratch
 }
 
 // function gives a guest's function index its new meaning: refuel is the last import, so the
@@ -373,7 +379,7 @@ func (w *rewriter) expression(e *edit) {
 	}
 }
 
-// code makes every function take fuel, and looks for instructions that change a table or drop a
+// code makes every function take fuel and mark what it writes, and looks for instructions that change a table or drop a
 // segment for good (5.5.13).
 func (w *rewriter) code(e *edit) {
 	count := e.u32()
@@ -413,14 +419,14 @@ func (w *rewriter) body(e *edit, params uint32) {
 	}
 	declared := e.b[afterCount:e.at]
 	e.copied = e.at // they are written when it is known what has come to them
-	var extra []byte
-	if w.goGuest {
-		w.extra, extra = uint32(locals), extraLocals
-		groups += extraGroups
-		locals += extraCount
+	w.locals.begin(uint32(locals))
+	w.known.begin()
+	clear(w.pointers)
+	w.operands = w.operands[:0]
+	w.stack.begin(w.goGuest, params, uint32(locals))
+	if w.stack.tracked && !beginsWithSet(e.reader, w.stack.local) {
+		w.stack.marks = append(w.stack.marks, 0) // it is 0 so far
 	}
-	w.pointers.begin(uint32(locals))
-	w.distances = w.distances[:0]
 	if !beginsWithLoop(e.reader) { // else the loop's fuel is the function's
 		e.out = append(e.out, w.tick...)
 	}
@@ -429,17 +435,10 @@ func (w *rewriter) body(e *edit, params uint32) {
 		w.instruction(e)
 	}
 	e.copy()
-	code := e.out
-	added := w.pointers.locals()
-	if added > 0 {
-		groups++
-	}
-	e.out = append(binary.AppendUvarint(nil, uint64(groups)), declared...)
-	e.out = append(e.out, extra...)
-	if added > 0 {
-		e.out = append(binary.AppendUvarint(e.out, uint64(added)), valueI32)
-	}
-	e.out = append(e.out, code...)
+	code := w.stack.finish(e.out)
+	added, groupsAdded := w.locals.groups()
+	e.out = append(unsigned(nil, groups+added), declared...)
+	e.out = append(append(e.out, groupsAdded...), code...)
 }
 
 // maxLocals is a limit that wazero has, too.
@@ -452,11 +451,11 @@ func (w *rewriter) instruction(e *edit) {
 		w.labels = append(w.labels, label{block: e.at})
 	case opIf:
 		e.skipImmediates(op)
-		w.labels = append(w.labels, label{block: e.at, branch: true, known: w.pointers.save()})
+		w.labels = append(w.labels, label{block: e.at, branch: true, known: w.known.save()})
 	case opLoop:
 		e.skipImmediates(op)
 		w.labels = append(w.labels, label{block: e.at, dispatch: findDispatch(e.reader, len(w.labels)+1)})
-		w.pointers.forget()
+		w.known.forget()
 		e.copy()
 		e.out = append(e.out, w.tick...)
 	case opElse, opEnd:
@@ -465,15 +464,15 @@ func (w *rewriter) instruction(e *edit) {
 			return
 		}
 		if l := &w.labels[len(w.labels)-1]; op == opElse {
-			w.pointers.otherwise(l)
+			w.known.otherwise(l)
 		} else {
-			w.pointers.meet(l)
+			w.known.meet(l)
 			w.labels = w.labels[:len(w.labels)-1]
 		}
 	case opBr, opReturn, opUnreachable, opBrTable:
 		w.branch(op, e.reader)
 		e.skipImmediates(op)
-		w.pointers.unreachable = true
+		w.known.unreachable = true
 	case opBrIf:
 		w.branch(op, e.reader)
 		e.skipImmediates(op)
@@ -486,7 +485,7 @@ func (w *rewriter) instruction(e *edit) {
 	case opLocalGet:
 		w.localGet(e)
 	case opLocalSet, opLocalTee:
-		w.pointers.set(e.u32())
+		w.changed(e, e.u32())
 	case opCall, opRefFunc:
 		e.replace(w.function)
 	case opGlobalGet, opGlobalSet:
@@ -496,20 +495,61 @@ func (w *rewriter) instruction(e *edit) {
 	case opTableSet:
 		w.module.hide("table.set")
 		e.u32()
+	case opMemorySize:
+		e.skipImmediates(op)
+		e.copy()
+		e.out = append(e.out, memorySize()...)
+	case opMemoryGrow:
+		e.skipImmediates(op)
+		e.copy()
+		e.out = append(e.out, w.memoryGrow()...)
 	case opPrefixFC:
-		bulk := bulkInstructions[e.peekU32()]
+		start := e.at - 1
+		which := e.peekU32()
+		bulk := bulkInstructions[which]
 		w.module.hide(bulk.changes)
 		e.skipImmediates(op)
+		if which == fcMemoryInit || which == fcMemoryCopy || which == fcMemoryFill {
+			e.replaceSince(start, e.at, w.bulkMemory(nil, which, e.b[start:e.at]))
+		}
 		if bulk.long {
 			e.copy()
 			e.out = append(e.out, w.bulkTick...)
 		}
+	case opPrefixFD:
+		w.vector(e, e.at-1)
 	default:
-		if isLoad(op) || isStore(op) {
-			w.access(e, op)
-		} else {
+		switch {
+		case isStore(op):
+			s := stores[op-opI32Store]
+			w.access(e, e.at-1, uint32(s.size), s.value)
+		case isLoad(op):
+			w.access(e, e.at-1, 0, 0)
+		default:
 			e.skipImmediates(op)
 		}
+	}
+}
+
+// vector goes over an instruction on vectors, whose prefix is at start.
+func (w *rewriter) vector(e *edit, start int) {
+	switch op := e.peekU32(); {
+	case op == fdStore:
+		e.u32()
+		w.access(e, start, 16, valueV128)
+	case op < fdStore, op == fdLoadZero, op == fdLoadZero+1:
+		e.u32()
+		w.access(e, start, 0, 0)
+	case op >= fdLoadLane && op < fdStoreLane:
+		e.u32()
+		w.access(e, start, 0, 0)
+		e.byte()
+	case op >= fdStoreLane && op < fdLoadZero:
+		e.u32()
+		w.access(e, start, 1<<(op-fdStoreLane), valueV128)
+		e.byte()
+	default:
+		e.skipVector()
 	}
 }
 
@@ -519,19 +559,22 @@ func (w *rewriter) localGet(e *edit) {
 	local := ahead.u32()
 	if w.goGuest {
 		after := ahead
-		if d, ok := stackAddress(&after); ok {
+		if o, ok := stackAddress(&after, local); ok {
 			e.at = ahead.at
 			e.copy()
 			e.at, e.copied = after.at, after.at
-			w.distances = append(w.distances, d)
+			w.operands = append(w.operands, o)
 			return
 		}
 	}
 	if ahead.err == nil && ahead.at < len(e.b) && e.b[ahead.at] == opI32WrapI64 {
-		w.pointers.get(e, local, ahead.at+1)
+		ahead.at++
+		held := w.cut(e, local, ahead.at)
+		w.address(ahead, held)
 		return
 	}
 	e.at = ahead.at
+	w.address(ahead, local)
 }
 
 func (m *module) hide(what string) {

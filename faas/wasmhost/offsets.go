@@ -15,24 +15,25 @@ import "math"
 // The two differ where the sum passes 2^32: then one wraps around and the other traps. No Go guest
 // has its stack there, so this is done for those that say they are Go's.
 
-// distance is what to add to the offset of the load or store at a place of a body.
-type distance struct {
-	at  int
-	add uint32
+// operand is what was found out about the address of the load or store at a place of a body.
+type operand struct {
+	at   int
+	base uint32 // the local that holds it, or noLocal
+	add  uint32 // what belongs to its offset
 }
 
 // stackAddress reads what follows a local.get as the rest of a stack variable's address, and finds
 // the load or store that uses it.
-func stackAddress(r *reader) (d distance, ok bool) {
+func stackAddress(r *reader, base uint32) (o operand, ok bool) {
 	if r.byte() != opI64ExtendI32U || r.byte() != opI64Const {
-		return d, false
+		return o, false
 	}
 	n := r.s64()
 	if n < 0 || n > math.MaxInt32 || r.byte() != opI64Add || r.byte() != opI32WrapI64 || r.err != nil {
-		return d, false
+		return o, false
 	}
 	at := findAccess(*r)
-	return distance{at: at, add: uint32(n)}, at >= 0
+	return operand{at: at, base: base, add: uint32(n)}, at >= 0
 }
 
 // findAccess returns where the load or store is whose address was just pushed, or -1 where that is
@@ -84,24 +85,21 @@ func arity(op byte) (pops, pushes int) {
 	return -1, 0
 }
 
-// access goes over a load or store, and adds what it was found to lack.
-func (w *rewriter) access(e *edit, op byte) {
-	at := e.at - 1
-	i := 0
-	for i < len(w.distances) && w.distances[i].at != at {
-		i++
+// address notes that the address of the load or store that takes what was just pushed is a local's
+// value.
+func (w *rewriter) address(r reader, base uint32) {
+	if at := findAccess(r); at >= 0 {
+		w.operands = append(w.operands, operand{at: at, base: base})
 	}
-	if i == len(w.distances) {
-		e.skipImmediates(op)
-		return
-	}
-	add := w.distances[i].add
-	w.distances = append(w.distances[:i], w.distances[i+1:]...)
-	e.skipLEB() // the alignment
-	e.replace(func(offset uint32) uint32 {
-		if offset > math.MaxUint32-add {
-			e.fail(errOffset)
+}
+
+// operandOf returns what was found out about the address of the load or store at a place.
+func (w *rewriter) operandOf(at int) (base, add uint32) {
+	for i := range w.operands {
+		if o := w.operands[i]; o.at == at {
+			w.operands = append(w.operands[:i], w.operands[i+1:]...)
+			return o.base, o.add
 		}
-		return offset + add
-	})
+	}
+	return noLocal, 0
 }

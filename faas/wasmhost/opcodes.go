@@ -15,6 +15,8 @@ type reader struct {
 var (
 	errTruncated = errors.New("module ends in the middle")
 	errOffset    = errors.New("memory access past all memory")
+	errMemory    = errors.New("memory that is shared, has 64-bit addresses, or is larger than a guest's may be")
+	errSegment   = errors.New("data segment of an unknown kind")
 )
 
 func (r *reader) byte() byte {
@@ -109,6 +111,7 @@ const (
 	opBrTable       = 0x0e
 	opReturn        = 0x0f
 	opCall          = 0x10
+	opSelect        = 0x1b
 	opLocalGet      = 0x20
 	opLocalSet      = 0x21
 	opLocalTee      = 0x22
@@ -117,12 +120,20 @@ const (
 	opTableSet      = 0x26
 	opI32Load       = 0x28 // the first load
 	opI32Store      = 0x36 // the first store
+	opI32Store8     = 0x3a
 	opMemorySize    = 0x3f
+	opMemoryGrow    = 0x40
 	opI32Const      = 0x41
 	opI64Const      = 0x42
 	opF64Const      = 0x44
+	opI32Ne         = 0x47
 	opI32LtS        = 0x48
+	opI32GtU        = 0x4b
+	opI32GeU        = 0x4f
+	opI32Add        = 0x6a
 	opI32Sub        = 0x6b
+	opI32Or         = 0x72
+	opI32ShrU       = 0x76
 	opI64Add        = 0x7c
 	opI32WrapI64    = 0xa7
 	opI64ExtendI32U = 0xad
@@ -130,15 +141,21 @@ const (
 	opPrefixFC      = 0xfc
 	opPrefixFD      = 0xfd
 
-	fcMemoryCopy = 10 // after opPrefixFC
+	fcMemoryInit = 8 // after opPrefixFC
+	fcMemoryCopy = 10
 	fcMemoryFill = 11
 	fdLoad       = 0 // after opPrefixFD: v128.load, .store, .const
 	fdStore      = 11
 	fdConst      = 12
+	fdLoadLane   = 84 // v128.load8_lane, the first of four
+	fdStoreLane  = 88
+	fdLoadZero   = 92 // v128.load32_zero, .load64_zero
 
 	blockEmpty = 0x40
 
-	valueI32  = 0x7f // value types descend: i64 7e, f32 7d, f64 7c, v128 7b, references below
+	valueI32  = 0x7f // value types descend; references are below
+	valueI64  = 0x7e
+	valueF32  = 0x7d
 	valueF64  = 0x7c
 	valueV128 = 0x7b
 )
@@ -152,6 +169,12 @@ var bulkInstructions = map[uint32]struct {
 	8: {true, ""}, 9: {false, "data.drop"}, 10: {true, ""}, 11: {true, ""}, // memory.init, .copy, .fill
 	12: {true, "table.init"}, 13: {false, "elem.drop"}, 14: {true, "table.copy"},
 	15: {true, "table.grow"}, 17: {true, "table.fill"},
+}
+
+// stores are what the store instructions take: bytes, and the type of the value.
+var stores = [...]struct{ size, value byte }{
+	{4, valueI32}, {8, valueI64}, {4, valueF32}, {8, valueF64}, // i32.store, i64, f32, f64
+	{1, valueI32}, {2, valueI32}, {1, valueI64}, {2, valueI64}, {4, valueI64}, // i32.store8, 16, i64.store8, 16, 32
 }
 
 // Kinds of immediates.

@@ -36,8 +36,9 @@ func smallModule(instructions []byte, ofGo bool) []byte {
 	return wasm
 }
 
-// outcome is what a call of f leaves: its result or its trap, and the memory.
-func outcome(t *testing.T, wasm []byte, a, b uint64) (result string, memory []byte) {
+// outcome is what a call of f leaves: its result or its trap, and the memory, which begins at
+// start.
+func outcome(t *testing.T, wasm []byte, start uint32, a, b uint64) (result string, memory []byte) {
 	t.Helper()
 	ctx := context.Background()
 	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
@@ -53,8 +54,7 @@ func outcome(t *testing.T, wasm []byte, a, b uint64) (result string, memory []by
 	if err != nil {
 		return "trap", nil
 	}
-	size := m.Memory().Size()
-	memory, _ = m.Memory().Read(0, size)
+	memory, _ = m.Memory().Read(start, m.Memory().Size()-start)
 	return fmt.Sprint(values), slices.Clone(memory)
 }
 
@@ -148,8 +148,8 @@ func TestRewrittenCodeDoesTheSame(t *testing.T) {
 					t.Fatal(err)
 				}
 				for _, args := range [][2]uint64{{0, 1}, {64, 0}, {128, 3}, {1024, 7}, {65536 - 40, 2}, {1 << 31, 1}} {
-					want, wantMemory := outcome(t, wasm, args[0], args[1])
-					got, gotMemory := outcome(t, m.binary, args[0], args[1])
+					want, wantMemory := outcome(t, wasm, 0, args[0], args[1])
+					got, gotMemory := outcome(t, m.binary, reserved, args[0], args[1])
 					if got != want || !bytes.Equal(gotMemory, wantMemory) {
 						t.Errorf("Go's: %v, f(%d, %d): %s, want %s; memory the same: %v", ofGo, args[0], args[1], got, want, bytes.Equal(gotMemory, wantMemory))
 					}

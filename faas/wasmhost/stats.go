@@ -11,13 +11,13 @@ type Reset int32
 // The ways, from the fastest to the slowest.
 const (
 	ResetUnknown     Reset = iota // not started yet
-	ResetDirtyPages               // the pages that an event wrote are copied back
+	ResetMarked                   // what an event wrote is copied back
 	ResetWholeCopy                // all of memory is copied back
 	ResetNewInstance              // every event gets a new instance
 )
 
 func (r Reset) String() string {
-	return [...]string{"unknown", "dirty pages", "whole copy", "new instance"}[r]
+	return [...]string{"unknown", "marked blocks", "whole copy", "new instance"}[r]
 }
 
 // Stats counts what a host did. Counters only grow; Instances is the present number.
@@ -29,17 +29,16 @@ type Stats struct {
 	Deadlines     uint64 // guests that were ended
 	BadAnswers    uint64
 	Grew          uint64 // instances thrown away because their memory grew
-	Untracked     uint64 // instances thrown away because the kernel failed to tell their pages
 	Created       uint64 // instances
 	Instances     int64
-	PagesRestored uint64 // of 4 KiB
+	BytesRestored uint64 // copied back to make instances pristine
 }
 
 type counters struct {
-	reset                                    atomic.Int32
-	events, waited, traps, deadlines         atomic.Uint64
-	answers, grew, untracked, created, pages atomic.Uint64
-	instances                                atomic.Int64
+	reset                            atomic.Int32
+	events, waited, traps, deadlines atomic.Uint64
+	answers, grew, created, restored atomic.Uint64
+	instances                        atomic.Int64
 }
 
 func (c *counters) failed(err error) {
@@ -64,9 +63,8 @@ func (h *Host) Stats() Stats {
 		Deadlines:     c.deadlines.Load(),
 		BadAnswers:    c.answers.Load(),
 		Grew:          c.grew.Load(),
-		Untracked:     c.untracked.Load(),
 		Created:       c.created.Load(),
 		Instances:     c.instances.Load(),
-		PagesRestored: c.pages.Load(),
+		BytesRestored: c.restored.Load(),
 	}
 }

@@ -24,11 +24,10 @@ type Collector struct {
 
 // Reasons why an instance was thrown away.
 const (
-	lostTrap      = "trap"
-	lostDeadline  = "deadline"
-	lostAnswer    = "bad answer"
-	lostGrew      = "memory grew"
-	lostUntracked = "pages unknown"
+	lostTrap     = "trap"
+	lostDeadline = "deadline"
+	lostAnswer   = "bad answer"
+	lostGrew     = "memory grew"
 )
 
 // New returns a collector whose metrics carry the function's name as a label.
@@ -44,7 +43,7 @@ func New(function string, stats func() wasmhost.Stats) *Collector {
 			{desc("waited_total", "Events that found all instances busy and waited."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Waited) }},
 			{desc("instances_created_total", "Instances made."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Created) }},
 			{desc("instances", "Instances there are."), gauge, func(s *wasmhost.Stats) float64 { return float64(s.Instances) }},
-			{desc("pages_restored_total", "Pages of 4 KiB copied back to make instances pristine."), counter, func(s *wasmhost.Stats) float64 { return float64(s.PagesRestored) }},
+			{desc("restored_bytes_total", "Bytes of memory copied back to make instances pristine."), counter, func(s *wasmhost.Stats) float64 { return float64(s.BytesRestored) }},
 		},
 		lost:  desc("instances_lost_total", "Instances thrown away, by reason.", "reason"),
 		reset: desc("reset_info", "1 for the way in which instances are made pristine.", "way"),
@@ -70,7 +69,7 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	for _, l := range []struct {
 		reason string
 		n      uint64
-	}{{lostTrap, s.Traps}, {lostDeadline, s.Deadlines}, {lostAnswer, s.BadAnswers}, {lostGrew, s.Grew}, {lostUntracked, s.Untracked}} {
+	}{{lostTrap, s.Traps}, {lostDeadline, s.Deadlines}, {lostAnswer, s.BadAnswers}, {lostGrew, s.Grew}} {
 		ch <- prometheus.MustNewConstMetric(c.lost, prometheus.CounterValue, float64(l.n), l.reason)
 	}
 	ch <- prometheus.MustNewConstMetric(c.reset, prometheus.GaugeValue, 1, s.Reset.String())

@@ -13,8 +13,8 @@ import (
 )
 
 func TestCollector(t *testing.T) {
-	stats := wasmhost.Stats{Reset: wasmhost.ResetDirtyPages, Events: 11, Waited: 2, Traps: 3, Deadlines: 4, BadAnswers: 5,
-		Grew: 6, Untracked: 7, Created: 8, Instances: 9, PagesRestored: 10}
+	stats := wasmhost.Stats{Reset: wasmhost.ResetMarked, Events: 11, Waited: 2, Traps: 3, Deadlines: 4, BadAnswers: 5,
+		Grew: 6, Created: 8, Instances: 9, BytesRestored: 10}
 	reg := prometheus.NewPedanticRegistry()
 	for _, name := range []string{"campus", "labs"} {
 		if err := reg.Register(wasmmetrics.New(name, func() wasmhost.Stats { return stats })); err != nil {
@@ -33,13 +33,12 @@ func TestCollector(t *testing.T) {
 		`switchbridge_wasm_waited_total{function="labs"} 2`,
 		`switchbridge_wasm_instances_created_total{function="labs"} 8`,
 		`switchbridge_wasm_instances{function="labs"} 9`,
-		`switchbridge_wasm_pages_restored_total{function="labs"} 10`,
+		`switchbridge_wasm_restored_bytes_total{function="labs"} 10`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="trap"} 3`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="deadline"} 4`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="bad answer"} 5`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="memory grew"} 6`,
-		`switchbridge_wasm_instances_lost_total{function="labs",reason="pages unknown"} 7`,
-		`switchbridge_wasm_reset_info{function="labs",way="dirty pages"} 1`,
+		`switchbridge_wasm_reset_info{function="labs",way="marked blocks"} 1`,
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("no %s in\n%s", want, got)

@@ -1,0 +1,94 @@
+package wasmhost
+
+import (
+	"bytes"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// memory is the linear memory of one instance: an anonymous mapping of its greatest size, of which
+// the first size bytes exist for the guest. It begins with the marks (see track.go); what the guest
+// knows as its memory follows.
+//
+// It implements experimental.LinearMemory. Free only marks it: wazero frees the memory of a guest
+// that a deadline ended, and the instance's owner still holds slices of it. Its owner unmaps it.
+type memory struct {
+	mapping []byte
+	size    int
+}
+
+// newMemory maps room for limit bytes of the guest's, none of which takes memory before it is written.
+func newMemory(limit uint64) (*memory, error) {
+	mapping, err := unix.Mmap(-1, 0, int(reserved+max(limit, wasmPage)), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes of linear memory: %w", limit, err)
+	}
+	// The few pages of marks that are used are no reason to take 2 MiB.
+	_ = unix.Madvise(mapping, unix.MADV_NOHUGEPAGE)
+	return &memory{mapping: mapping}, nil
+}
+
+func (m *memory) Reallocate(size uint64) []byte {
+	if m == nil || size > uint64(len(m.mapping)) {
+		return nil
+	}
+	m.size = int(size)
+	return m.mapping[:size:size]
+}
+
+func (m *memory) Free() {}
+
+// bytes is the guest's memory.
+func (m *memory) bytes() []byte {
+	if m.size < reserved {
+		return nil
+	}
+	return m.mapping[reserved:m.size]
+}
+
+// write is the host's writing to the guest's memory, which must have room for b there.
+func (m *memory) write(at uint32, b []byte) {
+	copyMemory(m.bytes()[at:], b)
+	for block := uint64(at) >> blockBits; block <= (uint64(at)+uint64(len(b)))>>blockBits; block++ {
+		m.mapping[block] = 1
+	}
+}
+
+func (m *memory) unmap() {
+	if m != nil && m.mapping != nil {
+		_ = unix.Munmap(m.mapping)
+		m.mapping, m.size = nil, 0
+	}
+}
+
+// marks is a byte for each block of so much of the guest's memory, and one more: a mark means its
+// block and the next.
+func (m *memory) marks(size int) []byte { return m.mapping[:size>>blockBits+1] }
+
+// clearMarks is how tracking begins.
+func (m *memory) clearMarks() { clear(m.marks(m.size - reserved)) }
+
+// restore puts back what was marked since the marks were clear, and returns how many bytes.
+func (m *memory) restore(image []byte) (restored int) {
+	marks := m.marks(len(image))
+	own := m.bytes()
+	for at := 0; ; {
+		next := bytes.IndexByte(marks[at:], 1)
+		if next < 0 {
+			return restored
+		}
+		at += next
+		from := at
+		for at < len(marks) && marks[at] != 0 {
+			marks[at] = 0
+			at++
+		}
+		start, end := from<<blockBits, min((at+1)<<blockBits, len(image))
+		if start < end {
+			copyMemory(own[start:end], image[start:end])
+			restored += end - start
+		}
+	}
+}

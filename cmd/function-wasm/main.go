@@ -26,8 +26,6 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/record"
-	"switchbridge/flow"
-	"switchbridge/flow/contract/compact"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
@@ -37,14 +35,8 @@ var codecs = function.Codecs{OpenFlow: openflow.Codec{}}
 
 // What configure made of the policy.
 var (
-	decide *function.Function
-	packet flow.Decider
-)
-
-// The event in the compact encoding, and its decision.
-var (
-	event    = flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}
-	decision flow.Decision
+	decide  *function.Function
+	packets *function.Packets
 )
 
 func init() {
@@ -53,20 +45,7 @@ func init() {
 		Decide: func(r *guest.Request, a *guest.Answer) {
 			_ = decide.Answer(context.Background(), r, a) // what is wrong is in the status
 		},
-		Packet: func(answer, request []byte) []byte {
-			if err := compact.ParseEvent(request, &event); err != nil {
-				return compact.AppendUnfit(answer)
-			}
-			decision.Reset()
-			if err := packet.Decide(context.Background(), &event, &decision); err != nil {
-				return compact.AppendUnfit(answer)
-			}
-			answer, ok := compact.AppendDecision(answer, &decision)
-			if !ok {
-				return compact.AppendUnfit(answer)
-			}
-			return answer
-		},
+		Packet: func(answer, event []byte) []byte { return packets.Answer(answer, event) },
 	})
 }
 
@@ -79,7 +58,7 @@ func configure(compiled []byte) error {
 		}
 	}
 	c := controller.New(p)
-	decide, packet = function.New(c, codecs), c
+	decide, packets = function.New(c, codecs), function.NewPackets(c)
 	return nil
 }
 

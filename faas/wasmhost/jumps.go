@@ -1,6 +1,9 @@
 package wasmhost
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // Go's compiler has no structured control flow to give, so its functions are state machines: a
 // loop begins with one block for every basic block of the source, nested in their order, and a
@@ -24,10 +27,15 @@ import "encoding/binary"
 type label struct {
 	block    int       // where in the body its inside begins, which tells it from others
 	dispatch *dispatch // a loop's
+	loop     bool
+	tick     int // a loop's, in rewriter.ticks
 
-	targeted bool   // some branch leaves it
-	branch   bool   // an if without an else so far
-	known    []fact // an if's: what was known before it
+	targeted bool // some branch leaves it
+	left     span // what all of them have marked
+
+	branch bool   // an if without an else so far
+	known  []fact // an if's: what was known before it
+	stack  span
 }
 
 // dispatch is the state machine at the beginning of a loop.
@@ -104,31 +112,69 @@ func (w *rewriter) jump(e *edit, value int32) {
 	if t.block == 0 || t.depth >= len(w.labels) || w.labels[t.depth].block != t.block {
 		return
 	}
-	w.labels[t.depth].targeted = true
+	w.lost(local)
+	w.known.leave(&w.labels[t.depth])
 	w.known.unreachable = true
 	e.at = set
-	w.changed(e, local)
 	e.copy()
 	e.out = binary.AppendUvarint(append(e.out, opBr), uint64(len(w.labels)-1-t.depth))
 	e.at, e.copied = ahead.at, ahead.at
 }
 
-// branch notes which blocks a branch leaves.
-func (w *rewriter) branch(op byte, r reader) {
+// branch goes over a branch of the opcode that e has read.
+func (w *rewriter) branch(e *edit, op byte) {
+	start := e.at - 1
+	var again bool // it begins a loop anew
 	leave := func(depth uint32) {
-		if uint64(depth) < uint64(len(w.labels)) {
-			w.labels[len(w.labels)-1-int(depth)].targeted = true
+		if uint64(depth) >= uint64(len(w.labels)) {
+			return
+		}
+		if l := &w.labels[len(w.labels)-1-int(depth)]; l.loop {
+			again = true
+			w.ticks[l.tick].needed = true
+		} else {
+			w.known.leave(l)
 		}
 	}
 	switch op {
 	case opBr, opBrIf:
-		leave(r.u32())
+		leave(e.u32())
 	case opBrTable:
-		for n := r.u32(); n > 0 && r.err == nil; n-- {
-			leave(r.u32())
+		for n := e.u32(); n > 0 && e.err == nil; n-- {
+			leave(e.u32())
 		}
-		leave(r.u32())
+		leave(e.u32())
 	}
+	if again {
+		end := e.at
+		e.at = start
+		e.copy()
+		e.out = w.markAround(e.out)
+		e.at = end
+	}
+	w.known.unreachable = op != opBrIf
+}
+
+// tick is a place in a function's new code where fuel is taken, if need be: at the beginning of a
+// loop that some branch begins anew, and of a function that calls another. What does neither ends
+// soon.
+type tick struct {
+	at     int
+	needed bool
+}
+
+// takeFuelWhereNeeded puts the code in.
+func (w *rewriter) takeFuelWhereNeeded(code []byte) []byte {
+	slices.SortFunc(w.ticks, func(a, b tick) int { return a.at - b.at })
+	out := make([]byte, 0, len(code)+len(w.ticks)*len(w.tick))
+	from := 0
+	for _, t := range w.ticks {
+		if t.needed {
+			out = append(append(out, code[from:t.at]...), w.tick...)
+			from = t.at
+		}
+	}
+	return append(out, code[from:]...)
 }
 
 // beginsWithLoop reports whether a function comes to a loop before it does anything that takes
@@ -145,14 +191,4 @@ func beginsWithLoop(r reader) bool {
 		}
 	}
 	return false
-}
-
-// beginsWithSet reports whether the first that a function does is to give a local a value.
-func beginsWithSet(r reader, local uint32) bool {
-	if r.byte() != opGlobalGet {
-		return false
-	}
-	r.u32()
-	op := r.byte()
-	return (op == opLocalSet || op == opLocalTee) && r.u32() == local && r.err == nil
 }

@@ -64,7 +64,7 @@ func (m *memory) unmap() {
 }
 
 // marks is a byte for each block of so much of the guest's memory, and one more: a mark means its
-// block and the next.
+// block and the two beside it.
 func (m *memory) marks(size int) []byte { return m.mapping[:size>>blockBits+1] }
 
 // clearMarks is how tracking begins.
@@ -85,7 +85,7 @@ func (m *memory) restore(image []byte) (restored int) {
 			marks[at] = 0
 			at++
 		}
-		start, end := from<<blockBits, min((at+1)<<blockBits, len(image))
+		start, end := max(from-1, 0)<<blockBits, min((at+1)<<blockBits, len(image))
 		if start < end {
 			copyMemory(own[start:end], image[start:end])
 			restored += end - start

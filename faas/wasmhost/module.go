@@ -218,8 +218,12 @@ type rewriter struct {
 	known    facts
 	pointers map[uint32]uint32 // by a local that is cut: the local that holds the result
 	operands []operand
-	stack    stack
+	ticks    []tick
 	moveCode []byte // scratch
+	// beginning says that nothing came yet that takes time, and that a loop is next.
+	beginning bool
+	// stackTracked says that it has a stack pointer as Go's functions do.
+	stackTracked bool
 }
 
 // function gives a guest's function index its new meaning: refuel is the last import, so the
@@ -406,11 +410,16 @@ func (w *rewriter) body(e *edit, params uint32) {
 	locals := uint64(params)
 	groups := e.u32()
 	afterCount := e.at
+	w.stackTracked = false
 	for range groups {
+		first := locals
 		locals += uint64(e.u32())
-		e.byte()
+		kind := e.byte()
 		if e.err != nil {
 			return
+		}
+		if first <= goStackLocal && locals > goStackLocal {
+			w.stackTracked = w.goGuest && kind == valueI32
 		}
 	}
 	if locals > maxLocals {
@@ -423,19 +432,15 @@ func (w *rewriter) body(e *edit, params uint32) {
 	w.known.begin()
 	clear(w.pointers)
 	w.operands = w.operands[:0]
-	w.stack.begin(w.goGuest, params, uint32(locals))
-	if w.stack.tracked && !beginsWithSet(e.reader, w.stack.local) {
-		w.stack.marks = append(w.stack.marks, 0) // it is 0 so far
-	}
-	if !beginsWithLoop(e.reader) { // else the loop's fuel is the function's
-		e.out = append(e.out, w.tick...)
-	}
+	// Fuel is taken at the beginning, where a loop there doesn't take it anyway.
+	w.ticks = append(w.ticks[:0], tick{})
+	w.beginning = beginsWithLoop(e.reader)
 	w.labels = append(w.labels[:0], label{})
 	for e.err == nil && e.at < len(e.b) {
 		w.instruction(e)
 	}
 	e.copy()
-	code := w.stack.finish(e.out)
+	code := w.takeFuelWhereNeeded(e.out)
 	added, groupsAdded := w.locals.groups()
 	e.out = append(unsigned(nil, groups+added), declared...)
 	e.out = append(append(e.out, groupsAdded...), code...)
@@ -451,13 +456,10 @@ func (w *rewriter) instruction(e *edit) {
 		w.labels = append(w.labels, label{block: e.at})
 	case opIf:
 		e.skipImmediates(op)
-		w.labels = append(w.labels, label{block: e.at, branch: true, known: w.known.save()})
+		w.labels = append(w.labels, label{block: e.at, branch: true})
+		w.known.branch(&w.labels[len(w.labels)-1])
 	case opLoop:
-		e.skipImmediates(op)
-		w.labels = append(w.labels, label{block: e.at, dispatch: findDispatch(e.reader, len(w.labels)+1)})
-		w.known.forget()
-		e.copy()
-		e.out = append(e.out, w.tick...)
+		w.loop(e)
 	case opElse, opEnd:
 		if len(w.labels) == 0 {
 			e.fail(errors.New("an end too many"))
@@ -469,13 +471,8 @@ func (w *rewriter) instruction(e *edit) {
 			w.known.meet(l)
 			w.labels = w.labels[:len(w.labels)-1]
 		}
-	case opBr, opReturn, opUnreachable, opBrTable:
-		w.branch(op, e.reader)
-		e.skipImmediates(op)
-		w.known.unreachable = true
-	case opBrIf:
-		w.branch(op, e.reader)
-		e.skipImmediates(op)
+	case opBr, opReturn, opUnreachable, opBrTable, opBrIf:
+		w.branch(e, op)
 	case opI32Const:
 		start := e.at - 1
 		value := e.s32()
@@ -485,8 +482,14 @@ func (w *rewriter) instruction(e *edit) {
 	case opLocalGet:
 		w.localGet(e)
 	case opLocalSet, opLocalTee:
-		w.changed(e, e.u32())
-	case opCall, opRefFunc:
+		w.lost(e.u32())
+	case opCall:
+		w.ticks[0].needed = true
+		e.replace(w.function)
+	case opCallIndirect:
+		w.ticks[0].needed = true
+		e.skipImmediates(op)
+	case opRefFunc:
 		e.replace(w.function)
 	case opGlobalGet, opGlobalSet:
 		if index := e.u32(); index >= w.globalCount {
@@ -553,10 +556,38 @@ func (w *rewriter) vector(e *edit, start int) {
 	}
 }
 
+// loop goes over the beginning of a loop, whose opcode e has read.
+func (w *rewriter) loop(e *edit) {
+	start := e.at - 1
+	e.skipImmediates(opLoop)
+	end := e.at
+	l := label{block: end, dispatch: findDispatch(e.reader, len(w.labels)+1), loop: true, tick: len(w.ticks)}
+	e.at = start
+	e.copy()
+	e.out = w.markAround(e.out)
+	e.at = end
+	e.copy()
+	if w.beginning { // its fuel is the function's
+		w.beginning, l.tick = false, 0
+		w.ticks[0].at = len(e.out)
+	} else {
+		w.ticks = append(w.ticks, tick{at: len(e.out)})
+	}
+	w.labels = append(w.labels, l)
+	stack := span{}
+	if w.stackTracked {
+		stack = aroundStack
+	}
+	w.known.loop(stack)
+}
+
 // localGet goes over a local.get and what makes an address of it.
 func (w *rewriter) localGet(e *edit) {
 	ahead := e.reader
 	local := ahead.u32()
+	if w.stackTracked && local == goStackLocal && w.moveStack(e, ahead) {
+		return
+	}
 	if w.goGuest {
 		after := ahead
 		if o, ok := stackAddress(&after, local); ok {

@@ -111,6 +111,7 @@ const (
 	opBrTable       = 0x0e
 	opReturn        = 0x0f
 	opCall          = 0x10
+	opCallIndirect  = 0x11
 	opSelect        = 0x1b
 	opLocalGet      = 0x20
 	opLocalSet      = 0x21

@@ -21,14 +21,15 @@ const isCut = -1 // the value, cut to 32 bits, is in the local that pointers has
 
 // facts are what is known at a place of a function, on every way to it.
 type facts struct {
-	list []fact
+	list  []fact
+	stack span // what is marked around the stack pointer
 
 	// unreachable says that no execution comes to what follows, up to the block's end.
 	unreachable bool
 }
 
 // begin starts a function.
-func (k *facts) begin() { k.list, k.unreachable = k.list[:0], false }
+func (k *facts) begin() { *k = facts{list: k.list[:0]} }
 
 // add makes f known and reports whether it wasn't.
 func (k *facts) add(f fact) bool {
@@ -44,28 +45,50 @@ func (k *facts) set(local uint32) {
 	k.list = slices.DeleteFunc(k.list, func(f fact) bool { return f.local == local })
 }
 
-// forget is a place that executions reach with other values, too.
-func (k *facts) forget() { k.list = k.list[:0] }
+// loop is a place that executions reach with other values, too, but for what they all make sure of.
+func (k *facts) loop(stack span) { k.list, k.stack = k.list[:0], stack }
 
-func (k *facts) save() []fact { return slices.Clone(k.list) }
+// branch notes what is known where an if begins.
+func (k *facts) branch(l *label) { l.known, l.stack = slices.Clone(k.list), k.stack }
 
-// otherwise is an else: what is known there is what was known before the if.
-func (k *facts) otherwise(l *label) {
-	k.list = append(k.list[:0], l.known...)
-	l.branch, l.targeted = false, true // the first part goes on after the end
-	k.unreachable = false
+// leave is a branch that leaves a block. Of what it knows only the stack is kept.
+func (k *facts) leave(l *label) {
+	if l.targeted {
+		l.left = l.left.and(k.stack)
+	} else {
+		l.targeted, l.left = true, k.stack
+	}
 }
 
-// meet is the end of a block, where executions meet: those that left it by a branch, of which
-// nothing is known; those that an if went around; and those that come from the instruction before.
+// otherwise is an else: what is known there is what was known before the if. The first part goes on
+// after the end.
+func (k *facts) otherwise(l *label) {
+	if !k.unreachable {
+		k.leave(l)
+	}
+	k.list, k.stack = append(k.list[:0], l.known...), l.stack
+	l.branch, k.unreachable = false, false
+}
+
+// meet is the end of a block, where executions meet: those that left it by a branch, those that an
+// if went around, and those that come from the instruction before.
 func (k *facts) meet(l *label) {
-	switch {
-	case l.targeted:
-		k.forget()
-	case l.branch && k.unreachable:
-		k.list = append(k.list[:0], l.known...)
-	case l.branch:
-		k.list = slices.DeleteFunc(k.list, func(f fact) bool { return !slices.Contains(l.known, f) })
+	if l.branch { // an if without an else goes around
+		switch {
+		case k.unreachable:
+			k.list, k.stack = append(k.list[:0], l.known...), l.stack
+		default:
+			k.list = slices.DeleteFunc(k.list, func(f fact) bool { return !slices.Contains(l.known, f) })
+			k.stack = k.stack.and(l.stack)
+		}
+		k.unreachable = false
+	}
+	if l.targeted {
+		if k.list = k.list[:0]; k.unreachable {
+			k.stack = l.left
+		} else {
+			k.stack = k.stack.and(l.left)
+		}
 	}
 	k.unreachable = false
 }

@@ -15,16 +15,16 @@ import "math"
 //	0 … 4 MiB | room for a window's number | the guest's memory …
 //	  marks
 //
-// A mark means its block and the next one, so that one mark before the stores at an address and
-// small offsets to it serves all of them, wherever they are in the block:
+// A mark means its block and the two beside it, so that one mark serves all stores near an address,
+// wherever in its block that is:
 //
 //	local.get $base  i32.const 10  i32.shr_u  i32.const 1  i32.store8 offset=window
 //	local.get $base  …  i64.store offset=reserved+24
 //
-// Window n of a base is the 1,024 bytes at the offset 1,024 n. A mark that was made stays made
-// until the event has ended, so it needs no other until the local that holds the base changes.
+// Window n of a base is the block's size of bytes at n times that offset. A mark that was made stays
+// made until the event has ended, so it needs no other until the local that holds the base changes.
 const (
-	blockBits  = 10
+	blockBits  = 9
 	blockSize  = 1 << blockBits
 	maxWindows = 64 << 10 // of a base: what has a larger offset is marked by its own address
 	marksSize  = 1<<(32-blockBits) + maxWindows
@@ -46,44 +46,78 @@ func windows(offset uint64, size uint32) (first, last uint32) {
 	return uint32(offset >> blockBits), uint32((offset + uint64(size) - 1) >> blockBits)
 }
 
-// stack is a local whose value is marked whenever it changes, in as many windows as stores are
-// found to need: a Go guest's functions hold their stack pointer in one, and nearly all that they
-// store is there.
-type stack struct {
-	local   uint32
-	tracked bool
-	windows uint32 // that stores need
-	marks   []int  // where marks belong, places in the function's new code
-}
-
-// Go's compiler holds the stack pointer in the first local after the one parameter that its
-// functions have.
+// A Go guest's function holds the stack pointer in the first local after its one parameter, and
+// nearly all that it stores is near there. What is marked around it is kept as a span of bytes, which
+// outlives the stack pointer's moving by a constant, and the blocks of the state machine.
 const goStackLocal = 1
 
-// maxStackWindows is how many windows it may be: larger frames are rare.
-const maxStackWindows = 4
+// span is the bytes from lo up to hi, relative to the stack pointer. Where lo is not less, none.
+type span struct{ lo, hi int32 }
 
-// begin starts a function with so many parameters.
-func (s *stack) begin(ofGo bool, params, locals uint32) {
-	*s = stack{local: goStackLocal, tracked: ofGo && params <= goStackLocal && locals > goStackLocal, marks: s.marks[:0]}
+// marked is what a mark of a window makes sure of, wherever in its block the address is.
+func marked(window uint32) span {
+	at := int32(window) * blockSize
+	return span{at - blockSize, at + blockSize + 1}
 }
 
-// finish puts the marks in.
-func (s *stack) finish(code []byte) []byte {
-	if s.windows == 0 {
+func (s span) covers(o span) bool { return s.lo <= o.lo && o.hi <= s.hi }
+
+// and is what is in both.
+func (s span) and(o span) span { return span{max(s.lo, o.lo), min(s.hi, o.hi)} }
+
+// or is both where they meet, and o where they don't.
+func (s span) or(o span) span {
+	if s.lo >= s.hi || s.hi < o.lo || o.hi < s.lo {
+		return o
+	}
+	return span{min(s.lo, o.lo), max(s.hi, o.hi)}
+}
+
+// moved is s relative to a stack pointer that was moved.
+func (s span) moved(by int32) span {
+	const far = 1 << 24
+	if by < -far || by > far || s.lo >= s.hi {
+		return span{}
+	}
+	return span{max(s.lo, -far) - by, min(s.hi, far) - by}
+}
+
+// aroundStack is marked wherever a loop of such a function begins anew.
+var aroundStack = marked(0)
+
+// markAround appends what is lacking of that.
+func (w *rewriter) markAround(code []byte) []byte {
+	if !w.stackTracked || w.known.stack.covers(aroundStack) {
 		return code
 	}
-	var marks []byte
-	for window := range s.windows {
-		marks = mark(marks, s.local, window)
+	w.known.stack = w.known.stack.or(aroundStack)
+	return mark(code, goStackLocal, 0)
+}
+
+// moveStack goes over a local.get of the stack pointer, of which e has read the index, and what
+// moves it by a constant:
+//
+//	local.get 1  i32.const 64  i32.sub  local.tee 1
+func (w *rewriter) moveStack(e *edit, ahead reader) bool {
+	if ahead.byte() != opI32Const {
+		return false
 	}
-	out := make([]byte, 0, len(code)+len(s.marks)*len(marks))
-	from := 0
-	for _, at := range s.marks {
-		out = append(append(out, code[from:at]...), marks...)
-		from = at
+	by := ahead.s32()
+	switch ahead.byte() {
+	case opI32Add:
+	case opI32Sub:
+		by = -by
+	default:
+		return false
 	}
-	return append(out, code[from:]...)
+	if op := ahead.byte(); op != opLocalSet && op != opLocalTee || ahead.u32() != goStackLocal || ahead.err != nil {
+		return false
+	}
+	stack := w.known.stack.moved(by)
+	e.at = ahead.at
+	w.lost(goStackLocal)
+	w.known.stack = stack
+	return true
 }
 
 // access goes over a load or store of the opcode at start, whose alignment and offset e comes to:
@@ -129,8 +163,12 @@ func (w *rewriter) markStore(code []byte, base uint32, offset uint64, size uint3
 			}
 		}
 		return local(code, opLocalGet, held)
-	case w.stack.tracked && base == w.stack.local && last < maxStackWindows:
-		w.stack.windows = max(w.stack.windows, last+1)
+	case w.stackTracked && base == goStackLocal:
+		needed := span{int32(offset), int32(offset) + int32(size)}
+		for window := first; window <= last && !w.known.stack.covers(needed); window++ {
+			w.known.stack = w.known.stack.or(marked(window))
+			code = mark(code, base, window)
+		}
 		return code
 	}
 	for window := first; window <= last; window++ {
@@ -141,18 +179,12 @@ func (w *rewriter) markStore(code []byte, base uint32, offset uint64, size uint3
 	return code
 }
 
-// changed is a local's getting another value, by the instruction that e has read.
-func (w *rewriter) changed(e *edit, local uint32) {
-	w.lost(local)
-	if w.stack.tracked && local == w.stack.local {
-		e.copy()
-		w.stack.marks = append(w.stack.marks, len(e.out))
-	}
-}
-
 // lost is a local's value being another: an address that was taken from it is in no local now.
 func (w *rewriter) lost(local uint32) {
 	w.known.set(local)
+	if local == goStackLocal {
+		w.known.stack = span{}
+	}
 	for i := range w.operands {
 		if w.operands[i].base == local {
 			w.operands[i].base = noLocal

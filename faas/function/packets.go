@@ -1,0 +1,38 @@
+package function
+
+import (
+	"context"
+
+	"switchbridge/flow"
+	"switchbridge/flow/contract/compact"
+)
+
+// Packets answers packets in the compact encoding, as a guest does that nobody else asks at the
+// same time: it keeps one event and one decision.
+type Packets struct {
+	decider  flow.Decider
+	event    flow.Event
+	decision flow.Decision
+}
+
+// NewPackets returns a Packets that asks decider.
+func NewPackets(decider flow.Decider) *Packets {
+	return &Packets{decider: decider, event: flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}}
+}
+
+// Answer appends the answer to an event. What can't be decided, or said, in the compact encoding
+// is to be asked in another, which then also says what is wrong.
+func (p *Packets) Answer(answer, event []byte) []byte {
+	if err := compact.ParseEvent(event, &p.event); err != nil {
+		return compact.AppendUnfit(answer)
+	}
+	p.decision.Reset()
+	if err := p.decider.Decide(context.Background(), &p.event, &p.decision); err != nil {
+		return compact.AppendUnfit(answer)
+	}
+	answer, fits := compact.AppendDecision(answer, &p.decision)
+	if !fits {
+		return compact.AppendUnfit(answer)
+	}
+	return answer
+}

@@ -15,6 +15,7 @@ package controller
 
 import (
 	"context"
+	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -85,34 +86,59 @@ func protocol(sw *flow.Switch) flow.Protocol {
 }
 
 func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
-	p := policy.Packet{Match: &ev.PacketIn.Match, Missing: policy.Missing(&ev.PacketIn.Match)}
-	out := c.ask(p)
-	d.Verdict, d.Reason = out.Verdict, out.Reason
+	var j flow.Judgement
+	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
+	learn, own := c.judge(m, protocol, &j)
+	j.Spell(m, d)
+	if learn {
+		// The rule's actions are those of the next table, and so not the packet's.
+		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut[:0], own...)
+		if len(d.Rules) > 0 {
+			c.learn(d, m)
+		}
+	}
+}
 
-	protocol := protocol(ev.Switch)
+// Judge is Decide for a packet_in whose decision is no more than j can say. It reports false for
+// any other event. It allocates no more than Decide does.
+func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
+	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil {
+		return false
+	}
+	*j = flow.Judgement{}
+	learn, _ := c.judge(&ev.PacketIn.Match, protocol(ev.Switch), j)
+	return !learn
+}
+
+// judge fills j, which is zero. learn says that its rule sends on to the table in which the switch is
+// to learn, and own what the packet itself does then.
+func (c *Controller) judge(m *flow.Match, protocol flow.Protocol, j *flow.Judgement) (learn bool, own []flow.Action) {
+	p := policy.Packet{Match: m, Missing: policy.Missing(m)}
+	out := c.ask(p)
+	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+
 	mode := out.Mode
 	if mode == 0 {
 		mode = c.mode
 	}
-	learn := out.Verdict == flow.Allow && out.Actions == nil && mode.In(protocol) == policy.Learn
+	learn = out.Verdict == flow.Allow && out.Actions == nil && mode.In(protocol) == policy.Learn
 	if out.Mode == policy.Learn && !learn {
-		d.Reason = noLearnReason
+		j.Reason = noLearnReason
 	}
 
-	grain := fieldsOf(c.install.Rule, p.Match)
+	grain := fieldsOf(c.install.Rule, m)
 	if learn {
 		grain = flow.FieldInPort | flow.FieldEthSrc
 	}
-	if !c.addRule(d, p, &out, protocol, grain) || learn {
-		// The packet alone, or a rule whose actions are those of the next table.
-		d.HasPacketOut = true
-		if out.Verdict == flow.Allow {
-			d.PacketOut = appendActions(d.PacketOut, &out.Treatment, mode.In(protocol), protocol)
-		}
+	c.rule(j, p, &out, protocol, grain)
+	if j.Rule && !learn || out.Verdict != flow.Allow {
+		return learn, nil
 	}
-	if learn && len(d.Rules) > 0 {
-		c.learn(d, p.Match)
+	own = actionsOf(&out.Treatment, mode.In(protocol), protocol)
+	if !j.Rule {
+		j.Actions = own
 	}
+	return learn, own
 }
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
@@ -131,14 +157,14 @@ func (c *Controller) ask(p policy.Packet) policy.Outcome {
 	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
 }
 
-// appendActions appends what an allowed packet does on its own.
-func appendActions(list []flow.Action, t *policy.Treatment, mode policy.ForwardMode, p flow.Protocol) []flow.Action {
+// actionsOf is what an allowed packet does on its own.
+func actionsOf(t *policy.Treatment, mode policy.ForwardMode, p flow.Protocol) []flow.Action {
 	actions := t.Actions
 	if actions == nil {
 		actions = policy.ActionsOf(mode)
 	}
-	if p != flow.OpenFlow10 || policy.Queueable(actions) {
-		list = append(list, t.Before...)
+	if t.Before == nil || p == flow.OpenFlow10 && !policy.Queueable(actions) {
+		return actions
 	}
-	return append(list, actions...)
+	return slices.Concat(t.Before, actions)
 }

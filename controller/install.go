@@ -29,34 +29,28 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 	return flowFields
 }
 
-// addRule appends the rule of a decision and reports whether there is one. Where
-// there is none for a reason that the policy's author may not expect, the
-// decision's reason says so.
-func (c *Controller) addRule(d *flow.Decision, p policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) bool {
+// rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
+// the policy's author may not expect, j's reason says so.
+func (c *Controller) rule(j *flow.Judgement, p policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) {
 	if c.install.Rule == policy.InstallNone {
-		return false
+		return
 	}
 	fields, why := ruleFields(p, grain, out.Depends, proto)
 	if why != "" {
-		d.Reason += why
-		return false
+		j.Reason += why
+		return
 	}
-	d.Rules = append(d.Rules, flow.Rule{
-		Command:     flow.Add,
-		Table:       c.install.Table,
-		Priority:    c.install.Priority,
-		IdleTimeout: c.install.IdleTimeout,
-		HardTimeout: c.install.HardTimeout,
-		BufferID:    flow.NoBuffer,
-		Match:       p.Match.Keep(fields),
-	})
-	r := &d.Rules[len(d.Rules)-1]
-	if out.Verdict == flow.Allow && !out.Apply(c.mode, proto, r) {
-		d.Rules = d.Rules[:len(d.Rules)-1]
-		d.Reason += "; no rule: " + proto.String() + " has no meters, and queues for ports only"
-		return false
+	if out.Verdict == flow.Allow {
+		var ok bool
+		if j.Effect, ok = out.Effect(c.mode, proto, c.install.Table); !ok {
+			j.Effect = flow.Effect{}
+			j.Reason += "; no rule: " + proto.String() + " has no meters, and queues for ports only"
+			return
+		}
 	}
-	return true
+	j.Rule, j.Fields = true, fields
+	j.Table, j.Priority = c.install.Table, c.install.Priority
+	j.IdleTimeout, j.HardTimeout = c.install.IdleTimeout, c.install.HardTimeout
 }
 
 // ruleFields returns the fields that a rule for p matches: those of grain that

@@ -1,6 +1,10 @@
 package policy
 
-import "switchbridge/flow"
+import (
+	"slices"
+
+	"switchbridge/flow"
+)
 
 // Expressible returns the fields of m that a rule in the given protocol can
 // match on. OpenFlow 1.0 (5.2.3, struct ofp_match) knows no masks but those of
@@ -41,36 +45,34 @@ func Expressible(p flow.Protocol, m *flow.Match) flow.Field {
 	return can
 }
 
-// Apply fills in what a rule does to the packets that t treats, where allow is
-// the mode of the chain's forward link. It reports false for what the protocol
-// can't do; the rule is then not to be used.
-func (t *Treatment) Apply(allow ForwardMode, p flow.Protocol, r *flow.Rule) bool {
+// Effect is what a rule in the given table does to the packets that t treats, where allow is the mode
+// of the chain's forward link. It reports false for what the protocol can't do.
+func (t *Treatment) Effect(allow ForwardMode, p flow.Protocol, table uint8) (e flow.Effect, ok bool) {
 	if t.Meter != 0 && p != flow.OpenFlow13 {
-		return false
+		return e, false
 	}
-	r.Meter = t.Meter
+	e.Meter = t.Meter
 	mode := t.Mode
 	if mode == 0 {
 		mode = allow
 	}
 	if mode == Learn && p == flow.OpenFlow13 && t.Actions == nil {
 		// The queue holds for what the next table does, too.
-		r.Actions, r.Goto = t.Before, r.Table+1
-		return true
+		e.Actions, e.Goto = t.Before, table+1
+		return e, true
 	}
-	actions := t.Actions
-	if actions == nil {
-		actions = ActionsOf(mode.In(p))
+	e.Actions = t.Actions
+	if e.Actions == nil {
+		e.Actions = ActionsOf(mode.In(p))
 	}
 	if t.Before == nil {
-		r.Actions = actions
-		return true
+		return e, true
 	}
-	if p == flow.OpenFlow10 && !Queueable(actions) {
-		return false
+	if p == flow.OpenFlow10 && !Queueable(e.Actions) {
+		return e, false
 	}
-	r.Actions = append(append(make([]flow.Action, 0, len(t.Before)+len(actions)), t.Before...), actions...)
-	return true
+	e.Actions = slices.Concat(t.Before, e.Actions)
+	return e, true
 }
 
 // In returns the mode that m comes down to in a protocol: learn needs the

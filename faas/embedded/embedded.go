@@ -131,7 +131,7 @@ func (f *Function) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	}
 	var malformed error
 	err := f.host.CallPacket(ctx, x.event, func(answer []byte) error {
-		malformed = x.reader.ParseDecision(answer, d)
+		malformed = x.reader.Parse(answer, &ev.PacketIn.Match, d)
 		return malformed
 	})
 	switch {

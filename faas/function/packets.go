@@ -10,14 +10,23 @@ import (
 // Packets answers packets in the compact encoding, as a guest does that nobody else asks at the
 // same time: it keeps one event and one decision.
 type Packets struct {
-	decider  flow.Decider
-	event    flow.Event
-	decision flow.Decision
+	decider   flow.Decider
+	judge     Judge // nil where the decider is none
+	event     flow.Event
+	judgement flow.Judgement
+	decision  flow.Decision
+}
+
+// Judge is a Decider that can say most decisions in short.
+type Judge interface {
+	// Judge fills j, or reports false where Decide must be asked.
+	Judge(ev *flow.Event, j *flow.Judgement) bool
 }
 
 // NewPackets returns a Packets that asks decider.
 func NewPackets(decider flow.Decider) *Packets {
-	return &Packets{decider: decider, event: flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}}
+	judge, _ := decider.(Judge)
+	return &Packets{decider: decider, judge: judge, event: flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}}
 }
 
 // Answer appends the answer to an event. What can't be decided, or said, in the compact encoding
@@ -25,6 +34,11 @@ func NewPackets(decider flow.Decider) *Packets {
 func (p *Packets) Answer(answer, event []byte) []byte {
 	if err := compact.ParseEvent(event, &p.event); err != nil {
 		return compact.AppendUnfit(answer)
+	}
+	if p.judge != nil && p.judge.Judge(&p.event, &p.judgement) {
+		if answer, fits := compact.AppendJudgement(answer, &p.judgement); fits {
+			return answer
+		}
 	}
 	p.decision.Reset()
 	if err := p.decider.Decide(context.Background(), &p.event, &p.decision); err != nil {

@@ -106,9 +106,13 @@ next:
 			}
 		}
 		rule := flow.Rule{Table: c.Install.Table, Priority: p.priority, BufferID: flow.NoBuffer}
-		if out.Verdict == flow.Allow && !out.Apply(c.Mode, protocol, &rule) {
-			skipped = append(skipped, cond)
-			continue
+		if out.Verdict == flow.Allow {
+			effect, ok := out.Effect(c.Mode, protocol, rule.Table)
+			if !ok {
+				skipped = append(skipped, cond)
+				continue
+			}
+			rule.Meter, rule.Goto, rule.Actions = effect.Meter, effect.Goto, effect.Actions
 		}
 		start := len(rules)
 		for _, m := range cond.expand() {

@@ -12,9 +12,11 @@ import (
 type Packets struct {
 	decider   flow.Decider
 	judge     Judge // nil where the decider is none
-	event     flow.Event
-	judgement flow.Judgement
 	decision  flow.Decision
+	judgement flow.Judgement
+	event     flow.Event
+	sw        flow.Switch // the event's, beside it: what is put back after an event is what lies in one place
+	packet    flow.PacketIn
 }
 
 // Judge is a Decider that can say most decisions in short.
@@ -26,7 +28,9 @@ type Judge interface {
 // NewPackets returns a Packets that asks decider.
 func NewPackets(decider flow.Decider) *Packets {
 	judge, _ := decider.(Judge)
-	return &Packets{decider: decider, judge: judge, event: flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)}}
+	p := &Packets{decider: decider, judge: judge}
+	p.event.Switch, p.event.PacketIn = &p.sw, &p.packet
+	return p
 }
 
 // Answer appends the answer to an event. What can't be decided, or said, in the compact encoding

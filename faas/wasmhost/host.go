@@ -216,8 +216,7 @@ func (e *engine) close() {
 // it gets more, unless its context has ended or its time is over.
 func instantiateRefuel(ctx context.Context, r wazero.Runtime) error {
 	refuel := func(ctx context.Context, guest api.Module, _ []uint64) {
-		deadline, limited := ctx.Deadline()
-		if ctx.Err() != nil || limited && !time.Now().Before(deadline) {
+		if c, ok := ctx.(*callContext); ok && c.left() <= 0 {
 			panic(sys.NewExitError(sys.ExitCodeDeadlineExceeded)) // how a host function ends a guest
 		}
 		guest.ExportedGlobal(exportFuel).(api.MutableGlobal).Set(fuelQuantum)

@@ -148,16 +148,11 @@ func (in *instance) reserve(ctx context.Context, size uint32) error {
 
 // decide runs one event under its deadline.
 func (in *instance) decide(ctx context.Context, entry entry, request []byte) ([]byte, error) {
-	now := time.Now()
-	deadline := now.Add(in.image.host.config.Deadline)
-	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {
-		deadline = end
-	}
-	in.context = callContext{Context: ctx, deadline: deadline, output: &in.output}
+	in.context = callContext{Context: ctx, limit: in.image.host.config.Deadline, output: &in.output}
 	answer, err := in.call(&in.context, entry, request)
 	in.context.Context = nil
 	if errors.Is(err, ErrDeadline) {
-		err = fmt.Errorf("%w of %v", err, deadline.Sub(now).Round(time.Microsecond))
+		err = fmt.Errorf("%w of %v", err, in.context.limit)
 		if ctx.Err() != nil {
 			err = fmt.Errorf("%w: %w", err, ctx.Err())
 		}
@@ -255,24 +250,41 @@ func (in *instance) resetGlobals() {
 	}
 }
 
-// callContext is the context of what a guest runs for, in a form that takes no memory and no timer:
-// the deadline is looked at when the guest's fuel runs out. What a guest calls of the host finds it.
+// callContext is the context of what a guest runs for, in a form that takes no memory and no timer.
+// What a guest calls of the host finds it.
 type callContext struct {
 	context.Context
-	deadline time.Time
-	output   *tail // what the guest prints
-}
+	limit  time.Duration // that the guest may take
+	output *tail         // what it prints
 
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, true }
+	// end is when its time is over, which is asked for the first time when some fuel has been used
+	// up: to read the clock takes a good part of what a decision does.
+	end time.Time
+}
 
 // initContext is that of an instance's start and initialisation.
 func (in *instance) initContext(ctx context.Context) context.Context {
-	return &callContext{Context: ctx, deadline: time.Now().Add(in.image.host.config.InitDeadline), output: &in.output}
+	return &callContext{Context: ctx, limit: in.image.host.config.InitDeadline, output: &in.output}
+}
+
+// left is how much time the guest has.
+func (c *callContext) left() time.Duration {
+	now := time.Now()
+	if c.end.IsZero() {
+		c.end = now.Add(c.limit)
+		if end, ok := c.Context.Deadline(); ok && end.Before(c.end) {
+			c.end, c.limit = end, max(0, end.Sub(now).Round(time.Microsecond))
+		}
+	}
+	if c.Err() != nil {
+		return 0
+	}
+	return c.end.Sub(now)
 }
 
 // sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
 func (c *callContext) sleep(d time.Duration) {
-	if d = min(d, time.Until(c.deadline)); d <= 0 {
+	if d = min(d, c.left()); d <= 0 {
 		return
 	}
 	timer := time.NewTimer(d)

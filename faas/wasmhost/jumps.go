@@ -156,21 +156,21 @@ func (w *rewriter) branch(e *edit, op byte) {
 }
 
 // tick is a place in a function's new code where fuel is taken, if need be: at the beginning of a
-// loop that some branch begins anew, and of a function that calls another. What does neither ends
-// soon.
+// loop that some branch begins anew, and of a function that calls another or is long. What is none of
+// that ends soon.
 type tick struct {
 	at     int
 	needed bool
 }
 
 // takeFuelWhereNeeded puts the code in.
-func (w *rewriter) takeFuelWhereNeeded(code []byte) []byte {
+func (w *rewriter) takeFuelWhereNeeded(code, take []byte) []byte {
 	slices.SortFunc(w.ticks, func(a, b tick) int { return a.at - b.at })
-	out := make([]byte, 0, len(code)+len(w.ticks)*len(w.tick))
+	out := make([]byte, 0, len(code)+len(w.ticks)*len(take))
 	from := 0
 	for _, t := range w.ticks {
 		if t.needed {
-			out = append(append(out, code[from:t.at]...), w.tick...)
+			out = append(append(out, code[from:t.at]...), take...)
 			from = t.at
 		}
 	}

@@ -208,7 +208,7 @@ type rewriter struct {
 	globalCount     uint32 // of the guest; the index of the fuel
 	added           []byte // exports of globals
 	addedCount      uint32
-	tick, bulkTick  []byte   // code that takes fuel
+	bulkTick        []byte   // code that takes fuel
 	params          []uint32 // of each type, how many
 	functionTypes   []uint32 // of each function that the guest defines
 	labels          []label  // of the blocks around an instruction, the function's first
@@ -302,7 +302,7 @@ func (w *rewriter) globals(e *edit) {
 	e.copy()
 	e.out = append(e.out, valueI32, 1, opI32Const, 0, opEnd)
 	w.export(exportFuel, w.globalCount)
-	w.tick, w.bulkTick = w.takeFuel(1), w.takeFuel(fuelBulk)
+	w.bulkTick = w.takeFuel(fuelBulk)
 }
 
 func (w *rewriter) export(name string, global uint32) {
@@ -433,14 +433,14 @@ func (w *rewriter) body(e *edit, params uint32) {
 	clear(w.pointers)
 	w.operands = w.operands[:0]
 	// Fuel is taken at the beginning, where a loop there doesn't take it anyway.
-	w.ticks = append(w.ticks[:0], tick{})
+	w.ticks = append(w.ticks[:0], tick{needed: len(e.b) > fuelCode})
 	w.beginning = beginsWithLoop(e.reader)
 	w.labels = append(w.labels[:0], label{})
 	for e.err == nil && e.at < len(e.b) {
 		w.instruction(e)
 	}
 	e.copy()
-	code := w.takeFuelWhereNeeded(e.out)
+	code := w.takeFuelWhereNeeded(e.out, w.takeFuel(1+int64(len(e.b)/fuelCode)))
 	added, groupsAdded := w.locals.groups()
 	e.out = append(unsigned(nil, groups+added), declared...)
 	e.out = append(append(e.out, groupsAdded...), code...)

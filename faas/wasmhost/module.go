@@ -42,6 +42,7 @@ const (
 const (
 	fuelQuantum = 1 << 16
 	fuelBulk    = fuelQuantum / 64
+	fuelCode    = 1024 // bytes of a function's code, for each of which every turn takes one more
 )
 
 // Sections by id. WebAssembly Core Specification 2.0, 5.5.2.

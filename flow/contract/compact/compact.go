@@ -138,8 +138,10 @@ type Reader struct {
 	reasons map[string]string
 }
 
-// most is how many lists and reasons a Reader keeps.
-const most = 256
+const (
+	most      = 256  // how many lists and reasons a Reader keeps
+	maxReason = 1024 // bytes of a reason that it keeps; more is cut (contract.Printable)
+)
 
 // ParseDecision reads what a guest answered into d, which the caller has reset. The actions that
 // d's rules get are read only. An answer that refuses the encoding is ErrUnfit.
@@ -243,6 +245,9 @@ func (rd *Reader) reason(b []byte) string {
 		return s
 	}
 	s := contract.Printable(string(b))
+	if len(b) > maxReason {
+		return s
+	}
 	if rd.reasons == nil || len(rd.reasons) == most {
 		rd.reasons = make(map[string]string)
 	}

@@ -3,6 +3,7 @@ package flow
 import (
 	"encoding/hex"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"strings"
 	"testing"
@@ -219,5 +220,41 @@ func BenchmarkParseFrame(b *testing.B) {
 	for b.Loop() {
 		m := ParseFrame(frame, 1)
 		_ = m.Fields
+	}
+}
+
+// Keep is what it was before it only cleared what is dropped: Canonical of the fields that stay.
+func TestKeep(t *testing.T) {
+	whole := Match{ // every field at once, each with a value that shows
+		Fields: fieldEnd - 1, InPort: 7, EthDst: MAC{2, 1}, EthDstMask: MAC{2, 1}, EthSrc: MAC{2, 2}, EthSrcMask: MACExact, EthType: EthTypeIPv4,
+		VLAN: VLANPresent | 7, VLANMask: VLANExact, VLANPCP: 1, IPDSCP: 2, IPECN: 3, IPProto: ProtoTCP, ICMPType: 4, ICMPCode: 5,
+		IPSrc: netip.MustParsePrefix("10.0.0.0/8"), IPDst: netip.MustParsePrefix("2001:db8::/32"), L4Src: 6, L4Dst: 7,
+		ARPOp: 8, ARPSPA: netip.MustParsePrefix("10.0.0.1/32"), ARPTPA: netip.MustParsePrefix("10.0.0.2/32"), ARPSHA: MAC{3}, ARPTHA: MAC{4},
+		FlowLabel: 9, NDTarget: netip.MustParseAddr("fe80::2"), Metadata: 10, MetadataMask: 0xff, TunnelID: 11, TunnelMask: 0xff,
+	}
+	check := func(m Match, f Field) {
+		t.Helper()
+		want := m
+		want.Fields &= f
+		if want, got := want.Canonical(), m.Keep(f); got != want {
+			t.Errorf("keep %v of %v\n got %+v\nwant %+v", f, m.Fields, got, want)
+		}
+	}
+	if whole != whole.Canonical() {
+		t.Fatal("the match is not canonical")
+	}
+	for bit := Field(1); bit < fieldEnd; bit <<= 1 {
+		check(whole, bit)
+		check(whole, ^bit)
+		one := whole
+		one.Fields = bit
+		check(one.Canonical(), bit)
+		check(one.Canonical(), ^bit)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 2000 {
+		some := whole
+		some.Fields &= Field(r.Uint32())
+		check(some.Canonical(), Field(r.Uint32()))
 	}
 }

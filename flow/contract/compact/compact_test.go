@@ -318,7 +318,6 @@ func documented() (flow.Match, flow.Decision) {
 func TestDocumentedBytes(t *testing.T) {
 	m, d := documented()
 	event := unhex(t, documentedEvent+documentedMatch)
-	event[1] = byte(flow.OpenFlow13)
 	if b, ok := AppendEvent(nil, newEvent(m)); !ok || !bytes.Equal(b, event) {
 		t.Errorf("event\n got %x\nwant %x", b, event)
 	}

@@ -113,7 +113,7 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 // judge fills j, which is zero. learn says that its rule sends on to the table in which the switch is
 // to learn, and own what the packet itself does then.
 func (c *Controller) judge(m *flow.Match, protocol flow.Protocol, j *flow.Judgement) (learn bool, own []flow.Action) {
-	p := policy.Packet{Match: m, Missing: policy.Missing(m)}
+	p := policy.NewPacket(m)
 	out := c.ask(p)
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
 
@@ -130,7 +130,7 @@ func (c *Controller) judge(m *flow.Match, protocol flow.Protocol, j *flow.Judgem
 	if learn {
 		grain = flow.FieldInPort | flow.FieldEthSrc
 	}
-	c.rule(j, p, &out, protocol, grain)
+	c.rule(j, &p, &out, protocol, grain)
 	if j.Rule && !learn || out.Verdict != flow.Allow {
 		return learn, nil
 	}

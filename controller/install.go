@@ -31,7 +31,7 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 
 // rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
 // the policy's author may not expect, j's reason says so.
-func (c *Controller) rule(j *flow.Judgement, p policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) {
+func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) {
 	if c.install.Rule == policy.InstallNone {
 		return
 	}
@@ -57,7 +57,7 @@ func (c *Controller) rule(j *flow.Judgement, p policy.Packet, out *policy.Outcom
 // can be expressed, and all that the verdict hangs on. A field that p can't
 // have, such as a port of an ARP packet, is covered by the eth_type or ip_proto
 // that excludes it. Where no rule is narrow enough, why says the reason.
-func ruleFields(p policy.Packet, grain, depends flow.Field, proto flow.Protocol) (fields flow.Field, why string) {
+func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol) (fields flow.Field, why string) {
 	if hidden := depends & p.Missing; hidden != 0 {
 		return 0, "; no rule: the packet does not show " + hidden.String()
 	}

@@ -12,7 +12,9 @@
 package policy
 
 import (
+	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"switchbridge/flow"
@@ -77,6 +79,39 @@ type Packet struct {
 	// but that were not seen (see [Missing]). A link for whose verdict one of
 	// them counts denies.
 	Missing flow.Field
+
+	// Src and Dst are the packet's network addresses as links look them up, from
+	// its IP or its ARP header; zero where Match has none.
+	Src, Dst Address
+}
+
+// NewPacket returns a packet with headers m.
+func NewPacket(m *flow.Match) Packet {
+	p := Packet{Match: m, Missing: Missing(m)}
+	switch {
+	case m.Fields&(flow.FieldIPSrc|flow.FieldIPDst) != 0:
+		p.Src, p.Dst = AddressOf(m.IPSrc.Addr()), AddressOf(m.IPDst.Addr())
+	case m.Fields&(flow.FieldARPSPA|flow.FieldARPTPA) != 0:
+		p.Src, p.Dst = AddressOf(m.ARPSPA.Addr()), AddressOf(m.ARPTPA.Addr())
+	}
+	return p
+}
+
+// Address is a network address as a number of 128 bits, of which IPv4's 32 are
+// the topmost.
+type Address struct{ Hi, Lo uint64 }
+
+// AddressOf returns a as a number; 0 for the zero Addr.
+func AddressOf(a netip.Addr) Address {
+	switch {
+	case a.Is4():
+		b := a.As4()
+		return Address{Hi: uint64(binary.BigEndian.Uint32(b[:])) << 32}
+	case a.Is6():
+		b := a.As16()
+		return Address{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+	}
+	return Address{}
 }
 
 // Known returns the packet's fields whose values can be relied on. ICMP in the

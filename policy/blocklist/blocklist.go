@@ -78,7 +78,7 @@ func (c *Config) Compile() policy.Link {
 	for i := range c.Lists {
 		l.lists = append(l.lists, c.Lists[i].Name)
 		for _, p := range c.Lists[i].Prefixes {
-			e := entry{first: keyOf(p.Masked().Addr()), bits: uint8(p.Bits()), list: uint32(i)}
+			e := entry{first: key(policy.AddressOf(p.Masked().Addr())), bits: uint8(p.Bits()), list: uint32(i)}
 			if p.Addr().Is4() {
 				v4 = append(v4, e)
 			} else {
@@ -100,49 +100,46 @@ type link struct {
 // Decide implements [policy.Link]. What it looks at of an IP packet are its
 // addresses, and of an ARP packet those of sender and target, so that a listed
 // host can't even be found. A packet whose addresses are missing is denied.
-func (l *link) Decide(in policy.Packet) (out policy.Outcome) {
-	p := in.Match
+func (l *link) Decide(p policy.Packet) (out policy.Outcome) {
+	m := p.Match
 	src, dst := flow.FieldIPSrc, flow.FieldIPDst
-	srcIP, dstIP := p.IPSrc, p.IPDst
-	if p.Has(flow.FieldEthType) && p.EthType == flow.EthTypeARP {
+	srcIP, dstIP := &m.IPSrc, &m.IPDst
+	if m.EthType == flow.EthTypeARP && m.Has(flow.FieldEthType) {
 		src, dst = flow.FieldARPSPA, flow.FieldARPTPA
-		srcIP, dstIP = p.ARPSPA, p.ARPTPA
+		srcIP, dstIP = &m.ARPSPA, &m.ARPTPA
 	}
-	if l.match != Dst && l.side(in, src, srcIP, &out) {
+	if l.match != Dst && l.side(&p, src, srcIP, key(p.Src), &out) {
 		return out
 	}
 	if l.match != Src {
-		l.side(in, dst, dstIP, &out)
+		l.side(&p, dst, dstIP, key(p.Dst), &out)
 	}
 	return out
 }
 
-// side looks one address up and reports whether that decided.
-func (l *link) side(in policy.Packet, f flow.Field, p netip.Prefix, out *policy.Outcome) bool {
+// side looks one address up, as k, and reports whether that decided.
+func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key, out *policy.Outcome) bool {
 	out.Depends |= f
-	if in.Missing&f != 0 {
+	if p.Missing&f != 0 {
 		out.Verdict, out.Reason = flow.Deny, missingReason
 		return true
 	}
-	if !in.Match.Has(f) {
+	if !p.Match.Has(f) {
 		return false
 	}
-	e := l.lookup(p.Addr())
+	t := &l.v6
+	if address.Addr().Is4() {
+		t = &l.v4
+	}
+	e := t.lookup(k)
 	if e == nil {
 		return false
 	}
-	out.Verdict, out.Reason = flow.Deny, l.reason(p.Addr(), e)
+	out.Verdict, out.Reason = flow.Deny, l.reason(address.Addr(), e)
 	return true
 }
 
 const missingReason = Name + ": the packet's addresses are missing"
-
-func (l *link) lookup(a netip.Addr) *entry {
-	if a.Is4() {
-		return l.v4.lookup(keyOf(a))
-	}
-	return l.v6.lookup(keyOf(a))
-}
 
 // reason names the address, so it allocates, as nothing else here does.
 func (l *link) reason(a netip.Addr, e *entry) string {

@@ -84,7 +84,7 @@ func TestDecide(t *testing.T) {
 			if err := c.Validate(nil); err != nil {
 				t.Fatal(err)
 			}
-			out := c.Compile().Decide(policy.Packet{Match: &tt.packet, Missing: policy.Missing(&tt.packet)})
+			out := c.Compile().Decide(policy.NewPacket(&tt.packet))
 			verdict := flow.Deny
 			if tt.reason == "" {
 				verdict = flow.NoVerdict
@@ -133,7 +133,7 @@ func TestTableAgainstWalk(t *testing.T) {
 			}
 			p, _ := a.Prefix(n)
 			list = append(list, p)
-			entries = append(entries, entry{first: keyOf(p.Addr()), bits: uint8(p.Bits())})
+			entries = append(entries, entry{first: key(policy.AddressOf(p.Addr())), bits: uint8(p.Bits())})
 		}
 		table := newTable(entries)
 		check := func(a netip.Addr) {
@@ -144,7 +144,7 @@ func TestTableAgainstWalk(t *testing.T) {
 				}
 			}
 			got := -1
-			if e := table.lookup(keyOf(a)); e != nil {
+			if e := table.lookup(key(policy.AddressOf(a))); e != nil {
 				got = int(e.bits)
 			}
 			if got != want {
@@ -194,7 +194,7 @@ func BenchmarkDecide(b *testing.B) {
 				b.ReportAllocs()
 				i := 0
 				for b.Loop() {
-					link.Decide(policy.Packet{Match: &packets[i&4095]})
+					link.Decide(policy.NewPacket(&packets[i&4095]))
 					i++
 				}
 			})
@@ -205,7 +205,7 @@ func BenchmarkDecide(b *testing.B) {
 func TestNestedPrefixesAreOne(t *testing.T) {
 	var entries []entry
 	for _, p := range prefixes(t, "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "11.0.0.0/8", "10.1.2.3/32") {
-		entries = append(entries, entry{first: keyOf(p.Addr()), bits: uint8(p.Bits())})
+		entries = append(entries, entry{first: key(policy.AddressOf(p.Addr())), bits: uint8(p.Bits())})
 	}
 	table := newTable(entries)
 	var got []uint8

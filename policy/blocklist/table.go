@@ -1,32 +1,23 @@
 package blocklist
 
 import (
-	"encoding/binary"
 	"math/bits"
-	"net/netip"
 	"slices"
+
+	"switchbridge/policy"
 )
 
-// key is an address as a number. IPv4's 32 bits are the topmost.
-type key struct{ hi, lo uint64 }
+// key is an address as a number.
+type key policy.Address
 
-func keyOf(a netip.Addr) key {
-	if a.Is4() {
-		b := a.As4()
-		return key{hi: uint64(binary.BigEndian.Uint32(b[:])) << 32}
-	}
-	b := a.As16()
-	return key{hi: binary.BigEndian.Uint64(b[:8]), lo: binary.BigEndian.Uint64(b[8:])}
-}
-
-func (a key) less(b key) bool { return a.hi < b.hi || a.hi == b.hi && a.lo < b.lo }
+func (a key) less(b key) bool { return a.Hi < b.Hi || a.Hi == b.Hi && a.Lo < b.Lo }
 
 // contains reports whether b is in the prefix of n bits that starts at a.
 func (a key) contains(b key, n uint8) bool {
 	if n <= 64 {
-		return (a.hi^b.hi)>>(64-n) == 0
+		return (a.Hi^b.Hi)>>(64-n) == 0
 	}
-	return a.hi == b.hi && (a.lo^b.lo)>>(128-n) == 0
+	return a.Hi == b.Hi && (a.Lo^b.Lo)>>(128-n) == 0
 }
 
 // entry is one prefix.
@@ -72,7 +63,7 @@ func newTable(list []entry) table {
 	// Two to four slots an entry, at most 2^20 (4 MiB).
 	width := uint8(min(bits.Len(uint(len(t.entries)))+1, 20))
 	first, last := t.entries[0].first, t.entries[len(t.entries)-1].first
-	t.skip = uint8(bits.LeadingZeros64(first.hi ^ last.hi))
+	t.skip = uint8(bits.LeadingZeros64(first.Hi ^ last.Hi))
 	t.skip = min(t.skip, 64-width)
 	t.shift = 64 - width
 	t.index = make([]uint32, 1<<width+1)
@@ -85,7 +76,7 @@ func newTable(list []entry) table {
 	return t
 }
 
-func (t *table) slot(k key) uint64 { return k.hi << t.skip >> t.shift }
+func (t *table) slot(k key) uint64 { return k.Hi << t.skip >> t.shift }
 
 // lookup returns the entry that holds k, or nil.
 func (t *table) lookup(k key) *entry {

@@ -80,7 +80,7 @@ func BenchmarkDecide(b *testing.B) {
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
-				compiled.Decide(policy.Packet{Match: &packets[i&4095]})
+				compiled.Decide(policy.NewPacket(&packets[i&4095]))
 				i++
 			}
 			b.ReportMetric(float64(len(compiled.(*link).whole.tuples)), "shapes")

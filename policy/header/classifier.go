@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"switchbridge/flow"
+	"switchbridge/policy"
 )
 
 // key holds the bits of a packet's headers that rules may look at, and a rule's
@@ -27,15 +28,6 @@ func mac(m flow.MAC) uint64 {
 	return uint64(binary.BigEndian.Uint16(m[:]))<<48 | uint64(binary.BigEndian.Uint32(m[2:]))<<16
 }
 
-func addr(a netip.Addr) (hi, lo uint64) {
-	if a.Is4() {
-		b := a.As4()
-		return uint64(binary.BigEndian.Uint32(b[:])) << 32, 0
-	}
-	b := a.As16()
-	return binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])
-}
-
 func prefixMask(bits int) (hi, lo uint64) {
 	if bits <= 64 {
 		return ^uint64(0) << (64 - bits), 0
@@ -43,23 +35,17 @@ func prefixMask(bits int) (hi, lo uint64) {
 	return ^uint64(0), ^uint64(0) << (128 - bits)
 }
 
-// packetKey reads the fields in known of a packet.
-func packetKey(m *flow.Match, known flow.Field) (k key) {
-	k[0] = uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN)
-	k[1] = mac(m.EthDst) | uint64(m.IPProto)<<8 | uint64(m.ICMPType)
-	k[2] = mac(m.EthSrc) | uint64(m.ICMPCode)<<8
-	k[3] = uint64(m.L4Src)<<48 | uint64(m.L4Dst)<<32 | uint64(m.ARPOp)<<16
-	if known&flow.FieldIPSrc != 0 {
-		k[4], k[5] = addr(m.IPSrc.Addr())
-	} else if known&flow.FieldARPSPA != 0 {
-		k[4], k[5] = addr(m.ARPSPA.Addr())
+// packetKey reads a packet's headers.
+func packetKey(p *policy.Packet) key {
+	m := p.Match
+	return key{
+		uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN),
+		mac(m.EthDst) | uint64(m.IPProto)<<8 | uint64(m.ICMPType),
+		mac(m.EthSrc) | uint64(m.ICMPCode)<<8,
+		uint64(m.L4Src)<<48 | uint64(m.L4Dst)<<32 | uint64(m.ARPOp)<<16,
+		p.Src.Hi, p.Src.Lo,
+		p.Dst.Hi, p.Dst.Lo,
 	}
-	if known&flow.FieldIPDst != 0 {
-		k[6], k[7] = addr(m.IPDst.Addr())
-	} else if known&flow.FieldARPTPA != 0 {
-		k[6], k[7] = addr(m.ARPTPA.Addr())
-	}
-	return k
 }
 
 // maskKey returns the bits that a match looks at.
@@ -128,7 +114,8 @@ func newClassifier(list []Condition, drop flow.Field) *classifier {
 		}
 		header := cond.Header.Keep(^drop)
 		s := shape{fields: list[rank].fields(), mask: maskKey(&header)}
-		value := packetKey(&header, header.Fields)
+		p := policy.NewPacket(&header)
+		value := packetKey(&p)
 		for _, src := range prefixes(cond.Src) {
 			for _, dst := range prefixes(cond.Dst) {
 				s, value := s, value

@@ -95,7 +95,7 @@ func (a *Action) treatment() policy.Treatment {
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
 	known := p.Known()
-	k := packetKey(p.Match, known)
+	k := packetKey(&p)
 	rank, depends := l.whole.lookup(&k, known)
 	if p.Missing != 0 {
 		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {

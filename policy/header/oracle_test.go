@@ -205,7 +205,7 @@ func TestAgainstOracle(t *testing.T) {
 		for i := range packets {
 			packets[i] = randomPacket(r)
 			m := &packets[i]
-			out := link.Decide(policy.Packet{Match: m, Missing: policy.Missing(m)})
+			out := link.Decide(policy.NewPacket(m))
 			outcomes[i] = out
 			want := oracle(c, m)
 			if want < 0 {
@@ -255,9 +255,10 @@ func TestHiddenFieldsFailClosed(t *testing.T) {
 		for range 200 {
 			whole := randomPacket(r)
 			cut := whole.Keep(^pick(r, hide))
-			p := policy.Packet{Match: &cut, Missing: policy.Missing(&cut) | whole.Fields&^cut.Fields}
+			p := policy.NewPacket(&cut)
+			p.Missing |= whole.Fields &^ cut.Fields
 			out := link.Decide(p)
-			want := link.Decide(policy.Packet{Match: &whole})
+			want := link.Decide(policy.NewPacket(&whole))
 			switch {
 			case out.Verdict == want.Verdict && out.Reason == want.Reason:
 				definite++

@@ -376,7 +376,7 @@ func TestRealLists(t *testing.T) {
 			m.SetEthType(flow.EthTypeIPv4)
 			m.SetIPSrc(netip.MustParsePrefix("10.0.0.1/32"))
 			m.SetIPDst(prefix)
-			if out := link.Decide(policy.Packet{Match: &m}); out.Verdict != flow.Deny {
+			if out := link.Decide(policy.NewPacket(&m)); out.Verdict != flow.Deny {
 				t.Errorf("%s: %v passes", name, prefix)
 			}
 		}

@@ -117,18 +117,15 @@ func parseMatch(r []byte, m *flow.Match) ([]byte, error) {
 	if f&^allFields != 0 || f&ipFields != 0 && f&arpFields != 0 {
 		return nil, errFields
 	}
-	*m = flow.Match{
-		Fields:  f,
-		InPort:  flow.PortNo(le.Uint32(r[4:])),
-		EthDst:  flow.MAC(r[8:]),
-		EthSrc:  flow.MAC(r[14:]),
-		EthType: le.Uint16(r[20:]),
-		VLAN:    le.Uint16(r[22:]),
-		VLANPCP: r[24], IPDSCP: r[25], IPECN: r[26], IPProto: r[27], ICMPType: r[28], ICMPCode: r[29],
-		ARPOp: le.Uint16(r[30:]),
-		L4Src: le.Uint16(r[32:]),
-		L4Dst: le.Uint16(r[34:]),
-	}
+	*m = flow.Match{}
+	m.Fields = f
+	m.InPort = flow.PortNo(le.Uint32(r[4:]))
+	m.EthDst, m.EthSrc = flow.MAC(r[8:]), flow.MAC(r[14:])
+	m.EthType = le.Uint16(r[20:])
+	m.VLAN = le.Uint16(r[22:])
+	m.VLANPCP, m.IPDSCP, m.IPECN, m.IPProto, m.ICMPType, m.ICMPCode = r[24], r[25], r[26], r[27], r[28], r[29]
+	m.ARPOp = le.Uint16(r[30:])
+	m.L4Src, m.L4Dst = le.Uint16(r[32:]), le.Uint16(r[34:])
 	if f&flow.FieldEthDst != 0 {
 		m.EthDstMask = flow.MACExact
 	}

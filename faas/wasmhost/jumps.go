@@ -163,10 +163,9 @@ type tick struct {
 	needed bool
 }
 
-// takeFuelWhereNeeded puts the code in.
-func (w *rewriter) takeFuelWhereNeeded(code, take []byte) []byte {
+// takeFuelWhereNeeded appends a function's code with that in it.
+func (w *rewriter) takeFuelWhereNeeded(out, code, take []byte) []byte {
 	slices.SortFunc(w.ticks, func(a, b tick) int { return a.at - b.at })
-	out := make([]byte, 0, len(code)+len(w.ticks)*len(take))
 	from := 0
 	for _, t := range w.ticks {
 		if t.needed {

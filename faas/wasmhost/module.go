@@ -5,7 +5,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 )
 
 // module is a guest's binary, rewritten for snapshots and deadlines:
@@ -102,7 +104,7 @@ func prepareModule(wasm []byte) (*module, error) {
 			}
 			body = []byte{0} // an empty list
 		}
-		e := &edit{reader: reader{b: body}}
+		e := &edit{reader: reader{b: body}, out: make([]byte, 0, len(body)+len(body)/16)}
 		section.rewrite(e)
 		e.copy()
 		if e.err == nil && e.at != len(body) {
@@ -153,7 +155,7 @@ func split(wasm []byte) (sections [sectionDataCount + 1][]byte, ofGo bool, err e
 			return sections, false, fmt.Errorf("section %d at offset %d is out of order", id, start)
 		}
 		last = at
-		sections[id] = append([]byte{}, body...)
+		sections[id] = body
 	}
 	return sections, ofGo, nil
 }
@@ -220,7 +222,8 @@ type rewriter struct {
 	pointers map[uint32]uint32 // by a local that is cut: the local that holds the result
 	operands []operand
 	ticks    []tick
-	moveCode []byte // scratch
+	// Scratch.
+	moveCode, bodyCode, ticked []byte
 	// beginning says that nothing came yet that takes time, and that a loop is next.
 	beginning bool
 	// stackTracked says that it has a stack pointer as Go's functions do.
@@ -384,67 +387,122 @@ func (w *rewriter) expression(e *edit) {
 	}
 }
 
-// code makes every function take fuel and mark what it writes, and looks for instructions that change a table or drop a
-// segment for good (5.5.13).
+// code makes every function take fuel and mark what it writes, and looks for instructions that change
+// a table or drop a segment for good (5.5.13). A gateway waits for it when it starts, so all cores
+// do it.
 func (w *rewriter) code(e *edit) {
 	count := e.u32()
 	if uint64(count) != uint64(len(w.functionTypes)) && e.err == nil {
 		e.fail(fmt.Errorf("%d bodies for %d functions", count, len(w.functionTypes)))
+	}
+	if e.err != nil {
 		return
 	}
-	for i := uint32(0); i < count && e.err == nil; i++ {
-		e.copy()
-		size := e.u32() // not copied: the body grows
-		body := &edit{reader: reader{b: e.take(size)}}
-		w.body(body, w.params[w.functionTypes[i]])
-		if body.err != nil {
-			e.fail(body.err)
+	e.copy()
+	bodies := make([]body, count)
+	for i := range bodies {
+		bodies[i] = body{code: e.take(e.u32()), end: e.at, params: w.params[w.functionTypes[i]]}
+	}
+	if e.err != nil {
+		return
+	}
+	e.copied = e.at // the bodies grow
+
+	parts := make([]part, runtime.GOMAXPROCS(0))
+	var all sync.WaitGroup
+	for i := range parts {
+		from, to := len(bodies)*i/len(parts), len(bodies)*(i+1)/len(parts)
+		all.Go(func() { parts[i] = w.part(bodies[from:to]) })
+	}
+	all.Wait()
+	for i := range parts {
+		p := &parts[i]
+		w.module.hide(p.hidden)
+		if p.err != nil {
+			e.at = p.at
+			e.fail(p.err)
 			return
 		}
-		e.out = append(binary.AppendUvarint(e.out, uint64(len(body.out))), body.out...)
-		e.copied = e.at
+		e.out = append(e.out, p.out...)
 	}
 }
 
-// body rewrites one function: its locals and its instructions.
-func (w *rewriter) body(e *edit, params uint32) {
+// body is one function's code, which ends at a place of its section.
+type body struct {
+	code   []byte
+	end    int
+	params uint32
+}
+
+// part is some of the bodies, rewritten.
+type part struct {
+	out    []byte
+	hidden string // as module.hidden
+	err    error
+	at     int // where
+}
+
+func (w *rewriter) part(bodies []body) (p part) {
+	own := *w
+	own.module, own.pointers = &module{}, make(map[uint32]uint32)
+	size := 0
+	for i := range bodies {
+		size += len(bodies[i].code)
+	}
+	p.out = make([]byte, 0, size+size/2)
+	for i := range bodies {
+		b := &bodies[i]
+		if p.out, p.err = own.body(p.out, b.code, b.params); p.err != nil {
+			p.at = b.end
+			break
+		}
+	}
+	p.hidden = own.module.hidden
+	return p
+}
+
+// body appends the new form of one function: its locals and its instructions.
+func (w *rewriter) body(out, code []byte, params uint32) ([]byte, error) {
+	e := &edit{reader: reader{b: code}, out: w.bodyCode[:0]}
 	locals := uint64(params)
 	groups := e.u32()
 	afterCount := e.at
 	w.stackTracked = false
-	for range groups {
+	for n := groups; n > 0 && e.err == nil; n-- {
 		first := locals
 		locals += uint64(e.u32())
 		kind := e.byte()
-		if e.err != nil {
-			return
-		}
 		if first <= goStackLocal && locals > goStackLocal {
 			w.stackTracked = w.goGuest && kind == valueI32
 		}
 	}
 	if locals > maxLocals {
 		e.fail(fmt.Errorf("function with %d locals, limit %d", locals, maxLocals))
-		return
 	}
-	declared := e.b[afterCount:e.at]
+	declared := code[afterCount:e.at]
 	e.copied = e.at // they are written when it is known what has come to them
 	w.locals.begin(uint32(locals))
 	w.known.begin()
 	clear(w.pointers)
 	w.operands = w.operands[:0]
 	// Fuel is taken at the beginning, where a loop there doesn't take it anyway.
-	w.ticks = append(w.ticks[:0], tick{needed: len(e.b) > fuelCode})
+	w.ticks = append(w.ticks[:0], tick{needed: len(code) > fuelCode})
 	w.beginning = beginsWithLoop(e.reader)
 	w.labels = append(w.labels[:0], label{})
-	for e.err == nil && e.at < len(e.b) {
+	for e.err == nil && e.at < len(code) {
 		w.instruction(e)
 	}
 	e.copy()
-	code := w.takeFuelWhereNeeded(e.out, w.takeFuel(1+int64(len(e.b)/fuelCode)))
+	w.bodyCode = e.out
+	if e.err != nil {
+		return out, e.err
+	}
+	w.ticked = w.takeFuelWhereNeeded(w.ticked[:0], e.out, w.takeFuel(1+int64(len(code)/fuelCode)))
 	added, groupsAdded := w.locals.groups()
-	e.out = append(unsigned(nil, groups+added), declared...)
-	e.out = append(append(e.out, groupsAdded...), code...)
+	head := unsigned(nil, groups+added)
+	out = unsigned(out, uint32(len(head)+len(declared)+len(groupsAdded)+len(w.ticked)))
+	out = append(append(out, head...), declared...)
+	return append(append(out, groupsAdded...), w.ticked...), nil
 }
 
 // maxLocals is a limit that wazero has, too.

@@ -24,11 +24,16 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # The controller as a WebAssembly guest, which the binary carries.
-GUEST := faas/embedded/assets/function.wasm
+GUEST := build/function.wasm
 
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
 	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' -o $(GUEST) ./cmd/function-wasm
+	@$(GO) run ./faas/wasmhost/prepare $(GUEST) faas/embedded/assets/function.prepared
+
+.PHONY: profile
+profile: check-go ## what the guest's compiler should know of its hot paths, anew
+	$(GO) test -run '^$$' -bench Packets -benchtime 15s -cpuprofile cmd/function-wasm/default.pgo -o build/profile.test ./faas/function
 
 .PHONY: build
 build: guest ## bin/switchbridge

@@ -25,7 +25,7 @@ import (
 	"switchbridge/policy/forward"
 )
 
-// assets holds function.wasm when the binary was built by make; go build alone makes none.
+// assets holds function.prepared when the binary was built by make; go build alone makes none.
 //
 //go:embed all:assets
 var assets embed.FS
@@ -33,13 +33,19 @@ var assets embed.FS
 // ErrNotBuilt says that the binary holds no guest.
 var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or take the native controller")
 
-// Wasm returns the guest.
-func Wasm() ([]byte, error) {
-	wasm, err := assets.ReadFile("assets/function.wasm")
+// Built returns nil, or ErrNotBuilt.
+func Built() error {
+	_, err := guestOfBinary()
+	return err
+}
+
+// guestOfBinary is what wasmhost.Prepare made of the guest.
+func guestOfBinary() ([]byte, error) {
+	prepared, err := assets.ReadFile("assets/function.prepared")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrNotBuilt
 	}
-	return wasm, err
+	return prepared, err
 }
 
 // DefaultCacheDir is where compiled guests are kept from one start to the next; empty when the
@@ -80,9 +86,10 @@ type Function struct {
 
 // New returns a Function. It compiles nothing yet.
 func New(o Options) (*Function, error) {
-	if o.Wasm == nil {
+	own := o.Wasm == nil
+	if own {
 		var err error
-		if o.Wasm, err = Wasm(); err != nil {
+		if o.Wasm, err = guestOfBinary(); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +109,7 @@ func New(o Options) (*Function, error) {
 		return nil, err
 	}
 	host := wasmhost.New(wasmhost.Config{
-		Name: o.Name, Wasm: o.Wasm, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
+		Name: o.Name, Wasm: o.Wasm, Prepared: own, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
 	return &Function{

@@ -27,6 +27,12 @@ func run(t testing.TB, p *policy.Policy) *embedded.Function {
 	if err != nil {
 		t.Fatal(err)
 	}
+	start(t, f)
+	return f
+}
+
+// start runs f until the test ends.
+func start(t testing.TB, f *embedded.Function) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
@@ -37,7 +43,6 @@ func run(t testing.TB, p *policy.Policy) *embedded.Function {
 		}
 	})
 	<-f.Ready()
-	return f
 }
 
 // packet is one of the suite's, which the policy allows with a rule.
@@ -50,15 +55,21 @@ func packet() *flow.Event {
 	panic("the suite has no packet that is allowed")
 }
 
-func TestWithoutGuest(t *testing.T) {
-	if wasm, err := embedded.Wasm(); err == nil {
-		if len(wasm) < 1<<20 || string(wasm[:4]) != "\x00asm" {
-			t.Errorf("the binary's guest is %d bytes", len(wasm))
+func TestGuestOfTheBinary(t *testing.T) {
+	f, err := embedded.New(embedded.Options{Policy: conformance.Policy(), CacheDir: wasmtest.CacheDir(t)})
+	if built := embedded.Built(); built != nil {
+		if !errors.Is(built, embedded.ErrNotBuilt) || !errors.Is(err, embedded.ErrNotBuilt) {
+			t.Error(built, err)
 		}
 		return
 	}
-	if _, err := embedded.New(embedded.Options{}); !errors.Is(err, embedded.ErrNotBuilt) {
-		t.Error(err)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, f)
+	var d flow.Decision
+	if err := f.Decide(t.Context(), packet(), &d); err != nil || d.Verdict != flow.Allow {
+		t.Fatal(d, err)
 	}
 }
 
@@ -167,9 +178,11 @@ func BenchmarkDecide(b *testing.B) {
 
 // BenchmarkStart is from nothing to the first decision.
 func BenchmarkStart(b *testing.B) {
-	wasm := wasmtest.Build(b, "switchbridge/cmd/function-wasm", true)
+	if err := embedded.Built(); err != nil {
+		b.Skip(err)
+	}
 	start := func(b *testing.B, dir string) {
-		f, err := embedded.New(embedded.Options{Wasm: wasm, Policy: conformance.Policy(), CacheDir: dir})
+		f, err := embedded.New(embedded.Options{Policy: conformance.Policy(), CacheDir: dir})
 		if err != nil {
 			b.Fatal(err)
 		}

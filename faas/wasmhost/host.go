@@ -21,9 +21,12 @@ import (
 
 // Config says what to run and within which limits. Zero values mean the defaults.
 type Config struct {
-	Name   string // of the function, in logs, errors and metrics
-	Wasm   []byte // the guest; docs/guest-abi.md says what it must export
-	Policy []byte // what the guest's configure is given; a guest may accept none
+	Name string // of the function, in logs, errors and metrics
+	Wasm []byte // the guest; docs/guest-abi.md says what it must export
+	// Prepared says that Wasm is what Prepare made of one, and comes from where this program does: it
+	// is run as it is, and nothing keeps it from what other guests are kept from.
+	Prepared bool
+	Policy   []byte // what the guest's configure is given; a guest may accept none
 
 	// WarmUp are requests in the guest's envelope that it decides before its image is taken, so
 	// that no event pays for what is made at the first use. Default: one policy check.
@@ -151,7 +154,11 @@ func (h *Host) start(ctx context.Context) error {
 }
 
 func (h *Host) compile(ctx context.Context) (*engine, error) {
-	module, err := prepareModule(h.config.Wasm)
+	prepare := prepareModule
+	if h.config.Prepared {
+		prepare = preparedModule
+	}
+	module, err := prepare(h.config.Wasm)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
 	}

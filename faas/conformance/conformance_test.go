@@ -71,7 +71,8 @@ func TestCases(t *testing.T) {
 }
 
 // TestEmbedded asks one guest in every way in which it is hosted: in process by a gateway, and over
-// HTTPS as `function serve` has it, which hands OpenFlow bodies on and translates JSON.
+// HTTPS as `function serve` has it, which decodes what it is sent, or as other guests are, whose bodies
+// it hands on.
 func TestEmbedded(t *testing.T) {
 	f := embeddedFunction(t)
 	t.Run("in process", func(t *testing.T) { Run(t, f, openflow.Codec{}) })
@@ -79,7 +80,10 @@ func TestEmbedded(t *testing.T) {
 		codec := openflow.Codec{Full: true}
 		Run(t, function.NewDecider(f, codec), codec)
 	})
-	overHTTPS(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}})
+	overHTTPS(t, httphost.Config{Decider: f, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
+	t.Run("handed on", func(t *testing.T) {
+		overHTTPS(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}})
+	})
 }
 
 func TestNative(t *testing.T) {

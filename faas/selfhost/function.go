@@ -73,14 +73,14 @@ func (h *hosted) native(cfg *httphost.Config, log *slog.Logger) error {
 	return nil
 }
 
-// embedded is the controller in pristine instances. It speaks OpenFlow; JSON is translated here.
+// embedded is the controller in pristine instances. Events are decoded here, as for the native one, so
+// that what an instance is asked is as short as can be.
 func (h *hosted) embedded(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
 	e, err := h.pristine(nil, cacheDir, log, reg)
 	if err != nil {
 		return err
 	}
-	cfg.Guest, cfg.Direct = e, []guest.Encoding{guest.EncodingOpenFlow}
-	cfg.Decider, cfg.Codecs = e, []contract.Codec{jsonenc.Codec{}}
+	cfg.Decider, cfg.Codecs = e, []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 

@@ -34,7 +34,8 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	return appendMatch(b, &ev.PacketIn.Match)
 }
 
-// ParseEvent reads an event into ev, whose Switch and PacketIn it overwrites.
+// ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
+// encoding has.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -66,7 +67,7 @@ func AppendUnfit(b []byte) []byte { return append(b, 0) }
 // AppendDecision appends what d says to a packet_in and reports whether all of it fits: rules that
 // are to be added, of matches without masks, and actions other than those that set an address.
 func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
-	if len(d.State)+len(d.Handshake)+len(d.Entries) > 0 || d.Failure != nil ||
+	if len(d.State)+len(d.Handshake)+len(d.Entries) > 0 || d.Failure != nil || d.Verdict > flow.Deny ||
 		len(d.Rules) > math.MaxUint8 || len(d.PacketOut) > math.MaxUint8 {
 		return b, false
 	}
@@ -195,6 +196,7 @@ func (rd *Reader) rule(b []byte, r *flow.Rule) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.Match = r.Match.Canonical() // a guest may leave anything where a field is absent
 	r.Actions, b, err = rd.list(b, int(h[10]))
 	return b, err
 }

@@ -42,6 +42,21 @@
 //	20  the length of the reason, 32 bits
 //	24  the rules, the packet's actions, the reason
 //
+// A judgement, which is a decision of one rule for the packet's own headers, or of none, in short:
+//
+//	 0  2, which tells it from a decision
+//	 1  flow.Verdict, 8 bits
+//	 2  1: there is a rule, 0: the actions are the packet's own
+//	 3  how many actions there are, table, the table that follows or 0, 8 bits each
+//	 6  priority, 16 bits
+//	 8  the fields of the packet's headers that the rule matches, 32 bits
+//	12  meter, 32 bits
+//	16  idle_timeout, hard_timeout in seconds, 16 bits each
+//	20  the length of the reason, 32 bits
+//	24  the policy's serial, 64 bits
+//	32  the policy's hash, 32 bits; 4 bytes of 0
+//	40  the actions, the reason
+//
 // A rule, which is to be added:
 //
 //	 0  priority, idle_timeout, hard_timeout in seconds, OFPFF flags, 16 bits each

@@ -2,11 +2,10 @@
 //
 // The guest is initialised once, with its policy parsed, and its linear memory and mutable
 // globals are kept as an image. An event is decided by an instance that equals the image; after
-// the answer the instance is put back to it, by writing back only the pages that the event
-// dirtied where the kernel can tell which (userfaultfd and PAGEMAP_SCAN, Linux 6.7), otherwise
-// all of them. An instance that trapped, ran out of time or grew its memory is thrown away. A
-// guest with state that can't be put back, such as a table that it changes, gets a new instance
-// for every event.
+// the answer the instance is put back to it, by writing back only what the event wrote: the guest's
+// code is rewritten to mark that (see track.go). An instance that trapped, ran out of time or grew its
+// memory is thrown away. A guest with state that can't be put back, such as a table that it changes,
+// gets a new instance for every event.
 //
 // A guest sees no files, arguments, environment or network: of WASI it has the clocks, the
 // random source, and standard output and error, which go to the log. It has no state on the

@@ -88,6 +88,7 @@ func prepareModule(wasm []byte) (*module, error) {
 		{sectionType, w.types},
 		{sectionImport, w.imports},
 		{sectionFunction, w.functions},
+		{sectionTable, w.tables},
 		{sectionMemory, w.memories},
 		{sectionGlobal, w.globals},
 		{sectionExport, w.exports},
@@ -99,7 +100,7 @@ func prepareModule(wasm []byte) (*module, error) {
 		body := sections[section.id]
 		if body == nil {
 			switch section.id {
-			case sectionMemory, sectionStart, sectionElement, sectionData:
+			case sectionTable, sectionMemory, sectionStart, sectionElement, sectionData:
 				continue
 			}
 			body = []byte{0} // an empty list
@@ -247,8 +248,12 @@ func (w *rewriter) types(e *edit) {
 			e.err = fmt.Errorf("type of the unknown form %#x", form)
 		}
 		params := e.u32()
-		e.take(params)
-		e.take(e.u32())
+		for n := params; n > 0 && e.err == nil; n-- {
+			e.valueType()
+		}
+		for n := e.u32(); n > 0 && e.err == nil; n-- {
+			e.valueType()
+		}
 		if e.err != nil {
 			return
 		}
@@ -288,11 +293,27 @@ func (w *rewriter) functions(e *edit) {
 	}
 }
 
+// tables goes over the tables (5.5.7). None may be filled by an expression, which could name a function.
+func (w *rewriter) tables(e *edit) {
+	const hasMax = 1
+	for count := e.u32(); count > 0 && e.err == nil; count-- {
+		kind, flags := e.byte(), e.byte()
+		if kind != funcref && kind != externref || flags > hasMax {
+			e.fail(errTable)
+			return
+		}
+		e.u32()
+		if flags == hasMax {
+			e.u32()
+		}
+	}
+}
+
 // globals appends the fuel and lists exports for all that are mutable (5.5.9).
 func (w *rewriter) globals(e *edit) {
 	w.globalCount = e.grow(1)
 	for i := uint32(0); i < w.globalCount && e.err == nil; i++ {
-		kind, mutable := e.byte(), e.byte()
+		kind, mutable := e.valueType(), e.byte()
 		w.expression(e)
 		if mutable == 0 {
 			continue
@@ -360,7 +381,10 @@ func (w *rewriter) elements(e *edit) {
 			w.expression(e) // offset
 		}
 		if flags&(passive|explicit) != 0 {
-			e.byte() // kind or type
+			if kind := e.byte(); kind != 0 && kind != funcref && kind != externref {
+				e.fail(errType)
+				return
+			}
 		}
 		for n := e.u32(); n > 0 && e.err == nil; n-- {
 			if flags&expressions != 0 {
@@ -471,7 +495,7 @@ func (w *rewriter) body(out, code []byte, params uint32) ([]byte, error) {
 	for n := groups; n > 0 && e.err == nil; n-- {
 		first := locals
 		locals += uint64(e.u32())
-		kind := e.byte()
+		kind := e.valueType()
 		if first <= goStackLocal && locals > goStackLocal {
 			w.stackTracked = w.goGuest && kind == valueI32
 		}
@@ -541,7 +565,7 @@ func (w *rewriter) instruction(e *edit) {
 	case opLocalGet:
 		w.localGet(e)
 	case opLocalSet, opLocalTee:
-		w.lost(e.u32())
+		w.lost(w.guestLocal(e, e.u32()))
 	case opCall:
 		w.ticks[0].needed = true
 		e.replace(w.function)
@@ -595,23 +619,19 @@ func (w *rewriter) instruction(e *edit) {
 
 // vector goes over an instruction on vectors, whose prefix is at start.
 func (w *rewriter) vector(e *edit, start int) {
-	switch op := e.peekU32(); {
+	switch op := e.vectorOp(); {
 	case op == fdStore:
-		e.u32()
 		w.access(e, start, 16, valueV128)
 	case op < fdStore, op == fdLoadZero, op == fdLoadZero+1:
-		e.u32()
 		w.access(e, start, 0, 0)
 	case op >= fdLoadLane && op < fdStoreLane:
-		e.u32()
 		w.access(e, start, 0, 0)
 		e.byte()
 	case op >= fdStoreLane && op < fdLoadZero:
-		e.u32()
 		w.access(e, start, 1<<(op-fdStoreLane), valueV128)
 		e.byte()
 	default:
-		e.skipVector()
+		e.skipVector(op)
 	}
 }
 
@@ -643,7 +663,7 @@ func (w *rewriter) loop(e *edit) {
 // localGet goes over a local.get and what makes an address of it.
 func (w *rewriter) localGet(e *edit) {
 	ahead := e.reader
-	local := ahead.u32()
+	local := w.guestLocal(e, ahead.u32())
 	if w.stackTracked && local == goStackLocal && w.moveStack(e, ahead) {
 		return
 	}
@@ -665,6 +685,14 @@ func (w *rewriter) localGet(e *edit) {
 	}
 	e.at = ahead.at
 	w.address(ahead, local)
+}
+
+// guestLocal is a local by a number that the guest wrote, which must not be that of ours.
+func (w *rewriter) guestLocal(e *edit, index uint32) uint32 {
+	if index >= w.locals.first {
+		e.fail(fmt.Errorf("unknown local %d", index))
+	}
+	return index
 }
 
 func (m *module) hide(what string) {

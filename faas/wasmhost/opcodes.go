@@ -17,6 +17,8 @@ var (
 	errOffset    = errors.New("memory access past all memory")
 	errMemory    = errors.New("memory that is shared, has 64-bit addresses, or is larger than a guest's may be")
 	errSegment   = errors.New("data segment of an unknown kind")
+	errTable     = errors.New("table of an unknown kind")
+	errType      = errors.New("type that is none of WebAssembly 2.0's")
 )
 
 func (r *reader) byte() byte {
@@ -75,6 +77,41 @@ func (r *reader) signed(size int) int64 {
 	}
 	r.fail(fmt.Errorf("number of more than %d bits", size))
 	return 0
+}
+
+// valueType reads the type of a value. The one byte of WebAssembly 2.0 is all that is read as one:
+// wazero also knows types of several bytes, and whoever reads less of them than it does takes the
+// rest for instructions.
+func (r *reader) valueType() byte {
+	kind := r.byte()
+	if kind > valueI32 || kind < valueV128 && kind != funcref && kind != externref {
+		r.fail(errType)
+	}
+	return kind
+}
+
+// blockType reads the type of a block: none, a value's, or a function type's number (5.4.1).
+func (r *reader) blockType() {
+	ahead := *r
+	if v := r.signed(33); v >= 0 && v < 1<<32 {
+		return
+	}
+	if ahead.byte() != blockEmpty {
+		ahead.at--
+		ahead.valueType()
+	}
+	*r = ahead
+}
+
+// vectorOp reads the opcode after opPrefixFD, in its shortest form: wazero looks at one byte of it,
+// and takes a second one for a nop.
+func (r *reader) vectorOp() uint32 {
+	at := r.at
+	op := r.u32()
+	if length := r.at - at; r.err == nil && (length > 2 || length == 2 && op < 0x80) {
+		r.fail(fmt.Errorf("instruction 0xfd %d in %d bytes", op, length))
+	}
+	return op
 }
 
 func (r *reader) peekU32() uint32 {
@@ -159,6 +196,8 @@ const (
 	valueF32  = 0x7d
 	valueF64  = 0x7c
 	valueV128 = 0x7b
+	funcref   = 0x70
+	externref = 0x6f
 )
 
 // bulkInstructions are those after opPrefixFC that may take long, or that change what no image
@@ -183,6 +222,7 @@ const (
 	immNone    = iota
 	immLEB     // one number
 	immLEB2    // two numbers
+	immBlock   // a block's type
 	immMemory  // alignment and offset
 	immBytes4  // f32.const
 	immBytes8  // f64.const
@@ -202,7 +242,7 @@ var immediates = func() (kinds [256]uint8) {
 		}
 	}
 	set(immNone, 0x00, 0x01)   // unreachable, nop
-	set(immLEB, 0x02, 0x04)    // block, loop, if: block types are numbers, too
+	set(immBlock, 0x02, 0x04)  // block, loop, if
 	set(immNone, 0x05, 0x05)   // else
 	set(immNone, 0x0b, 0x0b)   // end
 	set(immLEB, 0x0c, 0x0d)    // br, br_if
@@ -234,6 +274,8 @@ func (r *reader) skipImmediates(op byte) {
 	case immLEB2, immMemory:
 		r.skipLEB()
 		r.skipLEB()
+	case immBlock:
+		r.blockType()
 	case immBytes4:
 		r.take(4)
 	case immBytes8:
@@ -244,12 +286,15 @@ func (r *reader) skipImmediates(op byte) {
 		}
 		r.u32()
 	case immTypes:
-		r.take(r.u32())
+		if r.byte() != 1 {
+			r.fail(errType)
+		}
+		r.valueType()
 	case immPrefix:
 		if op == opPrefixFC {
 			r.skipFC()
 		} else {
-			r.skipVector()
+			r.skipVector(r.vectorOp())
 		}
 	default:
 		r.fail(fmt.Errorf("unknown instruction %#x", op))
@@ -269,8 +314,9 @@ func (r *reader) skipFC() {
 	}
 }
 
-func (r *reader) skipVector() {
-	switch op := r.u32(); {
+// skipVector skips what follows an opcode after opPrefixFD.
+func (r *reader) skipVector(op uint32) {
+	switch {
 	case op <= 11, op == 92, op == 93: // loads and stores
 		r.skipLEB()
 		r.skipLEB()

@@ -17,6 +17,10 @@ type fact struct {
 	window int32 // this window of it is marked, or isCut
 }
 
+// maxFacts are remembered at a time. No guest of ours comes near, and a hostile one is not to make
+// rewriting slow.
+const maxFacts = 1024
+
 const isCut = -1 // the value, cut to 32 bits, is in the local that pointers has for it
 
 // facts are what is known at a place of a function, on every way to it.
@@ -35,6 +39,9 @@ func (k *facts) begin() { *k = facts{list: k.list[:0]} }
 func (k *facts) add(f fact) bool {
 	if slices.Contains(k.list, f) {
 		return false
+	}
+	if len(k.list) >= maxFacts {
+		k.list = k.list[:0]
 	}
 	k.list = append(k.list, f)
 	return true

@@ -79,7 +79,11 @@ func (s span) moved(by int32) span {
 	if by < -far || by > far || s.lo >= s.hi {
 		return span{}
 	}
-	return span{max(s.lo, -far) - by, min(s.hi, far) - by}
+	above := int32(far)
+	if by > 0 {
+		above = 0 // a stack pointer that passes 2^32 has other bytes above it
+	}
+	return span{max(s.lo, -far) - by, min(s.hi, above) - by}
 }
 
 // aroundStack is marked wherever a loop of such a function begins anew.

@@ -62,6 +62,14 @@ type twins struct {
 	original, rewritten api.Module
 	memory              *memory
 	image               []byte
+	closers             []api.Closer
+}
+
+func (w *twins) close() {
+	for _, c := range slices.Backward(w.closers) {
+		_ = c.Close(context.Background())
+	}
+	w.memory.unmap()
 }
 
 // bench instantiates twins.
@@ -102,7 +110,7 @@ func (b bench) twins(t testing.TB, wasm []byte) *twins {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(func() { _, _ = m.Close(ctx), compiled.Close(ctx) })
+		w.closers = append(w.closers, compiled, m)
 		return m
 	}
 	w.original = instantiate(ctx, b.plain, wasm)
@@ -111,7 +119,6 @@ func (b bench) twins(t testing.TB, wasm []byte) *twins {
 	}
 	allocate := experimental.MemoryAllocatorFunc(func(_, _ uint64) experimental.LinearMemory { return w.memory })
 	w.rewritten = instantiate(experimental.WithMemoryAllocator(ctx, allocate), b.marked, m.binary)
-	t.Cleanup(w.memory.unmap)
 	w.image = slices.Clone(w.memory.bytes())
 	w.memory.clearMarks()
 	return w
@@ -222,6 +229,7 @@ func TestStoresAreMarked(t *testing.T) {
 				for _, offset := range []int{0, 1, 24, 505, 511, 512, 100000, maxWindows*blockSize - 8, maxWindows * blockSize, 1 << 31} {
 					for _, ofGo := range []bool{false, true} {
 						w := b.twins(t, stackModule(code(address, s.value, s.op, 0, leb(offset), s.lane, i64Const(1)), ofGo, pages))
+						defer w.close()
 						wrote := 0
 						for _, at := range []int{0, 1, 511, 512, 513, 1023, 1500, 70000, pages<<16 - s.size - offset, pages<<16 - s.size - offset + 1, 1<<32 - 1, 1<<32 - 512} {
 							// The address of a stack's variable that wraps around is what only Go's guests don't have.
@@ -289,6 +297,7 @@ func TestBulkIsMarked(t *testing.T) {
 					}
 					for _, ofGo := range []bool{false, true} {
 						w := b.twins(t, stackModule(code(get(localArg), row.from, sized, ops[row.op], i64Const(1)), ofGo, pages))
+						defer w.close()
 						for _, at := range []int{0, 1, 2, 511, 512, 600, 40000, pages<<16 - 1, pages << 16, pages<<16 - size, pages<<16 - size + 1, pages<<16 + 1, 1 << 31, -reserved - 1, -reserved, -1} {
 							if _, _, err := w.call(uint32(at), !ofGo || !row.overlaps); err != nil {
 								t.Fatalf("%d bytes, constant: %v, Go's: %v: %v", size, constant, ofGo, err)
@@ -398,6 +407,7 @@ func TestStackIsMarked(t *testing.T) {
 			t.Run(engine+", "+name, func(t *testing.T) {
 				for _, ofGo := range []bool{false, true} {
 					w := b.twins(t, stackModule(code(program, i64Const(1)), ofGo, 2))
+					defer w.close()
 					for _, arg := range []uint32{0, 1, 2, 3, 100, 511, 512, 1000, 8191, 20000, 32001, 60001, 2<<16 - 8, 1<<32 - 8, 1<<32 - 300, 1<<32 - 1024} {
 						if _, _, err := w.call(arg, true); err != nil {
 							t.Errorf("Go's: %v: %v", ofGo, err)
@@ -428,6 +438,7 @@ func TestPagesAreTheGuests(t *testing.T) {
 	} {
 		for _, arg := range []uint32{0, 1, 2, 1 << 16, 1<<16 - 2, 1<<31 - 1, 1 << 31, 1<<32 - 1} {
 			w := b.twins(t, stackModule(program, true, 2))
+			defer w.close()
 			if result, _, err := w.call(arg, true); err != nil {
 				t.Errorf("%s: %v", name, err)
 			} else if grew := len(w.memory.bytes()) > len(w.image); grew != (name != "size" && arg == 1) {

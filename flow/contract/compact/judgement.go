@@ -20,10 +20,14 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 		return b, false
 	}
 	start := len(b)
-	b = append(b, room[:judgementHeader]...)
-	h := b[start:]
+	if cap(b)-start >= judgementHeader { // a guest's call of memmove is worth doing without
+		b = b[:start+judgementHeader]
+	} else {
+		b = append(b, room[:judgementHeader]...)
+	}
+	h := b[start : start+judgementHeader]
 	h[0], h[1], h[3], h[4], h[5] = judgementVersion, byte(j.Verdict), byte(len(j.Actions)), j.Table, j.Goto
-	if j.Rule {
+	if h[2] = 0; j.Rule {
 		h[2] = 1
 	}
 	le.PutUint16(h[6:], j.Priority)
@@ -33,7 +37,7 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	le.PutUint16(h[18:], uint16(hard))
 	le.PutUint32(h[20:], uint32(len(j.Reason)))
 	le.PutUint64(h[24:], j.Policy.Serial)
-	le.PutUint32(h[32:], j.Policy.Hash)
+	le.PutUint64(h[32:], uint64(j.Policy.Hash))
 	b, ok := appendActions(b, j.Actions)
 	if !ok {
 		return b[:start], false

@@ -33,19 +33,18 @@ var assets embed.FS
 // ErrNotBuilt says that the binary holds no guest.
 var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or take the native controller")
 
+const asset = "assets/function.prepared" // by wasmhost.Prepare
+
 // Built returns nil, or ErrNotBuilt.
 func Built() error {
-	_, err := guestOfBinary()
-	return err
-}
-
-// guestOfBinary is what wasmhost.Prepare made of the guest.
-func guestOfBinary() ([]byte, error) {
-	prepared, err := assets.ReadFile("assets/function.prepared")
+	f, err := assets.Open(asset)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotBuilt
+		return ErrNotBuilt
 	}
-	return prepared, err
+	if err == nil {
+		err = f.Close()
+	}
+	return err
 }
 
 // DefaultCacheDir is where compiled guests are kept from one start to the next; empty when the
@@ -86,12 +85,13 @@ type Function struct {
 
 // New returns a Function. It compiles nothing yet.
 func New(o Options) (*Function, error) {
-	own := o.Wasm == nil
-	if own {
-		var err error
-		if o.Wasm, err = guestOfBinary(); err != nil {
+	// The guest is megabytes. A gateway listens before they are read.
+	var load func() ([]byte, error)
+	if o.Wasm == nil {
+		if err := Built(); err != nil {
 			return nil, err
 		}
+		load = func() ([]byte, error) { return assets.ReadFile(asset) }
 	}
 	if o.Name == "" {
 		o.Name = "controller"
@@ -109,7 +109,7 @@ func New(o Options) (*Function, error) {
 		return nil, err
 	}
 	host := wasmhost.New(wasmhost.Config{
-		Name: o.Name, Wasm: o.Wasm, Prepared: own, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
+		Name: o.Name, Wasm: o.Wasm, Load: load, Prepared: load != nil, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
 	return &Function{

@@ -22,8 +22,9 @@ import (
 
 // Config says what to run and within which limits. Zero values mean the defaults.
 type Config struct {
-	Name string // of the function, in logs, errors and metrics
-	Wasm []byte // the guest; docs/guest-abi.md says what it must export
+	Name string                 // of the function, in logs, errors and metrics
+	Wasm []byte                 // the guest; docs/guest-abi.md says what it must export
+	Load func() ([]byte, error) // has Run read it, where Wasm is nil
 	// Prepared says that Wasm is what Prepare made of one, and comes from where this program does: it
 	// is run as it is, and nothing keeps it from what other guests are kept from.
 	Prepared bool
@@ -160,7 +161,14 @@ func (h *Host) compile(ctx context.Context) (*engine, error) {
 	if h.config.Prepared {
 		prepare = preparedModule
 	}
-	module, err := prepare(h.config.Wasm)
+	wasm := h.config.Wasm
+	if wasm == nil && h.config.Load != nil {
+		var err error
+		if wasm, err = h.config.Load(); err != nil {
+			return nil, err
+		}
+	}
+	module, err := prepare(wasm)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
 	}

@@ -313,7 +313,7 @@ func (g *generator) bulk() {
 	case 3:
 		g.address(1)
 		g.number(1)
-		g.emit(i32Const(0x7fff), opI32And)
+		g.emit(i32Const(0x7ff), opI32And)
 		size()
 		g.emit(opPrefixFC, fcMemoryInit, 1, 0)
 	}
@@ -417,6 +417,7 @@ func TestRandomFunctionsAreMarked(t *testing.T) {
 		t.Run(engine, func(t *testing.T) {
 			b := newBench(t, engines[engine]())
 			traps := 0
+			count /= thinned
 			for seed := range count {
 				random := rand.New(rand.NewPCG(uint64(seed), 9))
 				choices := make([]byte, 20+random.IntN(400))

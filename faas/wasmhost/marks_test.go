@@ -31,10 +31,6 @@ const (
 func stackModule(instructions []byte, ofGo bool, pages int) []byte {
 	const i32, i64, v128 = 0x7f, 0x7e, 0x7b
 	body := func(b []byte) []byte { return slices.Concat(leb(len(b)), b) }
-	data := make([]byte, 4096)
-	for i := range data {
-		data[i] = byte(i) + byte(i>>8)*7 + 1
-	}
 	wasm := slices.Concat([]byte(wasmHeader),
 		section(sectionType, []byte{0x60, 1, i32, 1, i64}, []byte{0x60, 1, i32, 1, i32}),
 		section(sectionFunction, []byte{0}, []byte{1}),
@@ -46,7 +42,7 @@ func stackModule(instructions []byte, ofGo bool, pages int) []byte {
 			body(code(0, get(0), get(0), opI32Load, 0, 0, i32Const(1), opI32Add, opI32Store, 0, 0,
 				get(0), opI32Load, 0, 0, opEnd))),
 		section(sectionData,
-			code(0, i32Const(0), opEnd, leb(len(data)), data),
+			code(0, i32Const(0), opEnd, leb(len(smallData)), smallData),
 			code(1, leb(passiveSize), bytes.Repeat([]byte{0xd5}, passiveSize))))
 	if ofGo {
 		name := slices.Concat(leb(len(goSection)), []byte(goSection), []byte("x"))
@@ -55,7 +51,16 @@ func stackModule(instructions []byte, ofGo bool, pages int) []byte {
 	return wasm
 }
 
-const passiveSize = 70000
+// smallData is what memory begins with.
+var smallData = func() []byte {
+	data := make([]byte, 4096)
+	for i := range data {
+		data[i] = byte(i) + byte(i>>8)*7 + 1
+	}
+	return data
+}()
+
+const passiveSize = 3000
 
 // twins are a module as it is and as it was rewritten, the one with a memory of the host's.
 type twins struct {
@@ -146,16 +151,16 @@ func (w *twins) call(arg uint32, alike bool) (result string, ok bool, err error)
 	}
 	before, after := w.originalMemory(), w.memory.bytes()
 	// What is written before a trap is of no use to anybody.
-	if alike && got != "trap" && !bytes.Equal(before, after) {
+	if alike && got != "trap" && difference(before, after) >= 0 {
 		return got, false, fmt.Errorf("f(%#x) leaves %d bytes of memory with another byte at %#x than the %d before rewriting",
 			arg, len(after), difference(after, before), len(before))
 	}
 	if len(before) != len(w.image) || len(after) != len(w.image) {
 		return got, false, nil
 	}
-	copy(before, w.image)
+	copyMemory(before, w.image)
 	if got == "trap" {
-		copy(after, w.image)
+		copyMemory(after, w.image)
 		w.memory.clearMarks()
 		return got, true, nil
 	}
@@ -171,7 +176,7 @@ func (w *twins) call(arg uint32, alike bool) (result string, ok bool, err error)
 
 // difference is the first place at which two memories differ, or -1.
 func difference(a, b []byte) int {
-	if bytes.Equal(a, b) {
+	if bytes.Compare(a, b) == 0 { // Equal is slow where races are detected
 		return -1
 	}
 	at := 0
@@ -223,11 +228,15 @@ var addressing = map[string][]byte{
 func TestStoresAreMarked(t *testing.T) {
 	const pages = 3
 	b := newBench(t, wazero.NewRuntimeConfigInterpreter())
+	cases := 0
 	for _, s := range storing {
 		t.Run(s.name, func(t *testing.T) {
 			for how, address := range addressing {
 				for _, offset := range []int{0, 1, 24, 505, 511, 512, 100000, maxWindows*blockSize - 8, maxWindows * blockSize, 1 << 31} {
 					for _, ofGo := range []bool{false, true} {
+						if cases++; cases%thinned != 0 {
+							continue
+						}
 						w := b.twins(t, stackModule(code(address, s.value, s.op, 0, leb(offset), s.lane, i64Const(1)), ofGo, pages))
 						defer w.close()
 						wrote := 0
@@ -289,7 +298,7 @@ func TestBulkIsMarked(t *testing.T) {
 		{"init from past the segment", i32Const(passiveSize + 1), initialise, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			for _, size := range []int{0, 1, 15, 16, 17, 383, 384, 385, 512, 513, 1024, 1025, 60000, 70001, -1} {
+			for _, size := range []int{0, 1, 15, 16, 17, 383, 384, 385, 512, 513, 1024, 1025, 2900, 60000, -1} {
 				for _, constant := range []bool{true, false} {
 					sized := i32Const(size)
 					if !constant {

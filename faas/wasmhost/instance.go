@@ -260,6 +260,8 @@ type callContext struct {
 	// end is when its time is over, which is asked for the first time when some fuel has been used
 	// up: to read the clock takes a good part of what a decision does.
 	end time.Time
+
+	worked int // see work
 }
 
 // initContext is that of an instance's start and initialisation.
@@ -281,6 +283,19 @@ func (c *callContext) left() time.Duration {
 	}
 	return c.end.Sub(now)
 }
+
+// work counts bytes that the host goes over for the guest, which takes time and no fuel, and ends a
+// guest whose time is over.
+func (c *callContext) work(size int) {
+	if c.worked += size; c.worked < workStep {
+		return
+	}
+	if c.worked = 0; c.left() <= 0 {
+		panic(sys.NewExitError(sys.ExitCodeDeadlineExceeded)) // how a host function ends a guest
+	}
+}
+
+const workStep = 1 << 20 // bytes, some milliseconds
 
 // sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
 func (c *callContext) sleep(d time.Duration) {

@@ -3,4 +3,4 @@
 package wasmhost
 
 // thinned is of how many cases the long tests run one: races don't show in more.
-const thinned = 10
+const thinned = 7

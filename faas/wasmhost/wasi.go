@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/tetratelabs/wazero"
@@ -171,10 +172,11 @@ func clockTimeGet(_ *callContext, m guestMemory, p []uint64) uint32 {
 	return wasiInval
 }
 
-func randomGet(_ *callContext, m guestMemory, p []uint64) uint32 {
+func randomGet(ctx *callContext, m guestMemory, p []uint64) uint32 {
 	b, ok := m.write(p[0], p[1])
-	if ok {
-		_, _ = rand.Read(b) // it never fails
+	for part := range slices.Chunk(b, workStep) {
+		_, _ = rand.Read(part) // it never fails
+		ctx.work(len(part))
 	}
 	return fault(ok)
 }
@@ -208,12 +210,14 @@ func fdWrite(ctx *callContext, m guestMemory, p []uint64) uint32 {
 	if p[0] != 1 && p[0] != 2 {
 		return wasiBadf
 	}
-	vectors, ok := m.read(p[1], 8*p[2])
+	const vector = 8
+	vectors, ok := m.read(p[1], vector*p[2])
 	written := uint32(0)
-	for ; ok && len(vectors) > 0; vectors = vectors[8:] {
+	for ; ok && len(vectors) > 0; vectors = vectors[vector:] {
 		var b []byte
 		b, ok = m.read(uint64(binary.LittleEndian.Uint32(vectors)), uint64(binary.LittleEndian.Uint32(vectors[4:])))
 		ctx.output.Write(b)
+		ctx.work(vector)
 		written += uint32(len(b))
 	}
 	return fault(ok && m.put32(p[3], written))

@@ -90,7 +90,7 @@ func New(config Config) *Host {
 	if config.MemoryLimit == 0 {
 		config.MemoryLimit = 64 << 20
 	}
-	config.MemoryLimit = min(config.MemoryLimit, 1<<32-reserved)
+	config.MemoryLimit = min(config.MemoryLimit, maxMemory)
 	if config.Deadline == 0 {
 		config.Deadline = time.Second
 	}

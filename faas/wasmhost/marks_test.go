@@ -280,6 +280,7 @@ func TestBulkIsMarked(t *testing.T) {
 	const fill, copies, initialise = 0, 1, 2
 	ops := [][]byte{code(0xfc, 11, 0), code(0xfc, 10, 0, 0), code(0xfc, 8, 1, 0)}
 	b := newBench(t, wazero.NewRuntimeConfigInterpreter())
+	cases := 0
 	for _, row := range []struct {
 		name string
 		from []byte // or what with
@@ -305,6 +306,9 @@ func TestBulkIsMarked(t *testing.T) {
 						sized = code(i32Const(size+1), i32Const(1), opI32Sub)
 					}
 					for _, ofGo := range []bool{false, true} {
+						if cases++; cases%thinned != 0 {
+							continue
+						}
 						w := b.twins(t, stackModule(code(get(localArg), row.from, sized, ops[row.op], i64Const(1)), ofGo, pages))
 						defer w.close()
 						for _, at := range []int{0, 1, 2, 511, 512, 600, 40000, pages<<16 - 1, pages << 16, pages<<16 - size, pages<<16 - size + 1, pages<<16 + 1, 1 << 31, -reserved - 1, -reserved, -1} {

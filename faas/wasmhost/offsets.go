@@ -39,8 +39,8 @@ func stackAddress(r *reader, base uint32) (o operand, ok bool) {
 // findAccess returns where the load or store is whose address was just pushed, or -1 where that is
 // not told by the instructions that only compute.
 func findAccess(r reader) int {
-	const most = 1000 // instructions: what a hostile guest may have of them is not looked through for each
-	operands := 1     // on the stack, the address included
+	const most = 200 // instructions: what a hostile guest may have of them is not looked through for each
+	operands := 1    // on the stack, the address included
 	for n := 0; n < most && r.err == nil; n++ {
 		at := r.at
 		op := r.byte()

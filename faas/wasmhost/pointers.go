@@ -17,15 +17,19 @@ type fact struct {
 	window int32 // this window of it is marked, or isCut
 }
 
-// maxFacts are remembered at a time. No guest of ours comes near, and a hostile one is not to make
-// rewriting slow.
-const maxFacts = 1024
+// What is remembered at a time, and for all ifs around. Few functions of Go's come near, and a
+// hostile one is not to make rewriting slow.
+const (
+	maxFacts = 128
+	maxKept  = 1 << 16
+)
 
 const isCut = -1 // the value, cut to 32 bits, is in the local that pointers has for it
 
 // facts are what is known at a place of a function, on every way to it.
 type facts struct {
 	list  []fact
+	kept  int  // how many facts the ifs around keep
 	stack span // what is marked around the stack pointer
 
 	// unreachable says that no execution comes to what follows, up to the block's end.
@@ -41,7 +45,7 @@ func (k *facts) add(f fact) bool {
 		return false
 	}
 	if len(k.list) >= maxFacts {
-		k.list = k.list[:0]
+		k.list = slices.Delete(k.list, 0, maxFacts/2)
 	}
 	k.list = append(k.list, f)
 	return true
@@ -56,7 +60,13 @@ func (k *facts) set(local uint32) {
 func (k *facts) loop(stack span) { k.list, k.stack = k.list[:0], stack }
 
 // branch notes what is known where an if begins.
-func (k *facts) branch(l *label) { l.known, l.stack = slices.Clone(k.list), k.stack }
+func (k *facts) branch(l *label) {
+	if k.kept > maxKept {
+		k.list = k.list[:0]
+	}
+	l.known, l.stack = slices.Clone(k.list), k.stack
+	k.kept += len(l.known)
+}
 
 // leave is a branch that leaves a block. Of what it knows only the stack is kept.
 func (k *facts) leave(l *label) {
@@ -80,6 +90,7 @@ func (k *facts) otherwise(l *label) {
 // meet is the end of a block, where executions meet: those that left it by a branch, those that an
 // if went around, and those that come from the instruction before.
 func (k *facts) meet(l *label) {
+	k.kept -= len(l.known)
 	if l.branch { // an if without an else goes around
 		switch {
 		case k.unreachable:

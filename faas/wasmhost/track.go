@@ -30,6 +30,10 @@ const (
 	marksSize  = 1<<(32-blockBits) + maxWindows
 	reserved   = marksSize // bytes, whole pages of WebAssembly's
 	wasmPage   = 64 << 10
+
+	// maxMemory is the most that a guest may have: wazero's code keeps the length of a memory in 32
+	// bits, and takes one of 4 GiB for none.
+	maxMemory = 1<<32 - wasmPage - reserved
 )
 
 // _ is here to fail where reserved is no whole number of pages.
@@ -243,7 +247,7 @@ func (w *rewriter) memoryGrow() []byte {
 
 // memories makes room for the marks (5.5.8).
 func (w *rewriter) memories(e *edit) {
-	const hasMax, most = 1, 1 << 16
+	const hasMax, most = 1, maxMemory / wasmPage
 	for count := e.u32(); count > 0 && e.err == nil; count-- {
 		flags := e.byte()
 		if flags > hasMax {
@@ -251,14 +255,14 @@ func (w *rewriter) memories(e *edit) {
 			return
 		}
 		e.replace(func(pages uint32) uint32 {
-			if pages > most-reserved/wasmPage {
+			if pages > most {
 				e.fail(errMemory)
 				return pages
 			}
 			return pages + reserved/wasmPage
 		})
 		if flags == hasMax {
-			e.replace(func(pages uint32) uint32 { return min(pages, most-reserved/wasmPage) + reserved/wasmPage })
+			e.replace(func(pages uint32) uint32 { return min(pages, most) + reserved/wasmPage })
 		}
 	}
 }

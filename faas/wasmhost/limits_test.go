@@ -129,7 +129,7 @@ func TestAllMemoryThereIs(t *testing.T) {
 
 // TestHostileCodeIsRewrittenQuickly has functions in which whatever is looked for is far away.
 func TestHostileCodeIsRewrittenQuickly(t *testing.T) {
-	const many = 200000
+	const many = 200000 / thinned
 	repeat := func(b []byte) []byte { return bytes.Repeat(b, many) }
 	everywhere := []byte{}
 	for i := range many / 4 {

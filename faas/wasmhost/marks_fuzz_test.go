@@ -200,7 +200,7 @@ func (g *generator) statement() {
 	if g.budget--; g.budget < 0 {
 		return
 	}
-	switch g.choose(20) {
+	switch g.choose(21) {
 	case 0, 1, 2, 3, 4:
 		g.store()
 	case 5:
@@ -234,7 +234,10 @@ func (g *generator) statement() {
 		})
 		g.emit(opEnd)
 	case 14:
-		g.branch(opBr)
+		if to, ok := g.label(); ok {
+			g.emit(opBr, to)
+			g.nowhere()
+		}
 	case 15:
 		g.branch(opBrIf)
 	case 16:
@@ -253,6 +256,8 @@ func (g *generator) statement() {
 	case 18:
 		g.number(2)
 		g.emit(0x1a)
+	case 20:
+		g.frames()
 	case 19:
 		switch g.choose(16) {
 		case 0:
@@ -266,6 +271,47 @@ func (g *generator) statement() {
 			g.emit(i32Const(g.one(-8, -200, -511, -512, -600)), set(localStack))
 		}
 	}
+}
+
+// nowhere is code that nothing comes to, which may take operands that are not there.
+func (g *generator) nowhere() {
+	switch g.choose(8) {
+	case 0:
+		g.emit(get(localI64), i64Store, 0, 8)
+	case 1:
+		g.emit(opPrefixFC, fcMemoryFill, 0)
+	case 2:
+		g.emit(i32Const(0), i32Const(24), opPrefixFC, fcMemoryFill, 0)
+	case 3:
+		g.emit(opMemoryGrow, 0, 0x1a)
+	case 4:
+		g.emit(opPrefixFD, fdStore, 0, 0)
+	case 5:
+		g.emit(opLocalTee, localStack, i32Const(1), opI32Store, 0, 0)
+	}
+}
+
+// frames are moves of the stack pointer, near the ends of what it can be, and stores around it.
+func (g *generator) frames() {
+	g.emit(i32Const(g.one(0, 100, 511, 512, 1000, 60000, -1, -200, -511, -512, -600)), set(localStack))
+	g.emit(opLoop, blockEmpty)
+	g.inside(1, false, func() { // nothing begins it anew
+		for n := 1 + g.choose(6); n > 0; n-- {
+			switch g.choose(4) {
+			case 0, 1:
+				by := g.one(8, 100, 200, 300, 504, 512, 513, 700, 1024)
+				g.emit(moveStack(byte(g.one(opI32Add, opI32Sub)), by, opLocalSet))
+			case 2:
+				// A store that is past memory ends it all, and shows nothing.
+				g.emit(get(localStack), i32Const(0x10000), 0x49, opIf, blockEmpty, storeAt(localStack, g.one(0, 8, 500, 520, 1000)), opEnd)
+			case 3:
+				g.emit(get(localStack), i32Const(0x10000), 0x49, opIf, blockEmpty, get(localStack), i64Const(1), i64Store, 0, 0, opElse)
+				g.inside(1, true, g.statement)
+				g.emit(opEnd)
+			}
+		}
+	})
+	g.emit(opEnd)
 }
 
 func (g *generator) store() {

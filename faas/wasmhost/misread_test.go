@@ -79,6 +79,10 @@ func TestWhatWazeroReadsOtherwiseIsRefused(t *testing.T) {
 			}
 		})
 	}
+	fuel := slices.Concat([]byte(wasmHeader), section(sectionExport, append(appendName(nil, "x"), 3, 0)))
+	if _, err := prepareModule(fuel); err == nil || !strings.Contains(err.Error(), "unknown global 0") {
+		t.Errorf("export of the fuel: %v", err)
+	}
 	for name, instructions := range map[string][]byte{
 		"get of our local": code(get(1), 0x1a), "set of our local": code(i32Const(1), set(1)), "tee of our local": code(i32Const(1), opLocalTee, 1, 0x1a),
 	} {

@@ -352,9 +352,12 @@ func (w *rewriter) exports(e *edit) {
 	count := e.grow(w.addedCount)
 	for ; count > 0 && e.err == nil; count-- {
 		e.take(e.u32())
-		if e.byte() == 0 {
+		switch kind := e.byte(); kind {
+		case 0:
 			e.replace(w.function)
-		} else {
+		case 3:
+			w.global(e)
+		default:
 			e.u32()
 		}
 	}
@@ -405,6 +408,8 @@ func (w *rewriter) expression(e *edit) {
 			return
 		case opRefFunc:
 			e.replace(w.function)
+		case opGlobalGet:
+			w.global(e)
 		default:
 			e.skipImmediates(op)
 		}
@@ -575,9 +580,7 @@ func (w *rewriter) instruction(e *edit) {
 	case opRefFunc:
 		e.replace(w.function)
 	case opGlobalGet, opGlobalSet:
-		if index := e.u32(); index >= w.globalCount {
-			e.fail(fmt.Errorf("unknown global %d", index))
-		}
+		w.global(e)
 	case opTableSet:
 		w.module.hide("table.set")
 		e.u32()
@@ -685,6 +688,13 @@ func (w *rewriter) localGet(e *edit) {
 	}
 	e.at = ahead.at
 	w.address(ahead, local)
+}
+
+// global goes over a global's number that the guest wrote, which must not be that of the fuel.
+func (w *rewriter) global(e *edit) {
+	if index := e.u32(); index >= w.globalCount {
+		e.fail(fmt.Errorf("unknown global %d", index))
+	}
 }
 
 // guestLocal is a local by a number that the guest wrote, which must not be that of ours.

@@ -378,6 +378,19 @@ var stackPrograms = map[string][]byte{
 		opLoop, blockEmpty, storeAt(localStack, 0), storeAt(localStack, 600), get(localStack), i32Const(3), opI32Mul, set(localStack), countDown(0), opEnd),
 	"a local changed before a branch backward": code(get(localArg), set(localI32), i32Const(4), set(localCounter),
 		opLoop, blockEmpty, storeAt(localI32, 0), get(localI32), i32Const(3), opI32Mul, set(localI32), countDown(0), opEnd),
+	"a local marked before the loop that changes it": code(get(localArg), set(localI32), i32Const(4), set(localCounter), storeAt(localI32, 0),
+		opLoop, blockEmpty, storeAt(localI32, 0), get(localI32), i32Const(3), opI32Mul, set(localI32), countDown(0), opEnd),
+	"two branches forward, of which the first has marked": code(get(localArg), set(localStack),
+		opBlock, blockEmpty, storeAt(localStack, 600), get(localArg), i32Const(1), opI32And, opBrIf, 0,
+		i32Const(9000), set(localStack), opBr, 0, opEnd, storeAt(localStack, 600)),
+	"a jump forward of a state machine":    states(localState, code(i32Const(9000), set(localStack)), storeAt(localStack, 0)),
+	"a state machine by the stack pointer": states(localStack, storeAt(localStack, 8), storeAt(localStack, 0)),
+	"moved up by less than nothing": code(get(localArg), set(localStack), storeAt(localStack, 0),
+		moveStack(opI32Sub, -600, opLocalSet), storeAt(localStack, 100)),
+	"a pointer, stored by and changed": code(get(localArg), opI64ExtendI32U, set(localI64),
+		get(localI64), opI32WrapI64, i64Const(1), i64Store, 0, 0,
+		get(localI64), i64Const(5000), opI64Add, set(localI64),
+		get(localI64), opI32WrapI64, i64Const(1), i64Store, 0, 0),
 	"marked where nothing comes": code(get(localArg), set(localStack),
 		opBlock, blockEmpty, opBr, 0, storeAt(localStack, 0), opBlock, blockEmpty, storeAt(localStack, 600), opEnd, opEnd, storeAt(localStack, 0), storeAt(localStack, 600)),
 	"changed by what is stored": code(get(localArg), set(localStack), get(localStack),
@@ -395,6 +408,16 @@ func moveStack(op byte, by int, then byte) []byte {
 
 func storeAt(local, offset int) []byte {
 	return code(get(local), i64Const(-5), i64Store, 0, leb(offset))
+}
+
+// states is a state machine of three states by a local that is 0 at first: the first state does
+// something and jumps over the second to the third.
+func states(local int, first, third []byte) []byte {
+	return code(opLoop, blockEmpty, opBlock, blockEmpty, opBlock, blockEmpty, opBlock, blockEmpty,
+		get(local), opBrTable, 2, 0, 1, 2,
+		opEnd, first, i32Const(9000), set(local), opBr, 2, // by the default
+		opEnd, opUnreachable,
+		opEnd, third, opEnd)
 }
 
 // countDown goes on with the loop around it until a counter is 0.

@@ -203,7 +203,10 @@ func (in *instance) result(packed uint64) ([]byte, error) {
 
 // copyImage makes a new instance equal the image.
 func (in *instance) copyImage() error {
-	if more := len(in.image.memory) - len(in.memory.bytes()); more > 0 {
+	switch more := len(in.image.memory) - len(in.memory.bytes()); {
+	case more < 0:
+		return fmt.Errorf("%w: it starts with %d bytes of memory more than its image has", ErrGuest, -more)
+	case more > 0:
 		if _, ok := in.module.Memory().Grow(uint32(more / wasmPage)); !ok {
 			return fmt.Errorf("grow memory to the image's %d bytes", len(in.image.memory))
 		}

@@ -42,11 +42,15 @@ func (l Lambda) Plan(blob []byte) (*Plan, error) {
 	var w Write
 	var r, get request
 	var value func([]byte) ([]byte, error) // of the answer to get
+	kind := parameterString
 	var err error
 	if name, ok := strings.CutPrefix(l.Source, "ssm:"); ok && name != "" {
 		l.Credentials.Service = "ssm"
 		target, w, r, err = l.parameter(name, blob)
-		get, value = l.getParameter(name, r), parameterValue
+		get, value = l.getParameter(name, r), func(answer []byte) (v []byte, err error) {
+			v, kind, err = parameterValue(answer)
+			return v, err
+		}
 	} else if name, ok := strings.CutPrefix(l.Source, "s3://"); ok {
 		l.Credentials.Service = "s3"
 		target, w, r, err = l.object(name, blob)
@@ -61,7 +65,12 @@ func (l Lambda) Plan(blob []byte) (*Plan, error) {
 		r.secrets = []string{l.Credentials.Secret, l.Credentials.Token}
 		r.sign = func(req *http.Request) { sigv4.Sign(req, r.body, l.Credentials, time.Now()) }
 	}
-	w.do = func(ctx context.Context) error { return l.do(ctx, r) }
+	w.do = func(ctx context.Context) error {
+		if kind != parameterString { // one that was seen to be encrypted stays so
+			r.body = parameterBody(strings.TrimPrefix(l.Source, "ssm:"), blob, kind)
+		}
+		return l.do(ctx, r)
+	}
 	read := func(ctx context.Context) ([]byte, error) {
 		answer, err := l.get(ctx, get)
 		if err != nil {
@@ -81,22 +90,29 @@ func (l Lambda) parameter(name string, blob []byte) (string, Write, request, err
 	if err == nil {
 		err = atMost("lambda: parameter "+name+": value in base64", w.Size, maxParameter)
 	}
+	return base, w, request{
+		method: http.MethodPost, url: base + "/", body: parameterBody(name, blob, parameterString), busy: throttled,
+		header: map[string]string{"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.PutParameter"},
+	}, err
+}
+
+// Types of parameters that hold one text. The latter is encrypted.
+const (
+	parameterString = "String"
+	parameterSecure = "SecureString"
+)
+
+func parameterBody(name string, blob []byte, kind string) []byte {
 	put := struct {
 		Name, Value, Type string
 		Overwrite         bool
 		Tier              string `json:",omitempty"`
-	}{Name: name, Value: base64.StdEncoding.EncodeToString(blob), Type: "String", Overwrite: true}
-	if w.Size > maxStandard {
+	}{Name: name, Value: base64.StdEncoding.EncodeToString(blob), Type: kind, Overwrite: true}
+	if len(put.Value) > maxStandard {
 		put.Tier = "Advanced" // a smaller value leaves the tier as it is: Advanced can't be taken back
 	}
-	body, e := json.Marshal(put)
-	if err == nil {
-		err = e
-	}
-	return base, w, request{
-		method: http.MethodPost, url: base + "/", body: body, busy: throttled,
-		header: map[string]string{"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "AmazonSSM.PutParameter"},
-	}, err
+	body, _ := json.Marshal(put) // of strings: can't fail
+	return body
 }
 
 // getParameter is GetParameter, asked where put writes.
@@ -110,12 +126,16 @@ func (l Lambda) getParameter(name string, put request) request {
 	return put
 }
 
-func parameterValue(answer []byte) ([]byte, error) {
-	var got struct{ Parameter struct{ Value string } }
+func parameterValue(answer []byte) (value []byte, kind string, err error) {
+	var got struct{ Parameter struct{ Value, Type string } }
 	if err := json.Unmarshal(answer, &got); err != nil {
-		return nil, fmt.Errorf("answer: %w", err)
+		return nil, "", fmt.Errorf("answer: %w", err)
 	}
-	return base64.StdEncoding.DecodeString(strings.TrimSpace(got.Parameter.Value))
+	if kind = parameterString; got.Parameter.Type == parameterSecure {
+		kind = parameterSecure
+	}
+	value, err = base64.StdEncoding.DecodeString(strings.TrimSpace(got.Parameter.Value))
+	return value, kind, err
 }
 
 // throttled says whether Systems Manager asks for patience, which it does by the status 400.

@@ -227,6 +227,25 @@ func TestParameter(t *testing.T) {
 	}
 }
 
+// A parameter that somebody encrypted is not written over in the clear.
+func TestEncryptedParameterStaysEncrypted(t *testing.T) {
+	blob := random(100)
+	s := serve(t, `{"Parameter":{"Type":"SecureString","Value":"`+base64.StdEncoding.EncodeToString(blob)+`"}}`, 200)
+	p, err := networked(s.api())["ssm"].Plan(blob)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = p.Current(t.Context()) // random bytes are no policy, but they were read
+	if err := p.Do(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	r := s.requests[len(s.requests)-1]
+	signed(t, s, r, "ssm")
+	if !bytes.Contains(r.body, []byte(`"Type":"SecureString"`)) || !bytes.Contains(r.body, []byte(base64.StdEncoding.EncodeToString(blob))) {
+		t.Errorf("%s", r.body)
+	}
+}
+
 func TestObject(t *testing.T) {
 	s, blob := serve(t, "", 200), random(1000)
 	if err := push(t, networked(s.api())["s3"], blob); err != nil {

@@ -16,6 +16,7 @@ import (
 
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/lambdahost"
+	"switchbridge/faas/record"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
@@ -49,6 +50,6 @@ func handler(log *slog.Logger) (http.Handler, error) {
 	}
 	return httphost.New(httphost.Config{
 		Decider: policies, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
-		Tokens: tokens, Records: os.Stdout, Log: log,
+		Tokens: tokens, Records: record.NewWriter(os.Stdout), Log: log,
 	})
 }

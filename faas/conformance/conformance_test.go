@@ -7,8 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
@@ -18,6 +21,7 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/record"
 	"switchbridge/faas/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
@@ -120,6 +124,8 @@ func overHTTP(t *testing.T, h http.Handler, http2 bool) Exchange {
 // overHTTPS runs the suite on a handler, in every encoding, in HTTP/1.1 and HTTP/2.
 func overHTTPS(t *testing.T, config httphost.Config) {
 	t.Helper()
+	var records lines
+	config.Records = record.NewWriter(&records)
 	h, err := httphost.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +138,40 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
 			Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
 		})
+	}
+	records.check(t, len(encodings)*len(Cases()))
+}
+
+// lines are the decision records that a host wrote, one Write each.
+type lines struct {
+	mu   sync.Mutex
+	list [][]byte
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, bytes.Clone(b))
+	return len(b), nil
+}
+
+// check wants the record of every event that was asked. A host writes it before it is done, which
+// may be after the answer is read.
+func (l *lines) check(t *testing.T, want int) {
+	t.Helper()
+	var list [][]byte
+	for end := time.Now().Add(10 * time.Second); len(list) < want && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		l.mu.Lock()
+		list = slices.Clone(l.list)
+		l.mu.Unlock()
+	}
+	if len(list) != want {
+		t.Errorf("%d decision records of %d events", len(list), want)
+	}
+	for _, line := range list {
+		if err := CheckRecord(line); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -153,8 +193,8 @@ func (c *command) Answer(ctx context.Context, r *guest.Request, a *guest.Answer)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, errs.Bytes())
 	}
-	if !bytes.Contains(errs.Bytes(), []byte(`"status":200`)) {
-		return fmt.Errorf("no decision record: %q", errs.Bytes())
+	if err := CheckRecord(errs.Bytes()); err != nil {
+		return err
 	}
 	return a.Parse(out.Bytes())
 }

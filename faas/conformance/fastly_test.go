@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"testing"
 
@@ -25,7 +26,9 @@ func TestFastly(t *testing.T) {
 	for _, e := range entries {
 		config[e.Key] = e.Value
 	}
+	var records lines
 	service := &fastlytest.Service{
+		Logs:    map[string]io.Writer{fastlyhost.LogEndpoint: &records},
 		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
 		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
 	}
@@ -38,4 +41,5 @@ func TestFastly(t *testing.T) {
 	for _, e := range encodings {
 		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
 	}
+	records.check(t, len(encodings)*len(Cases()))
 }

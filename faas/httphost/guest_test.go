@@ -3,13 +3,14 @@ package httphost_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/record"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -46,7 +47,7 @@ func TestGuest(t *testing.T) {
 		}, 502, "the guest answered with a body of 1048577 bytes and a state of 0, the limits are 1048576 and 4096\n"},
 	} {
 		var records bytes.Buffer
-		h, err := httphost.New(httphost.Config{Name: "f", Guest: row.guest, Direct: []guest.Encoding{guest.EncodingJSON}, Records: &records})
+		h, err := httphost.New(httphost.Config{Name: "f", Guest: row.guest, Direct: []guest.Encoding{guest.EncodingJSON}, Records: record.NewWriter(&records)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -61,12 +62,12 @@ func TestGuest(t *testing.T) {
 		if (row.status == 429) != (w.Header().Get("Retry-After") != "") {
 			t.Errorf("%s: Retry-After %q", row.name, w.Header().Get("Retry-After"))
 		}
-		var rec httphost.Record
-		if err := json.Unmarshal(records.Bytes(), &rec); err != nil {
-			t.Fatal(err)
+		rec := readRecord(t, records.Bytes())
+		if rec["function"] != "f" || rec["status"] != float64(row.status) || rec["id"] != "e-1" || rec["dpid"] != "00000000000000aa" {
+			t.Errorf("%s: record %v", row.name, rec)
 		}
-		if rec.Function != "f" || rec.Status != row.status || rec.ID != "e-1" || rec.DPID != "00000000000000aa" || rec.Rules != nil {
-			t.Errorf("%s: record %+v", row.name, rec)
+		if why, _ := rec["error"].(string); row.status != 200 && why != strings.TrimSpace(row.body) || row.status == 200 && (why != "" || rec["reason"] != "because") {
+			t.Errorf("%s: record %v", row.name, rec)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
+	"switchbridge/faas/record"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 )
@@ -50,9 +51,9 @@ type Config struct {
 	MaxConcurrent int           // events at a time; 0: DefaultMaxConcurrent
 	Timeout       time.Duration // for one decision; 0: DefaultTimeout
 
-	Name    string       // in records; a server of one function needs none
-	Records io.Writer    // gets one JSON line for each event; nil: none
-	Log     *slog.Logger // for faults of the controller; nil: none
+	Name    string         // in records; a server of one function needs none
+	Records *record.Writer // gets the record of each event; nil: none
+	Log     *slog.Logger   // for faults of the controller; nil: none
 }
 
 // Handler answers events. It is safe for use by several goroutines.
@@ -64,7 +65,8 @@ type Handler struct {
 	tokens  [][sha256.Size]byte
 	slots   chan struct{}
 	timeout time.Duration
-	records *recorder
+	name    string
+	records *record.Writer
 	log     *slog.Logger
 	calls   sync.Pool // of *call
 }
@@ -87,7 +89,8 @@ func New(cfg Config) (*Handler, error) {
 		guest:   cfg.Guest,
 		codecs:  make(map[string]contract.Codec, len(cfg.Codecs)),
 		timeout: cfg.Timeout,
-		records: newRecorder(cfg.Name, cfg.Records),
+		name:    cfg.Name,
+		records: cfg.Records,
 		log:     cfg.Log,
 	}
 	for _, c := range cfg.Codecs {
@@ -131,7 +134,6 @@ type call struct {
 	answer   []byte
 	started  time.Time
 	status   int
-	decided  time.Duration
 	encoding string
 	err      error
 }
@@ -162,7 +164,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.fail(c, w, err)
 	}
-	h.records.write(c)
+	if h.records != nil {
+		rec := c.record()
+		rec.Function = h.name
+		h.records.Write(&rec)
+	}
 	if cap(c.body) <= maxKept && cap(c.answer) <= maxKept && cap(c.reply.Body) <= maxKept {
 		h.calls.Put(c)
 	}
@@ -230,10 +236,7 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusBadRequest, "%s: %w", c.ev.Type, err)
 	}
 
-	start := time.Now()
-	err = h.decide(r.Context(), c)
-	c.decided = time.Since(start)
-	if err != nil {
+	if err := h.decide(r.Context(), c); err != nil {
 		return err
 	}
 	if c.answer, err = codec.AppendDecision(c.answer, &c.ev, &c.d); err != nil {
@@ -260,10 +263,7 @@ func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), h.timeout)
 	defer cancel()
-	start := time.Now()
-	err := h.guest.Answer(ctx, &c.request, &c.reply)
-	c.decided = time.Since(start)
-	if err != nil {
+	if err := h.guest.Answer(ctx, &c.request, &c.reply); err != nil {
 		return &refusal{function.StatusOf(err), err}
 	}
 	if len(c.reply.Body) > flow.MaxBody || len(c.reply.State) > flow.MaxState {
@@ -384,6 +384,8 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 	if errors.As(err, &r) {
 		c.status = r.status
 	}
+	// What a guest answered is no answer then.
+	c.reply = guest.Answer{Status: uint16(c.status), State: c.reply.State[:0], Body: c.reply.Body[:0]}
 	if c.status == http.StatusInternalServerError || c.status == http.StatusBadGateway {
 		event, id := c.ev.Type, c.ev.ID
 		if c.direct {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,7 +16,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/record"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -63,7 +66,7 @@ func newRequest(body string) *http.Request {
 
 func TestDecision(t *testing.T) {
 	var records bytes.Buffer
-	h := newHandler(t, httphost.Config{Records: &records})
+	h := newHandler(t, httphost.Config{Records: record.NewWriter(&records)})
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, newRequest(event))
 	if w.Code != 200 {
@@ -87,12 +90,62 @@ func TestDecision(t *testing.T) {
 		t.Errorf("decision %+v", d)
 	}
 
-	var rec httphost.Record
-	if err := json.Unmarshal(records.Bytes(), &rec); err != nil {
-		t.Fatalf("record %q: %v", records.Bytes(), err)
+	rec := readRecord(t, records.Bytes())
+	delete(rec, "time")
+	if d, ok := rec["duration_us"].(float64); !ok || d <= 0 {
+		t.Errorf("duration %v", rec["duration_us"])
 	}
-	if rec.DPID != "00000000000000aa" || rec.ID != "e-1" || rec.Verdict != "allow" || rec.Rules == nil || *rec.Rules != 1 || rec.Status != 200 || rec.Policy != "7-0000abcd" {
-		t.Errorf("record %+v", rec)
+	delete(rec, "duration_us")
+	if want := map[string]any{"event": "switchbridge.packet_in.v1", "dpid": "00000000000000aa", "id": "e-1", "session": "s-1",
+		"match": "in_port=1,eth_type=0x0800,ip_src=10.0.0.1", "status": 200.0, "verdict": "allow", "reason": "test: all?", "policy": "7-0000abcd"}; !maps.Equal(rec, want) {
+		t.Errorf("record %v\nwant   %v", rec, want)
+	}
+}
+
+func readRecord(t *testing.T, line []byte) (rec map[string]any) {
+	t.Helper()
+	if err := json.Unmarshal(line, &rec); err != nil {
+		t.Fatalf("record %q: %v", line, err)
+	}
+	return rec
+}
+
+// gone is a caller that hangs up before it is answered.
+type gone struct{ *httptest.ResponseRecorder }
+
+func (gone) Write([]byte) (int, error) { return 0, errors.New("connection reset") }
+
+// A decision that didn't reach the caller was made all the same.
+func TestRecordOfACallerWhoLeft(t *testing.T) {
+	answer := guestFunc(func(_ *guest.Request, a *guest.Answer) error {
+		a.Status, a.Verdict, a.Reason, a.Body = 200, "allow", "test: all", append(a.Body, "{}"...)
+		return nil
+	})
+	for name, cfg := range map[string]httphost.Config{
+		"decided here": {Decider: allow, Codecs: []contract.Codec{jsonenc.Codec{}}},
+		"by the guest": {Guest: answer, Direct: []guest.Encoding{guest.EncodingJSON}},
+	} {
+		var records bytes.Buffer
+		cfg.Records = record.NewWriter(&records)
+		h, err := httphost.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.ServeHTTP(gone{httptest.NewRecorder()}, newRequest(event))
+		rec := readRecord(t, records.Bytes())
+		if why, _ := rec["error"].(string); rec["status"] != 200.0 || rec["verdict"] != "allow" || !strings.Contains(why, "connection reset") {
+			t.Errorf("%s: record %v", name, rec)
+		}
+	}
+}
+
+// A log that fails changes no answer.
+func TestFailingRecords(t *testing.T) {
+	records := record.NewWriter(gone{})
+	w := httptest.NewRecorder()
+	newHandler(t, httphost.Config{Records: records}).ServeHTTP(w, newRequest(event))
+	if w.Code != 200 || w.Header().Get(contract.HeaderVerdict) != "allow" || records.Failed() != 1 {
+		t.Errorf("status %d, %d records failed", w.Code, records.Failed())
 	}
 }
 
@@ -134,7 +187,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var records bytes.Buffer
-			row.cfg.Records = &records
+			row.cfg.Records = record.NewWriter(&records)
 			r := newRequest(row.body)
 			if row.change != nil {
 				row.change(r)
@@ -144,9 +197,9 @@ func TestRefusals(t *testing.T) {
 			if w.Code != row.status || !strings.Contains(w.Body.String(), row.explain) {
 				t.Errorf("status %d %q, want %d with %q", w.Code, w.Body, row.status, row.explain)
 			}
-			var rec httphost.Record
-			if err := json.Unmarshal(records.Bytes(), &rec); err != nil || rec.Status != row.status || rec.Error == "" {
-				t.Errorf("record %q (%v), want status %d and an error", records.Bytes(), err, row.status)
+			rec := readRecord(t, records.Bytes())
+			if why, _ := rec["error"].(string); rec["status"] != float64(row.status) || rec["verdict"] != nil || !strings.Contains(why, row.explain) {
+				t.Errorf("record %v, want status %d and the error", rec, row.status)
 			}
 		})
 	}

@@ -1,5 +1,6 @@
-// Package record writes decision records: one JSON line for every event, where a platform keeps
-// its logs. It needs no encoding/json, so that it also runs inside a WebAssembly guest.
+// Package record writes decision records: one JSON line for every event, in the same form on every
+// host, where its platform keeps logs. It needs no encoding/json, so that it also runs inside a
+// WebAssembly guest.
 package record
 
 import (
@@ -13,30 +14,40 @@ import (
 	"switchbridge/flow"
 )
 
-// Record is what is kept of one event.
+// Record is what is kept of one event. Fields that are empty stay out of the line, but for the
+// status and the duration.
 type Record struct {
-	Time     time.Time
-	Function string // the function's name, where a host has several
+	Time     time.Time // when the request had come in
+	Function string    // the function's name, where a host has several
 	Event    flow.EventType
 	ID       string
 	DPID     flow.DPID
 	Session  string
+	Match    string // of a packet, where the host itself reads events
 	Status   int
 	Verdict  string
-	Reason   string
+	Reason   string // the rule that matched
 	Policy   string
-	Duration time.Duration // from the whole request to the answer
+	Duration time.Duration // from Time to the answer
+	Error    string        // why there is no decision, or why it didn't reach the caller
 }
 
-// Of fills a record from a request and its answer.
+// Of fills a record from a request and its answer, whose reason is an error's where its status is
+// no decision's.
 func Of(r *guest.Request, a *guest.Answer) Record {
-	return Record{
+	rec := Record{
 		Event: r.Event, ID: r.ID, DPID: flow.DPID(r.DPID), Session: r.Session,
-		Status: int(a.Status), Verdict: a.Verdict, Reason: a.Reason, Policy: a.Policy,
+		Status: int(a.Status), Verdict: a.Verdict, Policy: a.Policy,
 	}
+	if rec.Status < 300 {
+		rec.Reason = a.Reason
+	} else {
+		rec.Error = a.Reason
+	}
+	return rec
 }
 
-// Append appends the record as one line of JSON. Durations are in microseconds.
+// Append appends the record as one line of JSON. The duration is in microseconds.
 func (r *Record) Append(b []byte) []byte {
 	b = append(b, `{"time":"`...)
 	b = r.Time.UTC().AppendFormat(b, time.RFC3339Nano)
@@ -49,16 +60,20 @@ func (r *Record) Append(b []byte) []byte {
 	text("function", r.Function)
 	if r.Event != 0 {
 		text("event", r.Event.String())
+	}
+	if r.DPID != 0 {
 		text("dpid", r.DPID.String())
 	}
 	text("id", r.ID)
 	text("session", r.Session)
+	text("match", r.Match)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)
 	text("verdict", r.Verdict)
 	text("reason", r.Reason)
 	text("policy", r.Policy)
 	b = append(b, `,"duration_us":`...)
 	b = strconv.AppendFloat(b, float64(r.Duration.Nanoseconds())/1000, 'f', 1, 64)
+	text("error", r.Error)
 	return append(b, "}\n"...)
 }
 
@@ -89,8 +104,13 @@ type Writer struct {
 	failed atomic.Uint64
 }
 
-// NewWriter returns a Writer that writes to w. A nil *Writer discards.
-func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
+// NewWriter returns a Writer that writes to w. A nil *Writer discards, and is what comes of a nil w.
+func NewWriter(w io.Writer) *Writer {
+	if w == nil {
+		return nil
+	}
+	return &Writer{w: w}
+}
 
 // Write writes one record.
 func (w *Writer) Write(r *Record) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,9 +17,23 @@ import (
 func TestRecord(t *testing.T) {
 	r := Of(&guest.Request{Event: flow.EventPacketIn, ID: "7", DPID: 0xab, Session: "10.0.0.1:4711/2"},
 		&guest.Answer{Status: 200, Verdict: "deny", Reason: "blocklist: 1.2.3.4", Policy: "3-000000ab"})
+	r.Match = "in_port=1"
 	r.Time, r.Duration, r.Function = time.Date(2026, 1, 2, 3, 4, 5, 6000, time.FixedZone("", 3600)), 1234567*time.Nanosecond, "labs"
 	want := `{"time":"2026-01-02T02:04:05.000006Z","function":"labs","event":"switchbridge.packet_in.v1","dpid":"00000000000000ab",` +
-		`"id":"7","session":"10.0.0.1:4711/2","status":200,"verdict":"deny","reason":"blocklist: 1.2.3.4","policy":"3-000000ab","duration_us":1234.6}` + "\n"
+		`"id":"7","session":"10.0.0.1:4711/2","match":"in_port=1","status":200,"verdict":"deny","reason":"blocklist: 1.2.3.4","policy":"3-000000ab","duration_us":1234.6}` + "\n"
+	if got := string(r.Append(nil)); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	const page = "../../docs/deploy/self-hosted.md" // shows it
+	if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "    "+want) {
+		t.Errorf("%s doesn't show the record: %v", page, err)
+	}
+}
+
+func TestRecordOfAnError(t *testing.T) {
+	r := Of(&guest.Request{}, &guest.Answer{Status: 401, Reason: "no valid bearer token"})
+	r.Match = "in_port=1"
+	want := `{"time":"0001-01-01T00:00:00Z","match":"in_port=1","status":401,"duration_us":0.0,"error":"no valid bearer token"}` + "\n"
 	if got := string(r.Append(nil)); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -41,7 +56,7 @@ type failing struct{}
 func (failing) Write([]byte) (int, error) { return 0, errors.New("disk full") }
 
 func TestWriter(t *testing.T) {
-	var none *Writer
+	none := NewWriter(nil)
 	none.Write(&Record{})
 	w := NewWriter(failing{})
 	w.Write(&Record{})

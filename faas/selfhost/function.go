@@ -16,6 +16,7 @@ import (
 	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/policyhost"
+	"switchbridge/faas/record"
 	"switchbridge/faas/wasmhost"
 	"switchbridge/faas/wasmhost/wasmmetrics"
 	"switchbridge/flow"
@@ -39,7 +40,7 @@ type hosted struct {
 }
 
 // open reads what the function is made of and compiles nothing yet.
-func open(f *Function, cacheDir string, records io.Writer, log *slog.Logger, reg prometheus.Registerer) (*hosted, error) {
+func open(f *Function, cacheDir string, records *record.Writer, log *slog.Logger, reg prometheus.Registerer) (*hosted, error) {
 	named := log.With("function", f.Name) // wasmhost adds the name itself
 	h := &hosted{config: f}
 	cfg := httphost.Config{Name: f.Name, MaxConcurrent: f.Concurrency, Records: records, Log: named}

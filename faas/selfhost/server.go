@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +18,7 @@ import (
 	"switchbridge/faas/auth"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
+	"switchbridge/faas/record"
 	"switchbridge/flow"
 	"switchbridge/listen"
 )
@@ -45,9 +45,10 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{config: config, log: log, registry: prometheus.NewRegistry()}
 	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if records != nil {
-		records = &lines{w: records}
-	}
+	written := record.NewWriter(records)
+	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "switchbridge_function_records_failed_total", Help: "Decision records that could not be written.",
+	}, func() float64 { return float64(written.Failed()) }))
 	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Log: log, Registry: s.registry}
 	var err error
 	if mux.Tokens, err = config.tokens(); err != nil {
@@ -55,7 +56,7 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	}
 	for i := range s.config.Functions {
 		f := &s.config.Functions[i]
-		h, err := open(f, config.CacheDir, records, log, s.registry)
+		h, err := open(f, config.CacheDir, written, log, s.registry)
 		if err != nil {
 			return nil, fmt.Errorf("function %s: %w", f.Name, err)
 		}
@@ -259,16 +260,4 @@ func (s *Server) drain(ctx context.Context) {
 		s.log.Warn("events were still being decided at the end", "err", err)
 		s.server.Close()
 	}
-}
-
-// lines keeps the records of several functions apart.
-type lines struct {
-	mu sync.Mutex
-	w  io.Writer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.Write(b)
 }

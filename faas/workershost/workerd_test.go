@@ -5,7 +5,6 @@ package workershost_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -177,11 +176,7 @@ func TestConcurrent(t *testing.T) {
 	for end := time.Now().Add(10 * time.Second); records != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		records = 0
 		for line := range strings.Lines(w.Logs()) {
-			var rec struct {
-				ID, Verdict, Policy string
-				Status              int
-			}
-			if json.Unmarshal([]byte(line), &rec) == nil && rec.ID != "" && rec.Verdict != "" && rec.Policy != "" && rec.Status == 200 {
+			if conformance.CheckRecord([]byte(line)) == nil {
 				records++
 			}
 		}

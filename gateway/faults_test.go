@@ -83,7 +83,7 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 			t.Errorf("gateway: %v", err)
 		}
 	})
-	r := &rig{Switch: sw, logs: logs, echoes: echoes}
+	r := &rig{Switch: sw, gateway: g, logs: logs, echoes: echoes}
 	r.await(t, "event="+flow.EventSwitchConnected.String())
 	sw.Take()
 	return r
@@ -92,8 +92,9 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 // rig is a fake switch on a gateway.
 type rig struct {
 	*oftest.Switch
-	logs   *logBuffer
-	echoes chan struct{}
+	gateway *Gateway
+	logs    *logBuffer
+	echoes  chan struct{}
 }
 
 // await waits until the log says something.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -14,6 +15,7 @@ import (
 	"switchbridge/faas/wasmhost/wasmmetrics"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/httpclient"
 	"switchbridge/policy"
 	"switchbridge/settings"
 )
@@ -182,16 +184,24 @@ func (fs *functions) host(kind string, p *policy.Policy) (policyhost.Host, error
 }
 
 // answered notes how a policy check went, or that any event was answered, and
-// logs when that changes.
+// logs when that changes. Who refuses a policy check is there, and may know
+// packets alone; who wants other credentials decides nothing for this gateway.
 func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
-	now := ""
-	if err != nil && flow.KindOf(err) != flow.Refused { // who refuses, is there
+	now, refused := "", ""
+	if flow.KindOf(err) == flow.Refused {
+		refused = err.Error()
+	}
+	var status *httpclient.StatusError
+	if errors.As(err, &status) && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden) || err != nil && refused == "" {
 		now = err.Error()
 	}
 	before := r.down.Swap(now).(string)
 	switch {
 	case now != "" && (before == "" || !r.seen.Load()):
 		log.Warn("the function does not answer", "function", r.name, "err", now)
+	case now == "" && before != "" && refused != "":
+		log.Warn("the function is there, and refuses policy checks: a new policy will not sweep the rules of the old one",
+			"function", r.name, "err", refused)
 	case now == "" && before != "":
 		log.Info("the function answers", "function", r.name, "policy", versionName(v))
 	}

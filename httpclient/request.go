@@ -144,11 +144,22 @@ func (e *endpoint) checkStatus(ctx context.Context, resp *http.Response) *failur
 		f.outcome, f.repeat, f.fault = ServerError, ifIdempotent, true
 	}
 	f.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
-	f.err = fmt.Errorf("status %d %s", code, http.StatusText(code))
-	if why := excerpt(resp); why != "" {
-		f.err = fmt.Errorf("%w: %s", f.err, why)
-	}
+	f.err = &StatusError{Code: code, Why: excerpt(resp)}
 	return f
+}
+
+// StatusError is an answer that is no decision: 429, or another status of 4xx or 5xx.
+type StatusError struct {
+	Code int
+	Why  string // the start of the answer's text, as one line
+}
+
+func (e *StatusError) Error() string {
+	text := fmt.Sprintf("status %d %s", e.Code, http.StatusText(e.Code))
+	if e.Why != "" {
+		text += ": " + e.Why
+	}
+	return text
 }
 
 // checkHeader refuses a 2xx answer that can't be a decision.

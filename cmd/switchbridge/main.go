@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,32 @@ Exit codes: 0 success, 1 failure, 2 a mistake in the command line.`,
 		return usageError{fmt.Errorf("%w (see %s --help)", err, c.CommandPath())}
 	})
 	root.AddCommand(runCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand())
+	nameCommands(root)
 	return root
+}
+
+// nameCommands has a command that only holds others refuse a word that is none of them, where cobra
+// would print the help and call that a success.
+func nameCommands(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		nameCommands(sub)
+	}
+	if !c.HasSubCommands() || c.Runnable() {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		c.SuggestionsMinimumDistance = 2
+		hint := "see " + c.CommandPath() + " --help"
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usageError{fmt.Errorf("%q is no command of %s (%s)", args[0], c.CommandPath(), hint)}
+	}
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.DisableFlagsInUseLine = true
 }
 
 // buildVersion is what the build set, or what the Go toolchain recorded.
@@ -85,7 +111,7 @@ func buildVersion() string {
 func exactly(n int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{fmt.Errorf("%s wants %s", c.CommandPath(), what)}
+			return usageError{fmt.Errorf("%s wants %s", commandName(c), what)}
 		}
 		return nil
 	}
@@ -93,7 +119,12 @@ func exactly(n int, what string) cobra.PositionalArgs {
 
 func noArgs(c *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usageError{fmt.Errorf("%s takes no argument, but got %q (see --help)", c.CommandPath(), args[0])}
+		return usageError{fmt.Errorf("%s takes no argument, but got %q (see --help)", commandName(c), args[0])}
 	}
 	return nil
+}
+
+// commandName is the command without the program, whose name stands before every error.
+func commandName(c *cobra.Command) string {
+	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 }

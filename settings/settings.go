@@ -12,13 +12,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/settings/yamlerr"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
@@ -229,29 +229,13 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", name, readable(err))
+		return nil, fmt.Errorf("%s: %w", name, yamlerr.Readable(err))
 	}
 	s.resolve(filepath.Dir(name))
 	if err := s.Validate(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
-}
-
-var fieldError = regexp.MustCompile(`line (\d+): field (\S+) not found in type \S+`)
-
-// readable turns the YAML package's errors into ones about keys and lines.
-func readable(err error) error {
-	var te *yaml.TypeError
-	if !errors.As(err, &te) {
-		return err
-	}
-	lines := make([]string, len(te.Errors))
-	for i, e := range te.Errors {
-		lines[i] = fieldError.ReplaceAllString(e, `line $1: unknown key "$2"`)
-		lines[i] = strings.ReplaceAll(lines[i], "into time.Duration", "into a duration such as 500ms or 5s")
-	}
-	return errors.New(strings.Join(lines, "; "))
 }
 
 // resolve makes paths relative to dir absolute to the reader.

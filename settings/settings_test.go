@@ -84,7 +84,7 @@ func TestBadSettings(t *testing.T) {
 		{"ssl without certificate", `openflow: {listen: ["ssl:127.0.0.1:6653"]}`, "needs openflow.tls.cert"},
 		{"meter twice", "openflow: {meters: [{id: 1, rate: 1, unit: pktps}, {id: 1, rate: 1, unit: kbps}]}", "meters[1]: id 1 is defined twice"},
 		{"miss meter", "openflow: {miss_meter: 3}", "no meter 3"},
-		{"duration", "openflow:\n  echo_interval: 5\n", "line 2: cannot unmarshal !!int `5` into a duration"},
+		{"duration", "openflow:\n  echo_interval: 5\n", `line 2: "5": want a duration`},
 		{"event", "openflow:\n  subscribe: [flow_stats]\n", `line 2: event "flow_stats"`},
 		{"handshake", "openflow: {handshake: half}", `handshake "half"`},
 		{"fail mode", "fail_mode: {default: open}", `fail mode "open"`},

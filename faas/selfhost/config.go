@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -17,6 +16,7 @@ import (
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/wasmhost"
 	"switchbridge/listen"
+	"switchbridge/settings/yamlerr"
 )
 
 // Config says what to serve, where and to whom. configs/functions.yaml documents every key.
@@ -35,7 +35,7 @@ type Config struct {
 	// Proxied says that a platform's proxy is before this server, which ends TLS: Listen is what
 	// the platform handed over.
 	Proxied bool `yaml:"-"`
-	// Tokens are bearer tokens from the environment, one a line, in place of Token.
+	// Tokens are bearer tokens from the environment, with white space between, in place of Token.
 	Tokens string `yaml:"-"`
 }
 
@@ -128,22 +128,10 @@ func Parse(r io.Reader, name string) (Config, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("%s: %w", name, readable(err))
+		return Config{}, fmt.Errorf("%s: %w", name, yamlerr.Readable(err))
 	}
 	c.resolve(filepath.Dir(name))
 	return c, nil
-}
-
-var fieldError = regexp.MustCompile(`field (\S+) not found in type \S+`)
-
-// readable turns the YAML package's errors into ones about keys.
-func readable(err error) error {
-	var te *yaml.TypeError
-	if !errors.As(err, &te) {
-		return err
-	}
-	text := fieldError.ReplaceAllString(strings.Join(te.Errors, "; "), `unknown key "$1"`)
-	return errors.New(strings.ReplaceAll(text, "into time.Duration", "into a duration such as 500ms or 5s"))
 }
 
 // resolve makes paths relative to dir.

@@ -62,7 +62,7 @@ func TestValidate(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	for _, row := range []struct{ text, want string }{
 		{"listn: x\n", `f.yaml: line 1: unknown key "listn"`},
-		{"drain_timeout: 5 apples\n", "into a duration such as 500ms"},
+		{"drain_timeout: 5 apples\n", "want a duration such as 500ms"},
 		{"functions:\n  - name: a\n    polcy: x\n", `line 3: unknown key "polcy"`},
 		{"functions: {}\n", "f.yaml"},
 		{"functions: [x]\n", "f.yaml"},

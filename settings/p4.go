@@ -152,7 +152,7 @@ func ParseP4Switch(text string) (P4Switch, error) {
 			err = errors.New("no such key; there are " + p4Keys)
 		}
 		if err != nil {
-			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, err)
+			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, inWords(err))
 		}
 	}
 	if s.TLS != nil && plaintext {
@@ -162,6 +162,20 @@ func ParseP4Switch(text string) (P4Switch, error) {
 		return s, fmt.Errorf("p4 switch %q: %w", text, err)
 	}
 	return s, nil
+}
+
+// inWords says of an error of package strconv what a person wants to know.
+func inWords(err error) error {
+	var ne *strconv.NumError
+	switch {
+	case !errors.As(err, &ne):
+		return err
+	case ne.Func == "ParseBool":
+		return fmt.Errorf("%q is neither true nor false", ne.Num)
+	case errors.Is(err, strconv.ErrRange):
+		return fmt.Errorf("%s is too large", ne.Num)
+	}
+	return fmt.Errorf("%q is not a number", ne.Num)
 }
 
 // UnmarshalYAML takes a mapping, or the short form.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -280,8 +281,28 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("guardrails: min_priority %d is above max_priority %d", s.Guardrails.MinPriority, s.Guardrails.MaxPriority)
 	case s.Guardrails.MaxRules < 1:
 		return errors.New("guardrails.max_rules: want at least 1")
+	case len(s.Guardrails.Tables) == 0:
+		return errors.New("guardrails.tables: empty; no rule would be let pass")
+	case s.Guardrails.HardTimeout < time.Second || s.Guardrails.HardTimeout > maxRuleTimeout:
+		return fmt.Errorf("guardrails.hard_timeout: %v: want 1s to %v", s.Guardrails.HardTimeout, maxRuleTimeout)
+	case o.MaxSessions < 1:
+		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
+	case s.Limits.Queue < 1:
+		return fmt.Errorf("limits.queue: %d: want at least 1", s.Limits.Queue)
+	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:
+		return errors.New("openflow.listen: empty, and p4.switches too: no switch would be governed")
+	}
+	for name, r := range map[string]Rate{"per_switch": s.Limits.PerSwitch, "per_port": s.Limits.PerPort, "essentials": s.Limits.EssentialsRate} {
+		if !(r.Rate >= 0) || math.IsInf(r.Rate, 1) || r.Burst < 0 {
+			return fmt.Errorf("limits.%s: rate %v, burst %d: want packets a second from 0, and packets", name, r.Rate, r.Burst)
+		}
 	}
 	for _, l := range o.Listen {
+		if l.Network == "tcp" {
+			if err := checkHostPort(l.Address); err != nil {
+				return fmt.Errorf("openflow.listen: %w", err)
+			}
+		}
 		if l.Secure && (o.TLS.Cert == "" || o.TLS.Key == "") {
 			return fmt.Errorf("openflow.listen: %s needs openflow.tls.cert and key", l)
 		}
@@ -322,7 +343,7 @@ func (s *Settings) Validate() error {
 		}
 	}
 	if s.Admin.Listen != "" {
-		if _, _, err := net.SplitHostPort(s.Admin.Listen); err != nil {
+		if err := checkHostPort(s.Admin.Listen); err != nil {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
 	}
@@ -347,6 +368,21 @@ func (s *Settings) Validate() error {
 		if err := r.Function.validate(where + ".function"); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// maxRuleTimeout is the longest that a FLOW_MOD can say (OpenFlow 1.3.5, 7.3.4.1: 16 bits of seconds).
+const maxRuleTimeout = math.MaxUint16 * time.Second
+
+// checkHostPort says whether HOST:PORT can be listened at, as far as the text goes.
+func checkHostPort(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("address %s: port %q: want a number up to 65535", address, port)
 	}
 	return nil
 }
@@ -387,8 +423,18 @@ func (f *Function) validate(key string) error {
 	switch {
 	case f.Timeout <= 0:
 		return fmt.Errorf("%s.timeout: %v is not a positive duration", key, f.Timeout)
+	case f.TryTimeout <= 0:
+		return fmt.Errorf("%s.try_timeout: %v is not a positive duration", key, f.TryTimeout)
+	case f.ConnectionAge <= 0:
+		return fmt.Errorf("%s.connection_age: %v is not a positive duration", key, f.ConnectionAge)
+	case f.HedgeAfter < 0:
+		return fmt.Errorf("%s.hedge_after: %v: want 0s, which is never, or a positive duration", key, f.HedgeAfter)
+	case f.PolicyCheck < 0:
+		return fmt.Errorf("%s.policy_check: %v: want 0s, which is never, or a positive duration", key, f.PolicyCheck)
+	case f.Connections < 1:
+		return fmt.Errorf("%s.connections: %d: want at least 1", key, f.Connections)
 	case f.Concurrency < 1:
-		return fmt.Errorf("%s.concurrency: want at least 1", key)
+		return fmt.Errorf("%s.concurrency: %d: want at least 1", key, f.Concurrency)
 	case (f.Cert == "") != (f.Key == ""):
 		return fmt.Errorf("%s: cert and key go together", key)
 	}

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -198,7 +199,7 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	before := r.down.Swap(now).(string)
 	switch {
 	case now != "" && (before == "" || !r.seen.Load()):
-		log.Warn("the function does not answer", "function", r.name, "err", now)
+		log.Warn("the function does not answer", append([]any{"function", r.name, "err", now}, remedy(err)...)...)
 	case now == "" && before != "" && refused != "":
 		log.Warn("the function is there, and refuses policy checks: a new policy will not sweep the rules of the old one",
 			"function", r.name, "err", refused)
@@ -206,6 +207,20 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 		log.Info("the function answers", "function", r.name, "policy", versionName(v))
 	}
 	r.seen.Store(true)
+}
+
+// remedy is an attribute that says what is set for the two mistakes that keep every new function
+// from being reached; otherwise it is nothing.
+func remedy(err error) []any {
+	var unknown x509.UnknownAuthorityError
+	var status *httpclient.StatusError
+	switch {
+	case errors.As(err, &unknown):
+		return []any{"remedy", "name its authority's PEM file: --function-ca, or function.ca"}
+	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
+		return []any{"remedy", "name the file of its token: --function-token-file, or function.token_file"}
+	}
+	return nil
 }
 
 // versionName is for people.

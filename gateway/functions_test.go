@@ -3,6 +3,7 @@ package gateway
 import (
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,52 @@ import (
 	"switchbridge/ofproxy/oftest"
 	"switchbridge/settings"
 )
+
+func TestAdvice(t *testing.T) {
+	remote := func(urls ...string) func(*settings.Settings) {
+		return func(s *settings.Settings) { s.Function.URLs = urls }
+	}
+	for name, tc := range map[string]struct {
+		adapt func(*settings.Settings)
+		want  []string // one for each warning
+	}{
+		"default":     {func(*settings.Settings) {}, nil},
+		"policy":      {func(s *settings.Settings) { s.Policy = "p.yaml" }, nil},
+		"over TLS":    {remote("https://f.example/"), nil},
+		"on loopback": {remote("http://127.0.0.1:8080", "http://localhost/", "http://[::1]:80/", "unix:///run/f"), nil},
+		"no TLS":      {remote("https://a.example/", "http://user:secret@f.example/"), []string{"without TLS"}},
+		"policy for nobody": {func(s *settings.Settings) {
+			remote("https://f.example/")(s)
+			s.Policy = "p.yaml"
+		}, []string{"policy=p.yaml"}},
+		"policy for a route": {func(s *settings.Settings) {
+			remote("https://f.example/")(s)
+			s.Policy, s.Routes = "p.yaml", []settings.Route{{Name: "a", Function: settings.Function{URLs: []string{settings.Native}}}}
+		}, nil},
+		"token and CA for nobody": {func(s *settings.Settings) {
+			s.Function.TokenFile, s.Function.CA = "token", "ca.pem"
+		}, []string{"key=token_file", "key=ca"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := settings.Default()
+			tc.adapt(set)
+			var logs logBuffer
+			advise(set, slog.New(slog.NewTextHandler(&logs, nil)))
+			lines := strings.Split(strings.TrimSpace(logs.String()), "\n")
+			if logs.String() == "" {
+				lines = nil
+			}
+			if len(lines) != len(tc.want) || strings.Contains(logs.String(), "secret") {
+				t.Fatalf("%d warnings, want %d:\n%s", len(lines), len(tc.want), logs.String())
+			}
+			for i, want := range tc.want {
+				if !strings.Contains(lines[i], want) {
+					t.Errorf("%q without %q", lines[i], want)
+				}
+			}
+		})
+	}
+}
 
 // What a function says to the first policy check is what an operator with a
 // wrong token, URL or scheme has to go by.
@@ -33,7 +80,7 @@ func TestFirstPolicyCheck(t *testing.T) {
 		}, log: []string{"the function answers", "policy=7-0c0ffee1"}, ready: true},
 		"wrong token": {handler: func(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "no valid bearer token", http.StatusUnauthorized)
-		}, log: []string{"level=WARN", "the function does not answer", "status 401 Unauthorized: no valid bearer token"}},
+		}, log: []string{"level=WARN", "the function does not answer", "status 401 Unauthorized: no valid bearer token", "--function-token-file"}},
 		"forbidden": {handler: func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusForbidden)
 		}, log: []string{"level=WARN", "the function does not answer", "status 403 Forbidden"}},
@@ -43,7 +90,7 @@ func TestFirstPolicyCheck(t *testing.T) {
 		"HTTP to HTTPS": {url: strings.Replace(secure.URL, "https", "http", 1),
 			log: []string{"level=WARN", "refuses policy checks", "Client sent an HTTP request to an HTTPS server"}, ready: true},
 		"unknown authority": {url: secure.URL,
-			log: []string{"level=WARN", "the function does not answer", "unknown authority"}},
+			log: []string{"level=WARN", "the function does not answer", "unknown authority", "--function-ca"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

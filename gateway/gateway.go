@@ -32,7 +32,8 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger
 
-	// Listeners, if set, take the place of those of the settings, for tests.
+	// Listeners, if not nil, take the place of those of the settings: for tests,
+	// and empty where the settings are only to be checked.
 	Listeners []net.Listener
 	// Admin, if set, takes the place of the settings' admin address.
 	Admin net.Listener
@@ -68,6 +69,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	}
 	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(), versions: new(decider.Versions)}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	advise(set, g.log)
 	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
 	var err error
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {

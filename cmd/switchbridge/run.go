@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,11 @@ Examples:
 			if err != nil {
 				return usageError{err}
 			}
-			g, err := gateway.New(set, gateway.Options{Version: buildVersion(), Logger: log})
+			o := gateway.Options{Version: buildVersion(), Logger: log}
+			if f.check { // beside a gateway that runs, and has the ports
+				o.Listeners, set.Admin.Listen = []net.Listener{}, ""
+			}
+			g, err := gateway.New(set, o)
 			if err != nil {
 				return err
 			}

@@ -3,8 +3,10 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -48,6 +50,11 @@ func embeddedFunction(t *testing.T) *embedded.Function {
 	if err != nil {
 		t.Fatal(err)
 	}
+	start(t, f)
+	return f
+}
+
+func start(t *testing.T, f *embedded.Function) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- f.Run(ctx) }()
@@ -57,7 +64,6 @@ func embeddedFunction(t *testing.T) *embedded.Function {
 			t.Error(err)
 		}
 	})
-	return f
 }
 
 // TestCases holds the suite to what it promises.
@@ -88,6 +94,37 @@ func TestEmbedded(t *testing.T) {
 	t.Run("handed on", func(t *testing.T) {
 		overHTTPS(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}})
 	})
+}
+
+// TestGuestOfTheBinary asks the guest that make puts into the binary. It begins with a part of it,
+// which must do for the suite, and goes on with all of it once somebody asks for more.
+func TestGuestOfTheBinary(t *testing.T) {
+	f, err := embedded.New(embedded.Options{Policy: Policy(), CacheDir: wasmtest.CacheDir(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	if errors.Is(err, embedded.ErrNotBuilt) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, f)
+	suite := func(t *testing.T) {
+		Run(t, f, openflow.Codec{})
+		codec := openflow.Codec{Full: true}
+		Run(t, function.NewDecider(f, codec).WithoutID(), codec)
+	}
+	t.Run("lean", suite)
+	if n := f.Stats().Completed; n != 0 {
+		t.Errorf("the suite needed more of the guest than its training: completed %d times", n)
+	}
+	var a guest.Answer
+	malformed := guest.Request{Event: flow.EventPacketIn, Encoding: guest.EncodingOpenFlow, Body: []byte{1, 2, 3}}
+	if err := f.Answer(t.Context(), &malformed, &a); err != nil || a.Status != 400 || a.Reason == "" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if n := f.Stats().Completed; n != 1 {
+		t.Errorf("completed %d times, want once", n)
+	}
+	t.Run("whole", suite)
 }
 
 func TestNative(t *testing.T) {

@@ -33,7 +33,10 @@ var assets embed.FS
 // ErrNotBuilt says that the binary holds no guest.
 var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or take the native controller")
 
-const asset = "assets/function.prepared" // by wasmhost.Prepare
+const asset = "assets/function.prepared" // by the command prepare
+
+// codec is the guest's: an instance needs no handshake to decide, and every message it parses takes time.
+var codec = openflow.Codec{Full: true}
 
 // Built returns nil, or ErrNotBuilt.
 func Built() error {
@@ -103,8 +106,7 @@ func New(o Options) (*Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	codec := openflow.Codec{Full: true} // an instance needs no handshake to decide, and every message it parses takes time
-	warm, packets, err := warmUp(codec)
+	warm, packets, err := warmUp()
 	if err != nil {
 		return nil, err
 	}

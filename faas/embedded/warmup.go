@@ -6,13 +6,12 @@ import (
 
 	"switchbridge/faas/guest"
 	"switchbridge/flow"
-	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/compact"
 )
 
 // warmUp are events like those that come: what a guest makes at its first use of a path, such as
 // buffers, is then part of the image instead of being made for every event.
-func warmUp(codec contract.Codec) (requests, packets [][]byte, err error) {
+func warmUp() (requests, packets [][]byte, err error) {
 	var match flow.Match
 	match.SetInPort(1)
 	match.SetEthType(flow.EthTypeIPv4)
@@ -22,17 +21,30 @@ func warmUp(codec contract.Codec) (requests, packets [][]byte, err error) {
 	match.IPProto = flow.ProtoTCP
 	match.IPSrc, match.IPDst = netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")
 	match.L4Src, match.L4Dst = 40000, 443
+	var events []*flow.Event
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
-		ev := &flow.Event{
-			Type: flow.EventPacketIn, ID: "warm-up", Session: "warm-up", XID: 1,
+		events = append(events, &flow.Event{
+			Type: flow.EventPacketIn, XID: 1,
 			Switch:   &flow.Switch{DPID: 1, Protocol: protocol},
 			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: match, Data: make([]byte, 1500)},
-		}
+		})
+	}
+	return Encode(events...)
+}
+
+// Encode writes events as the embedded guest is given them: all as requests, and those that fit as
+// packets in the compact encoding, too.
+func Encode(events ...*flow.Event) (requests, packets [][]byte, err error) {
+	for _, ev := range events {
 		body, err := codec.AppendEvent(nil, ev)
 		if err != nil {
-			return nil, nil, fmt.Errorf("warm-up event: %w", err)
+			return nil, nil, fmt.Errorf("%s event: %w", ev.Type, err)
 		}
-		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()), DPID: 1, Body: body}
+		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()),
+			DPID: uint64(ev.Switch.DPID), ID: ev.ID, Session: ev.Session, Body: body}
+		if !ev.Time.IsZero() {
+			r.Time = ev.Time.UnixNano()
+		}
 		requests = append(requests, r.AppendBinary(nil))
 		if packet, fits := compact.AppendEvent(nil, ev); fits {
 			packets = append(packets, packet)

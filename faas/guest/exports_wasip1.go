@@ -75,7 +75,7 @@ var (
 )
 
 // backgroundTurns is how often the background gets its turn, a few times what it needs.
-const backgroundTurns = 2000
+const backgroundTurns = 64
 
 // eventRoom is memory for an event of a usual size, in bytes.
 const eventRoom = 512 << 10

@@ -72,17 +72,21 @@ type Host struct {
 	slots   chan struct{} // one for every instance that decides
 
 	policyMu sync.Mutex // serialises image building
-	engine   *engine    // set before ready closes
+	engine   *engine    // that the next image will be of
 	closed   atomic.Bool
+
+	completionMu sync.Mutex
+	completion   *completion // of a lean guest; nil unless one is under way or done
 }
 
-// engine is the guest, compiled.
+// engine is the guest, or its lean part, compiled.
 type engine struct {
 	runtime  wazero.Runtime
 	cache    wazero.CompilationCache // nil without a directory
 	compiled wazero.CompiledModule
 	module   *module
-	packets  bool // the guest has switchbridge_packet
+	packets  bool         // the guest has switchbridge_packet
+	users    atomic.Int32 // the host, and every image that has instances
 }
 
 // New returns a host that compiles nothing yet: Run does, and events wait for it.
@@ -139,44 +143,65 @@ func (h *Host) start(ctx context.Context) error {
 	h.policyMu.Lock()
 	defer h.policyMu.Unlock()
 	defer close(h.ready)
-	began := time.Now()
-	engine, err := h.compile(ctx)
-	if err == nil {
-		h.engine = engine
-		compiled := time.Since(began)
-		var first *image
-		if first, err = h.newImage(ctx, h.config.Policy); err == nil {
-			h.current.Store(first)
-			h.log.Info("function ready", "compile", compiled, "image", time.Since(began)-compiled,
-				"memory", len(first.memory), "reset", h.Stats().Reset)
-			return nil
-		}
+	if h.failed = h.begin(ctx); h.failed != nil {
+		h.failed = fmt.Errorf("%s: %w", h, h.failed)
 	}
-	h.failed = fmt.Errorf("%s: %w", h, err)
 	return h.failed
 }
 
-func (h *Host) compile(ctx context.Context) (*engine, error) {
-	prepare := prepareModule
-	if h.config.Prepared {
-		prepare = preparedModule
+// begin takes the first image. policyMu is held.
+func (h *Host) begin(ctx context.Context) error {
+	began := time.Now()
+	m, err := h.load()
+	if err != nil {
+		return err
 	}
+	if m, err = m.lean(); err != nil {
+		return err
+	}
+	if h.engine, err = h.compile(ctx, m); err != nil {
+		return err
+	}
+	h.chooseReset(m)
+	compiled := time.Since(began)
+	first, err := h.newImage(ctx, h.config.Policy)
+	if err != nil {
+		return err
+	}
+	h.current.Store(first)
+	h.log.Info("function ready", "compile", compiled, "image", time.Since(began)-compiled,
+		"memory", len(first.memory), "reset", h.Stats().Reset)
+	return nil
+}
+
+// load reads and rewrites the guest.
+func (h *Host) load() (m *module, err error) {
 	wasm := h.config.Wasm
 	if wasm == nil && h.config.Load != nil {
-		var err error
 		if wasm, err = h.config.Load(); err != nil {
 			return nil, err
 		}
 	}
-	module, err := prepare(wasm)
+	if h.config.Prepared {
+		m, err = preparedModule(wasm)
+	} else {
+		m, err = prepareModule(wasm)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
 	}
-	e := &engine{module: module}
+	return m, nil
+}
+
+// compile makes an engine, which the host uses.
+func (h *Host) compile(ctx context.Context, m *module) (*engine, error) {
+	e := &engine{module: m}
+	e.users.Store(1)
 	config := wazero.NewRuntimeConfigCompiler().
 		WithMemoryLimitPages(uint32(reserved/wasmPage + h.config.MemoryLimit/wasmPage)).
 		WithDebugInfoEnabled(false)
 	if h.config.CacheDir != "" {
+		var err error
 		if e.cache, err = wazero.NewCompilationCacheWithDir(h.config.CacheDir); err != nil {
 			h.log.Warn("compiled modules are not cached", "dir", h.config.CacheDir, "err", err)
 		} else {
@@ -188,7 +213,6 @@ func (h *Host) compile(ctx context.Context) (*engine, error) {
 		e.close()
 		return nil, err
 	}
-	h.chooseReset(e)
 	return e, nil
 }
 
@@ -208,16 +232,23 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 }
 
 // chooseReset says once how instances are put back.
-func (h *Host) chooseReset(e *engine) {
+func (h *Host) chooseReset(m *module) {
 	switch {
-	case e.module.hidden != "":
+	case m.hidden != "":
 		h.stats.reset.Store(int32(ResetNewInstance))
 		h.log.Warn("every event gets a new instance, because the guest changes what no snapshot can put back",
-			"found", e.module.hidden)
+			"found", m.hidden)
 	case h.config.WholeCopy:
 		h.stats.reset.Store(int32(ResetWholeCopy))
 	default:
 		h.stats.reset.Store(int32(ResetMarked))
+	}
+}
+
+// leave ends one use of the engine; after the last it is closed.
+func (e *engine) leave() {
+	if e.users.Add(-1) == 0 {
+		e.close()
 	}
 }
 
@@ -233,10 +264,14 @@ func (e *engine) close() {
 // it gets more, unless its context has ended or its time is over.
 func instantiateRefuel(ctx context.Context, r wazero.Runtime) error {
 	refuel := func(ctx context.Context, guest api.Module, _ []uint64) {
+		fuel := guest.ExportedGlobal(exportFuel).(api.MutableGlobal)
+		if left := int32(fuel.Get()); isAbsent(left) {
+			panic(&absentError{function: uint32(left - absentFuel)})
+		}
 		if c, ok := ctx.(*callContext); ok && c.left() <= 0 {
 			panic(sys.NewExitError(sys.ExitCodeDeadlineExceeded)) // how a host function ends a guest
 		}
-		guest.ExportedGlobal(exportFuel).(api.MutableGlobal).Set(fuelQuantum)
+		fuel.Set(fuelQuantum)
 	}
 	_, err := r.NewHostModuleBuilder(hostModule).NewFunctionBuilder().
 		WithGoModuleFunction(api.GoModuleFunc(refuel), nil, nil).Export(hostRefuel).Instantiate(ctx)
@@ -341,18 +376,25 @@ func (h *Host) call(ctx context.Context, entry entry, request []byte, use func(a
 	if len(request) > guest.MaxEnvelope {
 		return fmt.Errorf("%s: request of %d bytes, limit %d", h, len(request), guest.MaxEnvelope)
 	}
-	img := h.current.Load()
-	if img == nil {
+	if h.current.Load() == nil {
 		if err := h.wait(ctx); err != nil {
 			return err
 		}
-		if img = h.current.Load(); img == nil {
-			return ErrClosed
+	}
+	err := h.try(ctx, entry, request, use)
+	if err == nil {
+		return nil
+	}
+	if missing := asAbsent(err); missing != nil {
+		if err = h.complete(ctx, missing); err == nil {
+			err = h.try(ctx, entry, request, use)
 		}
 	}
-	if entry == packet && !h.engine.packets {
-		return ErrNoPacket
-	}
+	return err
+}
+
+// try lets an instance decide. A lean guest may not be able to: asAbsent tells.
+func (h *Host) try(ctx context.Context, entry entry, request []byte, use func(answer []byte) error) error {
 	select {
 	case h.slots <- struct{}{}:
 	default:
@@ -362,32 +404,34 @@ func (h *Host) call(ctx context.Context, entry entry, request []byte, use func(a
 		case <-ctx.Done():
 			return fmt.Errorf("%s: no instance free: %w", h, ctx.Err())
 		}
-		if img = h.current.Load(); img == nil { // a policy may have come, or the end
-			<-h.slots
+	}
+	defer func() { <-h.slots }()
+	var img *image
+	var in *instance
+	for in == nil {
+		if img = h.current.Load(); img == nil {
 			return ErrClosed
 		}
-	}
-	in, err := img.acquire(ctx)
-	if err != nil {
-		<-h.slots
-		return fmt.Errorf("%s: %w", h, err)
+		if entry == packet && !img.engine.packets {
+			return ErrNoPacket
+		}
+		var err error
+		if in, err = img.acquire(ctx); err != nil && err != errRetired {
+			return fmt.Errorf("%s: %w", h, err)
+		}
 	}
 	pristine := false
-	defer func() {
-		if pristine {
-			img.release(in)
-		} else {
-			in.close()
-		}
-		<-h.slots
-	}()
+	defer func() { img.release(in, pristine) }()
 
 	answer, err := in.decide(ctx, entry, request)
-	h.stats.events.Add(1)
 	if err != nil {
-		h.stats.failed(err)
+		if asAbsent(err) == nil {
+			h.stats.events.Add(1)
+			h.stats.failed(err)
+		}
 		return fmt.Errorf("%s: %w", h, err)
 	}
+	h.stats.events.Add(1)
 	err = use(answer)
 	pristine = in.reset()
 	return err
@@ -429,6 +473,6 @@ func (h *Host) close() {
 		}
 	}
 	if h.engine != nil {
-		h.engine.close()
+		h.engine.leave()
 	}
 }

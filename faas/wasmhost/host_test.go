@@ -24,6 +24,13 @@ func run(t testing.TB, config Config) *Host {
 		config.Wasm = adversary(t)
 	}
 	h := New(config)
+	start(t, h)
+	return h
+}
+
+// start runs a host until the test ends.
+func start(t testing.TB, h *Host) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
@@ -36,7 +43,6 @@ func run(t testing.TB, config Config) *Host {
 	if err := h.wait(ctx); err != nil {
 		t.Fatal(err)
 	}
-	return h
 }
 
 // ask sends one event whose body is what, and returns the answer.

@@ -2,6 +2,7 @@ package wasmhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -9,6 +10,7 @@ import (
 // image is what every instance starts from: a guest after its initialisation with one policy.
 type image struct {
 	host    *Host
+	engine  *engine
 	policy  []byte
 	memory  []byte
 	globals []uint64 // the values of module.globals
@@ -16,33 +18,47 @@ type image struct {
 
 	mu      sync.Mutex
 	idle    []*instance // pristine
+	busy    int         // instances that decide
 	retired bool        // a newer image took its place
 }
 
 // buffer is where in its memory a guest takes input, and how much of it.
 type buffer struct{ ptr, size uint32 }
 
-// newImage initialises an instance with policy and takes its image.
+// newImage takes an image of the guest with policy. Where the lean guest doesn't do, it is one of the
+// whole. policyMu is held.
 func (h *Host) newImage(ctx context.Context, policy []byte) (*image, error) {
-	img := &image{host: h, policy: policy}
+	img, err := h.engine.newImage(ctx, h, policy)
+	if missing := asAbsent(err); missing != nil {
+		if err := h.compileWhole(ctx, missing); err != nil {
+			return nil, err
+		}
+		img, err = h.engine.newImage(ctx, h, policy)
+	}
+	return img, err
+}
+
+// newImage initialises an instance with policy and takes its image.
+func (e *engine) newImage(ctx context.Context, h *Host, policy []byte) (*image, error) {
+	img := &image{host: h, engine: e, policy: policy}
 	in, err := img.initialised(ctx)
 	if err != nil {
 		return nil, err
 	}
+	e.users.Add(1)
+	img.idle = append(img.idle, in)
 	img.input = in.input
-	if h.engine.module.hidden != "" {
-		img.idle = append(img.idle, in)
+	if e.module.hidden != "" {
 		return img, nil
 	}
 	img.memory = append([]byte(nil), in.memory.bytes()...)
 	for i, g := range in.globals {
-		if h.engine.module.globals[i] == exportFuel {
+		if e.module.globals[i] == exportFuel {
 			g.Set(fuelQuantum)
 		}
 		img.globals = append(img.globals, g.Get())
 	}
 	in.memory.clearMarks()
-	img.idle = append(img.idle, in)
 	return img, nil
 }
 
@@ -59,9 +75,17 @@ func (img *image) initialised(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// acquire returns a pristine instance that is the caller's until it is released or closed.
+// errRetired says that another image has taken this one's place.
+var errRetired = errors.New("retired image")
+
+// acquire returns a pristine instance that is the caller's until it is released.
 func (img *image) acquire(ctx context.Context) (*instance, error) {
 	img.mu.Lock()
+	if img.retired {
+		img.mu.Unlock()
+		return nil, errRetired
+	}
+	img.busy++
 	if n := len(img.idle); n > 0 {
 		in := img.idle[n-1]
 		img.idle = img.idle[:n-1]
@@ -69,10 +93,20 @@ func (img *image) acquire(ctx context.Context) (*instance, error) {
 		return in, nil
 	}
 	img.mu.Unlock()
-	if img.host.engine.module.hidden != "" {
-		return img.initialised(context.WithoutCancel(ctx))
+	in, err := img.another(context.WithoutCancel(ctx))
+	if err != nil {
+		img.release(nil, false)
+		return nil, err
 	}
-	in, err := img.newInstance(context.WithoutCancel(ctx))
+	return in, nil
+}
+
+// another returns a new pristine instance.
+func (img *image) another(ctx context.Context) (*instance, error) {
+	if img.engine.module.hidden != "" {
+		return img.initialised(ctx)
+	}
+	in, err := img.newInstance(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -83,25 +117,39 @@ func (img *image) acquire(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// release gives back an instance that is pristine again.
-func (img *image) release(in *instance) {
+// release gives an instance back. It is closed if it is not pristine again, or if nobody will want it.
+func (img *image) release(in *instance, pristine bool) {
 	img.mu.Lock()
-	if !img.retired {
+	if pristine && !img.retired {
 		img.idle = append(img.idle, in)
+		img.busy--
 		img.mu.Unlock()
 		return
 	}
 	img.mu.Unlock()
-	in.close()
+	if in != nil {
+		in.close()
+	}
+	img.mu.Lock()
+	img.busy--
+	last := img.retired && img.busy == 0
+	img.mu.Unlock()
+	if last {
+		img.engine.leave()
+	}
 }
 
-// retire closes the instances that wait; those that decide are closed when they are released.
+// retire closes the instances that wait; those that decide are closed when they are released, and the
+// last of them leaves the engine.
 func (img *image) retire() {
 	img.mu.Lock()
-	idle := img.idle
+	idle, last := img.idle, img.busy == 0
 	img.idle, img.retired = nil, true
 	img.mu.Unlock()
 	for _, in := range idle {
 		in.close()
+	}
+	if last {
+		img.engine.leave()
 	}
 }

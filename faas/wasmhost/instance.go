@@ -43,7 +43,7 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	config := wazero.NewModuleConfig().
 		WithName(""). // any number of instances
 		WithStartFunctions()
-	module, err := h.engine.runtime.InstantiateModule(in.initContext(experimental.WithMemoryAllocator(ctx, allocate)), h.engine.compiled, config)
+	module, err := img.engine.runtime.InstantiateModule(in.initContext(experimental.WithMemoryAllocator(ctx, allocate)), img.engine.compiled, config)
 	if err != nil {
 		memory.unmap()
 		return nil, fmt.Errorf("%w: instantiate: %w", ErrGuest, firstLine(err))
@@ -51,7 +51,7 @@ func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	in.module = module
 	in.entries = [...]api.Function{decide: module.ExportedFunction(exportDecide), packet: module.ExportedFunction(exportPacket)}
 	in.bufferFunction = module.ExportedFunction(exportBuffer)
-	for _, name := range h.engine.module.globals {
+	for _, name := range img.engine.module.globals {
 		in.globals = append(in.globals, module.ExportedGlobal(name).(api.MutableGlobal))
 	}
 	h.stats.created.Add(1)
@@ -221,7 +221,7 @@ func (in *instance) copyImage() error {
 // reset makes the instance equal the image again, and reports whether it could.
 func (in *instance) reset() bool {
 	h := in.image.host
-	if h.engine.module.hidden != "" {
+	if in.image.engine.module.hidden != "" {
 		return false
 	}
 	if len(in.memory.bytes()) != len(in.image.memory) {
@@ -315,6 +315,9 @@ func (c *callContext) sleep(d time.Duration) {
 
 // guestError makes a wazero error one of this package's.
 func guestError(err error) error {
+	if missing := asAbsent(err); missing != nil {
+		return missing
+	}
 	var exit *sys.ExitError
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("%w: %w", ErrTrap, firstLine(err))

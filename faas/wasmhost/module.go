@@ -28,6 +28,8 @@ type module struct {
 	// hidden says what in this guest an event could change that no image can put back, such as
 	// "table.set". Empty for most guests; others get a new instance for every event.
 	hidden string
+	used   []byte // a bit for each function, by its index: what training saw running; nil: no training
+	absent bool   // the others are stubs
 }
 
 // Names that the rewritten module uses.
@@ -79,6 +81,9 @@ func prepareModule(wasm []byte) (*module, error) {
 	if err != nil {
 		return nil, err
 	}
+	if sections[sectionDataCount] == nil { // or instructions name segments
+		sections[sectionData] = joinSegments(sections[sectionData])
+	}
 	w := &rewriter{module: &module{}, goGuest: ofGo, pointers: make(map[uint32]uint32)}
 	for _, section := range []struct {
 		id      int
@@ -116,15 +121,24 @@ func prepareModule(wasm []byte) (*module, error) {
 		}
 		sections[section.id] = e.out
 	}
-	out := append(make([]byte, 0, len(wasm)+len(wasm)/4), wasmHeader...)
+	w.module.binary = join(&sections)
+	return w.module, nil
+}
+
+// join is the module of sections.
+func join(sections *[sectionDataCount + 1][]byte) []byte {
+	size := len(wasmHeader)
+	for _, body := range sections {
+		size += 1 + binary.MaxVarintLen32 + len(body)
+	}
+	out := append(make([]byte, 0, size), wasmHeader...)
 	for _, id := range sectionOrder {
 		if body := sections[id]; body != nil {
 			out = append(out, byte(id))
 			out = append(binary.AppendUvarint(out, uint64(len(body))), body...)
 		}
 	}
-	w.module.binary = out
-	return w.module, nil
+	return out
 }
 
 // split returns the bodies of a module's sections by id. Custom sections are left out: names in

@@ -12,13 +12,13 @@ import (
 
 // A guest that is part of a program can be rewritten when the program is built, so that nobody waits
 // for it when the program starts. What Prepare writes is the rewritten module and, behind it, a custom
-// section that tells what the rewriting found and which rewriter it was.
+// section that tells what the rewriting found, which rewriter it was, and what the guest was seen to use.
 
 const preparedSection = "switchbridge.prepared"
 
 // rewriterSources are all that decide what a rewritten module looks like.
 //
-//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go locals.go track.go
+//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go locals.go track.go segments.go
 var rewriterSources embed.FS
 
 // rewriterKey tells this rewriter from any other.
@@ -32,11 +32,15 @@ func rewriterKey() []byte {
 	return h.Sum(nil)
 }
 
-// Prepare rewrites a guest for [Config.Prepared].
-func Prepare(wasm []byte) ([]byte, error) {
+// Prepare rewrites a guest for [Config.Prepared]. A host starts with what the training used of it;
+// without any training, with all.
+func Prepare(wasm []byte, training Training) ([]byte, error) {
 	m, err := prepareModule(wasm)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
+	}
+	if m.used, err = training.use(m); err != nil {
+		return nil, err
 	}
 	body := appendName(nil, preparedSection)
 	body = append(body, rewriterKey()...)
@@ -45,6 +49,7 @@ func Prepare(wasm []byte) ([]byte, error) {
 	for _, name := range m.globals {
 		body = appendName(body, name)
 	}
+	body = append(binary.AppendUvarint(body, uint64(len(m.used))), m.used...)
 	out := append(m.binary, sectionCustom)
 	return append(binary.AppendUvarint(out, uint64(len(body))), body...), nil
 }
@@ -63,6 +68,9 @@ func preparedModule(wasm []byte) (*module, error) {
 	m := &module{binary: wasm, hidden: string(r.take(r.u32()))}
 	for n := r.u32(); n > 0 && r.err == nil; n-- {
 		m.globals = append(m.globals, string(r.take(r.u32())))
+	}
+	if used := r.take(r.u32()); len(used) > 0 {
+		m.used = used
 	}
 	if r.err != nil {
 		return nil, r.err

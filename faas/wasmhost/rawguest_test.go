@@ -10,14 +10,15 @@ import (
 // rawGuest is a guest written by hand in WebAssembly's binary format: two pages of memory, its
 // input buffer at 0x1000, a valid answer with a body of rawBodySize bytes at rawAnswer.
 type rawGuest struct {
-	version  byte   // what switchbridge_abi_version returns
-	buffer   []byte // instructions of switchbridge_buffer(local 0: size) i32; nil: inputAt
-	decide   []byte // instructions of switchbridge_decide(local 0: pointer, local 1: length) i64
-	locals   []byte // of decide, beyond its parameters, one type each
-	globals  [][]byte
-	table    bool              // a table of two functions, both of [] -> i32: 0 returns 7, 1 returns 8
-	rename   map[string]string // exports, by their proper names; "" leaves one out
-	sections [][]byte          // more sections, at the end
+	version   byte   // what switchbridge_abi_version returns
+	buffer    []byte // instructions of switchbridge_buffer(local 0: size) i32; nil: inputAt
+	decide    []byte // instructions of switchbridge_decide(local 0: pointer, local 1: length) i64
+	configure []byte // instructions of switchbridge_configure, likewise; nil: all is well
+	locals    []byte // of decide, beyond its parameters, one type each
+	globals   [][]byte
+	table     bool              // a table of two functions, both of [] -> i32: 0 returns 7, 1 returns 8
+	rename    map[string]string // exports, by their proper names; "" leaves one out
+	sections  [][]byte          // more sections, at the end
 }
 
 const (
@@ -67,6 +68,9 @@ func (g rawGuest) bytes() []byte {
 	if g.decide == nil {
 		g.decide = goodAnswer
 	}
+	if g.configure == nil {
+		g.configure = i64Const(0)
+	}
 	if g.buffer == nil {
 		g.buffer = i32Const(rawInput)
 	}
@@ -107,7 +111,7 @@ func (g rawGuest) bytes() []byte {
 		m = append(m, section(sectionElement, code(0, i32Const(0), 0x0b, 2, 4, 5))...)
 	}
 	m = append(m, section(sectionCode,
-		function(nil, i32Const(int(g.version))), function(nil, g.buffer), function(nil, i64Const(0)),
+		function(nil, i32Const(int(g.version))), function(nil, g.buffer), function(nil, g.configure),
 		function(g.locals, g.decide), function(nil, i32Const(7)), function(nil, i32Const(8)))...)
 	answer := rawAnswerBytes()
 	m = append(m, section(sectionData, code(0, i32Const(rawAnswer), 0x0b, leb(len(answer)), answer))...)

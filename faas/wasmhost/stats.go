@@ -32,12 +32,14 @@ type Stats struct {
 	Created       uint64 // instances
 	Instances     int64
 	BytesRestored uint64 // copied back to make instances pristine
+	Completed     uint64 // how often the whole guest was compiled because the lean one didn't do: once at most
 }
 
 type counters struct {
 	reset                            atomic.Int32
 	events, waited, traps, deadlines atomic.Uint64
 	answers, grew, created, restored atomic.Uint64
+	completed                        atomic.Uint64
 	instances                        atomic.Int64
 }
 
@@ -66,5 +68,6 @@ func (h *Host) Stats() Stats {
 		Created:       c.created.Load(),
 		Instances:     c.instances.Load(),
 		BytesRestored: c.restored.Load(),
+		Completed:     c.completed.Load(),
 	}
 }

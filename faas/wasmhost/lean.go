@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
@@ -183,6 +184,7 @@ func (h *Host) complete(ctx context.Context, missing *absentError) error {
 			}
 			h.completionMu.Unlock()
 			close(c.done)
+			debug.FreeOSMemory() // as after the start
 		}()
 	}
 	h.completionMu.Unlock()

@@ -36,8 +36,8 @@ profile: check-go ## what the guest's compiler should know of its hot paths, ane
 	$(GO) test -trimpath -run '^$$' -bench Packets -benchtime 15s -cpuprofile cmd/function-wasm/default.pgo -o build/profile.test ./faas/function
 
 .PHONY: build
-build: guest ## bin/switchbridge
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/switchbridge ./cmd/switchbridge
+build: guest ## bin/switchbridge and bin/switchbridge-bench
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
 
 .PHONY: workers
 workers: check-go ## the function for Cloudflare Workers, in cmd/function-workers/dist

@@ -20,14 +20,15 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/sibling"
 )
 
 // Peer is a controller that is measured beside others, and how it is started.
 type Peer struct {
 	Name string
 	// Command is the program and its arguments, in which {port} is the port it
-	// must listen on, {dir} a folder of its own for the time of the run, and
-	// {self} this program.
+	// must listen on, {dir} a folder of its own for the time of the run, {self}
+	// switchbridge, and {bench} this program.
 	Command []string
 	Env     map[string]string // added to the environment; the same placeholders
 	// Near are paths, from the folder of this program, where the command's
@@ -67,7 +68,7 @@ func DefaultPeers() []Peer {
 		},
 		{
 			Name: NameResponder, Protocol: flow.OpenFlow10,
-			Command: []string{"{self}", "bench", "responder", "--listen", "127.0.0.1:{port}"},
+			Command: []string{"{bench}", "responder", "--listen", "127.0.0.1:{port}"},
 		},
 	}
 }
@@ -78,8 +79,7 @@ const (
 	NameResponder      = "do-nothing responder"
 )
 
-// SelfPeers are this program's gateway, for switchbridge itself ({self}): with
-// the controller in a WebAssembly instance for each event, and compiled in.
+// SelfPeers are switchbridge's gateway: with the controller in a WebAssembly instance for each event, and compiled in.
 func SelfPeers() []Peer {
 	gateway := func(name, function string) Peer {
 		return Peer{
@@ -126,7 +126,7 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 			return nil, fmt.Errorf("%s: the name is taken", where)
 		case len(f.Command) == 0:
 			return nil, fmt.Errorf("%s: no command", where)
-		case !strings.Contains(strings.Join(f.Command, " ")+fmt.Sprint(f.Env), "{port}"):
+		case !p.mentions("{port}"):
 			return nil, fmt.Errorf("%s: {port} is nowhere in command or env", where)
 		case f.Start < 0:
 			return nil, fmt.Errorf("%s: start %v", where, f.Start)
@@ -140,9 +140,26 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 	return peers, nil
 }
 
+// Switchbridge returns the path of the gateway's program: what the variable
+// SWITCHBRIDGE names, else the one beside this program or on PATH.
+func Switchbridge() (string, error) {
+	name := os.Getenv("SWITCHBRIDGE")
+	if name == "" {
+		return sibling.Find("switchbridge")
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("SWITCHBRIDGE names the gateway's program: %w", err)
+	}
+	return filepath.Abs(path) // it is started in another folder
+}
+
 // Find says where the peer's program is, or wraps ErrNotInstalled.
 func (p *Peer) Find() (string, error) {
-	if p.Command[0] == "{self}" {
+	switch p.Command[0] {
+	case "{self}":
+		return Switchbridge()
+	case "{bench}":
 		return os.Executable()
 	}
 	if self, err := os.Executable(); err == nil {
@@ -157,6 +174,11 @@ func (p *Peer) Find() (string, error) {
 		return "", fmt.Errorf("%s: %w: %v", p.Name, ErrNotInstalled, err)
 	}
 	return path, nil
+}
+
+// mentions says whether command or environment have a placeholder.
+func (p *Peer) mentions(placeholder string) bool {
+	return strings.Contains(strings.Join(p.Command, " ")+fmt.Sprint(p.Env), placeholder)
 }
 
 // Process is a peer that runs: what was started for it, a process group of its
@@ -214,11 +236,15 @@ func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process)
 	if err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
+	port, err := freePort()
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	self, err := Switchbridge()
+	if err != nil && p.mentions("{self}") {
+		return nil, err
+	}
+	bench, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
@@ -232,7 +258,7 @@ func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process)
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self).Replace
+	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self, "{bench}", bench).Replace
 	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Dir: dir, ended: make(chan struct{}), log: &tail{}}
 	args := make([]string, len(p.Command)-1)
 	for i, a := range p.Command[1:] {

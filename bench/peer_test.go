@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -16,7 +17,7 @@ import (
 // childPeer is a controller in a process of its own; see TestMain.
 func childPeer(name string) Peer {
 	return Peer{
-		Name: name, Command: []string{"{self}"}, Protocol: flow.OpenFlow13, Start: 20 * time.Second,
+		Name: name, Command: []string{"{bench}"}, Protocol: flow.OpenFlow13, Start: 20 * time.Second,
 		Env: map[string]string{"SWITCHBRIDGE_BENCH_CHILD": name, "SWITCHBRIDGE_BENCH_LISTEN": "127.0.0.1:{port}"},
 	}
 }
@@ -79,6 +80,36 @@ func TestPeerFaults(t *testing.T) {
 	mute := Peer{Name: "sleeper", Command: []string{path, "100"}, Protocol: flow.OpenFlow10, Start: 200 * time.Millisecond}
 	if _, err := Startup(t.Context(), mute, 1); err == nil || !strings.Contains(err.Error(), "sleeper: it answered no connection in time") {
 		t.Errorf("one that never listens: %v", err)
+	}
+}
+
+// {self} is switchbridge's program, which the variable names here.
+func TestPeerIsSwitchbridge(t *testing.T) {
+	t.Setenv("SWITCHBRIDGE", os.Args[0])
+	p := childPeer("responder")
+	p.Command = []string{"{self}", "{self}", "{bench}"}
+	r, err := p.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(r.cmd.Args, []string{self, self, self}) {
+		t.Errorf("started as %q, want %s", r.cmd.Args, self)
+	}
+
+	t.Setenv("SWITCHBRIDGE", "no-such-program-here")
+	for _, command := range [][]string{{"{self}", "{port}"}, {"{bench}", "{port}", "{self}"}} {
+		p.Command = command
+		if r, err := p.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "SWITCHBRIDGE") {
+			t.Errorf("%q: %v, want an error about SWITCHBRIDGE", command, err)
+			if r != nil {
+				r.Close()
+			}
+		}
 	}
 }
 

@@ -49,6 +49,9 @@ var forbidden = []struct {
 	{from: "switchbridge/faas/push", to: "switchbridge/policy/policyfile", why: "what is pushed is compiled already"},
 	{from: "switchbridge/faas/push", to: "switchbridge/faas/lambdahost$", why: "it needs no function's host, only where one looks"},
 	{from: "switchbridge/faas/lambdahost", to: "switchbridge/faas/push", why: "a function reads its policy and never writes it"},
+	{from: "switchbridge/cmd/switchbridge$", to: "switchbridge/bench", except: []string{"switchbridge/bench/stats"}, why: "a gateway doesn't carry what measures; switchbridge-bench does"},
+	{from: "switchbridge/cmd/switchbridge$", to: "gonum.org", why: "plots are drawn by switchbridge-bench: 10 MB, and more than a millisecond of every start"},
+	{from: "switchbridge/cmd/switchbridge$", to: "codeberg.org", why: "fonts, LaTeX and PDF are switchbridge-bench's: 10 MB, and more than a millisecond of every start"},
 	{from: "switchbridge", to: "github.com/netrack/openflow$", why: "its server, mux and connections do not hold; only its encoders are used"},
 }
 

@@ -95,9 +95,9 @@ func TestQuick(t *testing.T) {
 	report, err := Run(t.Context(), Config{
 		Dir: dir, Quick: true,
 		Peers: []bench.Peer{
-			{Name: "ovs-testcontroller", Command: []string{"{self}"}, Env: map[string]string{listenVar: "127.0.0.1:{port}"}, Protocol: flow.OpenFlow10},
+			{Name: "ovs-testcontroller", Command: []string{"{bench}"}, Env: map[string]string{listenVar: "127.0.0.1:{port}"}, Protocol: flow.OpenFlow10},
 			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10},
-			{Name: "broken", Command: []string{"{self}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
+			{Name: "broken", Command: []string{"{bench}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
 		},
 		Local: func(_ context.Context, policy string) (*Function, func(), error) {
 			started = append(started, policy)

@@ -1,92 +1,69 @@
 package main
 
 import (
-	"errors"
-	"fmt"
-	"net"
-	"time"
+	"bytes"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
-	"switchbridge/bench"
-	"switchbridge/flow"
+	"switchbridge/sibling"
 )
 
+// benchProgram has the commands below bench, which a gateway doesn't carry.
+const benchProgram = "switchbridge-bench"
+
+// benchCommand is switchbridge-bench, to which it leaves flags, help and completion.
 func benchCommand() *cobra.Command {
-	c := &cobra.Command{Use: "bench", Short: "Measure controllers", Args: noArgs}
-	c.AddCommand(benchControllerCommand(), benchSessionsCommand(), benchStartupCommand(), benchResourcesCommand(),
-		benchFunctionCommand(), benchPolicyCommand(), benchPaperCommand(), benchCalibrateCommand(), benchResponderCommand())
+	c := &cobra.Command{
+		Use:                "bench",
+		Short:              "Measure controllers",
+		DisableFlagParsing: true,
+		RunE:               func(_ *cobra.Command, args []string) error { return becomeBench(args) },
+		ValidArgsFunction:  completeBench,
+	}
+	c.SetHelpFunc(func(c *cobra.Command, _ []string) { // of "switchbridge help bench ...": the words are that command's
+		var words []string
+		if help, _, err := c.Root().Find([]string{"help"}); err == nil && help.Flags().NArg() > 0 {
+			words = help.Flags().Args()[1:]
+		}
+		if err := becomeBench(append([]string{"help"}, words...)); err != nil {
+			c.PrintErrln("switchbridge:", err)
+		}
+	})
 	return c
 }
 
-// benchResponderCommand is what the other commands start as the controller that
-// does nothing.
-func benchResponderCommand() *cobra.Command {
-	var listen string
-	var r bench.Responder
-	c := &cobra.Command{
-		Use:    "responder",
-		Short:  "Be the controller that does nothing, as a baseline",
-		Hidden: true,
-		Args:   noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			ln, err := net.Listen("tcp", listen)
-			if err != nil {
-				return err
-			}
-			return r.Serve(c.Context(), ln)
-		},
+// becomeBench makes this process switchbridge-bench. It returns only where that fails.
+func becomeBench(args []string) error {
+	path, err := sibling.Find(benchProgram)
+	if err != nil {
+		return err
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:6653", "address to serve at")
-	c.Flags().DurationVar(&r.Delay, "delay", 0, "how long to hold each answer back")
-	return c
+	err = syscall.Exec(path, append([]string{benchProgram}, args...), os.Environ())
+	return &os.PathError{Op: "exec", Path: path, Err: err}
 }
 
-func benchControllerCommand() *cobra.Command {
-	cfg := bench.ControllerConfig{}
-	var version string
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "controller",
-		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
-		Long: `Measure any OpenFlow controller with fake switches, as cbench does. In mode
-latency each switch has one PACKET_IN outstanding; in mode flood it sends as many
-as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as an answer.
-
-Example, against a gateway that allows everything:
-  switchbridge run --log-decisions off &
-  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --switches 16`,
-		Args: noArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			var err error
-			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil || cfg.Protocol == flow.P4Runtime {
-				return usageError{fmt.Errorf("--openflow %q: want 1.0 or 1.3", version)}
-			}
-			if !asJSON {
-				cfg.OnRun = func(n int, r bench.Run) {
-					fmt.Fprintf(c.ErrOrStderr(), "run %d: %.0f answers/s\n", n+1, r.PerSecond)
-				}
-			}
-			result, err := bench.Controller(c.Context(), cfg)
-			if result == nil {
-				return err
-			}
-			write := result.WriteText
-			if asJSON {
-				write = result.WriteJSON
-			}
-			return errors.Join(write(c.OutOrStdout()), err) // of a run that failed, what came before
-		},
+// completeBench asks switchbridge-bench, in the way in which a shell asks a program.
+func completeBench(c *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	path, err := sibling.Find(benchProgram)
+	if err != nil {
+		return cobra.AppendActiveHelp(nil, err.Error()), cobra.ShellCompDirectiveNoFileComp
 	}
-	fl := c.Flags()
-	fl.StringVar(&cfg.Target, "target", "127.0.0.1:6653", "the controller: HOST:PORT or unix:PATH")
-	fl.StringVar(&cfg.Mode, "mode", bench.Latency, "latency or flood")
-	fl.IntVar(&cfg.Switches, "switches", 1, "fake switches")
-	fl.StringVar(&version, "openflow", "1.0", "version to speak: 1.0 or 1.3")
-	fl.IntVar(&cfg.Runs, "runs", 10, "how often to measure")
-	fl.DurationVar(&cfg.Duration, "duration", time.Second, "of one run")
-	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "before the first run")
-	fl.IntVar(&cfg.MACs, "macs", 100000, "source addresses of each switch")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
-	return c
+	ask := append([]string{cobra.ShellCompRequestCmd}, args...)
+	out, err := exec.CommandContext(c.Context(), path, append(ask, toComplete)...).Output()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	// One completion a line, and a colon with the directive in the last.
+	lines := strings.Split(string(bytes.TrimSpace(out)), "\n")
+	last := len(lines) - 1
+	directive, err := strconv.Atoi(strings.TrimPrefix(lines[last], ":"))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	return lines[:last], cobra.ShellCompDirective(directive)
 }

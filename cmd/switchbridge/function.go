@@ -12,13 +12,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/faas/embedded"
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/selfhost"
 )
 
 func functionCommand() *cobra.Command {
-	c := &cobra.Command{Use: "function", Short: "The controller as a function", Args: noArgs}
+	c := &cobra.Command{Use: "function", Short: "The controller as a function", Args: cli.NoArgs}
 	c.AddCommand(serveCommand())
 	return c
 }
@@ -59,7 +60,7 @@ Examples:
   switchbridge function serve --policy policy.yaml
   switchbridge function serve --listen :8443 --cert cert.pem --key key.pem --token-file token
   switchbridge function serve --wasm guest.wasm --configure guest.conf --admin 127.0.0.1:9654`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	fl := c.Flags()
@@ -97,11 +98,11 @@ var functionFlags = []string{"policy", "native", "wasm", "configure", "concurren
 func (f *serveFlags) run(c *cobra.Command) error {
 	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel)
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	config, err := f.settings(c, os.Getenv)
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	records, closeRecords, err := openRecords(config.Records, c.OutOrStdout())
 	if err != nil {

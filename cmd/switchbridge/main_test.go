@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"switchbridge/cmd/internal/cli"
 )
 
 // A mistake in the command line is told from a failure by the exit code.
@@ -26,7 +28,7 @@ func TestUsageErrors(t *testing.T) {
 		c.SetOut(io.Discard)
 		c.SetErr(io.Discard)
 		err := c.Execute()
-		var ue usageError
+		var ue cli.UsageError
 		if err == nil || errors.As(err, &ue) != usage {
 			t.Errorf("switchbridge %s: %v, usage error: want %v", line, err, usage)
 		}

@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/p4bridge"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
@@ -13,7 +13,7 @@ import (
 )
 
 func p4Command() *cobra.Command {
-	c := &cobra.Command{Use: "p4", Short: "P4 programs", Args: noArgs}
+	c := &cobra.Command{Use: "p4", Short: "P4 programs", Args: cli.NoArgs}
 	c.AddCommand(p4InfoCommand())
 	return c
 }
@@ -64,7 +64,7 @@ func program(args []string, device string) (*pipeline.Pipeline, error) {
 		return nil, err
 	}
 	if device == "" {
-		return nil, usageError{errors.New("p4 info wants --json, the program as compiled, beside P4INFO")}
+		return nil, cli.Usagef("p4 info wants --json, the program as compiled, beside P4INFO")
 	}
 	compiled, err := os.ReadFile(device)
 	if err != nil {

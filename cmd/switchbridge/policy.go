@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/policy/blob"
@@ -16,7 +17,7 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: noArgs}
+	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
 	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand())
 	return c
 }
@@ -27,7 +28,7 @@ func checkCommand() *cobra.Command {
 		Short: "Validate policy files; print the version of each",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("policy check wants at least one policy file")}
+				return cli.Usagef("policy check wants at least one policy file")
 			}
 			return nil
 		},
@@ -56,11 +57,11 @@ func evalCommand() *cobra.Command {
 		Short: "Say what a policy decides for each flow of a capture, and why",
 		Long: `Say what a policy decides for each flow of a capture, and why. The capture is
 pcap or pcapng, plain or compressed by gzip; - is standard input.`,
-		Args: exactly(2, "a policy file and a capture"),
+		Args: cli.Exactly(2, "a policy file and a capture"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
 			if opt.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return usageError{fmt.Errorf("--openflow: %w", err)}
+				return cli.Usagef("--openflow: %w", err)
 			}
 			opt.InPort = flow.PortNo(inPort)
 			p, err := policyfile.Load(args[0])
@@ -93,7 +94,7 @@ func compileCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "compile POLICY BLOB",
 		Short: "Pack a policy into the compact form that platforms are given",
-		Args:  exactly(2, "a policy file and a file to write"),
+		Args:  cli.Exactly(2, "a policy file and a file to write"),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := policyfile.Load(args[0])
 			if err != nil {

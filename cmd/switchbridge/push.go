@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/lambdahost/sigv4"
 	"switchbridge/faas/push"
@@ -35,9 +36,9 @@ written is read back. Tokens and keys come from the environment only.`,
   switchbridge policy push lambda ssm:/switchbridge/policy policy.yaml --yes`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{fmt.Errorf("policy push: %q: want file, fastly, workers or lambda", args[0])}
+				return cli.Usagef("policy push: %q: want file, fastly, workers or lambda", args[0])
 			}
-			return usageError{errors.New("policy push wants a target: file, fastly, workers or lambda")}
+			return cli.Usagef("policy push wants a target: file, fastly, workers or lambda")
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args says what is missing
 	}
@@ -54,7 +55,7 @@ func pushFile(how *pushing) *cobra.Command {
 	return &cobra.Command{
 		Use:   "file PATH POLICY",
 		Short: "Replace a file, whole or not at all",
-		Args:  exactly(2, "a file to write and a policy file"),
+		Args:  cli.Exactly(2, "a file to write and a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return pushPolicy(c, args[1], how, push.File{Path: args[0]}.Plan)
 		},
@@ -68,7 +69,7 @@ func pushFastly(how *pushing) *cobra.Command {
 		Short: "Write to a Fastly config store, and a KV store for a large policy",
 		Long: `Write to a Fastly config store, and to a KV store a policy that is too large for
 it. The API token is read from FASTLY_API_TOKEN.`,
-		Args: exactly(1, "a policy file"),
+		Args: cli.Exactly(1, "a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Token = secret("FASTLY_API_TOKEN")
 			return pushPolicy(c, args[0], how, t.Plan)
@@ -86,7 +87,7 @@ func pushWorkers(how *pushing) *cobra.Command {
 		Use:   "workers POLICY",
 		Short: "Write to a KV namespace of Cloudflare",
 		Long:  "Write to a KV namespace of Cloudflare. The API token is read from CLOUDFLARE_API_TOKEN.",
-		Args:  exactly(1, "a policy file"),
+		Args:  cli.Exactly(1, "a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Token = secret("CLOUDFLARE_API_TOKEN")
 			return pushPolicy(c, args[0], how, t.Plan)
@@ -106,7 +107,7 @@ func pushLambda(how *pushing) *cobra.Command {
 		Long: `Write a parameter of AWS Systems Manager or an object of S3, named as in the
 function's SWITCHBRIDGE_POLICY. Credentials are read from AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.`,
-		Args: exactly(2, "ssm:/NAME or s3://BUCKET/KEY, and a policy file"),
+		Args: cli.Exactly(2, "ssm:/NAME or s3://BUCKET/KEY, and a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Source = args[0]
 			t.Credentials = sigv4.Credentials{

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,13 +10,14 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/flow"
 	"switchbridge/replay"
 )
 
 func replayCommand() *cobra.Command {
 	var cfg replay.Config
-	var client clientFlags
+	var client cli.ClientFlags
 	var function, version, records, format string
 	var asJSON, quiet bool
 	c := &cobra.Command{
@@ -32,20 +32,20 @@ Examples:
   switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("replay wants at least one capture")}
+				return cli.Usagef("replay wants at least one capture")
 			}
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return usageError{fmt.Errorf("--openflow: %w", err)}
+				return cli.Usagef("--openflow: %w", err)
 			}
 			if (function == "") == (cfg.Gateway == "") {
-				return usageError{errors.New("replay wants either --function or --gateway")}
+				return cli.Usagef("replay wants either --function or --gateway")
 			}
-			cfg.Files, cfg.Stdin, cfg.Timeout = args, c.InOrStdin(), client.timeout
+			cfg.Files, cfg.Stdin, cfg.Timeout = args, c.InOrStdin(), client.Timeout
 			if function != "" {
-				f, err := client.open(function, cfg.Handshake == replay.HandshakeFull)
+				f, err := client.Open(function, cfg.Handshake == replay.HandshakeFull)
 				if err != nil {
 					return err
 				}
@@ -59,7 +59,7 @@ Examples:
 				}
 				defer func() { err = errors.Join(err, closeOut()) }()
 				if cfg.Records, err = replay.ParseRecorder(format, out); err != nil {
-					return usageError{err}
+					return cli.Usage(err)
 				}
 			}
 			if !quiet {
@@ -70,13 +70,13 @@ Examples:
 				return err
 			}
 			if asJSON {
-				return errors.Join(writeJSON(c.OutOrStdout(), summary), err)
+				return errors.Join(cli.WriteJSON(c.OutOrStdout(), summary), err)
 			}
 			return errors.Join(summary.WriteText(c.OutOrStdout()), err)
 		},
 	}
 	fl := c.Flags()
-	client.register(fl)
+	client.Register(fl)
 	fl.StringVar(&function, "function", "", "the function's URL")
 	fl.StringVar(&cfg.Gateway, "gateway", "", "the OpenFlow controller: HOST:PORT or unix:PATH")
 	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
@@ -119,12 +119,6 @@ func progress(w io.Writer) func(replay.Progress) {
 	}
 }
 
-func writeJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
-}
-
 func generateCommand() *cobra.Command {
 	var cfg replay.GenerateConfig
 	var profile, expected string
@@ -134,10 +128,10 @@ func generateCommand() *cobra.Command {
 		Long: `Make a capture from a seed: new flows as an organisation (34,974 in an hour), a
 home or an IoT network has them, with the verdicts that a blocklist of
 203.0.113.0/24 must give, as CSV.`,
-		Args: exactly(1, "a file to write"),
+		Args: cli.Exactly(1, "a file to write"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if cfg.Profile, err = replay.ProfileNamed(profile); err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			out, err := os.Create(args[0])
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/gateway"
 	"switchbridge/settings"
 )
@@ -31,17 +32,17 @@ Examples:
   switchbridge run --policy policy.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
   switchbridge run --config switchbridge.yaml --check`,
-		Args: noArgs,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			set, err := f.settings(c)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
 			log, err := newLogger(c.ErrOrStderr(), set.Log.Format, set.Log.Level)
 			if err != nil {
-				return usageError{err}
+				return cli.Usage(err)
 			}
-			o := gateway.Options{Version: buildVersion(), Logger: log}
+			o := gateway.Options{Version: cli.Version(version), Logger: log}
 			if f.check { // beside a gateway that runs, and has the ports
 				o.Listeners, set.Admin.Listen = []net.Listener{}, ""
 			}

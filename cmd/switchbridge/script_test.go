@@ -5,7 +5,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +55,10 @@ func waitListening() {
 // TestScripts runs the commands as a user does; each script in testdata is one
 // story.
 func TestScripts(t *testing.T) {
+	benchDir := t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", benchDir, "switchbridge/cmd/switchbridge-bench").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -60,6 +66,11 @@ func TestScripts(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			// Each of the two programs is in a folder of its own, so that scripts can leave one out.
+			programs, _, _ := strings.Cut(env.Getenv("PATH"), string(os.PathListSeparator))
+			env.Setenv("GATEWAY_DIR", programs)
+			env.Setenv("BENCH_DIR", benchDir)
+			env.Setenv("PATH", benchDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("REPO", root)
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/gateway"
 	"switchbridge/p4bridge"
 )
@@ -23,7 +24,7 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			st, err := fetchStatus(c.Context(), admin, withRules)
 			if err != nil {
@@ -86,7 +87,7 @@ func getJSON(ctx context.Context, admin, path string, v any) error {
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+path, nil)
 	if err != nil {
-		return usageError{err}
+		return cli.Usage(err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

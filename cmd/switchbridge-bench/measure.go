@@ -1,27 +1,25 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"switchbridge/bench"
 	"switchbridge/bench/calibrate"
-	"switchbridge/bench/paper"
-	"switchbridge/faas/devca"
+	"switchbridge/cmd/internal/cli"
 	"switchbridge/flow"
 )
 
-// peersFlag are the controllers that a command measures side by side: this
-// program's gateway, those of Debian's packages that are installed, and a file's.
+// peers are the controllers that a command measures side by side: switchbridge's
+// gateway, those of Debian's packages that are installed, and a file's.
 func peers(path string) ([]bench.Peer, error) {
+	if _, err := bench.Switchbridge(); err != nil {
+		return nil, err // now, not after the others were measured
+	}
 	list := append(bench.SelfPeers(), bench.DefaultPeers()...)
 	if path == "" {
 		return list, nil
@@ -40,13 +38,13 @@ func peers(path string) ([]bench.Peer, error) {
 
 const peersHelp = "file of further controllers to measure beside it"
 
-func benchStartupCommand() *cobra.Command {
+func startupCommand() *cobra.Command {
 	var path string
 	var trials int
 	c := &cobra.Command{
 		Use:   "startup",
 		Short: "Measure the time from exec to the first answered connection",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := peers(path)
 			if err != nil {
@@ -71,13 +69,13 @@ func benchStartupCommand() *cobra.Command {
 	return c
 }
 
-func benchResourcesCommand() *cobra.Command {
+func resourcesCommand() *cobra.Command {
 	var path string
 	var cfg bench.ResourcesConfig
 	c := &cobra.Command{
 		Use:   "resources",
 		Short: "Measure CPU and memory, idle and under a steady load",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := peers(path)
 			if err != nil {
@@ -106,22 +104,22 @@ func benchResourcesCommand() *cobra.Command {
 	return c
 }
 
-func benchFunctionCommand() *cobra.Command {
-	var client clientFlags
+func functionCommand() *cobra.Command {
+	var client cli.ClientFlags
 	var cfg bench.FunctionConfig
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "function URL",
 		Short: "Measure a function: latency, throughput, and the bare transport beside them",
-		Args:  exactly(1, "a function's URL"),
+		Args:  cli.Exactly(1, "a function's URL"),
 		RunE: func(c *cobra.Command, args []string) error {
-			f, err := client.open(args[0], false)
+			f, err := client.Open(args[0], false)
 			if err != nil {
 				return err
 			}
 			defer f.Close()
 			cfg.Decider, cfg.URL = f, args[0]
-			if cfg.HTTP, cfg.Header, err = client.bare(); err != nil {
+			if cfg.HTTP, cfg.Header, err = client.Bare(); err != nil {
 				return err
 			}
 			r, err := bench.Function(c.Context(), cfg)
@@ -129,12 +127,12 @@ func benchFunctionCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return writeJSON(c.OutOrStdout(), r)
+				return cli.WriteJSON(c.OutOrStdout(), r)
 			}
 			return r.WriteText(c.OutOrStdout())
 		},
 	}
-	client.register(c.Flags())
+	client.Register(c.Flags())
 	c.Flags().IntVar(&cfg.Concurrency, "concurrency", 64, "events at a time in the throughput part")
 	c.Flags().IntVar(&cfg.Rounds, "rounds", 5, "interleaved rounds")
 	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "of each part of a round")
@@ -142,13 +140,13 @@ func benchFunctionCommand() *cobra.Command {
 	return c
 }
 
-func benchPolicyCommand() *cobra.Command {
+func policyCommand() *cobra.Command {
 	var sizes []int
 	var each int
 	c := &cobra.Command{
 		Use:   "policy",
 		Short: "Measure how decisions slow down with the size of a policy",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			rows, err := bench.Policies(c.Context(), sizes, each)
 			return errors.Join(bench.WritePolicies(c.OutOrStdout(), rows), err)
@@ -159,17 +157,17 @@ func benchPolicyCommand() *cobra.Command {
 	return c
 }
 
-func benchSessionsCommand() *cobra.Command {
+func sessionsCommand() *cobra.Command {
 	var cfg bench.SessionsConfig
 	var version string
 	c := &cobra.Command{
 		Use:   "sessions",
 		Short: "Connect many fake switches: memory for each, and one's latency beside idle and flooding ones",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return usageError{fmt.Errorf("--openflow: %w", err)}
+				return cli.Usagef("--openflow: %w", err)
 			}
 			r, err := bench.Sessions(c.Context(), cfg)
 			if err != nil {
@@ -187,20 +185,20 @@ func benchSessionsCommand() *cobra.Command {
 	return c
 }
 
-func benchCalibrateCommand() *cobra.Command {
+func calibrateCommand() *cobra.Command {
 	var cfg calibrate.Config
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "calibrate",
 		Short: "Measure the measuring tools: the load they can make, and the error of their latencies",
-		Args:  noArgs,
+		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := calibrate.Run(c.Context(), cfg)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				return writeJSON(c.OutOrStdout(), r)
+				return cli.WriteJSON(c.OutOrStdout(), r)
 			}
 			return r.WriteText(c.OutOrStdout())
 		},
@@ -210,125 +208,4 @@ func benchCalibrateCommand() *cobra.Command {
 	c.Flags().DurationSliceVar(&cfg.Delays, "delays", []time.Duration{0, time.Millisecond, 5 * time.Millisecond}, "times that a sink takes")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
-}
-
-func benchPaperCommand() *cobra.Command {
-	var cfg paper.Config
-	var client clientFlags
-	var peersFile, locations, prices, function string
-	c := &cobra.Command{
-		Use:   "paper",
-		Short: "Repeat the paper's evaluation and write a report",
-		Args:  noArgs,
-		RunE: func(c *cobra.Command, _ []string) (err error) {
-			if cfg.Dir == "" {
-				return usageError{errors.New("bench paper wants --out FOLDER")}
-			}
-			if cfg.Peers, err = peers(peersFile); err != nil {
-				return err
-			}
-			if cfg.Locations, err = parseFile(locations, paper.ParseLocations); err != nil {
-				return err
-			}
-			if cfg.Prices, err = parseFile(prices, paper.ParsePrices); err != nil {
-				return err
-			}
-			if function != "" {
-				if cfg.Function, err = paperFunction(client, function, function); err != nil {
-					return err
-				}
-			}
-			cfg.Local = func(ctx context.Context, policy string) (*paper.Function, func(), error) {
-				return localFunction(ctx, client, policy)
-			}
-			cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
-			r, err := paper.Run(c.Context(), cfg)
-			if r != nil {
-				fmt.Fprintf(c.OutOrStdout(), "the report is in %s\n", cfg.Dir)
-			}
-			return err
-		},
-	}
-	fl := c.Flags()
-	client.register(fl)
-	fl.StringVar(&cfg.Dir, "out", "", "folder for the report")
-	fl.BoolVar(&cfg.Quick, "quick", false, "everything once and short, for a smoke test: its figures have no weight")
-	fl.StringVar(&peersFile, "peers", "", peersHelp)
-	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions; without it one is started here")
-	fl.StringVar(&locations, "locations", "", "file of sites and platforms whose distance is emulated, like configs/locations.yaml")
-	fl.StringVar(&prices, "prices", "", "file of prices, like configs/prices.yaml")
-	return c
-}
-
-// paperFunction is the function at a URL, asked as client says.
-func paperFunction(client clientFlags, name, url string) (f *paper.Function, err error) {
-	f = &paper.Function{Name: name, URL: url, Open: func(via string, full bool) (flow.Decider, func() error, error) {
-		d, err := client.openVia(url, via, full)
-		if err != nil {
-			return nil, nil, err
-		}
-		return d, d.Close, nil
-	}}
-	f.HTTP, f.Header, err = client.bare()
-	return f, err
-}
-
-// localFunction starts this program as a function over HTTPS, with an authority
-// of its own, that decides by the text of a policy file.
-func localFunction(ctx context.Context, client clientFlags, policy string) (f *paper.Function, stop func(), err error) {
-	dir, err := os.MkdirTemp("", "switchbridge-function-")
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() {
-		if err != nil {
-			os.RemoveAll(dir)
-		}
-	}()
-	file := filepath.Join(dir, "policy.yaml")
-	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
-		return nil, nil, err
-	}
-	ca, err := devca.Open(dir)
-	if err != nil {
-		return nil, nil, err
-	}
-	client.ca, client.tokenFile = ca.Path, ""
-	peer := bench.Peer{
-		Name:    "a function on this machine",
-		Command: []string{"{self}", "function", "serve", "--listen", "127.0.0.1:{port}", "--dev-ca", dir, "--policy", file, "--records", "off", "--log-level", "error"},
-	}
-	proc, err := peer.Launch(ctx, func(ctx context.Context, p *bench.Process) error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.Addr)
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	if f, err = paperFunction(client, peer.Name, "https://"+proc.Addr); err != nil {
-		proc.Close()
-		return nil, nil, err
-	}
-	f.PID = proc.PID()
-	return f, func() { proc.Close(); os.RemoveAll(dir) }, nil
-}
-
-// parseFile reads an optional file.
-func parseFile[T any](path string, parse func(io.Reader) ([]T, error)) ([]T, error) {
-	if path == "" {
-		return nil, nil
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	list, err := parse(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return list, nil
 }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench"
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/flow"
+)
+
+func controllerCommand() *cobra.Command {
+	cfg := bench.ControllerConfig{}
+	var version string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "controller",
+		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
+		Long: `Measure any OpenFlow controller with fake switches, as cbench does. In mode
+latency each switch has one PACKET_IN outstanding; in mode flood it sends as many
+as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as an answer.
+
+Example, against a gateway that allows everything:
+  switchbridge run --log-decisions off &
+  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --switches 16`,
+		Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			var err error
+			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil || cfg.Protocol == flow.P4Runtime {
+				return cli.Usagef("--openflow %q: want 1.0 or 1.3", version)
+			}
+			if !asJSON {
+				cfg.OnRun = func(n int, r bench.Run) {
+					fmt.Fprintf(c.ErrOrStderr(), "run %d: %.0f answers/s\n", n+1, r.PerSecond)
+				}
+			}
+			result, err := bench.Controller(c.Context(), cfg)
+			if result == nil {
+				return err
+			}
+			write := result.WriteText
+			if asJSON {
+				write = result.WriteJSON
+			}
+			return errors.Join(write(c.OutOrStdout()), err) // of a run that failed, what came before
+		},
+	}
+	fl := c.Flags()
+	fl.StringVar(&cfg.Target, "target", "127.0.0.1:6653", "the controller: HOST:PORT or unix:PATH")
+	fl.StringVar(&cfg.Mode, "mode", bench.Latency, "latency or flood")
+	fl.IntVar(&cfg.Switches, "switches", 1, "fake switches")
+	fl.StringVar(&version, "openflow", "1.0", "version to speak: 1.0 or 1.3")
+	fl.IntVar(&cfg.Runs, "runs", 10, "how often to measure")
+	fl.DurationVar(&cfg.Duration, "duration", time.Second, "of one run")
+	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "before the first run")
+	fl.IntVar(&cfg.MACs, "macs", 100000, "source addresses of each switch")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench"
+	"switchbridge/cmd/internal/cli"
+)
+
+// responderCommand is what the other commands start as the controller that
+// does nothing.
+func responderCommand() *cobra.Command {
+	var listen string
+	var r bench.Responder
+	c := &cobra.Command{
+		Use:    "responder",
+		Short:  "Be the controller that does nothing, as a baseline",
+		Hidden: true,
+		Args:   cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ln, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			return r.Serve(c.Context(), ln)
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:6653", "address to serve at")
+	c.Flags().DurationVar(&r.Delay, "delay", 0, "how long to hold each answer back")
+	return c
+}

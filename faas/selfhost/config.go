@@ -186,8 +186,12 @@ func (c *Config) authorises() bool {
 func (c *Config) Validate() error {
 	network, address := c.address()
 	if network == "tcp" {
-		if _, _, err := net.SplitHostPort(address); err != nil {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
 			return fmt.Errorf("listen %q: want HOST:PORT or unix:PATH", c.Listen)
+		}
+		if _, err := net.LookupPort("tcp", port); err != nil {
+			return fmt.Errorf("listen %q: port %q, of --listen or the platform's PORT: want a number up to 65535", c.Listen, port)
 		}
 	}
 	switch {
@@ -220,6 +224,9 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("functions[%d] %q: %w", i, f.Name, err)
 		}
 		for j := range i {
+			if c.Functions[j].Name == f.Name {
+				return fmt.Errorf("functions[%d] %q: functions[%d] has this name already", i, f.Name, j)
+			}
 			if b := &c.Functions[j]; b.hides(f) {
 				return fmt.Errorf("functions[%d] %q: functions[%d] %q answers before it, always", i, f.Name, j, b.Name)
 			}

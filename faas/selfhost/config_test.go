@@ -20,6 +20,11 @@ func TestValidate(t *testing.T) {
 		{"as it is", func(*Config) {}, ""},
 		{"a unix socket", func(c *Config) { c.Listen = "unix:/s" }, ""},
 		{"no port", func(c *Config) { c.Listen = "127.0.0.1" }, "want HOST:PORT"},
+		{"no number", func(c *Config) { c.Listen = ":abc" }, `port "abc", of --listen or the platform's PORT`},
+		{"too large a number", func(c *Config) { c.Listen = "127.0.0.1:65536" }, `port "65536"`},
+		{"a name twice", func(c *Config) {
+			c.Functions = append([]Function{fn("f", func(f *Function) { f.Path = "/g" })}, c.Functions...)
+		}, `functions[1] "f": functions[0] has this name already`},
 		{"open to all", func(c *Config) { c.Listen, c.Plain = ":8443", false }, "is not loopback: it needs --token-file or --client-ca"},
 		{"a token", func(c *Config) { c.Listen, c.Plain, c.Token = ":8443", false, "token" }, ""},
 		{"client certificates", func(c *Config) { c.Listen, c.Plain, c.TLS.ClientCA = ":8443", false, "ca" }, ""},

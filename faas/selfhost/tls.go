@@ -20,7 +20,7 @@ func (t *TLS) tlsConfig(l net.Listener, log *slog.Logger) (c *tls.Config, devCA 
 	if t.Cert != "" {
 		pair, err := openPair(t.Cert, t.Key, log)
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("certificate: %w", err)
 		}
 		c.GetCertificate = pair.get
 	} else {
@@ -33,11 +33,11 @@ func (t *TLS) tlsConfig(l net.Listener, log *slog.Logger) (c *tls.Config, devCA 
 	if t.ClientCA != "" {
 		pem, err := os.ReadFile(t.ClientCA)
 		if err != nil {
-			return nil, "", err
+			return nil, "", fmt.Errorf("authority of client certificates: %w", err)
 		}
 		c.ClientCAs = x509.NewCertPool()
 		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, "", fmt.Errorf("%s holds no PEM certificate", t.ClientCA)
+			return nil, "", fmt.Errorf("authority of client certificates: %s holds no PEM certificate", t.ClientCA)
 		}
 		// Who shows none gets no further than the health paths: httphost.Mux refuses the rest.
 		c.ClientAuth = tls.VerifyClientCertIfGiven

@@ -74,7 +74,7 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 			}
 			defer r.Close()
 			report, err := eval.EvalPCAP(c.Context(), controller.New(p), r, opt)
-			if report != nil { // also of a capture that is cut: what was read counts
+			if report != nil && (err == nil || report.Packets > 0) { // also of a capture that is cut: what was read counts
 				write := report.WriteText
 				if asJSON {
 					write = report.WriteJSON

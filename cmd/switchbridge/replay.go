@@ -66,7 +66,7 @@ Examples:
 				cfg.OnProgress = progress(c.ErrOrStderr())
 			}
 			summary, err := replay.Run(c.Context(), cfg)
-			if summary == nil {
+			if summary == nil || err != nil && summary.Packets == 0 {
 				return err
 			}
 			if asJSON {

@@ -11,12 +11,6 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var (
-	unknownKey = regexp.MustCompile(`^(line \d+): field (\S+) not found in type \S+$`)
-	knownTwice = regexp.MustCompile(`^(line \d+): mapping key "(.*)" already defined at (line \d+)$`)
-	wrongType  = regexp.MustCompile("(?s)^(line \\d+): cannot unmarshal !!(\\w+)(?: `(.*)`)? into (\\S+)$")
-)
-
 // Readable turns an error of decoding a file into one about lines, keys and what
 // is wanted; any other error is returned as it is.
 func Readable(err error) error {
@@ -24,6 +18,10 @@ func Readable(err error) error {
 	if !errors.As(err, &te) {
 		return err
 	}
+	// Compiled here, for most starts of a program have no such error.
+	unknownKey := regexp.MustCompile(`^(line \d+): field (\S+) not found in type \S+$`)
+	knownTwice := regexp.MustCompile(`^(line \d+): mapping key "(.*)" already defined at (line \d+)$`)
+	wrongType := regexp.MustCompile("(?s)^(line \\d+): cannot unmarshal !!(\\w+)(?: `(.*)`)? into (\\S+)$")
 	lines := make([]string, len(te.Errors))
 	for i, e := range te.Errors {
 		e = unknownKey.ReplaceAllString(e, `$1: unknown key "$2"`)

@@ -30,9 +30,7 @@ func benchCommand() *cobra.Command {
 		if help, _, err := c.Root().Find([]string{"help"}); err == nil && help.Flags().NArg() > 0 {
 			words = help.Flags().Args()[1:]
 		}
-		if err := becomeBench(append([]string{"help"}, words...)); err != nil {
-			c.PrintErrln("switchbridge:", err)
-		}
+		c.PrintErrln("switchbridge:", becomeBench(append([]string{"help"}, words...)))
 	})
 	return c
 }

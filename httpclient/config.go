@@ -179,6 +179,9 @@ type target struct {
 	name   string   // for logs, errors and metrics: no query, which may hold a platform's key
 }
 
+// endpointForms are for errors.
+const endpointForms = "https://host/path, http://host/path or unix:///path"
+
 func parseTarget(s string) (target, error) {
 	u, err := url.Parse(s)
 	if err != nil {
@@ -187,14 +190,14 @@ func parseTarget(s string) (target, error) {
 			err = syntax.Err
 		}
 		before, _, _ := strings.Cut(s, "?")
-		return target{}, fmt.Errorf("endpoint %q: %w", before[strings.LastIndexByte(before, '@')+1:], err)
+		return target{}, fmt.Errorf("endpoint %q: %w; want %s", before[strings.LastIndexByte(before, '@')+1:], err, endpointForms)
 	}
 	t := target{url: u, name: u.Scheme + "://" + u.Host + u.EscapedPath()}
 	switch {
 	case u.User != nil:
 		return t, fmt.Errorf("endpoint %s: user and password don't belong in a URL; use a token file", t.name)
 	case u.Fragment != "" || u.Opaque != "":
-		return t, fmt.Errorf("endpoint %q: want https://host/path, http://host/path or unix:///path", t.name)
+		return t, fmt.Errorf("endpoint %q: want %s", t.name, endpointForms)
 	case u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
 		t.socket = u.Path
 		t.url = &url.URL{Scheme: "http", Host: "localhost", Path: "/"}
@@ -203,7 +206,7 @@ func parseTarget(s string) (target, error) {
 			u.Path = "/"
 		}
 	default:
-		return t, fmt.Errorf("endpoint %q: want https://host/path, http://host/path or unix:///path", t.name)
+		return t, fmt.Errorf("endpoint %q: want %s", t.name, endpointForms)
 	}
 	return t, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"switchbridge/bench"
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/flow"
 )
 
 func controllerCommand() *cobra.Command {
@@ -29,8 +28,8 @@ Example, against a gateway that allows everything:
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
-			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil || cfg.Protocol == flow.P4Runtime {
-				return cli.Usagef("--openflow %q: want 1.0 or 1.3", version)
+			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
+				return err
 			}
 			if !asJSON {
 				cfg.OnRun = func(n int, r bench.Run) {

@@ -11,7 +11,6 @@ import (
 	"switchbridge/bench"
 	"switchbridge/bench/calibrate"
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/flow"
 )
 
 // peers are the controllers that a command measures side by side: switchbridge's
@@ -166,8 +165,8 @@ func sessionsCommand() *cobra.Command {
 		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
-			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return cli.Usagef("--openflow: %w", err)
+			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
+				return err
 			}
 			r, err := bench.Sessions(c.Context(), cfg)
 			if err != nil {

@@ -60,8 +60,8 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 		Args: cli.Exactly(2, "a policy file and a capture"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
-			if opt.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return cli.Usagef("--openflow: %w", err)
+			if opt.Protocol, err = cli.OpenFlowVersion(version); err != nil {
+				return err
 			}
 			opt.InPort = flow.PortNo(inPort)
 			p, err := policyfile.Load(args[0])

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/flow"
 	"switchbridge/replay"
 )
 
@@ -37,8 +36,8 @@ Examples:
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) (err error) {
-			if cfg.Protocol, err = flow.ParseProtocol(version); err != nil {
-				return cli.Usagef("--openflow: %w", err)
+			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
+				return err
 			}
 			if (function == "") == (cfg.Gateway == "") {
 				return cli.Usagef("replay wants either --function or --gateway")

@@ -16,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"switchbridge/flow"
 )
 
 // Exit codes, beyond 0 for success and 1 for failure.
@@ -129,6 +131,15 @@ func commandName(c *cobra.Command) string {
 		return name
 	}
 	return path
+}
+
+// OpenFlowVersion is what a flag --openflow says: 1.0 or 1.3.
+func OpenFlowVersion(value string) (flow.Protocol, error) {
+	p, err := flow.ParseProtocol(value)
+	if err != nil || p == flow.P4Runtime {
+		return 0, Usagef("--openflow %q: want 1.0 or 1.3", value)
+	}
+	return p, nil
 }
 
 // WriteJSON writes v as people can read it.

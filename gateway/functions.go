@@ -218,7 +218,7 @@ func remedy(err error) []any {
 	case errors.As(err, &unknown):
 		return []any{"remedy", "name its authority's PEM file: --function-ca, or function.ca"}
 	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
-		return []any{"remedy", "name the file of its token: --function-token-file, or function.token_file"}
+		return []any{"remedy", "name the file of its token (--function-token-file, or function.token_file), or a client certificate (function.cert)"}
 	}
 	return nil
 }

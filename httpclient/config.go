@@ -196,7 +196,9 @@ func parseTarget(s string) (target, error) {
 	switch {
 	case u.User != nil:
 		return t, fmt.Errorf("endpoint %s: user and password don't belong in a URL; use a token file", t.name)
-	case u.Fragment != "" || u.Opaque != "":
+	case u.Opaque != "": // unix:path
+		return t, fmt.Errorf("endpoint %q: want %s", u.Scheme+":"+u.Opaque, endpointForms)
+	case u.Fragment != "":
 		return t, fmt.Errorf("endpoint %q: want %s", t.name, endpointForms)
 	case u.Scheme == "unix" && u.Host == "" && strings.HasPrefix(u.Path, "/"):
 		t.socket = u.Path

@@ -522,7 +522,7 @@ func TestBadConfig(t *testing.T) {
 		{"no endpoint", Config{}, "no endpoint"},
 		{"no host", Config{Endpoints: []string{"https:///path"}}, "want https://"},
 		{"scheme", Config{Endpoints: []string{"ftp://host/"}}, "want https://"},
-		{"relative socket", Config{Endpoints: []string{"unix:run/x.sock"}}, "want https://"},
+		{"relative socket", Config{Endpoints: []string{"unix:run/x.sock"}}, `"unix:run/x.sock": want https://`},
 		{"fragment", Config{Endpoints: []string{"https://host/#x"}}, "want https://"},
 		{"password", Config{Endpoints: []string{"https://me:pw@host/"}}, "token file"},
 		{"second endpoint", Config{Endpoints: []string{"https://host/", "::"}}, "endpoint"},

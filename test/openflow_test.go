@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/faas/auth"
 	"switchbridge/faas/devca"
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/policyhost"
@@ -124,7 +125,15 @@ func (f *function) start(cert tls.Certificate) {
 		f.t.Fatal(err)
 	}
 	native := policyhost.NewNative(p)
-	h, err := httphost.New(httphost.Config{Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Tokens: []string{token}, Log: log})
+	h, err := httphost.New(httphost.Config{Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Log: log})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	tokens, err := auth.ParseSecret(token)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}, Tokens: tokens, Log: log})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -133,7 +142,7 @@ func (f *function) start(cert tls.Certificate) {
 		f.t.Fatal(err)
 	}
 	f.address = l.Addr().String()
-	srv := httphost.NewServer(h, &tls.Config{Certificates: []tls.Certificate{cert}})
+	srv := httphost.NewServer(mux, &tls.Config{Certificates: []tls.Certificate{cert}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { file.Watch(ctx, native, nil) })

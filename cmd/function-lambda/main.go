@@ -6,14 +6,14 @@ package main
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
-	"strings"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"switchbridge/faas/auth"
 	"switchbridge/faas/httphost"
 	"switchbridge/faas/lambdahost"
 	"switchbridge/faas/record"
@@ -40,16 +40,25 @@ func main() {
 }
 
 func handler(log *slog.Logger) (http.Handler, error) {
-	tokens := strings.Fields(os.Getenv(envTokens))
-	if len(tokens) == 0 && os.Getenv(envAuth) != "none" {
-		return nil, errors.New(envTokens + " holds no token: set one, or " + envAuth + "=none where the platform checks who calls")
+	mux := httphost.MuxConfig{Log: log}
+	if os.Getenv(envAuth) != "none" {
+		tokens, err := auth.ParseSecret(os.Getenv(envTokens))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w; set one, or %s=none where the platform checks who calls", envTokens, err, envAuth)
+		}
+		mux.Tokens = tokens
 	}
 	policies, err := lambdahost.OpenPolicies(context.Background(), os.Getenv, log)
 	if err != nil {
 		return nil, err
 	}
-	return httphost.New(httphost.Config{
+	h, err := httphost.New(httphost.Config{
 		Decider: policies, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
-		Tokens: tokens, Records: record.NewWriter(os.Stdout), Log: log,
+		Records: record.NewWriter(os.Stdout), Log: log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	mux.Functions = []httphost.Function{{Name: "controller", Handler: h}}
+	return httphost.NewMux(mux)
 }

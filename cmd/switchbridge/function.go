@@ -179,7 +179,7 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		config.Proxied = config.Listen != selfhost.DefaultListen
 	}
 	if config.Token == "" {
-		config.Tokens = strings.Join(strings.Fields(getenv("SWITCHBRIDGE_TOKENS")), "\n")
+		config.Tokens = strings.TrimSpace(getenv("SWITCHBRIDGE_TOKENS"))
 	}
 	return config, config.Validate()
 }

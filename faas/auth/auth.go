@@ -24,6 +24,12 @@ type Tokens struct {
 // minToken is the least length of a token: one that is shorter can be guessed, or is a mistake.
 const minToken = 16
 
+// ParseSecret reads tokens with white space between, as a variable of the environment or a
+// platform's secret holds them.
+func ParseSecret(text string) (Tokens, error) {
+	return ParseTokens(strings.Join(strings.Fields(text), "\n"))
+}
+
 // ParseTokens reads a token a line; blank lines and lines that begin with # don't count.
 func ParseTokens(text string) (Tokens, error) {
 	var t Tokens

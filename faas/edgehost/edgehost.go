@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
 	"switchbridge/controller"
@@ -140,7 +139,7 @@ func authorize(r *Request, p Platform) error {
 	if err != nil {
 		return refuse(503, "tokens: %w", err)
 	}
-	tokens, err := auth.ParseTokens(strings.Join(strings.Fields(text), "\n"))
+	tokens, err := auth.ParseSecret(text)
 	if err != nil {
 		return refuse(503, "tokens: %w", err)
 	}

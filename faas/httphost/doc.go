@@ -3,8 +3,8 @@
 // and every platform that runs an HTTP server put in front of a
 // [flow.Decider].
 //
-// The handler trusts nothing of a request: the body is bounded before it is
-// read, the token is compared in constant time, and more events than the
-// configured number at a time are answered with 429 rather than queued, since
-// the gateway's deadline runs while they would wait.
+// A [Mux] says who may call and which function answers; a [Handler] is one function.
+// It trusts nothing of a request: the body is bounded before it is read, and more
+// events than the configured number at a time are answered with 429 rather than
+// queued, since the gateway's deadline runs while they would wait.
 package httphost

@@ -2,8 +2,6 @@ package httphost
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -28,10 +26,6 @@ const (
 	DefaultTimeout       = 5 * time.Second
 )
 
-// maxTokens is two so that a token can be changed without a gap: the new one is
-// added, the gateways follow, the old one goes.
-const maxTokens = 2
-
 // Config is what a [Handler] is made of: a Decider and its Codecs, or a Guest, or both.
 type Config struct {
 	// Decider decides the events whose encoding is one of Codecs; they are decoded here.
@@ -42,11 +36,6 @@ type Config struct {
 	// back as it is: nothing is decoded here. It wins over Codecs.
 	Guest  function.Answerer
 	Direct []guest.Encoding
-
-	// Tokens are the bearer tokens that open the handler, at most two. None
-	// leaves it open to whoever reaches it: for loopback, or where client
-	// certificates were checked before.
-	Tokens []string
 
 	MaxConcurrent int           // events at a time; 0: DefaultMaxConcurrent
 	Timeout       time.Duration // for one decision; 0: DefaultTimeout
@@ -62,7 +51,6 @@ type Handler struct {
 	codecs  map[string]contract.Codec
 	guest   function.Answerer
 	direct  [guest.EncodingJSON + 1]bool // by encoding
-	tokens  [][sha256.Size]byte
 	slots   chan struct{}
 	timeout time.Duration
 	name    string
@@ -81,9 +69,6 @@ func New(cfg Config) (*Handler, error) {
 	case (cfg.Guest == nil) != (len(cfg.Direct) == 0):
 		return nil, errors.New("httphost: a guest and its encodings go together")
 	}
-	if len(cfg.Tokens) > maxTokens {
-		return nil, fmt.Errorf("httphost: %d tokens, at most %d can be valid at a time", len(cfg.Tokens), maxTokens)
-	}
 	h := &Handler{
 		decider: cfg.Decider,
 		guest:   cfg.Guest,
@@ -101,12 +86,6 @@ func New(cfg Config) (*Handler, error) {
 			return nil, fmt.Errorf("httphost: encoding %d is none of the contract", e)
 		}
 		h.direct[e] = true
-	}
-	for i, t := range cfg.Tokens {
-		if t == "" {
-			return nil, fmt.Errorf("httphost: token %d is empty", i)
-		}
-		h.tokens = append(h.tokens, sha256.Sum256([]byte(t)))
 	}
 	n := cfg.MaxConcurrent
 	if n <= 0 {
@@ -151,13 +130,9 @@ func refuse(status int, format string, args ...any) error {
 	return &refusal{status, fmt.Errorf(format, args...)}
 }
 
-// ServeHTTP answers GET /healthz with 200, and a POST of an event on any other
-// path with its decision.
+// ServeHTTP answers a POST of an event with its decision, whoever sends it and on whatever path:
+// who may call, and which function answers where, a [Mux] knows.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/healthz" {
-		h.health(w, r)
-		return
-	}
 	c := h.calls.Get().(*call)
 	c.reset()
 	err := h.serve(c, w, r)
@@ -191,10 +166,6 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return refuse(http.StatusMethodNotAllowed, "method %s: an event is a POST", r.Method)
-	}
-	if !h.authorized(r) {
-		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
-		return refuse(http.StatusUnauthorized, "bearer token missing or wrong")
 	}
 	if err := checkEnvelope(r.Header); err != nil {
 		return refuse(http.StatusBadRequest, "%w", err)
@@ -307,24 +278,6 @@ func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	return &refusal{http.StatusServiceUnavailable, err}
 }
 
-// authorized compares hashes, so that neither content nor length of a token
-// shows in the time it takes, and compares with every token.
-func (h *Handler) authorized(r *http.Request) bool {
-	if len(h.tokens) == 0 {
-		return true
-	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") { // RFC 9110, 11.1: schemes have no case
-		return false
-	}
-	got := sha256.Sum256([]byte(token))
-	ok := 0
-	for i := range h.tokens {
-		ok |= subtle.ConstantTimeCompare(got[:], h.tokens[i][:])
-	}
-	return ok == 1
-}
-
 func (h *Handler) codec(r *http.Request) (contract.Codec, error) {
 	v := r.Header.Get("Content-Type")
 	if c, ok := h.codecs[v]; ok { // as the gateway writes it
@@ -394,14 +347,4 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 		h.log.Error("event failed", "event", event.String(), "id", id, "err", err)
 	}
 	http.Error(w, contract.Printable(err.Error()), c.status)
-}
-
-func (h *Handler) health(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		w.Header().Set("Allow", "GET, HEAD")
-		http.Error(w, "want GET", http.StatusMethodNotAllowed)
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	io.WriteString(w, "ok\n")
 }

@@ -163,10 +163,6 @@ func TestRefusals(t *testing.T) {
 		{"content type", httphost.Config{}, func(r *http.Request) { r.Header.Set("Content-Type", "text/html") }, event, 415, "text/html"},
 		{"no content type", httphost.Config{}, func(r *http.Request) { r.Header.Del("Content-Type") }, event, 415, "want one of application/json"},
 		{"compressed", httphost.Config{}, func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, event, 415, "gzip"},
-		{"no token", httphost.Config{Tokens: []string{"right"}}, nil, event, 401, "token"},
-		{"wrong token", httphost.Config{Tokens: []string{"right"}}, auth("Bearer wrong"), event, 401, "token"},
-		{"wrong scheme", httphost.Config{Tokens: []string{"right"}}, auth("Basic right"), event, 401, "token"},
-		{"token's prefix", httphost.Config{Tokens: []string{"right"}}, auth("Bearer righ"), event, 401, "token"},
 		{"large", httphost.Config{}, nil, large, 413, "more than"},
 		{"large and chunked", httphost.Config{}, func(r *http.Request) { r.ContentLength = -1 }, large, 413, "more than"},
 		{"no type", httphost.Config{}, func(r *http.Request) { r.Header.Del("Ce-Type") }, event, 400, "ce-type"},
@@ -205,27 +201,6 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func auth(v string) func(*http.Request) {
-	return func(r *http.Request) { r.Header.Set("Authorization", v) }
-}
-
-func TestTokens(t *testing.T) {
-	h := newHandler(t, httphost.Config{Tokens: []string{"old", "new"}})
-	for _, token := range []string{"Bearer old", "Bearer new", "bearer new"} {
-		r := newRequest(event)
-		auth(token)(r)
-		w := httptest.NewRecorder()
-		if h.ServeHTTP(w, r); w.Code != 200 {
-			t.Errorf("%s: status %d", token, w.Code)
-		}
-	}
-	for _, tokens := range [][]string{{"a", "b", "c"}, {""}} {
-		if _, err := httphost.New(httphost.Config{Decider: allow, Codecs: []contract.Codec{jsonenc.Codec{}}, Tokens: tokens}); err == nil {
-			t.Errorf("tokens %q were taken", tokens)
-		}
-	}
-}
-
 func TestParameterOfContentType(t *testing.T) {
 	r := newRequest(event)
 	r.Header.Set("Content-Type", "Application/JSON; charset=utf-8")
@@ -233,16 +208,6 @@ func TestParameterOfContentType(t *testing.T) {
 	newHandler(t, httphost.Config{}).ServeHTTP(w, r)
 	if w.Code != 200 {
 		t.Errorf("status %d: %s", w.Code, w.Body)
-	}
-}
-
-func TestHealth(t *testing.T) {
-	h := newHandler(t, httphost.Config{Tokens: []string{"secret"}})
-	for method, status := range map[string]int{"GET": 200, "HEAD": 200, "POST": 405} {
-		w := httptest.NewRecorder()
-		if h.ServeHTTP(w, httptest.NewRequest(method, "/healthz", nil)); w.Code != status {
-			t.Errorf("%s: status %d, want %d", method, w.Code, status)
-		}
 	}
 }
 

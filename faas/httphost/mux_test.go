@@ -132,12 +132,13 @@ func TestMuxAuthorises(t *testing.T) {
 		"Bearer":                   401,
 		"Basic 0123456789abcdef":   401,
 		"Bearer 0123456789abcdef0": 401,
+		"Bearer 0123456789abcde":   401,
 	} {
 		if status, _ := do(m, "POST", "http://f/", "Authorization", header); status != want {
 			t.Errorf("%q: %d, want %d", header, status, want)
 		}
 	}
-	if got := value(t, m.metrics.refused); got != 5 {
+	if got := value(t, m.metrics.refused); got != 6 {
 		t.Errorf("%v refused", got)
 	}
 	if got := value(t, m.metrics.events.WithLabelValues("f", "200")); got != 2 {

@@ -206,6 +206,24 @@ func TestStreaming(t *testing.T) {
 	conformance.Run(t, conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
 }
 
+// Two tokens are valid while one takes the other's place; no other is.
+func TestTokens(t *testing.T) {
+	const next = "fedcba9876543210"
+	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token+" "+next)
+	for authorization, want := range map[string]int{"Bearer " + token: 200, "bearer " + next: 200, "": 401, "Bearer " + token + " " + next: 401, "Basic " + token: 401} {
+		header := http.Header{"Authorization": {authorization}, "Content-Type": {contract.TypeJSON}}
+		contract.PutEvent(header, &flow.Event{Type: flow.EventPolicyCheck, ID: "1", Time: time.Unix(1, 0)})
+		got, err := api.invoke(t.Context(), urlPayload(t, header, []byte("{}")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r events.LambdaFunctionURLResponse
+		if err := json.Unmarshal(got.body, &r); err != nil || r.StatusCode != want {
+			t.Errorf("%q: status %d, %v, want %d", authorization, r.StatusCode, err, want)
+		}
+	}
+}
+
 func TestPayloads(t *testing.T) {
 	var got *http.Request
 	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = r; w.WriteHeader(204) }), false)

@@ -78,7 +78,7 @@ func (c *Config) tokens() (httphost.Checker, error) {
 		}
 		return file, nil
 	case c.Tokens != "":
-		tokens, err := auth.ParseTokens(c.Tokens)
+		tokens, err := auth.ParseSecret(c.Tokens)
 		if err != nil {
 			return nil, fmt.Errorf("tokens of the environment: %w", err)
 		}

@@ -292,7 +292,7 @@ func TestBadInput(t *testing.T) {
 			if resp.Status != row.status || !strings.Contains(string(resp.Body), row.text) {
 				t.Errorf("%d %s; want %d with %q", resp.Status, resp.Body, row.status, row.text)
 			}
-			if record := log.last(t); record["status"] != float64(row.status) || !strings.Contains(fmt.Sprint(record["reason"]), row.text) {
+			if record := log.last(t); record["status"] != float64(row.status) || !strings.Contains(fmt.Sprint(record["error"]), row.text) {
 				t.Errorf("record %v", record)
 			}
 			fresh, _ := service(t, conformance.Policy())

@@ -160,6 +160,7 @@ func (g *Gateway) p4Sessions() error {
 			cfg.FlowRemoved = cfg.FlowRemoved || flow.EventType(t) == flow.EventFlowRemoved
 			cfg.Errors = cfg.Errors || flow.EventType(t) == flow.EventError
 		}
+		cfg.OnDecision = g.recorder.observeP4
 		cfg.Logger, cfg.Metrics = g.log, m
 		s, err := p4bridge.New(cfg, g.functions.decider)
 		if err != nil {
@@ -337,6 +338,15 @@ func (g *Gateway) Status() GatewayStatus {
 	}
 	if v := g.versions.Latest(); !v.IsZero() {
 		st.Policy = v.String()
+	}
+	for _, s := range g.p4 {
+		p4 := s.Status()
+		if p4.State == p4bridge.StateServing {
+			st.Switches++
+		}
+		if st.Policy == "" && p4.Policy != (flow.PolicyVersion{}).String() {
+			st.Policy = p4.Policy
+		}
 	}
 	return st
 }

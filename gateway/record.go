@@ -12,6 +12,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy"
+	"switchbridge/p4bridge"
 )
 
 // recorder counts decisions and writes a record of each to the log.
@@ -40,7 +41,7 @@ func newRecorder(log *slog.Logger, mode string, reg prometheus.Registerer) *reco
 	return r
 }
 
-// observe is ofproxy's OnDecision.
+// observe is ofproxy's OnDecision. It is called by many at a time.
 func (r *recorder) observe(rec *ofproxy.Record) {
 	failure := rec.Err
 	if failure == nil {
@@ -88,6 +89,11 @@ func (r *recorder) observe(rec *ofproxy.Record) {
 		attrs = append(attrs, slog.Duration("wait", rec.Wait))
 	}
 	r.log.LogAttrs(context.Background(), level, "decision", attrs...)
+}
+
+// observeP4 is p4bridge's OnDecision.
+func (r *recorder) observeP4(rec *p4bridge.Record) {
+	r.observe(&ofproxy.Record{Switch: rec.Event.Switch, Event: rec.Event, Decision: rec.Decision, Err: rec.Err, Decide: rec.Decide, Total: rec.Total})
 }
 
 // lastCounter remembers one labelled counter.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"time"
 
+	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -110,12 +111,26 @@ type Config struct {
 	// such entries, so it is off unless the function is trusted with the switch.
 	Entries bool
 
+	// OnDecision, if set, is called for each decision but those of policy checks,
+	// by the goroutine that owns the session.
+	OnDecision func(*Record)
+
 	// Dial replaces the network, in tests and for namespaces.
 	Dial    func(ctx context.Context, addr string) (net.Conn, error)
 	Logger  *slog.Logger // nil is silent
 	Metrics *Metrics     // nil is silent
 
 	afterFlush func() // for benchmarks: called when a batch was written
+}
+
+// Record is one decision, or why there is none. What it points to is the
+// session's again when OnDecision returns.
+type Record struct {
+	Event    *flow.Event
+	Decision *flow.Decision // valid where Err is nil
+	Err      error
+	Decide   time.Duration
+	Total    time.Duration // since the event was read; its entries are yet to be written
 }
 
 // withDefaults returns the configuration with every default filled in, or what

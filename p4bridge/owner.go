@@ -52,6 +52,7 @@ type job struct {
 	flight *decider.Flight[event]
 	dec    flow.Decision
 	err    error
+	took   time.Duration // to decide
 
 	installed int // rules in the switch
 	failed    []error
@@ -225,13 +226,24 @@ func (o *owner) start(ctx context.Context, j *job) {
 
 func (o *owner) decide(ctx context.Context, j *job) {
 	j.dec.Reset()
+	start := time.Now()
 	j.err = o.s.decider.Decide(ctx, &j.ev, &j.dec)
+	j.took = time.Since(start)
+}
+
+// record tells OnDecision. An event given up with its session is nobody's failure.
+func (o *owner) record(j *job) {
+	if o.s.cfg.OnDecision == nil || j.ev.Type == flow.EventPolicyCheck || errors.Is(j.err, context.Canceled) {
+		return
+	}
+	o.s.cfg.OnDecision(&Record{Event: &j.ev, Decision: &j.dec, Err: j.err, Decide: j.took, Total: time.Since(j.ev.Time)})
 }
 
 // finish turns a decision into changes of the batch. The packet goes on once
 // they are written.
 func (o *owner) finish(j *job) {
 	o.jobs = append(o.jobs, j)
+	o.record(j)
 	if j.err != nil {
 		o.s.metrics.decided(flow.KindOf(j.err).String())
 		if !errors.Is(j.err, context.Canceled) {

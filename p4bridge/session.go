@@ -189,7 +189,7 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 			return false, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
-	s.status.set("serving", nil)
+	s.status.set(StateServing, nil)
 	s.metrics.serving(1)
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info("serving", "pipeline", s.cfg.Pipeline.Name, "miss", s.cfg.Miss.String())

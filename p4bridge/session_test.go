@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/p4bridge/p4test"
 )
 
 // A flow's first packet asks; its rule carries the rest.
@@ -52,6 +53,38 @@ func TestPuntSavesTheFirstPacket(t *testing.T) {
 		r.packet(t, 1, frame)
 		expect(t, r, 3, frame)
 	})
+}
+
+// Who keeps records is told of each decision.
+func TestRecords(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	records := make(chan flow.Event, 16)
+	cfg := fastConfig(r)
+	cfg.Miss = MissPunt
+	cfg.OnDecision = func(rec *Record) {
+		if rec.Err != nil || rec.Decide <= 0 || rec.Total < rec.Decide || rec.Event.Switch.DPID != 1 {
+			t.Errorf("record %+v", rec)
+		}
+		if rec.Event.Type == flow.EventPacketIn {
+			if len(rec.Decision.Rules) != 1 {
+				t.Errorf("%d rules, want 1", len(rec.Decision.Rules))
+			}
+			records <- flow.Event{Type: rec.Event.Type, PacketIn: &flow.PacketIn{Match: rec.Event.PacketIn.Match}}
+		}
+	}
+	s := run(t, cfg, local{toPort(3)})
+	serving(t, s)
+	frame := udp(1, 2, 2500)
+	r.packet(t, 1, frame)
+	expect(t, r, 3, frame)
+	select {
+	case got := <-records:
+		if want := flow.ParseFrame(frame, 1).Keep(binding().EventFields); got.PacketIn.Match != want {
+			t.Errorf("record of %v, want %v", got.PacketIn.Match, want)
+		}
+	case <-time.After(15 * time.Second):
+		t.Fatal("no record")
+	}
 }
 
 // A restart of the switch costs its rules and nothing else.

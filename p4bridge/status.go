@@ -26,6 +26,9 @@ type Status struct {
 	Counters map[string]CounterStatus // indirect counters, summed over their index
 }
 
+// StateServing is the state of a session that is primary and has set its switch up.
+const StateServing = "serving"
+
 // TableStatus is one P4 table. Packets and Bytes are sums over its entries, as
 // of the last reading of counters.
 type TableStatus struct {

@@ -40,7 +40,7 @@ func statusCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9653", "the gateway's admin address")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch")
+	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how many a table has")
 	return c
 }
 
@@ -134,7 +134,15 @@ func (st *fullStatus) print(w io.Writer) error {
 			return err
 		}
 	}
+	for _, p := range st.P4 {
+		if err := st.printTables(w, &p); err != nil {
+			return err
+		}
+	}
 	if len(st.Switches) == 0 {
+		if len(st.P4) > 0 {
+			return nil
+		}
 		_, err := fmt.Fprintln(w, "\nno switch is connected")
 		return err
 	}
@@ -163,6 +171,21 @@ func (st *fullStatus) print(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// printTables says how full a P4 switch's tables are. Packets are as of the latest reading of
+// counters, which is rare, since it blocks writes.
+func (st *fullStatus) printTables(w io.Writer, p *p4bridge.Status) error {
+	if st.Rules == nil || len(p.Tables) == 0 {
+		return nil
+	}
+	fmt.Fprintf(w, "\ntables of P4 device %d\n", p.Device)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "TABLE\tENTRIES\tSIZE\tPACKETS")
+	for _, t := range p.Tables {
+		fmt.Fprintf(tw, "%s\t%d\t%d\t%d\n", t.Name, t.Entries, t.Size, t.Packets)
+	}
+	return tw.Flush()
 }
 
 // seconds writes a duration given in seconds with three digits.

@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge"
+)
+
+// Decisions about P4 switches' packets are counted and recorded as others are.
+func TestP4Records(t *testing.T) {
+	var logs logBuffer
+	reg := prometheus.NewRegistry()
+	r := newRecorder(slog.New(slog.NewTextHandler(&logs, nil)), "all", reg)
+	ev := flow.Event{Type: flow.EventPacketIn, XID: 9, Switch: &flow.Switch{DPID: 3, Protocol: flow.P4Runtime}, PacketIn: &flow.PacketIn{}}
+	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: 10.0.0.66", Rules: make([]flow.Rule, 1)}
+	r.observeP4(&p4bridge.Record{Event: &ev, Decision: &d, Decide: time.Millisecond, Total: 2 * time.Millisecond})
+	r.observeP4(&p4bridge.Record{Event: &ev, Decision: &d, Err: flow.Errorf(flow.Unavailable, "away")})
+	if got := r.stats(reg); got.Deny != 1 || got.Failed != 1 || got.Allow+got.None != 0 {
+		t.Errorf("counted %+v", got)
+	}
+	lines := strings.SplitAfter(logs.String(), "\n")
+	for i, wants := range [][]string{
+		{"level=INFO", "msg=decision", "dpid=0000000000000003", "decision=9", "verdict=deny", `reason="blocklist: 10.0.0.66"`, "rules=1", "decide=1ms", "total=2ms"},
+		{"level=WARN", "msg=decision", `err="unavailable: away"`},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(lines[i], want) {
+				t.Errorf("record %q without %s", lines[i], want)
+			}
+		}
+	}
+}

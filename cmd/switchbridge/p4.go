@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -70,5 +71,9 @@ func program(args []string, device string) (*pipeline.Pipeline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Load(info, compiled)
+	p, err := pipeline.Load(info, compiled)
+	if err != nil {
+		return nil, fmt.Errorf("%s, %s: %w", args[0], device, err)
+	}
+	return p, nil
 }

@@ -79,7 +79,8 @@ type Entry struct {
 //	policy-<crc>-<i>   the parts in base64, from 0; 6,000 bytes each but the last
 //	policy-<crc>       in the KV store: the policy
 //
-// Entries of older policies may be deleted once every edge has the new one, some minutes later.
+// Entries of older policies may be deleted once every edge has the new one, some minutes later;
+// the first part last, since the others can't be told by their values.
 func Entries(blob []byte) ([]Entry, error) {
 	switch {
 	case len(blob) == 0:
@@ -92,7 +93,7 @@ func Entries(blob []byte) ([]Entry, error) {
 	m := manifest{bytes: len(blob), crc: checksum(blob)}
 	var entries []Entry
 	if len(blob) > MaxInConfig {
-		m.kv = fmt.Sprintf("%s%08x", KeyPrefix, m.crc)
+		m.kv = Prefix(blob)
 		entries = append(entries, Entry{InKV, m.kv, string(blob)})
 	} else {
 		for ; len(blob) > 0; m.parts++ {
@@ -103,6 +104,9 @@ func Entries(blob []byte) ([]Entry, error) {
 	}
 	return append(entries, Entry{InConfig, KeyPolicy, m.String()}), nil
 }
+
+// Prefix begins the key of every entry of a compiled policy but KeyPolicy.
+func Prefix(blob []byte) string { return fmt.Sprintf("%s%08x", KeyPrefix, checksum(blob)) }
 
 // Lookup reads one entry of a store. Limit is how long a value may be.
 type Lookup func(store Store, key string, limit int) ([]byte, error)

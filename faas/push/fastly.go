@@ -41,8 +41,9 @@ func (f Fastly) Plan(blob []byte) (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{Target: "fastly at " + base, blob: blob, again: f.pauses,
-		read:  func(ctx context.Context) ([]byte, error) { return f.read(ctx, base) },
-		ready: func() error { return missing("the API token (FASTLY_API_TOKEN)", f.Token) }}
+		read:     func(ctx context.Context) ([]byte, error) { return f.read(ctx, base) },
+		outdated: func(ctx context.Context) ([]Delete, error) { return f.outdated(ctx, base, blob) },
+		ready:    func() error { return missing("the API token (FASTLY_API_TOKEN)", f.Token) }}
 	for _, e := range entries {
 		r := f.entry(http.MethodPut, base, e.Store, e.Key)
 		r.body = []byte(e.Value)
@@ -80,30 +81,42 @@ func (f Fastly) entry(method, base string, store fastlyhost.Store, key string) r
 // read reads the policy as a function does: its manifest first, then what that names.
 func (f Fastly) read(ctx context.Context, base string) ([]byte, error) {
 	return fastlyhost.ReadPolicy(func(store fastlyhost.Store, key string, limit int) ([]byte, error) {
-		if store == fastlyhost.InKV {
-			if err := missing("for the policy that is there, the KV store's identifier (--kv-store)", f.KVStore); err != nil {
-				return nil, err
-			}
-		}
-		r := f.entry(http.MethodGet, base, store, key)
-		r.limit = limit
-		if store == fastlyhost.InConfig {
-			r.limit = 2*limit + maxAnswer // as JSON, beside other members
-		}
-		r.absent = func(status int, _ []byte) bool { return status == http.StatusNotFound }
-		value, err := f.get(ctx, r)
+		value, err := f.value(ctx, base, store, key, limit)
 		if errors.Is(err, fs.ErrNotExist) && key != fastlyhost.KeyPolicy {
 			return nil, errors.New("missing") // and not: there is no policy
 		}
-		if err != nil || store == fastlyhost.InKV {
-			return value, err
-		}
-		var item struct {
-			Value string `json:"item_value"`
-		}
-		if err := json.Unmarshal(value, &item); err != nil {
-			return nil, fmt.Errorf("answer: %w", err)
-		}
-		return []byte(item.Value), atMost("value", len(item.Value), limit)
+		return value, err
 	})
+}
+
+// value reads one entry of a store. There is [fs.ErrNotExist].
+func (f Fastly) value(ctx context.Context, base string, store fastlyhost.Store, key string, limit int) ([]byte, error) {
+	r := f.entry(http.MethodGet, base, store, key)
+	r.limit, r.absent = limit, notFound
+	if store == fastlyhost.InKV {
+		if err := missing("for the policy that is there, the KV store's identifier (--kv-store)", f.KVStore); err != nil {
+			return nil, err
+		}
+		return f.get(ctx, r)
+	}
+	r.limit = 2*limit + maxAnswer // as JSON, beside other members
+	answer, err := f.get(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	var i item
+	if err := json.Unmarshal(answer, &i); err != nil {
+		return nil, fmt.Errorf("answer: %w", err)
+	}
+	return []byte(i.Value), atMost("value", len(i.Value), limit)
+}
+
+func notFound(status int, _ []byte) bool { return status == http.StatusNotFound }
+
+// item is an item of a config store, by "Get an item from a config store" and "List items in a
+// config store" of Fastly's API.
+type item struct {
+	Key     string `json:"item_key"`
+	Value   string `json:"item_value"`
+	Updated string `json:"updated_at"` // ISO 8601
 }

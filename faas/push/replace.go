@@ -53,12 +53,13 @@ func (p *Plan) where() string {
 // Replace is Do for a policy that takes another's place. Nothing is written where the policy is there
 // already ([ErrSame]), where a policy of a larger serial is ([ErrNewer]) and, since serials
 // only grow, where there is something that can't be read ([ErrUnknown]); force writes all the same.
-// Afterwards what was written is read back: [ErrReadBack] says that it isn't there.
+// Afterwards what was written is read back: [ErrReadBack] says that it isn't there. Nothing is deleted: that is [Plan.Clean]'s.
 func (p *Plan) Replace(ctx context.Context, force bool, wrote func(Write)) error {
 	ours, err := blob.Unpack(p.blob)
 	if err != nil {
 		return err
 	}
+	p.stale, p.staleErr = nil, nil
 	if !force {
 		there, version, err := p.current(ctx)
 		switch {
@@ -66,17 +67,22 @@ func (p *Plan) Replace(ctx context.Context, force bool, wrote func(Write)) error
 		case err != nil:
 			return fmt.Errorf("%w: %w", ErrUnknown, err)
 		case bytes.Equal(there, p.blob):
+			p.stale, p.staleErr = p.Outdated(ctx)
 			return fmt.Errorf("%s: %w", p.where(), ErrSame)
 		case version.Serial > ours.Serial:
 			return fmt.Errorf("%s: %w: %v, and not %v", p.where(), ErrNewer, version, ours.Version())
 		}
 	}
+	// Looked for before the first write, and kept once the last is read back: what a reader may
+	// still be sent to by the policy that counts now is not among it.
+	stale, staleErr := p.Outdated(ctx)
 	if err := p.Do(ctx, wrote); err != nil {
 		return err
 	}
 	if err := p.verify(ctx); err != nil {
 		return fmt.Errorf("%s: %w", p.where(), err)
 	}
+	p.stale, p.staleErr = stale, staleErr
 	return nil
 }
 

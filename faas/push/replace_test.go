@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -59,10 +60,12 @@ type memory struct {
 	fault  func(write int, r *http.Request) int // status to answer in place of what was asked for; 0: none
 	stale  int                                  // reads that still see what was there before the last write
 	before map[string]string
+	since  time.Time               // when everything that is there was written
+	change func(map[string]string) // sees what is there after every change
 }
 
 func newMemory(t *testing.T) *memory {
-	m := &memory{values: map[string]string{}}
+	m := &memory{values: map[string]string{}, since: time.Now().Add(-time.Hour)}
 	m.Server = httptest.NewServer(m)
 	t.Cleanup(m.Close)
 	return m
@@ -96,6 +99,22 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if write {
 		m.before = maps.Clone(m.values)
 		m.values[key] = value
+	}
+	if r.Method == http.MethodDelete {
+		if _, ok := m.values[key]; !ok {
+			http.Error(w, "no such thing", 404)
+			return
+		}
+		delete(m.values, key)
+	}
+	if write || r.Method == http.MethodDelete {
+		if m.change != nil {
+			m.change(m.values)
+		}
+		return
+	}
+	if strings.HasSuffix(key, "/items") || strings.HasSuffix(key, "/keys") {
+		m.list(w, r, strings.TrimSuffix(key, "s")+"/")
 		return
 	}
 	from := m.values
@@ -116,6 +135,30 @@ func (m *memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		io.WriteString(w, value)
 	}
+}
+
+// list answers with the items of a config store, or with a page of two keys of a KV store.
+func (m *memory) list(w http.ResponseWriter, r *http.Request, prefix string) {
+	prefix = strings.Replace(prefix, "/key/", "/keys/", 1)
+	items, keys := []map[string]string{}, []string{}
+	for _, path := range slices.Sorted(maps.Keys(m.values)) {
+		if key, ok := strings.CutPrefix(path, prefix); ok {
+			items = append(items, map[string]string{"item_key": key, "item_value": m.values[path], "updated_at": m.since.UTC().Format(time.RFC3339)})
+			if strings.HasPrefix(key, r.URL.Query().Get("prefix")) && key > r.URL.Query().Get("cursor") {
+				keys = append(keys, key)
+			}
+		}
+	}
+	if strings.HasSuffix(prefix, "/item/") {
+		json.NewEncoder(w).Encode(items)
+		return
+	}
+	next := ""
+	if len(keys) > 2 {
+		keys = keys[:2]
+		next = keys[1]
+	}
+	json.NewEncoder(w).Encode(map[string]any{"data": keys, "meta": map[string]string{"next_cursor": next}})
 }
 
 func (m *memory) api() API { return API{Endpoint: m.URL, Pause: time.Millisecond} }

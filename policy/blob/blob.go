@@ -83,6 +83,19 @@ func Pack(p *policy.Policy) ([]byte, error) {
 // Is reports whether b begins like a compiled policy of any version.
 func Is(b []byte) bool { return len(b) >= len(magic) && string(b[:len(magic)]) == magic }
 
+// Serial reads the serial of a policy from its beginning, of which it checks nothing else.
+func Serial(b []byte) (uint64, error) {
+	switch {
+	case !Is(b):
+		return 0, ErrFormat
+	case len(b) < headerSize:
+		return 0, fmt.Errorf("%w: %d bytes", ErrTruncated, len(b))
+	case b[len(magic)] != formatVersion:
+		return 0, fmt.Errorf("%w: format %d", ErrVersion, b[len(magic)])
+	}
+	return binary.BigEndian.Uint64(b[4:]), nil
+}
+
 // Unpack unpacks a policy and validates it.
 func Unpack(b []byte) (*policy.Policy, error) {
 	if !Is(b) {

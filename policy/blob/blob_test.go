@@ -225,3 +225,22 @@ func FuzzUnpack(f *testing.F) {
 		}
 	})
 }
+
+func TestSerial(t *testing.T) {
+	p := forward.Default()
+	p.Serial = 1<<63 + 7
+	b, err := Pack(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Serial(b[:headerSize]); err != nil || got != p.Serial {
+		t.Errorf("serial %d, %v, want %d", got, err, p.Serial)
+	}
+	other := bytes.Clone(b)
+	other[len(magic)]++
+	for want, b := range map[error][]byte{ErrFormat: []byte("serial: 7"), ErrTruncated: b[:headerSize-1], ErrVersion: other} {
+		if _, err := Serial(b); !errors.Is(err, want) {
+			t.Errorf("%v, want %v", err, want)
+		}
+	}
+}

@@ -68,17 +68,15 @@ func pushFastly(how *pushing) *cobra.Command {
 		Use:   "fastly POLICY",
 		Short: "Write to a Fastly config store, and a KV store for a large policy",
 		Long: `Write to a Fastly config store, and to a KV store a policy that is too large for
-it. The API token is read from FASTLY_API_TOKEN.`,
-		Args: cli.Exactly(1, "a policy file"),
-		RunE: func(c *cobra.Command, args []string) error {
-			t.Token = secret("FASTLY_API_TOKEN")
-			return pushPolicy(c, args[0], how, t.Plan)
-		},
+it. What older policies left there is deleted, once no edge can need it. The API
+token is read from FASTLY_API_TOKEN.`,
 	}
 	c.Flags().StringVar(&t.ConfigStore, "config-store", "", "identifier of the config store")
 	c.Flags().StringVar(&t.KVStore, "kv-store", "", "identifier of the KV store")
-	endpointFlag(c, &t.API)
-	return c
+	return withToken(c, how, &t.API, "FASTLY_API_TOKEN", func(token string, compiled []byte) (*push.Plan, error) {
+		t.Token = token
+		return t.Plan(compiled)
+	})
 }
 
 func pushWorkers(how *pushing) *cobra.Command {
@@ -87,15 +85,22 @@ func pushWorkers(how *pushing) *cobra.Command {
 		Use:   "workers POLICY",
 		Short: "Write to a KV namespace of Cloudflare",
 		Long:  "Write to a KV namespace of Cloudflare. The API token is read from CLOUDFLARE_API_TOKEN.",
-		Args:  cli.Exactly(1, "a policy file"),
-		RunE: func(c *cobra.Command, args []string) error {
-			t.Token = secret("CLOUDFLARE_API_TOKEN")
-			return pushPolicy(c, args[0], how, t.Plan)
-		},
 	}
 	c.Flags().StringVar(&t.Account, "account", "", "identifier of the account")
 	c.Flags().StringVar(&t.Namespace, "namespace", "", "identifier of the KV namespace")
-	endpointFlag(c, &t.API)
+	return withToken(c, how, &t.API, "CLOUDFLARE_API_TOKEN", func(token string, compiled []byte) (*push.Plan, error) {
+		t.Token = token
+		return t.Plan(compiled)
+	})
+}
+
+// withToken makes c push to a platform that is asked with a token, from the environment.
+func withToken(c *cobra.Command, how *pushing, a *push.API, variable string, plan func(token string, compiled []byte) (*push.Plan, error)) *cobra.Command {
+	c.Args = cli.Exactly(1, "a policy file")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return pushPolicy(c, args[0], how, func(compiled []byte) (*push.Plan, error) { return plan(secret(variable), compiled) })
+	}
+	endpointFlag(c, a)
 	return c
 }
 
@@ -146,6 +151,11 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 		for _, w := range p.Writes {
 			fmt.Fprintf(out, "would write %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
 		}
+		stale, err := p.Outdated(c.Context())
+		for _, d := range stale {
+			fmt.Fprintf(out, "would delete %s: %s, of an older policy\n", d.Store, d.Key)
+		}
+		warn(c, err)
 		fmt.Fprintln(out, "nothing was written: say --yes to write")
 		return nil
 	}
@@ -155,13 +165,26 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 	switch {
 	case errors.Is(err, push.ErrSame):
 		fmt.Fprintln(out, "nothing was written: the same policy is there already")
-		return nil
+		err = nil
 	case errors.Is(err, push.ErrNewer), errors.Is(err, push.ErrUnknown):
 		return fmt.Errorf("%w (--force writes all the same)", err)
 	case err == nil:
 		fmt.Fprintln(out, "read back: version", version)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	warn(c, p.Clean(c.Context(), func(d push.Delete) {
+		fmt.Fprintf(out, "deleted %s: %s, of an older policy\n", d.Store, d.Key)
+	}))
+	return nil
+}
+
+// warn tells of what doesn't make a push fail.
+func warn(c *cobra.Command, err error) {
+	if err != nil {
+		fmt.Fprintln(c.ErrOrStderr(), "warning:", err)
+	}
 }
 
 // thereNow says which policy a plan would replace, as far as that can be found out.

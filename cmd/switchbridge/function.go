@@ -126,7 +126,11 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	for _, st := range server.Status() {
 		log.Info("serving a function", "function", st.Name, "by", st.Kind, "host", st.Host, "path", st.Path, "policy", st.Policy)
 	}
-	log.Info("serving", "listen", server.Addr().String(), "gateway_line", "switchbridge run "+server.GatewayFlags())
+	serving := []any{"listen", server.Addr().String()}
+	if flags := server.GatewayFlags(); flags != "" {
+		serving = append(serving, "gateway_line", "switchbridge run "+flags)
+	}
+	log.Info("serving", serving...)
 	if a := server.AdminAddr(); a != nil {
 		log.Info("metrics, health and state", "admin", "http://"+a.String())
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,8 +137,12 @@ func (s *Server) AdminAddr() net.Addr {
 	return s.admin.Addr()
 }
 
-// GatewayFlags are what a gateway on this machine is started with to ask the first function.
+// GatewayFlags are what a gateway on this machine is started with to ask the first function; empty
+// behind a platform's proxy, whose address only the platform knows.
 func (s *Server) GatewayFlags() string {
+	if s.config.Proxied {
+		return ""
+	}
 	line := "--function "
 	switch network, path := s.config.address(); {
 	case network == "unix":
@@ -150,7 +155,7 @@ func (s *Server) GatewayFlags() string {
 		if s.config.plain() {
 			scheme = "http://"
 		}
-		line += scheme + s.listener.Addr().String() + s.config.Functions[0].Path
+		line += scheme + s.host() + s.config.Functions[0].Path
 	}
 	if s.devCA != "" {
 		line += " --function-ca " + s.devCA
@@ -159,6 +164,23 @@ func (s *Server) GatewayFlags() string {
 		line += " --function-token-file " + s.config.Token
 	}
 	return line
+}
+
+// host is what the URL of the first function has for a host: a name that its requests and the
+// certificate have, where there is a choice.
+func (s *Server) host() string {
+	address := s.listener.Addr().(*net.TCPAddr)
+	name := s.config.Functions[0].Host
+	switch {
+	case name != "":
+	case !address.IP.IsUnspecified():
+		name = address.IP.String()
+	case s.config.TLS.Cert != "":
+		name = "HOST" // of a certificate's names, any
+	default:
+		name = "localhost"
+	}
+	return net.JoinHostPort(name, strconv.Itoa(address.Port))
 }
 
 // Reload has every function read its policy's files now. It doesn't wait; what is wrong is logged

@@ -49,7 +49,7 @@ func (t *TLS) development(l net.Listener) (pair tls.Certificate, path string, er
 	dir := t.DevCA
 	if dir == "" {
 		if dir, err = devca.DefaultDir(); err != nil {
-			return pair, "", fmt.Errorf("no place for the development CA: %w", err)
+			return pair, "", fmt.Errorf("no place for the development CA (a folder of its own, --dev-ca, or a certificate, --cert): %w", err)
 		}
 	}
 	ca, err := devca.Open(dir)

@@ -8,6 +8,7 @@ with a private ovsdb-server and ovs-vswitchd that all Open vSwitch tools in ther
 when the command ends, however it ends. A lab calls enter() first thing.
 """
 
+import importlib.util
 import os
 import shutil
 import signal
@@ -41,6 +42,9 @@ def _leave_machine():
     if missing:
         sys.exit("%s: not installed: %s; run\n    apt-get install -y --no-install-recommends "
                  "openvswitch-switch mininet ethtool iproute2 iputils-ping" % (sys.argv[0], ", ".join(missing)))
+    if __name__ != "__main__" and importlib.util.find_spec("mininet") is None:
+        sys.exit("%s: %s finds no Mininet; Debian's belongs to Debian's Python: run it with /usr/bin/python3"
+                 % (sys.argv[0], sys.executable))
 
     # The script is process 1 inside: when it ends, the kernel ends all that is left in there. When we are
     # ended, call() ends unshare, and unshare ends it.

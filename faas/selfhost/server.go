@@ -81,7 +81,7 @@ func (c *Config) tokens() (httphost.Checker, error) {
 	case c.Tokens != "":
 		tokens, err := auth.ParseSecret(c.Tokens)
 		if err != nil {
-			return nil, fmt.Errorf("tokens of the environment: %w", err)
+			return nil, fmt.Errorf("SWITCHBRIDGE_TOKENS: %w", err)
 		}
 		return tokens, nil
 	}

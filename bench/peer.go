@@ -90,6 +90,14 @@ func SelfPeers() []Peer {
 	return []Peer{gateway("switchbridge, WebAssembly", "embedded"), gateway("switchbridge, native", "native")}
 }
 
+// ColdPeer is the first of SelfPeers on a machine that never ran it: nothing it compiled is kept.
+func ColdPeer() Peer {
+	p := SelfPeers()[0]
+	p.Name += ", first run"
+	p.Env = map[string]string{"CACHE_DIRECTORY": "{dir}"}
+	return p
+}
+
 // ParsePeers reads a file of peers:
 //
 //	peers:

@@ -24,8 +24,41 @@ func childPeer(name string) Peer {
 
 func TestStartup(t *testing.T) {
 	got, err := Startup(t.Context(), childPeer("responder"), 3)
-	if err != nil || got.Runs != 3 || got.Min <= 0 || got.Max > 20_000 {
+	c, d := got.Connection, got.Decision
+	if err != nil || c.Runs != 3 || c.Min <= 0 || c.Max > 20_000 || d.Runs != 3 || d.Min <= c.Min || d.Max > 20_000 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A controller that sets up the switch, or says nothing, has not decided yet.
+func TestFirstDecision(t *testing.T) {
+	for name, row := range map[string]struct {
+		answer   func(n int, xid, buffer uint32) ([]byte, error)
+		answered bool
+	}{
+		"after rules that name no packet": {func(n int, xid, buffer uint32) ([]byte, error) {
+			if n < 5 {
+				return flowMod(t, flow.Add, xid, flow.NoBuffer), nil
+			}
+			return flowMod(t, flow.Add, xid, buffer), nil
+		}, true},
+		"by a packet": {func(_ int, _, buffer uint32) ([]byte, error) {
+			return packetOut(t, flow.OpenFlow10, flow.NoBuffer, make([]byte, 60)), nil
+		}, true},
+		"never": {func(int, uint32, uint32) ([]byte, error) { return nil, nil }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := dialSwitch(t.Context(), fakeController(t, row.answer), nil, flow.OpenFlow10, 1, 1, 4<<10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.conn.Close()
+			const limit = 200 * time.Millisecond
+			took, answered, err := s.firstDecision(limit)
+			if err != nil || answered != row.answered || took <= 0 || !answered && took < limit {
+				t.Errorf("%v, %v, %v", took, answered, err)
+			}
+		})
 	}
 }
 

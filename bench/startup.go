@@ -5,28 +5,79 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
 
 	"switchbridge/bench/stats"
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
 )
 
-// Startup measures the time in milliseconds from a peer's exec to its first
-// answered connection (the switch has been asked for its features), trials
-// times.
-func Startup(ctx context.Context, p Peer, trials int) (stats.Spread, error) {
-	var ms []float64
-	for range trials {
-		r, err := p.Run(ctx)
-		if err != nil {
-			return stats.SpreadOf(ms), fmt.Errorf("bench startup: %w", err)
-		}
-		r.Close()
-		ms = append(ms, float64(r.Took)/float64(time.Millisecond))
+// StartupTimes are in milliseconds from a peer's exec.
+type StartupTimes struct {
+	Connection stats.Spread // to the first answered connection: the switch has been asked for its features
+	// Decision is to the first answer to a PACKET_IN, of which the switch sends one every millisecond
+	// from then on. It has no runs where the peer answers none.
+	Decision stats.Spread
+}
+
+// decisionLimit is how long a peer may take to its first decision.
+const decisionLimit = 10 * time.Second
+
+// Startup starts a peer trials times.
+func Startup(ctx context.Context, p Peer, trials int) (StartupTimes, error) {
+	var connection, decision []float64
+	ms := func(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+	times := func() StartupTimes {
+		return StartupTimes{Connection: stats.SpreadOf(connection), Decision: stats.SpreadOf(decision)}
 	}
-	return stats.SpreadOf(ms), nil
+	for range trials {
+		var s *loadSwitch
+		r, err := p.Launch(ctx, func(ctx context.Context, r *Process) (err error) {
+			s, err = r.try(ctx)
+			return err
+		})
+		if err != nil {
+			return times(), fmt.Errorf("bench startup: %w", err)
+		}
+		connection = append(connection, ms(r.Took))
+		waited, answered, err := s.firstDecision(decisionLimit)
+		s.conn.Close()
+		r.Close()
+		switch {
+		case err != nil:
+			return times(), fmt.Errorf("bench startup: %s: %w", p.Name, explain(err))
+		case answered:
+			decision = append(decision, ms(r.Took+waited))
+		}
+		if ctx.Err() != nil {
+			return times(), ctx.Err()
+		}
+	}
+	return times(), nil
+}
+
+// firstDecision sends PACKET_INs until the first is answered, and reports how long that took.
+func (s *loadSwitch) firstDecision(limit time.Duration) (took time.Duration, answered bool, err error) {
+	const pause = time.Millisecond
+	begin := time.Now()
+	for !answered && time.Since(begin) < limit {
+		if _, err := s.conn.Write(s.batch.stamp(1)); err != nil {
+			return 0, false, err
+		}
+		s.conn.SetReadDeadline(time.Now().Add(pause))
+		err := s.read(func(a answer) {
+			// Rules that a controller sets up a switch with name no packet.
+			answered = answered || a.kind == ofp.TypePacketOut || a.buffer != flow.NoBuffer
+		})
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return 0, false, err
+		}
+	}
+	return time.Since(begin), answered, nil
 }
 
 // Resources is what a controller uses.

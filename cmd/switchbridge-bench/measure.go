@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"switchbridge/bench"
 	"switchbridge/bench/calibrate"
+	"switchbridge/bench/stats"
 	"switchbridge/cmd/internal/cli"
 )
 
@@ -42,23 +44,23 @@ func startupCommand() *cobra.Command {
 	var trials int
 	c := &cobra.Command{
 		Use:   "startup",
-		Short: "Measure the time from exec to the first answered connection",
+		Short: "Measure the time from exec to the first answered connection and the first decision",
 		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := peers(path)
 			if err != nil {
 				return err
 			}
-			for _, p := range list {
+			for _, p := range slices.Insert(list, 1, bench.ColdPeer()) {
 				s, err := bench.Startup(c.Context(), p, trials)
 				if c.Context().Err() != nil {
 					return c.Context().Err()
 				}
 				if err != nil {
-					fmt.Fprintf(c.OutOrStdout(), "%-24s %v\n", p.Name, err)
+					fmt.Fprintf(c.OutOrStdout(), "%-36s %v\n", p.Name, err)
 					continue
 				}
-				fmt.Fprintf(c.OutOrStdout(), "%-24s median %.1f ms (min %.1f, max %.1f, stdev %.1f, %d trials)\n", p.Name, s.Median, s.Min, s.Max, s.Stdev, s.Runs)
+				fmt.Fprintf(c.OutOrStdout(), "%-36s connection %s, decision %s\n", p.Name, milliseconds(s.Connection), milliseconds(s.Decision))
 			}
 			return nil
 		},
@@ -66,6 +68,14 @@ func startupCommand() *cobra.Command {
 	c.Flags().StringVar(&path, "peers", "", peersHelp)
 	c.Flags().IntVar(&trials, "trials", 10, "how often to start each")
 	return c
+}
+
+// milliseconds writes a time's spread.
+func milliseconds(s stats.Spread) string {
+	if s.Runs == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("median %.1f ms (min %.1f, max %.1f, %d trials)", s.Median, s.Min, s.Max, s.Runs)
 }
 
 func resourcesCommand() *cobra.Command {

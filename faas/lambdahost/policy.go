@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"switchbridge/controller"
+	"switchbridge/faas/bounded"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/lambdahost/sigv4"
 	"switchbridge/flow"
@@ -71,7 +71,7 @@ func OpenPolicies(ctx context.Context, env Environment, log *slog.Logger) (*Poli
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(env("LAMBDA_TASK_ROOT"), name)
 		}
-		p.source = func(context.Context) ([]byte, error) { return os.ReadFile(name) }
+		p.source = func(context.Context) ([]byte, error) { return bounded.ReadFile(name, guest.MaxPolicy) }
 		p.refresh = 0 // a package doesn't change
 	}
 	if err := p.load(ctx); err != nil {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"switchbridge/faas/bounded"
 	"switchbridge/faas/guest"
 )
 
@@ -33,7 +34,7 @@ func OpenConfiguration(path string, log *slog.Logger) (*Configuration, []byte, e
 
 func (c *Configuration) read() (err error) {
 	c.stamp = c.look()
-	c.last, err = readFile(c.path, MaxConfiguration)
+	c.last, err = bounded.ReadFile(c.path, MaxConfiguration)
 	return err
 }
 

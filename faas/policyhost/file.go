@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"switchbridge/faas/bounded"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -60,7 +61,7 @@ func load(path string) (*policy.Policy, error) {
 	if !compiled {
 		return policyfile.Load(path)
 	}
-	b, err := readFile(path, MaxConfiguration)
+	b, err := bounded.ReadFile(path, MaxConfiguration)
 	if err != nil {
 		return nil, err
 	}
@@ -84,23 +85,6 @@ func isBlob(path string) (bool, error) {
 		return false, err
 	}
 	return blob.Is(head[:n]), nil
-}
-
-// readFile is os.ReadFile with a bound.
-func readFile(path string, limit int64) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, limit)
-	}
-	return b, nil
 }
 
 // Watch gives host the new policy whenever a file has changed, and calls onChange, if not nil,

@@ -3,10 +3,10 @@ package push
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
+	"switchbridge/faas/bounded"
 	"switchbridge/faas/guest"
 )
 
@@ -30,12 +30,7 @@ func (f File) Plan(blob []byte) (*Plan, error) {
 }
 
 func (f File) read(context.Context) ([]byte, error) {
-	r, err := os.Open(f.Path)
-	if err != nil {
-		return nil, err
-	}
-	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, guest.MaxPolicy+1))
+	b, err := bounded.ReadFile(f.Path, guest.MaxPolicy)
 	if err == nil {
 		err = checkSize(b)
 	}

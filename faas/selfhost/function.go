@@ -3,14 +3,12 @@ package selfhost
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/faas/bounded"
 	"switchbridge/faas/embedded"
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
@@ -87,7 +85,7 @@ func (h *hosted) embedded(cfg *httphost.Config, cacheDir string, log *slog.Logge
 
 // policyGuest is another guest that takes compiled policies. What it speaks is its own affair.
 func (h *hosted) policyGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
-	wasm, err := readWasm(h.config.Wasm)
+	wasm, err := bounded.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}
@@ -117,7 +115,7 @@ func (h *hosted) pristine(wasm []byte, cacheDir string, log *slog.Logger, reg pr
 
 // ownGuest is a guest with policies of its own, or none.
 func (h *hosted) ownGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
-	wasm, err := readWasm(h.config.Wasm)
+	wasm, err := bounded.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}
@@ -171,19 +169,3 @@ func (h *hosted) kind() string {
 
 // maxWasm bounds what is read of a guest's file.
 const maxWasm = 256 << 20
-
-func readWasm(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	wasm, err := io.ReadAll(io.LimitReader(file, maxWasm+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(wasm) > maxWasm {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, maxWasm)
-	}
-	return wasm, nil
-}

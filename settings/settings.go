@@ -253,6 +253,11 @@ func (s *Settings) resolve(dir string) {
 		at(&f.Key)
 	}
 	at(&s.Policy)
+	for i := range s.OpenFlow.Listen {
+		if l := &s.OpenFlow.Listen[i]; l.Network == "unix" && !strings.HasPrefix(l.Address, "@") { // @ is no file
+			at(&l.Address)
+		}
+	}
 	at(&s.OpenFlow.TLS.Cert)
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)

@@ -29,6 +29,57 @@ func TestReferenceIsTheDefault(t *testing.T) {
 	}
 }
 
+// The examples in the reference's comments are settings, too: what stands before a list
+// that is empty by default is put into it.
+func TestReferenceExamples(t *testing.T) {
+	text, err := os.ReadFile(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file, example []string
+	inside := false
+	for line := range strings.Lines(string(text)) {
+		comment, isComment := strings.CutPrefix(strings.TrimLeft(line, " "), "#")
+		switch {
+		case isComment && strings.HasPrefix(comment, "   - "), inside && strings.HasPrefix(comment, "     "):
+			example, inside = append(example, "      "+comment), true
+			continue
+		case strings.HasSuffix(strings.TrimSpace(line), ": []") && example != nil:
+			file = append(file, strings.Replace(line, " []", "", 1))
+			file, example = append(file, example...), nil
+		default:
+			file = append(file, line)
+		}
+		inside = false
+	}
+	got, err := Parse(strings.NewReader(strings.NewReplacer(
+		`client_ca: "" `, `client_ca: ca.pem `, // which bind needs
+		"device=1,", "device=2,", // the short form is about the same switch
+	).Replace(strings.Join(file, ""))), "etc/sb.yaml")
+	if err != nil {
+		t.Fatalf("%v\n%s", err, strings.Join(file, ""))
+	}
+	if len(got.OpenFlow.TLS.Bind) != 1 || len(got.OpenFlow.Meters) != 1 || len(got.Routes) != 1 || len(got.P4.Switches) != 2 {
+		t.Errorf("examples left out: %d bindings, %d meters, %d routes, %d P4 switches",
+			len(got.OpenFlow.TLS.Bind), len(got.OpenFlow.Meters), len(got.Routes), len(got.P4.Switches))
+	}
+	if f := got.Routes[0].Function.TokenFile; f != "etc/iot.token" {
+		t.Errorf("token file %q is not in the file's folder", f)
+	}
+}
+
+func TestSocketInTheFilesFolder(t *testing.T) {
+	s, err := Parse(strings.NewReader(`openflow: {listen: ["unix:sb.sock", "unix:/run/sb.sock", "unix:@sb", "tcp:127.0.0.1:0"]}`), "etc/sb.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"etc/sb.sock", "/run/sb.sock", "@sb", "127.0.0.1:0"} {
+		if got := s.OpenFlow.Listen[i].Address; got != want {
+			t.Errorf("address %q, want %q", got, want)
+		}
+	}
+}
+
 // normalise makes empty slices and maps nil.
 func normalise(v reflect.Value) {
 	switch v.Kind() {

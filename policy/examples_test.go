@@ -13,37 +13,25 @@ import (
 	"switchbridge/policy/policytest"
 )
 
-// expectation is one line "packet => verdict (reason)".
-type expectation struct{ packet, want string }
-
-func parseExpectation(t *testing.T, line string) expectation {
-	t.Helper()
-	packet, want, ok := strings.Cut(line, " => ")
-	if !ok {
-		t.Fatalf("expectation %q: want PACKET => VERDICT (REASON)", line)
-	}
-	return expectation{strings.TrimSpace(packet), strings.TrimSpace(want)}
-}
-
-func check(t *testing.T, p *policy.Policy, list []expectation) {
+func check(t *testing.T, p *policy.Policy, list []policytest.Expectation) {
 	t.Helper()
 	if len(list) == 0 {
 		t.Error("nothing is expected of it")
 	}
 	c := controller.New(p)
 	for _, e := range list {
-		ev, err := policytest.Event(e.packet, flow.OpenFlow13)
+		ev, err := policytest.Event(e.Packet, flow.OpenFlow13)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		var d flow.Decision
 		if err := c.Decide(t.Context(), ev, &d); err != nil {
-			t.Errorf("%s: %v", e.packet, err)
+			t.Errorf("%s: %v", e.Packet, err)
 			continue
 		}
-		if got := policytest.Sum(&d); got != e.want {
-			t.Errorf("%s\n got %s\nwant %s", e.packet, got, e.want)
+		if got := policytest.Sum(&d); got != e.Want {
+			t.Errorf("%s\n got %s\nwant %s", e.Packet, got, e.Want)
 		}
 	}
 }
@@ -79,9 +67,13 @@ func TestReadmeExamples(t *testing.T) {
 				if p == nil {
 					t.Fatalf("%s: no policy stands before %q", file, text)
 				}
-				var list []expectation
+				var list []policytest.Expectation
 				for line := range strings.Lines(text) {
-					list = append(list, parseExpectation(t, line))
+					e, err := policytest.ParseExpectation(line)
+					if err != nil {
+						t.Fatal(err)
+					}
+					list = append(list, e)
 				}
 				t.Run(file, func(t *testing.T) { check(t, p, list) })
 				p = nil
@@ -109,11 +101,9 @@ func TestExamplePolicies(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var list []expectation
-			for line := range strings.Lines(string(body)) {
-				if e, ok := strings.CutPrefix(line, "# expect: "); ok {
-					list = append(list, parseExpectation(t, e))
-				}
+			list, err := policytest.Expectations(string(body))
+			if err != nil {
+				t.Fatal(err)
 			}
 			check(t, p, list)
 		})

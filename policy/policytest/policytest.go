@@ -181,6 +181,34 @@ func Switch(p flow.Protocol) *flow.Switch {
 	return sw
 }
 
+// Expectation is what a policy file's comment says that a packet gets:
+//
+//	# expect: PACKET => VERDICT (REASON)
+type Expectation struct{ Packet, Want string }
+
+// ParseExpectation reads what follows "expect:".
+func ParseExpectation(line string) (e Expectation, err error) {
+	packet, want, ok := strings.Cut(line, " => ")
+	if !ok {
+		return e, fmt.Errorf("expectation %q: want PACKET => VERDICT (REASON)", line)
+	}
+	return Expectation{strings.TrimSpace(packet), strings.TrimSpace(want)}, nil
+}
+
+// Expectations returns those of a policy file's text.
+func Expectations(policy string) (list []Expectation, err error) {
+	for line := range strings.Lines(policy) {
+		if text, ok := strings.CutPrefix(line, "# expect: "); ok {
+			e, err := ParseExpectation(text)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, e)
+		}
+	}
+	return list, nil
+}
+
 // Sum writes the part of a decision that policies are about: "deny (reason)".
 func Sum(d *flow.Decision) string { return d.Verdict.String() + " (" + d.Reason + ")" }
 

@@ -1,7 +1,8 @@
-// Command prepare makes the guest that becomes part of the binary: it has it decide the conformance
-// suite, and rewrites it as [wasmhost.Prepare] says.
+// Command prepare makes the guest that becomes part of the binary: it has it decide what gateways
+// ask, the conformance suite and the packets that example policies speak of among it, and rewrites it
+// as [wasmhost.Prepare] says.
 //
-//	go run ./faas/embedded/prepare guest.wasm guest.prepared
+//	go run ./faas/embedded/prepare guest.wasm guest.prepared configs/policies/*.yaml
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"switchbridge/faas/conformance"
 	"switchbridge/faas/embedded"
@@ -18,6 +20,8 @@ import (
 	"switchbridge/policy/blob"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
+	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
 )
 
 func main() {
@@ -28,14 +32,14 @@ func main() {
 }
 
 func run(args []string) error {
-	if len(args) != 2 {
-		return fmt.Errorf("%d arguments, want the guest's file and the one to write", len(args))
+	if len(args) < 3 {
+		return fmt.Errorf("%d arguments, want the guest's file, the one to write, and example policies", len(args))
 	}
 	wasm, err := os.ReadFile(args[0])
 	if err != nil {
 		return err
 	}
-	training, err := training()
+	training, err := training(args[2:])
 	if err != nil {
 		return err
 	}
@@ -46,10 +50,30 @@ func run(args []string) error {
 	return os.WriteFile(args[1], prepared, 0o644)
 }
 
-// training is what gateways are expected to ask for.
-func training() (t wasmhost.Training, err error) {
+// training is what gateways are expected to ask for, with policies from files among others.
+func training(files []string) (t wasmhost.Training, err error) {
 	t.Policies = [][]byte{nil} // without one, everything is allowed
-	for _, p := range policies() {
+	list := policies()
+	lines := slices.Clone(packets)
+	for _, file := range files {
+		p, err := policyfile.Load(file)
+		if err != nil {
+			return t, err
+		}
+		list = append(list, p)
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return t, err
+		}
+		expected, err := policytest.Expectations(string(text))
+		if err != nil {
+			return t, fmt.Errorf("%s: %w", file, err)
+		}
+		for _, e := range expected {
+			lines = append(lines, e.Packet)
+		}
+	}
+	for _, p := range list {
 		compiled, err := blob.Pack(p)
 		if err != nil {
 			return t, err
@@ -60,8 +84,34 @@ func training() (t wasmhost.Training, err error) {
 	for _, c := range conformance.Cases() {
 		events = append(events, c.Event)
 	}
+	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
+		for _, line := range lines {
+			ev, err := policytest.Event(line, protocol)
+			if err != nil {
+				return t, err
+			}
+			events = append(events, ev)
+		}
+	}
 	t.Requests, t.Packets, err = embedded.Encode(events...)
 	return t, err
+}
+
+// packets are one of every kind that has headers of its own.
+var packets = []string{
+	"arp 10.0.0.1 > 10.0.0.2",
+	"arp 10.0.0.1 > 10.0.0.1",
+	"icmp 10.0.0.1 > 10.0.0.2 type 8",
+	"icmpv6 2001:db8::1 > 2001:db8::2 type 128",
+	"icmpv6 2001:db8::1 > ff02::1:ff00:2 type 135",
+	"tcp 10.0.0.1:40000 > 10.0.0.2:443",
+	"tcp 10.0.0.1:40000 > 10.0.0.2:443 vlan 7",
+	"tcp [2001:db8::1]:40000 > [2001:db8::2]:443",
+	"tcp [2001:db8::1]:40000 > [2001:db8::2]:443 vlan 7",
+	"udp 10.0.0.1:5353 > 224.0.0.251:5353",
+	"udp [2001:db8::1]:5353 > [ff02::fb]:5353",
+	"fragment 10.0.0.1 > 10.0.0.2",
+	"lldp",
 }
 
 // policies has one of every kind, every way to forward, and a list long enough for the guest's
@@ -71,7 +121,7 @@ func policies() []*policy.Policy {
 	for _, mode := range []policy.ForwardMode{policy.Normal, policy.Flood, policy.Learn} {
 		list = append(list, &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{&forward.Config{Mode: mode}}})
 	}
-	const addresses = 50_000
+	const addresses = 20_000
 	long := make([]netip.Prefix, addresses)
 	for i := range long {
 		var b [4]byte

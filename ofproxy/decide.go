@@ -261,10 +261,12 @@ func (s *session) observePolicy(d *flow.Decision) {
 	before := s.cfg.Versions.Latest()
 	switch fresh, now := s.cfg.Versions.Observe(d.Policy); fresh {
 	case decider.Newer:
-		s.log.Info("policy version", "policy", now.String(), "before", before.String())
-		if !before.IsZero() { // at the first, each session's own resync does it
-			s.srv.PolicyChanged()
+		if before.IsZero() { // each session's own resync sweeps
+			s.log.Info("policy version", "policy", now.String())
+			return
 		}
+		s.log.Info("policy version", "policy", now.String(), "before", before.String())
+		s.srv.PolicyChanged()
 	case decider.Older:
 		decider.Expire(d)
 	}

@@ -7,8 +7,8 @@
 // memory is thrown away. A guest with state that can't be put back, such as a table that it changes,
 // gets a new instance for every event.
 //
-// A guest that was prepared when its program was built starts with the part of its code that it was
-// seen to use, and is completed when an event needs more (see lean.go).
+// A guest that was prepared when its program was built decides by that part of its code which it was seen
+// to need for it. All of it is there for what else may come, and to take policies in (see lean.go).
 //
 // A guest sees no files, arguments, environment or network: of WASI it has the clocks, the
 // random source, and standard output and error, which go to the log. It has no state on the

@@ -72,7 +72,7 @@ type Host struct {
 	slots   chan struct{} // one for every instance that decides
 
 	policyMu sync.Mutex // serialises image building
-	engine   *engine    // that the next image will be of
+	engine   *engine    // that decides: the whole guest or the lean one
 	closed   atomic.Bool
 
 	completionMu sync.Mutex
@@ -129,6 +129,9 @@ func (h *Host) Ready() <-chan struct{} { return h.ready }
 func (h *Host) Run(ctx context.Context) error {
 	err := h.start(ctx)
 	if err == nil {
+		if err := h.slim(ctx); err != nil {
+			h.log.Warn("the guest stays whole in memory", "err", err)
+		}
 		debug.FreeOSMemory() // compiling leaves behind several times what it made
 		<-ctx.Done()
 	}
@@ -149,27 +152,28 @@ func (h *Host) start(ctx context.Context) error {
 	return h.failed
 }
 
-// begin takes the first image. policyMu is held.
+// begin takes the first image, or finds it in the cache. policyMu is held.
 func (h *Host) begin(ctx context.Context) error {
 	began := time.Now()
 	m, err := h.load()
 	if err != nil {
 		return err
 	}
-	if m, err = m.lean(); err != nil {
-		return err
-	}
-	if h.engine, err = h.compile(ctx, m); err != nil {
-		return err
-	}
 	h.chooseReset(m)
-	compiled := time.Since(began)
-	first, err := h.newImage(ctx, h.config.Policy)
-	if err != nil {
-		return err
+	first, err := h.cached(ctx, m)
+	if first == nil {
+		if err != nil {
+			h.log.Warn("the image in the cache is of no use", "err", err)
+		}
+		if h.engine, err = h.compile(ctx, m); err != nil {
+			return err
+		}
+		if first, err = h.newImage(ctx, h.engine, h.config.Policy); err != nil {
+			return err
+		}
 	}
 	h.current.Store(first)
-	h.log.Info("function ready", "compile", compiled, "image", time.Since(began)-compiled,
+	h.log.Info("function ready", "took", time.Since(began), "cached", h.engine.module.absent,
 		"memory", len(first.memory), "reset", h.Stats().Reset)
 	return nil
 }
@@ -333,7 +337,7 @@ func (h *Host) SetPolicy(ctx context.Context, policy []byte) error {
 	if h.closed.Load() {
 		return ErrClosed
 	}
-	next, err := h.newImage(ctx, policy)
+	next, err := h.configured(ctx, policy)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h, err)
 	}

@@ -7,14 +7,12 @@ import (
 	"sync"
 )
 
-// image is what every instance starts from: a guest after its initialisation with one policy.
+// image is a guest with one policy, and the instances that decide by it.
 type image struct {
-	host    *Host
-	engine  *engine
-	policy  []byte
-	memory  []byte
-	globals []uint64 // the values of module.globals
-	input   buffer   // the guest's input buffer
+	*snapshot
+	host   *Host
+	engine *engine
+	policy []byte
 
 	mu      sync.Mutex
 	idle    []*instance // pristine
@@ -22,25 +20,20 @@ type image struct {
 	retired bool        // a newer image took its place
 }
 
+// snapshot is what every instance of an image starts from: a guest after its initialisation with one
+// policy. Nobody writes to it.
+type snapshot struct {
+	memory  []byte
+	globals []uint64 // the values of module.globals
+	input   buffer   // the guest's input buffer
+}
+
 // buffer is where in its memory a guest takes input, and how much of it.
 type buffer struct{ ptr, size uint32 }
 
-// newImage takes an image of the guest with policy. Where the lean guest doesn't do, it is one of the
-// whole. policyMu is held.
-func (h *Host) newImage(ctx context.Context, policy []byte) (*image, error) {
-	img, err := h.engine.newImage(ctx, h, policy)
-	if missing := asAbsent(err); missing != nil {
-		if err := h.compileWhole(ctx, missing); err != nil {
-			return nil, err
-		}
-		img, err = h.engine.newImage(ctx, h, policy)
-	}
-	return img, err
-}
-
 // newImage initialises an instance with policy and takes its image.
-func (e *engine) newImage(ctx context.Context, h *Host, policy []byte) (*image, error) {
-	img := &image{host: h, engine: e, policy: policy}
+func (h *Host) newImage(ctx context.Context, e *engine, policy []byte) (*image, error) {
+	img := &image{host: h, engine: e, policy: policy, snapshot: &snapshot{}}
 	in, err := img.initialised(ctx)
 	if err != nil {
 		return nil, err
@@ -51,7 +44,8 @@ func (e *engine) newImage(ctx context.Context, h *Host, policy []byte) (*image, 
 	if e.module.hidden != "" {
 		return img, nil
 	}
-	img.memory = append([]byte(nil), in.memory.bytes()...)
+	img.memory = make([]byte, len(in.memory.bytes()))
+	copySparse(img.memory, in.memory.bytes())
 	for i, g := range in.globals {
 		if e.module.globals[i] == exportFuel {
 			g.Set(fuelQuantum)
@@ -59,6 +53,18 @@ func (e *engine) newImage(ctx context.Context, h *Host, policy []byte) (*image, 
 		img.globals = append(img.globals, g.Get())
 	}
 	in.memory.clearMarks()
+	return img, nil
+}
+
+// imageOf is an image of what was taken elsewhere.
+func (h *Host) imageOf(ctx context.Context, e *engine, policy []byte, s *snapshot) (*image, error) {
+	img := &image{host: h, engine: e, policy: policy, snapshot: s}
+	in, err := img.another(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.users.Add(1)
+	img.idle = append(img.idle, in)
 	return img, nil
 }
 

@@ -1,6 +1,7 @@
 package wasmhost
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -211,7 +212,7 @@ func (in *instance) copyImage() error {
 			return fmt.Errorf("grow memory to the image's %d bytes", len(in.image.memory))
 		}
 	}
-	copyMemory(in.memory.bytes(), in.image.memory)
+	copySparse(in.memory.bytes(), in.image.memory)
 	in.memory.clearMarks()
 	in.input = in.image.input
 	in.resetGlobals()
@@ -246,6 +247,22 @@ func (in *instance) reset() bool {
 //
 //go:norace
 func copyMemory(dst, src []byte) { copy(dst, src) }
+
+// copySparse makes dst equal src and touches no page that is zero in both, so that it takes no memory.
+//
+//go:norace
+func copySparse(dst, src []byte) {
+	const page = 4096
+	for len(src) > 0 {
+		n := min(page, len(src))
+		if !bytes.Equal(src[:n], zeroPage[:n]) || !bytes.Equal(dst[:n], zeroPage[:n]) {
+			copy(dst[:n], src[:n])
+		}
+		dst, src = dst[n:], src[n:]
+	}
+}
+
+var zeroPage [4096]byte
 
 func (in *instance) resetGlobals() {
 	for i, g := range in.globals {

@@ -13,12 +13,15 @@ import (
 	"github.com/tetratelabs/wazero/experimental"
 )
 
-// Two thirds of a Go guest's code never run: they are there for what could happen. A runtime reads,
-// validates and compiles them all the same, and a gateway that starts waits for it. So a prepared
-// guest knows which of its functions its training ran, and a host starts with these, the lean guest.
-// A stub in place of each other function tells the host what an event is missing. The host then
-// compiles the whole guest, which takes the lean one's place for good, and the event is decided by
-// an instance of that. Its first instance is gone with all that it did.
+// Four fifths of a Go guest's code have no part in decisions: they set up its runtime, take its policy
+// in, and are there for what could happen. A runtime reads, validates and compiles them all the same,
+// and a gateway that starts waits for it. So a prepared guest knows which of its functions decided when
+// it was trained. These are the lean guest, which all events meet, with stubs in place of the rest. It
+// can't be initialised; it doesn't have to be, as a snapshot that the whole guest made is as good for
+// the lean one, and is kept in the cache for the next start (see cache.go).
+//
+// A stub tells the host what an event is missing. The whole guest, with the same snapshot, then takes
+// the lean one's place for good and decides that event; its first instance is gone with all that it did.
 
 // Training is what a guest is run with before it is prepared, so that Prepare sees what it uses.
 type Training struct {
@@ -27,8 +30,7 @@ type Training struct {
 	Packets  [][]byte // in flow/contract/compact
 }
 
-// use runs the guest and returns which of its functions ran, a bit for each that it defines. A nil
-// result means that all are needed.
+// use runs the guest and returns which of its functions decided, a bit for each. Nil without training.
 func (t *Training) use(m *module) (used []byte, err error) {
 	if len(t.Policies) == 0 {
 		return nil, nil
@@ -36,21 +38,20 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	seen := &usage{}
 	ctx := experimental.WithFunctionListenerFactory(context.Background(), seen)
 	h := New(Config{Name: "training", InitDeadline: time.Minute, Deadline: time.Minute, Instances: 1})
-	h.policyMu.Lock()
-	defer h.policyMu.Unlock()
-	if h.engine, err = h.compile(ctx, m); err != nil {
+	e, err := h.compile(ctx, m)
+	if err != nil {
 		return nil, err
 	}
-	defer h.engine.close()
-	if len(t.Packets) > 0 && !h.engine.packets {
+	defer e.close()
+	if len(t.Packets) > 0 && !e.packets {
 		return nil, fmt.Errorf("training: %w", ErrNoPacket)
 	}
 	// What runs depends on chance, too: keys of a map are compared when their hashes are much alike,
-	// and hashes are seeded anew in every instance.
+	// and hashes are seeded anew in every image.
 	for quiet := 0; quiet < settled; quiet++ {
 		before := seen.count
 		for i := range t.Policies {
-			if err := t.round(ctx, h, i); err != nil {
+			if err := t.round(ctx, h, e, i, seen); err != nil {
 				return nil, err
 			}
 		}
@@ -62,15 +63,17 @@ func (t *Training) use(m *module) (used []byte, err error) {
 }
 
 // settled is after how many rounds that have shown nothing new the training ends.
-const settled = 10
+const settled = 5
 
 // round configures the guest with one policy and has it decide all events.
-func (t *Training) round(ctx context.Context, h *Host, policy int) error {
-	img, err := h.newImage(ctx, t.Policies[policy])
+func (t *Training) round(ctx context.Context, h *Host, e *engine, policy int, seen *usage) error {
+	img, err := h.newImage(ctx, e, t.Policies[policy])
 	if err != nil {
 		return fmt.Errorf("training: policy %d: %w", policy, err)
 	}
 	defer img.retire()
+	seen.deciding = true
+	defer func() { seen.deciding = false }()
 	for at, events := range [...][][]byte{decide: t.Requests, packet: t.Packets} {
 		for i, event := range events {
 			in, err := img.acquire(ctx)
@@ -88,6 +91,7 @@ func (t *Training) round(ctx context.Context, h *Host, policy int) error {
 
 // usage is told of every call.
 type usage struct {
+	deciding  bool   // or it doesn't care
 	functions []byte // a bit for each
 	count     int
 }
@@ -100,7 +104,7 @@ func (u *usage) NewFunctionListener(f api.FunctionDefinition) experimental.Funct
 }
 
 func (u *usage) add(i uint32) {
-	if bit(u.functions, i) {
+	if !u.deciding || bit(u.functions, i) {
 		return
 	}
 	if more := int(i/8) + 1 - len(u.functions); more > 0 {
@@ -126,16 +130,20 @@ func (e *absentError) Error() string {
 	return fmt.Sprintf("function %d of the guest is not part of the lean one", e.function)
 }
 
-// lean returns the module with stubs for the functions that training didn't use; m itself where that
-// is all the same.
+// lean returns the module with stubs for the functions that training didn't see deciding, and without
+// what its memory starts with; nil where there is no such module.
 func (m *module) lean() (*module, error) {
-	if m.used == nil {
-		return m, nil
+	if m.used == nil || m.hidden != "" {
+		return nil, nil
 	}
 	sections, _, err := split(m.binary)
 	if err != nil {
 		return nil, err
 	}
+	if sections[sectionDataCount] != nil {
+		return nil, nil // instructions name data segments
+	}
+	sections[sectionData], sections[sectionStart] = nil, nil
 	// The last import is refuel, the last global is the fuel.
 	imports, globals := (&reader{b: sections[sectionImport]}).u32(), (&reader{b: sections[sectionGlobal]}).u32()
 	r := &reader{b: sections[sectionCode]}
@@ -196,7 +204,7 @@ func (h *Host) complete(ctx context.Context, missing *absentError) error {
 	}
 }
 
-// takeWhole swaps an image of the whole guest in.
+// takeWhole gives the snapshot of the lean guest to the whole one, and swaps.
 func (h *Host) takeWhole(ctx context.Context, missing *absentError) error {
 	h.policyMu.Lock()
 	defer h.policyMu.Unlock()
@@ -204,39 +212,85 @@ func (h *Host) takeWhole(ctx context.Context, missing *absentError) error {
 	if current == nil {
 		return ErrClosed
 	}
-	if !current.engine.module.absent { // a policy needed it before
-		return nil
-	}
-	if err := h.compileWhole(ctx, missing); err != nil {
-		return err
-	}
-	next, err := h.newImage(ctx, current.policy)
+	began := time.Now()
+	whole, err := h.compileWhole(ctx)
 	if err != nil {
 		return err
 	}
-	h.current.Swap(next).retire()
+	next, err := h.imageOf(ctx, whole, current.policy, current.snapshot)
+	if err != nil {
+		whole.leave()
+		return err
+	}
+	h.swap(whole, next)
+	h.stats.completed.Add(1)
+	h.log.Info("the whole guest decides now", "because", missing, "after", time.Since(began))
 	return nil
 }
 
-// compileWhole makes the whole guest the one that the next image is of. policyMu is held.
-func (h *Host) compileWhole(ctx context.Context, missing *absentError) error {
-	if !h.engine.module.absent {
+// slim gives the snapshot of the whole guest to the lean one, where there is one, and keeps it for the
+// next start. Without a cache of compiled modules the whole guest stays: to compile it anew for every
+// policy would take a second.
+func (h *Host) slim(ctx context.Context) error {
+	h.policyMu.Lock()
+	defer h.policyMu.Unlock()
+	if h.engine.cache == nil || h.engine.module.absent {
 		return nil
 	}
-	began := time.Now()
+	m, err := h.engine.module.lean()
+	if m == nil {
+		return err
+	}
+	lean, err := h.compile(ctx, m)
+	if err != nil {
+		return err
+	}
+	current := h.current.Load()
+	next, err := h.imageOf(ctx, lean, current.policy, current.snapshot)
+	if err != nil {
+		lean.leave()
+		return err
+	}
+	h.keep(next)
+	h.swap(lean, next)
+	return nil
+}
+
+// swap makes events meet next, which is of another engine than before. policyMu is held.
+func (h *Host) swap(e *engine, next *image) {
+	h.current.Swap(next).retire()
+	h.engine.leave()
+	h.engine = e
+}
+
+// configured takes an image with policy, of the engine that decides. policyMu is held.
+func (h *Host) configured(ctx context.Context, policy []byte) (*image, error) {
+	if !h.engine.module.absent {
+		return h.newImage(ctx, h.engine, policy)
+	}
+	whole, err := h.compileWhole(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer whole.leave()
+	taken, err := h.newImage(ctx, whole, policy)
+	if err != nil {
+		return nil, err
+	}
+	defer taken.retire()
+	img, err := h.imageOf(ctx, h.engine, policy, taken.snapshot)
+	if err == nil {
+		h.keep(img)
+	}
+	return img, err
+}
+
+func (h *Host) compileWhole(ctx context.Context) (*engine, error) {
 	m, err := h.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	whole, err := h.compile(ctx, m)
-	if err != nil {
-		return err
-	}
-	h.engine.leave()
-	h.engine = whole
-	h.stats.completed.Add(1)
-	h.log.Info("the whole guest is compiled", "because", missing, "compile", time.Since(began))
-	return nil
+	return h.compile(ctx, m)
 }
 
 // asAbsent finds what a lean guest lacks in an error.

@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"switchbridge/faas/guest"
-	"switchbridge/faas/wasmhost/wasmtest"
 	"switchbridge/flow"
 )
 
-// twoFaced answers a request of more than 64 bytes by a function that it calls for nothing else, and
-// so it does with a policy of more than 3 bytes.
+// twoFaced answers a request of more than 64 bytes by a function that it calls for nothing else. Its
+// answers tell the size of its policy, too.
 func twoFaced() rawGuest {
 	const result = 0x7f
 	choose := func(above int) []byte { // function 4 returns 7, function 5 returns 8
@@ -23,7 +23,7 @@ func twoFaced() rawGuest {
 	}
 	return rawGuest{
 		version:   guest.ABIVersion,
-		configure: code(choose(3), 0x1a, i64Const(0)),
+		configure: code(i32Const(0), 0x20, 1, opI32Store, 2, leb(rawBody+4), i64Const(0)),
 		decide:    code(i32Const(0), choose(64), opI32Store, 2, leb(rawBody), goodAnswer),
 	}
 }
@@ -48,17 +48,46 @@ func prepared(t *testing.T, g rawGuest, training Training) []byte {
 	return wasm
 }
 
+// leanHost is a host whose events meet the lean guest.
+func leanHost(t *testing.T, config Config) *Host {
+	t.Helper()
+	config.Name, config.Prepared = "test", true
+	if config.CacheDir == "" {
+		config.CacheDir = t.TempDir()
+	}
+	h := New(config)
+	t.Cleanup(h.close)
+	if err := errors.Join(h.start(t.Context()), h.slim(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if !h.engine.module.absent || h.current.Load().engine != h.engine {
+		t.Fatal("the whole guest decides")
+	}
+	return h
+}
+
 // face asks, and returns what the function returned that answered.
-func face(ctx context.Context, h *Host, request []byte) (which byte, err error) {
+func face(ctx context.Context, h *Host, request []byte) (byte, error) {
+	body, err := answerTo(ctx, h, request)
+	return body[0], err
+}
+
+// configuredBy asks, and returns the size of the policy.
+func configuredBy(ctx context.Context, h *Host) (byte, error) {
+	body, err := answerTo(ctx, h, usual)
+	return body[4], err
+}
+
+func answerTo(ctx context.Context, h *Host, request []byte) (body [rawBodySize]byte, err error) {
 	err = h.Call(ctx, request, func(b []byte) error {
 		var a guest.Answer
 		if err := a.Parse(b); err != nil {
 			return err
 		}
-		which = a.Body[0]
+		copy(body[:], a.Body)
 		return nil
 	})
-	return which, err
+	return body, err
 }
 
 func expectFace(t *testing.T, h *Host, request []byte, want byte, completed uint64) {
@@ -72,7 +101,7 @@ func expectFace(t *testing.T, h *Host, request []byte, want byte, completed uint
 }
 
 func TestLeanGuestIsCompleted(t *testing.T) {
-	h := run(t, Config{Wasm: prepared(t, twoFaced(), known), Prepared: true})
+	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known)})
 	expectFace(t, h, usual, 7, 0)
 	lean := h.current.Load().engine
 	expectFace(t, h, unusual, 8, 1)
@@ -89,7 +118,7 @@ func TestLeanGuestIsCompleted(t *testing.T) {
 }
 
 func TestManyNeedTheWholeGuest(t *testing.T) {
-	h := run(t, Config{Wasm: prepared(t, twoFaced(), known), Prepared: true, Instances: 4})
+	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known), Instances: 4})
 	lean := h.current.Load().engine
 	var all sync.WaitGroup
 	for i := range 32 {
@@ -112,29 +141,49 @@ func TestManyNeedTheWholeGuest(t *testing.T) {
 	}
 }
 
-func TestPolicyNeedsTheWholeGuest(t *testing.T) {
-	wasm := prepared(t, twoFaced(), known)
-	t.Run("the first", func(t *testing.T) {
-		h := run(t, Config{Wasm: wasm, Prepared: true, Policy: make([]byte, 4)})
-		expectFace(t, h, usual, 7, 1)
-		expectFace(t, h, unusual, 8, 1)
-	})
-	t.Run("another", func(t *testing.T) {
-		h := run(t, Config{Wasm: wasm, Prepared: true})
-		if err := h.SetPolicy(t.Context(), make([]byte, 2)); err != nil {
+// TestPolicyOfTheLeanGuest: it is configured by the whole one, and decides by what that made of it.
+func TestPolicyOfTheLeanGuest(t *testing.T) {
+	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known)})
+	lean := h.engine
+	for size := range 6 {
+		if err := h.SetPolicy(t.Context(), make([]byte, size)); err != nil {
 			t.Fatal(err)
+		}
+		if got, err := configuredBy(t.Context(), h); got != byte(size) || err != nil {
+			t.Errorf("decided by a policy of %d bytes, %v; want %d", got, err, size)
 		}
 		expectFace(t, h, usual, 7, 0)
-		lean := h.engine
-		if err := h.SetPolicy(t.Context(), make([]byte, 4)); err != nil {
-			t.Fatal(err)
-		}
-		expectFace(t, h, usual, 7, 1)
-		expectFace(t, h, unusual, 8, 1)
-		if n := lean.users.Load(); n != 0 {
-			t.Errorf("the lean guest still has %d users", n)
-		}
-	})
+		checkPristine(t, h)
+	}
+	if n := lean.users.Load(); h.engine != lean || n != 2 {
+		t.Errorf("the lean guest has %d users, want the host and one image", n)
+	}
+	if err := h.SetPolicy(t.Context(), make([]byte, guest.MaxPolicy+1)); err == nil {
+		t.Error("a policy over the limit was taken")
+	}
+	expectFace(t, h, unusual, 8, 1)
+	if got, err := configuredBy(t.Context(), h); got != 5 || err != nil {
+		t.Errorf("the whole guest decides by a policy of %d bytes, %v; want that of the lean one, 5", got, err)
+	}
+	if err := h.SetPolicy(t.Context(), []byte{1, 2}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := configuredBy(t.Context(), h); got != 2 || err != nil {
+		t.Errorf("decided by a policy of %d bytes, %v; want 2", got, err)
+	}
+}
+
+// TestNoCacheNoLeanGuest: the whole guest would have to be compiled anew for every policy.
+func TestNoCacheNoLeanGuest(t *testing.T) {
+	h := New(Config{Name: "test", Wasm: prepared(t, twoFaced(), known), Prepared: true})
+	t.Cleanup(h.close)
+	if err := errors.Join(h.start(t.Context()), h.slim(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if h.engine.module.absent {
+		t.Error("the lean guest decides")
+	}
+	expectFace(t, h, unusual, 8, 0)
 }
 
 // TestWholeGuestCannotBeHad: an event that needs it fails, all others go on, and the next that needs
@@ -143,13 +192,12 @@ func TestWholeGuestCannotBeHad(t *testing.T) {
 	wasm := prepared(t, twoFaced(), known)
 	gone := errors.New("the file is gone")
 	loads := 0
-	h := New(Config{Name: "test", Prepared: true, CacheDir: wasmtest.CacheDir(t), Load: func() ([]byte, error) {
+	h := leanHost(t, Config{Load: func() ([]byte, error) {
 		if loads++; loads == 2 {
 			return nil, gone
 		}
 		return wasm, nil
 	}})
-	start(t, h)
 	expectFace(t, h, usual, 7, 0)
 	if _, err := face(t.Context(), h, unusual); !errors.Is(err, gone) {
 		t.Errorf("got %v, want %v", err, gone)
@@ -163,14 +211,13 @@ func TestWholeGuestCannotBeHad(t *testing.T) {
 func TestNobodyWaitsForEver(t *testing.T) {
 	wasm := prepared(t, twoFaced(), known)
 	first, held := true, make(chan struct{})
-	h := New(Config{Name: "test", Prepared: true, CacheDir: wasmtest.CacheDir(t), Load: func() ([]byte, error) {
+	h := leanHost(t, Config{Load: func() ([]byte, error) {
 		if !first {
 			<-held
 		}
 		first = false
 		return wasm, nil
 	}})
-	start(t, h)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := face(ctx, h, unusual)
@@ -200,7 +247,7 @@ func TestWhatTrainingMeets(t *testing.T) {
 	}
 }
 
-// TestLeanGuestLeavesFunctionsOut, and nothing but functions.
+// TestLeanGuestLeavesFunctionsOut, and what memory starts with, and nothing else.
 func TestLeanGuestLeavesFunctionsOut(t *testing.T) {
 	whole, err := preparedModule(prepared(t, twoFaced(), known))
 	if err != nil {
@@ -219,27 +266,44 @@ func TestLeanGuestLeavesFunctionsOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id := range all {
-		if id != sectionCode && !bytes.Equal(all[id], some[id]) {
+		if id != sectionCode && id != sectionData && !bytes.Equal(all[id], some[id]) {
 			t.Errorf("section %d differs", id)
 		}
 	}
+	if some[sectionData] != nil {
+		t.Error("memory is filled")
+	}
 	a, b := &reader{b: all[sectionCode]}, &reader{b: some[sectionCode]}
 	a.u32()
-	var differ []uint32
+	var same []uint32
 	for i := range b.u32() {
-		if !bytes.Equal(a.take(a.u32()), b.take(b.u32())) {
-			differ = append(differ, i)
+		if bytes.Equal(a.take(a.u32()), b.take(b.u32())) {
+			same = append(same, i)
 		}
 	}
-	if a.err != nil || b.err != nil || len(differ) != 1 || differ[0] != 5 {
-		t.Errorf("functions %d differ, %v, %v; want the one that training didn't call, 5", differ, a.err, b.err)
+	if want := []uint32{3, 4}; a.err != nil || b.err != nil || !slices.Equal(same, want) {
+		t.Errorf("functions %d are left, %v, %v; want those that decide, %d", same, a.err, b.err, want)
 	}
-	// Without training nothing is left out.
-	whole, err = preparedModule(prepared(t, twoFaced(), Training{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if lean, err = whole.lean(); err != nil || lean.absent || !bytes.Equal(lean.binary, whole.binary) {
-		t.Error("a guest without training is not whole", err)
+}
+
+func TestNoLeanGuest(t *testing.T) {
+	hidden := twoFaced()
+	hidden.table = true
+	hidden.decide = code(i32Const(0), 0xd2, 5, 0x26, 0, goodAnswer) // table.set
+	for name, wasm := range map[string][]byte{
+		"without training":              prepared(t, twoFaced(), Training{}),
+		"what no snapshot can put back": prepared(t, hidden, known),
+	} {
+		m, err := preparedModule(wasm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lean, err := m.lean(); lean != nil || err != nil {
+			t.Errorf("%s: %v, %v", name, lean, err)
+		}
+		h := run(t, Config{Wasm: wasm, Prepared: true})
+		if _, err := face(t.Context(), h, usual); err != nil {
+			t.Error(name, err)
+		}
 	}
 }

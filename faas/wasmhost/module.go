@@ -2,6 +2,7 @@ package wasmhost
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -28,8 +29,11 @@ type module struct {
 	// hidden says what in this guest an event could change that no image can put back, such as
 	// "table.set". Empty for most guests; others get a new instance for every event.
 	hidden string
-	used   []byte // a bit for each function, by its index: what training saw running; nil: no training
-	absent bool   // the others are stubs
+	// Of a prepared guest: what tells it from others, and a bit for each function, by its index, that
+	// its training saw deciding; nil without training.
+	hash   [sha256.Size]byte
+	used   []byte
+	absent bool // the others are stubs
 }
 
 // Names that the rewritten module uses.

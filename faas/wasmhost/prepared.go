@@ -12,7 +12,7 @@ import (
 
 // A guest that is part of a program can be rewritten when the program is built, so that nobody waits
 // for it when the program starts. What Prepare writes is the rewritten module and, behind it, a custom
-// section that tells what the rewriting found, which rewriter it was, and what the guest was seen to use.
+// section that tells what the rewriting found, which rewriter it was, and what the guest was seen to use for decisions.
 
 const preparedSection = "switchbridge.prepared"
 
@@ -32,8 +32,8 @@ func rewriterKey() []byte {
 	return h.Sum(nil)
 }
 
-// Prepare rewrites a guest for [Config.Prepared]. A host starts with what the training used of it;
-// without any training, with all.
+// Prepare rewrites a guest for [Config.Prepared]. Events are decided by what the training used of it;
+// without any training, by all.
 func Prepare(wasm []byte, training Training) ([]byte, error) {
 	m, err := prepareModule(wasm)
 	if err != nil {
@@ -50,6 +50,10 @@ func Prepare(wasm []byte, training Training) ([]byte, error) {
 		body = appendName(body, name)
 	}
 	body = append(binary.AppendUvarint(body, uint64(len(m.used))), m.used...)
+	hash := sha256.New()
+	hash.Write(m.binary)
+	hash.Write(body)
+	body = hash.Sum(body)
 	out := append(m.binary, sectionCustom)
 	return append(binary.AppendUvarint(out, uint64(len(body))), body...), nil
 }
@@ -72,6 +76,7 @@ func preparedModule(wasm []byte) (*module, error) {
 	if used := r.take(r.u32()); len(used) > 0 {
 		m.used = used
 	}
+	copy(m.hash[:], r.take(sha256.Size))
 	if r.err != nil {
 		return nil, r.err
 	}

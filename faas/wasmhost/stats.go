@@ -32,7 +32,7 @@ type Stats struct {
 	Created       uint64 // instances
 	Instances     int64
 	BytesRestored uint64 // copied back to make instances pristine
-	Completed     uint64 // how often the whole guest was compiled because the lean one didn't do: once at most
+	Completed     uint64 // how often an event needed more than the lean guest: once at most
 }
 
 type counters struct {

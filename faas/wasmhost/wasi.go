@@ -161,13 +161,15 @@ func clockResGet(_ *callContext, m guestMemory, p []uint64) uint32 { return faul
 
 var began = time.Now()
 
-// clockTimeGet is (clock, precision, time): nanoseconds of the wall clock, or since the program began.
+// clockTimeGet is (clock, precision, time): nanoseconds of the wall clock, or of one that is never set
+// back, from what the wall clock showed when the program began: a guest may have read it in an image
+// that an earlier program took.
 func clockTimeGet(_ *callContext, m guestMemory, p []uint64) uint32 {
 	switch p[0] {
 	case 0:
 		return fault(m.put64(p[2], uint64(time.Now().UnixNano())))
 	case 1:
-		return fault(m.put64(p[2], uint64(time.Since(began)+1)))
+		return fault(m.put64(p[2], uint64(began.UnixNano())+uint64(time.Since(began))))
 	}
 	return wasiInval
 }

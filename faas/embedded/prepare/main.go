@@ -84,7 +84,7 @@ func training(files []string) (t wasmhost.Training, err error) {
 	for _, c := range conformance.Cases() {
 		events = append(events, c.Event)
 	}
-	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
+	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
 		for _, line := range lines {
 			ev, err := policytest.Event(line, protocol)
 			if err != nil {
@@ -93,9 +93,19 @@ func training(files []string) (t wasmhost.Training, err error) {
 			events = append(events, ev)
 		}
 	}
+	// As long as a PACKET_IN can be, for which the guest must make a larger buffer.
+	long, err := policytest.Event(packets[0], flow.OpenFlow13)
+	if err != nil {
+		return t, err
+	}
+	long.PacketIn.Data = append(long.PacketIn.Data, make([]byte, longest)...)
+	long.PacketIn.TotalLen = len(long.PacketIn.Data)
+	events = append(events, long)
 	t.Requests, t.Packets, err = embedded.Encode(events...)
 	return t, err
 }
+
+const longest = 60_000
 
 // packets are one of every kind that has headers of its own.
 var packets = []string{
@@ -114,8 +124,7 @@ var packets = []string{
 	"lldp",
 }
 
-// policies has one of every kind, every way to forward, and a list long enough for the guest's
-// memory to grow and its collector to run.
+// policies has one of every kind, every way to forward, and a long list.
 func policies() []*policy.Policy {
 	list := []*policy.Policy{conformance.Policy()}
 	for _, mode := range []policy.ForwardMode{policy.Normal, policy.Flood, policy.Learn} {

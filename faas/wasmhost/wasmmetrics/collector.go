@@ -44,7 +44,7 @@ func New(function string, stats func() wasmhost.Stats) *Collector {
 			{desc("instances_created_total", "Instances made."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Created) }},
 			{desc("instances", "Instances there are."), gauge, func(s *wasmhost.Stats) float64 { return float64(s.Instances) }},
 			{desc("restored_bytes_total", "Bytes of memory copied back to make instances pristine."), counter, func(s *wasmhost.Stats) float64 { return float64(s.BytesRestored) }},
-			{desc("completed_total", "How often a guest that began with a part of itself had to be compiled whole: once at most."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Completed) }},
+			{desc("completed_total", "How often an event needed more of the guest than what usually decides: once at most."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Completed) }},
 		},
 		lost:  desc("instances_lost_total", "Instances thrown away, by reason.", "reason"),
 		reset: desc("reset_info", "1 for the way in which instances are made pristine.", "way"),

@@ -1,0 +1,188 @@
+package wasmhost
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"path/filepath"
+)
+
+// A snapshot of a prepared guest is kept beside the compiled modules, one for each function, so that
+// the next start with the same guest and policy initialises nothing. It comes from where machine code
+// comes from that is run as it is, and is trusted as that is: the checksum is against files that were
+// cut short.
+//
+// The file, numbers little-endian:
+//
+//	magic   8 bytes
+//	key     32 bytes: what the snapshot was taken from
+//	fields  of 64 bits: bytes of memory, the input buffer's place and size, the number of globals, globals
+//	pages   of 4 KiB that are not zero, in ascending order, each after its number in 64 bits
+//	sum     32 bytes: SHA-256 of all before
+
+const (
+	snapshotMagic = "swbimg\x00\x01"
+	snapshotPage  = 4096
+)
+
+// snapshotKey is what the snapshot of a prepared guest depends on.
+func (h *Host) snapshotKey(m *module, policy []byte) [sha256.Size]byte {
+	k := sha256.New()
+	k.Write(m.hash[:])
+	put := func(b []byte) {
+		fmt.Fprintf(k, "%d\n", len(b))
+		k.Write(b)
+	}
+	for _, list := range [][][]byte{h.config.WarmUp, h.config.WarmUpPackets} {
+		fmt.Fprintf(k, "%d\n", len(list))
+		for _, event := range list {
+			put(event)
+		}
+	}
+	put(policy)
+	return [sha256.Size]byte(k.Sum(nil))
+}
+
+// snapshotFile is where a function's snapshot is kept.
+func (h *Host) snapshotFile() string {
+	name := sha256.Sum256([]byte(h.config.Name))
+	return filepath.Join(h.config.CacheDir, fmt.Sprintf("image-%x", name[:8]))
+}
+
+// cached returns an image of the lean guest with the snapshot that an earlier start kept, and makes
+// its engine the host's. It returns nil where there is none; an error says why one is of no use.
+func (h *Host) cached(ctx context.Context, m *module) (*image, error) {
+	if h.config.CacheDir == "" {
+		return nil, nil
+	}
+	lean, err := m.lean()
+	if lean == nil {
+		return nil, err
+	}
+	file := h.snapshotFile()
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s, err := parseSnapshot(b, h.snapshotKey(m, h.config.Policy), h.config.MemoryLimit)
+	if s == nil {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
+		return nil, err
+	}
+	if len(s.globals) != len(m.globals) {
+		return nil, fmt.Errorf("%s: %d globals, want %d", file, len(s.globals), len(m.globals))
+	}
+	e, err := h.compile(ctx, lean)
+	if err != nil {
+		return nil, err
+	}
+	img, err := h.imageOf(ctx, e, h.config.Policy, s)
+	if err != nil {
+		e.leave()
+		return nil, err
+	}
+	h.engine = e
+	return img, nil
+}
+
+// keep writes an image's snapshot for the next start.
+func (h *Host) keep(img *image) {
+	b := img.snapshot.append(nil, h.snapshotKey(img.engine.module, img.policy))
+	if err := replaceFile(h.snapshotFile(), b); err != nil {
+		h.log.Warn("the guest's image is not kept for the next start", "err", err)
+	}
+}
+
+// replaceFile writes a file that only its owner reads, whole or not at all.
+func replaceFile(name string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(f.Name())
+	}
+	return err
+}
+
+func (s *snapshot) append(b []byte, key [sha256.Size]byte) []byte {
+	le := binary.LittleEndian
+	b = append(append(b, snapshotMagic...), key[:]...)
+	for _, field := range []uint64{uint64(len(s.memory)), uint64(s.input.ptr), uint64(s.input.size), uint64(len(s.globals))} {
+		b = le.AppendUint64(b, field)
+	}
+	for _, g := range s.globals {
+		b = le.AppendUint64(b, g)
+	}
+	for at := 0; at < len(s.memory); at += snapshotPage {
+		if page := s.memory[at : at+snapshotPage]; !bytes.Equal(page, zeroPage[:]) {
+			b = append(le.AppendUint64(b, uint64(at/snapshotPage)), page...)
+		}
+	}
+	return seal(b)
+}
+
+// seal appends the checksum.
+func seal(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
+}
+
+var errSnapshot = errors.New("not a whole image")
+
+// parseSnapshot reads what append wrote, of at most limit bytes of memory. It returns nil where the
+// snapshot is of another key.
+func parseSnapshot(b []byte, key [sha256.Size]byte, limit uint64) (*snapshot, error) {
+	const header = len(snapshotMagic) + sha256.Size
+	if len(b) < header+4*8+sha256.Size || string(b[:len(snapshotMagic)]) != snapshotMagic {
+		return nil, errSnapshot
+	}
+	if [sha256.Size]byte(b[len(snapshotMagic):header]) != key {
+		return nil, nil
+	}
+	body := b[:len(b)-sha256.Size]
+	if sha256.Sum256(body) != [sha256.Size]byte(b[len(body):]) {
+		return nil, fmt.Errorf("%w: its checksum is wrong", errSnapshot)
+	}
+	rest := body[header:]
+	next := func() (v uint64) {
+		v, rest = binary.LittleEndian.Uint64(rest), rest[8:]
+		return v
+	}
+	size, ptr, input, globals := next(), next(), next(), next()
+	if size > limit || size%wasmPage != 0 || ptr > math.MaxUint32 || input > math.MaxUint32 || ptr+input > size || globals > uint64(len(rest)/8) {
+		return nil, errSnapshot
+	}
+	s := &snapshot{memory: make([]byte, size), input: buffer{ptr: uint32(ptr), size: uint32(input)}}
+	for range globals {
+		s.globals = append(s.globals, next())
+	}
+	if len(rest)%(8+snapshotPage) != 0 {
+		return nil, errSnapshot
+	}
+	for len(rest) > 0 {
+		page := next()
+		if page >= size/snapshotPage {
+			return nil, errSnapshot
+		}
+		copy(s.memory[page*snapshotPage:], rest[:snapshotPage])
+		rest = rest[snapshotPage:]
+	}
+	return s, nil
+}

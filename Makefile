@@ -34,6 +34,7 @@ guest: check-go ## the controller as WebAssembly, for the binary to embed
 .PHONY: profile
 profile: check-go ## what the guest's compiler should know of its hot paths, anew
 	$(GO) test -trimpath -run '^$$' -bench Packets -benchtime 15s -cpuprofile cmd/function-wasm/default.pgo -o build/profile.test ./faas/function
+	$(GO) run ./faas/function/anonymous cmd/function-wasm/default.pgo
 
 .PHONY: build
 build: guest ## bin/switchbridge and bin/switchbridge-bench

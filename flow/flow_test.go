@@ -258,3 +258,22 @@ func TestKeep(t *testing.T) {
 		check(some.Canonical(), Field(r.Uint32()))
 	}
 }
+
+func BenchmarkCanonical(b *testing.B) {
+	m := ParseFrame(unhex(b, tcpSYN), 1)
+	var c Match
+	for b.Loop() {
+		c = m.Canonical()
+	}
+	_ = c.Fields
+}
+
+func BenchmarkKeep(b *testing.B) {
+	m := ParseFrame(unhex(b, tcpSYN), 1)
+	const f = FieldInPort | FieldEthType | FieldIPProto | FieldIPSrc | FieldIPDst | FieldL4Dst
+	var c Match
+	for b.Loop() {
+		c = m.Keep(f)
+	}
+	_ = c.Fields
+}

@@ -196,6 +196,8 @@ func (m *Match) SetICMP(typ, code uint8) {
 }
 
 // Keep returns m, which is canonical, with only the fields in f.
+// It clears what is dropped, which is less than what [Match.Canonical] would copy; to have that one clear, too,
+// would make it take 2.5 times as long (BenchmarkCanonical).
 func (m Match) Keep(f Field) Match {
 	gone := m.Fields &^ f
 	m.Fields &= f

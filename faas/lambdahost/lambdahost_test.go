@@ -315,6 +315,17 @@ func TestPolicySources(t *testing.T) {
 			}
 		}
 	}
+	// A redirect would carry the session's token elsewhere.
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s was asked with the token %q", r.Host, r.Header.Get("X-Amz-Security-Token"))
+	}))
+	defer elsewhere.Close()
+	moved := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer moved.Close()
+	redirected := env(append([]string{"AWS_ENDPOINT_URL_S3", moved.URL, EnvPolicy, "s3://bucket/a/policy.blob"}, aws...)...)
+	if _, err := OpenPolicies(t.Context(), redirected, log); err == nil || !strings.Contains(err.Error(), "307") {
+		t.Errorf("a redirect: %v", err)
+	}
 	for _, name := range []string{"ssm:/other", "s3://bucket", "s3://bucket/other", "missing.blob"} {
 		if _, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

@@ -167,8 +167,13 @@ func fromS3(ctx context.Context, env Environment, name string) ([]byte, error) {
 	return fetch(r)
 }
 
+// client follows no redirect: it would carry the session's token along, of which net/http knows nothing.
+var client = &http.Client{
+	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+}
+
 func fetch(r *http.Request) ([]byte, error) {
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}

@@ -7,10 +7,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // A snapshot of a prepared guest is kept beside the compiled modules, one for each function, so that
@@ -66,26 +68,38 @@ func (h *Host) cached(ctx context.Context, m *module) (*image, error) {
 		return nil, err
 	}
 	file := h.snapshotFile()
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	s, err := parseSnapshot(b, h.snapshotKey(m, h.config.Policy), h.config.MemoryLimit)
-	if s == nil {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", file, err)
+	defer f.Close()
+	same, err := hasKey(f, h.snapshotKey(m, h.config.Policy))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if !same {
+		return nil, nil
+	}
+	// Both take some time, and one is the file system's.
+	var s *snapshot
+	var malformed error
+	var read sync.WaitGroup
+	read.Go(func() {
+		if s, malformed = readSnapshot(f, h.config.MemoryLimit); malformed == nil && len(s.globals) != len(m.globals) {
+			malformed = fmt.Errorf("%d globals, want %d", len(s.globals), len(m.globals))
 		}
-		return nil, err
-	}
-	if len(s.globals) != len(m.globals) {
-		return nil, fmt.Errorf("%s: %d globals, want %d", file, len(s.globals), len(m.globals))
-	}
+	})
 	e, err := h.compile(ctx, lean)
+	read.Wait()
 	if err != nil {
 		return nil, err
+	}
+	if malformed != nil {
+		e.leave()
+		return nil, fmt.Errorf("%s: %w", file, malformed)
 	}
 	img, err := h.imageOf(ctx, e, h.config.Policy, s)
 	if err != nil {
@@ -146,21 +160,45 @@ func seal(b []byte) []byte {
 
 var errSnapshot = errors.New("not a whole image")
 
-// parseSnapshot reads what append wrote, of at most limit bytes of memory. It returns nil where the
-// snapshot is of another key.
-func parseSnapshot(b []byte, key [sha256.Size]byte, limit uint64) (*snapshot, error) {
-	const header = len(snapshotMagic) + sha256.Size
-	if len(b) < header+4*8+sha256.Size || string(b[:len(snapshotMagic)]) != snapshotMagic {
-		return nil, errSnapshot
+const snapshotHeader = len(snapshotMagic) + sha256.Size
+
+// hasKey tells whether a snapshot is the one that is looked for.
+func hasKey(r io.ReaderAt, key [sha256.Size]byte) (bool, error) {
+	var header [snapshotHeader]byte
+	if _, err := r.ReadAt(header[:], 0); err == io.EOF || err == nil && string(header[:len(snapshotMagic)]) != snapshotMagic {
+		return false, errSnapshot
+	} else if err != nil {
+		return false, err
 	}
-	if [sha256.Size]byte(b[len(snapshotMagic):header]) != key {
-		return nil, nil
+	return [sha256.Size]byte(header[len(snapshotMagic):]) == key, nil
+}
+
+func readSnapshot(f *os.File, limit uint64) (*snapshot, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	// Pages and their numbers, and some more for the header and globals: a file of more is none of ours.
+	if most := limit + limit/snapshotPage*8 + 1<<20; uint64(info.Size()) > most {
+		return nil, fmt.Errorf("%w: %d bytes, limit %d", errSnapshot, info.Size(), most)
+	}
+	b := make([]byte, info.Size())
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, err
+	}
+	return parseSnapshot(b, limit)
+}
+
+// parseSnapshot reads what append wrote, of at most limit bytes of memory, whatever its key.
+func parseSnapshot(b []byte, limit uint64) (*snapshot, error) {
+	if len(b) < snapshotHeader+4*8+sha256.Size {
+		return nil, errSnapshot
 	}
 	body := b[:len(b)-sha256.Size]
 	if sha256.Sum256(body) != [sha256.Size]byte(b[len(body):]) {
 		return nil, fmt.Errorf("%w: its checksum is wrong", errSnapshot)
 	}
-	rest := body[header:]
+	rest := body[snapshotHeader:]
 	next := func() (v uint64) {
 		v, rest = binary.LittleEndian.Uint64(rest), rest[8:]
 		return v

@@ -92,7 +92,7 @@ func TestSnapshotOfNoUse(t *testing.T) {
 	flipped := bytes.Clone(good)
 	flipped[len(good)/2] ^= 1
 	for name, content := range map[string][]byte{
-		"cut short": good[:len(good)-1], "empty": {}, "one byte else": flipped, "another file": []byte(strings.Repeat("x", 1000)),
+		"cut short": good[:len(good)-1], "cut at its beginning": good[:20], "empty": {}, "too long": append(bytes.Clone(good), make([]byte, 80<<20)...), "one byte else": flipped, "another file": []byte(strings.Repeat("x", 1000)),
 	} {
 		log.Reset()
 		if err := os.WriteFile(file, content, 0o600); err != nil {
@@ -134,7 +134,7 @@ func testSnapshot() *snapshot {
 func TestSnapshotLimits(t *testing.T) {
 	good := testSnapshot()
 	key := [32]byte{1}
-	if s, err := parseSnapshot(good.append(nil, key), key, 2*wasmPage); err != nil || !bytes.Equal(s.memory, good.memory) {
+	if s, err := parseSnapshot(good.append(nil, key), 2*wasmPage); err != nil || !bytes.Equal(s.memory, good.memory) {
 		t.Error(err)
 	}
 	if n := len(good.append(nil, key)); n != 8+32+6*8+3*(8+snapshotPage)+32 {
@@ -145,32 +145,30 @@ func TestSnapshotLimits(t *testing.T) {
 	input.input = buffer{ptr: 2*wasmPage - 1, size: 2}
 	odd.memory = odd.memory[:2*wasmPage-snapshotPage]
 	for name, bad := range map[string]*snapshot{"more memory than the limit": past, "a buffer past memory": input, "memory of no whole pages": odd} {
-		if s, err := parseSnapshot(bad.append(nil, key), key, 2*wasmPage); s != nil || !errors.Is(err, errSnapshot) {
+		if s, err := parseSnapshot(bad.append(nil, key), 2*wasmPage); s != nil || !errors.Is(err, errSnapshot) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if s, err := parseSnapshot(good.append(nil, [32]byte{2}), key, 2*wasmPage); s != nil || err != nil {
-		t.Errorf("another key: %v, %v", s, err)
+	for _, cut := range []int{0, 39, 40, 103} {
+		if s, err := parseSnapshot(good.append(nil, key)[:cut], 2*wasmPage); s != nil || !errors.Is(err, errSnapshot) {
+			t.Errorf("%d bytes: %v", cut, err)
+		}
 	}
 }
 
 func FuzzParseSnapshot(f *testing.F) {
 	key := [32]byte{1}
 	f.Add(testSnapshot().append(nil, key))
-	f.Add([]byte(snapshotMagic))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		const header, sum = 40, 32
-		if len(b) > header+sum { // let it come past the checksum
-			b = bytes.Clone(b)
-			copy(b, snapshotMagic)
-			copy(b[len(snapshotMagic):], key[:])
-			b = seal(b[:len(b)-sum])
+		const sum = 32
+		if len(b) > sum { // let it come past the checksum
+			b = seal(bytes.Clone(b[:len(b)-sum]))
 		}
-		s, err := parseSnapshot(b, key, 4*wasmPage)
+		s, err := parseSnapshot(b, 4*wasmPage)
 		if err != nil || s == nil {
 			return
 		}
-		if again, err := parseSnapshot(s.append(nil, key), key, 4*wasmPage); err != nil || !bytes.Equal(again.memory, s.memory) || !slices.Equal(again.globals, s.globals) || again.input != s.input {
+		if again, err := parseSnapshot(s.append(nil, key), 4*wasmPage); err != nil || !bytes.Equal(again.memory, s.memory) || !slices.Equal(again.globals, s.globals) || again.input != s.input {
 			t.Errorf("%v: %+v", err, s.input)
 		}
 	})

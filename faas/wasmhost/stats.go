@@ -32,6 +32,7 @@ type Stats struct {
 	Created       uint64 // instances
 	Instances     int64
 	BytesRestored uint64 // copied back to make instances pristine
+	Lean          bool   // events are decided by the part of the guest that usually decides
 	Completed     uint64 // how often an event needed more than the lean guest: once at most
 }
 
@@ -57,7 +58,9 @@ func (c *counters) failed(err error) {
 // Stats returns the present counts.
 func (h *Host) Stats() Stats {
 	c := &h.stats
+	current := h.current.Load()
 	return Stats{
+		Lean:          current != nil && current.engine.module.absent,
 		Reset:         Reset(c.reset.Load()),
 		Events:        c.events.Load(),
 		Waited:        c.waited.Load(),

@@ -44,6 +44,12 @@ func New(function string, stats func() wasmhost.Stats) *Collector {
 			{desc("instances_created_total", "Instances made."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Created) }},
 			{desc("instances", "Instances there are."), gauge, func(s *wasmhost.Stats) float64 { return float64(s.Instances) }},
 			{desc("restored_bytes_total", "Bytes of memory copied back to make instances pristine."), counter, func(s *wasmhost.Stats) float64 { return float64(s.BytesRestored) }},
+			{desc("lean", "1 while events are decided by the part of the guest that usually decides."), gauge, func(s *wasmhost.Stats) float64 {
+				if s.Lean {
+					return 1
+				}
+				return 0
+			}},
 			{desc("completed_total", "How often an event needed more of the guest than what usually decides: once at most."), counter, func(s *wasmhost.Stats) float64 { return float64(s.Completed) }},
 		},
 		lost:  desc("instances_lost_total", "Instances thrown away, by reason.", "reason"),

@@ -14,7 +14,7 @@ import (
 
 func TestCollector(t *testing.T) {
 	stats := wasmhost.Stats{Reset: wasmhost.ResetMarked, Events: 11, Waited: 2, Traps: 3, Deadlines: 4, BadAnswers: 5,
-		Grew: 6, Created: 8, Instances: 9, BytesRestored: 10, Completed: 1}
+		Grew: 6, Created: 8, Instances: 9, BytesRestored: 10, Completed: 1, Lean: true}
 	reg := prometheus.NewPedanticRegistry()
 	for _, name := range []string{"campus", "labs"} {
 		if err := reg.Register(wasmmetrics.New(name, func() wasmhost.Stats { return stats })); err != nil {
@@ -35,6 +35,7 @@ func TestCollector(t *testing.T) {
 		`switchbridge_wasm_instances{function="labs"} 9`,
 		`switchbridge_wasm_restored_bytes_total{function="labs"} 10`,
 		`switchbridge_wasm_completed_total{function="labs"} 1`,
+		`switchbridge_wasm_lean{function="labs"} 1`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="trap"} 3`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="deadline"} 4`,
 		`switchbridge_wasm_instances_lost_total{function="labs",reason="bad answer"} 5`,

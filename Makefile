@@ -29,7 +29,7 @@ GUEST := build/function.wasm
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
 	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' -o $(GUEST) ./cmd/function-wasm
-	@$(GO) run ./faas/embedded/prepare $(GUEST) faas/embedded/assets/function.prepared configs/policies/*.yaml
+	@$(GO) run ./faas/embedded/prepare $(GUEST) faas/embedded/assets configs/policies/*.yaml
 
 .PHONY: profile
 profile: check-go ## what the guest's compiler should know of its hot paths, anew

@@ -33,7 +33,11 @@ var assets embed.FS
 // ErrNotBuilt says that the binary holds no guest.
 var ErrNotBuilt = errors.New("this binary was built without the embedded function: build it with make, or take the native controller")
 
-const asset = "assets/function.prepared" // by the command prepare
+// By the command prepare.
+const (
+	asset     = "assets/function.prepared"
+	leanAsset = "assets/function.lean"
+)
 
 // codec is the guest's: an instance needs no handshake to decide, and every message it parses takes time.
 var codec = openflow.Codec{Full: true}
@@ -89,12 +93,13 @@ type Function struct {
 // New returns a Function. It compiles nothing yet.
 func New(o Options) (*Function, error) {
 	// The guest is megabytes. A gateway listens before they are read.
-	var load func() ([]byte, error)
+	var load, lean func() ([]byte, error)
 	if o.Wasm == nil {
 		if err := Built(); err != nil {
 			return nil, err
 		}
 		load = func() ([]byte, error) { return assets.ReadFile(asset) }
+		lean = func() ([]byte, error) { return assets.ReadFile(leanAsset) }
 	}
 	if o.Name == "" {
 		o.Name = "controller"
@@ -111,7 +116,7 @@ func New(o Options) (*Function, error) {
 		return nil, err
 	}
 	host := wasmhost.New(wasmhost.Config{
-		Name: o.Name, Wasm: o.Wasm, Load: load, Prepared: load != nil, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
+		Name: o.Name, Wasm: o.Wasm, Load: load, Prepared: load != nil, Lean: lean, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
 	return &Function{

@@ -59,12 +59,12 @@ func (h *Host) snapshotFile() string {
 
 // cached returns an image of the lean guest with the snapshot that an earlier start kept, and makes
 // its engine the host's. It returns nil where there is none; an error says why one is of no use.
-func (h *Host) cached(ctx context.Context, m *module) (*image, error) {
+func (h *Host) cached(ctx context.Context) (*image, error) {
 	if h.config.CacheDir == "" {
 		return nil, nil
 	}
-	lean, err := m.lean()
-	if lean == nil {
+	m, err := h.loadLean()
+	if m == nil {
 		return nil, err
 	}
 	file := h.snapshotFile()
@@ -92,7 +92,7 @@ func (h *Host) cached(ctx context.Context, m *module) (*image, error) {
 			malformed = fmt.Errorf("%d globals, want %d", len(s.globals), len(m.globals))
 		}
 	})
-	e, err := h.compile(ctx, lean)
+	e, err := h.compile(ctx, m)
 	read.Wait()
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 // startOnly starts a host and leaves the whole guest where it begins with it.
 func startOnly(t *testing.T, config Config) *Host {
 	t.Helper()
-	config.Name, config.Prepared = "test", true
 	h := New(config)
 	t.Cleanup(h.close)
 	if err := h.start(t.Context()); err != nil {
@@ -23,8 +22,8 @@ func startOnly(t *testing.T, config Config) *Host {
 }
 
 func TestSnapshotIsKept(t *testing.T) {
-	config := Config{Wasm: prepared(t, twoFaced(), known), CacheDir: t.TempDir(), Policy: []byte{1, 2, 3}}
-	lean := func(h *Host) bool { return h.engine.module.absent }
+	config := prepared(t, Config{CacheDir: t.TempDir(), Policy: []byte{1, 2, 3}}, twoFaced(), known)
+	lean := func(h *Host) bool { return h.engine.module.lean }
 	first := leanHost(t, config)
 	want := first.current.Load().snapshot
 
@@ -62,9 +61,9 @@ func TestSnapshotIsKept(t *testing.T) {
 	other := twoFaced()
 	other.globals = [][]byte{code(valueI32, 1, i32Const(1), opEnd)}
 	for name, change := range map[string]func(*Config){
-		"guest": func(c *Config) { c.Wasm = prepared(t, other, known) },
+		"guest": func(c *Config) { *c = prepared(t, *c, other, known) },
 		"training": func(c *Config) {
-			c.Wasm = prepared(t, twoFaced(), Training{Policies: [][]byte{nil}, Requests: [][]byte{unusual}})
+			*c = prepared(t, *c, twoFaced(), Training{Policies: [][]byte{nil}, Requests: [][]byte{unusual}})
 		},
 		"warming up":           func(c *Config) { c.WarmUp = [][]byte{usual} },
 		"more of a warming up": func(c *Config) { c.WarmUp = [][]byte{usual, usual} },
@@ -80,7 +79,7 @@ func TestSnapshotIsKept(t *testing.T) {
 // TestSnapshotOfNoUse: a start without one is slower, and no more than that.
 func TestSnapshotOfNoUse(t *testing.T) {
 	var log bytes.Buffer
-	config := Config{Wasm: prepared(t, twoFaced(), known), CacheDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))}
+	config := prepared(t, Config{CacheDir: t.TempDir(), Log: slog.New(slog.NewTextHandler(&log, nil))}, twoFaced(), known)
 	file := leanHost(t, config).snapshotFile()
 	good, err := os.ReadFile(file)
 	if err != nil {
@@ -100,7 +99,7 @@ func TestSnapshotOfNoUse(t *testing.T) {
 		}
 		h := startOnly(t, config)
 		expectFace(t, h, usual, 7, 0)
-		if said := log.String(); h.engine.module.absent || !strings.Contains(said, "of no use") || !strings.Contains(said, file) {
+		if said := log.String(); h.engine.module.lean || !strings.Contains(said, "of no use") || !strings.Contains(said, file) {
 			t.Errorf("%s: %s", name, said)
 		}
 	}

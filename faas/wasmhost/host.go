@@ -28,7 +28,8 @@ type Config struct {
 	// Prepared says that Wasm is what Prepare made of one, and comes from where this program does: it
 	// is run as it is, and nothing keeps it from what other guests are kept from.
 	Prepared bool
-	Policy   []byte // what the guest's configure is given; a guest may accept none
+	Lean     func() ([]byte, error) // has Run read what Prepare made beside it; may be nil, and return nil
+	Policy   []byte                 // what the guest's configure is given; a guest may accept none
 
 	// WarmUp are requests in the guest's envelope that it decides before its image is taken, so
 	// that no event pays for what is made at the first use. Default: one policy check.
@@ -155,15 +156,14 @@ func (h *Host) start(ctx context.Context) error {
 // begin takes the first image, or finds it in the cache. policyMu is held.
 func (h *Host) begin(ctx context.Context) error {
 	began := time.Now()
-	m, err := h.load()
-	if err != nil {
-		return err
-	}
-	h.chooseReset(m)
-	first, err := h.cached(ctx, m)
+	first, err := h.cached(ctx)
 	if first == nil {
 		if err != nil {
 			h.log.Warn("the image in the cache is of no use", "err", err)
+		}
+		m, err := h.load()
+		if err != nil {
+			return err
 		}
 		if h.engine, err = h.compile(ctx, m); err != nil {
 			return err
@@ -172,8 +172,9 @@ func (h *Host) begin(ctx context.Context) error {
 			return err
 		}
 	}
+	h.chooseReset(h.engine.module)
 	h.current.Store(first)
-	h.log.Info("function ready", "took", time.Since(began), "cached", h.engine.module.absent,
+	h.log.Info("function ready", "took", time.Since(began), "cached", h.engine.module.lean,
 		"memory", len(first.memory), "reset", h.Stats().Reset)
 	return nil
 }

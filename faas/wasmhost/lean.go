@@ -130,10 +130,10 @@ func (e *absentError) Error() string {
 	return fmt.Sprintf("function %d of the guest is not part of the lean one", e.function)
 }
 
-// lean returns the module with stubs for the functions that training didn't see deciding, and without
-// what its memory starts with; nil where there is no such module.
-func (m *module) lean() (*module, error) {
-	if m.used == nil || m.hidden != "" {
+// leanOf returns the module with stubs for the functions that are not used, and without what its memory
+// starts with; nil where there is no such module.
+func (m *module) leanOf(used []byte) (*module, error) {
+	if used == nil || m.hidden != "" {
 		return nil, nil
 	}
 	sections, _, err := split(m.binary)
@@ -152,7 +152,7 @@ func (m *module) lean() (*module, error) {
 	for i := imports; i < imports+count && r.err == nil; i++ {
 		start := r.at
 		r.take(r.u32())
-		if bit(m.used, i) {
+		if bit(used, i) {
 			out = append(out, r.b[start:r.at]...)
 			continue
 		}
@@ -167,7 +167,7 @@ func (m *module) lean() (*module, error) {
 	}
 	sections[sectionCode] = out
 	lean := *m
-	lean.binary, lean.absent = join(&sections), true
+	lean.binary, lean.lean = join(&sections), true
 	return &lean, nil
 }
 
@@ -234,12 +234,15 @@ func (h *Host) takeWhole(ctx context.Context, missing *absentError) error {
 func (h *Host) slim(ctx context.Context) error {
 	h.policyMu.Lock()
 	defer h.policyMu.Unlock()
-	if h.engine.cache == nil || h.engine.module.absent {
+	if h.engine.cache == nil || h.engine.module.lean {
 		return nil
 	}
-	m, err := h.engine.module.lean()
+	m, err := h.loadLean()
 	if m == nil {
 		return err
+	}
+	if m.hash != h.engine.module.hash {
+		return errMismatch
 	}
 	lean, err := h.compile(ctx, m)
 	if err != nil {
@@ -265,7 +268,7 @@ func (h *Host) swap(e *engine, next *image) {
 
 // configured takes an image with policy, of the engine that decides. policyMu is held.
 func (h *Host) configured(ctx context.Context, policy []byte) (*image, error) {
-	if !h.engine.module.absent {
+	if !h.engine.module.lean {
 		return h.newImage(ctx, h.engine, policy)
 	}
 	whole, err := h.compileWhole(ctx)
@@ -285,12 +288,35 @@ func (h *Host) configured(ctx context.Context, policy []byte) (*image, error) {
 	return img, err
 }
 
+// compileWhole compiles what the lean guest that decides was made from.
 func (h *Host) compileWhole(ctx context.Context) (*engine, error) {
 	m, err := h.load()
 	if err != nil {
 		return nil, err
 	}
+	if m.hash != h.engine.module.hash {
+		return nil, errMismatch
+	}
 	return h.compile(ctx, m)
+}
+
+// errMismatch: their snapshots are not each other's.
+var errMismatch = fmt.Errorf("%w: the lean guest was not made with the whole one", ErrGuest)
+
+// loadLean returns the lean guest, nil where there is none.
+func (h *Host) loadLean() (*module, error) {
+	if h.config.Lean == nil {
+		return nil, nil
+	}
+	wasm, err := h.config.Lean()
+	if err != nil || wasm == nil {
+		return nil, err
+	}
+	m, err := preparedModule(wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
+	}
+	return m, nil
 }
 
 // asAbsent finds what a lean guest lacks in an error.

@@ -39,19 +39,21 @@ var (
 	unusual = request(200)
 )
 
-func prepared(t *testing.T, g rawGuest, training Training) []byte {
+// prepared has a configuration run a guest in both its forms.
+func prepared(t *testing.T, config Config, g rawGuest, training Training) Config {
 	t.Helper()
-	wasm, err := Prepare(g.bytes(), training)
+	whole, lean, err := Prepare(g.bytes(), training)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return wasm
+	config.Name, config.Prepared, config.Wasm = "test", true, whole
+	config.Lean = func() ([]byte, error) { return lean, nil }
+	return config
 }
 
 // leanHost is a host whose events meet the lean guest.
 func leanHost(t *testing.T, config Config) *Host {
 	t.Helper()
-	config.Name, config.Prepared = "test", true
 	if config.CacheDir == "" {
 		config.CacheDir = t.TempDir()
 	}
@@ -60,7 +62,7 @@ func leanHost(t *testing.T, config Config) *Host {
 	if err := errors.Join(h.start(t.Context()), h.slim(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if !h.engine.module.absent || h.current.Load().engine != h.engine {
+	if !h.engine.module.lean || h.current.Load().engine != h.engine {
 		t.Fatal("the whole guest decides")
 	}
 	return h
@@ -101,7 +103,7 @@ func expectFace(t *testing.T, h *Host, request []byte, want byte, completed uint
 }
 
 func TestLeanGuestIsCompleted(t *testing.T) {
-	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known)})
+	h := leanHost(t, prepared(t, Config{}, twoFaced(), known))
 	expectFace(t, h, usual, 7, 0)
 	lean := h.current.Load().engine
 	expectFace(t, h, unusual, 8, 1)
@@ -118,7 +120,7 @@ func TestLeanGuestIsCompleted(t *testing.T) {
 }
 
 func TestManyNeedTheWholeGuest(t *testing.T) {
-	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known), Instances: 4})
+	h := leanHost(t, prepared(t, Config{Instances: 4}, twoFaced(), known))
 	lean := h.current.Load().engine
 	var all sync.WaitGroup
 	for i := range 32 {
@@ -143,7 +145,7 @@ func TestManyNeedTheWholeGuest(t *testing.T) {
 
 // TestPolicyOfTheLeanGuest: it is configured by the whole one, and decides by what that made of it.
 func TestPolicyOfTheLeanGuest(t *testing.T) {
-	h := leanHost(t, Config{Wasm: prepared(t, twoFaced(), known)})
+	h := leanHost(t, prepared(t, Config{}, twoFaced(), known))
 	lean := h.engine
 	for size := range 6 {
 		if err := h.SetPolicy(t.Context(), make([]byte, size)); err != nil {
@@ -175,12 +177,12 @@ func TestPolicyOfTheLeanGuest(t *testing.T) {
 
 // TestNoCacheNoLeanGuest: the whole guest would have to be compiled anew for every policy.
 func TestNoCacheNoLeanGuest(t *testing.T) {
-	h := New(Config{Name: "test", Wasm: prepared(t, twoFaced(), known), Prepared: true})
+	h := New(prepared(t, Config{}, twoFaced(), known))
 	t.Cleanup(h.close)
 	if err := errors.Join(h.start(t.Context()), h.slim(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	if h.engine.module.absent {
+	if h.engine.module.lean {
 		t.Error("the lean guest decides")
 	}
 	expectFace(t, h, unusual, 8, 0)
@@ -189,15 +191,17 @@ func TestNoCacheNoLeanGuest(t *testing.T) {
 // TestWholeGuestCannotBeHad: an event that needs it fails, all others go on, and the next that needs
 // it tries again.
 func TestWholeGuestCannotBeHad(t *testing.T) {
-	wasm := prepared(t, twoFaced(), known)
+	config := prepared(t, Config{}, twoFaced(), known)
+	wasm := config.Wasm
 	gone := errors.New("the file is gone")
 	loads := 0
-	h := leanHost(t, Config{Load: func() ([]byte, error) {
+	config.Wasm, config.Load = nil, func() ([]byte, error) {
 		if loads++; loads == 2 {
 			return nil, gone
 		}
 		return wasm, nil
-	}})
+	}
+	h := leanHost(t, config)
 	expectFace(t, h, usual, 7, 0)
 	if _, err := face(t.Context(), h, unusual); !errors.Is(err, gone) {
 		t.Errorf("got %v, want %v", err, gone)
@@ -209,15 +213,17 @@ func TestWholeGuestCannotBeHad(t *testing.T) {
 // TestNobodyWaitsForEver: an event whose time is over doesn't wait for the whole guest, which comes
 // all the same.
 func TestNobodyWaitsForEver(t *testing.T) {
-	wasm := prepared(t, twoFaced(), known)
+	config := prepared(t, Config{}, twoFaced(), known)
+	wasm := config.Wasm
 	first, held := true, make(chan struct{})
-	h := leanHost(t, Config{Load: func() ([]byte, error) {
+	config.Wasm, config.Load = nil, func() ([]byte, error) {
 		if !first {
 			<-held
 		}
 		first = false
 		return wasm, nil
-	}})
+	}
+	h := leanHost(t, config)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	_, err := face(ctx, h, unusual)
@@ -241,7 +247,7 @@ func TestWhatTrainingMeets(t *testing.T) {
 		"no packets":          {twoFaced(), Training{Policies: [][]byte{nil}, Packets: [][]byte{{1}}}, "doesn't take packets"},
 		"a policy too long":   {twoFaced(), Training{Policies: [][]byte{nil, make([]byte, guest.MaxPolicy+1)}}, "training: policy 1: policy of"},
 	} {
-		if _, err := Prepare(row.guest.bytes(), row.training); err == nil || !strings.Contains(err.Error(), row.want) {
+		if _, _, err := Prepare(row.guest.bytes(), row.training); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 	}
@@ -249,11 +255,12 @@ func TestWhatTrainingMeets(t *testing.T) {
 
 // TestLeanGuestLeavesFunctionsOut, and what memory starts with, and nothing else.
 func TestLeanGuestLeavesFunctionsOut(t *testing.T) {
-	whole, err := preparedModule(prepared(t, twoFaced(), known))
+	h := New(prepared(t, Config{}, twoFaced(), known))
+	whole, err := h.load()
 	if err != nil {
 		t.Fatal(err)
 	}
-	lean, err := whole.lean()
+	lean, err := h.loadLean()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,20 +297,41 @@ func TestNoLeanGuest(t *testing.T) {
 	hidden := twoFaced()
 	hidden.table = true
 	hidden.decide = code(i32Const(0), 0xd2, 5, 0x26, 0, goodAnswer) // table.set
-	for name, wasm := range map[string][]byte{
-		"without training":              prepared(t, twoFaced(), Training{}),
-		"what no snapshot can put back": prepared(t, hidden, known),
+	for name, config := range map[string]Config{
+		"without training":              prepared(t, Config{}, twoFaced(), Training{}),
+		"what no snapshot can put back": prepared(t, Config{}, hidden, known),
 	} {
-		m, err := preparedModule(wasm)
-		if err != nil {
-			t.Fatal(err)
+		if lean, err := config.Lean(); lean != nil || err != nil {
+			t.Errorf("%s: %d bytes, %v", name, len(lean), err)
 		}
-		if lean, err := m.lean(); lean != nil || err != nil {
-			t.Errorf("%s: %v, %v", name, lean, err)
-		}
-		h := run(t, Config{Wasm: wasm, Prepared: true})
+		h := run(t, config)
 		if _, err := face(t.Context(), h, usual); err != nil {
 			t.Error(name, err)
 		}
 	}
+}
+
+// TestLeanGuestOfAnother: what its snapshot would mean to the whole guest nobody knows.
+func TestLeanGuestOfAnother(t *testing.T) {
+	other := twoFaced()
+	other.globals = [][]byte{code(valueI32, 1, i32Const(1), opEnd)}
+	config := prepared(t, Config{CacheDir: t.TempDir()}, twoFaced(), known)
+	mixed := config
+	mixed.Lean = prepared(t, Config{}, other, known).Lean
+	h := New(mixed)
+	t.Cleanup(h.close)
+	if err := errors.Join(h.start(t.Context()), h.slim(t.Context())); !errors.Is(err, errMismatch) || h.engine.module.lean {
+		t.Error(err)
+	}
+	expectFace(t, h, unusual, 8, 0)
+
+	h = leanHost(t, config)
+	h.config.Wasm = prepared(t, Config{}, other, known).Wasm
+	if _, err := face(t.Context(), h, unusual); !errors.Is(err, errMismatch) {
+		t.Error(err)
+	}
+	if err := h.SetPolicy(t.Context(), nil); !errors.Is(err, errMismatch) {
+		t.Error(err)
+	}
+	expectFace(t, h, usual, 7, 0)
 }

@@ -29,11 +29,9 @@ type module struct {
 	// hidden says what in this guest an event could change that no image can put back, such as
 	// "table.set". Empty for most guests; others get a new instance for every event.
 	hidden string
-	// Of a prepared guest: what tells it from others, and a bit for each function, by its index, that
-	// its training saw deciding; nil without training.
-	hash   [sha256.Size]byte
-	used   []byte
-	absent bool // the others are stubs
+	// Of a prepared guest: what tells it and its training from others, and whether it is the lean one.
+	hash [sha256.Size]byte
+	lean bool
 }
 
 // Names that the rewritten module uses.

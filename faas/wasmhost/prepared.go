@@ -11,14 +11,14 @@ import (
 )
 
 // A guest that is part of a program can be rewritten when the program is built, so that nobody waits
-// for it when the program starts. What Prepare writes is the rewritten module and, behind it, a custom
-// section that tells what the rewriting found, which rewriter it was, and what the guest was seen to use for decisions.
+// for it when the program starts. What Prepare writes are modules and, behind each, a custom section that
+// tells what the rewriting found, which rewriter it was, and what else was made with it.
 
 const preparedSection = "switchbridge.prepared"
 
 // rewriterSources are all that decide what a rewritten module looks like.
 //
-//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go locals.go track.go segments.go
+//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go locals.go track.go segments.go lean.go
 var rewriterSources embed.FS
 
 // rewriterKey tells this rewriter from any other.
@@ -32,30 +32,47 @@ func rewriterKey() []byte {
 	return h.Sum(nil)
 }
 
-// Prepare rewrites a guest for [Config.Prepared]. Events are decided by what the training used of it;
-// without any training, by all.
-func Prepare(wasm []byte, training Training) ([]byte, error) {
+// Prepare rewrites a guest for [Config.Prepared]. What its training saw deciding makes the lean guest,
+// for [Config.Lean]; it is nil without training, and for a guest that has none.
+func Prepare(wasm []byte, training Training) (whole, lean []byte, err error) {
 	m, err := prepareModule(wasm)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrGuest, err)
 	}
-	if m.used, err = training.use(m); err != nil {
-		return nil, err
+	used, err := training.use(m)
+	if err != nil {
+		return nil, nil, err
 	}
+	hash := sha256.New()
+	hash.Write(m.binary)
+	hash.Write(used)
+	m.hash = [sha256.Size]byte(hash.Sum(nil))
+	little, err := m.leanOf(used)
+	if err != nil {
+		return nil, nil, err
+	}
+	if little != nil {
+		lean = little.appendInfo()
+	}
+	return m.appendInfo(), lean, nil
+}
+
+// appendInfo returns the module with the section that preparedModule reads.
+func (m *module) appendInfo() []byte {
 	body := appendName(nil, preparedSection)
 	body = append(body, rewriterKey()...)
-	body = appendName(body, m.hidden)
+	body = append(body, m.hash[:]...)
+	kind := byte(0)
+	if m.lean {
+		kind = 1
+	}
+	body = appendName(append(body, kind), m.hidden)
 	body = binary.AppendUvarint(body, uint64(len(m.globals)))
 	for _, name := range m.globals {
 		body = appendName(body, name)
 	}
-	body = append(binary.AppendUvarint(body, uint64(len(m.used))), m.used...)
-	hash := sha256.New()
-	hash.Write(m.binary)
-	hash.Write(body)
-	body = hash.Sum(body)
 	out := append(m.binary, sectionCustom)
-	return append(binary.AppendUvarint(out, uint64(len(body))), body...), nil
+	return append(binary.AppendUvarint(out, uint64(len(body))), body...)
 }
 
 // preparedModule reads what Prepare wrote.
@@ -69,14 +86,13 @@ func preparedModule(wasm []byte) (*module, error) {
 	if key := r.take(sha256.Size); r.err == nil && !bytes.Equal(key, rewriterKey()) {
 		return nil, errors.New("guest was prepared by another version of this program: build it anew, with make")
 	}
-	m := &module{binary: wasm, hidden: string(r.take(r.u32()))}
+	m := &module{binary: wasm}
+	copy(m.hash[:], r.take(sha256.Size))
+	m.lean = r.byte() == 1
+	m.hidden = string(r.take(r.u32()))
 	for n := r.u32(); n > 0 && r.err == nil; n-- {
 		m.globals = append(m.globals, string(r.take(r.u32())))
 	}
-	if used := r.take(r.u32()); len(used) > 0 {
-		m.used = used
-	}
-	copy(m.hash[:], r.take(sha256.Size))
 	if r.err != nil {
 		return nil, r.err
 	}

@@ -12,7 +12,7 @@ import (
 
 func TestPrepared(t *testing.T) {
 	for name, wasm := range map[string][]byte{"by hand": scribbler().bytes(), "Go's": adversary(t)} {
-		prepared, err := Prepare(wasm, Training{})
+		prepared, _, err := Prepare(wasm, Training{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -25,7 +25,7 @@ func TestPrepared(t *testing.T) {
 			t.Errorf("%s: %v, %v, %q; want %v, %q", name, err, got.globals, got.hidden, want.globals, want.hidden)
 		}
 	}
-	prepared, err := Prepare(scribbler().bytes(), Training{})
+	prepared, _, err := Prepare(scribbler().bytes(), Training{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestPrepared(t *testing.T) {
 }
 
 func TestWhatIsNotPrepared(t *testing.T) {
-	good, err := Prepare(scribbler().bytes(), Training{})
+	good, _, err := Prepare(scribbler().bytes(), Training{})
 	if err != nil {
 		t.Fatal(err)
 	}

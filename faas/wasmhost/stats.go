@@ -60,7 +60,7 @@ func (h *Host) Stats() Stats {
 	c := &h.stats
 	current := h.current.Load()
 	return Stats{
-		Lean:          current != nil && current.engine.module.absent,
+		Lean:          current != nil && current.engine.module.lean,
 		Reset:         Reset(c.reset.Load()),
 		Events:        c.events.Load(),
 		Waited:        c.waited.Load(),

@@ -2,14 +2,16 @@
 // ask, the conformance suite and the packets that example policies speak of among it, and rewrites it
 // as [wasmhost.Prepare] says.
 //
-//	go run ./faas/embedded/prepare guest.wasm guest.prepared configs/policies/*.yaml
+//	go run ./faas/embedded/prepare guest.wasm faas/embedded/assets configs/policies/*.yaml
 package main
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"switchbridge/faas/conformance"
@@ -33,7 +35,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) < 3 {
-		return fmt.Errorf("%d arguments, want the guest's file, the one to write, and example policies", len(args))
+		return fmt.Errorf("%d arguments, want the guest's file, the folder to write to, and example policies", len(args))
 	}
 	wasm, err := os.ReadFile(args[0])
 	if err != nil {
@@ -43,11 +45,13 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	prepared, err := wasmhost.Prepare(wasm, training)
+	whole, lean, err := wasmhost.Prepare(wasm, training)
 	if err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	return os.WriteFile(args[1], prepared, 0o644)
+	return errors.Join(
+		os.WriteFile(filepath.Join(args[1], "function.prepared"), whole, 0o644),
+		os.WriteFile(filepath.Join(args[1], "function.lean"), lean, 0o644))
 }
 
 // training is what gateways are expected to ask for, with policies from files among others.

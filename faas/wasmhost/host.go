@@ -200,6 +200,9 @@ func (h *Host) load() (m *module, err error) {
 
 // compile makes an engine, which the host uses.
 func (h *Host) compile(ctx context.Context, m *module) (*engine, error) {
+	if needed := m.memoryAtStart(); needed > h.config.MemoryLimit {
+		return nil, fmt.Errorf("%w: it begins with %d bytes of memory, limit %d", ErrGuest, needed, h.config.MemoryLimit)
+	}
 	e := &engine{module: m}
 	e.users.Store(1)
 	config := wazero.NewRuntimeConfigCompiler().

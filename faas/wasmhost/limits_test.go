@@ -61,7 +61,7 @@ func TestMemoryLimits(t *testing.T) {
 		{"more than 4 GiB", withMemory(g, limits(0, 1<<32-1, 0)), 1 << 32, "larger than a guest's may be"},
 		{"may grow to 4 GiB", withMemory(g, limits(1, 2, 1<<16)), 0, ""},
 		{"may grow to less than it has", withMemory(g, limits(1, 2, 1)), 0, "> max"},
-		{"more than the limit", withMemory(g, limits(0, 1025, 0)), 64 << 20, "unusable guest"},
+		{"more than the limit", withMemory(g, limits(0, 1025, 0)), 64 << 20, "begins with 67174400 bytes of memory, limit 67108864"},
 		{"the limit", withMemory(g, limits(0, 1024, 0)), 64 << 20, ""},
 		{"shared", withMemory(g, limits(3, 2, 2)), 0, "shared"},
 		{"of 64 bits", withMemory(g, limits(4, 2, 0)), 0, "64-bit"},

@@ -127,6 +127,20 @@ func prepareModule(wasm []byte) (*module, error) {
 	return w.module, nil
 }
 
+// memoryAtStart is how many bytes of memory the guest begins with.
+func (m *module) memoryAtStart() uint64 {
+	sections, _, err := split(m.binary)
+	if err != nil {
+		return 0
+	}
+	r := &reader{b: sections[sectionMemory]}
+	if r.u32() == 0 {
+		return 0
+	}
+	r.byte() // whether there is a greatest size
+	return uint64(r.u32())*wasmPage - reserved
+}
+
 // join is the module of sections.
 func join(sections *[sectionDataCount + 1][]byte) []byte {
 	size := len(wasmHeader)

@@ -68,6 +68,12 @@ type Progress struct {
 	Elapsed    time.Duration
 }
 
+// ConfigError says what of a Config can't be.
+type ConfigError struct{ Err error }
+
+func (e *ConfigError) Error() string { return e.Err.Error() }
+func (e *ConfigError) Unwrap() error { return e.Err }
+
 func (c *Config) defaults() error {
 	str := func(v *string, d string) {
 		if *v == "" {

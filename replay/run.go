@@ -81,7 +81,7 @@ func Run(ctx context.Context, cfg Config) (*Summary, error) {
 
 func replay(ctx context.Context, cfg *Config) (*Summary, error) {
 	if err := cfg.defaults(); err != nil {
-		return &Summary{}, err
+		return &Summary{}, &ConfigError{err}
 	}
 	reader, err := capture.NewReader(cfg.Stdin, cfg.Files...)
 	if err != nil {

@@ -65,6 +65,9 @@ Examples:
 				cfg.OnProgress = progress(c.ErrOrStderr())
 			}
 			summary, err := replay.Run(c.Context(), cfg)
+			if wrong := (*replay.ConfigError)(nil); errors.As(err, &wrong) {
+				return cli.Usage(err)
+			}
 			if summary == nil || err != nil && summary.Packets == 0 {
 				return err
 			}

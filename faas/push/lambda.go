@@ -35,9 +35,6 @@ func (l Lambda) Plan(blob []byte) (*Plan, error) {
 	if err := checkSize(blob); err != nil {
 		return nil, err
 	}
-	if err := missing("the region (AWS_REGION)", l.Credentials.Region); err != nil {
-		return nil, err
-	}
 	var target string
 	var w Write
 	var r, get request
@@ -57,6 +54,9 @@ func (l Lambda) Plan(blob []byte) (*Plan, error) {
 		get, value = getObject(r), func(b []byte) ([]byte, error) { return b, nil }
 	} else {
 		err = fmt.Errorf("lambda: %q: want ssm:/name or s3://bucket/key", l.Source)
+	}
+	if err == nil {
+		err = missing("the region (AWS_REGION)", l.Credentials.Region)
 	}
 	if err != nil {
 		return nil, err

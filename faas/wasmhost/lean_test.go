@@ -335,3 +335,48 @@ func TestLeanGuestOfAnother(t *testing.T) {
 	}
 	expectFace(t, h, usual, 7, 0)
 }
+
+// TestPoliciesWhileTheGuestIsCompleted has policies come, events ask for all of the guest, and the host
+// end, all at the same time.
+func TestPoliciesWhileTheGuestIsCompleted(t *testing.T) {
+	config := prepared(t, Config{CacheDir: t.TempDir(), Instances: 3}, twoFaced(), known)
+	for round := range 8 {
+		h := New(config)
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- h.Run(ctx) }()
+		var events, policies sync.WaitGroup
+		for i := range 6 {
+			events.Go(func() {
+				for n := range 50 {
+					request, want := usual, byte(7)
+					if i == 5 && n > 5*round {
+						request, want = unusual, 8
+					}
+					if got, err := face(t.Context(), h, request); got != want || err != nil {
+						t.Errorf("answered by the function of %d, %v; want that of %d", got, err, want)
+					}
+				}
+			})
+		}
+		policies.Go(func() {
+			for size := 1; ; size++ {
+				if err := h.SetPolicy(t.Context(), make([]byte, size%200)); errors.Is(err, ErrClosed) {
+					return
+				} else if err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		events.Wait()
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		policies.Wait()
+		if n := h.engine.users.Load(); n != 0 || h.Stats().Instances != 0 {
+			t.Errorf("the guest has %d users and %d instances after the end", n, h.Stats().Instances)
+		}
+	}
+}

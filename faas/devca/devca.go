@@ -21,14 +21,17 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	certFile = "development-ca.pem"
 	keyFile  = "development-ca.key"
 
-	caLife   = 5 * 365 * 24 * time.Hour
-	leafLife = 90 * 24 * time.Hour
+	day      = 24 * time.Hour
+	caLife   = 5 * 365 * day
+	leafLife = 90 * day
 )
 
 // CA is an authority whose key is at hand.
@@ -53,15 +56,35 @@ func DefaultDir() (string, error) {
 func Open(dir string) (*CA, error) {
 	ca, err := load(dir)
 	switch {
-	case err == nil && time.Until(ca.cert.NotAfter) > 24*time.Hour:
+	case err == nil && time.Until(ca.cert.NotAfter) > day:
 		return ca, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("development CA: %w", err)
 	}
-	if ca, err = create(dir); err != nil {
+	if ca, err = createOnce(dir); err != nil {
 		return nil, fmt.Errorf("development CA: %w", err)
 	}
 	return ca, nil
+}
+
+// createOnce makes the authority unless another process, started at the same time, has just done so:
+// of two authorities one would be trusted by nobody.
+func createOnce(dir string) (*CA, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Close() // unlocks
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
+	}
+	if ca, err := load(dir); err == nil && time.Until(ca.cert.NotAfter) > day {
+		return ca, nil
+	}
+	return create(dir)
 }
 
 func load(dir string) (*CA, error) {
@@ -97,9 +120,6 @@ func create(dir string) (*CA, error) {
 	}
 	secret, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	// The key first: a certificate without its key would be of no use for ever.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -45,6 +46,27 @@ func TestAuthorityStays(t *testing.T) {
 	resp.Body.Close()
 	if info, err := os.Stat(filepath.Join(dir, keyFile)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("key file: %v, %v", info.Mode(), err)
+	}
+}
+
+// Functions that are started at the same time share one authority.
+func TestOneAuthorityForAll(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	var all sync.WaitGroup
+	made := make([]*CA, 16)
+	for i := range made {
+		all.Go(func() {
+			var err error
+			if made[i], err = Open(dir); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	for _, ca := range made {
+		if ca == nil || !ca.cert.Equal(made[0].cert) {
+			t.Error("two authorities")
+		}
 	}
 }
 

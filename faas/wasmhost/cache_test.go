@@ -2,6 +2,7 @@ package wasmhost
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"log/slog"
 	"os"
@@ -73,6 +74,23 @@ func TestSnapshotIsKept(t *testing.T) {
 		if lean(startOnly(t, c)) {
 			t.Errorf("a snapshot with another %s was taken", name)
 		}
+	}
+}
+
+// TestRunFillsTheCache, even if it ends as soon as the guest is ready.
+func TestRunFillsTheCache(t *testing.T) {
+	config := prepared(t, Config{CacheDir: t.TempDir()}, twoFaced(), known)
+	h := New(config)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-h.Ready()
+		cancel()
+	}()
+	if err := h.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if !startOnly(t, config).engine.module.lean {
+		t.Error("the second start initialised the guest")
 	}
 }
 

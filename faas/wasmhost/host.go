@@ -130,7 +130,8 @@ func (h *Host) Ready() <-chan struct{} { return h.ready }
 func (h *Host) Run(ctx context.Context) error {
 	err := h.start(ctx)
 	if err == nil {
-		if err := h.slim(ctx); err != nil {
+		// Even if ctx has ended: who starts a host to fill the cache finds all of it there.
+		if err := h.slim(context.WithoutCancel(ctx)); err != nil {
 			h.log.Warn("the guest stays whole in memory", "err", err)
 		}
 		debug.FreeOSMemory() // compiling leaves behind several times what it made

@@ -3,6 +3,7 @@ package replay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -131,12 +132,17 @@ func (g *gateway) work(ctx context.Context, r *run, q <-chan *event) {
 	watch.Go(func() { g.watch(r, ended) })
 	var msg []byte
 	for ev := range q {
-		buffer, ok := g.enter(ctx, ev)
-		if !ok {
+		buffer, err := g.enter(ctx, ev)
+		var lost *lostError
+		switch {
+		case errors.As(err, &lost): // while none waited that could have told
+			r.begin(ev)
+			r.finish(ev, err)
+			continue
+		case err != nil:
 			continue // dropped, unsent
 		}
 		p := flow.PacketIn{BufferID: buffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame}
-		var err error
 		if msg, err = ofp.AppendPacketIn(msg[:0], g.v, 0, &p); err == nil {
 			if err = g.sw.SendRaw(msg); err != nil {
 				err = g.lostError(err)
@@ -151,23 +157,23 @@ func (g *gateway) work(ctx context.Context, r *run, q <-chan *event) {
 	watch.Wait()
 }
 
-// enter waits for room and gives ev a buffer. It is false where no more is to be
+// enter waits for room and gives ev a buffer. An error says why no more is to be
 // sent.
-func (g *gateway) enter(ctx context.Context, ev *event) (buffer uint32, ok bool) {
+func (g *gateway) enter(ctx context.Context, ev *event) (buffer uint32, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for len(g.waiting) >= g.inFlight && g.lost == nil {
 		g.room.Wait()
 	}
-	if ctx.Err() != nil || g.lost != nil {
-		return 0, false
+	if err := cmp.Or(ctx.Err(), g.lost); err != nil {
+		return 0, err
 	}
 	buffer = g.next
 	g.next = (g.next + 1) % bufferIDs
 	g.pending.Add(1)
 	g.run.begin(ev)
 	g.waiting[buffer] = ev
-	return buffer, true
+	return buffer, nil
 }
 
 // watch finishes events that wait for too long, and all of them where the

@@ -646,20 +646,30 @@ func TestGatewayVerdicts(t *testing.T) {
 
 // A gateway that closes the connection ends the replay; results so far are kept.
 func TestGatewayLeaves(t *testing.T) {
-	addr := controller(t, func(n int, p *flow.PacketIn) ([]byte, bool) {
-		return packetOut(t, p.BufferID, flow.OutputTo(2)), n < 10
-	})
-	var mem memory
-	cfg := Config{
-		Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(100, 0)...)), Gateway: addr, Protocol: flow.OpenFlow10,
-		Pace: PaceMax, Records: &mem,
-	}
-	sum, err := Run(t.Context(), cfg)
-	if err == nil || !strings.Contains(err.Error(), "agent 0 (0000000000000001), event 1") || !strings.Contains(err.Error(), "connection ended") {
-		t.Error(err)
-	}
-	if sum.Answered < 10 || sum.Answered > 11 || sum.Errors["connection lost"] == 0 || len(mem.list) != int(sum.Events) {
-		t.Errorf("%+v", sum)
+	for name, row := range map[string]struct {
+		gap  time.Duration // between packets
+		pace string
+	}{
+		"while events come":   {0, PaceMax},
+		"while none is there": {60 * time.Millisecond, PaceReal},
+	} {
+		t.Run(name, func(t *testing.T) {
+			addr := controller(t, func(n int, p *flow.PacketIn) ([]byte, bool) {
+				return packetOut(t, p.BufferID, flow.OutputTo(2)), n < 3
+			})
+			var mem memory
+			cfg := Config{
+				Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(20, row.gap)...)), Gateway: addr, Protocol: flow.OpenFlow10,
+				Pace: row.pace, Records: &mem,
+			}
+			sum, err := Run(t.Context(), cfg)
+			if err == nil || !strings.Contains(err.Error(), "agent 0 (0000000000000001), event ") || !strings.Contains(err.Error(), "connection ended") {
+				t.Error(err)
+			}
+			if sum.Answered < 3 || sum.Answered > 4 || sum.Errors["connection lost"] == 0 || len(mem.list) != int(sum.Events) {
+				t.Errorf("%+v", sum)
+			}
+		})
 	}
 }
 

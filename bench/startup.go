@@ -69,10 +69,12 @@ func (s *loadSwitch) firstDecision(limit time.Duration) (took time.Duration, ans
 			return 0, false, err
 		}
 		s.conn.SetReadDeadline(time.Now().Add(pause))
-		err := s.read(func(a answer) {
-			// Rules that a controller sets up a switch with name no packet.
-			answered = answered || a.kind == ofp.TypePacketOut || a.buffer != flow.NoBuffer
-		})
+		for err = nil; err == nil && !answered; {
+			err = s.read(func(a answer) {
+				// Rules that a controller sets up a switch with name no packet.
+				answered = answered || a.kind == ofp.TypePacketOut || a.buffer != flow.NoBuffer
+			})
+		}
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return 0, false, err
 		}

@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"switchbridge/controller"
-	"switchbridge/faas/bounded"
+	"switchbridge/faas/files"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/lambdahost/sigv4"
 	"switchbridge/flow"
@@ -71,7 +71,7 @@ func OpenPolicies(ctx context.Context, env Environment, log *slog.Logger) (*Poli
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(env("LAMBDA_TASK_ROOT"), name)
 		}
-		p.source = func(context.Context) ([]byte, error) { return bounded.ReadFile(name, guest.MaxPolicy) }
+		p.source = func(context.Context) ([]byte, error) { return files.ReadFile(name, guest.MaxPolicy) }
 		p.refresh = 0 // a package doesn't change
 	}
 	if err := p.load(ctx); err != nil {

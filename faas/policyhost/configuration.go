@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"switchbridge/faas/bounded"
+	"switchbridge/faas/files"
 	"switchbridge/faas/guest"
 )
 
@@ -34,7 +34,7 @@ func OpenConfiguration(path string, log *slog.Logger) (*Configuration, []byte, e
 
 func (c *Configuration) read() (err error) {
 	c.stamp = c.look()
-	c.last, err = bounded.ReadFile(c.path, MaxConfiguration)
+	c.last, err = files.ReadFile(c.path, MaxConfiguration)
 	return err
 }
 

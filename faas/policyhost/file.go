@@ -9,7 +9,7 @@ import (
 	"os"
 	"time"
 
-	"switchbridge/faas/bounded"
+	"switchbridge/faas/files"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -61,7 +61,7 @@ func load(path string) (*policy.Policy, error) {
 	if !compiled {
 		return policyfile.Load(path)
 	}
-	b, err := bounded.ReadFile(path, MaxConfiguration)
+	b, err := files.ReadFile(path, MaxConfiguration)
 	if err != nil {
 		return nil, err
 	}

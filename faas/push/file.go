@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"switchbridge/faas/bounded"
+	"switchbridge/faas/files"
 	"switchbridge/faas/guest"
 )
 
@@ -30,15 +30,14 @@ func (f File) Plan(blob []byte) (*Plan, error) {
 }
 
 func (f File) read(context.Context) ([]byte, error) {
-	b, err := bounded.ReadFile(f.Path, guest.MaxPolicy)
+	b, err := files.ReadFile(f.Path, guest.MaxPolicy)
 	if err == nil {
 		err = checkSize(b)
 	}
 	return b, err
 }
 
-// replace writes beside path and renames: that replaces whole or not at all.
-// What a symbolic link leads to is replaced, and never a device or a directory.
+// replace replaces what a symbolic link leads to, and never a device or a directory.
 func replace(path string, blob []byte) (err error) {
 	mode := os.FileMode(0o644)
 	if old, e := os.Stat(path); e == nil {
@@ -50,27 +49,5 @@ func replace(path string, blob []byte) (err error) {
 			return err
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".policy-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close() // a second close only says so
-			os.Remove(f.Name())
-		}
-	}()
-	if _, err = f.Write(blob); err != nil {
-		return err
-	}
-	if err = f.Chmod(mode); err != nil {
-		return err
-	}
-	if err = f.Sync(); err != nil {
-		return err
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return files.Replace(path, blob, mode)
 }

@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"switchbridge/faas/bounded"
 	"switchbridge/faas/embedded"
+	"switchbridge/faas/files"
 	"switchbridge/faas/function"
 	"switchbridge/faas/guest"
 	"switchbridge/faas/httphost"
@@ -85,7 +85,7 @@ func (h *hosted) embedded(cfg *httphost.Config, cacheDir string, log *slog.Logge
 
 // policyGuest is another guest that takes compiled policies. What it speaks is its own affair.
 func (h *hosted) policyGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
-	wasm, err := bounded.ReadFile(h.config.Wasm, maxWasm)
+	wasm, err := files.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (h *hosted) pristine(wasm []byte, cacheDir string, log *slog.Logger, reg pr
 
 // ownGuest is a guest with policies of its own, or none.
 func (h *hosted) ownGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
-	wasm, err := bounded.ReadFile(h.config.Wasm, maxWasm)
+	wasm, err := files.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"switchbridge/faas/files"
 )
 
 // A snapshot of a prepared guest is kept beside the compiled modules, one for each function, so that
@@ -113,26 +115,9 @@ func (h *Host) cached(ctx context.Context) (*image, error) {
 // keep writes an image's snapshot for the next start.
 func (h *Host) keep(img *image) {
 	b := img.snapshot.append(nil, h.snapshotKey(img.engine.module, img.policy))
-	if err := replaceFile(h.snapshotFile(), b); err != nil {
+	if err := files.Replace(h.snapshotFile(), b, 0o600); err != nil {
 		h.log.Warn("the guest's image is not kept for the next start", "err", err)
 	}
-}
-
-// replaceFile writes a file that only its owner reads, whole or not at all.
-func replaceFile(name string, b []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }
 
 func (s *snapshot) append(b []byte, key [sha256.Size]byte) []byte {

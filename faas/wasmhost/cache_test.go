@@ -136,7 +136,7 @@ func TestSnapshotOfNoUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "image-") && !e.IsDir() {
+		if strings.Contains(e.Name(), "image-") && !e.IsDir() {
 			t.Errorf("%s is left behind", e.Name())
 		}
 	}

@@ -347,6 +347,9 @@ func (h *Host) SetPolicy(ctx context.Context, policy []byte) error {
 		return fmt.Errorf("%s: %w", h, err)
 	}
 	h.current.Swap(next).retire()
+	if h.engine.module.lean {
+		debug.FreeOSMemory() // the whole guest was compiled, as at the start
+	}
 	return nil
 }
 

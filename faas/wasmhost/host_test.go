@@ -107,7 +107,7 @@ func BenchmarkCall(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		in.close()
+		h.current.Load().release(in, false)
 	})
 	for _, whole := range []bool{false, true} {
 		h := run(b, Config{WholeCopy: whole})
@@ -155,9 +155,8 @@ func BenchmarkThroughput(b *testing.B) {
 func BenchmarkInstance(b *testing.B) {
 	h := run(b, Config{})
 	img := h.current.Load()
-	img.retire()
 	for b.Loop() {
-		in, err := img.acquire(b.Context())
+		in, err := img.another(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -252,9 +252,8 @@ func copyMemory(dst, src []byte) { copy(dst, src) }
 //
 //go:norace
 func copySparse(dst, src []byte) {
-	const page = 4096
 	for len(src) > 0 {
-		n := min(page, len(src))
+		n := min(snapshotPage, len(src))
 		if !bytes.Equal(src[:n], zeroPage[:n]) || !bytes.Equal(dst[:n], zeroPage[:n]) {
 			copy(dst[:n], src[:n])
 		}
@@ -262,7 +261,7 @@ func copySparse(dst, src []byte) {
 	}
 }
 
-var zeroPage [4096]byte
+var zeroPage [snapshotPage]byte
 
 func (in *instance) resetGlobals() {
 	for i, g := range in.globals {

@@ -48,14 +48,14 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	}
 	// What runs depends on chance, too: keys of a map are compared when their hashes are much alike,
 	// and hashes are seeded anew in every image.
-	for quiet := 0; quiet < settled; quiet++ {
+	for quiet := 0; quiet < settled; {
 		before := seen.count
 		for i := range t.Policies {
 			if err := t.round(ctx, h, e, i, seen); err != nil {
 				return nil, err
 			}
 		}
-		if seen.count != before {
+		if quiet++; seen.count != before {
 			quiet = 0
 		}
 	}

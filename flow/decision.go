@@ -164,11 +164,25 @@ type Decision struct {
 	Handshake []byte // EventHandshake: the messages to pass on to the switch
 
 	Entries []Entry // P4 only: table entries beside Rules
+
+	// Parts says which function Rules came from, where there are several. They
+	// are in the order of Rules; without any, all rules are of one function.
+	Parts []Part
+}
+
+// Part is a run of a decision's rules that one function answered with.
+type Part struct {
+	Function string // its name, for people
+	End      int    // index after its last rule; the first part begins at 0, each other where the one before ends
+
+	// Within returns why a rule is beyond what the function is asked about; nil
+	// where the function may decide about everything.
+	Within func(*Rule) error
 }
 
 // Reset empties d for another event and keeps its slices' memory.
 func (d *Decision) Reset() {
-	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0]}
+	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0]}
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of

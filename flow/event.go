@@ -104,6 +104,12 @@ type PacketIn struct {
 	// digest's fields.
 	Match Match
 	Data  []byte
+
+	// Incomplete has the fields that the packet's protocols have and that Match
+	// lacks, since the switch can't tell them apart (a fragment) or the frame was
+	// cut short ([Match.Missing]). Nothing with actions may be installed on the
+	// strength of such a packet unless the rule says [Rule.CoversIncomplete].
+	Incomplete Field
 }
 
 // RemovedReason says why a rule went (OpenFlow 1.3.5, 7.4.2).

@@ -59,6 +59,11 @@ type Rule struct {
 	Meter       uint32 // OpenFlow 1.3 meter that packets pass first; 0 is none
 	Actions     []Action
 	Goto        uint8 // OpenFlow 1.3: the table that follows; 0 is none
+
+	// CoversIncomplete says that whoever made the rule knows that it answers a
+	// packet of which headers are missing ([PacketIn.Incomplete]), and means it to
+	// cover whatever those headers are.
+	CoversIncomplete bool
 }
 
 // String writes the rule for a log line.

@@ -87,7 +87,7 @@ type Packet struct {
 
 // NewPacket returns a packet with headers m.
 func NewPacket(m *flow.Match) Packet {
-	p := Packet{Match: m, Missing: Missing(m)}
+	p := Packet{Match: m, Missing: m.Missing()}
 	switch {
 	case m.Fields&(flow.FieldIPSrc|flow.FieldIPDst) != 0:
 		p.Src, p.Dst = AddressOf(m.IPSrc.Addr()), AddressOf(m.IPDst.Addr())
@@ -120,7 +120,7 @@ func (p *Packet) Known() flow.Field {
 	m := p.Match
 	known := m.Fields &^ p.Missing
 	if m.IPProto == flow.ProtoICMP && m.EthType != flow.EthTypeIPv4 || m.IPProto == flow.ProtoICMPv6 && m.EthType != flow.EthTypeIPv6 {
-		known &^= icmpFields
+		known &^= flow.FieldICMPType | flow.FieldICMPCode
 	}
 	return known
 }

@@ -159,8 +159,8 @@ func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]
 // ParsePacketIn reads a PACKET_IN into p. Match holds what [flow.ParseFrame]
 // finds in the frame and, in 1.3, the message's own in_port, metadata and
 // tunnel_id; where there is no frame, all of the message's fields but those
-// that our nouns lack. A total_len under the frame's is set right. Data aliases
-// msg.
+// that our nouns lack. A total_len under the frame's is set right. Incomplete is
+// what Match lacks. Data aliases msg.
 func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
 	v, b, err := body(msg, TypePacketIn, packetInLen10)
 	if err != nil {
@@ -190,6 +190,7 @@ func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
 		}
 	}
 	p.TotalLen = max(p.TotalLen, len(p.Data))
+	p.Incomplete = p.Match.Missing()
 	return nil
 }
 

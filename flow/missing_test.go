@@ -1,10 +1,9 @@
-package policy_test
+package flow_test
 
 import (
 	"testing"
 
 	"switchbridge/flow"
-	"switchbridge/policy"
 	"switchbridge/policy/policytest"
 )
 
@@ -48,7 +47,7 @@ func TestMissing(t *testing.T) {
 			frame = frame[:tt.cut]
 		}
 		m := flow.ParseFrame(frame, port)
-		if got := policy.Missing(&m); got != tt.want {
+		if got := m.Missing(); got != tt.want {
 			t.Errorf("%s, %d bytes: missing %v, want %v", tt.packet, len(frame), got, tt.want)
 		}
 	}
@@ -58,7 +57,7 @@ func TestMissing(t *testing.T) {
 	m.SetEthType(flow.EthTypeIPv6)
 	m.Fields |= flow.FieldIPSrc | flow.FieldIPDst
 	m.SetIPProto(60)
-	if got, want := policy.Missing(&m), flow.FieldIPProto|ports|icmp; got != want {
+	if got, want := m.Missing(), flow.FieldIPProto|ports|icmp; got != want {
 		t.Errorf("extension headers without end: missing %v, want %v", got, want)
 	}
 }

@@ -119,10 +119,10 @@ func (v PolicyVersion) IsZero() bool { return v == PolicyVersion{} }
 func (v PolicyVersion) String() string { return fmt.Sprintf("%d-%08x", v.Serial, v.Hash) }
 
 // Tag is the 16 bits of the version that cookies carry (bits 47 to 32). It is
-// never 0, which stands for rules that are of no version.
+// never 0 nor 0xffff, which stand for rules that are of no version.
 func (v PolicyVersion) Tag() uint16 {
 	x := v.Serial*0x9e3779b97f4a7c15 ^ uint64(v.Hash)*0xff51afd7ed558ccd
-	return max(1, uint16(x>>48)^uint16(x>>24))
+	return min(max(1, uint16(x>>48)^uint16(x>>24)), 0xfffe)
 }
 
 // ParsePolicyVersion is the inverse of [PolicyVersion.String]; the empty string

@@ -1,34 +1,45 @@
 package ofproxy
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
-	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
 
-// ready announces the switch, asks for its proactive rules and starts the sweep.
+// ready announces the switch and hands it to the bridge.
 func (s *session) ready() {
 	sw := s.sw.Load()
 	s.log.Info("switch connected", "protocol", sw.Protocol.String(), "ports", len(sw.Ports), "buffers", sw.NBuffers, "tables", sw.NTables)
 	if d := s.desc.Load(); d != nil { // else it is still on its way
 		s.advise(d)
 	}
-	s.resyncWanted()
+	s.core.Load().Ready()
 }
 
-// portStatus keeps the port list true, and passes the event on where subscribed.
+func (s *session) packetIn(msg []byte) {
+	core := s.core.Load()
+	if err := ofp.ParsePacketIn(msg, &s.pi); err != nil {
+		s.cfg.Metrics.malformed.WithLabelValues("PACKET_IN").Inc()
+		core.Drop("malformed")
+		core.Warn("packet_in", "PACKET_IN can't be read", "len", len(msg), "err", err)
+		return
+	}
+	core.PacketIn(&s.pi, s.now, nil)
+}
+
+// portStatus keeps the port list true, and passes the event on.
 func (s *session) portStatus(msg []byte) error {
 	var ps flow.PortStatus
 	if err := ofp.ParsePortStatus(msg, &ps); err != nil {
 		return err
 	}
-	s.cfg.Metrics.events.WithLabelValues("port_status").Inc()
 	sw := *s.sw.Load()
 	ports := make([]flow.Port, 0, len(sw.Ports)+1)
 	for _, p := range sw.Ports {
@@ -45,7 +56,7 @@ func (s *session) portStatus(msg []byte) error {
 	sw.Ports = ports
 	s.sw.Store(&sw)
 	s.log.Info("port", "what", ps.Reason.String(), "port", ps.Port.No.String(), "name", ps.Port.Name, "up", ps.Port.Up())
-	s.event(&task{ev: flow.Event{Type: flow.EventPortStatus, PortStatus: &ps}})
+	s.core.Load().Port(&ps, s.now)
 	return nil
 }
 
@@ -57,27 +68,8 @@ func (s *session) flowRemoved(msg []byte) error {
 	if err := ofp.ParseFlowRemoved(msg, &fr); err != nil {
 		return err
 	}
-	s.cfg.Metrics.events.WithLabelValues("flow_removed").Inc()
-	s.event(&task{ev: flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: &fr}})
+	s.core.Load().Removed(&fr, s.now)
 	return nil
-}
-
-// event passes an event on if the configuration subscribes to its type.
-func (s *session) event(t *task) {
-	if !s.cfg.Subscribe[t.ev.Type] || s.draining.Load() {
-		return
-	}
-	s.events.Add(1)
-	t.s, t.read = s, s.now
-	if !s.srv.local {
-		s.enqueue(t)
-		return
-	}
-	t.ev.Session, t.ev.Time, t.ev.XID, t.ev.Switch = s.id, t.read, s.srv.xid(), s.sw.Load()
-	start := time.Now()
-	err := s.cfg.Decider.Decide(s.ctx, &t.ev, &t.dec)
-	t.rec = Record{Event: &t.ev, Decision: &t.dec, Err: err, Decide: time.Since(start)}
-	s.apply(&t.rec, nil)
 }
 
 // switchError ties an ERROR to what caused it, by xid: a decision of this
@@ -104,25 +96,39 @@ func (s *session) switchError(msg []byte) error {
 		s.log.Warn("the switch refuses what the gateway set up", "what", infra, "error", e.Name)
 		return nil
 	}
-
-	s.out.mu.Lock()
-	entry, rule, found := s.ledger.find(e.XID, e.Data)
-	s.out.mu.Unlock()
-	if !found {
-		s.faults.warn("error", "error from the switch, tied to no decision", "error", e.Name, "xid", e.XID)
-		return nil
-	}
-	s.cfg.Metrics.rules.WithLabelValues("refused_by_switch").Inc()
-	args := []any{"decision", e.XID, "error", e.Name, "reason", entry.reason, "policy", entry.policy.String()}
-	if rule != nil {
-		e.Rule = rule.String()
-		args = append(args, "rule", e.Rule)
-	}
-	s.faults.warn("refused_rule", "the switch refuses a decision's message", args...)
-	if entry.event != flow.EventError { // an answer to an error that fails must not go round
-		s.event(&task{ev: flow.Event{Type: flow.EventError, Error: &e}})
+	why := &bridge.Refusal{SwitchError: e,
+		Full:   strings.Contains(e.Name, "TABLE_FULL") || strings.Contains(e.Name, "ALL_TABLES_FULL"),
+		Buffer: strings.Contains(e.Name, "BUFFER_UNKNOWN") || strings.Contains(e.Name, "BUFFER_EMPTY")}
+	core := s.core.Load()
+	if !core.Written(e.XID, s.refusedRule(&e), why) {
+		core.Warn("error", "error from the switch, tied to no decision", "error", e.Name, "xid", e.XID)
 	}
 	return nil
+}
+
+// refusedRule returns which of a decision's rules an ERROR is about: the one
+// whose message begins as the error's data does (OpenFlow 1.3.5, 7.4.4). It is
+// -1 where that is none or several.
+func (s *session) refusedRule(e *flow.SwitchError) int {
+	which := -1
+	s.core.Load().Sent(e.XID, func(rules []flow.Rule, releasing int, buffer uint32) {
+		if len(rules) == 1 {
+			which = 0
+			return
+		}
+		found := 0
+		for i := range rules {
+			msg, err := ofp.AppendFlowMod(nil, s.version, e.XID, &rules[i], s.buffer(i, releasing, buffer))
+			if err == nil && len(e.Data) > ofp.HeaderLen && bytes.HasPrefix(msg, e.Data[:min(len(e.Data), len(msg))]) {
+				which = i
+				found++
+			}
+		}
+		if found > 1 {
+			which = -1
+		}
+	})
+	return which
 }
 
 // functionHandshake takes the function through its part of OpenFlow's handshake
@@ -134,16 +140,14 @@ func (s *session) functionHandshake(msg []byte) error {
 	if sw == nil {
 		sw = &flow.Switch{Protocol: s.version}
 	}
-	ev := flow.Event{Type: flow.EventHandshake, Session: s.id, Time: s.now, XID: s.srv.xid(), Switch: sw, Handshake: append([]byte(nil), msg...)}
-	ev.ID = fmt.Sprintf("%s-%d", s.id, ev.XID)
-	ctx, cancel := context.WithTimeout(s.ctx, min(s.cfg.EventTimeout, s.cfg.HandshakeTimeout/3))
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.HandshakeTimeout/3)
 	defer cancel()
-	var d flow.Decision
-	if err := s.cfg.Decider.Decide(ctx, &ev, &d); err != nil {
+	answer, err := s.srv.bridge.Handshake(ctx, s.id, sw, msg)
+	if err != nil {
 		s.log.Warn("the function did not take part in the handshake", "err", err)
 		return nil
 	}
-	for rest := d.Handshake; len(rest) > 0; {
+	for rest := answer; len(rest) > 0; {
 		h, err := ofp.ParseHeader(rest)
 		if err != nil || h.Length > len(rest) {
 			return endf("function_handshake", "the function's answer to the handshake is not OpenFlow (bytes % x)", rest[:min(len(rest), 16)])

@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
@@ -95,7 +96,11 @@ func FuzzSession(f *testing.F) {
 	}
 	f.Add(bytes.Join([][]byte{hello10, features10, packet}, nil))
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		srv, err := NewServer(Config{Decider: local(exactRule), HandshakeTimeout: time.Second, ResyncTimeout: time.Millisecond})
+		b, err := bridge.New(bridge.Config{Decider: local(exactRule), ListTimeout: time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv, err := NewServer(Config{Bridge: b, HandshakeTimeout: time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,6 +7,7 @@ import (
 	"math/bits"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
@@ -54,7 +55,7 @@ func (s *session) secureState() (*state, error) {
 }
 
 func (s *session) helloState() (*state, error) {
-	if err := s.send(func(b []byte) []byte { return ofp.AppendHello(b, s.srv.xid(), s.cfg.Protocols...) }); err != nil {
+	if err := s.send(func(b []byte) []byte { return ofp.AppendHello(b, s.srv.bridge.Number(), s.cfg.Protocols...) }); err != nil {
 		return nil, err
 	}
 	_, msg, err := s.next()
@@ -117,7 +118,7 @@ func versionNames(bitmap uint32) string {
 }
 
 func (s *session) featuresState() (*state, error) {
-	if err := s.send(func(b []byte) []byte { return ofp.AppendFeaturesRequest(b, s.version, s.srv.xid()) }); err != nil {
+	if err := s.send(func(b []byte) []byte { return ofp.AppendFeaturesRequest(b, s.version, s.srv.bridge.Number()) }); err != nil {
 		return nil, err
 	}
 	sw := new(flow.Switch)
@@ -136,7 +137,7 @@ func (s *session) featuresState() (*state, error) {
 	s.dpid = sw.DPID
 	s.sw.Store(sw)
 	s.log = s.log.With("dpid", sw.DPID.String())
-	s.faults.log = s.log
+	s.faults.Log = s.log
 	if s.cfg.FullHandshake {
 		if err := s.functionHandshake(msg); err != nil {
 			return nil, err
@@ -154,6 +155,7 @@ func (s *session) claimState() (*state, error) {
 	if err := s.srv.claim(s); err != nil {
 		return nil, err
 	}
+	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id}))
 	return stateConfigure, nil
 }
 
@@ -162,12 +164,12 @@ const maxPortReplies = 256
 
 func (s *session) configureState() (*state, error) {
 	v := s.version
-	barrier, desc := s.srv.xid(), s.srv.xid()
+	barrier, desc := s.srv.bridge.Number(), s.srv.bridge.Number()
 	if err := s.send(func(b []byte) []byte {
-		b = ofp.AppendSetConfig(b, v, s.srv.xid(), 0xffff)
+		b = ofp.AppendSetConfig(b, v, s.srv.bridge.Number(), 0xffff)
 		b = ofp.AppendDescRequest(b, v, desc)
 		if v == flow.OpenFlow13 {
-			b = ofp.AppendPortDescRequest(b, s.srv.xid())
+			b = ofp.AppendPortDescRequest(b, s.srv.bridge.Number())
 		}
 		return b
 	}); err != nil {
@@ -227,41 +229,29 @@ func (s *session) configureState() (*state, error) {
 }
 
 // configureTables defines the meters and the table-miss entry, which
-// OpenFlow 1.3 lacks (5.4). With a meter on the entry, protocols that a network
-// needs to work at all keep entries of their own above it.
+// OpenFlow 1.3 lacks (5.4).
 func (s *session) configureTables() error {
-	var failed error
 	err := s.send(func(b []byte) []byte {
 		for _, m := range s.cfg.Meters {
 			// ADD fails where the meter is there already, and then MODIFY sets it.
-			xid := s.srv.xid()
+			xid := s.srv.bridge.Number()
 			s.noteInfra(xid, fmt.Sprintf("meter %d: add", m.ID))
 			b = ofp.AppendMeterAdd(b, xid, m)
-			xid = s.srv.xid()
+			xid = s.srv.bridge.Number()
 			s.noteInfra(xid, fmt.Sprintf("meter %d", m.ID))
 			b = ofp.AppendMeterModify(b, xid, m)
 		}
-		if s.cfg.NoTableMiss {
-			return b
-		}
-		for _, r := range missRules(s.cfg.MissMeter) {
-			r.Cookie = s.cfg.Gateway.Cookie(flow.PolicyVersion{}, 0)
-			xid := s.srv.xid()
-			s.noteInfra(xid, "table-miss entry "+r.String())
-			next, err := ofp.AppendFlowMod(b, s.version, xid, &r, flow.NoBuffer)
-			if err != nil {
-				failed = err
-				continue
-			}
-			b = next
-		}
 		return b
 	})
-	return errors.Join(err, failed)
+	if err != nil {
+		return err
+	}
+	return s.core.Load().InstallStanding()
 }
 
 // missRules are the entries that bring misses here: one, or, when it is
-// metered, further ones for ARP, DHCP and LLDP that are not.
+// metered, further ones above it, unmetered, for ARP, DHCP and LLDP, which a
+// network needs to work at all.
 func missRules(meter uint32) []flow.Rule {
 	toGateway := []flow.Action{{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}}
 	rules := []flow.Rule{{Meter: meter, Actions: toGateway}}
@@ -304,7 +294,7 @@ func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]by
 		case found:
 			return append([]byte(nil), msg...), nil
 		case h.Type == ofp.TypePacketIn:
-			s.cfg.Metrics.drops.WithLabelValues("not_ready").Inc()
+			s.srv.bridge.Early(s.version)
 		case s.state.Load() == stateConfigure:
 			if err := s.handle(h, msg); err != nil {
 				return nil, err

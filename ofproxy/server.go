@@ -9,9 +9,9 @@ import (
 	"net"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 )
 
@@ -21,12 +21,9 @@ const probeTimeout = 2 * time.Second
 
 // Server accepts switches and runs their sessions.
 type Server struct {
-	cfg   Config
-	log   *slog.Logger
-	local bool
-
-	decisions atomic.Uint32
-	pool      *pool
+	cfg    Config
+	bridge *bridge.Bridge
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	conns    map[*session]struct{}
@@ -38,11 +35,8 @@ type Server struct {
 // NewServer checks the configuration. Nothing runs until Serve is called.
 func NewServer(cfg Config) (*Server, error) {
 	cfg.setDefaults()
-	if cfg.Decider == nil {
-		return nil, errors.New("ofproxy: no decider")
-	}
-	if err := cfg.Gateway.Validate(); err != nil {
-		return nil, fmt.Errorf("ofproxy: %w", err)
+	if cfg.Bridge == nil {
+		return nil, errors.New("ofproxy: no bridge")
 	}
 	for _, p := range cfg.Protocols {
 		if p != flow.OpenFlow10 && p != flow.OpenFlow13 {
@@ -51,17 +45,16 @@ func NewServer(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:      cfg,
+		bridge:   cfg.Bridge,
 		log:      cfg.Logger,
-		local:    flow.IsLocal(cfg.Decider),
 		conns:    make(map[*session]struct{}),
 		switches: make(map[flow.DPID]*session),
 	}
-	s.pool = newPool(cfg.Workers)
 	return s, nil
 }
 
 // Serve accepts connections from l, which it closes when ctx is done. Cancelled,
-// it lets pending decisions finish, for at most DrainTimeout, closes all
+// it lets pending decisions finish (see [bridge.Bridge.Drain]), closes all
 // sessions and returns nil. Several Serve calls may run at a time.
 func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
@@ -127,19 +120,14 @@ func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session
 	return sess
 }
 
-// drain ends all sessions: no more PACKET_INs are taken, pending decisions have
-// DrainTimeout to come back, and what waits in the outboxes is written.
+// drain ends all sessions: no more PACKET_INs are taken, pending decisions may
+// come back, and what waits in the outboxes is written.
 func (s *Server) drain() {
 	s.mu.Lock()
 	s.draining = true
 	open := slices.Collect(maps.Keys(s.conns))
 	s.mu.Unlock()
-	for _, sess := range open {
-		sess.draining.Store(true)
-	}
-	if left := s.pool.drain(s.cfg.DrainTimeout); left > 0 {
-		s.log.Warn("shutting down with decisions pending", "pending", left, "waited", s.cfg.DrainTimeout)
-	}
+	s.bridge.Drain()
 	for _, sess := range open {
 		sess.out.flush()
 		sess.close(errShutdown)
@@ -167,17 +155,6 @@ func (s *Server) claim(sess *session) error {
 	}
 }
 
-// PolicyChanged has every session ask for its proactive rules again and then
-// sweep the rules of other versions of this gateway. It does not wait.
-func (s *Server) PolicyChanged() {
-	s.mu.Lock()
-	open := slices.Collect(maps.Values(s.switches))
-	s.mu.Unlock()
-	for _, sess := range open {
-		sess.resyncWanted()
-	}
-}
-
 // Session describes one connection for status and the admin API.
 type Session struct {
 	Switch  flow.Switch
@@ -189,6 +166,7 @@ type Session struct {
 	Drops   uint64
 	Pending int // events that wait for a decision or are being decided
 	Policy  flow.PolicyVersion
+	Missing string // why the switch is not governed, though it is connected; else empty
 }
 
 // Sessions returns the open connections, ordered by DPID.
@@ -212,13 +190,24 @@ func (s *Server) Sessions() []Session {
 	return list
 }
 
+// maxListedRules bounds what Rules shows of one switch.
+const maxListedRules = 100_000
+
 // Rules asks the switch for this gateway's rules in it.
-func (s *Server) Rules(ctx context.Context, dpid flow.DPID) ([]RuleStats, error) {
+func (s *Server) Rules(ctx context.Context, dpid flow.DPID) ([]bridge.Installed, error) {
 	s.mu.Lock()
 	sess := s.switches[dpid]
 	s.mu.Unlock()
 	if sess == nil {
 		return nil, fmt.Errorf("no switch with datapath id %v is connected", dpid)
 	}
-	return sess.rules(ctx)
+	core := sess.core.Load()
+	if core == nil {
+		return nil, fmt.Errorf("switch %v: its handshake has not ended", dpid)
+	}
+	list, err := core.Rules(ctx, maxListedRules)
+	if err != nil {
+		return nil, fmt.Errorf("switch %v: %w", dpid, err)
+	}
+	return list, nil
 }

@@ -12,8 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/ofproxy/ofp"
 )
 
@@ -23,7 +23,7 @@ type session struct {
 	srv    *Server
 	cfg    *Config
 	log    *slog.Logger
-	faults mute // safe for all
+	faults bridge.Mute
 	conn   net.Conn
 	remote string
 	id     string // ce-subject: unique among all sessions
@@ -31,8 +31,8 @@ type session struct {
 	tls    *tls.ConnectionState
 
 	in      framer
-	out     outbox // safe for all
-	ledger  ledger // under out's lock
+	out     outbox                         // safe for all
+	core    atomic.Pointer[bridge.Session] // from the moment the switch is known
 	version flow.Protocol
 	dpid    flow.DPID
 	sw      atomic.Pointer[flow.Switch] // replaced, never modified
@@ -44,16 +44,7 @@ type session struct {
 	armed    time.Time // the read deadline that is set
 	echoSent time.Time // zero: no sign of life asked for
 
-	// The owner's scratch for decisions in place.
-	ev  flow.Event
-	pi  flow.PacketIn
-	dec flow.Decision
-	rec Record
-
-	queue     queue                     // the pool's
-	coalescer *decider.Coalescer[*task] // nil where packets don't wait for each other; safe for all
-	events    atomic.Uint64
-	drops     atomic.Uint64
+	pi flow.PacketIn // the owner's scratch
 
 	// alive() watches for messages.
 	watched atomic.Bool
@@ -64,12 +55,10 @@ type session struct {
 	queries  map[uint32]*query
 	barriers map[uint32]func()
 	cause    error
-	resync   resyncState
 
-	draining atomic.Bool
-	ctx      context.Context
-	cancel   context.CancelFunc
-	done     chan struct{}
+	ctx    context.Context
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
 func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *session {
@@ -82,13 +71,9 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.log = srv.log.With("remote", s.remote)
-	s.faults.log = s.log
+	s.faults.Log = s.log
 	s.in.r = conn
 	s.out = outbox{conn: conn, timeout: srv.cfg.WriteTimeout, limit: outboxLimit}
-	s.queue.limit = srv.cfg.QueuePerSwitch
-	if srv.cfg.Coalesce && !srv.local {
-		s.coalescer = decider.NewCoalescer[*task](decider.CoalesceLimits{})
-	}
 	s.state.Store(stateHello)
 	if secure {
 		s.state.Store(stateSecure)
@@ -134,13 +119,9 @@ func (s *session) run() {
 	for _, q := range queries {
 		q.finish(errors.New("the switch disconnected"))
 	}
-	left := s.srv.pool.discard(&s.queue)
-	if s.coalescer != nil {
-		_, waiting, _ := s.coalescer.Waiting()
-		left += waiting
-	}
-	if left > 0 {
-		s.cfg.Metrics.drops.WithLabelValues("disconnected").Add(float64(left))
+	left := 0
+	if core := s.core.Load(); core != nil {
+		left = core.Close()
 	}
 	cause := causeOf(err)
 	s.cfg.Metrics.closed.WithLabelValues(cause).Inc()
@@ -253,7 +234,7 @@ func (s *session) fill() error {
 	}
 	s.echoSent = s.now
 	s.in.relax()
-	return s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.xid(), nil) })
+	return s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.bridge.Number(), nil) })
 }
 
 // due is when the silence that is allowed now ends.
@@ -276,7 +257,7 @@ func (s *session) alive(d time.Duration) bool {
 	case <-s.sign:
 	default:
 	}
-	if s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.xid(), nil) }) != nil {
+	if s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.bridge.Number(), nil) }) != nil {
 		return false
 	}
 	go s.out.flush() // may wait for a switch that does not read
@@ -336,19 +317,9 @@ func (s *session) handle(h ofp.Header, msg []byte) error {
 	if err != nil {
 		// The stream is intact: one unreadable message costs itself.
 		s.cfg.Metrics.malformed.WithLabelValues(h.Type.String()).Inc()
-		s.faults.warn("malformed", "message from the switch can't be read", "type", h.Type.String(), "xid", h.XID, "len", h.Length, "err", err)
+		s.faults.Warn("malformed", "message from the switch can't be read", "type", h.Type.String(), "xid", h.XID, "len", h.Length, "err", err)
 	}
 	return nil
-}
-
-// xid returns a number that is never zero: a decision's, or a message's of the
-// gateway's own.
-func (srv *Server) xid() uint32 {
-	for {
-		if n := srv.decisions.Add(1); n != 0 {
-			return n
-		}
-	}
 }
 
 func (s *session) noteInfra(xid uint32, what string) {
@@ -361,8 +332,11 @@ func (s *session) noteInfra(xid uint32, what string) {
 }
 
 func (s *session) describe() Session {
-	d := Session{Remote: s.remote, State: s.state.Load().name, Since: s.born, Events: s.events.Load(), Drops: s.drops.Load(),
-		Pending: s.srv.pool.pending(&s.queue), Policy: s.cfg.Versions.Latest()}
+	d := Session{Remote: s.remote, State: s.state.Load().name, Since: s.born}
+	if core := s.core.Load(); core != nil {
+		st := core.Status()
+		d.Events, d.Drops, d.Pending, d.Policy, d.Missing = st.Events, st.Drops, st.Pending, st.Policy, st.Missing
+	}
 	if sw := s.sw.Load(); sw != nil {
 		d.Switch = *sw
 	}

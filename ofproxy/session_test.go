@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
@@ -64,17 +65,27 @@ func exactRule(ev *flow.Event, d *flow.Decision) error {
 	return nil
 }
 
+// testConfig is a server's configuration and that of its bridge.
+type testConfig struct {
+	Config
+	B bridge.Config
+}
+
 // bubble runs a test with a server whose configuration is changed by adapt.
-func bubble(t *testing.T, adapt func(*Config), body func(r *rig)) {
+func bubble(t *testing.T, adapt func(*testConfig), body func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, logs: new(logBuffer)}
 		r.ctx, r.cancel = context.WithCancel(t.Context())
-		cfg := Config{Decider: local(exactRule), Logger: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+		log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		cfg := testConfig{Config: Config{Logger: log}, B: bridge.Config{Decider: local(exactRule), Logger: log}}
 		if adapt != nil {
 			adapt(&cfg)
 		}
 		var err error
-		if r.server, err = NewServer(cfg); err != nil {
+		if cfg.Bridge, err = bridge.New(cfg.B); err != nil {
+			t.Fatal(err)
+		}
+		if r.server, err = NewServer(cfg.Config); err != nil {
 			t.Fatal(err)
 		}
 		body(r)
@@ -147,7 +158,7 @@ func TestHandshakeNegotiatesTheHighestCommonVersion(t *testing.T) {
 		{one(flow.OpenFlow13), nil, flow.OpenFlow13},
 	} {
 		t.Run(fmt.Sprint(row.ours, row.theirs), func(t *testing.T) {
-			bubble(t, func(c *Config) { c.Protocols = row.ours }, func(r *rig) {
+			bubble(t, func(c *testConfig) { c.Protocols = row.ours }, func(r *rig) {
 				sw := r.connect(oftest.Config{DPID: 7, Versions: row.theirs})
 				defer sw.Close()
 				if sw.Version() != row.want {
@@ -159,7 +170,7 @@ func TestHandshakeNegotiatesTheHighestCommonVersion(t *testing.T) {
 }
 
 func TestHelloFailedIsReadable(t *testing.T) {
-	bubble(t, func(c *Config) { c.Protocols = one(flow.OpenFlow13) }, func(r *rig) {
+	bubble(t, func(c *testConfig) { c.Protocols = one(flow.OpenFlow13) }, func(r *rig) {
 		conn := r.pipe()
 		got := make(chan []byte)
 		go func() { b, _ := io.ReadAll(conn); got <- b }()
@@ -185,7 +196,7 @@ func TestTableMissEntry(t *testing.T) {
 }
 
 func TestMeteredMissLeavesEssentialsUnmetered(t *testing.T) {
-	bubble(t, func(c *Config) {
+	bubble(t, func(c *testConfig) {
 		c.Meters = []ofp.Meter{{ID: 5, Rate: 100, Burst: 10}}
 		c.MissMeter = 5
 	}, func(r *rig) {
@@ -248,7 +259,7 @@ func TestRuleBeforePacket(t *testing.T) {
 func TestBarrierBetweenRuleAndPacket(t *testing.T) {
 	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
-		bubble(t, func(c *Config) { c.BarrierFirst = true }, func(r *rig) {
+		bubble(t, func(c *testConfig) { c.BarrierFirst = true }, func(r *rig) {
 			var order []ofp.Type
 			sw := r.connect(oftest.Config{DPID: 1, Versions: one(v), NBuffers: 8, Intercept: func(h ofp.Header, _ []byte) bool {
 				order = append(order, h.Type)
@@ -275,7 +286,7 @@ func TestDropFreesTheBuffer(t *testing.T) {
 	for name, dec := range map[string]local{"deny": deny, "refused": refuse} {
 		t.Run(name, func(t *testing.T) {
 			forVersions(t, func(t *testing.T, v flow.Protocol) {
-				bubble(t, func(c *Config) { c.Decider = dec }, func(r *rig) {
+				bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 					sw := r.connect(oftest.Config{DPID: 1, Versions: one(v), NBuffers: 8})
 					defer sw.Close()
 					sw.PacketIn(1, frame)
@@ -285,7 +296,7 @@ func TestDropFreesTheBuffer(t *testing.T) {
 						t.Errorf("answer: %v", got)
 					}
 				})
-				bubble(t, func(c *Config) { c.Decider = dec }, func(r *rig) {
+				bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 					sw := r.connect(oftest.Config{DPID: 1, Versions: one(v)})
 					defer sw.Close()
 					sw.PacketIn(1, frame)
@@ -310,7 +321,7 @@ func TestInexpressibleRuleKeepsTheVerdict(t *testing.T) {
 		}
 		return nil
 	})
-	bubble(t, func(c *Config) { c.Decider = dec }, func(r *rig) {
+	bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1, Versions: one(flow.OpenFlow10)})
 		defer sw.Close()
 		sw.PacketIn(1, frame)
@@ -334,9 +345,9 @@ func TestErrorIsTiedToItsDecision(t *testing.T) {
 			}
 			return exactRule(ev, d)
 		})
-		bubble(t, func(c *Config) {
-			c.Decider = dec
-			c.Subscribe = map[flow.EventType]bool{flow.EventError: true}
+		bubble(t, func(c *testConfig) {
+			c.B.Decider = dec
+			c.B.Subscribe = map[flow.EventType]bool{flow.EventError: true}
 		}, func(r *rig) {
 			sw := r.connect(oftest.Config{DPID: 1, Versions: one(v), Refuse: func(rule *flow.Rule) (flow.SwitchError, bool) {
 				return flow.SwitchError{Type: uint16(map[flow.Protocol]int{flow.OpenFlow10: 3, flow.OpenFlow13: 5}[v]), Code: 0}, rule.Priority == 100
@@ -344,7 +355,7 @@ func TestErrorIsTiedToItsDecision(t *testing.T) {
 			defer sw.Close()
 			sw.PacketIn(1, frame)
 			synctest.Wait()
-			r.wantLog("refuses a decision's message", "FLOW_MOD_FAILED", "reason=\"test: exact\"", "priority=100")
+			r.wantLog("refuses a rule of a decision", "FLOW_MOD_FAILED", "reason=\"test: exact\"", "priority=100")
 			if len(seen) != 1 || seen[0].XID == 0 || !strings.Contains(seen[0].Rule, "priority=100") {
 				t.Errorf("error events: %+v", seen)
 			}
@@ -367,11 +378,11 @@ func TestEchoIsAnsweredWhileDecisionsArePending(t *testing.T) {
 	})
 	block = nil // made inside the bubble
 	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
-	bubble(t, func(c *Config) {
+	bubble(t, func(c *testConfig) {
 		block = make(chan struct{})
-		c.Decider = remote
-		c.Workers = 2
-		c.QueuePerSwitch = 4
+		c.B.Decider = remote
+		c.B.Workers = 2
+		c.B.QueuePerSwitch = 4
 	}, func(r *rig) {
 		echoes := 0
 		sw := r.connect(oftest.Config{DPID: 1, Intercept: func(h ofp.Header, _ []byte) bool {
@@ -395,7 +406,7 @@ func TestEchoIsAnsweredWhileDecisionsArePending(t *testing.T) {
 		if got := r.server.Sessions()[0]; got.Drops != 5 || got.Pending != 5 {
 			t.Errorf("%d drops, %d pending; want 5 and 5", got.Drops, got.Pending)
 		}
-		r.wantLog("PACKET_INs are dropped", "waiting=4")
+		r.wantLog("events are dropped", "waiting=4")
 		close(block)
 		synctest.Wait()
 		if got := sw.Take(); len(got) != 10 { // FLOW_MOD and PACKET_OUT for each of five
@@ -406,12 +417,12 @@ func TestEchoIsAnsweredWhileDecisionsArePending(t *testing.T) {
 
 func TestStormOfOneSwitchLeavesAnotherItsTurn(t *testing.T) {
 	var release chan struct{}
-	bubble(t, func(c *Config) {
+	bubble(t, func(c *testConfig) {
 		release = make(chan struct{})
-		c.Workers = 2
-		c.QueuePerSwitch = 1000
-		c.EventTimeout = time.Hour
-		c.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		c.B.Workers = 2
+		c.B.QueuePerSwitch = 1000
+		c.B.EventTimeout = time.Hour
+		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.Type == flow.EventPacketIn && ev.Switch.DPID == 1 {
 				<-release
 			}
@@ -442,9 +453,9 @@ func TestStormOfOneSwitchLeavesAnotherItsTurn(t *testing.T) {
 
 func TestCoalescedPacketsFollowTheRule(t *testing.T) {
 	var asked int
-	bubble(t, func(c *Config) {
-		c.Coalesce = true
-		c.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	bubble(t, func(c *testConfig) {
+		c.B.Coalesce = true
+		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.Type == flow.EventPacketIn {
 				asked++
 				time.Sleep(100 * time.Millisecond)
@@ -640,9 +651,9 @@ func TestHundredMegabytesOfEchoes(t *testing.T) {
 func TestPortStatusIsKept(t *testing.T) {
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
 		var events []flow.PortStatus
-		bubble(t, func(c *Config) {
-			c.Subscribe = map[flow.EventType]bool{flow.EventPortStatus: true}
-			c.Decider = local(func(ev *flow.Event, d *flow.Decision) error {
+		bubble(t, func(c *testConfig) {
+			c.B.Subscribe = map[flow.EventType]bool{flow.EventPortStatus: true}
+			c.B.Decider = local(func(ev *flow.Event, d *flow.Decision) error {
 				if ev.PortStatus != nil {
 					events = append(events, *ev.PortStatus)
 				}
@@ -685,7 +696,7 @@ func TestResyncSweepsOnlyItsOwn(t *testing.T) {
 			r.Match.SetInPort(port)
 			return r
 		}
-		bubble(t, func(c *Config) { c.Decider = dec; c.Gateway = 3 }, func(r *rig) {
+		bubble(t, func(c *testConfig) { c.B.Decider = dec; c.B.Gateway = 3 }, func(r *rig) {
 			client, server := net.Pipe()
 			sw := oftest.Serve(client, oftest.Config{DPID: 1, Versions: one(v)})
 			defer sw.Close()
@@ -736,7 +747,7 @@ func TestNewPolicySweepsTheOld(t *testing.T) {
 			d.Policy = version
 			return exactRule(ev, d)
 		})
-		bubble(t, func(c *Config) { c.Decider = dec }, func(r *rig) {
+		bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 			sw := r.connect(oftest.Config{DPID: 1, Versions: one(v)})
 			defer sw.Close()
 			sw.PacketIn(1, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
@@ -782,7 +793,7 @@ func TestTruncatedPacketIsNotSentOn(t *testing.T) {
 }
 
 func TestUnauthorizedDatapath(t *testing.T) {
-	bubble(t, func(c *Config) {
+	bubble(t, func(c *testConfig) {
 		c.Authorize = func(_ *tls.ConnectionState, dpid flow.DPID) error { return errors.New("its certificate is switch2's") }
 	}, func(r *rig) {
 		sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1})
@@ -798,8 +809,8 @@ func TestUnauthorizedDatapath(t *testing.T) {
 // Shutdown lets a pending decision reach the switch.
 func TestShutdownDrains(t *testing.T) {
 	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
-	bubble(t, func(c *Config) {
-		c.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	bubble(t, func(c *testConfig) {
+		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.Type == flow.EventPacketIn {
 				time.Sleep(2 * time.Second)
 			}
@@ -828,7 +839,7 @@ func TestProactiveRulesAreAskedForUntilTheyCome(t *testing.T) {
 		d.Rules = append(d.Rules, flow.Rule{Priority: 200})
 		return nil
 	})
-	bubble(t, func(c *Config) { c.Decider = dec }, func(r *rig) {
+	bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1})
 		defer sw.Close()
 		time.Sleep(30 * time.Second)

@@ -1,4 +1,4 @@
-package decider
+package bridge
 
 import (
 	"sync"
@@ -11,12 +11,13 @@ import (
 type Place uint8
 
 const (
-	Leads Place = iota // it is to be decided
-	Waits              // it was taken, and follows the one that is being decided
-	Full               // there is no room to wait: drop it and count it
+	Leads   Place = iota // it is to be decided
+	Waits                // it was taken, and follows the one that is being decided
+	Full                 // there is no room to wait: drop it and count it
+	Settled              // one like it was decided a moment ago: it takes the flight's actions
 )
 
-func (p Place) String() string { return [...]string{"leads", "waits", "full"}[p%3] }
+func (p Place) String() string { return [...]string{"leads", "waits", "full", "settled"}[p%4] }
 
 // Coalescer holds packets back while one with the same headers is being
 // decided, and until the switch has that decision's rules; then they go by
@@ -46,7 +47,12 @@ type Coalescer[T any] struct {
 	flights map[flow.Match]*Flight[T]
 	waiting int
 	bytes   int
+	settled []*Flight[T] // released and within Settle, the oldest first; they stay in flights
 }
+
+// maxSettled bounds the flights that speak for stragglers. Beyond it the oldest
+// are forgotten, which costs a repeated question.
+const maxSettled = 8192
 
 // CoalesceLimits bound what a Coalescer holds.
 type CoalesceLimits struct {
@@ -57,6 +63,10 @@ type CoalesceLimits struct {
 	// Hold is how long a decided flight gathers followers while its BARRIER is
 	// not answered. After it a packet leads anew. Default 2 s.
 	Hold time.Duration
+
+	// Settle is how long after its release a flight speaks for stragglers: packets
+	// that were on their way while the switch took the rules. 0: not at all.
+	Settle time.Duration
 }
 
 // NewCoalescer makes an empty one. Zero limits take their defaults.
@@ -87,7 +97,11 @@ type Flight[T any] struct {
 	decided time.Time // zero: not yet
 	follow  bool
 	actions []flow.Action
+	until   time.Time // released, and speaks for stragglers until then; zero: not released, or not to
 }
+
+// Actions returns what a packet that is [Settled] takes; an empty list drops it.
+func (f *Flight[T]) Actions() []flow.Action { return f.actions }
 
 // Join says where the packet with headers key stands. Where it leads, the
 // caller owns w and the flight, which is nil if it may have no followers; where
@@ -96,9 +110,16 @@ type Flight[T any] struct {
 func (c *Coalescer[T]) Join(key *flow.Match, w T, bytes int, now time.Time) (*Flight[T], Place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.expire(now)
 	f := c.flights[*key]
+	if f != nil && !f.until.IsZero() {
+		if now.Before(f.until) {
+			return f, Settled
+		}
+		f = nil
+	}
 	if f == nil || !f.decided.IsZero() && now.Sub(f.decided) > c.limits.Hold {
-		if f == nil && len(c.flights) >= c.limits.Keys {
+		if f == nil && len(c.flights)-len(c.settled) >= c.limits.Keys {
 			return nil, Leads
 		}
 		f = &Flight[T]{key: *key}
@@ -150,7 +171,10 @@ func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
 // Release ends a flight and returns its followers in the order in which they
 // came. With follow each takes actions (none: drop); without, each is an event
 // of its own. A second release of a flight returns nothing.
-func (c *Coalescer[T]) Release(f *Flight[T]) (waiters []T, actions []flow.Action, follow bool) {
+//
+// Settle says that the switch has the flight's rules, so that stragglers need
+// no question of their own.
+func (c *Coalescer[T]) Release(f *Flight[T], settle bool, now time.Time) (waiters []T, actions []flow.Action, follow bool) {
 	if f == nil {
 		return nil, nil, false
 	}
@@ -161,7 +185,12 @@ func (c *Coalescer[T]) Release(f *Flight[T]) (waiters []T, actions []flow.Action
 	}
 	f.done = true
 	if c.flights[f.key] == f {
-		delete(c.flights, f.key)
+		if settle && f.follow && c.limits.Settle > 0 {
+			f.until = now.Add(c.limits.Settle)
+			c.settled = append(c.settled, f)
+		} else {
+			delete(c.flights, f.key)
+		}
 	}
 	c.bytes -= f.bytes
 	c.waiting -= len(f.waiters)
@@ -169,10 +198,22 @@ func (c *Coalescer[T]) Release(f *Flight[T]) (waiters []T, actions []flow.Action
 	return waiters, f.actions, f.follow
 }
 
+// expire forgets the flights that speak for nobody any more. The caller holds mu.
+func (c *Coalescer[T]) expire(now time.Time) {
+	for len(c.settled) > 0 && (len(c.settled) > maxSettled || !now.Before(c.settled[0].until)) {
+		f := c.settled[0]
+		c.settled[0] = nil
+		c.settled = c.settled[1:]
+		if c.flights[f.key] == f {
+			delete(c.flights, f.key)
+		}
+	}
+}
+
 // Waiting returns how many decisions have or may have followers, how many
 // followers there are, and their bytes.
 func (c *Coalescer[T]) Waiting() (keys, waiting, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.flights), c.waiting, c.bytes
+	return len(c.flights) - len(c.settled), c.waiting, c.bytes
 }

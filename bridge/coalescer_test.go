@@ -1,4 +1,4 @@
-package decider
+package bridge
 
 import (
 	"slices"
@@ -39,11 +39,11 @@ func TestCoalescerFollow(t *testing.T) {
 	if _, place := c.Join(&key, 4, 100, now.Add(time.Second)); place != Waits {
 		t.Fatalf("before the barrier's answer: %v", place)
 	}
-	got, actions, follow := c.Release(f)
+	got, actions, follow := c.Release(f, false, time.Time{})
 	if !follow || !slices.Equal(got, []int{1, 2, 3, 4}) || !slices.Equal(actions, goodRule().Actions) {
 		t.Fatalf("released %v, %v, follow %v", got, actions, follow)
 	}
-	if got, _, follow := c.Release(f); got != nil || follow {
+	if got, _, follow := c.Release(f, false, time.Time{}); got != nil || follow {
 		t.Fatalf("released twice: %v", got)
 	}
 	if keys, waiting, bytes := c.Waiting(); keys != 1 || waiting != 0 || bytes != 0 {
@@ -84,7 +84,7 @@ func TestCoalescerOutcomes(t *testing.T) {
 			if tc.d != nil {
 				c.Decided(f, tc.d, time.Unix(2, 0))
 			}
-			got, actions, follow := c.Release(f)
+			got, actions, follow := c.Release(f, false, time.Time{})
 			if len(got) != 1 || got[0] != "follower" || follow != tc.follow || !slices.Equal(actions, tc.actions) {
 				t.Fatalf("released %q with %v, follow %v", got, actions, follow)
 			}
@@ -104,7 +104,7 @@ func TestCoalescerBounds(t *testing.T) {
 		}
 	}
 	c.Decided(nil, &flow.Decision{}, now)
-	if got, _, _ := c.Release(nil); got != nil {
+	if got, _, _ := c.Release(nil, false, time.Time{}); got != nil {
 		t.Fatal("a flight without followers released some")
 	}
 	for i, want := range []Place{Waits, Waits, Waits, Full} {
@@ -118,8 +118,8 @@ func TestCoalescerBounds(t *testing.T) {
 	if _, place := c.Join(&keys[1], 0, 970, now); place != Waits {
 		t.Errorf("1,000 bytes in all: %v", place)
 	}
-	c.Release(first)
-	c.Release(second)
+	c.Release(first, false, time.Time{})
+	c.Release(second, false, time.Time{})
 	if n, waiting, bytes := c.Waiting(); n+waiting+bytes != 0 {
 		t.Errorf("left: %d keys, %d packets, %d bytes", n, waiting, bytes)
 	}
@@ -141,13 +141,13 @@ func TestCoalescerBarrierNeverAnswered(t *testing.T) {
 		t.Fatalf("after the hold: %v", place)
 	}
 	c.Join(&key, 4, 1, start.Add(2*time.Second))
-	if got, _, follow := c.Release(old); !slices.Equal(got, []int{1, 2}) || !follow {
+	if got, _, follow := c.Release(old, false, time.Time{}); !slices.Equal(got, []int{1, 2}) || !follow {
 		t.Fatalf("the old flight released %v", got)
 	}
 	if _, place := c.Join(&key, 5, 1, start.Add(2*time.Second)); place != Waits {
 		t.Fatalf("the old flight took the fresh one with it: %v", place)
 	}
-	if got, _, _ := c.Release(fresh); !slices.Equal(got, []int{4, 5}) {
+	if got, _, _ := c.Release(fresh, false, time.Time{}); !slices.Equal(got, []int{4, 5}) {
 		t.Fatalf("the fresh one released %v", got)
 	}
 }
@@ -178,7 +178,7 @@ func TestCoalescerConcurrent(t *testing.T) {
 					continue
 				case Leads:
 					c.Decided(f, &flow.Decision{}, time.Now())
-					got, _, _ := c.Release(f)
+					got, _, _ := c.Release(f, false, time.Time{})
 					mark(got...)
 				}
 				mark(id)
@@ -206,6 +206,6 @@ func BenchmarkCoalescer(b *testing.B) {
 		f, _ := c.Join(&key, 1, 100, now)
 		c.Join(&key, 2, 100, now)
 		c.Decided(f, &d, now)
-		c.Release(f)
+		c.Release(f, false, time.Time{})
 	}
 }

@@ -1,4 +1,4 @@
-package ofproxy
+package bridge
 
 import (
 	"sync"
@@ -32,12 +32,11 @@ func newPool(max int) *pool { return &pool{max: max} }
 // perQueue is how many goroutines one queue may hold.
 func (p *pool) perQueue() int { return max(1, p.max/2) }
 
-// submit queues a task; false means that the queue is full. A task that must
-// run is queued beyond the limit.
-func (p *pool) submit(q *queue, task func(), must bool) bool {
+// submit queues a task; false means that the queue is full.
+func (p *pool) submit(q *queue, task func()) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(q.tasks) >= q.limit && !must {
+	if len(q.tasks) >= q.limit {
 		return false
 	}
 	q.tasks = append(q.tasks, task)

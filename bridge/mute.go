@@ -1,4 +1,4 @@
-package ofproxy
+package bridge
 
 import (
 	"log/slog"
@@ -9,9 +9,10 @@ import (
 // muteFor is how long a fault that was just logged stays silent.
 const muteFor = 10 * time.Second
 
-// mute logs repeated faults once in a while, with how many were left out.
-type mute struct {
-	log *slog.Logger
+// Mute logs repeated faults once in a while, with how many were left out. Log
+// must be set before use.
+type Mute struct {
+	Log *slog.Logger
 
 	mu   sync.Mutex
 	seen map[string]*muted
@@ -22,9 +23,9 @@ type muted struct {
 	left int
 }
 
-// warn logs msg at level warn unless the same key did within muteFor. Keys are
-// constants of this package, so the map stays small.
-func (m *mute) warn(key, msg string, args ...any) {
+// Warn logs msg at level warn unless the same key did within muteFor. Keys are
+// of a fixed set, so that the map stays small.
+func (m *Mute) Warn(key, msg string, args ...any) {
 	now := time.Now()
 	m.mu.Lock()
 	f := m.seen[key]
@@ -45,5 +46,5 @@ func (m *mute) warn(key, msg string, args ...any) {
 	if left > 0 {
 		args = append(args, "also_muted", left)
 	}
-	m.log.Warn(msg, args...)
+	m.Log.Warn(msg, args...)
 }

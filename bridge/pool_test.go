@@ -1,4 +1,4 @@
-package ofproxy
+package bridge
 
 import (
 	"testing"
@@ -18,10 +18,10 @@ func TestPoolServesInTurn(t *testing.T) {
 			return func() { <-gate; order = append(order, name) }
 		}
 		for range 3 {
-			p.submit(a, task("a"), false)
+			p.submit(a, task("a"))
 		}
 		for range 3 {
-			p.submit(b, task("b"), false)
+			p.submit(b, task("b"))
 		}
 		synctest.Wait()
 		if p.running != 2 || a.running != 1 || b.running != 1 {
@@ -48,24 +48,21 @@ func TestPoolDrainAndDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 2}
-		p.submit(q, func() { time.Sleep(3 * time.Second) }, false)
+		p.submit(q, func() { time.Sleep(3 * time.Second) })
 		synctest.Wait()
 		for i := range 2 {
-			if !p.submit(q, func() {}, false) {
+			if !p.submit(q, func() {}) {
 				t.Errorf("task %d found no place", i)
 			}
 		}
-		if p.submit(q, func() {}, false) {
+		if p.submit(q, func() {}) {
 			t.Error("a full queue took a task")
 		}
-		if !p.submit(q, func() {}, true) {
-			t.Error("a task that must run was refused")
+		if left := p.drain(time.Second); left != 3 {
+			t.Errorf("%d left after a second, want 3", left)
 		}
-		if left := p.drain(time.Second); left != 4 {
-			t.Errorf("%d left after a second, want 4", left)
-		}
-		if n := p.discard(q); n != 3 {
-			t.Errorf("%d discarded, want 3", n)
+		if n := p.discard(q); n != 2 {
+			t.Errorf("%d discarded, want 2", n)
 		}
 		if left := p.drain(time.Hour); left != 0 {
 			t.Errorf("%d left", left)

@@ -1,0 +1,263 @@
+package bridge
+
+import (
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+)
+
+// apply carries a decision out: the rules, then the packet, in one stretch of
+// the switch's connection. Those who wait for the decision follow when the
+// switch has the rules.
+func (s *Session) apply(j *job) {
+	rec, ev, d := &j.rec, &j.ev, &j.dec
+	rec.Switch, rec.Remote = ev.Switch, s.opt.Remote
+	j.out.Actions, j.out.Rule, j.out.Violations = nil, -1, j.out.Violations[:0]
+	if rec.Err == nil {
+		s.observePolicy(d)
+		s.b.cfg.Guardrails.Check(ev, d, s.sw, &s.memory, &j.out)
+		if len(j.out.Violations) > 0 {
+			s.violations(j)
+		}
+	} else {
+		d.Reset()
+	}
+	rec.Cookie = s.b.cookie(d, ev)
+	if j.lead != nil && rec.Err == nil {
+		s.coalescer.Decided(j.lead, d, time.Now())
+	}
+
+	flags := flow.RuleFlags(0)
+	if s.b.cfg.Subscribe[flow.EventFlowRemoved] {
+		flags = flow.SendFlowRemoved
+	}
+	j.changes = j.changes[:0]
+	for i := range d.Rules {
+		r := &d.Rules[i]
+		r.Cookie = rec.Cookie
+		r.Flags |= flags
+		j.changes = append(j.changes, Change{Rule: r})
+	}
+	for i := range d.Entries {
+		j.changes = append(j.changes, Change{Entry: &d.Entries[i], Cookie: rec.Cookie})
+	}
+	var p *Packet
+	if ev.PacketIn != nil {
+		p = &j.packet
+		*p = Packet{In: ev.PacketIn, Actions: j.out.Actions, Rule: j.out.Rule}
+		if p.Rule >= 0 && d.Rules[p.Rule].Goto != 0 {
+			p.Rule = -1 // the rule does more than the packet's own actions
+		}
+	}
+	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0)
+	if len(d.Rules) > 0 {
+		s.ledger.note(ev, d, p)
+	}
+	if confirm {
+		s.mu.Lock()
+		if s.confirms == nil {
+			s.confirms = make(map[uint32]*job)
+		}
+		s.confirms[ev.XID] = j
+		s.mu.Unlock()
+	}
+	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
+		if p != nil {
+			s.Drop("slow_reader")
+		}
+		s.unconfirmed(ev.XID)
+		s.follow(j, false) // nobody waits for rules that will not come
+		j.finished()
+		return
+	}
+	s.m.installed.Add(float64(len(j.changes)))
+	s.report(j)
+	if !confirm {
+		s.follow(j, false)
+		j.finished()
+	}
+}
+
+// cookie returns what the rules of a decision carry.
+func (b *Bridge) cookie(d *flow.Decision, ev *flow.Event) uint64 {
+	return b.cfg.Gateway.Cookie(d.Policy, ev.XID)
+}
+
+// violations counts and logs what the guardrails refused.
+func (s *Session) violations(j *job) {
+	j.rec.Refused = len(j.out.Violations)
+	for i := range j.out.Violations {
+		v := &j.out.Violations[i]
+		s.m.violations.WithLabelValues(string(v.Rail)).Inc()
+		args := []any{"decision", j.ev.XID, "event", j.ev.Type.String(), "rail", string(v.Rail), "rule", v.Rule, "detail", v.Detail, "reason", j.dec.Reason}
+		if v.Function != "" {
+			args = append(args, "function", v.Function)
+		}
+		s.Warn("guardrail "+string(v.Rail), "a guardrail refuses part of an answer", args...)
+	}
+}
+
+// observePolicy compares the version of an answer to the newest seen: a newer
+// one has all switches asked for again and swept, an older one's rules go soon.
+func (s *Session) observePolicy(d *flow.Decision) {
+	if d.Policy.IsZero() {
+		return
+	}
+	before := s.b.cfg.Versions.Latest()
+	if before == d.Policy {
+		return
+	}
+	switch fresh, now := s.b.cfg.Versions.Observe(d.Policy); fresh {
+	case Newer:
+		if before.IsZero() { // each session's own resync sweeps
+			s.log.Info("policy version", "policy", now.String())
+			return
+		}
+		s.log.Info("policy version", "policy", now.String(), "before", before.String())
+		s.b.PolicyChanged()
+	case Older:
+		Expire(d)
+	}
+}
+
+// Written is told by the protocol what became of a Write's changes. With rule
+// -1 and no refusal, the switch has dealt with all of them (a BARRIER was
+// answered, or the call has returned). Else the change with the index rule was
+// refused; -1 stands for one that can't be told, and all are taken for refused.
+// It reports whether xid is of a decision that the session remembers.
+func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
+	if why == nil {
+		if j := s.unconfirmed(xid); j != nil {
+			s.follow(j, !j.refused && len(j.dec.Rules) > 0)
+			j.finished()
+		}
+		return true
+	}
+	s.mu.Lock()
+	j := s.confirms[xid]
+	if j != nil {
+		j.refused = true
+	}
+	standing := xid == s.standing.xid && xid != 0
+	s.mu.Unlock()
+	if standing {
+		s.standingRefused(why)
+		return true
+	}
+	e, ok := s.ledger.take(xid)
+	if !ok {
+		if j == nil {
+			return false
+		}
+		e = &ledgerEntry{} // more decisions since than the ledger holds
+		e.fill(&j.ev, &j.dec, nil)
+		e.gone = make([]bool, len(e.rules))
+	}
+	s.refused(e, rule, why)
+	return true
+}
+
+// unconfirmed takes a decision out of those that wait for the switch's word.
+func (s *Session) unconfirmed(xid uint32) *job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	j := s.confirms[xid]
+	delete(s.confirms, xid)
+	return j
+}
+
+// Sent calls f with the rules of a decision as they were handed over, so that
+// the protocol can find which of them an error is about, and which of them
+// releases the packet from which buffer (-1: none). f must not keep them.
+func (s *Session) Sent(xid uint32, f func(rules []flow.Rule, releasing int, buffer uint32)) bool {
+	return s.ledger.look(xid, f)
+}
+
+// refused brings the switch in line with what is left of an answer when the
+// switch has refused one of its rules: what the rule shielded goes too, and the
+// packet that was to go by it goes on its own.
+func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
+	s.m.rules.WithLabelValues(s.m.protocol, "refused_by_switch").Inc()
+	gone := make([]bool, len(e.rules))
+	for i := range e.rules {
+		if e.gone[i] {
+			gone[i] = true // fell before
+		}
+		if i == rule || rule < 0 || rule >= len(e.rules) {
+			gone[i] = true
+			s.memory.Refused(&e.rules[i])
+		}
+	}
+	before := append([]bool(nil), gone...)
+	guard.Fall(e.rules, gone, s.sw.Before)
+	var changes []Change
+	var fallen []string
+	for i := range e.rules {
+		if gone[i] && !before[i] {
+			changes = append(changes, Change{Remove: &Installed{Rule: e.rules[i]}})
+			fallen = append(fallen, e.rules[i].String())
+		}
+	}
+	var p *Packet
+	if e.buffered >= 0 && (rule == e.buffered || rule < 0) && e.released {
+		switch {
+		case why.Buffer:
+			s.Drop("buffer_unknown")
+		default:
+			p = &Packet{In: &e.pi, Actions: e.actions, Rule: -1}
+		}
+	}
+	s.ledger.keep(e, gone)
+	if len(changes) > 0 || p != nil {
+		_ = s.sw.Write(e.xid, changes, p, false)
+		_ = s.sw.Flush()
+	}
+	args := []any{"decision", e.xid, "error", why.Name, "reason", e.reason, "policy", e.policy.String()}
+	text := ""
+	if rule >= 0 && rule < len(e.rules) {
+		text = e.rules[rule].String()
+	} else if why.Rule != "" {
+		text = why.Rule
+	}
+	if text != "" {
+		args = append(args, "rule", text)
+	}
+	if len(fallen) > 0 {
+		s.m.rules.WithLabelValues(s.m.protocol, "fell").Add(float64(len(fallen)))
+		args = append(args, "removed_with_it", fallen)
+	}
+	s.Warn("refused_rule", "the switch refuses a rule of a decision", args...)
+	if why.Full {
+		s.lookSoon()
+	}
+	if e.event != flow.EventError { // an answer to an error that fails must not go round
+		err := why.SwitchError
+		err.XID = e.xid
+		if err.Rule == "" {
+			err.Rule = text
+		}
+		s.Event(flow.Event{Type: flow.EventError, Error: &err}, time.Now())
+	}
+}
+
+// report counts a decision and hands it to whoever records decisions.
+func (s *Session) report(j *job) {
+	rec := &j.rec
+	rec.Total = time.Since(j.ev.Time)
+	if j.ev.Type == flow.EventPacketIn {
+		s.m.stageMake.Observe(rec.Decide.Seconds())
+		s.m.stageTotal.Observe(rec.Total.Seconds())
+		if rec.Wait > 0 {
+			s.m.stageWait.Observe(rec.Wait.Seconds())
+		}
+		if rec.Err != nil {
+			s.Drop(flow.KindOf(rec.Err).String())
+		} else if failure := rec.Decision.Failure; failure != nil && len(rec.Decision.PacketOut) == 0 {
+			s.Drop(flow.KindOf(failure).String()) // by fail mode secure
+		}
+	}
+	if s.b.cfg.OnDecision != nil {
+		s.b.cfg.OnDecision(rec)
+	}
+}

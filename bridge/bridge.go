@@ -1,0 +1,161 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// Bridge is what the sessions of all switches share.
+type Bridge struct {
+	cfg   Config
+	log   *slog.Logger
+	local bool // the decider answers in place
+
+	first   uint32 // the number before the first that was given
+	numbers atomic.Uint32
+	pool    *pool
+
+	mu       sync.Mutex
+	sessions map[*Session]struct{}
+	draining bool
+	drained  chan struct{} // closed when Drain is done; nil before it
+}
+
+// New checks the configuration. Nothing runs until a session is made.
+func New(cfg Config) (*Bridge, error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
+	// Decisions are numbered from a random start, so that a rule that an earlier
+	// run of this gateway left is not taken for one of this run's.
+	b.first = rand.Uint32()
+	b.numbers.Store(b.first)
+	b.pool = newPool(cfg.Workers)
+	return b, nil
+}
+
+// Local reports whether decisions are made in place, on the goroutine that read
+// the packet.
+func (b *Bridge) Local() bool { return b.local }
+
+// Number returns a number that is never zero: a decision's, or a message's of
+// the gateway's own.
+func (b *Bridge) Number() uint32 {
+	for {
+		if n := b.numbers.Add(1); n != 0 {
+			return n
+		}
+	}
+}
+
+// issued reports whether this process gave the number n.
+func (b *Bridge) issued(n uint32) bool { return n-b.first-1 < b.numbers.Load()-b.first }
+
+// Owns reports whether a cookie is one of this gateway's.
+func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }
+
+// Decision returns the decision's number in one of this gateway's cookies, which
+// is also in its log line.
+func Decision(cookie uint64) uint32 {
+	_, _, n := SplitCookie(cookie)
+	return n
+}
+
+// Versions returns what tracks the policy's version.
+func (b *Bridge) Versions() *Versions { return b.cfg.Versions }
+
+// PolicyChanged has every session ask for its proactive rules again and then
+// sweep the rules of other versions of this gateway. It does not wait.
+func (b *Bridge) PolicyChanged() {
+	for _, s := range b.open() {
+		s.resyncWanted()
+	}
+}
+
+func (b *Bridge) open() []*Session {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.sessions))
+}
+
+// Drain takes no more events and waits for pending decisions, for at most
+// DrainTimeout. Sessions are closed by their owners afterwards. Every caller
+// waits; what is pending is waited for once.
+func (b *Bridge) Drain() {
+	b.mu.Lock()
+	if b.drained != nil {
+		done := b.drained
+		b.mu.Unlock()
+		<-done
+		return
+	}
+	b.drained, b.draining = make(chan struct{}), true
+	for s := range b.sessions {
+		s.draining.Store(true)
+	}
+	b.mu.Unlock()
+	if left := b.pool.drain(b.cfg.DrainTimeout); left > 0 {
+		b.log.Warn("shutting down with decisions pending", "pending", left, "waited", b.cfg.DrainTimeout)
+	}
+	for _, s := range b.open() {
+		_ = s.sw.Flush() // its owner learns of the error
+	}
+	close(b.drained)
+}
+
+// Ready returns why a switch that is connected is not governed, or nil.
+func (b *Bridge) Ready() error {
+	for _, s := range b.open() {
+		if why := s.NotReady(); why != "" {
+			return fmt.Errorf("switch %v: %s", s.sw.Describe().DPID, why)
+		}
+	}
+	return nil
+}
+
+// Status is what a session shares with whoever shows it.
+type Status struct {
+	Events  uint64
+	Drops   uint64
+	Pending int // events that wait for a decision or are being decided
+	Policy  flow.PolicyVersion
+	Missing string // what must be in the switch and is not; empty where all is
+}
+
+// decide asks the decider, with the deadline of events where it is remote.
+func (b *Bridge) decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if b.local {
+		return b.cfg.Decider.Decide(ctx, ev, d)
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.cfg.EventTimeout)
+	defer cancel()
+	return b.cfg.Decider.Decide(ctx, ev, d)
+}
+
+// Handshake has the function take its part in OpenFlow's handshake, with the
+// switch's message, before the switch has a session. It returns the messages of
+// the function's answer.
+func (b *Bridge) Handshake(ctx context.Context, session string, sw *flow.Switch, msg []byte) ([]byte, error) {
+	ev := flow.Event{Type: flow.EventHandshake, Session: session, Time: time.Now(), XID: b.Number(), Switch: sw, Handshake: append([]byte(nil), msg...)}
+	ev.ID = fmt.Sprintf("%s-%d", session, ev.XID)
+	var d flow.Decision
+	if err := b.decide(ctx, &ev, &d); err != nil {
+		return nil, err
+	}
+	return d.Handshake, nil
+}
+
+// Early counts a packet that came before its switch was ready.
+func (b *Bridge) Early(p flow.Protocol) {
+	b.cfg.Metrics.drops.WithLabelValues(protocolLabel(p), "not_ready").Inc()
+}

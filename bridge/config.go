@@ -1,0 +1,136 @@
+package bridge
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+)
+
+// Config is what a [Bridge] needs. Zero values take the defaults that their
+// comments give; Decider is the one field that must be set.
+type Config struct {
+	// Decider answers every event, with all decorators around it. The guardrails
+	// are not one of them.
+	Decider flow.Decider
+
+	// Guardrails bound every answer. Default: guard.Default.
+	Guardrails *guard.Guardrails
+
+	// Gateway is this gateway's id, the top 16 bits of every cookie it sets. It
+	// must be the same after a restart and differ between gateways that share a
+	// switch. Default: 1.
+	Gateway GatewayID
+
+	// Admit, if set, is asked about each packet before it takes a place in a
+	// queue; an error drops it. It must not wait.
+	Admit func(ev *flow.Event, now time.Time) error
+
+	// Subscribe has the event types, beyond packets and switch_connected, that go
+	// to the Decider: flow_removed, port_status, error.
+	Subscribe map[flow.EventType]bool
+
+	// Coalesce holds packets with the headers of one that is being decided
+	// remotely, and sends them by that decision's rules.
+	Coalesce bool
+
+	// Versions tracks the policy version that answers carry. Default: one of the
+	// bridge's own.
+	Versions *Versions
+
+	// EventTimeout bounds a remote decision. Default 5 s.
+	EventTimeout time.Duration
+	// ListTimeout is how long a switch may take to list its rules, before a sweep
+	// or a look at its tables is given up. Default 10 s.
+	ListTimeout time.Duration
+	// LookInterval is how often a switch's tables are compared with what must be
+	// in them. Default 30 s; negative is never.
+	LookInterval time.Duration
+	// DrainTimeout bounds the wait for pending decisions at shutdown. Default 5 s.
+	DrainTimeout time.Duration
+
+	// Workers is how many remote decisions run at once, over all switches.
+	// Default 256.
+	Workers int
+	// QueuePerSwitch is how many events of one switch may wait for a worker; more
+	// are dropped and counted. Default 1,024.
+	QueuePerSwitch int
+
+	// OnDecision, if set, is called for each decision, after its rules were handed
+	// to the switch's connection. It must not keep the record's pointers.
+	OnDecision func(*Record)
+
+	Metrics *Metrics     // nil: none
+	Logger  *slog.Logger // nil: none
+}
+
+// Limits of a bridge that no configuration changes.
+const (
+	// standingRetryMin and Max bound the wait before standing rules that a switch
+	// refuses are tried again.
+	standingRetryMin = time.Second
+	standingRetryMax = time.Minute
+	// removeChunk is how many rules are removed in one stretch, so that a sweep
+	// delays no packet for long.
+	removeChunk = 256
+	// maxRemovals bounds how many rules of older policies one sweep notes; the
+	// next look takes the rest.
+	maxRemovals = 1 << 17
+)
+
+func (c *Config) setDefaults() error {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&c.EventTimeout, 5*time.Second)
+	def(&c.ListTimeout, 10*time.Second)
+	def(&c.LookInterval, 30*time.Second)
+	def(&c.DrainTimeout, 5*time.Second)
+	if c.Decider == nil {
+		return errors.New("bridge: no decider")
+	}
+	if c.Gateway == 0 {
+		c.Gateway = 1
+	}
+	if err := c.Gateway.Validate(); err != nil {
+		return err
+	}
+	if c.Workers == 0 {
+		c.Workers = 256
+	}
+	if c.QueuePerSwitch == 0 {
+		c.QueuePerSwitch = 1024
+	}
+	if c.Guardrails == nil {
+		c.Guardrails = guard.Default()
+	}
+	if c.Versions == nil {
+		c.Versions = new(Versions)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return nil
+}
+
+// Record is one decision, as the log and the metrics want it. What it points to
+// is the session's again when OnDecision returns.
+type Record struct {
+	Switch   *flow.Switch
+	Remote   string
+	Event    *flow.Event
+	Decision *flow.Decision // what is left of it after the guardrails; valid where Err is nil
+	Err      error          // why there is no decision
+	Cookie   uint64
+	Wait     time.Duration // in the queue
+	Decide   time.Duration
+	Total    time.Duration // from read to handed to the connection
+	Refused  int           // rules of the answer that a guardrail refused
+}

@@ -1,0 +1,91 @@
+package bridge
+
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+)
+
+// Metrics counts what sessions do, for both protocols. Build it with
+// [NewMetrics].
+type Metrics struct {
+	events     *prometheus.CounterVec // protocol, type
+	drops      *prometheus.CounterVec // protocol, cause
+	shed       *prometheus.CounterVec // protocol, type
+	rules      *prometheus.CounterVec // protocol, outcome
+	stage      *prometheus.HistogramVec
+	coalesced  *prometheus.CounterVec // protocol
+	swept      *prometheus.CounterVec // protocol
+	standing   *prometheus.CounterVec // protocol
+	ungoverned prometheus.Gauge
+	violations *prometheus.CounterVec // rail
+}
+
+// NewMetrics registers the metrics with reg; nil registers nothing.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	counters := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_" + name, Help: help}, labels)
+		if reg != nil {
+			reg.MustRegister(c)
+		}
+		return c
+	}
+	m := &Metrics{
+		events:     counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
+		drops:      counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
+		shed:       counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
+		rules:      counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
+		coalesced:  counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
+		swept:      counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
+		standing:   counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
+		violations: counters("guardrail_violations_total", "Rules and PACKET_OUTs that a guardrail refused, by rail.", "rail"),
+		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
+			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
+		stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "switchbridge_stage_seconds",
+			Help:    "Time of a packet in each stage: wait (for a worker), decide, total (read to handed to the connection).",
+			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"protocol", "stage"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.stage, m.ungoverned)
+	}
+	return m
+}
+
+// protocolMetrics are Metrics with what the hot path needs filled in.
+type protocolMetrics struct {
+	*Metrics
+	protocol   string
+	packetIns  prometheus.Counter
+	installed  prometheus.Counter
+	coalesced  prometheus.Counter
+	stageWait  prometheus.Observer
+	stageTotal prometheus.Observer
+	stageMake  prometheus.Observer
+}
+
+func (m *Metrics) of(p flow.Protocol) *protocolMetrics {
+	name := protocolLabel(p)
+	return &protocolMetrics{Metrics: m, protocol: name,
+		packetIns:  m.events.WithLabelValues(name, "packet_in"),
+		installed:  m.rules.WithLabelValues(name, "sent"),
+		coalesced:  m.coalesced.WithLabelValues(name),
+		stageWait:  m.stage.WithLabelValues(name, "wait"),
+		stageMake:  m.stage.WithLabelValues(name, "decide"),
+		stageTotal: m.stage.WithLabelValues(name, "total"),
+	}
+}
+
+// protocolLabel is the protocol as a label: openflow or p4.
+func protocolLabel(p flow.Protocol) string {
+	if p == flow.P4Runtime {
+		return "p4"
+	}
+	return "openflow"
+}
+
+// eventLabel is an event's type as a label, such as packet_in.
+func eventLabel(t flow.EventType) string {
+	return strings.TrimSuffix(strings.TrimPrefix(t.String(), "switchbridge."), ".v1")
+}

@@ -1,0 +1,214 @@
+package bridge
+
+import (
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+)
+
+// job is one event on its way to a decision, and from there to the switch.
+type job struct {
+	s    *Session
+	ev   flow.Event
+	pi   flow.PacketIn
+	dec  flow.Decision
+	out  guard.Outcome
+	rec  Record
+	read time.Time
+	done func() // tells the protocol that the packet is dealt with; may be nil
+
+	changes []Change
+	packet  Packet
+	lead    *Flight[*job] // those who wait for this decision; nil: nobody
+	refused bool          // the switch refused one of its rules. Under Session.mu
+}
+
+func (j *job) finished() {
+	if j.done != nil {
+		j.done()
+	}
+}
+
+// PacketIn has a packet decided: in place where the decider is local, else on
+// the pool. p is the caller's again when PacketIn returns. done, if not nil, is
+// called once when nothing more will be done about the packet.
+//
+// It is called by the goroutine that owns the connection.
+func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
+	s.m.packetIns.Inc()
+	s.events.Add(1)
+	if s.draining.Load() {
+		s.Drop("draining")
+		if done != nil {
+			done()
+		}
+		return
+	}
+	if s.b.local && s.coalescer == nil {
+		j := &s.own
+		j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
+		s.fill(&j.ev, now)
+		j.done = done
+		if s.paced(j, now) {
+			return
+		}
+		j.dec.Reset()
+		s.decide(j)
+		return
+	}
+	j := &job{s: s, pi: *p, read: now, done: done}
+	if p.Data != nil {
+		j.pi.Data = append(make([]byte, 0, len(p.Data)), p.Data...) // p's is the connection's
+	}
+	j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: &j.pi, Switch: s.sw.Describe()}
+	if s.paced(j, now) {
+		return
+	}
+	if s.coalescer != nil {
+		flight, place := s.coalescer.Join(&j.pi.Match, j, len(j.pi.Data), now)
+		switch place {
+		case Waits:
+			return
+		case Full:
+			s.Drop("coalesce_full")
+			s.free(j)
+			return
+		case Settled:
+			s.straggler(j, flight.Actions())
+			return
+		}
+		j.lead = flight
+	}
+	s.start(j)
+}
+
+// paced drops a packet over a configured rate. It must free the packet's buffer.
+func (s *Session) paced(j *job, now time.Time) bool {
+	if s.b.cfg.Admit == nil || s.b.cfg.Admit(&j.ev, now) == nil {
+		return false
+	}
+	s.Drop("rate")
+	if j.ev.XID == 0 {
+		j.ev.XID = s.b.Number()
+	}
+	s.free(j)
+	return true
+}
+
+// free drops a packet for good.
+func (s *Session) free(j *job) {
+	if pi := j.ev.PacketIn; pi != nil && pi.BufferID != flow.NoBuffer {
+		if j.ev.XID == 0 {
+			j.ev.XID = s.b.Number()
+		}
+		_ = s.sw.Write(j.ev.XID, nil, &Packet{In: pi, Rule: -1}, false) // an error means that the connection ends
+	}
+	j.finished()
+}
+
+// Event passes an event that is no packet on, where the configuration
+// subscribes to its type. It is called by the goroutine that owns the
+// connection; ev is the session's from then on.
+func (s *Session) Event(ev flow.Event, now time.Time) {
+	if !s.b.cfg.Subscribe[ev.Type] || s.draining.Load() {
+		return
+	}
+	s.events.Add(1)
+	s.start(&job{s: s, ev: ev, read: now})
+}
+
+// Removed takes note of a rule that the switch says is gone.
+func (s *Session) Removed(fr *flow.FlowRemoved, now time.Time) {
+	if !s.b.Owns(fr.Cookie) {
+		return // another's; OpenFlow tells every controller
+	}
+	if isStanding(fr.Cookie) {
+		s.standingWanted()
+		return
+	}
+	s.m.events.WithLabelValues(s.m.protocol, "flow_removed").Inc()
+	s.Event(flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: fr}, now)
+}
+
+// Port passes a port's change on.
+func (s *Session) Port(ps *flow.PortStatus, now time.Time) {
+	s.m.events.WithLabelValues(s.m.protocol, "port_status").Inc()
+	s.Event(flow.Event{Type: flow.EventPortStatus, PortStatus: ps}, now)
+}
+
+// start numbers an event that has memory of its own and has it decided: in
+// place, or by the pool. An event that finds the queue full is dropped.
+func (s *Session) start(j *job) {
+	s.fill(&j.ev, j.read)
+	if s.b.local {
+		s.decide(j)
+		return
+	}
+	if s.b.pool.submit(&s.queue, j.run) {
+		return
+	}
+	if j.ev.PacketIn == nil {
+		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
+	} else {
+		s.Drop("queue_full")
+		s.free(j)
+	}
+	s.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", s.queue.limit)
+	s.follow(j, false)
+}
+
+// run decides the event on a goroutine of the pool.
+func (j *job) run() {
+	j.rec.Wait = time.Since(j.read)
+	j.s.decide(j)
+	_ = j.s.sw.Flush() // the connection's owner learns of the error
+}
+
+// decide has an event decided and carries the decision out.
+func (s *Session) decide(j *job) {
+	start := time.Now()
+	err := s.b.decide(s.ctx, &j.ev, &j.dec)
+	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: time.Since(start)}
+	s.apply(j)
+}
+
+// straggler sends a packet by a decision that was made a moment ago.
+func (s *Session) straggler(j *job, actions []flow.Action) {
+	j.ev.XID = s.b.Number()
+	if len(j.pi.Data) == 0 && j.pi.BufferID == flow.NoBuffer {
+		s.Drop("repeat") // a digest: there is nothing to send
+		j.finished()
+		return
+	}
+	s.m.coalesced.Inc()
+	if s.sw.Write(j.ev.XID, nil, &Packet{In: &j.pi, Actions: actions, Rule: -1}, false) != nil {
+		s.Drop("slow_reader")
+	}
+	_ = s.sw.Flush()
+	j.finished()
+}
+
+// follow ends a decision's wait: the packets that waited for it go by its
+// rules, or each is decided on its own. It runs when the switch has the rules,
+// or will get none.
+func (s *Session) follow(j *job, settle bool) {
+	if s.coalescer == nil || j.lead == nil {
+		return
+	}
+	waiting, actions, by := s.coalescer.Release(j.lead, settle, time.Now())
+	if !by {
+		for _, w := range waiting {
+			if len(w.pi.Data) == 0 && w.pi.BufferID == flow.NoBuffer {
+				s.Drop("repeat") // a digest of the packet that was just decided
+				w.finished()
+				continue
+			}
+			s.start(w)
+		}
+		return
+	}
+	for _, w := range waiting {
+		s.straggler(w, actions)
+	}
+}

@@ -1,0 +1,149 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+)
+
+// SessionOptions say what differs between protocols.
+type SessionOptions struct {
+	Remote string // the switch's address, for records
+	Logger *slog.Logger
+	Faults *Mute // default: one of the session's own
+
+	// Held, if not zero, holds every packet until the switch has confirmed the
+	// rules of its decision, in place or remote, and at most Held packets of one
+	// kind. Protocols without a packet buffer and an ordered channel want it.
+	Held int
+
+	// ID is the session's name in events (ce-subject). Default: a random one.
+	ID string
+	// Settle is how long after its rules were confirmed a decision answers
+	// stragglers of its packet.
+	Settle time.Duration
+}
+
+// Session is what the gateway knows of one switch's connection.
+type Session struct {
+	b   *Bridge
+	sw  Switch
+	opt SessionOptions
+	log *slog.Logger
+	id  string // ce-subject: unique among all sessions
+	m   *protocolMetrics
+
+	faults *Mute
+	memory guard.Memory
+	ledger ledger
+
+	own       job // scratch of the owner's goroutine, for decisions in place that need nothing kept
+	queue     queue
+	coalescer *Coalescer[*job] // nil where packets don't wait for each other
+	events    atomic.Uint64
+	drops     atomic.Uint64
+
+	mu       sync.Mutex
+	confirms map[uint32]*job // decisions that the switch has yet to confirm
+	resync   resyncState
+	standing standingState
+
+	// What the latest survey saw.
+	surveys  sync.Mutex // one at a time
+	surveyed bool
+	forwards int // rules of others that forward packets
+	born     time.Time
+
+	draining atomic.Bool
+	ctx      context.Context
+	cancel   context.CancelFunc
+}
+
+// NewSession makes the session of a connection whose switch is known. The
+// session lives until Close is called.
+func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) *Session {
+	s := &Session{b: b, sw: sw, opt: opt, id: opt.ID, born: time.Now(), log: opt.Logger, m: b.cfg.Metrics.of(sw.Describe().Protocol)}
+	if s.id == "" {
+		s.id = rand.Text()
+	}
+	if s.log == nil {
+		s.log = b.log
+	}
+	if s.faults = opt.Faults; s.faults == nil {
+		s.faults = &Mute{Log: s.log}
+	}
+	s.queue.limit = b.cfg.QueuePerSwitch
+	if opt.Held > 0 || b.cfg.Coalesce && !b.local {
+		s.coalescer = NewCoalescer[*job](CoalesceLimits{PerKey: opt.Held, Settle: opt.Settle})
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.mu.Lock()
+	b.sessions[s] = struct{}{}
+	s.draining.Store(b.draining)
+	b.mu.Unlock()
+	return s
+}
+
+// Ready says that the switch may be asked and told things: its proactive rules
+// are asked for and rules of other policy versions are swept, in the background.
+func (s *Session) Ready() {
+	s.resyncWanted()
+	s.lookLater(0)
+}
+
+// Close ends the session and returns how many events were pending.
+func (s *Session) Close() int {
+	s.cancel()
+	s.stopLooking()
+	s.b.mu.Lock()
+	delete(s.b.sessions, s)
+	s.b.mu.Unlock()
+	left := s.b.pool.discard(&s.queue)
+	if s.coalescer != nil {
+		_, waiting, _ := s.coalescer.Waiting()
+		left += waiting
+	}
+	if left > 0 {
+		s.m.drops.WithLabelValues(s.m.protocol, "disconnected").Add(float64(left))
+	}
+	return left
+}
+
+// Status returns what the session has seen so far.
+func (s *Session) Status() Status {
+	return Status{Events: s.events.Load(), Drops: s.drops.Load(), Pending: s.b.pool.pending(&s.queue),
+		Policy: s.b.cfg.Versions.Latest(), Missing: s.NotReady()}
+}
+
+// Drop counts a packet that is lost, by cause: one of a fixed set of words.
+func (s *Session) Drop(cause string) {
+	s.drops.Add(1)
+	s.m.drops.WithLabelValues(s.m.protocol, cause).Inc()
+}
+
+// Drops counts several.
+func (s *Session) Drops(cause string, n int) {
+	if n > 0 {
+		s.drops.Add(uint64(n))
+		s.m.drops.WithLabelValues(s.m.protocol, cause).Add(float64(n))
+	}
+}
+
+// Warn logs a fault, and one of the same key again only after a while, with how
+// many were left out. Keys are of a fixed set.
+func (s *Session) Warn(key, msg string, args ...any) { s.faults.Warn(key, msg, args...) }
+
+// fill sets what every event of the session carries.
+func (s *Session) fill(ev *flow.Event, now time.Time) {
+	ev.Session, ev.Time, ev.XID, ev.Switch = s.id, now, s.b.Number(), s.sw.Describe()
+	if !s.b.local {
+		ev.ID = s.id + "-" + strconv.FormatUint(uint64(ev.XID), 10)
+	}
+}

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"context"
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+)
+
+// Switch is one switch's connection as a [Session] uses it. Its methods are
+// called by several goroutines at a time.
+type Switch interface {
+	guard.Switch // Fit, FitActions, Before
+
+	// Describe returns the switch's description, which is replaced when a port
+	// changes and never modified.
+	Describe() *flow.Switch
+
+	// Write queues changes and then the packet, which may be nil, in this order,
+	// as one stretch that nothing else comes between. Every message carries xid.
+	// With confirm, the session's Written is called with rule -1 when the switch
+	// has dealt with all changes. An error says that nothing was queued.
+	//
+	// What a change points to may be used again when Write returns; a protocol
+	// that needs it longer copies it.
+	Write(xid uint32, changes []Change, p *Packet, confirm bool) error
+
+	// Flush sends what is queued. Its error ends the connection.
+	Flush() error
+
+	// List calls each for every rule in the switch that f selects. What each gets
+	// is the caller's until each returns. It returns when all are told or ctx is
+	// done.
+	List(ctx context.Context, f Filter, each func(*Installed) error) error
+
+	// Standing are the rules that must always be in the switch: those that bring
+	// packets to the gateway at all.
+	Standing() []flow.Rule
+
+	// DeletesByCookie reports whether a change may be a Delete that names a
+	// masked cookie (OpenFlow 1.3) and takes every rule with it.
+	DeletesByCookie() bool
+}
+
+// Change is one thing to do to the switch's tables. One of the members is set.
+type Change struct {
+	Rule   *flow.Rule  // Add; or Delete by a masked cookie, where the switch can
+	Entry  *flow.Entry // P4 only: an entry that names its table itself
+	Cookie uint64      // of Entry
+	Remove *Installed  // a rule that is to go; one that is gone already, or replaced by another's, is none
+}
+
+// Packet is what becomes of the packet that asked.
+type Packet struct {
+	In      *flow.PacketIn
+	Actions []flow.Action // empty: drop it
+	Rule    int           // index of the change whose rule says so and whose actions are all of it; -1: none
+}
+
+// Filter selects rules in a switch.
+type Filter struct {
+	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
+}
+
+// Installed is a rule in a switch.
+type Installed struct {
+	Rule     flow.Rule // its cookie included
+	Duration time.Duration
+	Packets  uint64
+	Bytes    uint64
+
+	// Handle is the protocol's own name for the rule, for Change.Remove. It may
+	// be nil where Rule says all.
+	Handle any
+
+	// Hidden says that the rule has conditions or actions that Rule can't show, so
+	// that it may forward where Rule does not.
+	Hidden bool
+}
+
+// Refusal is why a switch did not install a rule, or could not do what a
+// message asked.
+type Refusal struct {
+	flow.SwitchError
+	Full   bool // the table has no room
+	Buffer bool // the packet's buffer is gone: there is nothing left to send
+}

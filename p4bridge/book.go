@@ -36,9 +36,9 @@ func newBook() *book {
 	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
 }
 
-// entry gives back what a delete needs.
-func (b *booked) entry() *p4v1.TableEntry {
-	e, err := keyEntry(b.key)
+// mustEntry is keyEntry for a key of the book's.
+func mustEntry(key string) *p4v1.TableEntry {
+	e, err := keyEntry(key)
 	if err != nil {
 		panic(err) // bookKey made it
 	}

@@ -132,7 +132,7 @@ func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*c
 			if b == nil || b.cookie != c.cookie || c.priority != anyPriority && c.priority != b.priority {
 				continue // gone, or another's by now
 			}
-			c.op, c.table, c.entry = p4v1.Update_DELETE, o.s.cfg.Pipeline.TableByID(b.table), b.entry()
+			c.op, c.table, c.entry = p4v1.Update_DELETE, o.s.cfg.Pipeline.TableByID(b.table), mustEntry(c.key)
 		case c.entry.GetIsDefaultAction() || b != nil:
 			c.op = p4v1.Update_MODIFY
 		default:

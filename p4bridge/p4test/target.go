@@ -2,7 +2,9 @@ package p4test
 
 import (
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -198,6 +200,14 @@ func (t *Target) Wipe() {
 	for _, tab := range t.tables {
 		tab.entries = map[string]*entry{}
 	}
+}
+
+// Groups returns the multicast groups that BMv2 itself has, those included that
+// nobody can read any more since a program was pushed over them.
+func (t *Target) Groups() []uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.pre.members))
 }
 
 // SetDefault makes an action a table's default, behind the controller's back.

@@ -63,6 +63,9 @@ type Filter struct {
 	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
 }
 
+// Selects reports whether f selects a rule with a cookie.
+func (f Filter) Selects(cookie uint64) bool { return cookie&f.Mask == f.Cookie&f.Mask }
+
 // Installed is a rule in a switch.
 type Installed struct {
 	Rule     flow.Rule // its cookie included

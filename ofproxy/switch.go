@@ -212,7 +212,7 @@ func (s *session) List(ctx context.Context, f bridge.Filter, each func(*bridge.I
 	}
 	var in bridge.Installed
 	q := &query{want: ofp.StatsFlow, done: make(chan error, 1), each: func(st *ofp.FlowStats) error {
-		if st.Rule.Cookie&f.Mask != f.Cookie&f.Mask {
+		if !f.Selects(st.Rule.Cookie) {
 			return nil
 		}
 		in = bridge.Installed{Rule: st.Rule, Duration: st.Duration, Packets: st.Packets, Bytes: st.Bytes}

@@ -268,6 +268,9 @@ func appendFlowStats10(b []byte, s *FlowStats) ([]byte, error) {
 	if err := check10(&s.Rule.Match); err != nil {
 		return b, err
 	}
+	if _, err := fitActions10(s.Rule.Actions, false); err != nil {
+		return b, err
+	}
 	start := len(b)
 	b = append(b, 0, 0, s.Rule.Table, 0)
 	b = appendMatch10(b, &s.Rule.Match)
@@ -277,13 +280,16 @@ func appendFlowStats10(b []byte, s *FlowStats) ([]byte, error) {
 	b = be.AppendUint16(b, seconds(s.Rule.HardTimeout))
 	b = pad(b, 6)
 	b = appendCounters(b, s)
-	b, err := appendActions(b, flow.OpenFlow10, s.Rule.Actions, 0)
+	b = appendActions(b, flow.OpenFlow10, s.Rule.Actions, 0)
 	be.PutUint16(b[start:], uint16(len(b)-start))
-	return b, err
+	return b, nil
 }
 
 func appendFlowStats13(b []byte, s *FlowStats) ([]byte, error) {
 	if err := check13(&s.Rule.Match); err != nil {
+		return b, err
+	}
+	if _, err := fitInstructions(&s.Rule, headers{proto: s.Rule.Match.IPProto}); err != nil {
 		return b, err
 	}
 	start := len(b)
@@ -296,9 +302,9 @@ func appendFlowStats13(b []byte, s *FlowStats) ([]byte, error) {
 	b = pad(b, 4)
 	b = appendCounters(b, s)
 	b = appendMatch13(b, &s.Rule.Match)
-	b, err := appendInstructions(b, &s.Rule)
+	b = appendInstructions(b, &s.Rule)
 	be.PutUint16(b[start:], uint16(len(b)-start))
-	return b, err
+	return b, nil
 }
 
 func appendCounters(b []byte, s *FlowStats) []byte {

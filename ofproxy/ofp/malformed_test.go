@@ -57,14 +57,25 @@ func TestParseHello(t *testing.T) {
 		err  string
 	}{
 		{"0100000800000001", 0b10, ""},
-		{"0400000800000001", 0b11110, ""},                                // 1.3, without a bitmap: all up to it
-		{"ff00000800000001", 0xfffffffe, ""},                             // a version beyond the bitmap
-		{"060000100000000100010008000000 52", 0x52, ""},                  // 1.0, 1.3, 1.5
-		{"04000018000000010007000600ff0000 00010008 00000012", 0x12, ""}, // after an unknown element
-		{"0400000c0000000100010004", 0b11110, ""},                        // an empty bitmap element
-		{"0400000a000000010001", 0b11110, ""},                            // a rest that is no element
-		{"0400000c0000000100010003", 0, "length 3"},
-		{"0400000c0000000100010008", 0, "length 8"},
+		{"0400000800000001", 0b11110, ""},                                 // 1.3, without a bitmap: all up to it
+		{"ff00000800000001", 0xfffffffe, ""},                              // a version beyond the bitmap
+		{"060000100000000100010008000000 52", 0x52, ""},                   // 1.0, 1.3, 1.5
+		{"04000018000000010007000600ff0000 00010008 00000012", 0x12, ""},  // after an unknown element
+		{"0400000c0000000100010004", 0b11110, ""},                         // an empty bitmap element
+		{"0400000a000000010001", 0b11110, ""},                             // a rest that is no element
+		{"0400000c0000000100010003", 0b11110, ""},                         // an element that is none: the header counts
+		{"0400000c0000000100010008", 0b11110, ""},                         // an element beyond the message
+		{"040000100000000100010008 00000000", 0b11110, ""},                // no version in the bitmap
+		{"04000018000000010001000400000000 00010008 00000012", 0x12, ""},  // a bitmap element without a bitmap, padded, and one with
+		{"040000140000000100010010 00000010 00000000", 0b11110, ""},       // a bitmap element beyond the message
+		{"040000140000000100010010", 0, "length 20"},                      // a message cut short
+		{"040000180000000100010010 00000010 00000000 00000000", 0x10, ""}, // bitmaps of versions from 32 on
+		{"0400001000000001000700080000ffff", 0b11110, ""},                 // only an unknown element
+		{"04000010000000010007000600ff0000", 0b11110, ""},                 // an unknown element and its padding
+		{"0400000e000000010007000600ff", 0b11110, ""},                     // an unknown element without its padding
+		{"0100001100000001" + "68656c6c6f20776f72", 0b10, ""},             // a text, of 1.0
+		{"01000010000000010001000800000010", 0x10, ""},                    // a bitmap under a header of 1.0
+		{"0200000800000001", 0b110, ""},                                   // 1.1
 		{"0400001000000001", 0, "length 16"},
 		{"0401000800000001", 0, "where HELLO is wanted"},
 	} {
@@ -72,6 +83,46 @@ func TestParseHello(t *testing.T) {
 		if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 			t.Errorf("%s: %#x, error %v; want %#x, error %q", tt.hex, got, err, tt.want, tt.err)
 		}
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	for _, tt := range []struct {
+		e    flow.SwitchError
+		want string
+	}{
+		{flow.SwitchError{Data: []byte("We support version 0x04.\n")}, "We support version 0x04."},
+		{flow.SwitchError{Data: []byte("text\x00\x00")}, "text"},
+		{flow.SwitchError{Code: 1, Data: []byte("two\nlines")}, "two\nlines"},
+		{flow.SwitchError{Data: []byte(strings.Repeat("x", 1000))}, strings.Repeat("x", maxErrorText)},
+		{flow.SwitchError{Data: []byte{4, 0, 0, 8, 0, 0, 0, 1}}, ""},
+		{flow.SwitchError{Data: []byte("\x1b[2J")}, ""},
+		{flow.SwitchError{}, ""},
+		{flow.SwitchError{Type: ErrBadRequest, Data: []byte("text")}, ""},
+	} {
+		if got := ErrorText(&tt.e); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.e.Data, got, tt.want)
+		}
+	}
+}
+
+// TestShortStats says of a message cut short that it is, whichever of two types
+// a function takes.
+func TestShortStats(t *testing.T) {
+	for msg, want := range map[string]string{
+		"0413000a0000000100": "length 10", "0413000a000000010001": "STATS_REPLY: cut short: 2 of at least 4 bytes",
+		"0413000c0000000100010000": "STATS_REPLY: cut short: 4 of at least 8 bytes", "0110000a000000010001": "STATS_REQUEST: cut short: 2 of at least 4 bytes",
+		"0402000800000001": "ECHO_REQUEST (2) where STATS_REQUEST or STATS_REPLY is wanted",
+	} {
+		if _, _, err := ParseStatsType(unhex(t, msg)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want %q", msg, err, want)
+		}
+	}
+	if _, err := ParseConfig(unhex(t, "0408000a000000010000")); err == nil || !strings.Contains(err.Error(), "GET_CONFIG_REPLY: cut short: 2 of at least 4") {
+		t.Errorf("a short GET_CONFIG_REPLY: %v", err)
+	}
+	if _, err := ParseConfig(unhex(t, "0409000a000000010000")); err == nil || !strings.Contains(err.Error(), "SET_CONFIG: cut short: 2 of at least 4") {
+		t.Errorf("a short SET_CONFIG: %v", err)
 	}
 }
 

@@ -65,10 +65,11 @@ func stats(msg []byte, t Type) (v flow.Protocol, st StatsType, b []byte, more bo
 // ParseStatsType reads the head of a statistics request or reply; more says
 // that further messages belong to it.
 func ParseStatsType(msg []byte) (st StatsType, more bool, err error) {
-	_, st, _, more, err = stats(msg, TypeStatsReply)
+	t, err := eitherOf(msg, TypeStatsRequest, TypeStatsReply)
 	if err != nil {
-		_, st, _, more, err = stats(msg, TypeStatsRequest)
+		return 0, false, err
 	}
+	_, st, _, more, err = stats(msg, t)
 	return st, more, err
 }
 

@@ -193,7 +193,7 @@ func parseFlowMod13(b []byte, r *flow.Rule) (err error) {
 		return unsupported(flow.OpenFlow13, fmt.Sprintf("out_group %d", g))
 	}
 	r.Flags = flow.RuleFlags(be.Uint16(b[36:]))
-	if r.Match, b, err = parseMatch13(b[flowModLen13:], false); err != nil {
+	if r.Match, b, err = parseMatch13(b[flowModLen13:], nil); err != nil {
 		return err
 	}
 	return parseInstructions(b, r, false)

@@ -227,7 +227,7 @@ func packetMatch13(oxms []byte, p *flow.PacketIn) error {
 		if err != nil {
 			return err
 		}
-		if !known || frame && x.field != oxmInPort && x.field != oxmMetadata && x.field != oxmTunnelID {
+		if !known || frame && x.field != oxmInPort && x.field != oxmMetadata && x.field != oxmTunnelID || x.inexpressible() != nil {
 			continue
 		}
 		if err := x.set(&sent); err != nil {

@@ -275,7 +275,7 @@ func (s *session) observePolicy(d *flow.Decision) {
 // release appends what sends a packet on its way, or frees its buffer.
 func (s *session) release(b []byte, ev *flow.Event, actions []flow.Action) []byte {
 	pi := ev.PacketIn
-	out := ofp.PacketOut{BufferID: pi.BufferID, InPort: pi.Match.InPort, Actions: actions}
+	out := ofp.PacketOut{BufferID: pi.BufferID, InPort: pi.Match.InPort, Actions: actions, Match: &pi.Match}
 	if pi.BufferID == flow.NoBuffer {
 		switch {
 		case len(actions) == 0:

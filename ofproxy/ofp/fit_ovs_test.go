@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -290,5 +291,52 @@ func packetsAgainst(t *testing.T, sw *realSwitch) {
 		c.report(0)
 	} else {
 		c.report(50)
+	}
+}
+
+// TestRulesOfOthers reads what a real Open vSwitch says of rules that the
+// gateway has no nouns for.
+func TestRulesOfOthers(t *testing.T) {
+	s := ovs.Start(t, ovs.Options{})
+	s.AddBridge("br0", ovs.Bridge{})
+	rows := []struct {
+		rule, unknown string
+		forwards      bool
+	}{
+		{"tcp,tcp_flags=+syn-ack,actions=NORMAL", "tcp_flags=0x0002/0x0012", true},
+		{"ip,nw_ttl=1,actions=drop", "nw_ttl=0x01", false},
+		{"reg0=5,actions=drop", "reg0=0x00000005", false},
+		{"tun_src=1.2.3.4,actions=1", "tun_src=0x01020304", true},
+		{"tcp,tp_dst=0x50/0xfff0,actions=2", "tcp_dst=0x0050/0xfff0", true},
+		{"ip,ip_frag=later,actions=drop", "ip_frag=0x03", false},
+		{"conj_id=4,actions=drop", "conj_id=0x00000004", false},
+		{"actions=write_actions(output:3)", "", true},
+		{"in_port=2,actions=resubmit(,2)", "", true},
+		{"in_port=3,actions=clear_actions", "", true},
+		{"in_port=4,actions=CONTROLLER", "", false},
+		{"in_port=5,actions=2", "", true},
+	}
+	for i, row := range rows {
+		s.Ofctl("-O", "OpenFlow13", "add-flow", "br0", fmt.Sprintf("cookie=%d,priority=%d,%s", 100+i, 10+i, row.rule))
+	}
+	sw := dialReal(t, s, "br0", v13)
+	b, err := AppendFlowStatsRequest(nil, v13, 5, &FlowStatsRequest{Table: tableAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, got := range sw.ask(b).rules[5] {
+		i := int(got.Rule.Cookie) - 100
+		if i < 0 || i >= len(rows) || int(got.Rule.Priority) != 10+i {
+			t.Errorf("nobody added %v", &got)
+			continue
+		}
+		found++
+		if unknown := strings.Join(got.Unknown, ", "); unknown != rows[i].unknown || got.MayForward() != rows[i].forwards {
+			t.Errorf("%s is %v, forwards %t", rows[i].rule, &got, got.MayForward())
+		}
+	}
+	if found != len(rows) {
+		t.Errorf("%d of %d rules", found, len(rows))
 	}
 }

@@ -115,9 +115,9 @@ func (s *session) sweep(current flow.PolicyVersion) error {
 		_, tag, _ := decider.SplitCookie(r.Cookie)
 		switch {
 		case !s.cfg.Gateway.Owns(r.Cookie):
-			if len(r.Actions) > 0 || r.Goto != 0 {
+			if st.MayForward() {
 				if foreign++; foreign == 1 {
-					example = r.String()
+					example = st.String()
 				}
 			}
 		case tag == 0 || tag == decider.Tag(current): // 0: what the gateway sets up itself, and rules of no version

@@ -77,6 +77,7 @@ func TestParseHello(t *testing.T) {
 		{"0400000e000000010007000600ff", 0b11110, ""},                     // an unknown element without its padding
 		{"0100001100000001" + "68656c6c6f20776f72", 0b10, ""},             // a text, of 1.0
 		{"01000010000000010001000800000010", 0x10, ""},                    // a bitmap under a header of 1.0
+		{"0000000830303030", 0, ""},                                       // version 0, and so none
 		{"0200000800000001", 0b110, ""},                                   // 1.1
 		{"0400001000000001", 0, "length 16"},
 		{"0401000800000001", 0, "where HELLO is wanted"},

@@ -57,6 +57,13 @@ func (d dice) anyRule() flow.Rule {
 }
 
 func (d dice) anyMatch() (m flow.Match) {
+	if d(20) == 0 { // a neighbour's address, which wants more than others do
+		m.SetEthType(flow.EthTypeIPv6)
+		m.SetIPProto(flow.ProtoICMPv6)
+		m.Fields |= flow.FieldNDTarget | choose(d, flow.FieldICMPType, flow.FieldICMPType, flow.FieldICMPType|flow.FieldICMPCode, 0)
+		m.ICMPType, m.ICMPCode, m.NDTarget = choose[uint8](d, 135, 136, 128), choose[uint8](d, 0, 1), netip.MustParseAddr("2001:db8::1")
+		return m.Canonical()
+	}
 	some := func(f func()) {
 		if d(5) == 0 {
 			f()
@@ -338,6 +345,14 @@ func TestFitRefuses(t *testing.T) {
 		return r
 	}
 	tcp := func(m *flow.Match) { m.SetEthType(flow.EthTypeIPv4); m.SetIPProto(flow.ProtoTCP) }
+	nd := func(f flow.Field, typ, code uint8) func(m *flow.Match) {
+		return func(m *flow.Match) {
+			m.SetEthType(flow.EthTypeIPv6)
+			m.SetIPProto(flow.ProtoICMPv6)
+			m.Fields |= flow.FieldNDTarget | f
+			m.ICMPType, m.ICMPCode, m.NDTarget = typ, code, netip.MustParseAddr("2001:db8::1")
+		}
+	}
 	tag := func(m *flow.Match) { m.SetVLAN(flow.VLANPresent|5, flow.VLANExact) }
 	push, pop := flow.Action{Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, flow.Action{Type: flow.PopVLAN}
 	vid, pcp := flow.Action{Type: flow.SetVLANVID, Value: 5}, flow.Action{Type: flow.SetVLANPCP, Value: 5}
@@ -356,6 +371,10 @@ func TestFitRefuses(t *testing.T) {
 		{"802.3", rule(func(m *flow.Match) { m.SetEthType(0x05ff) }), true, true},
 		{"ARP beyond what Open vSwitch takes", rule(func(m *flow.Match) { m.SetEthType(flow.EthTypeARP); m.Fields |= flow.FieldARPOp; m.ARPOp = 256 }), false, false},
 		{"a DSCP of seven bits", rule(func(m *flow.Match) { tcp(m); m.Fields |= flow.FieldIPDSCP; m.IPDSCP = 64 }), false, false},
+		{"a neighbour's address in solicitations", rule(nd(flow.FieldICMPType, 135, 0)), false, true},
+		{"a neighbour's address in any ICMPv6", rule(nd(0, 0, 0)), false, false},
+		{"a neighbour's address in echo requests", rule(nd(flow.FieldICMPType, 128, 0)), false, false},
+		{"a neighbour's address of another code", rule(nd(flow.FieldICMPType|flow.FieldICMPCode, 135, 1)), false, false},
 		{"to the first table", act(nil, flow.OutputTo(flow.PortTable)), false, false},
 		{"a tag's id of packets without", act(nil, vid), true, false},
 		{"a tag's id of packets with", act(tag, vid), true, true},

@@ -77,9 +77,12 @@ type Installed struct {
 	// be nil where Rule says all.
 	Handle any
 
-	// Hidden says that the rule has conditions or actions that Rule can't show, so
-	// that it may forward where Rule does not.
-	Hidden bool
+	// Forwards says that the rule may send packets on. Hidden says that it has
+	// conditions or actions that Rule can't show: it is of others, then. Text is
+	// the rule in words, where Rule does not say all.
+	Forwards bool
+	Hidden   bool
+	Text     string
 }
 
 // Refusal is why a switch did not install a rule, or could not do what a

@@ -78,6 +78,39 @@ var matches = []struct {
 		`{"metadata":"16/240","tunnel_id":9223372036854775808,"dl_vlan":0,"dl_vlan_pcp":7,"ip_dscp":"63","ip_ecn":3}`}},
 }
 
+// Rows of ofctl_rest's names of 1.0, whatever the order.
+func init() {
+	arp := matchOf(func(m *flow.Match) {
+		m.SetEthType(0x0806)
+		m.SetARPSPA(pfx("10.0.0.1/32"))
+		m.SetARPTPA(pfx("10.0.0.0/8"))
+		m.Fields |= flow.FieldARPOp
+		m.ARPOp = 2
+	})
+	icmp := matchOf(func(m *flow.Match) { m.SetEthType(0x0800); m.SetIPProto(1); m.SetICMP(8, 1) })
+	icmpv6 := matchOf(func(m *flow.Match) { m.SetEthType(0x86dd); m.SetIPProto(58); m.SetICMP(135, 0) })
+	sha := matchOf(func(m *flow.Match) {
+		m.SetEthType(0x0806)
+		m.Fields |= flow.FieldARPSHA
+		m.ARPSHA = flow.MAC{2}
+		m.SetARPSPA(pfx("10.0.0.1/32"))
+	})
+	matches = append(matches, []struct {
+		match flow.Match
+		texts []string
+	}{
+		{arp, []string{`{"eth_type":2054,"arp_op":2,"arp_spa":"10.0.0.1","arp_tpa":"10.0.0.0/8"}`,
+			`{"dl_type":2054,"nw_src":"10.0.0.1","nw_dst":"10.0.0.0/8","nw_proto":2}`,
+			`{"nw_proto":2,"nw_src":"10.0.0.1","nw_dst":"10.9.0.0/255.0.0.0","dl_type":2054}`,
+			`{"nw_src":"10.0.0.1","eth_type":"0x0806","arp_tpa":"10.0.0.0/8","arp_op":2}`}},
+		{sha, []string{`{"eth_type":2054,"arp_spa":"10.0.0.1","arp_sha":"02:00:00:00:00:00"}`, `{"nw_src":"10.0.0.1","arp_sha":"02:00:00:00:00:00"}`}},
+		{icmp, []string{`{"eth_type":2048,"ip_proto":1,"icmpv4_type":8,"icmpv4_code":1}`,
+			`{"dl_type":2048,"nw_proto":1,"tp_src":8,"tp_dst":1}`, `{"tp_dst":1,"tp_src":"8","nw_proto":"1"}`, `{"tp_src":8,"icmpv4_code":1}`}},
+		{icmpv6, []string{`{"eth_type":34525,"ip_proto":58,"icmpv6_type":135,"icmpv6_code":0}`,
+			`{"dl_type":34525,"nw_proto":58,"tp_src":135,"tp_dst":0}`, `{"tp_dst":0,"ip_proto":58,"tp_src":135}`}},
+	}...)
+}
+
 func TestMatches(t *testing.T) {
 	_, schema := schemas(t)
 	for _, row := range matches {
@@ -227,6 +260,12 @@ func TestBadDecisions(t *testing.T) {
 		{`{"flows":[{"match":{"tcp_src":1,"udp_dst":1}}]}`, "udp_dst: can't be together with tcp_src"},
 		{`{"flows":[{"match":{"eth_type":2054,"ipv4_src":"10.0.0.1"}}]}`, "match.eth_type: 0x0806, but ipv4_src needs 0x0800"},
 		{`{"flows":[{"match":{"ip_proto":17,"tcp_dst":22}}]}`, "match.ip_proto: 17, but tcp_dst needs 6"},
+		{`{"flows":[{"match":{"dl_type":2054,"nw_src":"10.0.0.1","arp_spa":"10.0.0.1"}}]}`, "match.nw_src: arp_spa was given by another name"},
+		{`{"flows":[{"match":{"dl_type":34525,"nw_src":"10.0.0.1"}}]}`, "match.eth_type: 0x86dd, but nw_src needs 0x0800"},
+		{`{"flows":[{"match":{"dl_type":2048,"nw_proto":58,"tp_src":1}}]}`, "match.eth_type: 0x0800, but tp_src needs 0x86dd"},
+		{`{"flows":[{"match":{"nw_proto":1,"tp_src":256}}]}`, "match.tp_src: "},
+		{`{"flows":[{"match":{"dl_type":2054,"nw_proto":70000}}]}`, "match.nw_proto: "},
+		{`{"flows":[{"match":{"nw_src":"10.0.0.1","nw_src":"10.0.0.2"}}]}`, "nw_src: occurs twice"},
 		{`{"flows":[{"match":{"vlan_vid":4096}}]}`, "match.vlan_vid: VID 4096"},
 		{`{"flows":[{"match":{"vlan_vid":"0x2000"}}]}`, "match.vlan_vid: "},
 		{`{"flows":[{"match":{"vlan_pcp":8}}]}`, "want at most 7"},
@@ -286,6 +325,8 @@ func TestBadEvents(t *testing.T) {
 		{flow.EventPacketIn, `{"packet_in":{"match":{"colour":1}}}`, "packet_in.match.colour: unknown field"},
 		{flow.EventPacketIn, `{"packet_in":{"in_port":1,"match":{"in_port":2}}}`, "packet_in: in_port is 1, but 2"},
 		{flow.EventPacketIn, `{"packet_in":{"reason":"bored"}}`, "packet_in.reason: "},
+		{flow.EventPacketIn, `{"packet_in":{"reason":256}}`, "packet_in.reason: "},
+		{flow.EventPacketIn, `{"packet_in":{"reason":[]}}`, "packet_in.reason: "},
 		{flow.EventPacketIn, `{"packet_in":{"data":"!"}}`, "packet_in.data: not base64"},
 		{flow.EventPortStatus, `{"port_status":{"port":{"hw_addr":1}}}`, "port_status.port.hw_addr: "},
 		{flow.EventPacketIn, `{"packet_in":{` + members(300) + `}}`, "more than 256 members"},
@@ -310,6 +351,46 @@ func members(n int) string {
 }
 
 // TestEventsMayGrow: a newer gateway's members are ignored.
+// TestReasons writes and reads reasons that have a name and such that have none.
+func TestReasons(t *testing.T) {
+	schema, _ := schemas(t)
+	for _, row := range []struct {
+		ev   flow.Event
+		want string
+		text string // another way to write it
+	}{
+		{flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{Reason: flow.ReasonAction}}, `"action"`, `1`},
+		{flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{Reason: 7}}, `7`, `"7"`},
+		{flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: &flow.FlowRemoved{Reason: flow.RemovedGroup}}, `"group_delete"`, `3`},
+		{flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: &flow.FlowRemoved{Reason: 4}}, `4`, `"0x4"`},
+		{flow.Event{Type: flow.EventPortStatus, PortStatus: &flow.PortStatus{Reason: flow.PortModified}}, `"modify"`, `2`},
+		{flow.Event{Type: flow.EventPortStatus, PortStatus: &flow.PortStatus{Reason: 255}}, `255`, `"255"`},
+	} {
+		reason := func(ev *flow.Event) any {
+			switch {
+			case ev.PacketIn != nil:
+				return ev.PacketIn.Reason
+			case ev.FlowRemoved != nil:
+				return ev.FlowRemoved.Reason
+			}
+			return ev.PortStatus.Reason
+		}
+		b, err := codec.AppendEvent(nil, &row.ev)
+		member := `"reason":` + row.want
+		if err != nil || !bytes.Contains(b, []byte(member)) {
+			t.Errorf("%v is written %s, error %v", row.ev.Type, b, err)
+			continue
+		}
+		for _, body := range [][]byte{b, bytes.Replace(b, []byte(member), []byte(`"reason":`+row.text), 1)} {
+			got := flow.Event{Type: row.ev.Type}
+			if err := codec.ParseEvent(body, &got); err != nil || reason(&got) != reason(&row.ev) {
+				t.Errorf("%s is read as %v, error %v", body, reason(&got), err)
+			}
+		}
+		valid(t, schema, b)
+	}
+}
+
 func TestEventsMayGrow(t *testing.T) {
 	ev := flow.Event{Type: flow.EventPacketIn}
 	body := `{"weather":"fine","switch":{"dpid":"1","vendor":{"x":[1]}},"packet_in":{"in_port":3,"vlan":4}}`

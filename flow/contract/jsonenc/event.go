@@ -29,7 +29,7 @@ func (w *writer) event(ev *flow.Event) {
 		if missing = ev.PortStatus == nil; !missing {
 			w.key("port_status")
 			w.open('{')
-			w.string("reason", ev.PortStatus.Reason.String())
+			w.reason(uint8(ev.PortStatus.Reason), uint8(flow.PortModified), ev.PortStatus.Reason.String())
 			w.key("port")
 			w.portOf(&ev.PortStatus.Port)
 			w.close('}')
@@ -94,7 +94,7 @@ func (w *writer) packetIn(p *flow.PacketIn) {
 	if p.Match.Has(flow.FieldInPort) {
 		w.port("in_port", p.Match.InPort)
 	}
-	w.string("reason", p.Reason.String())
+	w.reason(uint8(p.Reason), uint8(flow.ReasonInvalidTTL), p.Reason.String())
 	w.uint("table_id", uint64(p.TableID))
 	if p.Cookie != 0 {
 		w.hex("cookie", p.Cookie)
@@ -124,7 +124,7 @@ func expressible(m flow.Match) flow.Match {
 func (w *writer) flowRemoved(f *flow.FlowRemoved) {
 	w.key("flow_removed")
 	w.open('{')
-	w.string("reason", f.Reason.String())
+	w.reason(uint8(f.Reason), uint8(flow.RemovedGroup), f.Reason.String())
 	w.uint("table_id", uint64(f.Table))
 	w.uint("priority", uint64(f.Priority))
 	w.hex("cookie", f.Cookie)
@@ -272,7 +272,7 @@ func parsePacketIn(raw json.RawMessage) (*flow.PacketIn, error) {
 			inPort, err = portOf(v)
 			hasPort = true
 		case "reason":
-			p.Reason, err = nameOf(v, flow.ReasonNoMatch, flow.ReasonInvalidTTL)
+			p.Reason, err = reasonOf(v, flow.ReasonNoMatch, flow.ReasonInvalidTTL)
 		case "table_id":
 			p.TableID, err = uintOf[uint8](v)
 		case "cookie":
@@ -316,7 +316,7 @@ func parseFlowRemoved(raw json.RawMessage) (*flow.FlowRemoved, error) {
 	err := members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
 		case "reason":
-			f.Reason, err = nameOf(v, flow.RemovedIdle, flow.RemovedGroup)
+			f.Reason, err = reasonOf(v, flow.RemovedIdle, flow.RemovedGroup)
 		case "table_id":
 			f.Table, err = uintOf[uint8](v)
 		case "priority":
@@ -352,7 +352,7 @@ func parsePortStatus(raw json.RawMessage) (*flow.PortStatus, error) {
 	err := members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
 		case "reason":
-			s.Reason, err = nameOf(v, flow.PortAdded, flow.PortModified)
+			s.Reason, err = reasonOf(v, flow.PortAdded, flow.PortModified)
 		case "port":
 			s.Port, err = parsePort(v)
 		}

@@ -1,6 +1,7 @@
 package jsonenc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ var oxms = map[string]oxm{
 	"tunnel_id":      {field: flow.FieldTunnelID},
 
 	// ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
+	// What those that begin with nw_ and tp_ mean depends on the others: see ofctl.
 	"dl_src":      {field: flow.FieldEthSrc},
 	"dl_dst":      {field: flow.FieldEthDst},
 	"dl_type":     {field: flow.FieldEthType},
@@ -66,50 +68,115 @@ var oxms = map[string]oxm{
 	"tp_dst":      {field: flow.FieldL4Dst},
 }
 
+// ofctl are the names whose meaning depends on other members, in the order in
+// which it is found: in 1.0 ARP's operation and addresses stand in IP's places,
+// and ICMP's type and code in those of the ports (OpenFlow 1.0.0, 3.4).
+var ofctl = [...]struct {
+	name         string
+	arp          string
+	icmp, icmpv6 string
+}{
+	{name: "nw_src", arp: "arp_spa"},
+	{name: "nw_dst", arp: "arp_tpa"},
+	{name: "nw_proto", arp: "arp_op"},
+	{name: "tp_src", icmp: "icmpv4_type", icmpv6: "icmpv6_type"},
+	{name: "tp_dst", icmp: "icmpv4_code", icmpv6: "icmpv6_code"},
+}
+
 // parseMatch reads a match and adds what its names say of eth_type and ip_proto.
 func parseMatch(raw json.RawMessage) (flow.Match, error) {
-	var m flow.Match
-	var implied oxm
-	var by [2]string // the names that implied eth_type and ip_proto
+	p := matchParser{}
+	var later [len(ofctl)]json.RawMessage
 	err := members(raw, func(name string, v json.RawMessage) error {
-		x, ok := oxms[name]
-		if !ok {
-			return errors.New("unknown field")
-		}
-		if m.Has(x.field) {
-			return fmt.Errorf("%v was given by another name before", x.field)
-		}
-		if x.ethType != 0 {
-			if implied.ethType != 0 && implied.ethType != x.ethType {
-				return fmt.Errorf("can't be together with %s: no packet has both", by[0])
+		for i := range ofctl {
+			if ofctl[i].name == name {
+				later[i] = v
+				return nil
 			}
-			implied.ethType, by[0] = x.ethType, name
 		}
-		if x.proto != 0 {
-			if implied.proto != 0 && implied.proto != x.proto {
-				return fmt.Errorf("can't be together with %s: no packet has both", by[1])
-			}
-			implied.proto, by[1] = x.proto, name
-		}
-		m.Fields |= x.field
-		return parseField(&m, x, v)
+		return p.member(name, name, v)
 	})
 	if err != nil {
-		return m, err
+		return p.m, err
 	}
+	for i, v := range later {
+		if v == nil {
+			continue
+		}
+		name := ofctl[i].name
+		if err := p.member(name, p.meaning(i), v); err != nil {
+			return p.m, at(name, err)
+		}
+	}
+	m, implied, by := &p.m, &p.implied, &p.by
 	if implied.ethType != 0 {
 		if m.Has(flow.FieldEthType) && m.EthType != implied.ethType {
-			return m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.ethType))
+			return *m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.ethType))
 		}
 		m.SetEthType(implied.ethType)
 	}
 	if implied.proto != 0 {
 		if m.Has(flow.FieldIPProto) && m.IPProto != implied.proto {
-			return m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.proto))
+			return *m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.proto))
 		}
 		m.SetIPProto(implied.proto)
 	}
 	return m.Canonical(), nil
+}
+
+// matchParser is a match while its members are read.
+type matchParser struct {
+	m       flow.Match
+	implied oxm
+	by      [2]string // the names that implied eth_type and ip_proto
+}
+
+// meaning returns the name of 1.3 for what ofctl[i] stands for beside the other
+// members, or its own.
+func (p *matchParser) meaning(i int) string {
+	x := &ofctl[i]
+	ethType, proto := p.implied.ethType, p.implied.proto
+	if p.m.Has(flow.FieldEthType) {
+		ethType = p.m.EthType
+	}
+	if p.m.Has(flow.FieldIPProto) {
+		proto = p.m.IPProto
+	}
+	name := ""
+	switch {
+	case ethType == flow.EthTypeARP:
+		name = x.arp
+	case proto == flow.ProtoICMP:
+		name = x.icmp
+	case proto == flow.ProtoICMPv6:
+		name = x.icmpv6
+	}
+	return cmp.Or(name, x.name)
+}
+
+// member reads the value of a member, which means what oxms has for meaning.
+func (p *matchParser) member(name, meaning string, v json.RawMessage) error {
+	x, ok := oxms[meaning]
+	if !ok {
+		return errors.New("unknown field")
+	}
+	if p.m.Has(x.field) {
+		return fmt.Errorf("%v was given by another name before", x.field)
+	}
+	if x.ethType != 0 {
+		if p.implied.ethType != 0 && p.implied.ethType != x.ethType {
+			return fmt.Errorf("can't be together with %s: no packet has both", p.by[0])
+		}
+		p.implied.ethType, p.by[0] = x.ethType, name
+	}
+	if x.proto != 0 {
+		if p.implied.proto != 0 && p.implied.proto != x.proto {
+			return fmt.Errorf("can't be together with %s: no packet has both", p.by[1])
+		}
+		p.implied.proto, p.by[1] = x.proto, name
+	}
+	p.m.Fields |= x.field
+	return parseField(&p.m, x, v)
 }
 
 func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {

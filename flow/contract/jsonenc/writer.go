@@ -89,6 +89,16 @@ func (w *writer) port(name string, p flow.PortNo) {
 	w.uint(name, uint64(p))
 }
 
+// reason writes a reason's name, or the number of one above the last that has a
+// name.
+func (w *writer) reason(v, last uint8, name string) {
+	if v > last {
+		w.uint("reason", uint64(v))
+		return
+	}
+	w.string("reason", name)
+}
+
 // seconds rounds up: a timeout cut down to 0 would be none at all.
 func (w *writer) seconds(name string, d time.Duration) {
 	if d == 0 {

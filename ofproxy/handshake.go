@@ -61,7 +61,8 @@ func (s *session) helloState() (*state, error) {
 	}
 	_, msg, err := s.next()
 	if err != nil {
-		if cause := causeOf(err); cause == "closed_by_switch" && slices.Contains(s.cfg.Protocols, flow.OpenFlow13) {
+		var ours *sessionError
+		if !errors.As(err, &ours) && s.ctx.Err() == nil && slices.Contains(s.cfg.Protocols, flow.OpenFlow13) {
 			s.log.Warn(`the switch hung up on our HELLO, which offers OpenFlow 1.3; if it speaks 1.0 alone, set openflow.versions: ["1.0"]`)
 		}
 		return nil, err

@@ -348,3 +348,34 @@ func FuzzMapping(f *testing.F) {
 		}
 	})
 }
+
+// TestRuleMatch: what an event offers for a rule, a table of the program holds.
+func TestRuleMatch(t *testing.T) {
+	arp := packet().Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN)
+	arp.SetEthType(flow.EthTypeARP)
+	arp.SetARPSPA(netip.MustParsePrefix("10.0.0.1/32"))
+	arp.SetARPTPA(netip.MustParsePrefix("10.0.0.2/32"))
+	arp.Fields |= flow.FieldARPOp
+	arp.ARPOp = 1
+	for _, row := range []struct {
+		name    string
+		m       *mapping.Mapping
+		packet  flow.Match
+		matched bool
+	}{
+		{"our program, TCP", ours(t), packet(), true},
+		{"our program, ARP", ours(t), arp, true},
+		{"l2acl, TCP, of which its first table has no address", l2acl(t), packet().Keep(l2acl(t).EventFields), false},
+		{"l2acl, a port and two stations", l2acl(t), packet().Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst), true},
+	} {
+		sw := &flow.Switch{Protocol: flow.P4Runtime, Matchable: row.m.Matchable()}
+		match, ok := flow.RuleMatch(sw, &flow.PacketIn{Match: row.packet})
+		if ok != row.matched || ok && match != row.packet {
+			t.Errorf("%s: %v, %v", row.name, match, ok)
+			continue
+		}
+		if _, _, err := row.m.Entry(&flow.Rule{Priority: 100, Match: match}, nil); ok && err != nil {
+			t.Errorf("%s: no table holds %v: %v", row.name, match, err)
+		}
+	}
+}

@@ -18,7 +18,7 @@ func Client(codec contract.Codec, exchange Exchange) flow.Decider {
 	return flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		header := http.Header{}
 		contract.PutEvent(header, ev)
-		contract.PutState(header, codec.ContentType(), ev)
+		contract.PutMembers(header, codec.ContentType(), ev)
 		header.Set("Content-Type", codec.ContentType())
 		body, err := codec.AppendEvent(nil, ev)
 		if err != nil {

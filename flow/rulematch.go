@@ -15,7 +15,10 @@ const Conversation = FieldInPort | ethFields | ipFields | portFields | icmpField
 //
 // ok is false where there is no such match: p is incomplete; the switch's
 // protocol, or its P4 program, can't match one of the fields; or the match would
-// cover packets of other conversations too.
+// cover packets of other conversations too. One exception is left: switches take
+// a later fragment's ICMP type and code for 0, so the match of an echo reply
+// covers the ICMP fragments of the same two hosts. They are worth nothing without
+// their first one, and asking about every echo reply would cost more.
 func RuleMatch(sw *Switch, p *PacketIn) (m Match, ok bool) {
 	if p.Incomplete != 0 || doubleTagged(p.Data) {
 		return Match{}, false

@@ -294,7 +294,7 @@ func TestBadEvents(t *testing.T) {
 		{flow.EventPacketIn, `{"packet_in":{},"accepts":{}}`, "accepts: "},
 		{flow.EventPacketIn, `{"packet_in":{"data":"!"}}`, "packet_in.data: not base64"},
 		{flow.EventPortStatus, `{"port_status":{"port":{"hw_addr":1}}}`, "port_status.port.hw_addr: "},
-		{flow.EventPacketIn, `{"packet_in":{` + members(300) + `}}`, "more than 256 members"},
+		{flow.EventPacketIn, `{"packet_in":{` + manyMembers(300) + `}}`, "more than 256 members"},
 	} {
 		ev := flow.Event{Type: row.typ, Switch: &flow.Switch{DPID: 1}}
 		err := codec.ParseEvent([]byte(row.body), &ev)
@@ -304,7 +304,7 @@ func TestBadEvents(t *testing.T) {
 	}
 }
 
-func members(n int) string {
+func manyMembers(n int) string {
 	var b strings.Builder
 	for i := range n {
 		if i > 0 {

@@ -40,7 +40,8 @@ func RuleMatch(sw *Switch, p *PacketIn) (m Match, ok bool) {
 		protocol = sw.Protocol
 	}
 	if protocol == P4Runtime {
-		holds := func(table Field) bool { return fields&^table == 0 }
+		missing := p.Match.Missing() // which counts where the table could match it
+		holds := func(table Field) bool { return fields&^table == 0 && missing&table == 0 }
 		if !slices.ContainsFunc(sw.Matchable, holds) {
 			return Match{}, false
 		}

@@ -119,6 +119,11 @@ func TestRuleMatchOfPrograms(t *testing.T) {
 	if m, ok := flow.RuleMatch(sw, digest); !ok || m != digest.Match {
 		t.Errorf("a digest's: %v, %v", m, ok)
 	}
+	sw.Matchable = []flow.Field{digest.Match.Fields | flow.FieldL4Dst}
+	if m, ok := flow.RuleMatch(sw, digest); ok {
+		t.Errorf("a digest without the port that the table can match: %v", m)
+	}
+	sw.Matchable = []flow.Field{digest.Match.Fields}
 	digest.Incomplete = flow.FieldIPProto
 	if m, ok := flow.RuleMatch(sw, digest); ok {
 		t.Errorf("an incomplete digest's: %v", m)

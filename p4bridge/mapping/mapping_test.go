@@ -379,3 +379,25 @@ func TestRuleMatch(t *testing.T) {
 		}
 	}
 }
+
+// TestIncomplete: what the program never shows of a packet, no packet withholds.
+func TestIncomplete(t *testing.T) {
+	const ports = flow.FieldL4Src | flow.FieldL4Dst
+	fragment, stations := packet().Keep(^ports), packet().Keep(flow.FieldInPort|flow.FieldEthSrc|flow.FieldEthDst)
+	whole := packet()
+	for _, row := range []struct {
+		name  string
+		m     *mapping.Mapping
+		match flow.Match
+		want  flow.Field
+	}{
+		{"our program, TCP", ours(t), whole, 0},
+		{"our program, a fragment", ours(t), fragment, ports},
+		{"l2acl, which has no ports", l2acl(t), fragment.Keep(l2acl(t).EventFields), 0},
+		{"l2acl, two stations", l2acl(t), stations, flow.FieldEthType | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst},
+	} {
+		if got := row.m.Incomplete(&row.match); got != row.want {
+			t.Errorf("%s: %v, want %v", row.name, got, row.want)
+		}
+	}
+}

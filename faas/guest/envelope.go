@@ -75,10 +75,7 @@ type Request struct {
 	Incomplete string
 
 	State []byte // what an earlier answer for the same key returned, as it came; nil when none
-	// Key seals and opens State. It comes with the event because nothing secret may be in the
-	// memory that all instances start from. Empty: the guest keeps no state.
-	Key  []byte
-	Body []byte // at most MaxBody
+	Body  []byte // at most MaxBody
 }
 
 // Answer is a guest's answer to one Request.
@@ -112,7 +109,6 @@ const (
 	tagSession     = 6
 	tagTraceParent = 7
 	tagState       = 8
-	tagKey         = 9
 	tagAccepts     = 10
 	tagIncomplete  = 11
 	tagBody        = 15
@@ -140,13 +136,12 @@ func (r *Request) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagSession, r.Session)
 	b = appendBytes(b, tagTraceParent, r.TraceParent)
 	b = appendBytes(b, tagState, r.State)
-	b = appendBytes(b, tagKey, r.Key)
 	b = appendBytes(b, tagAccepts, r.Accepts)
 	b = appendBytes(b, tagIncomplete, r.Incomplete)
 	return appendBytes(b, tagBody, r.Body)
 }
 
-// Parse fills r from an envelope. State, Key and Body share b's memory.
+// Parse fills r from an envelope. State and Body share b's memory.
 func (r *Request) Parse(b []byte) error {
 	*r = Request{}
 	return parse(b, func(tag byte, value []byte) (err error) {
@@ -167,8 +162,6 @@ func (r *Request) Parse(b []byte) error {
 			r.TraceParent = string(value)
 		case tagState:
 			r.State = value
-		case tagKey:
-			r.Key = value
 		case tagAccepts:
 			r.Accepts = string(value)
 		case tagIncomplete:

@@ -191,7 +191,8 @@ func (o *owner) ask(ctx context.Context, ev event, flight *decider.Flight[event]
 	j := o.newJob(flow.EventPacketIn)
 	j.from, j.flight = ev, flight
 	j.ev.Time = ev.read
-	j.pin = flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(ev.frame), Reason: ev.reason, Match: ev.match, Data: ev.frame}
+	j.pin = flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(ev.frame), Reason: ev.reason, Match: ev.match, Data: ev.frame,
+		Incomplete: o.s.cfg.Mapping.Incomplete(&ev.match)}
 	j.ev.PacketIn = &j.pin
 	o.start(ctx, j)
 }

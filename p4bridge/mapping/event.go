@@ -43,6 +43,11 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 	return match, nil
 }
 
+// Incomplete returns the fields that an event of this program has and that a
+// packet with headers match, which should have them, lacks: it is a fragment, or
+// its frame was cut short.
+func (m *Mapping) Incomplete(match *flow.Match) flow.Field { return match.Missing() & m.EventFields }
+
 // decode fills m from keys' values, prerequisites first: which field a shared
 // key holds is known once eth_type and ip_proto are.
 func decode(m flow.Match, keys []key, values, masks [][]byte) (flow.Match, error) {

@@ -9,63 +9,34 @@ import (
 	"strings"
 
 	"switchbridge/flow"
+	"switchbridge/flow/contract"
 )
 
-// oxm is one name that a match may have.
-type oxm struct {
-	field   flow.Field
-	ethType uint16 // what the name itself says of the packet; 0: nothing
-	proto   uint8
-}
+// names are the fields that a match may have.
+var names = func() map[string]*contract.MatchField {
+	byName := make(map[string]*contract.MatchField, len(contract.MatchFields)+len(ryu10))
+	for i := range contract.MatchFields {
+		byName[contract.MatchFields[i].Name] = &contract.MatchFields[i]
+	}
+	for i := range ryu10 {
+		byName[ryu10[i].Name] = &ryu10[i]
+	}
+	return byName
+}()
 
-// Names of OpenFlow 1.3.5, 7.2.3.7, table 11, and what follows from them
-// (7.2.3.8): tcp_dst can't be said of a UDP packet.
-var oxms = map[string]oxm{
-	"in_port":        {field: flow.FieldInPort},
-	"metadata":       {field: flow.FieldMetadata},
-	"eth_dst":        {field: flow.FieldEthDst},
-	"eth_src":        {field: flow.FieldEthSrc},
-	"eth_type":       {field: flow.FieldEthType},
-	"vlan_vid":       {field: flow.FieldVLAN},
-	"vlan_pcp":       {field: flow.FieldVLANPCP},
-	"ip_dscp":        {field: flow.FieldIPDSCP},
-	"ip_ecn":         {field: flow.FieldIPECN},
-	"ip_proto":       {field: flow.FieldIPProto},
-	"ipv4_src":       {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
-	"ipv4_dst":       {flow.FieldIPDst, flow.EthTypeIPv4, 0},
-	"ipv6_src":       {flow.FieldIPSrc, flow.EthTypeIPv6, 0},
-	"ipv6_dst":       {flow.FieldIPDst, flow.EthTypeIPv6, 0},
-	"tcp_src":        {flow.FieldL4Src, 0, flow.ProtoTCP},
-	"tcp_dst":        {flow.FieldL4Dst, 0, flow.ProtoTCP},
-	"udp_src":        {flow.FieldL4Src, 0, flow.ProtoUDP},
-	"udp_dst":        {flow.FieldL4Dst, 0, flow.ProtoUDP},
-	"sctp_src":       {flow.FieldL4Src, 0, flow.ProtoSCTP},
-	"sctp_dst":       {flow.FieldL4Dst, 0, flow.ProtoSCTP},
-	"icmpv4_type":    {flow.FieldICMPType, flow.EthTypeIPv4, flow.ProtoICMP},
-	"icmpv4_code":    {flow.FieldICMPCode, flow.EthTypeIPv4, flow.ProtoICMP},
-	"icmpv6_type":    {flow.FieldICMPType, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"icmpv6_code":    {flow.FieldICMPCode, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"arp_op":         {flow.FieldARPOp, flow.EthTypeARP, 0},
-	"arp_spa":        {flow.FieldARPSPA, flow.EthTypeARP, 0},
-	"arp_tpa":        {flow.FieldARPTPA, flow.EthTypeARP, 0},
-	"arp_sha":        {flow.FieldARPSHA, flow.EthTypeARP, 0},
-	"arp_tha":        {flow.FieldARPTHA, flow.EthTypeARP, 0},
-	"ipv6_flabel":    {flow.FieldFlowLabel, flow.EthTypeIPv6, 0},
-	"ipv6_nd_target": {flow.FieldNDTarget, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"tunnel_id":      {field: flow.FieldTunnelID},
-
-	// ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
-	// What those that begin with nw_ and tp_ mean depends on the others: see ofctl.
-	"dl_src":      {field: flow.FieldEthSrc},
-	"dl_dst":      {field: flow.FieldEthDst},
-	"dl_type":     {field: flow.FieldEthType},
-	"dl_vlan":     {field: flow.FieldVLAN},
-	"dl_vlan_pcp": {field: flow.FieldVLANPCP},
-	"nw_src":      {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
-	"nw_dst":      {flow.FieldIPDst, flow.EthTypeIPv4, 0},
-	"nw_proto":    {field: flow.FieldIPProto},
-	"tp_src":      {field: flow.FieldL4Src},
-	"tp_dst":      {field: flow.FieldL4Dst},
+// ryu10 are ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
+// What those that begin with nw_ and tp_ mean depends on the others: see ofctl.
+var ryu10 = [...]contract.MatchField{
+	{Name: "dl_src", Field: flow.FieldEthSrc},
+	{Name: "dl_dst", Field: flow.FieldEthDst},
+	{Name: "dl_type", Field: flow.FieldEthType},
+	{Name: "dl_vlan", Field: flow.FieldVLAN},
+	{Name: "dl_vlan_pcp", Field: flow.FieldVLANPCP},
+	{Name: "nw_src", Field: flow.FieldIPSrc, EthType: flow.EthTypeIPv4},
+	{Name: "nw_dst", Field: flow.FieldIPDst, EthType: flow.EthTypeIPv4},
+	{Name: "nw_proto", Field: flow.FieldIPProto},
+	{Name: "tp_src", Field: flow.FieldL4Src},
+	{Name: "tp_dst", Field: flow.FieldL4Dst},
 }
 
 // ofctl are the names whose meaning depends on other members, in the order in
@@ -109,17 +80,17 @@ func parseMatch(raw json.RawMessage) (flow.Match, error) {
 		}
 	}
 	m, implied, by := &p.m, &p.implied, &p.by
-	if implied.ethType != 0 {
-		if m.Has(flow.FieldEthType) && m.EthType != implied.ethType {
-			return *m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.ethType))
+	if implied.EthType != 0 {
+		if m.Has(flow.FieldEthType) && m.EthType != implied.EthType {
+			return *m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.EthType))
 		}
-		m.SetEthType(implied.ethType)
+		m.SetEthType(implied.EthType)
 	}
-	if implied.proto != 0 {
-		if m.Has(flow.FieldIPProto) && m.IPProto != implied.proto {
-			return *m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.proto))
+	if implied.Proto != 0 {
+		if m.Has(flow.FieldIPProto) && m.IPProto != implied.Proto {
+			return *m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.Proto))
 		}
-		m.SetIPProto(implied.proto)
+		m.SetIPProto(implied.Proto)
 	}
 	return m.Canonical(), nil
 }
@@ -127,7 +98,7 @@ func parseMatch(raw json.RawMessage) (flow.Match, error) {
 // matchParser is a match while its members are read.
 type matchParser struct {
 	m       flow.Match
-	implied oxm
+	implied contract.MatchField
 	by      [2]string // the names that implied eth_type and ip_proto
 }
 
@@ -135,7 +106,7 @@ type matchParser struct {
 // members, or its own.
 func (p *matchParser) meaning(i int) string {
 	x := &ofctl[i]
-	ethType, proto := p.implied.ethType, p.implied.proto
+	ethType, proto := p.implied.EthType, p.implied.Proto
 	if p.m.Has(flow.FieldEthType) {
 		ethType = p.m.EthType
 	}
@@ -154,33 +125,33 @@ func (p *matchParser) meaning(i int) string {
 	return cmp.Or(name, x.name)
 }
 
-// member reads the value of a member, which means what oxms has for meaning.
+// member reads the value of a member, which means what names has for meaning.
 func (p *matchParser) member(name, meaning string, v json.RawMessage) error {
-	x, ok := oxms[meaning]
+	x, ok := names[meaning]
 	if !ok {
 		return errors.New("unknown field")
 	}
-	if p.m.Has(x.field) {
-		return fmt.Errorf("%v was given by another name before", x.field)
+	if p.m.Has(x.Field) {
+		return fmt.Errorf("%v was given by another name before", x.Field)
 	}
-	if x.ethType != 0 {
-		if p.implied.ethType != 0 && p.implied.ethType != x.ethType {
+	if x.EthType != 0 {
+		if p.implied.EthType != 0 && p.implied.EthType != x.EthType {
 			return fmt.Errorf("can't be together with %s: no packet has both", p.by[0])
 		}
-		p.implied.ethType, p.by[0] = x.ethType, name
+		p.implied.EthType, p.by[0] = x.EthType, name
 	}
-	if x.proto != 0 {
-		if p.implied.proto != 0 && p.implied.proto != x.proto {
+	if x.Proto != 0 {
+		if p.implied.Proto != 0 && p.implied.Proto != x.Proto {
 			return fmt.Errorf("can't be together with %s: no packet has both", p.by[1])
 		}
-		p.implied.proto, p.by[1] = x.proto, name
+		p.implied.Proto, p.by[1] = x.Proto, name
 	}
-	p.m.Fields |= x.field
+	p.m.Fields |= x.Field
 	return parseField(&p.m, x, v)
 }
 
-func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {
-	switch x.field {
+func parseField(m *flow.Match, x *contract.MatchField, v json.RawMessage) (err error) {
+	switch x.Field {
 	case flow.FieldInPort:
 		m.InPort, err = portOf(v)
 	case flow.FieldEthDst:
@@ -200,9 +171,9 @@ func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {
 	case flow.FieldIPProto:
 		m.IPProto, err = uintOf[uint8](v)
 	case flow.FieldIPSrc:
-		m.IPSrc, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+		m.IPSrc, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
 	case flow.FieldIPDst:
-		m.IPDst, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+		m.IPDst, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
 	case flow.FieldL4Src:
 		m.L4Src, err = uintOf[uint16](v)
 	case flow.FieldL4Dst:

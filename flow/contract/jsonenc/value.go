@@ -228,6 +228,14 @@ func limited[T unsigned](raw json.RawMessage, limit T) (T, error) {
 	return v, err
 }
 
+func boolOf(raw json.RawMessage) (bool, error) {
+	switch string(raw) {
+	case "true", "false":
+		return raw[0] == 't', nil
+	}
+	return false, fmt.Errorf("%s, want true or false", shown(raw))
+}
+
 func secondsOf(raw json.RawMessage) (time.Duration, error) {
 	s, err := uintOf[uint16](raw)
 	return time.Duration(s) * time.Second, err

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -71,6 +72,19 @@ func (w *writer) string(name, s string) {
 	w.b = append(w.b, '"')
 	w.b = append(w.b, s...)
 	w.b = append(w.b, '"')
+}
+
+// names writes a list of names, which are plain ASCII.
+func (w *writer) names(name string, list iter.Seq[string]) {
+	w.key(name)
+	w.open('[')
+	for s := range list {
+		w.next()
+		w.b = append(w.b, '"')
+		w.b = append(w.b, s...)
+		w.b = append(w.b, '"')
+	}
+	w.close(']')
 }
 
 func (w *writer) bytes(name string, p []byte) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"switchbridge/bench"
+	"switchbridge/bridge"
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/ofproxy"
@@ -62,7 +63,11 @@ func child(name string) error {
 	if name == "responder" {
 		return bench.Responder{}.Serve(ctx, ln)
 	}
-	server, err := ofproxy.NewServer(ofproxy.Config{Decider: controller.New(forward.Default())})
+	b, err := bridge.New(bridge.Config{Decider: controller.New(forward.Default())})
+	if err != nil {
+		return err
+	}
+	server, err := ofproxy.NewServer(ofproxy.Config{Bridge: b})
 	if err != nil {
 		return err
 	}

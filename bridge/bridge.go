@@ -48,6 +48,9 @@ func New(cfg Config) (*Bridge, error) {
 // the packet.
 func (b *Bridge) Local() bool { return b.local }
 
+// Logger returns what the bridge logs to; it is never nil.
+func (b *Bridge) Logger() *slog.Logger { return b.log }
+
 // Number returns a number that is never zero: a decision's, or a message's of
 // the gateway's own.
 func (b *Bridge) Number() uint32 {

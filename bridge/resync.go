@@ -115,13 +115,15 @@ func (s *Session) survey(sweep bool) error {
 		r := &in.Rule
 		id, tag, number := SplitCookie(r.Cookie)
 		switch {
-		case !s.b.Owns(r.Cookie):
-			if in.Hidden || len(r.Actions) > 0 || r.Goto != 0 {
+		case !s.b.Owns(r.Cookie) || in.Hidden:
+			if in.Forwards {
 				if forwards++; forwards == 1 {
-					example = r.String()
+					if example = in.Text; example == "" {
+						example = r.String()
+					}
 				}
 			}
-			if len(foreign) < maxForeign {
+			if len(foreign) < maxForeign && !in.Hidden {
 				foreign = append(foreign, flow.Rule{Table: r.Table, Priority: r.Priority, Match: r.Match, Cookie: r.Cookie})
 			}
 			if id.Validate() == nil && tag != 0 && number != 0 && in.Duration < time.Since(s.born) {

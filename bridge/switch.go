@@ -63,6 +63,9 @@ type Filter struct {
 	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
 }
 
+// Selects reports whether f selects a rule with a cookie.
+func (f Filter) Selects(cookie uint64) bool { return cookie&f.Mask == f.Cookie&f.Mask }
+
 // Installed is a rule in a switch.
 type Installed struct {
 	Rule     flow.Rule // its cookie included
@@ -74,9 +77,12 @@ type Installed struct {
 	// be nil where Rule says all.
 	Handle any
 
-	// Hidden says that the rule has conditions or actions that Rule can't show, so
-	// that it may forward where Rule does not.
-	Hidden bool
+	// Forwards says that the rule may send packets on. Hidden says that it has
+	// conditions or actions that Rule can't show: it is of others, then. Text is
+	// the rule in words, where Rule does not say all.
+	Forwards bool
+	Hidden   bool
+	Text     string
 }
 
 // Refusal is why a switch did not install a rule, or could not do what a

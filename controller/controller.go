@@ -11,6 +11,8 @@
 // chain might have decided otherwise. Where a field that counts can't be
 // matched, since the packet does not show it or the switch's protocol has no
 // such field, nothing is installed and the answer is about this packet alone.
+// So a rule that answers an incomplete packet (a fragment, say) is one whose
+// verdict hangs on nothing that is missing, and says CoversIncomplete.
 package controller
 
 import (
@@ -87,14 +89,14 @@ func protocol(sw *flow.Switch) flow.Protocol {
 
 func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
 	var j flow.Judgement
-	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
-	learn, own := c.judge(m, protocol, &j)
+	m := &ev.PacketIn.Match
+	learn, own := c.judge(ev, &j)
 	j.Spell(m, d)
 	if learn {
 		// The rule's actions are those of the next table, and so not the packet's.
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut[:0], own...)
 		if len(d.Rules) > 0 {
-			c.learn(d, m)
+			c.learn(d, m, j.CoversIncomplete)
 		}
 	}
 }
@@ -106,14 +108,16 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _ := c.judge(&ev.PacketIn.Match, protocol(ev.Switch), j)
+	learn, _ := c.judge(ev, j)
 	return !learn
 }
 
-// judge fills j, which is zero. learn says that its rule sends on to the table in which the switch is
+// judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
 // to learn, and own what the packet itself does then.
-func (c *Controller) judge(m *flow.Match, protocol flow.Protocol, j *flow.Judgement) (learn bool, own []flow.Action) {
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action) {
+	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
+	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	out := c.ask(p)
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
 
@@ -131,6 +135,7 @@ func (c *Controller) judge(m *flow.Match, protocol flow.Protocol, j *flow.Judgem
 		grain = flow.FieldInPort | flow.FieldEthSrc
 	}
 	c.rule(j, &p, &out, protocol, grain)
+	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
 		return learn, nil
 	}

@@ -221,6 +221,63 @@ rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:0
 	}
 }
 
+// TestCoversIncomplete: a rule says so exactly when it answers an incomplete
+// packet, which it does where the chain has looked at nothing that is missing.
+func TestCoversIncomplete(t *testing.T) {
+	const learn = "install: mac-pair\nchain: [{forward: {mode: learn}}]"
+	for _, tt := range []struct {
+		name, policy string
+		proto        flow.Protocol
+		packet       string
+		change       func(*flow.PacketIn)
+		rules        int
+		covers       bool
+	}{
+		{"a whole packet", normal, of13, ssh, nil, 1, false},
+		{"a fragment, ports don't count", normal, of13, "fragment 10.0.0.1 > 10.0.0.2", nil, 1, true},
+		{"the same in 1.0", normal, of10, "fragment 10.0.0.1 > 10.0.0.2", nil, 1, true},
+		{"a fragment, its source decides", block + "\ninstall: mac-pair", of13, "fragment 10.0.0.3 > 10.0.0.2", nil, 1, true},
+		{"a fragment, ports count", telnet, of13, "fragment 10.0.0.1 > 10.0.0.2", nil, 0, false},
+		{"both rules of learn", learn, of13, "fragment 10.0.0.1 > 10.0.0.2", nil, 2, true},
+		{"learn of a whole packet", learn, of13, ssh, nil, 2, false},
+		{"nothing installed", "install: none\n" + normal, of13, "fragment 10.0.0.1 > 10.0.0.2", nil, 0, false},
+		{"a digest of a program without ports", normal, p4, "fragment 10.0.0.1 > 10.0.0.2", func(p *flow.PacketIn) { p.Incomplete = 0 }, 1, false},
+		{"more is missing than the headers promise", "chain: [{header: {rules: [{name: v, match: {vlan_vid: 7}, action: deny}]}}, {forward: {mode: normal}}]", of13, ssh,
+			func(p *flow.PacketIn) { p.Match, p.Incomplete = p.Match.Keep(^flow.FieldVLAN), flow.FieldVLAN }, 0, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := newController(t, tt.policy)
+			ev, err := policytest.Event(tt.packet, tt.proto)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.change != nil {
+				tt.change(ev.PacketIn)
+			}
+			var d, short flow.Decision
+			if err := c.Decide(t.Context(), ev, &d); err != nil {
+				t.Fatal(err)
+			}
+			if len(d.Rules) != tt.rules {
+				t.Errorf("%s (%s): %d rules, want %d", d.Verdict, d.Reason, len(d.Rules), tt.rules)
+			}
+			for i := range d.Rules {
+				if d.Rules[i].CoversIncomplete != tt.covers {
+					t.Errorf("rule %v: covers incomplete packets %v, want %v", &d.Rules[i], d.Rules[i].CoversIncomplete, tt.covers)
+				}
+			}
+			var j flow.Judgement
+			if !c.Judge(ev, &j) {
+				return
+			}
+			j.Spell(&ev.PacketIn.Match, &short)
+			if len(short.Rules) != tt.rules || tt.rules > 0 && short.Rules[0].CoversIncomplete != tt.covers {
+				t.Errorf("in short: %+v", short.Rules)
+			}
+		})
+	}
+}
+
 // guardrails are the gateway's, with the tables that the policy uses.
 func guardrails(c *controller.Controller) *decider.Guardrails {
 	g := decider.DefaultGuardrails()

@@ -6,12 +6,10 @@ import (
 )
 
 const (
-	macFields  = flow.FieldEthSrc | flow.FieldEthDst
-	ipFields   = flow.FieldIPSrc | flow.FieldIPDst
-	arpFields  = flow.FieldARPSPA | flow.FieldARPTPA
-	l4Fields   = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
-	flowFields = macFields | ipFields | arpFields | l4Fields | flow.FieldInPort | flow.FieldEthType |
-		flow.FieldVLAN | flow.FieldIPProto | flow.FieldARPOp
+	macFields = flow.FieldEthSrc | flow.FieldEthDst
+	ipFields  = flow.FieldIPSrc | flow.FieldIPDst
+	arpFields = flow.FieldARPSPA | flow.FieldARPTPA
+	l4Fields  = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
 )
 
 // fieldsOf returns the fields that a granularity asks for. A packet without
@@ -26,7 +24,7 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 	case policy.InstallMACPair:
 		return flow.FieldInPort | macFields
 	}
-	return flowFields
+	return flow.Conversation
 }
 
 // rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
@@ -68,7 +66,7 @@ func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol
 	need := prerequisites(depends, have)
 	fields = (grain | need) & have
 	fields = prerequisites(fields, have) & have
-	can := policy.Expressible(proto, p.Match)
+	can := flow.Expressible(proto, p.Match)
 	if lost := need & have &^ can; lost != 0 {
 		return 0, "; no rule: " + proto.String() + " can't match " + lost.String() + " here"
 	}

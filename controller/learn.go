@@ -8,8 +8,9 @@ import (
 // to the second table, the rule there that sends packets for that address out
 // of that port. Both are made of the same packet and end together at the
 // latest, so that a host which moves or falls silent is learned anew. A group
-// address is no host's: nothing is learned of it.
-func (c *Controller) learn(d *flow.Decision, p *flow.Match) {
+// address is no host's: nothing is learned of it. covers is the first rule's
+// CoversIncomplete.
+func (c *Controller) learn(d *flow.Decision, p *flow.Match, covers bool) {
 	if !p.Has(flow.FieldInPort|flow.FieldEthSrc) || p.EthSrc.Multicast() {
 		d.Rules = d.Rules[:0]
 		return
@@ -24,5 +25,7 @@ func (c *Controller) learn(d *flow.Decision, p *flow.Match) {
 		BufferID:    flow.NoBuffer,
 		Match:       m,
 		Actions:     []flow.Action{flow.OutputTo(p.InPort)},
+
+		CoversIncomplete: covers,
 	})
 }

@@ -67,7 +67,25 @@ type Event struct {
 
 	// State is what an earlier decision asked to be brought back, opaque here.
 	State []byte
+
+	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
+	// it; in process everything is taken.
+	Accepts Accepts
 }
+
+// Accepts are the members of an answer that the contract has gained since its
+// first version. A function sends one only to a gateway that says it takes it.
+type Accepts uint32
+
+// Their names on the wire are in flow/contract.
+const (
+	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
+
+	acceptsEnd
+)
+
+// AcceptsAll is every member that this program knows.
+const AcceptsAll = acceptsEnd - 1
 
 // Reason says why a switch sent a packet (OpenFlow 1.3.5, 7.4.1; the same in
 // 1.0 up to ReasonAction).

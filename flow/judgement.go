@@ -24,6 +24,9 @@ type Judgement struct {
 	IdleTimeout time.Duration
 	HardTimeout time.Duration
 
+	// CoversIncomplete is the rule's (see [Rule]).
+	CoversIncomplete bool
+
 	// Effect is the rule's. Without a rule its actions are the packet's own, and the rest is zero.
 	// It belongs to whoever judged, and is read only.
 	Effect
@@ -48,5 +51,7 @@ func (j *Judgement) Spell(m *Match, d *Decision) {
 		Meter:       j.Meter,
 		Actions:     j.Actions,
 		Goto:        j.Goto,
+
+		CoversIncomplete: j.CoversIncomplete,
 	})
 }

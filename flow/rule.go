@@ -43,6 +43,10 @@ const (
 // NoBuffer is the buffer_id of a packet that the switch did not keep (OFP_NO_BUFFER).
 const NoBuffer uint32 = 0xffffffff
 
+// NoQueue is what [SetQueue] says so that the outputs that follow are of no
+// queue (OFPQ_ALL, which no queue has as its number).
+const NoQueue uint32 = 0xffffffff
+
 // Rule is one entry of a flow table. Actions empty and no goto means drop.
 type Rule struct {
 	Command     Command
@@ -95,7 +99,7 @@ type ActionType uint8
 
 const (
 	Output      ActionType = iota + 1 // Port, and MaxLen for PortController
-	SetQueue                          // ID; takes effect at the output that follows
+	SetQueue                          // ID; holds for the outputs that follow, until another one. NoQueue ends it (OpenFlow 1.0)
 	Group                             // ID (OpenFlow 1.3)
 	PushVLAN                          // Value: EtherType (OpenFlow 1.3)
 	PopVLAN                           //

@@ -130,6 +130,10 @@ type Switch struct {
 	Capabilities uint32
 	Actions      uint32 // OpenFlow 1.0: bitmap of supported OFPAT_* actions
 
+	// Matchable has, for each P4 table that rules of table 0 may go to, the fields
+	// that it can match. An OpenFlow switch has none: there the protocol says it.
+	Matchable []Field
+
 	// Ports is replaced as a whole when a port changes, never modified, so an
 	// event may keep it.
 	Ports []Port

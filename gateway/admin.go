@@ -9,10 +9,12 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
@@ -30,6 +32,7 @@ type SwitchStatus struct {
 	Drops    uint64       `json:"drops"`
 	Pending  int          `json:"pending"`
 	Policy   string       `json:"policy,omitempty"`
+	Missing  string       `json:"missing,omitempty"` // why the switch is connected and not governed
 	Ports    []PortStatus `json:"ports"`
 }
 
@@ -94,7 +97,7 @@ func (g *Gateway) adminHandler() http.Handler {
 
 func switchStatus(s *ofproxy.Session) SwitchStatus {
 	st := SwitchStatus{DPID: s.Switch.DPID.String(), Protocol: s.Switch.Protocol.String(), Remote: s.Remote, State: s.State, Since: s.Since,
-		Desc: s.Desc, Events: s.Events, Drops: s.Drops, Pending: s.Pending, Ports: []PortStatus{}}
+		Desc: s.Desc, Events: s.Events, Drops: s.Drops, Pending: s.Pending, Missing: s.Missing, Ports: []PortStatus{}}
 	if !s.Policy.IsZero() {
 		st.Policy = s.Policy.String()
 	}
@@ -129,19 +132,24 @@ func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 		st := &rules[i]
 		list = append(list, RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
 			Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
-			Decision: uint32(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
+			Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
 	}
 	writeJSON(w, http.StatusOK, list)
 }
 
+// actionsOf writes all that a rule does.
 func actionsOf(r *flow.Rule) string {
-	switch {
-	case r.Goto == 0:
-		return flow.ActionsString(r.Actions)
-	case len(r.Actions) == 0:
-		return fmt.Sprintf("goto:%d", r.Goto)
+	var parts []string
+	if r.Meter != 0 {
+		parts = append(parts, fmt.Sprintf("meter:%d", r.Meter))
 	}
-	return fmt.Sprintf("%s,goto:%d", flow.ActionsString(r.Actions), r.Goto)
+	if len(r.Actions) > 0 || r.Goto == 0 {
+		parts = append(parts, flow.ActionsString(r.Actions))
+	}
+	if r.Goto != 0 {
+		parts = append(parts, fmt.Sprintf("goto:%d", r.Goto))
+	}
+	return strings.Join(parts, ",")
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/faas/embedded"
 	"switchbridge/faas/policyhost"
 	"switchbridge/faas/wasmhost/wasmmetrics"
@@ -23,10 +25,9 @@ import (
 
 // functions is what decides, with every decorator around it:
 //
-//	FailMode -> Routes -> (for each function) Guard -> State -> Limit -> client; or Guard -> the embedded or native controller
+//	FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
 //
-// Guardrails bound the answer of one function, so they are inside the routes.
-// Rates are kept before all of it, by the session.
+// Rates are kept before all of it and guardrails after it, by the bridge.
 type functions struct {
 	decider flow.Decider
 	pace    *decider.Pace // nil where no rate is configured
@@ -37,7 +38,7 @@ type functions struct {
 	run     func(context.Context) error // the embedded host's task, or nil
 	hostUp  <-chan struct{}             // closed when that host decides without waiting
 	remotes []*remote
-	check   *decider.PolicyCheck // nil where no function is remote
+	check   *bridge.PolicyCheck // nil where no function is remote
 	set     *settings.Settings
 	log     *slog.Logger
 	reg     *prometheus.Registry
@@ -82,7 +83,7 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 	}
 
 	if len(fs.remotes) > 0 && set.Function.PolicyCheck > 0 {
-		fs.check = &decider.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck}
+		fs.check = &bridge.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck}
 	}
 	fail := &decider.FailMode{Next: next, PerSwitch: map[flow.DPID]decider.Mode{}, Default: failMode(set.FailMode.Default)}
 	for dpid, mode := range set.FailMode.Switches {
@@ -114,25 +115,15 @@ func rateOf(r settings.Rate) decider.Rate {
 	return decider.Rate{PerSecond: r.Rate, Burst: r.Burst}
 }
 
-// function makes one function with what belongs to it alone.
-func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
-	next, err := fs.unguarded(name, f, m)
-	if err != nil {
-		return nil, err
-	}
-	g := &fs.set.Guardrails
-	return &decider.Guard{
-		Next: next,
-		Rails: &decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
-			MaxRules: g.MaxRules, HardTimeout: g.HardTimeout},
-		OnViolation: func(ev *flow.Event, d *flow.Decision, v decider.Violation) {
-			m.violations.WithLabelValues(string(v.Rail)).Inc()
-			fs.log.Warn("guardrail", "dpid", ev.Switch.DPID.String(), "function", name, "decision", ev.XID, "rail", string(v.Rail), "detail", v.Detail, "rule", v.Rule, "reason", d.Reason)
-		},
-	}, nil
+// guardrails are what every answer is held to.
+func guardrails(set *settings.Settings) *guard.Guardrails {
+	g := &set.Guardrails
+	return &guard.Guardrails{Guardrails: decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
+		MaxRules: g.MaxRules, HardTimeout: g.HardTimeout}}
 }
 
-func (fs *functions) unguarded(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
+// function makes one function with what belongs to it alone.
+func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
 		if fs.local == nil {
 			file, p, err := policyhost.Open(fs.set.Policy, fs.log)
@@ -233,7 +224,7 @@ func versionName(v flow.PolicyVersion) string {
 
 // tasks are what runs beside the sessions: policy checks and the watch over the
 // policy file. newer is told of policy versions that sessions have not seen.
-func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVersion)) []func(context.Context) error {
+func (fs *functions) tasks(versions *bridge.Versions, newer func(flow.PolicyVersion)) []func(context.Context) error {
 	var list []func(context.Context) error
 	if c := fs.check; c != nil {
 		c.Versions, c.OnNewer = versions, newer
@@ -245,7 +236,7 @@ func (fs *functions) tasks(versions *decider.Versions, newer func(flow.PolicyVer
 	if fs.local != nil {
 		list = append(list, func(ctx context.Context) error {
 			return fs.policy.Watch(ctx, fs.local, func() {
-				if fresh, v := versions.Observe(fs.local.Version()); fresh == decider.Newer {
+				if fresh, v := versions.Observe(fs.local.Version()); fresh == bridge.Newer {
 					newer(v)
 				}
 			})

@@ -18,8 +18,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/listen"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -49,7 +49,7 @@ type Gateway struct {
 	started  time.Time
 
 	functions *functions
-	versions  *decider.Versions
+	bridge    *bridge.Bridge
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
 	listeners []listener
@@ -67,13 +67,16 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(), versions: new(decider.Versions)}
+	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	advise(set, g.log)
 	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
 	var err error
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
 		return nil, err
+	}
+	if g.bridge, err = bridge.New(g.core()); err != nil {
+		return nil, errors.Join(err, g.Close())
 	}
 	cfg, err := g.openflow()
 	if err != nil {
@@ -91,43 +94,54 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	return g, nil
 }
 
+// core turns the settings into the configuration of what all sessions share.
+func (g *Gateway) core() bridge.Config {
+	o, l := &g.settings.OpenFlow, &g.settings.Limits
+	cfg := bridge.Config{
+		Decider:        g.functions.decider,
+		Guardrails:     guardrails(g.settings),
+		Gateway:        bridge.GatewayID(o.GatewayID),
+		Subscribe:      map[flow.EventType]bool{},
+		Coalesce:       o.Coalesce,
+		DrainTimeout:   o.DrainTimeout,
+		EventTimeout:   g.settings.Function.Timeout,
+		Workers:        g.settings.Function.Concurrency,
+		QueuePerSwitch: l.Queue,
+		OnDecision:     g.recorder.observe,
+		Metrics:        bridge.NewMetrics(g.registry),
+		Logger:         g.log,
+	}
+	for _, t := range o.Subscribe {
+		cfg.Subscribe[flow.EventType(t)] = true
+	}
+	if p := g.functions.pace; p != nil {
+		cfg.Admit = p.Admit
+	}
+	return cfg
+}
+
 // openflow turns the settings into the server's configuration.
 func (g *Gateway) openflow() (ofproxy.Config, error) {
 	o := &g.settings.OpenFlow
 	cfg := ofproxy.Config{
-		Decider:          g.functions.decider,
-		Gateway:          decider.GatewayID(o.GatewayID),
+		Bridge:           g.bridge,
 		NoTableMiss:      !o.TableMiss,
 		MissMeter:        o.MissMeter,
-		Subscribe:        map[flow.EventType]bool{},
 		FullHandshake:    bool(o.Handshake),
 		BarrierFirst:     o.BarrierFirst,
-		Coalesce:         o.Coalesce,
-		Versions:         g.versions,
 		EchoInterval:     o.EchoInterval,
 		EchoTimeout:      o.EchoTimeout,
 		HandshakeTimeout: o.HandshakeTimeout,
 		WriteTimeout:     o.WriteTimeout,
-		DrainTimeout:     o.DrainTimeout,
-		EventTimeout:     g.settings.Function.Timeout,
-		Workers:          g.settings.Function.Concurrency,
-		QueuePerSwitch:   g.settings.Limits.Queue,
 		MaxSessions:      o.MaxSessions,
-		OnDecision:       g.recorder.observe,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}
 	for _, v := range o.Versions {
 		cfg.Protocols = append(cfg.Protocols, flow.Protocol(v))
 	}
-	for _, t := range o.Subscribe {
-		cfg.Subscribe[flow.EventType(t)] = true
-	}
 	for _, m := range o.Meters {
 		cfg.Meters = append(cfg.Meters, ofp.Meter{ID: m.ID, KBPS: m.Unit == "kbps", Rate: m.Rate, Burst: m.Burst})
-	}
-	if p := g.functions.pace; p != nil {
-		cfg.Admit = p.Admit
 	}
 	if o.TLS.Cert == "" {
 		return cfg, nil
@@ -153,16 +167,10 @@ func (g *Gateway) p4Sessions() error {
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
-		cfg.GatewayID = g.settings.OpenFlow.GatewayID
+		cfg.Bridge = g.bridge
 		cfg.HardTimeout = g.settings.Guardrails.HardTimeout
-		cfg.InFlight = g.settings.Function.Concurrency
-		for _, t := range g.settings.OpenFlow.Subscribe {
-			cfg.FlowRemoved = cfg.FlowRemoved || flow.EventType(t) == flow.EventFlowRemoved
-			cfg.Errors = cfg.Errors || flow.EventType(t) == flow.EventError
-		}
-		cfg.OnDecision = g.recorder.observeP4
 		cfg.Logger, cfg.Metrics = g.log, m
-		s, err := p4bridge.New(cfg, g.functions.decider)
+		s, err := p4bridge.New(cfg)
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
@@ -275,7 +283,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	for _, task := range g.functions.tasks(g.versions, g.policySeen) {
+	for _, task := range g.functions.tasks(g.bridge.Versions(), g.policySeen) {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()
@@ -293,7 +301,7 @@ func listenName(l listener) string {
 // policySeen takes a policy version that was learned outside a switch's event.
 func (g *Gateway) policySeen(v flow.PolicyVersion) {
 	g.log.Info("policy version", "policy", v.String())
-	g.server.PolicyChanged()
+	g.bridge.PolicyChanged()
 }
 
 // Close frees what New took, for a gateway that is not run.
@@ -307,8 +315,9 @@ func (g *Gateway) Close() error {
 	return g.functions.close()
 }
 
-// Ready says why the gateway can't decide, or nil.
-func (g *Gateway) Ready() error { return g.functions.ready() }
+// Ready says why the gateway can't decide, or does not govern a switch that is
+// connected; or nil.
+func (g *Gateway) Ready() error { return errors.Join(g.functions.ready(), g.bridge.Ready()) }
 
 // Addrs are the addresses at which switches connect.
 func (g *Gateway) Addrs() []net.Addr {
@@ -332,20 +341,17 @@ func (g *Gateway) Switches() []SwitchStatus {
 func (g *Gateway) Status() GatewayStatus {
 	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Decisions: g.recorder.stats(g.registry)}
 	for _, s := range g.server.Sessions() {
-		if s.State == "ready" {
+		if s.State == "ready" && s.Missing == "" {
 			st.Switches++
 		}
 	}
-	if v := g.versions.Latest(); !v.IsZero() {
+	if v := g.bridge.Versions().Latest(); !v.IsZero() {
 		st.Policy = v.String()
 	}
 	for _, s := range g.p4 {
 		p4 := s.Status()
 		if p4.State == p4bridge.StateServing {
 			st.Switches++
-		}
-		if st.Policy == "" && p4.Policy != (flow.PolicyVersion{}).String() {
-			st.Policy = p4.Policy
 		}
 	}
 	return st

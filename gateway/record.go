@@ -10,9 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/ofproxy"
-	"switchbridge/p4bridge"
 )
 
 // recorder counts decisions and writes a record of each to the log.
@@ -41,8 +40,8 @@ func newRecorder(log *slog.Logger, mode string, reg prometheus.Registerer) *reco
 	return r
 }
 
-// observe is ofproxy's OnDecision. It is called by many at a time.
-func (r *recorder) observe(rec *ofproxy.Record) {
+// observe is the bridge's OnDecision. It is called by many at a time.
+func (r *recorder) observe(rec *bridge.Record) {
 	failure := rec.Err
 	if failure == nil {
 		failure = rec.Decision.Failure // the fail mode answered
@@ -81,7 +80,7 @@ func (r *recorder) observe(rec *ofproxy.Record) {
 			attrs = append(attrs, slog.String("policy", d.Policy.String()))
 		}
 		if rec.Refused > 0 {
-			attrs = append(attrs, slog.Int("rules_not_expressible", rec.Refused))
+			attrs = append(attrs, slog.Int("rules_refused", rec.Refused))
 		}
 	}
 	attrs = append(attrs, slog.Duration("decide", rec.Decide), slog.Duration("total", rec.Total))
@@ -89,11 +88,6 @@ func (r *recorder) observe(rec *ofproxy.Record) {
 		attrs = append(attrs, slog.Duration("wait", rec.Wait))
 	}
 	r.log.LogAttrs(context.Background(), level, "decision", attrs...)
-}
-
-// observeP4 is p4bridge's OnDecision.
-func (r *recorder) observeP4(rec *p4bridge.Record) {
-	r.observe(&ofproxy.Record{Switch: rec.Event.Switch, Event: rec.Event, Decision: rec.Decision, Err: rec.Err, Decide: rec.Decide, Total: rec.Total})
 }
 
 // lastCounter remembers one labelled counter.
@@ -141,20 +135,43 @@ func latencies(g prometheus.Gatherer, quantiles ...float64) (count uint64, value
 		return 0, values
 	}
 	for _, f := range families {
-		if f.GetName() != "switchbridge_openflow_stage_seconds" {
+		if f.GetName() != "switchbridge_stage_seconds" {
 			continue
 		}
+		var all dto.Histogram // of both protocols
 		for _, m := range f.GetMetric() {
-			if m.GetLabel()[0].GetValue() != "total" {
-				continue
+			if label(m, "stage") == "total" {
+				add(&all, m.GetHistogram())
 			}
-			for i, q := range quantiles {
-				values[i] = quantile(m.GetHistogram(), q)
-			}
-			return m.GetHistogram().GetSampleCount(), values
 		}
+		for i, q := range quantiles {
+			values[i] = quantile(&all, q)
+		}
+		return all.GetSampleCount(), values
 	}
 	return 0, values
+}
+
+func label(m *dto.Metric, name string) string {
+	for _, l := range m.GetLabel() {
+		if l.GetName() == name {
+			return l.GetValue()
+		}
+	}
+	return ""
+}
+
+// add adds a histogram to one with the same buckets, or none yet.
+func add(sum, h *dto.Histogram) {
+	n := sum.GetSampleCount() + h.GetSampleCount()
+	sum.SampleCount = &n
+	for i, b := range h.GetBucket() {
+		if i == len(sum.Bucket) {
+			sum.Bucket = append(sum.Bucket, &dto.Bucket{UpperBound: b.UpperBound})
+		}
+		c := sum.Bucket[i].GetCumulativeCount() + b.GetCumulativeCount()
+		sum.Bucket[i].CumulativeCount = &c
+	}
 }
 
 // quantile interpolates within the bucket that holds the q-th sample.

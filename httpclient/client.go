@@ -132,6 +132,9 @@ func (c *Client) String() string {
 // the switch, and are of kind [flow.Unavailable], [flow.Refused] or
 // [flow.Invalid].
 func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	asked := *ev
+	asked.Accepts = flow.AcceptsAll
+	ev = &asked
 	p, err := c.cfg.Codec.AppendEvent(make([]byte, 0, usualEvent+len(ev.State)), ev)
 	if err != nil {
 		return flow.Errorf(flow.Invalid, "%s can't be written as %s: %w", describe(ev), c.ctype[0], err)
@@ -166,7 +169,7 @@ func (c *Client) newID() string { return c.idPrefix + strconv.FormatUint(c.ids.A
 func (c *Client) header(ev *flow.Event, id string) http.Header {
 	h := make(http.Header, 12)
 	contract.PutEvent(h, ev)
-	contract.PutState(h, c.ctype[0], ev)
+	contract.PutMembers(h, c.ctype[0], ev)
 	h[contract.HeaderID] = []string{id}
 	h["Content-Type"] = c.ctype
 	h["User-Agent"] = userAgent

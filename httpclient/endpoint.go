@@ -145,7 +145,7 @@ func (e *endpoint) warm(ctx context.Context, g *generation) (connected bool, err
 // check sends a policy_check on g and returns what is wrong with the endpoint,
 // if anything is. Any answer but a 5xx, a refusal too, is a good one.
 func (e *endpoint) check(ctx context.Context, g *generation) *failure {
-	ev := flow.Event{Type: flow.EventPolicyCheck, ID: e.c.newID(), Time: time.Now(), XID: 1}
+	ev := flow.Event{Type: flow.EventPolicyCheck, ID: e.c.newID(), Time: time.Now(), XID: 1, Accepts: flow.AcceptsAll}
 	p, err := e.c.cfg.Codec.AppendEvent(nil, &ev)
 	if err != nil {
 		return &failure{err: err, outcome: NotSent}

@@ -355,6 +355,47 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// TestGrowth: every request says what is accepted and what its packet lacks, and
+// the answer what its rules cover of that.
+func TestGrowth(t *testing.T) {
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		n := newNetwork(t)
+		n.serve("fn", eventsOnly(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			var ev flow.Event
+			err := contract.GetEvent(r.Header, &ev)
+			if err == nil {
+				err = codec.ParseEvent(body, &ev)
+			}
+			if err == nil {
+				err = contract.GetMembers(r.Header, codec.ContentType(), &ev)
+			}
+			if err != nil || ev.Accepts != flow.AcceptsAll || ev.PacketIn.Incomplete != flow.FieldL4Dst {
+				t.Errorf("%s: %v, accepts %b, incomplete %v", codec.ContentType(), err, ev.Accepts, ev.PacketIn.Incomplete)
+			}
+			d := flow.Decision{Rules: []flow.Rule{{BufferID: flow.NoBuffer, CoversIncomplete: true}}}
+			answer, err := codec.AppendDecision(nil, &ev, &d)
+			if err != nil {
+				t.Error(err)
+			}
+			w.Header().Set("Content-Type", codec.ContentType())
+			contract.PutDecision(w.Header(), codec.ContentType(), &ev, &d)
+			w.Write(answer)
+		}))
+		c := newClient(t, Config{Endpoints: []string{"http://fn/"}, Codec: codec, dial: n.dial})
+		ev := packetIn()
+		ev.XID = 1
+		ev.PacketIn.Incomplete = flow.FieldL4Dst
+		var d flow.Decision
+		if err := c.Decide(t.Context(), ev, &d); err != nil || len(d.Rules) != 1 || !d.Rules[0].CoversIncomplete {
+			t.Errorf("%s: %v, %+v", codec.ContentType(), err, d.Rules)
+		}
+		if ev.Accepts != 0 {
+			t.Error("the client changes its caller's event")
+		}
+	}
+}
+
 func TestEventsWithoutIDGetOne(t *testing.T) {
 	n := newNetwork(t)
 	ids := make(chan string, 2)

@@ -59,7 +59,7 @@ type Config struct {
 	MaxSessions int
 
 	Metrics *Metrics     // nil: none
-	Logger  *slog.Logger // nil: none
+	Logger  *slog.Logger // nil: the bridge's
 }
 
 func (c *Config) setDefaults() {
@@ -79,7 +79,7 @@ func (c *Config) setDefaults() {
 		c.MaxSessions = 4096
 	}
 	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
+		c.Logger = c.Bridge.Logger()
 	}
 	if c.Metrics == nil {
 		c.Metrics = NewMetrics(nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 	"time"
 
 	"switchbridge/bridge"
@@ -60,9 +61,20 @@ func (s *session) helloState() (*state, error) {
 	}
 	_, msg, err := s.next()
 	if err != nil {
+		var ours *sessionError
+		if !errors.As(err, &ours) && s.ctx.Err() == nil && slices.Contains(s.cfg.Protocols, flow.OpenFlow13) {
+			s.log.Warn(`the switch hung up on our HELLO, which offers OpenFlow 1.3; if it speaks 1.0 alone, set openflow.versions: ["1.0"]`)
+		}
 		return nil, err
 	}
 	h, err := ofp.ParseHeader(msg)
+	if err == nil && h.Type == ofp.TypeError {
+		e, err := ofp.ParseError(msg)
+		if err != nil {
+			return nil, endf("malformed", "ERROR: %w", err)
+		}
+		return nil, endf("refused_by_switch", "the switch refuses our HELLO: %s", errorWords(&e))
+	}
 	if err != nil || msg[1] != 0 {
 		return nil, endf("not_openflow", "the first message is not a HELLO (bytes % x)", msg[:min(len(msg), 16)])
 	}
@@ -94,6 +106,14 @@ func (s *session) helloState() (*state, error) {
 		}
 	}
 	return stateFeatures, nil
+}
+
+// errorWords is an ERROR's name, and what the switch wrote beside it.
+func errorWords(e *flow.SwitchError) string {
+	if text := ofp.ErrorText(e); text != "" {
+		return fmt.Sprintf("%s: %q", e.Name, text)
+	}
+	return e.Name
 }
 
 func versionNames(bitmap uint32) string {
@@ -304,7 +324,7 @@ func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]by
 			if err != nil {
 				return nil, endf("malformed", "ERROR: %w", err)
 			}
-			return nil, endf("refused_by_switch", "the switch refuses: %s %q", e.Name, e.Data)
+			return nil, endf("refused_by_switch", "the switch refuses: %s", errorWords(&e))
 		}
 	}
 }

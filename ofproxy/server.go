@@ -34,10 +34,10 @@ type Server struct {
 
 // NewServer checks the configuration. Nothing runs until Serve is called.
 func NewServer(cfg Config) (*Server, error) {
-	cfg.setDefaults()
 	if cfg.Bridge == nil {
 		return nil, errors.New("ofproxy: no bridge")
 	}
+	cfg.setDefaults()
 	for _, p := range cfg.Protocols {
 		if p != flow.OpenFlow10 && p != flow.OpenFlow13 {
 			return nil, fmt.Errorf("ofproxy: %v is not supported; use 1.0 and 1.3", p)

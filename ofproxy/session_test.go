@@ -857,3 +857,22 @@ func TestProactiveRulesAreAskedForUntilTheyCome(t *testing.T) {
 		r.wantLog("no proactive rules yet")
 	})
 }
+
+// What a switch says when it refuses the session is told, and so is what to set
+// for one that hangs up on an offer of 1.3.
+func TestRefusedHelloIsTold(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		conn := r.pipe()
+		go io.Copy(io.Discard, conn)
+		conn.Write(ofp.AppendError(nil, flow.OpenFlow10, 1, ofp.ErrHelloFailed, ofp.HelloIncompatible, []byte("only 1.5 here")))
+		synctest.Wait()
+		r.wantLog("session ended", "only 1.5 here", "HELLO_FAILED")
+	})
+	bubble(t, nil, func(r *rig) {
+		conn := r.pipe()
+		io.ReadFull(conn, make([]byte, 16)) // HELLO with its bitmap
+		conn.Close()
+		synctest.Wait()
+		r.wantLog(`set openflow.versions: [\"1.0\"]`)
+	})
+}

@@ -144,7 +144,7 @@ func (s *session) afterBarrier(b []byte, decision uint32) []byte {
 // release appends what sends a packet on its way, or frees its buffer.
 func (s *session) release(b []byte, xid uint32, p *bridge.Packet) []byte {
 	pi := p.In
-	out := ofp.PacketOut{BufferID: pi.BufferID, InPort: pi.Match.InPort, Actions: p.Actions}
+	out := ofp.PacketOut{BufferID: pi.BufferID, InPort: pi.Match.InPort, Actions: p.Actions, Match: &pi.Match}
 	core := s.core.Load()
 	if pi.BufferID == flow.NoBuffer {
 		switch {
@@ -212,10 +212,13 @@ func (s *session) List(ctx context.Context, f bridge.Filter, each func(*bridge.I
 	}
 	var in bridge.Installed
 	q := &query{want: ofp.StatsFlow, done: make(chan error, 1), each: func(st *ofp.FlowStats) error {
-		if st.Rule.Cookie&f.Mask != f.Cookie&f.Mask {
+		if !f.Selects(st.Rule.Cookie) {
 			return nil
 		}
-		in = bridge.Installed{Rule: st.Rule, Duration: st.Duration, Packets: st.Packets, Bytes: st.Bytes}
+		in = bridge.Installed{Rule: st.Rule, Duration: st.Duration, Packets: st.Packets, Bytes: st.Bytes, Forwards: st.MayForward()}
+		if in.Hidden = len(st.Unknown) > 0; in.Hidden {
+			in.Text = st.String()
+		}
 		return each(&in)
 	}}
 	xid := s.srv.bridge.Number()

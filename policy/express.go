@@ -6,45 +6,6 @@ import (
 	"switchbridge/flow"
 )
 
-// Expressible returns the fields of m that a rule in the given protocol can
-// match on. OpenFlow 1.0 (5.2.3, struct ofp_match) knows no masks but those of
-// IPv4 addresses, nothing of IPv6 packets above layer 2, and no ports but those
-// of TCP and UDP; an ARP operation shares ip_proto's eight bits.
-func Expressible(p flow.Protocol, m *flow.Match) flow.Field {
-	if p != flow.OpenFlow10 {
-		return ^flow.Field(0)
-	}
-	can := flow.FieldInPort | flow.FieldEthType | flow.FieldVLANPCP
-	if m.EthSrcMask == flow.MACExact {
-		can |= flow.FieldEthSrc
-	}
-	if m.EthDstMask == flow.MACExact {
-		can |= flow.FieldEthDst
-	}
-	if m.VLANMask == flow.VLANExact {
-		can |= flow.FieldVLAN
-	}
-	if !m.Has(flow.FieldEthType) {
-		return can
-	}
-	switch m.EthType {
-	case flow.EthTypeIPv4:
-		can |= flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldIPDSCP
-		switch m.IPProto {
-		case flow.ProtoTCP, flow.ProtoUDP:
-			can |= flow.FieldL4Src | flow.FieldL4Dst
-		case flow.ProtoICMP:
-			can |= flow.FieldICMPType | flow.FieldICMPCode
-		}
-	case flow.EthTypeARP:
-		can |= flow.FieldARPSPA | flow.FieldARPTPA
-		if m.ARPOp <= 0xff {
-			can |= flow.FieldARPOp
-		}
-	}
-	return can
-}
-
 // Effect is what a rule in the given table does to the packets that t treats, where allow is the mode
 // of the chain's forward link. It reports false for what the protocol can't do.
 func (t *Treatment) Effect(allow ForwardMode, p flow.Protocol, table uint8) (e flow.Effect, ok bool) {

@@ -97,7 +97,7 @@ func (f *function) ask(ctx context.Context, ev *event) error {
 	err := decide(flow.Event{
 		Type: flow.EventPacketIn,
 		PacketIn: &flow.PacketIn{
-			BufferID: flow.NoBuffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame,
+			BufferID: flow.NoBuffer, TotalLen: ev.total, Reason: flow.ReasonNoMatch, Match: ev.rec.Match, Data: ev.frame, Incomplete: ev.rec.Match.Missing(),
 		},
 	}, len(f.steps))
 	if err != nil {

@@ -349,7 +349,7 @@ func TestFunctionGovernsOpenVSwitch(t *testing.T) {
 				}
 				metrics := l.gateway.get(t, "/metrics", nil)
 				for _, want := range []string{`switchbridge_decisions_total{policy="header",verdict="deny"}`, `switchbridge_decisions_total{policy="blocklist",verdict="deny"}`,
-					`switchbridge_openflow_stage_seconds_count{stage="decide"}`, `switchbridge_function_request_seconds_count`, `switchbridge_openflow_sessions{state="ready"} 1`} {
+					`switchbridge_stage_seconds_count{protocol="openflow",stage="decide"}`, `switchbridge_function_request_seconds_count`, `switchbridge_openflow_sessions{state="ready"} 1`} {
 					if !strings.Contains(metrics, want) {
 						t.Errorf("/metrics lacks %s", want)
 					}

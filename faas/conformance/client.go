@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -13,12 +14,13 @@ import (
 type Exchange func(ctx context.Context, header http.Header, body []byte) (status int, answer http.Header, answerBody []byte, err error)
 
 // Client is a flow.Decider that speaks the contract over any Exchange. It is the least that a
-// gateway does: no repeats, no limits.
+// gateway does: no repeats, no limits. An event that says nothing of what is accepted is an older
+// gateway's, which refuses what it doesn't know.
 func Client(codec contract.Codec, exchange Exchange) flow.Decider {
 	return flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		header := http.Header{}
 		contract.PutEvent(header, ev)
-		contract.PutState(header, codec.ContentType(), ev)
+		contract.PutMembers(header, codec.ContentType(), ev)
 		header.Set("Content-Type", codec.ContentType())
 		body, err := codec.AppendEvent(nil, ev)
 		if err != nil {
@@ -33,6 +35,9 @@ func Client(codec contract.Codec, exchange Exchange) flow.Decider {
 		}
 		if got := answer.Get("Content-Type"); got != codec.ContentType() {
 			return fmt.Errorf("content type %q", got)
+		}
+		if ev.Accepts == 0 && (answer.Get(contract.HeaderCoversIncomplete) != "" || bytes.Contains(answerBody, []byte("covers_incomplete"))) {
+			return fmt.Errorf("a gateway that doesn't accept covers_incomplete is sent it: %v %s", answer, answerBody)
 		}
 		if err := codec.ParseDecision(answerBody, ev, d); err != nil {
 			return err

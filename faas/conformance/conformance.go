@@ -51,20 +51,36 @@ func Policy() *policy.Policy {
 type Case struct {
 	Name  string
 	Event *flow.Event
+
+	// Covers says that the answer has rules, and that all of them say covers_incomplete. No other
+	// answer's do.
+	Covers bool
 }
 
-// Cases are events of every type, for both versions of OpenFlow and for a P4 digest.
+// Cases are events of every type, for both versions of OpenFlow and for P4 digests. Most are of a
+// gateway that accepts all that there is; some are of an older one, which says neither what it
+// accepts nor what is incomplete.
 func Cases() (cases []Case) {
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
 		sw := &flow.Switch{DPID: 0xab, Protocol: protocol, NBuffers: 256, NTables: 254, Ports: []flow.Port{
 			{No: 1, HWAddr: flow.MAC{2, 0, 0, 0, 0, 1}, Name: "eth1"}, {No: 4, HWAddr: flow.MAC{2, 0, 0, 0, 0, 4}, Name: "eth4"}}}
 		add := func(name string, ev flow.Event) {
 			ev.ID, ev.Session, ev.Time, ev.XID, ev.Switch = "id-"+name, "192.0.2.9:4711/1", time.Unix(1700000000, 0).UTC(), 4711, sw
-			cases = append(cases, Case{protocol.String() + "/" + name, &ev})
+			ev.Accepts = flow.AcceptsAll
+			cases = append(cases, Case{Name: protocol.String() + "/" + name, Event: &ev})
 		}
 		packet := func(name string, frame []byte) {
+			m := flow.ParseFrame(frame, 1)
 			add(name, flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
-				BufferID: flow.NoBuffer, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1), Data: frame}})
+				BufferID: flow.NoBuffer, TotalLen: len(frame), Match: m, Data: frame, Incomplete: m.Missing()}})
+		}
+		incomplete := func(name string, frame []byte, covers bool) {
+			packet(name, frame)
+			newer := &cases[len(cases)-1]
+			newer.Covers = covers
+			packet(name+", older gateway", frame)
+			older := cases[len(cases)-1].Event
+			older.Accepts, older.PacketIn.Incomplete = 0, 0
 		}
 		// As a gateway does with handshake full: the packets after these repeat nothing of them.
 		add("handshake hello", flow.Event{Type: flow.EventHandshake, Handshake: ofp.AppendHello(nil, 4711, protocol)})
@@ -74,7 +90,12 @@ func Cases() (cases []Case) {
 		packet("blocked destination", ipv4("10.0.0.1", "198.51.100.7", flow.ProtoUDP, 40000, 443))
 		packet("denied port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22))
 		packet("directed port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoUDP, 40000, 53))
-		packet("cut short", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22)[:30])
+		incomplete("cut short", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22)[:30], false)
+		incomplete("cut before the ports", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 443)[:36], false)
+		incomplete("fragment of TCP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 0, 0)), false)
+		incomplete("fragment of ICMP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
+		incomplete("fragment from a blocked source", fragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
+		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 8<<8, 0))
 		packet("not IP", append([]byte{1, 0x80, 0xc2, 0, 0, 0xe, 2, 0, 0, 0, 0, 1, 0x88, 0xcc}, make([]byte, 46)...))
 		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
 		add("buffered", flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
@@ -91,10 +112,20 @@ func Cases() (cases []Case) {
 	digest.SetEthType(flow.EthTypeIPv4)
 	digest.Fields |= flow.FieldIPSrc | flow.FieldIPDst
 	digest.IPSrc, digest.IPDst = netip.MustParsePrefix("198.51.100.7/32"), netip.MustParsePrefix("10.0.0.2/32")
-	return append(cases, Case{"P4Runtime/digest", &flow.Event{
-		Type: flow.EventPacketIn, ID: "digest", Session: "s", Time: time.Unix(1700000000, 0).UTC(), XID: 4711,
-		Switch:   &flow.Switch{DPID: 0xab, Protocol: flow.P4Runtime},
-		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, Match: digest}}})
+	ofDigest := func(name string, incomplete flow.Field, accepts flow.Accepts) Case {
+		return Case{Name: "P4Runtime/" + name, Covers: incomplete != 0, Event: &flow.Event{
+			Type: flow.EventPacketIn, ID: name, Session: "s", Time: time.Unix(1700000000, 0).UTC(), XID: 4711, Accepts: accepts,
+			Switch:   &flow.Switch{DPID: 0xab, Protocol: flow.P4Runtime},
+			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, Match: digest, Incomplete: incomplete}}}
+	}
+	return append(cases, ofDigest("digest", 0, flow.AcceptsAll), ofDigest("digest, older gateway", 0, 0),
+		ofDigest("digest of a fragment", flow.FieldL4Src|flow.FieldL4Dst, flow.AcceptsAll))
+}
+
+// fragment makes a frame of IPv4 a later fragment.
+func fragment(frame []byte) []byte {
+	frame[20], frame[21] = 0x00, 0xb9
+	return frame
 }
 
 // typeHello is OFPT_HELLO, in every version. OpenFlow 1.3.5, 7.1.
@@ -167,6 +198,15 @@ func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 			}
 			if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{}), cmpopts.EquateEmpty()); diff != "" {
 				t.Error(diff)
+			}
+			covers := 0
+			for i := range got.Rules {
+				if got.Rules[i].CoversIncomplete {
+					covers++
+				}
+			}
+			if row.Covers && (len(got.Rules) == 0 || covers < len(got.Rules)) || !row.Covers && covers > 0 {
+				t.Errorf("%d of %d rules say covers_incomplete; want all: %v", covers, len(got.Rules), row.Covers)
 			}
 			checkHandshake(t, row.Event, &got)
 		})

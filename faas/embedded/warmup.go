@@ -6,6 +6,7 @@ import (
 
 	"switchbridge/faas/guest"
 	"switchbridge/flow"
+	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/compact"
 )
 
@@ -24,7 +25,7 @@ func warmUp() (requests, packets [][]byte, err error) {
 	var events []*flow.Event
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
 		events = append(events, &flow.Event{
-			Type: flow.EventPacketIn, XID: 1,
+			Type: flow.EventPacketIn, XID: 1, Accepts: flow.AcceptsAll,
 			Switch:   &flow.Switch{DPID: 1, Protocol: protocol},
 			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: match, Data: make([]byte, 1500)},
 		})
@@ -41,7 +42,8 @@ func Encode(events ...*flow.Event) (requests, packets [][]byte, err error) {
 			return nil, nil, fmt.Errorf("%s event: %w", ev.Type, err)
 		}
 		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()),
-			DPID: uint64(ev.Switch.DPID), ID: ev.ID, Session: ev.Session, Body: body}
+			DPID: uint64(ev.Switch.DPID), ID: ev.ID, Session: ev.Session, Body: body,
+			Accepts: contract.AcceptsText(ev.Accepts), Incomplete: contract.IncompleteText(ev.PacketIn)}
 		if !ev.Time.IsZero() {
 			r.Time = ev.Time.UnixNano()
 		}

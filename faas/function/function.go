@@ -87,6 +87,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if err := codec.ParseEvent(r.Body, &s.event); err != nil {
 		return 400, fmt.Errorf("%s: %w", r.Event, err)
 	}
+	contract.SetMembers(&s.event, r.Accepts, r.Incomplete)
 	d := &s.decision
 	d.Reset()
 	if err := f.decider.Decide(ctx, &s.event, d); err != nil {
@@ -103,6 +104,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 		a.Policy = s.policyText
 	}
 	a.Reason, a.Verdict = d.Reason, d.Verdict.String()
+	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
 	}
@@ -133,6 +135,7 @@ type Decider struct {
 }
 
 type exchange struct {
+	asked   flow.Event // the event, and what is accepted
 	request guest.Request
 	answer  guest.Answer
 	body    []byte
@@ -158,8 +161,11 @@ func (f *Decider) Local() bool { return true }
 func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	x := f.scratch.Get().(*exchange)
 	defer f.scratch.Put(x)
+	x.asked = *ev
+	x.asked.Accepts = flow.AcceptsAll
+	defer func() { x.asked = flow.Event{} }()
 	var err error
-	if x.body, err = f.codec.AppendEvent(x.body[:0], ev); err != nil {
+	if x.body, err = f.codec.AppendEvent(x.body[:0], &x.asked); err != nil {
 		return flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
 	}
 	x.request = guest.Request{
@@ -173,6 +179,9 @@ func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	}
 	if !ev.Time.IsZero() {
 		x.request.Time = ev.Time.UnixNano()
+	}
+	if f.encoding != guest.EncodingJSON {
+		x.request.Accepts, x.request.Incomplete = contract.AcceptsText(flow.AcceptsAll), contract.IncompleteText(ev.PacketIn)
 	}
 	a := &x.answer
 	if err := f.answerer.Answer(ctx, &x.request, a); err != nil {
@@ -195,6 +204,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 	}
 	if err := f.codec.ParseDecision(a.Body, ev, d); err != nil {
 		return invalid("answer", err)
+	}
+	if a.CoversIncomplete {
+		contract.SetCoversIncomplete(d, true)
 	}
 	if d.Policy, err = flow.ParsePolicyVersion(a.Policy); err != nil {
 		return invalid("answer", err)

@@ -178,9 +178,9 @@ func TestHeaders(t *testing.T) {
 		return h
 	}
 	var r guest.Request
-	if err := ReadRequest(headers(contract.HeaderState, "c3RhdGU=", "Traceparent", "00-1"), []byte("body"), &r); err != nil ||
+	if err := ReadRequest(headers(contract.HeaderState, "c3RhdGU=", "Traceparent", "00-1", contract.HeaderAccepts, "a", contract.HeaderIncomplete, "b"), []byte("body"), &r); err != nil ||
 		r.Event != flow.EventPacketIn || r.ID != "7" || r.DPID != 0xab || r.Session != "s" || r.Time != 1 ||
-		string(r.State) != "state" || r.TraceParent != "00-1" || string(r.Body) != "body" || r.Encoding != guest.EncodingOpenFlow {
+		string(r.State) != "state" || r.TraceParent != "00-1" || r.Accepts != "a" || r.Incomplete != "b" || string(r.Body) != "body" || r.Encoding != guest.EncodingOpenFlow {
 		t.Errorf("%+v, %v", r, err)
 	}
 	for _, row := range []struct {
@@ -204,9 +204,9 @@ func TestHeaders(t *testing.T) {
 	}
 
 	h := Headers{}
-	body := WriteAnswer(h, &guest.Answer{Status: 200, Encoding: guest.EncodingJSON, Policy: "3-000000ab", Reason: "a\nb", Verdict: "deny", State: []byte("state"), StateKey: "src", Body: []byte("{}")})
+	body := WriteAnswer(h, &guest.Answer{Status: 200, Encoding: guest.EncodingJSON, Policy: "3-000000ab", Reason: "a\nb", Verdict: "deny", State: []byte("state"), StateKey: "src", CoversIncomplete: true, Body: []byte("{}")})
 	want := Headers{"content-type": "application/json", "switchbridge-policy": "3-000000ab", "switchbridge-reason": "a?b", "switchbridge-verdict": "deny",
-		"switchbridge-state": "c3RhdGU=", "switchbridge-state-key": "src"}
+		"switchbridge-state": "c3RhdGU=", "switchbridge-state-key": "src", "switchbridge-covers-incomplete": "true"}
 	if string(body) != "{}" || fmt.Sprint(h) != fmt.Sprint(want) {
 		t.Errorf("%s %v, want %v", body, h, want)
 	}

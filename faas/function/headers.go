@@ -35,6 +35,9 @@ func ReadRequest(h contract.Header, body []byte, r *guest.Request) error {
 	}
 	r.Event, r.ID, r.Session, r.State, r.Body = ev.Type, ev.ID, ev.Session, ev.State, body
 	r.TraceParent = h.Get(headerTraceParent)
+	if r.Encoding != guest.EncodingJSON { // which has them in its body
+		r.Accepts, r.Incomplete = h.Get(contract.HeaderAccepts), h.Get(contract.HeaderIncomplete)
+	}
 	if ev.Switch != nil {
 		r.DPID = uint64(ev.Switch.DPID)
 	}
@@ -63,6 +66,9 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if len(a.State) > 0 {
 		h.Set(contract.HeaderState, base64.StdEncoding.EncodeToString(a.State))
 		set(contract.HeaderStateKey, a.StateKey)
+	}
+	if a.CoversIncomplete {
+		h.Set(contract.HeaderCoversIncomplete, "true")
 	}
 	return a.Body
 }

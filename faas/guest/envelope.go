@@ -69,11 +69,13 @@ type Request struct {
 	Session     string // ce-subject, the switch's connection
 	TraceParent string // traceparent, when tracing is on
 
+	// Of application/openflow, whose body has no place for them: contract.HeaderAccepts
+	// and contract.HeaderIncomplete as they came.
+	Accepts    string
+	Incomplete string
+
 	State []byte // what an earlier answer for the same key returned, as it came; nil when none
-	// Key seals and opens State. It comes with the event because nothing secret may be in the
-	// memory that all instances start from. Empty: the guest keeps no state.
-	Key  []byte
-	Body []byte // at most MaxBody
+	Body  []byte // at most MaxBody
 }
 
 // Answer is a guest's answer to one Request.
@@ -87,6 +89,9 @@ type Answer struct {
 	Reason   string // why, for people: the rule that matched, or the error
 	Verdict  string // what, for decision records: "allow", "deny", ...
 	StateKey string // flow, src, dst or port: the Switchbridge-State-Key header
+
+	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
+	CoversIncomplete bool
 
 	State []byte // at most 4 KiB
 	Body  []byte // at most MaxBody
@@ -104,7 +109,8 @@ const (
 	tagSession     = 6
 	tagTraceParent = 7
 	tagState       = 8
-	tagKey         = 9
+	tagAccepts     = 10
+	tagIncomplete  = 11
 	tagBody        = 15
 
 	tagStatus   = 1 // 2 bytes, big-endian; tagEncoding, tagState and tagBody as in requests
@@ -112,6 +118,7 @@ const (
 	tagReason   = 4
 	tagVerdict  = 5
 	tagStateKey = 6
+	tagCovers   = 7 // 1 byte: 1
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -129,11 +136,12 @@ func (r *Request) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagSession, r.Session)
 	b = appendBytes(b, tagTraceParent, r.TraceParent)
 	b = appendBytes(b, tagState, r.State)
-	b = appendBytes(b, tagKey, r.Key)
+	b = appendBytes(b, tagAccepts, r.Accepts)
+	b = appendBytes(b, tagIncomplete, r.Incomplete)
 	return appendBytes(b, tagBody, r.Body)
 }
 
-// Parse fills r from an envelope. State, Key and Body share b's memory.
+// Parse fills r from an envelope. State and Body share b's memory.
 func (r *Request) Parse(b []byte) error {
 	*r = Request{}
 	return parse(b, func(tag byte, value []byte) (err error) {
@@ -154,8 +162,10 @@ func (r *Request) Parse(b []byte) error {
 			r.TraceParent = string(value)
 		case tagState:
 			r.State = value
-		case tagKey:
-			r.Key = value
+		case tagAccepts:
+			r.Accepts = string(value)
+		case tagIncomplete:
+			r.Incomplete = string(value)
 		case tagBody:
 			r.Body = value
 		}
@@ -172,6 +182,9 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagReason, a.Reason)
 	b = appendBytes(b, tagVerdict, a.Verdict)
 	b = appendBytes(b, tagStateKey, a.StateKey)
+	if a.CoversIncomplete {
+		b = appendUint(b, tagCovers, 1, 1)
+	}
 	b = appendBytes(b, tagState, a.State)
 	return appendBytes(b, tagBody, a.Body)
 }
@@ -194,6 +207,10 @@ func (a *Answer) Parse(b []byte) error {
 			a.Verdict = string(value)
 		case tagStateKey:
 			a.StateKey = string(value)
+		case tagCovers:
+			var covers uint8
+			covers, err = parseUint[uint8](value, 1)
+			a.CoversIncomplete = covers == 1
 		case tagState:
 			a.State = value
 		case tagBody:

@@ -4,13 +4,16 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+
+	"switchbridge/flow/contract"
 )
 
 // checkEnvelope checks what the contract leaves optional of a CloudEvent, where it is there.
 // Another reader of the same request, such as a broker's log, must not see another event: so no
 // attribute may come twice, and the content type has one place.
 func checkEnvelope(h http.Header) error {
-	for _, name := range [...]string{"Ce-Specversion", "Ce-Type", "Ce-Source", "Ce-Id", "Ce-Subject", "Ce-Time", "Content-Type"} {
+	for _, name := range [...]string{"Ce-Specversion", "Ce-Type", "Ce-Source", "Ce-Id", "Ce-Subject", "Ce-Time", "Content-Type",
+		contract.HeaderAccepts, contract.HeaderIncomplete} {
 		if len(h[name]) > 1 {
 			return fmt.Errorf("%s comes %d times", name, len(h[name]))
 		}

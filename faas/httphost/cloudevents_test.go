@@ -29,6 +29,8 @@ func TestOptionalAttributes(t *testing.T) {
 		{"two ids", func(h http.Header) { h.Add("Ce-Id", "other") }, "Ce-Id comes 2 times"},
 		{"two sources", func(h http.Header) { h.Add("Ce-Source", "/switches/1") }, "Ce-Source comes 2 times"},
 		{"two content types", func(h http.Header) { h.Add("Content-Type", "text/html") }, "Content-Type comes 2 times"},
+		{"two lists of what is missing", func(h http.Header) { h["Switchbridge-Incomplete"] = []string{"tcp_src", "tcp_dst"} }, "Switchbridge-Incomplete comes 2 times"},
+		{"two lists of what is accepted", func(h http.Header) { h["Switchbridge-Accepts"] = []string{"a", "b"} }, "Switchbridge-Accepts comes 2 times"},
 	} {
 		r := newRequest(event)
 		row.change(r.Header)

@@ -200,11 +200,11 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	if err := contract.GetEvent(r.Header, &c.ev); err != nil {
 		return refuse(http.StatusBadRequest, "%w", err)
 	}
-	if err := contract.GetState(r.Header, &c.ev); err != nil {
-		return refuse(http.StatusBadRequest, "%w", err)
-	}
 	if err := codec.ParseEvent(c.body, &c.ev); err != nil {
 		return refuse(http.StatusBadRequest, "%s: %w", c.ev.Type, err)
+	}
+	if err := contract.GetMembers(r.Header, c.encoding, &c.ev); err != nil {
+		return refuse(http.StatusBadRequest, "%w", err)
 	}
 
 	if err := h.decide(r.Context(), c); err != nil {
@@ -219,7 +219,7 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 
 	out := w.Header()
 	out.Set("Content-Type", c.encoding)
-	contract.PutDecision(out, c.encoding, &c.d)
+	contract.PutDecision(out, c.encoding, &c.ev, &c.d)
 	_, err = w.Write(c.answer)
 	if err != nil { // the gateway is gone; nobody is left to tell
 		c.err = fmt.Errorf("writing the answer: %w", err)

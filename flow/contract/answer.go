@@ -7,12 +7,31 @@ import (
 	"switchbridge/flow"
 )
 
-// PutState writes the travelling state that goes with an event, where its
-// encoding has no place for it in the body.
-func PutState(h Header, contentType string, ev *flow.Event) {
-	if contentType != TypeJSON && len(ev.State) > 0 {
+// PutMembers writes what an event says beside its body, where its encoding has
+// no place for it in the body: travelling state, what the gateway accepts, what
+// the packet lacks.
+func PutMembers(h Header, contentType string, ev *flow.Event) {
+	if contentType == TypeJSON {
+		return
+	}
+	if len(ev.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(ev.State))
 	}
+	if ev.Accepts != 0 {
+		h.Set(HeaderAccepts, AcceptsText(ev.Accepts))
+	}
+	if text := IncompleteText(ev.PacketIn); text != "" {
+		h.Set(HeaderIncomplete, text)
+	}
+}
+
+// GetMembers reads what a request says beside its body into ev, whose body has
+// been parsed. What no header says stays as it is.
+func GetMembers(h Header, contentType string, ev *flow.Event) error {
+	if contentType != TypeJSON {
+		SetMembers(ev, h.Get(HeaderAccepts), h.Get(HeaderIncomplete))
+	}
+	return GetState(h, ev)
 }
 
 // GetState reads the travelling state of a request into ev, and leaves ev as it
@@ -25,10 +44,10 @@ func GetState(h Header, ev *flow.Event) error {
 	return err
 }
 
-// PutDecision writes what an answer says beside its body: policy version,
-// verdict and reason always, the state where the encoding of the body has no
-// place for it.
-func PutDecision(h Header, contentType string, d *flow.Decision) {
+// PutDecision writes what an answer to ev says beside its body: policy version,
+// verdict and reason always, the state and what its rules cover where the
+// encoding of the body has no place for it.
+func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision) {
 	if !d.Policy.IsZero() {
 		h.Set(HeaderPolicy, d.Policy.String())
 	}
@@ -38,9 +57,15 @@ func PutDecision(h Header, contentType string, d *flow.Decision) {
 	if d.Reason != "" {
 		h.Set(HeaderReason, Printable(d.Reason))
 	}
-	if contentType != TypeJSON && len(d.State) > 0 {
+	if contentType == TypeJSON {
+		return
+	}
+	if len(d.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
+	}
+	if CoversIncomplete(ev, d) {
+		h.Set(HeaderCoversIncomplete, "true")
 	}
 }
 
@@ -66,6 +91,13 @@ func GetDecision(h Header, d *flow.Decision) error {
 		if d.StateKey, err = flow.ParseStateKey(v); err != nil {
 			return fmt.Errorf("%s: %w", HeaderStateKey, err)
 		}
+	}
+	switch v := h.Get(HeaderCoversIncomplete); v {
+	case "":
+	case "true", "false":
+		SetCoversIncomplete(d, v == "true")
+	default:
+		return fmt.Errorf("%s %q: want true or false", HeaderCoversIncomplete, Printable(v))
 	}
 	state, err := decodeState(d.State[:0], h.Get(HeaderState))
 	if state != nil {

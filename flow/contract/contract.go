@@ -32,6 +32,12 @@ const (
 	HeaderTime        = "Ce-Time"    // RFC 3339
 )
 
+// Headers of a request in application/openflow. In JSON they are members of the body.
+const (
+	HeaderAccepts    = "Switchbridge-Accepts"    // members of an answer that the gateway takes, with commas between
+	HeaderIncomplete = "Switchbridge-Incomplete" // fields that the packet has and does not show, with commas between
+)
+
 // Headers of an answer; State is of both.
 const (
 	HeaderPolicy   = "Switchbridge-Policy"    // <serial>-<hash>
@@ -39,6 +45,9 @@ const (
 	HeaderVerdict  = "Switchbridge-Verdict"   // allow, deny or none
 	HeaderState    = "Switchbridge-State"     // standard base64
 	HeaderStateKey = "Switchbridge-State-Key" // flow, src, dst or port
+
+	// HeaderCoversIncomplete is true or false, for all rules of the answer.
+	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
 )
 
 // SpecVersion is the value of [HeaderSpecVersion].
@@ -48,7 +57,9 @@ const SpecVersion = "1.0"
 //
 // The Append methods append to b and return it, as the append built-in does.
 // ParseEvent fills ev, whose Type, XID 0 and Switch (with the DPID of
-// ce-source) the envelope has set; what it fills may alias body. ParseDecision
+// ce-source) the envelope has set; what it fills may alias body. What the
+// packet's headers don't show it finds out itself, unless the body says it
+// ([GetMembers] reads the headers that do). ParseDecision
 // fills d, which the caller has reset, and copies what it keeps of body.
 // Errors of ParseDecision say which part of the answer is wrong.
 type Codec interface {

@@ -13,12 +13,13 @@ import (
 
 func TestEventEnvelope(t *testing.T) {
 	ev := flow.Event{Type: flow.EventPacketIn, ID: "e-1", Session: "s-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
-		Switch: &flow.Switch{DPID: 0xaabb}, State: []byte{1, 2, 3}}
+		Switch: &flow.Switch{DPID: 0xaabb}, State: []byte{1, 2, 3}, Accepts: flow.AcceptsAll, PacketIn: fragment()}
 	h := http.Header{}
 	contract.PutEvent(h, &ev)
-	contract.PutState(h, contract.TypeOpenFlow, &ev)
+	contract.PutMembers(h, contract.TypeOpenFlow, &ev)
 	for name, want := range map[string]string{"Ce-Specversion": "1.0", "Ce-Type": "switchbridge.packet_in.v1", "Ce-Source": "/switches/000000000000aabb",
-		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID"} {
+		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID",
+		"Switchbridge-Accepts": "covers_incomplete", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -27,17 +28,21 @@ func TestEventEnvelope(t *testing.T) {
 	if err := contract.GetEvent(h, &back); err != nil {
 		t.Fatal(err)
 	}
-	if err := contract.GetState(h, &back); err != nil {
+	back.PacketIn = new(flow.PacketIn) // of the body
+	if err := contract.GetMembers(h, contract.TypeOpenFlow, &back); err != nil {
 		t.Fatal(err)
+	}
+	if back.Accepts != ev.Accepts || back.PacketIn.Incomplete != ev.PacketIn.Incomplete {
+		t.Errorf("accepts %b, incomplete %v; want %b and %v", back.Accepts, back.PacketIn.Incomplete, ev.Accepts, ev.PacketIn.Incomplete)
 	}
 	if back.Type != ev.Type || back.ID != ev.ID || back.Session != ev.Session || !back.Time.Equal(ev.Time) ||
 		back.Switch.DPID != ev.Switch.DPID || string(back.State) != string(ev.State) {
 		t.Errorf("%+v, want %+v", back, ev)
 	}
-	contract.PutState(h, contract.TypeOpenFlow, &flow.Event{})
-	h.Del("Switchbridge-State")
-	if contract.PutState(h, contract.TypeJSON, &ev); h.Get("Switchbridge-State") != "" {
-		t.Error("state is in the body of JSON, not in a header as well")
+	contract.PutMembers(h, contract.TypeOpenFlow, &flow.Event{})
+	h = http.Header{}
+	if contract.PutMembers(h, contract.TypeJSON, &ev); len(h) != 0 {
+		t.Errorf("JSON has all in its body, and yet the headers are %v", h)
 	}
 }
 
@@ -75,7 +80,7 @@ func TestDecisionHeaders(t *testing.T) {
 		State: []byte{0xff}, StateKey: flow.StateDst}
 	for _, contentType := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
 		h := http.Header{}
-		contract.PutDecision(h, contentType, &d)
+		contract.PutDecision(h, contentType, &flow.Event{}, &d)
 		var back flow.Decision
 		if err := contract.GetDecision(h, &back); err != nil {
 			t.Fatal(err)
@@ -88,7 +93,7 @@ func TestDecisionHeaders(t *testing.T) {
 		}
 	}
 	h := http.Header{}
-	contract.PutDecision(h, contract.TypeOpenFlow, &flow.Decision{})
+	contract.PutDecision(h, contract.TypeOpenFlow, &flow.Event{}, &flow.Decision{})
 	if len(h) != 0 {
 		t.Errorf("a decision that says nothing has headers %v", h)
 	}
@@ -110,10 +115,11 @@ func TestHeadersWin(t *testing.T) {
 func TestBadDecisionHeaders(t *testing.T) {
 	long := base64.StdEncoding.EncodeToString(make([]byte, flow.MaxState+1))
 	for name, values := range map[string][]string{
-		contract.HeaderPolicy:   {"7", "7-xyz", "-00000001", "7-1"},
-		contract.HeaderVerdict:  {"perhaps"},
-		contract.HeaderStateKey: {"user"},
-		contract.HeaderState:    {"###", long, strings.Repeat("A", 1<<20)},
+		contract.HeaderPolicy:           {"7", "7-xyz", "-00000001", "7-1"},
+		contract.HeaderVerdict:          {"perhaps"},
+		contract.HeaderCoversIncomplete: {"yes", "TRUE", "1", "true,true"},
+		contract.HeaderStateKey:         {"user"},
+		contract.HeaderState:            {"###", long, strings.Repeat("A", 1<<20)},
 	} {
 		for _, v := range values {
 			if err := contract.GetDecision(http.Header{name: {v}}, new(flow.Decision)); err == nil || !strings.Contains(err.Error(), name) {
@@ -148,7 +154,7 @@ func FuzzHeaders(f *testing.F) {
 			t.Errorf("%d bytes of state", len(d.State))
 		}
 		again := http.Header{}
-		contract.PutDecision(again, contract.TypeOpenFlow, &d)
+		contract.PutDecision(again, contract.TypeOpenFlow, &flow.Event{}, &d)
 		if err := contract.GetDecision(again, &back); err != nil {
 			t.Fatal(err)
 		}

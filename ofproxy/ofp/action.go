@@ -30,126 +30,85 @@ const (
 	act13SetField = 25
 )
 
-// appendActions appends a list. proto is the protocol of the packets, which
-// tells the ports of 1.3 apart where an action itself does not say.
-func appendActions(b []byte, v flow.Protocol, list []flow.Action, proto uint8) ([]byte, error) {
+// appendActions appends a list that fitActions passed. proto is the protocol of
+// the packets, which tells the ports of 1.3 apart where an action itself does
+// not say.
+func appendActions(b []byte, v flow.Protocol, list []flow.Action, proto uint8) []byte {
 	if v == flow.OpenFlow10 {
 		return appendActions10(b, list)
 	}
-	var err error
 	for i := range list {
-		if b, err = appendAction13(b, &list[i], proto); err != nil {
-			return b, err
-		}
+		b = appendAction13(b, &list[i], proto)
 	}
-	return b, nil
+	return b
 }
 
-// appendActions10 makes an ENQUEUE of each SET_QUEUE and the output that
-// follows it; a SET_QUEUE that no output follows has no effect and no action.
-func appendActions10(b []byte, list []flow.Action) ([]byte, error) {
-	const v = flow.OpenFlow10
-	queue, queued := uint32(0), false
+// appendActions10 makes an ENQUEUE of each output that a SET_QUEUE holds for.
+func appendActions10(b []byte, list []flow.Action) []byte {
+	queue := flow.NoQueue
 	for i := range list {
 		a := &list[i]
 		switch a.Type {
 		case flow.Output:
-			port, ok := port16(a.Port)
-			if !ok || a.Port == 0 || a.Port == flow.PortAny {
-				return b, unsupported(v, "an output to port "+a.Port.String())
-			}
-			if !queued || a.Port == flow.PortController {
+			port, _ := port16(a.Port)
+			if queue == flow.NoQueue || a.Port == flow.PortController {
 				b = append(b, 0, act10Output, 0, 8)
 				b = be.AppendUint16(b, port)
 				b = be.AppendUint16(b, maxLenOf(a))
 				continue
 			}
-			if a.Port.Reserved() && a.Port != flow.PortIn && a.Port != flow.PortLocal { // OpenFlow 1.0.0, 5.2.4
-				return b, unsupported(v, "a queue of port "+a.Port.String())
-			}
 			b = append(b, 0, act10Enqueue, 0, 16)
 			b = be.AppendUint16(b, port)
 			b = pad(b, 6)
 			b = be.AppendUint32(b, queue)
-			queued = false
 		case flow.SetQueue:
-			queue, queued = a.ID, true
+			queue = a.ID
 		case flow.PopVLAN:
 			b = append(b, 0, act10StripVLAN, 0, 8, 0, 0, 0, 0)
 		case flow.SetVLANVID:
-			if a.Value > 0xfff {
-				return b, badValue(a)
-			}
 			b = append(b, 0, act10SetVLANVID, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
 		case flow.SetVLANPCP:
-			if a.Value > 7 {
-				return b, badValue(a)
-			}
 			b = append(b, 0, act10SetVLANPCP, 0, 8, uint8(a.Value), 0, 0, 0)
 		case flow.SetEthSrc, flow.SetEthDst:
 			b = append(b, 0, pick(a.Type == flow.SetEthSrc, act10SetDLSrc, act10SetDLDst), 0, 16)
 			b = append(b, a.MAC[:]...)
 			b = pad(b, 6)
 		case flow.SetIPSrc, flow.SetIPDst:
-			if !a.Addr.Is4() {
-				return b, unsupported(v, a.Type.String()+" "+a.Addr.String())
-			}
 			addr := a.Addr.As4()
 			b = append(b, 0, pick(a.Type == flow.SetIPSrc, act10SetNWSrc, act10SetNWDst), 0, 8)
 			b = append(b, addr[:]...)
 		case flow.SetIPDSCP:
-			if a.Value > 0x3f {
-				return b, badValue(a)
-			}
 			b = append(b, 0, act10SetNWTOS, 0, 8, uint8(a.Value<<2), 0, 0, 0)
 		case flow.SetL4Src, flow.SetL4Dst:
-			if a.Value > 0xffff {
-				return b, badValue(a)
-			}
 			b = append(b, 0, pick(a.Type == flow.SetL4Src, act10SetTPSrc, act10SetTPDst), 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
-		default:
-			return b, unsupported(v, "the action "+a.String())
 		}
 	}
-	return b, nil
+	return b
 }
 
-func appendAction13(b []byte, a *flow.Action, proto uint8) ([]byte, error) {
-	const v = flow.OpenFlow13
+func appendAction13(b []byte, a *flow.Action, proto uint8) []byte {
 	switch a.Type {
 	case flow.Output:
-		if a.Port == 0 || a.Port == flow.PortAny {
-			return b, unsupported(v, "an output to port "+a.Port.String())
-		}
 		b = append(b, 0, act13Output, 0, 16)
 		b = be.AppendUint32(b, uint32(a.Port))
 		b = be.AppendUint16(b, maxLenOf(a))
-		return pad(b, 6), nil
+		return pad(b, 6)
 	case flow.SetQueue, flow.Group:
 		b = append(b, 0, pick(a.Type == flow.SetQueue, act13SetQueue, act13Group), 0, 8)
-		return be.AppendUint32(b, a.ID), nil
+		return be.AppendUint32(b, a.ID)
 	case flow.PushVLAN:
-		if a.Value != flow.EthTypeVLAN && a.Value != flow.EthTypeQinQ {
-			return b, badValue(a)
-		}
-		return append(b, 0, act13PushVLAN, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0), nil
+		return append(b, 0, act13PushVLAN, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
 	case flow.PopVLAN:
-		return append(b, 0, act13PopVLAN, 0, 8, 0, 0, 0, 0), nil
+		return append(b, 0, act13PopVLAN, 0, 8, 0, 0, 0, 0)
 	case flow.DecTTL:
-		return append(b, 0, act13DecTTL, 0, 8, 0, 0, 0, 0), nil
+		return append(b, 0, act13DecTTL, 0, 8, 0, 0, 0, 0)
 	}
 	start := len(b)
 	b = append(b, 0, act13SetField, 0, 0)
 	switch a.Type {
 	case flow.SetVLANVID:
-		if a.Value > 0xfff {
-			return b[:start], badValue(a)
-		}
 		b = oxm16(b, oxmVLAN, flow.VLANPresent|uint16(a.Value))
 	case flow.SetVLANPCP:
-		if a.Value > 7 {
-			return b[:start], badValue(a)
-		}
 		b = oxm8(b, oxmVLANPCP, uint8(a.Value))
 	case flow.SetEthSrc:
 		b = append(oxm(b, oxmEthSrc, 6), a.MAC[:]...)
@@ -157,39 +116,25 @@ func appendAction13(b []byte, a *flow.Action, proto uint8) ([]byte, error) {
 		b = append(oxm(b, oxmEthDst, 6), a.MAC[:]...)
 	case flow.SetIPSrc, flow.SetIPDst:
 		src := a.Type == flow.SetIPSrc
-		switch {
-		case a.Addr.Is4():
+		if a.Addr.Is4() {
 			addr := a.Addr.As4()
 			b = append(oxm(b, pick(src, oxmIPv4Src, oxmIPv4Dst), 4), addr[:]...)
-		case a.Addr.Is6():
+		} else {
 			addr := a.Addr.As16()
 			b = append(oxm(b, pick(src, oxmIPv6Src, oxmIPv6Dst), 16), addr[:]...)
-		default:
-			return b[:start], fmt.Errorf("action %v without an address", a.Type)
 		}
 	case flow.SetIPDSCP:
-		if a.Value > 0x3f {
-			return b[:start], badValue(a)
-		}
 		b = oxm8(b, oxmIPDSCP, uint8(a.Value))
 	case flow.SetL4Src, flow.SetL4Dst:
 		if a.IPProto != 0 {
 			proto = a.IPProto
 		}
-		if a.Value > 0xffff {
-			return b[:start], badValue(a)
-		}
-		if proto != flow.ProtoTCP && proto != flow.ProtoUDP && proto != flow.ProtoSCTP {
-			return b[:start], fmt.Errorf("action %v needs packets of ip_proto 6, 17 or 132, not %d", a, proto)
-		}
 		src, dst := portFields(proto)
 		b = oxm16(b, pick(a.Type == flow.SetL4Src, src, dst), uint16(a.Value))
-	default:
-		return b[:start], unsupported(v, "the action "+a.String())
 	}
 	b = padTo8(b, start)
 	be.PutUint16(b[start+2:], uint16(len(b)-start))
-	return b, nil
+	return b
 }
 
 func pick(first bool, a, b uint8) uint8 {
@@ -207,14 +152,11 @@ func maxLenOf(a *flow.Action) uint16 {
 	return 0
 }
 
-func badValue(a *flow.Action) error {
-	return fmt.Errorf("action %v: value %#x is out of range", a.Type, a.Value)
-}
-
 // parseActions appends the actions in b to list. Those that our nouns lack
 // become flow.Unsupported with their OFPAT_* number; a length that is wrong is
 // an error. proto is as in appendActions.
 func parseActions(list []flow.Action, b []byte, v flow.Protocol, proto uint8) ([]flow.Action, error) {
+	queue := flow.NoQueue
 	for len(b) > 0 {
 		if len(b) < 8 {
 			return list, short("action", len(b), 8)
@@ -225,7 +167,7 @@ func parseActions(list []flow.Action, b []byte, v flow.Protocol, proto uint8) ([
 		}
 		var err error
 		if v == flow.OpenFlow10 {
-			list, err = parseAction10(list, typ, b[:n], proto)
+			list, err = parseAction10(list, typ, b[:n], proto, &queue)
 		} else {
 			list, err = parseAction13(list, typ, b[:n])
 		}
@@ -252,8 +194,10 @@ func outputAction(port flow.PortNo, maxLen uint16) flow.Action {
 	return a
 }
 
-// parseAction10 reads an action of whole length b.
-func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8) ([]flow.Action, error) {
+// parseAction10 reads an action of whole length b. Of ENQUEUE it makes an output
+// and, where that is not the queue that holds already, a SET_QUEUE before it;
+// an OUTPUT after it is of no queue.
+func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8, queue *uint32) ([]flow.Action, error) {
 	want := 8
 	switch typ {
 	case act10SetDLSrc, act10SetDLDst, act10Enqueue:
@@ -269,8 +213,11 @@ func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8) ([]flo
 	switch typ {
 	case act10Output:
 		a = outputAction(port32(be.Uint16(b[4:])), be.Uint16(b[6:]))
+		if a.Port != flow.PortController { // which has no queues
+			list = setQueue(list, queue, flow.NoQueue)
+		}
 	case act10Enqueue:
-		list = append(list, flow.Action{Type: flow.SetQueue, ID: be.Uint32(b[12:])})
+		list = setQueue(list, queue, be.Uint32(b[12:]))
 		a = flow.OutputTo(port32(be.Uint16(b[4:])))
 	case act10StripVLAN:
 		a.Type = flow.PopVLAN
@@ -294,6 +241,14 @@ func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8) ([]flo
 		a.Type, a.Value, a.IPProto = flow.SetL4Dst, uint32(be.Uint16(b[4:])), proto
 	}
 	return append(list, a), nil
+}
+
+func setQueue(list []flow.Action, holds *uint32, queue uint32) []flow.Action {
+	if *holds == queue {
+		return list
+	}
+	*holds = queue
+	return append(list, flow.Action{Type: flow.SetQueue, ID: queue})
 }
 
 func parseAction13(list []flow.Action, typ uint16, b []byte) ([]flow.Action, error) {

@@ -13,6 +13,10 @@
 // wider: a rule for IPv6 addresses does not become a rule for every packet
 // because the switch speaks 1.0.
 //
+// [Fit], [FitActions] and [FitPacketOut] give that error beforehand, and for
+// what a switch would refuse though it can be written. They are the checks that
+// the Append functions make; what they let pass, a real Open vSwitch takes.
+//
 // PACKET_IN, FLOW_MOD and PACKET_OUT, which go by a hundred thousand a second,
 // are read and written here without allocation. What a session sends a few
 // times in its life in 1.3 is encoded by github.com/netrack/openflow/ofp, in

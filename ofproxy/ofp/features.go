@@ -79,11 +79,13 @@ func appendConfig(b []byte, v flow.Protocol, t Type, xid uint32, missSendLen uin
 // ParseConfig returns the miss_send_len of a SET_CONFIG or a GET_CONFIG_REPLY:
 // how many bytes of a packet that misses go to the controller; 0xffff is all.
 func ParseConfig(msg []byte) (missSendLen uint16, err error) {
-	_, b, err := body(msg, TypeSetConfig, 4)
+	t, err := eitherOf(msg, TypeSetConfig, TypeGetConfigReply)
 	if err != nil {
-		if _, b, err = body(msg, TypeGetConfigReply, 4); err != nil {
-			return 0, err
-		}
+		return 0, err
+	}
+	_, b, err := body(msg, t, 4)
+	if err != nil {
+		return 0, err
 	}
 	return be.Uint16(b[2:]), nil
 }

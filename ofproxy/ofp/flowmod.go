@@ -45,42 +45,32 @@ func seconds(d time.Duration) uint16 {
 //
 // What v can't express is an [UnsupportedError]; a match that lacks a
 // prerequisite, or an action with an impossible value, an error of its own.
+// [Fit] says so beforehand.
 func AppendFlowMod(b []byte, v flow.Protocol, xid uint32, r *flow.Rule, bufferID uint32) ([]byte, error) {
-	start := len(b)
-	var err error
-	if v == flow.OpenFlow10 {
-		b, err = appendFlowMod10(b, xid, r, bufferID)
-	} else {
-		b, err = appendFlowMod13(b, xid, r, bufferID)
+	if err := fitFlowMod(v, r, r.Command); err != nil {
+		return b, err
 	}
-	if err != nil {
-		return b[:start], err
+	start := len(b)
+	if v == flow.OpenFlow10 {
+		b = appendFlowMod10(b, xid, r, bufferID)
+	} else {
+		b = appendFlowMod13(b, xid, r, bufferID)
 	}
 	return end(b, start)
 }
 
-func appendFlowMod10(b []byte, xid uint32, r *flow.Rule, bufferID uint32) ([]byte, error) {
-	const v = flow.OpenFlow10
-	deletes := r.Command == flow.Delete || r.Command == flow.DeleteStrict
-	outPort, ok := port16(anyPort(r.OutPort))
-	switch {
-	case r.Table != 0 && !(deletes && r.Table == tableAll):
-		return b, unsupported(v, fmt.Sprintf("table %d", r.Table))
-	case r.CookieMask != 0:
-		return b, unsupported(v, "a selection by cookie")
-	case r.Meter != 0:
-		return b, unsupported(v, fmt.Sprintf("meter %d", r.Meter))
-	case r.Goto != 0:
-		return b, unsupported(v, fmt.Sprintf("a goto to table %d", r.Goto))
-	case r.Flags&^flags10 != 0:
-		return b, unsupported(v, fmt.Sprintf("flags %#x", uint16(r.Flags&^flags10)))
-	case !ok:
-		return b, unsupported(v, "out_port "+r.OutPort.String())
+// outPortOf returns what restricts a delete; of other commands it is nothing,
+// and a switch may refuse a number that it doesn't know there.
+func outPortOf(r *flow.Rule) flow.PortNo {
+	if r.Command != flow.Delete && r.Command != flow.DeleteStrict {
+		return flow.PortAny
 	}
-	if err := check10(&r.Match); err != nil {
-		return b, err
-	}
-	b = begin(b, v, TypeFlowMod, xid)
+	return anyPort(r.OutPort)
+}
+
+func appendFlowMod10(b []byte, xid uint32, r *flow.Rule, bufferID uint32) []byte {
+	outPort, _ := port16(outPortOf(r))
+	b = begin(b, flow.OpenFlow10, TypeFlowMod, xid)
 	b = appendMatch10(b, &r.Match)
 	b = be.AppendUint64(b, r.Cookie)
 	b = append(b, 0, uint8(r.Command))
@@ -90,15 +80,11 @@ func appendFlowMod10(b []byte, xid uint32, r *flow.Rule, bufferID uint32) ([]byt
 	b = be.AppendUint32(b, bufferID)
 	b = be.AppendUint16(b, outPort)
 	b = be.AppendUint16(b, uint16(r.Flags))
-	return appendActions(b, v, r.Actions, 0)
+	return appendActions(b, flow.OpenFlow10, r.Actions, 0)
 }
 
-func appendFlowMod13(b []byte, xid uint32, r *flow.Rule, bufferID uint32) ([]byte, error) {
-	const v = flow.OpenFlow13
-	if err := check13(&r.Match); err != nil {
-		return b, err
-	}
-	b = begin(b, v, TypeFlowMod, xid)
+func appendFlowMod13(b []byte, xid uint32, r *flow.Rule, bufferID uint32) []byte {
+	b = begin(b, flow.OpenFlow13, TypeFlowMod, xid)
 	b = be.AppendUint64(b, r.Cookie)
 	b = be.AppendUint64(b, r.CookieMask)
 	b = append(b, r.Table, uint8(r.Command))
@@ -106,7 +92,7 @@ func appendFlowMod13(b []byte, xid uint32, r *flow.Rule, bufferID uint32) ([]byt
 	b = be.AppendUint16(b, seconds(r.HardTimeout))
 	b = be.AppendUint16(b, r.Priority)
 	b = be.AppendUint32(b, bufferID)
-	b = be.AppendUint32(b, uint32(anyPort(r.OutPort)))
+	b = be.AppendUint32(b, uint32(outPortOf(r)))
 	b = be.AppendUint32(b, groupAny)
 	b = be.AppendUint16(b, uint16(r.Flags))
 	b = pad(b, 2)
@@ -122,8 +108,9 @@ func anyPort(p flow.PortNo) flow.PortNo {
 }
 
 // appendInstructions appends what happens to a packet: meter, actions, goto,
-// in the order in which a switch executes them (OpenFlow 1.3.5, 5.9).
-func appendInstructions(b []byte, r *flow.Rule) ([]byte, error) {
+// in the order in which a switch executes them (OpenFlow 1.3.5, 5.9), for a rule
+// that fitInstructions passed.
+func appendInstructions(b []byte, r *flow.Rule) []byte {
 	if r.Meter != 0 {
 		b = append(b, 0, instMeter, 0, 8)
 		b = be.AppendUint32(b, r.Meter)
@@ -131,22 +118,13 @@ func appendInstructions(b []byte, r *flow.Rule) ([]byte, error) {
 	if len(r.Actions) > 0 {
 		start := len(b)
 		b = append(b, 0, instApplyActions, 0, 0, 0, 0, 0, 0)
-		var err error
-		if b, err = appendActions(b, flow.OpenFlow13, r.Actions, r.Match.IPProto); err != nil {
-			return b, err
-		}
-		if len(b)-start > maxLen {
-			return b, errTooLong
-		}
+		b = appendActions(b, flow.OpenFlow13, r.Actions, r.Match.IPProto)
 		be.PutUint16(b[start+2:], uint16(len(b)-start))
 	}
 	if r.Goto != 0 {
-		if r.Goto <= r.Table {
-			return b, fmt.Errorf("goto table %d from table %d: want a larger number", r.Goto, r.Table)
-		}
 		b = append(b, 0, instGoto, 0, 8, r.Goto, 0, 0, 0)
 	}
-	return b, nil
+	return b
 }
 
 // ParseFlowMod reads a FLOW_MOD into r, whose Actions keep their memory.
@@ -215,7 +193,7 @@ func parseFlowMod13(b []byte, r *flow.Rule) (err error) {
 		return unsupported(flow.OpenFlow13, fmt.Sprintf("out_group %d", g))
 	}
 	r.Flags = flow.RuleFlags(be.Uint16(b[36:]))
-	if r.Match, b, err = parseMatch13(b[flowModLen13:], false); err != nil {
+	if r.Match, b, err = parseMatch13(b[flowModLen13:], nil); err != nil {
 		return err
 	}
 	return parseInstructions(b, r, false)

@@ -43,7 +43,9 @@ func AppendFlowRemoved(b []byte, v flow.Protocol, xid uint32, r *flow.FlowRemove
 	return mustEnd(b, start)
 }
 
-// ParseFlowRemoved reads a FLOW_REMOVED.
+// ParseFlowRemoved reads a FLOW_REMOVED. Fields that our nouns lack, which only
+// rules of others have, are passed over: the match is then wider than the
+// rule's was.
 func ParseFlowRemoved(msg []byte, r *flow.FlowRemoved) error {
 	v, b, err := body(msg, TypeFlowRemoved, flowRemovedLen13)
 	if err != nil {
@@ -59,7 +61,7 @@ func ParseFlowRemoved(msg []byte, r *flow.FlowRemoved) error {
 		}
 		b = b[matchLen10:]
 	} else {
-		if got.Match, _, err = parseMatch13(b[flowRemovedLen13:], false); err != nil {
+		if got.Match, _, err = parseMatch13(b[flowRemovedLen13:], passOver); err != nil {
 			return err
 		}
 		got.Table, got.Hard = b[11], secondsOf(b[22:])

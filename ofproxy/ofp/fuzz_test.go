@@ -2,6 +2,7 @@ package ofp
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -112,6 +113,12 @@ func FuzzFlowStats(f *testing.F) {
 		}, func(v flow.Protocol, p *parsedStats) ([]byte, error) {
 			return AppendFlowStatsReply(nil, v, 1, p.Rules, p.More)
 		})
+		_, _ = ParseFlowStatsReply(msg, func(s *FlowStats) error {
+			if text := s.String(); len(s.Unknown) > maxUnknown+3 || len(text) > 100*len(msg)+1000 {
+				t.Fatalf("%x has a rule of %d unknown fields: %s", msg, len(s.Unknown), text)
+			}
+			return nil
+		})
 		roundTrip(t, msg, ParseFlowStatsRequest, func(v flow.Protocol, q *FlowStatsRequest) ([]byte, error) {
 			return AppendFlowStatsRequest(nil, v, 1, q)
 		})
@@ -142,7 +149,14 @@ func FuzzSwitch(f *testing.F) {
 		}, func(v flow.Protocol, e *flow.SwitchError) ([]byte, error) {
 			return AppendError(nil, v, 1, e.Type, e.Code, e.Data), nil
 		})
-		_, _ = ParseHello(msg)
+		if versions, err := ParseHello(msg); err == nil && versions == 0 && msg[0] != 0 {
+			t.Fatalf("%x offers no version", msg)
+		}
+		if e, err := ParseError(msg); err == nil {
+			if text := ErrorText(&e); len(text) > maxErrorText || strings.ContainsFunc(text, func(r rune) bool { return r > '~' || r == 0x1b }) {
+				t.Fatalf("%x has the text %q", msg, text)
+			}
+		}
 		_, _, _ = ParseStatsType(msg)
 		_, _, _ = ParseRole(msg)
 		_, _ = ParseConfig(msg)

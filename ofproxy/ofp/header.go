@@ -200,6 +200,15 @@ func body(msg []byte, t Type, min int) (flow.Protocol, []byte, error) {
 	return h.Version, msg[HeaderLen:], nil
 }
 
+// eitherOf returns which of two types a message is of.
+func eitherOf(msg []byte, a, b Type) (Type, error) {
+	h, err := ParseHeader(msg)
+	if err == nil && h.Type != a && h.Type != b {
+		err = fmt.Errorf("%v (%d) where %v or %v is wanted", h.Type, msg[1], a, b)
+	}
+	return h.Type, err
+}
+
 func short(what any, have, want int) error {
 	return fmt.Errorf("%v: cut short: %d of at least %d bytes", what, have, want)
 }

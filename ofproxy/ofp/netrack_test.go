@@ -27,7 +27,7 @@ func TestAgainstNetrack(t *testing.T) {
 		if want := withHeader(t, 14, netrackFlowMod(&r)); !bytes.Equal(got, want) {
 			t.Fatalf("rule %d, %v: encoded\n%x, netrack has\n%x", i, &r, got, want)
 		}
-		p := PacketOut{BufferID: flow.NoBuffer, InPort: flow.PortNo(1 + rng.Uint32N(48)), Actions: r.Actions, Data: frame}
+		p := PacketOut{BufferID: flow.NoBuffer, InPort: flow.PortNo(1 + rng.Uint32N(48)), Actions: r.Actions, Data: frame, Match: &r.Match}
 		if got, err = AppendPacketOut(nil, v13, 9, &p); err != nil {
 			t.Fatalf("packet %d, %v: %v", i, p.Actions, err)
 		}
@@ -132,16 +132,24 @@ func randomRule(rng *rand.Rand) flow.Rule {
 		case flow.SetQueue, flow.Group:
 			a.ID = rng.Uint32()
 		}
-		r.Actions = append(r.Actions, a)
+		h := headersOf(m)
+		if h.rule = true; fits(append(r.Actions, a), h) {
+			r.Actions = append(r.Actions, a)
+		}
 	}
 	return r
+}
+
+func fits(actions []flow.Action, h headers) bool {
+	_, err := fitActions13(actions, h)
+	return err == nil
 }
 
 func netrackFlowMod(r *flow.Rule) *netrack.FlowMod {
 	fm := netrack.NewFlowMod(netrack.FlowModCommand(r.Command), nil)
 	fm.Cookie, fm.CookieMask, fm.Table, fm.Priority = r.Cookie, r.CookieMask, netrack.Table(r.Table), r.Priority
 	fm.IdleTimeout, fm.HardTimeout = uint16(r.IdleTimeout/time.Second), uint16(r.HardTimeout/time.Second)
-	fm.Buffer, fm.OutPort, fm.OutGroup, fm.Flags = r.BufferID, netrack.PortNo(r.OutPort), netrack.GroupAny, netrack.FlowModFlag(r.Flags)
+	fm.Buffer, fm.OutPort, fm.OutGroup, fm.Flags = r.BufferID, netrack.PortNo(outPortOf(r)), netrack.GroupAny, netrack.FlowModFlag(r.Flags)
 	fm.Match = netrack.Match{Type: netrack.MatchTypeXM}
 	xm := func(typ netrack.XMType, value, mask []byte) {
 		fm.Match.Fields = append(fm.Match.Fields, netrack.XM{Class: netrack.XMClassOpenflowBasic, Type: typ, Value: value, Mask: mask})

@@ -316,10 +316,11 @@ func portFields(proto uint8) (src, dst uint8) {
 
 // rawOXM is one field as it stands in a message.
 type rawOXM struct {
-	class       uint16
-	field       uint8
-	masked      bool
-	value, mask []byte
+	class        uint16
+	field        uint8
+	masked       bool
+	experimenter uint32 // of class oxmClassExperimenter
+	value, mask  []byte
 }
 
 // nextOXM splits the first field off b.
@@ -333,8 +334,18 @@ func nextOXM(b []byte) (x rawOXM, rest []byte, err error) {
 		return x, nil, fmt.Errorf("match: field %d of class %#04x has %d bytes, of %d left", x.field, x.class, n, len(b)-4)
 	}
 	x.value, rest = b[4:4+n], b[4+n:]
+	if x.class == oxmClassExperimenter { // OpenFlow 1.3.5, 7.2.3.9: its number comes first
+		if n < 4 {
+			return x, nil, fmt.Errorf("match: field %d of class %#04x has %d bytes, want at least 4", x.field, x.class, n)
+		}
+		x.experimenter, x.value = be.Uint32(x.value), x.value[4:]
+	}
 	if x.masked {
-		x.value, x.mask = x.value[:n/2], x.value[n/2:]
+		half := len(x.value) / 2
+		x.value, x.mask = x.value[:half], x.value[half:]
+		if len(x.value) != len(x.mask) {
+			return x, nil, fmt.Errorf("match: field %d of class %#04x has %d bytes for a value and a mask", x.field, x.class, n)
+		}
 	}
 	return x, rest, nil
 }
@@ -368,8 +379,9 @@ func splitMatch13(b []byte) (oxms, rest []byte, err error) {
 }
 
 // parseMatch13 reads struct ofp_match and returns what follows it. A field that
-// our nouns lack is an UnsupportedError, or skipped where lenient says so.
-func parseMatch13(b []byte, lenient bool) (m flow.Match, rest []byte, err error) {
+// our nouns lack is passed over by its length and handed to lacking; where that
+// is nil, and where it returns an error, this fails.
+func parseMatch13(b []byte, lacking func(x rawOXM) error) (m flow.Match, rest []byte, err error) {
 	oxms, rest, err := splitMatch13(b)
 	if err != nil {
 		return m, nil, err
@@ -377,44 +389,80 @@ func parseMatch13(b []byte, lenient bool) (m flow.Match, rest []byte, err error)
 	for len(oxms) > 0 {
 		var x rawOXM
 		if x, oxms, err = nextOXM(oxms); err != nil {
-			return m, nil, err
+			return m, rest, err
 		}
-		known, err := x.known()
+		has, err := x.known()
+		if err == nil && has && lacking != nil {
+			has = x.inexpressible() == nil
+		}
+		switch {
+		case err != nil:
+		case has:
+			err = x.set(&m)
+		case lacking != nil:
+			err = lacking(x)
+		default:
+			err = unsupported(flow.OpenFlow13, fmt.Sprintf("a match on field %d of class %#04x", x.field, x.class))
+		}
 		if err != nil {
-			return m, nil, err
-		}
-		if !known {
-			if lenient {
-				continue
-			}
-			return m, nil, unsupported(flow.OpenFlow13, fmt.Sprintf("a match on field %d of class %#04x", x.field, x.class))
-		}
-		if err := x.set(&m); err != nil {
-			return m, nil, err
+			return m, rest, err
 		}
 	}
 	return m, rest, nil
 }
+
+// passOver is for parseMatch13: what our nouns lack does not matter.
+func passOver(rawOXM) error { return nil }
 
 // maskable are the fields whose mask the specification allows and our nouns
 // express.
 const maskable = 1<<oxmMetadata | 1<<oxmEthDst | 1<<oxmEthSrc | 1<<oxmVLAN | 1<<oxmIPv4Src | 1<<oxmIPv4Dst | 1<<oxmARPSPA |
 	1<<oxmARPTPA | 1<<oxmIPv6Src | 1<<oxmIPv6Dst | 1<<oxmTunnelID
 
+// prefixes are those whose mask must be one.
+const prefixes = 1<<oxmIPv4Src | 1<<oxmIPv4Dst | 1<<oxmARPSPA | 1<<oxmARPTPA | 1<<oxmIPv6Src | 1<<oxmIPv6Dst
+
+// inexpressible says why our nouns can't express a known field as it is masked,
+// or returns nil.
+func (x *rawOXM) inexpressible() error {
+	if !x.masked || x.empty() {
+		return nil
+	}
+	if maskable>>x.field&1 == 0 {
+		for _, c := range x.mask {
+			if c != 0xff {
+				return unsupported(flow.OpenFlow13, fmt.Sprintf("a masked match on field %d", x.field))
+			}
+		}
+	}
+	if prefixes>>x.field&1 != 0 {
+		if _, ok := maskLen(x.mask); !ok {
+			return fmt.Errorf("match: the mask %x of field %d is not a prefix", x.mask, x.field)
+		}
+	}
+	return nil
+}
+
+// empty reports whether a mask has no bit that counts.
+func (x *rawOXM) empty() bool {
+	if x.field == oxmVLAN {
+		return be.Uint16(x.mask)&flow.VLANExact == 0
+	}
+	for _, c := range x.mask {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // set puts a known field into m. A mask of no bits says nothing and sets
 // nothing.
 func (x *rawOXM) set(m *flow.Match) error {
-	none, all := true, true
-	for _, c := range x.mask {
-		none, all = none && c == 0, all && c == 0xff
-	}
-	switch {
-	case x.masked && none:
-		return nil
-	case x.masked && !all && maskable>>x.field&1 == 0:
-		return unsupported(flow.OpenFlow13, fmt.Sprintf("a masked match on field %d", x.field))
-	case x.masked && x.field == oxmVLAN && be.Uint16(x.mask)&flow.VLANExact == 0:
-		return nil
+	if x.masked {
+		if err := x.inexpressible(); err != nil || x.empty() {
+			return err
+		}
 	}
 	before := m.Fields
 	if err := x.put(m); err != nil {
@@ -430,7 +478,7 @@ func (x *rawOXM) set(m *flow.Match) error {
 func (x *rawOXM) put(m *flow.Match) error {
 	switch x.field {
 	case oxmIPv4Src, oxmIPv4Dst, oxmARPSPA, oxmARPTPA, oxmIPv6Src, oxmIPv6Dst:
-		return x.setPrefix(m)
+		x.setPrefix(m)
 	case oxmInPort:
 		m.SetInPort(flow.PortNo(be.Uint32(x.value)))
 	case oxmMetadata:
@@ -539,14 +587,11 @@ func protoOf(field uint8) uint8 {
 func addr4(b []byte) netip.Addr  { return netip.AddrFrom4([4]byte(b[:4])) }
 func addr16(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b[:16])) }
 
-func (x *rawOXM) setPrefix(m *flow.Match) error {
+func (x *rawOXM) setPrefix(m *flow.Match) {
 	a, _ := netip.AddrFromSlice(x.value)
 	n := a.BitLen()
 	if x.masked {
-		var ok bool
-		if n, ok = maskLen(x.mask); !ok {
-			return fmt.Errorf("match: the mask %x of field %d is not a prefix", x.mask, x.field)
-		}
+		n, _ = maskLen(x.mask)
 	}
 	p := netip.PrefixFrom(a, n)
 	switch x.field {
@@ -559,7 +604,6 @@ func (x *rawOXM) setPrefix(m *flow.Match) error {
 	case oxmARPTPA:
 		m.SetARPTPA(p)
 	}
-	return nil
 }
 
 // maskLen returns the number of leading ones of a mask that has no others.

@@ -14,59 +14,78 @@ type PacketOut struct {
 	InPort   flow.PortNo // the port it came in by; 0 or PortController where it came by none
 	Actions  []flow.Action
 	Data     []byte
+
+	// Match has the packet's headers where they are known from elsewhere, such as
+	// the PACKET_IN of a packet that the switch keeps; nil: Data shows them. It
+	// tells which protocol's port an action rewrites, and is not part of the
+	// message.
+	Match *flow.Match
 }
 
-// AppendPacketOut appends a PACKET_OUT. Data goes only without a buffer.
+// AppendPacketOut appends a PACKET_OUT. Data goes only without a buffer. What v
+// can't express fails as [FitPacketOut] says.
 func AppendPacketOut(b []byte, v flow.Protocol, xid uint32, p *PacketOut) ([]byte, error) {
+	h := p.headers(v)
+	length, err := fitPacketOut(v, p, h)
+	if err != nil {
+		return b, err
+	}
 	start := len(b)
 	b = begin(b, v, TypePacketOut, xid)
 	b = be.AppendUint32(b, p.BufferID)
-	lenAt := len(b) + 4
 	if v == flow.OpenFlow10 {
 		in := p.InPort
 		if in == 0 {
 			in = flow.PortAny // OFPP_NONE
 		}
-		port, ok := port16(in)
-		if !ok {
-			return b[:start], unsupported(v, "in_port "+p.InPort.String())
-		}
-		lenAt = len(b) + 2
+		port, _ := port16(in)
 		b = be.AppendUint16(b, port)
-		b = pad(b, 2)
+		b = be.AppendUint16(b, uint16(length))
 	} else {
 		in := p.InPort
 		if in == 0 || in == flow.PortAny {
 			in = flow.PortController // OpenFlow 1.3.5, 7.3.7: not OFPP_ANY
 		}
 		b = be.AppendUint32(b, uint32(in))
-		b = pad(b, 8)
+		b = be.AppendUint16(b, uint16(length))
+		b = pad(b, 6)
 	}
-	actions := len(b)
-	b, err := appendActions(b, v, p.Actions, packetProto(p))
-	if err != nil {
-		return b[:start], err
-	}
-	if len(b)-actions > maxLen {
-		return b[:start], errTooLong
-	}
-	be.PutUint16(b[lenAt:], uint16(len(b)-actions))
+	b = appendActions(b, v, p.Actions, h.proto)
 	if p.BufferID == flow.NoBuffer {
 		b = append(b, p.Data...)
 	}
 	return end(b, start)
 }
 
-// packetProto looks into the packet for what an action that rewrites a port
-// does not say itself.
-func packetProto(p *PacketOut) uint8 {
-	for i := range p.Actions {
-		if a := &p.Actions[i]; (a.Type == flow.SetL4Src || a.Type == flow.SetL4Dst) && a.IPProto == 0 {
-			m := flow.ParseFrame(p.Data, 0)
-			return m.IPProto
+// headers returns what is known of the packet, as far as its actions need it.
+func (p *PacketOut) headers(v flow.Protocol) headers {
+	if v == flow.OpenFlow10 || !needsHeaders(p.Actions) {
+		return headers{}
+	}
+	if p.Match != nil {
+		return headersOfPacket(p.Match)
+	}
+	m := flow.ParseFrame(p.Data, 0)
+	return headersOfPacket(&m)
+}
+
+// headersOfPacket does not take for lacking what the packet just does not show.
+func headersOfPacket(m *flow.Match) headers {
+	h := headersOf(m)
+	h.known = m.Missing()&(flow.FieldEthType|flow.FieldVLAN|flow.FieldIPProto) == 0 && m.Has(flow.FieldVLAN)
+	return h
+}
+
+// needsHeaders reports whether an action needs more of a packet than that it is one.
+func needsHeaders(list []flow.Action) bool {
+	for i := range list {
+		switch list[i].Type {
+		case flow.Output, flow.SetQueue, flow.Group, flow.SetEthSrc, flow.SetEthDst:
+		default:
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // ParsePacketOut reads a PACKET_OUT into p, whose Actions keep their memory.
@@ -208,7 +227,7 @@ func packetMatch13(oxms []byte, p *flow.PacketIn) error {
 		if err != nil {
 			return err
 		}
-		if !known || frame && x.field != oxmInPort && x.field != oxmMetadata && x.field != oxmTunnelID {
+		if !known || frame && x.field != oxmInPort && x.field != oxmMetadata && x.field != oxmTunnelID || x.inexpressible() != nil {
 			continue
 		}
 		if err := x.set(&sent); err != nil {

@@ -36,11 +36,13 @@ func AppendRoleReply(b []byte, xid uint32, role Role, generation uint64) []byte 
 
 // ParseRole reads a ROLE_REQUEST or a ROLE_REPLY.
 func ParseRole(msg []byte) (role Role, generation uint64, err error) {
-	_, b, err := body(msg, TypeRoleReply, 16)
+	t, err := eitherOf(msg, TypeRoleRequest, TypeRoleReply)
 	if err != nil {
-		if _, b, err = body(msg, TypeRoleRequest, 16); err != nil {
-			return 0, 0, err
-		}
+		return 0, 0, err
+	}
+	_, b, err := body(msg, t, 16)
+	if err != nil {
+		return 0, 0, err
 	}
 	return Role(be.Uint32(b)), be.Uint64(b[8:]), nil
 }

@@ -1,7 +1,9 @@
 package ofp
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"switchbridge/flow"
@@ -65,10 +67,11 @@ func stats(msg []byte, t Type) (v flow.Protocol, st StatsType, b []byte, more bo
 // ParseStatsType reads the head of a statistics request or reply; more says
 // that further messages belong to it.
 func ParseStatsType(msg []byte) (st StatsType, more bool, err error) {
-	_, st, _, more, err = stats(msg, TypeStatsReply)
+	t, err := eitherOf(msg, TypeStatsRequest, TypeStatsReply)
 	if err != nil {
-		_, st, _, more, err = stats(msg, TypeStatsRequest)
+		return 0, false, err
 	}
+	_, st, _, more, err = stats(msg, t)
 	return st, more, err
 }
 
@@ -218,7 +221,7 @@ func ParseFlowStatsRequest(msg []byte, q *FlowStatsRequest) error {
 			return unsupported(v, fmt.Sprintf("out_group %d", g))
 		}
 		got.Cookie, got.CookieMask = be.Uint64(b[16:]), be.Uint64(b[24:])
-		got.Match, _, err = parseMatch13(b[flowStatsRequestLen13:], false)
+		got.Match, _, err = parseMatch13(b[flowStatsRequestLen13:], nil)
 	}
 	if err == nil && got.OutPort == 0 {
 		err = unsupported(v, "out_port 0") // of our nouns it is any port
@@ -235,6 +238,38 @@ type FlowStats struct {
 	Duration time.Duration // since it was installed
 	Packets  uint64
 	Bytes    uint64
+
+	// Unknown has what of a rule of somebody else's our nouns lack, such as
+	// "tcp_flags=0x0002/0x0012", or why a part of it can't be read. Rule.Match is
+	// then wider than the match that the switch holds, and deleting Rule would not
+	// delete it.
+	Unknown []string
+}
+
+// MayForward reports whether the rule may send packets to somewhere else than a
+// controller. What can't be read may.
+func (s *FlowStats) MayForward() bool {
+	for i := range s.Rule.Actions {
+		switch a := &s.Rule.Actions[i]; a.Type {
+		case flow.Output:
+			if a.Port != flow.PortController {
+				return true
+			}
+		case flow.Group, flow.Unsupported:
+			return true
+		}
+	}
+	return s.Rule.Goto != 0
+}
+
+// String names the rule by its cookie and what is known of it; what our nouns
+// lack follows in brackets.
+func (s *FlowStats) String() string {
+	text := fmt.Sprintf("cookie=%#x,%v", s.Rule.Cookie, &s.Rule)
+	if len(s.Unknown) > 0 {
+		text += " [and " + strings.Join(s.Unknown, ", ") + "]"
+	}
+	return text
 }
 
 const (
@@ -248,6 +283,9 @@ func AppendFlowStatsReply(b []byte, v flow.Protocol, xid uint32, stats []FlowSta
 	start := len(b)
 	b = beginStats(b, v, TypeStatsReply, xid, StatsFlow, more)
 	for i := range stats {
+		if s := &stats[i]; len(s.Unknown) > 0 {
+			return b[:start], unsupported(v, s.Unknown[0])
+		}
 		var err error
 		if v == flow.OpenFlow10 {
 			b, err = appendFlowStats10(b, &stats[i])
@@ -268,6 +306,9 @@ func appendFlowStats10(b []byte, s *FlowStats) ([]byte, error) {
 	if err := check10(&s.Rule.Match); err != nil {
 		return b, err
 	}
+	if _, err := fitActions10(s.Rule.Actions, false); err != nil {
+		return b, err
+	}
 	start := len(b)
 	b = append(b, 0, 0, s.Rule.Table, 0)
 	b = appendMatch10(b, &s.Rule.Match)
@@ -277,13 +318,16 @@ func appendFlowStats10(b []byte, s *FlowStats) ([]byte, error) {
 	b = be.AppendUint16(b, seconds(s.Rule.HardTimeout))
 	b = pad(b, 6)
 	b = appendCounters(b, s)
-	b, err := appendActions(b, flow.OpenFlow10, s.Rule.Actions, 0)
+	b = appendActions(b, flow.OpenFlow10, s.Rule.Actions, 0)
 	be.PutUint16(b[start:], uint16(len(b)-start))
-	return b, err
+	return b, nil
 }
 
 func appendFlowStats13(b []byte, s *FlowStats) ([]byte, error) {
 	if err := check13(&s.Rule.Match); err != nil {
+		return b, err
+	}
+	if _, err := fitInstructions(&s.Rule, headers{proto: s.Rule.Match.IPProto}); err != nil {
 		return b, err
 	}
 	start := len(b)
@@ -296,9 +340,9 @@ func appendFlowStats13(b []byte, s *FlowStats) ([]byte, error) {
 	b = pad(b, 4)
 	b = appendCounters(b, s)
 	b = appendMatch13(b, &s.Rule.Match)
-	b, err := appendInstructions(b, &s.Rule)
+	b = appendInstructions(b, &s.Rule)
 	be.PutUint16(b[start:], uint16(len(b)-start))
-	return b, err
+	return b, nil
 }
 
 func appendCounters(b []byte, s *FlowStats) []byte {
@@ -309,10 +353,11 @@ func appendCounters(b []byte, s *FlowStats) []byte {
 
 // ParseFlowStatsReply calls each for every rule in one message of the answer
 // and stops where it returns an error, which is returned. The rule's Actions
-// are each's to keep. An action or instruction that our nouns lack becomes
-// [flow.Unsupported]; a rule whose match they can't express, or that is broken
-// inside, is skipped, since it is none of ours. A broken length of an entry is
-// an error: what follows is lost.
+// and Unknown are each's to keep. A match field that our nouns lack is named in
+// Unknown; an action or instruction that they lack becomes [flow.Unsupported].
+// Where a rule is broken inside, what could be read before is there, and Unknown
+// says why the rest is not. A broken length of an entry is an error: what
+// follows is lost.
 func ParseFlowStatsReply(msg []byte, each func(*FlowStats) error) (more bool, err error) {
 	v, b, more, err := statsReply(msg, StatsFlow)
 	if err != nil {
@@ -330,11 +375,8 @@ func ParseFlowStatsReply(msg []byte, each func(*FlowStats) error) (more bool, er
 		if n < shortest || n > len(b) {
 			return false, fmt.Errorf("flow statistics: length %d, of %d bytes left", n, len(b))
 		}
-		s, err := parseFlowStats(b[:n], v)
+		s := parseFlowStats(b[:n], v)
 		b = b[n:]
-		if err != nil {
-			continue // the entry's own length still says where the next one starts
-		}
 		if err := each(&s); err != nil {
 			return false, err
 		}
@@ -342,26 +384,60 @@ func ParseFlowStatsReply(msg []byte, each func(*FlowStats) error) (more bool, er
 	return more, nil
 }
 
-func parseFlowStats(b []byte, v flow.Protocol) (s FlowStats, err error) {
+// maxUnknown is how many of a rule's unknown fields are named.
+const maxUnknown = 8
+
+// parseFlowStats reads an entry of at least the length that all have.
+func parseFlowStats(b []byte, v flow.Protocol) (s FlowStats) {
 	r := &s.Rule
 	r.Table = b[2]
 	r.BufferID, r.OutPort = flow.NoBuffer, flow.PortAny
+	var err error
 	if v == flow.OpenFlow10 {
-		if r.Match, err = parseMatch10(b[4:]); err != nil {
-			return s, err
-		}
 		s.Duration = durationOf(b[44:])
 		r.Priority, r.IdleTimeout, r.HardTimeout = be.Uint16(b[52:]), secondsOf(b[54:]), secondsOf(b[56:])
 		r.Cookie, s.Packets, s.Bytes = be.Uint64(b[64:]), be.Uint64(b[72:]), be.Uint64(b[80:])
+		if r.Match, err = parseMatch10(b[4:]); err != nil {
+			s.Unknown = append(s.Unknown, err.Error())
+		}
 		r.Actions, err = parseActions(nil, b[flowStatsLen10:], v, r.Match.IPProto)
-		return s, err
+		s.unreadable(err)
+		return s
 	}
 	s.Duration = durationOf(b[4:])
 	r.Priority, r.IdleTimeout, r.HardTimeout = be.Uint16(b[12:]), secondsOf(b[14:]), secondsOf(b[16:])
 	r.Flags = flow.RuleFlags(be.Uint16(b[18:]))
 	r.Cookie, s.Packets, s.Bytes = be.Uint64(b[24:]), be.Uint64(b[32:]), be.Uint64(b[40:])
-	if r.Match, b, err = parseMatch13(b[flowStatsLen13:], false); err != nil {
-		return s, err
+	more := 0
+	m, rest, err := parseMatch13(b[flowStatsLen13:], func(x rawOXM) error {
+		if len(s.Unknown) < maxUnknown {
+			s.Unknown = append(s.Unknown, x.String())
+		} else {
+			more++
+		}
+		return nil
+	})
+	if more > 0 {
+		s.Unknown = append(s.Unknown, fmt.Sprintf("%d more fields", more))
 	}
-	return s, parseInstructions(b, r, true)
+	r.Match = m
+	if err != nil {
+		s.Unknown = append(s.Unknown, err.Error())
+	}
+	if rest == nil && err != nil { // where the match ends is not known
+		s.unreadable(errNoActions)
+		return s
+	}
+	s.unreadable(parseInstructions(rest, r, true))
+	return s
+}
+
+var errNoActions = errors.New("what the rule does can't be told")
+
+// unreadable notes that actions can't be read, and so may do anything.
+func (s *FlowStats) unreadable(err error) {
+	if err != nil {
+		s.Unknown = append(s.Unknown, err.Error())
+		s.Rule.Actions = append(s.Rule.Actions, flow.Action{Type: flow.Unsupported, ID: 0xffff})
+	}
 }

@@ -1,6 +1,7 @@
 package ofp
 
 import (
+	"bytes"
 	"fmt"
 
 	"switchbridge/flow"
@@ -27,8 +28,11 @@ func AppendHello(b []byte, xid uint32, versions ...flow.Protocol) []byte {
 }
 
 // ParseHello returns the versions that a HELLO of any version offers: bit n is
-// wire version n. Without a bitmap element these are all up to the header's
-// (OpenFlow 1.3.5, 6.3.1). Unknown elements are skipped.
+// wire version n. Where no bitmap of versions can be used these are all up to
+// the header's: there is no element of that type, it has no bitmap or an empty
+// one, or what stands before it is no element. A HELLO may have any body, which
+// a receiver must not refuse, and unknown elements are passed over (OpenFlow
+// 1.3.5, 6.3.1 and 7.5.1; 1.0.0, 5.5.1).
 func ParseHello(msg []byte) (bitmap uint32, err error) {
 	h, err := ParseHeader(msg)
 	switch {
@@ -39,18 +43,17 @@ func ParseHello(msg []byte) (bitmap uint32, err error) {
 	case h.Length != len(msg):
 		return 0, fmt.Errorf("HELLO: length %d of a message of %d bytes", h.Length, len(msg))
 	}
-	bitmap = 1<<(min(uint(h.Version), 31)+1) - 2
 	for b := msg[HeaderLen:]; len(b) >= 4; {
 		typ, n := be.Uint16(b), int(be.Uint16(b[2:]))
 		if n < 4 || n > len(b) {
-			return 0, fmt.Errorf("HELLO: element of type %d has length %d, of %d bytes left", typ, n, len(b))
+			break // not an element; where another one begins can't be told
 		}
-		if typ == helloVersionBitmap && n >= 8 {
+		if typ == helloVersionBitmap && n >= 8 && be.Uint32(b[4:]) != 0 {
 			return be.Uint32(b[4:]), nil
 		}
 		b = b[min(aligned(n), len(b)):]
 	}
-	return bitmap, nil
+	return 1<<(min(uint(h.Version), 31)+1) - 2, nil
 }
 
 // AppendEchoRequest asks for data to come back. data beyond a message's 64 KiB
@@ -100,4 +103,24 @@ func ParseError(msg []byte) (flow.SwitchError, error) {
 	e := flow.SwitchError{Type: be.Uint16(msg[8:]), Code: be.Uint16(msg[10:]), XID: h.XID, Data: msg[12:]}
 	e.Name = ErrorName(h.Version, e.Type, e.Code)
 	return e, nil
+}
+
+// maxErrorText is how much of an error's text is worth reading.
+const maxErrorText = 512
+
+// ErrorText returns the text that a HELLO_FAILED error carries to say more
+// (OpenFlow 1.3.5, 7.5.4.1), such as Open vSwitch's "We support version 0x04,
+// you support version 0x01.", or "" where e is of another type or its data is
+// not printable ASCII.
+func ErrorText(e *flow.SwitchError) string {
+	if e.Type != ErrHelloFailed {
+		return ""
+	}
+	b := bytes.Trim(e.Data, " \t\r\n\x00")
+	for _, c := range b {
+		if (c < ' ' || c > '~') && c != '\t' && c != '\r' && c != '\n' {
+			return ""
+		}
+	}
+	return string(b[:min(len(b), maxErrorText)])
 }

@@ -427,4 +427,10 @@ func (d *Datapath) Forward(b []byte, inPort flow.PortNo, frame []byte) (out []by
 }
 
 // Rules returns what is in the flow tables.
-func (d *Datapath) Rules() []ofp.FlowStats { return slices.Clone(d.table.entries) }
+func (d *Datapath) Rules() []ofp.FlowStats {
+	var list []ofp.FlowStats
+	for i := range d.table.entries {
+		list = append(list, d.table.entries[i].stats())
+	}
+	return list
+}

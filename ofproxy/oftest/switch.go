@@ -308,6 +308,16 @@ func (s *Switch) Load(rules ...flow.Rule) {
 	}
 }
 
+// Wipe empties the tables and returns what was in them. It tells the controller
+// nothing.
+func (s *Switch) Wipe() []ofp.FlowStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.dp.Rules()
+	s.dp.table.entries = nil
+	return was
+}
+
 // Stall makes the switch read nothing more until Resume, so that what is sent
 // to it piles up.
 func (s *Switch) Stall() { s.setStalled(true) }

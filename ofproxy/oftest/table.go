@@ -2,15 +2,29 @@ package oftest
 
 import (
 	"slices"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
 
 // table is the flow tables of a switch, as far as a controller can tell them
-// from real ones. Time does not pass in it: timeouts are kept and never fire.
+// from real ones. Timeouts are kept and never fire.
 type table struct {
-	entries []ofp.FlowStats
+	entries []entry
+}
+
+// entry is a rule with the time at which it came.
+type entry struct {
+	ofp.FlowStats
+	added time.Time
+}
+
+// stats returns the entry with its age.
+func (e *entry) stats() ofp.FlowStats {
+	st := e.FlowStats
+	st.Duration = time.Since(e.added)
+	return st
 }
 
 // tableAll is OFPTT_ALL (OpenFlow 1.3.5, 7.3.4.1).
@@ -34,10 +48,10 @@ func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
 			t.add(r)
 		}
 	case flow.Delete, flow.DeleteStrict:
-		t.entries = slices.DeleteFunc(t.entries, func(e ofp.FlowStats) bool {
+		t.entries = slices.DeleteFunc(t.entries, func(e entry) bool {
 			gone := selects(v, r, &e.Rule, r.Command == flow.DeleteStrict) && outputs(&e.Rule, r.OutPort)
 			if gone {
-				deleted = append(deleted, e)
+				deleted = append(deleted, e.stats())
 			}
 			return gone
 		})
@@ -52,11 +66,11 @@ func (t *table) add(r *flow.Rule) {
 	rule.Actions = slices.Clone(r.Actions)
 	for i := range t.entries {
 		if e := &t.entries[i].Rule; e.Table == rule.Table && e.Priority == rule.Priority && e.Match == rule.Match {
-			t.entries[i] = ofp.FlowStats{Rule: rule}
+			t.entries[i] = entry{ofp.FlowStats{Rule: rule}, time.Now()}
 			return
 		}
 	}
-	t.entries = append(t.entries, ofp.FlowStats{Rule: rule})
+	t.entries = append(t.entries, entry{ofp.FlowStats{Rule: rule}, time.Now()})
 }
 
 // selects reports whether a MODIFY or DELETE r means the entry e.
@@ -109,7 +123,7 @@ func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
 	for i := range t.entries {
 		e := &t.entries[i]
 		if (q.Table == tableAll || q.Table == e.Rule.Table) && selects(v, &want, &e.Rule, false) && outputs(&e.Rule, q.OutPort) {
-			found = append(found, *e)
+			found = append(found, e.stats())
 		}
 	}
 	return found
@@ -119,7 +133,7 @@ func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
 func (t *table) lookup(id uint8, p *flow.Match) *ofp.FlowStats {
 	var best *ofp.FlowStats
 	for i := range t.entries {
-		if e := &t.entries[i]; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
+		if e := &t.entries[i].FlowStats; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
 			best = e
 		}
 	}

@@ -158,7 +158,7 @@ func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, err error) {
 	}
 	pi.BufferID, pi.Data, pi.TotalLen = flow.NoBuffer, p.GetPayload(), len(p.GetPayload())
 	match := flow.ParseFrame(pi.Data, port)
-	pi.Match, pi.Incomplete = match.Keep(m.EventFields), match.Missing()
+	pi.Match, pi.Incomplete = match.Keep(m.EventFields), match.Missing()&m.EventFields
 	return pi, nil
 }
 

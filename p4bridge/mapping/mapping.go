@@ -237,6 +237,28 @@ func (m *Mapping) eventFields() (f flow.Field) {
 	return f
 }
 
+// Matchable returns the fields that each P4 table can match which rules of the
+// OpenFlow table 0 may go to.
+func (m *Mapping) Matchable() []flow.Field {
+	var fields []flow.Field
+	for _, t := range m.Tables {
+		if t.OpenFlow != 0 {
+			continue
+		}
+		var can flow.Field
+		for _, k := range t.keys {
+			for _, o := range k.oxms {
+				can |= o.field
+			}
+		}
+		for _, i := range t.implied {
+			can |= i.field
+		}
+		fields = append(fields, can)
+	}
+	return fields
+}
+
 func (b *binder) table(raw *rawTable) *Table {
 	entry := fmt.Sprintf("table %s", raw.Table.string)
 	p4 := b.p.Table(raw.Table.string)

@@ -348,3 +348,56 @@ func FuzzMapping(f *testing.F) {
 		}
 	})
 }
+
+// TestRuleMatch: what an event offers for a rule, a table of the program holds.
+func TestRuleMatch(t *testing.T) {
+	arp := packet().Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN)
+	arp.SetEthType(flow.EthTypeARP)
+	arp.SetARPSPA(netip.MustParsePrefix("10.0.0.1/32"))
+	arp.SetARPTPA(netip.MustParsePrefix("10.0.0.2/32"))
+	arp.Fields |= flow.FieldARPOp
+	arp.ARPOp = 1
+	for _, row := range []struct {
+		name    string
+		m       *mapping.Mapping
+		packet  flow.Match
+		matched bool
+	}{
+		{"our program, TCP", ours(t), packet(), true},
+		{"our program, ARP", ours(t), arp, true},
+		{"l2acl, TCP, of which its first table has no address", l2acl(t), packet().Keep(l2acl(t).EventFields), false},
+		{"l2acl, a port and two stations", l2acl(t), packet().Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst), true},
+	} {
+		sw := &flow.Switch{Protocol: flow.P4Runtime, Matchable: row.m.Matchable()}
+		match, ok := flow.RuleMatch(sw, &flow.PacketIn{Match: row.packet})
+		if ok != row.matched || ok && match != row.packet {
+			t.Errorf("%s: %v, %v", row.name, match, ok)
+			continue
+		}
+		if _, _, err := row.m.Entry(&flow.Rule{Priority: 100, Match: match}, nil); ok && err != nil {
+			t.Errorf("%s: no table holds %v: %v", row.name, match, err)
+		}
+	}
+}
+
+// TestIncomplete: what the program never shows of a packet, no packet withholds.
+func TestIncomplete(t *testing.T) {
+	const ports = flow.FieldL4Src | flow.FieldL4Dst
+	fragment, stations := packet().Keep(^ports), packet().Keep(flow.FieldInPort|flow.FieldEthSrc|flow.FieldEthDst)
+	whole := packet()
+	for _, row := range []struct {
+		name  string
+		m     *mapping.Mapping
+		match flow.Match
+		want  flow.Field
+	}{
+		{"our program, TCP", ours(t), whole, 0},
+		{"our program, a fragment", ours(t), fragment, ports},
+		{"l2acl, which has no ports", l2acl(t), fragment.Keep(l2acl(t).EventFields), 0},
+		{"l2acl, two stations", l2acl(t), stations, flow.FieldEthType | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst},
+	} {
+		if got := row.m.Incomplete(&row.match); got != row.want {
+			t.Errorf("%s: %v, want %v", row.name, got, row.want)
+		}
+	}
+}

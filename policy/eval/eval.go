@@ -94,7 +94,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 			}
 			f = &Flow{First: p.Number, File: p.File, Offset: p.Offset, headers: headers, Match: key.String()}
 			ev := flow.Event{Type: flow.EventPacketIn, Switch: sw, Time: p.Time, PacketIn: &flow.PacketIn{
-				BufferID: flow.NoBuffer, TotalLen: p.WireLen, Match: headers, Data: p.Frame,
+				BufferID: flow.NoBuffer, TotalLen: p.WireLen, Match: headers, Data: p.Frame, Incomplete: headers.Missing(),
 			}}
 			d.Reset()
 			if err := c.Decide(ctx, &ev, &d); err != nil {

@@ -116,7 +116,7 @@ next:
 		}
 		start := len(rules)
 		for _, m := range cond.expand() {
-			if m.Fields&^policy.Expressible(protocol, &m) != 0 {
+			if m.Fields&^flow.Expressible(protocol, &m) != 0 {
 				rules = rules[:start]
 				skipped = append(skipped, cond)
 				continue next

@@ -166,8 +166,9 @@ func Event(line string, p flow.Protocol) (*flow.Event, error) {
 	if err != nil {
 		return nil, err
 	}
+	m := flow.ParseFrame(frame, inPort)
 	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
-		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: flow.ParseFrame(frame, inPort),
+		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: m, Incomplete: m.Missing(),
 	}}, nil
 }
 

@@ -29,7 +29,8 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), 0, 0, 0, 0, 0, 0)
+	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
+	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
 	return appendMatch(b, &ev.PacketIn.Match)
 }
@@ -45,7 +46,7 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	}
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
-	ev.PacketIn.BufferID = flow.NoBuffer
+	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
 	if err == nil && len(rest) != 0 {
 		err = errLong
@@ -106,6 +107,9 @@ func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
 	le.PutUint16(header[4:], uint16(hard))
 	le.PutUint16(header[6:], uint16(r.Flags))
 	header[8], header[9], header[10] = r.Table, r.Goto, byte(len(r.Actions))
+	if r.CoversIncomplete {
+		header[11] = 1
+	}
 	le.PutUint32(header[12:], r.Meter)
 	b, ok := appendMatch(append(b, header[:]...), &r.Match)
 	if !ok {
@@ -192,6 +196,10 @@ func (rd *Reader) rule(b []byte, r *flow.Rule) ([]byte, error) {
 	r.Flags = flow.RuleFlags(le.Uint16(h[6:]))
 	r.Table, r.Goto = h[8], h[9]
 	r.Meter = le.Uint32(h[12:])
+	if h[11] > 1 {
+		return nil, fmt.Errorf("compact encoding: covers incomplete packets %d", h[11])
+	}
+	r.CoversIncomplete = h[11] == 1
 	b, err := parseMatch(b[ruleHeader:], &r.Match)
 	if err != nil {
 		return nil, err

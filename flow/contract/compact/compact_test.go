@@ -102,6 +102,7 @@ func TestEvents(t *testing.T) {
 	got := blank() // one for all: nothing of an event stays in the next
 	for name, m := range matches() {
 		ev := newEvent(m)
+		ev.PacketIn.Incomplete = m.Missing()
 		b, ok := AppendEvent(nil, ev)
 		if !ok || len(b) > MaxEvent {
 			t.Errorf("%s: fits %v, %d bytes", name, ok, len(b))
@@ -186,6 +187,7 @@ func rule(m flow.Match, actions ...flow.Action) flow.Rule {
 
 func decisions() map[string]flow.Decision {
 	full := rule(tcp4(), everyAction()...)
+	full.CoversIncomplete = true
 	full.Table, full.Goto, full.Meter, full.HardTimeout, full.Flags = 1, 2, 1<<31|9, 65535*time.Second, flow.SendFlowRemoved|flow.NoByteCounts
 	policy := flow.PolicyVersion{Serial: 1<<63 | 7, Hash: 0xc0ffee}
 	var several []flow.Rule
@@ -338,6 +340,7 @@ func TestMalformedDecisions(t *testing.T) {
 		"packet_out":     func(b []byte) { b[4] = 255 },
 		"reason":         func(b []byte) { b[23] = 0xff },
 		"actions":        func(b []byte) { b[decisionHeader+10] = 255 },
+		"covers":         func(b []byte) { b[decisionHeader+11] = 2 },
 		"field":          func(b []byte) { b[match+3] = 0x80 },
 		"wide":           func(b []byte) { b[match+2] |= byte(flow.FieldNDTarget >> 16) },
 		"ip and arp":     func(b []byte) { b[match+2] |= byte(flow.FieldARPSPA >> 16) },
@@ -416,7 +419,9 @@ func TestAllocations(t *testing.T) {
 
 func FuzzParseEvent(f *testing.F) {
 	for _, m := range matches() {
-		b, _ := AppendEvent(nil, newEvent(m))
+		ev := newEvent(m)
+		ev.PacketIn.Incomplete = m.Missing()
+		b, _ := AppendEvent(nil, ev)
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -325,13 +325,14 @@ func TestDocumentedEvent(t *testing.T) {
 		return flow.Protocol(n).String()
 	})
 	ev := newEvent(flow.Match{})
-	ev.Switch.DPID, ev.Switch.Protocol = 0x8877665544332211, flow.P4Runtime
+	ev.Switch.DPID, ev.Switch.Protocol, ev.PacketIn.Incomplete = 0x8877665544332211, flow.P4Runtime, 0x44332211
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
 		t.Fatal("doesn't fit")
 	}
 	tab.same(t, tab.build(t, map[string]any{
 		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "dpid": uint64(0x8877665544332211),
+		"incomplete": uint64(0x44332211),
 	}), written[:len(written)-narrow])
 }
 
@@ -370,7 +371,7 @@ func TestDocumentedDecision(t *testing.T) {
 func TestDocumentedRule(t *testing.T) {
 	tab, actions := tableOf(t, "Rule, "), tableOf(t, "Action:")
 	r := flow.Rule{
-		Priority: 0x2211, IdleTimeout: 0x4433 * time.Second, HardTimeout: 0x6655 * time.Second, Flags: 0x8877, BufferID: flow.NoBuffer,
+		Priority: 0x2211, IdleTimeout: 0x4433 * time.Second, HardTimeout: 0x6655 * time.Second, Flags: 0x8877, BufferID: flow.NoBuffer, CoversIncomplete: true,
 		Table: 0x99, Goto: 0xaa, Meter: 0x44332211, Actions: []flow.Action{flow.OutputTo(1), flow.OutputTo(2)},
 	}
 	written, ok := appendRule(nil, &r)
@@ -380,12 +381,17 @@ func TestDocumentedRule(t *testing.T) {
 	want := tab.build(t, map[string]any{
 		"priority": uint64(0x2211), "idle_timeout": uint64(0x4433), "hard_timeout": uint64(0x6655), "flags": uint64(0x8877),
 		"table": uint64(0x99), "goto": uint64(0xaa), "actions": uint64(2), "meter": uint64(0x44332211),
+		"covers": tab.number(t, "covers", `^(\d+): the rule is made`),
 	})
 	want = append(want, make([]byte, narrow)...)
 	for _, a := range r.Actions {
 		want = append(want, actions.build(t, map[string]any{"type": uint64(flow.Output), "ip_proto": small(0), "max_len": small(0), "value": small(a.Port)})...)
 	}
 	tab.same(t, want, written)
+	r.CoversIncomplete = false
+	if written, _ = appendRule(nil, &r); uint64(written[tab.place(t, "covers").at]) != tab.number(t, "covers", `(\d+): it is not`) {
+		t.Errorf("a rule that covers no incomplete packet: %x", written)
+	}
 }
 
 func TestDocumentedAction(t *testing.T) {
@@ -430,6 +436,10 @@ func TestDocumentedJudgement(t *testing.T) {
 	tab.same(t, header, written[:min(len(header), len(written))])
 	if want := len(header) + 2*actionLen + len(j.Reason); len(written) != want {
 		t.Errorf("%d bytes, documented %d", len(written), want)
+	}
+	j.CoversIncomplete = true
+	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+): a rule that is made`) {
+		t.Errorf("a rule that covers incomplete packets: %x", written)
 	}
 	j.Rule = false
 	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+): this packet alone`) {

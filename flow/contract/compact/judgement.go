@@ -11,6 +11,9 @@ import (
 const (
 	judgementVersion = 2
 	judgementHeader  = 40
+
+	ruleBit   = 1 << 0 // in byte 2
+	coversBit = 1 << 1
 )
 
 // AppendJudgement appends the short form of an answer and reports whether all of it fits.
@@ -28,7 +31,10 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	h := b[start : start+judgementHeader]
 	h[0], h[1], h[3], h[4], h[5] = judgementVersion, byte(j.Verdict), byte(len(j.Actions)), j.Table, j.Goto
 	if h[2] = 0; j.Rule {
-		h[2] = 1
+		h[2] = ruleBit
+		if j.CoversIncomplete {
+			h[2] = ruleBit | coversBit
+		}
 	}
 	le.PutUint16(h[6:], j.Priority)
 	le.PutUint32(h[8:], uint32(j.Fields))
@@ -55,7 +61,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return errShort
 	}
 	h := b[:judgementHeader]
-	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 {
+	if flow.Verdict(h[1]) > flow.Deny || h[2] == coversBit || h[2] > ruleBit|coversBit {
 		return fmt.Errorf("compact encoding: verdict %d, rule %d", h[1], h[2])
 	}
 	actions, rest, err := rd.list(b[judgementHeader:], int(h[3]))
@@ -70,7 +76,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return fmt.Errorf("compact encoding: a rule for %v of a packet that doesn't show it", fields&^m.Fields)
 	}
 	j := flow.Judgement{
-		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2] == 1, Fields: fields,
+		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields,
 		Policy:      flow.PolicyVersion{Serial: le.Uint64(h[24:]), Hash: le.Uint32(h[32:])},
 		Priority:    le.Uint16(h[6:]),
 		Table:       h[4],

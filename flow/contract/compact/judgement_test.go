@@ -20,8 +20,10 @@ func judgement() flow.Judgement {
 
 func TestJudgements(t *testing.T) {
 	m, full := tcp4(), judgement()
+	covers := full
+	covers.CoversIncomplete = true
 	alone := flow.Judgement{Verdict: flow.Allow, Effect: flow.Effect{Actions: everyAction()}}
-	for name, j := range map[string]flow.Judgement{"rule": full, "packet": alone, "nothing": {}} {
+	for name, j := range map[string]flow.Judgement{"rule": full, "covers": covers, "packet": alone, "nothing": {}} {
 		var want, got flow.Decision
 		j.Spell(&m, &want)
 		b, ok := AppendJudgement(nil, &j)
@@ -41,7 +43,8 @@ func TestMalformedJudgements(t *testing.T) {
 	good, _ := AppendJudgement(nil, &j)
 	for name, change := range map[string]func([]byte){
 		"verdict":      func(b []byte) { b[1] = 3 },
-		"rule":         func(b []byte) { b[2] = 2 },
+		"rule":         func(b []byte) { b[2] = 4 },
+		"no rule":      func(b []byte) { b[2] = 2 }, // and yet it covers incomplete packets
 		"actions":      func(b []byte) { b[3] = 255 },
 		"absent field": func(b []byte) { b[10] |= byte(flow.FieldARPSPA >> 16) },
 		"reason":       func(b []byte) { b[23] = 0xff },
@@ -69,6 +72,9 @@ func TestMalformedJudgements(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	j := judgement()
 	b, _ := AppendJudgement(nil, &j)
+	f.Add(b)
+	j.CoversIncomplete = true
+	b, _ = AppendJudgement(nil, &j)
 	f.Add(b)
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -51,7 +51,7 @@ func (Codec) ParseEvent(body []byte, ev *flow.Event) error {
 // AppendDecision appends d as the answer to ev.
 func (Codec) AppendDecision(b []byte, ev *flow.Event, d *flow.Decision) ([]byte, error) {
 	w := &writer{b: b}
-	w.decision(d)
+	w.decision(ev, d)
 	return w.b, w.err
 }
 

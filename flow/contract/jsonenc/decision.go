@@ -13,14 +13,15 @@ import (
 // function may replace.
 const DefaultPriority = 0x8000
 
-func (w *writer) decision(d *flow.Decision) {
+func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
+	covers := ev.Accepts&flow.AcceptsCoversIncomplete != 0
 	w.open('{')
 	if len(d.Rules) > 0 {
 		w.key("flows")
 		w.open('[')
 		for i := range d.Rules {
 			w.next()
-			w.rule(&d.Rules[i])
+			w.rule(&d.Rules[i], covers)
 			if w.err != nil {
 				w.err = at(fmt.Sprintf("flows[%d]", i), w.err)
 				return
@@ -62,7 +63,8 @@ func (w *writer) decision(d *flow.Decision) {
 	w.close('}')
 }
 
-func (w *writer) rule(r *flow.Rule) {
+// rule writes a rule; covers says whether the gateway takes covers_incomplete.
+func (w *writer) rule(r *flow.Rule, covers bool) {
 	w.open('{')
 	if r.Command != flow.Add {
 		w.string("command", r.Command.String())
@@ -93,6 +95,10 @@ func (w *writer) rule(r *flow.Rule) {
 	w.actions(r.Actions)
 	if r.Goto != 0 {
 		w.uint("goto_table", uint64(r.Goto))
+	}
+	if r.CoversIncomplete && covers {
+		w.key("covers_incomplete")
+		w.b = append(w.b, "true"...)
 	}
 	w.close('}')
 }
@@ -199,6 +205,8 @@ func parseRule(raw json.RawMessage, ev *flow.Event, r *flow.Rule) error {
 			err = once(&r.Goto, v)
 		case "actions":
 			r.Actions, err = parseActions(v, nil, r)
+		case "covers_incomplete":
+			r.CoversIncomplete, err = boolOf(v)
 		default:
 			return errUnknown
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/flow/contract"
 )
 
 func (w *writer) event(ev *flow.Event) {
@@ -19,7 +20,7 @@ func (w *writer) event(ev *flow.Event) {
 	switch ev.Type {
 	case flow.EventPacketIn:
 		if missing = ev.PacketIn == nil; !missing {
-			w.packetIn(ev.PacketIn)
+			w.packetIn(ev.Switch, ev.PacketIn)
 		}
 	case flow.EventFlowRemoved:
 		if missing = ev.FlowRemoved == nil; !missing {
@@ -29,7 +30,7 @@ func (w *writer) event(ev *flow.Event) {
 		if missing = ev.PortStatus == nil; !missing {
 			w.key("port_status")
 			w.open('{')
-			w.string("reason", ev.PortStatus.Reason.String())
+			w.reason(uint8(ev.PortStatus.Reason), uint8(flow.PortModified), ev.PortStatus.Reason.String())
 			w.key("port")
 			w.portOf(&ev.PortStatus.Port)
 			w.close('}')
@@ -49,6 +50,9 @@ func (w *writer) event(ev *flow.Event) {
 	}
 	if len(ev.State) > 0 {
 		w.bytes("state", ev.State)
+	}
+	if ev.Accepts != 0 {
+		w.names("accepts", contract.AcceptNames(ev.Accepts))
 	}
 	w.close('}')
 }
@@ -88,13 +92,13 @@ func (w *writer) portOf(p *flow.Port) {
 	w.close('}')
 }
 
-func (w *writer) packetIn(p *flow.PacketIn) {
+func (w *writer) packetIn(sw *flow.Switch, p *flow.PacketIn) {
 	w.key("packet_in")
 	w.open('{')
 	if p.Match.Has(flow.FieldInPort) {
 		w.port("in_port", p.Match.InPort)
 	}
-	w.string("reason", p.Reason.String())
+	w.reason(uint8(p.Reason), uint8(flow.ReasonInvalidTTL), p.Reason.String())
 	w.uint("table_id", uint64(p.TableID))
 	if p.Cookie != 0 {
 		w.hex("cookie", p.Cookie)
@@ -106,6 +110,13 @@ func (w *writer) packetIn(p *flow.PacketIn) {
 	w.key("match")
 	m := expressible(p.Match)
 	w.match(&m)
+	if p.Incomplete != 0 {
+		w.names("incomplete", contract.FieldNames(p.Incomplete, &p.Match))
+	}
+	if m, ok := flow.RuleMatch(sw, p); ok {
+		w.key("rule_match")
+		w.match(&m)
+	}
 	if len(p.Data) > 0 { // a digest has none
 		w.bytes("data", p.Data)
 	}
@@ -124,7 +135,7 @@ func expressible(m flow.Match) flow.Match {
 func (w *writer) flowRemoved(f *flow.FlowRemoved) {
 	w.key("flow_removed")
 	w.open('{')
-	w.string("reason", f.Reason.String())
+	w.reason(uint8(f.Reason), uint8(flow.RemovedGroup), f.Reason.String())
 	w.uint("table_id", uint64(f.Table))
 	w.uint("priority", uint64(f.Priority))
 	w.hex("cookie", f.Cookie)
@@ -158,14 +169,24 @@ func (w *writer) switchError(e *flow.SwitchError) {
 }
 
 func parseEvent(body []byte, ev *flow.Event) error {
+	toldIncomplete := false
 	err := members(body, func(name string, v json.RawMessage) (err error) {
 		switch {
 		case name == "switch":
 			return parseSwitch(v, ev)
 		case name == "state":
 			ev.State, err = base64Of(v, nil, flow.MaxState)
+		case name == "accepts":
+			err = elements(v, maxMembers, func(_ int, v json.RawMessage) error {
+				accepted, err := stringOf(v)
+				ev.Accepts |= contract.AcceptNamed(accepted)
+				return err
+			})
+			toldIncomplete = true // who says this says that, too, where there is something to say
 		case name == "packet_in" && ev.Type == flow.EventPacketIn:
-			ev.PacketIn, err = parsePacketIn(v)
+			var told bool
+			ev.PacketIn, told, err = parsePacketIn(v)
+			toldIncomplete = toldIncomplete || told
 		case name == "flow_removed" && ev.Type == flow.EventFlowRemoved:
 			ev.FlowRemoved, err = parseFlowRemoved(v)
 		case name == "port_status" && ev.Type == flow.EventPortStatus:
@@ -199,7 +220,16 @@ func parseEvent(body []byte, ev *flow.Event) error {
 	if missing != "" {
 		return fmt.Errorf("member %q is missing", missing)
 	}
+	if ev.PacketIn != nil && !toldIncomplete && !isDigest(ev) {
+		ev.PacketIn.Incomplete = ev.PacketIn.Match.Missing()
+	}
 	return nil
+}
+
+// isDigest reports whether an event's packet is a P4 digest. What its program
+// leaves out of it no packet of the program shows, so that nothing is hidden.
+func isDigest(ev *flow.Event) bool {
+	return ev.Switch != nil && ev.Switch.Protocol == flow.P4Runtime && len(ev.PacketIn.Data) == 0
 }
 
 func parseSwitch(raw json.RawMessage, ev *flow.Event) error {
@@ -262,17 +292,19 @@ func parsePort(raw json.RawMessage) (p flow.Port, err error) {
 	return p, err
 }
 
-func parsePacketIn(raw json.RawMessage) (*flow.PacketIn, error) {
-	p := &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: -1}
+// parsePacketIn reads a packet. told says whether the event has a list of what
+// is missing. rule_match is passed over: it follows from the rest.
+func parsePacketIn(raw json.RawMessage) (p *flow.PacketIn, told bool, err error) {
+	p = &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: -1}
 	var inPort flow.PortNo
 	var hasPort, hasMatch bool
-	err := members(raw, func(name string, v json.RawMessage) (err error) {
+	err = members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
 		case "in_port":
 			inPort, err = portOf(v)
 			hasPort = true
 		case "reason":
-			p.Reason, err = nameOf(v, flow.ReasonNoMatch, flow.ReasonInvalidTTL)
+			p.Reason, err = reasonOf(v, flow.ReasonNoMatch, flow.ReasonInvalidTTL)
 		case "table_id":
 			p.TableID, err = uintOf[uint8](v)
 		case "cookie":
@@ -286,17 +318,24 @@ func parsePacketIn(raw json.RawMessage) (*flow.PacketIn, error) {
 		case "match":
 			p.Match, err = parseMatch(v)
 			hasMatch = true
+		case "incomplete":
+			told = true
+			err = elements(v, maxMembers, func(_ int, v json.RawMessage) error {
+				field, err := stringOf(v)
+				p.Incomplete |= contract.FieldNamed(field)
+				return err
+			})
 		case "data":
 			p.Data, err = base64Of(v, nil, flow.MaxBody)
 		}
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	switch {
 	case hasPort && p.Match.Has(flow.FieldInPort) && p.Match.InPort != inPort:
-		return nil, fmt.Errorf("in_port is %v, but %v in the match", inPort, p.Match.InPort)
+		return nil, false, fmt.Errorf("in_port is %v, but %v in the match", inPort, p.Match.InPort)
 	case !hasMatch && len(p.Data) > 0:
 		p.Match = flow.ParseFrame(p.Data, inPort)
 		if !hasPort {
@@ -308,7 +347,7 @@ func parsePacketIn(raw json.RawMessage) (*flow.PacketIn, error) {
 	if p.TotalLen < 0 {
 		p.TotalLen = len(p.Data)
 	}
-	return p, nil
+	return p, told, nil
 }
 
 func parseFlowRemoved(raw json.RawMessage) (*flow.FlowRemoved, error) {
@@ -316,7 +355,7 @@ func parseFlowRemoved(raw json.RawMessage) (*flow.FlowRemoved, error) {
 	err := members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
 		case "reason":
-			f.Reason, err = nameOf(v, flow.RemovedIdle, flow.RemovedGroup)
+			f.Reason, err = reasonOf(v, flow.RemovedIdle, flow.RemovedGroup)
 		case "table_id":
 			f.Table, err = uintOf[uint8](v)
 		case "priority":
@@ -352,7 +391,7 @@ func parsePortStatus(raw json.RawMessage) (*flow.PortStatus, error) {
 	err := members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
 		case "reason":
-			s.Reason, err = nameOf(v, flow.PortAdded, flow.PortModified)
+			s.Reason, err = reasonOf(v, flow.PortAdded, flow.PortModified)
 		case "port":
 			s.Port, err = parsePort(v)
 		}

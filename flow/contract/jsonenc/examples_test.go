@@ -3,6 +3,8 @@ package jsonenc_test
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -118,6 +120,12 @@ func TestExamples(t *testing.T) {
 				}
 			}
 
+			if ev.Accepts != 0 && ev.PacketIn != nil { // a gateway's word, as it would give it
+				if got, want := members(t, x.event), members(t, again); got != want {
+					t.Errorf("the example has %s\nwant %s", got, want)
+				}
+			}
+
 			if x.answer.StatusCode/100 != 2 {
 				return
 			}
@@ -148,6 +156,21 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// members are those that a packet has beside its match.
+func members(t *testing.T, event []byte) string {
+	t.Helper()
+	var e struct {
+		Packet struct {
+			Incomplete []string       `json:"incomplete"`
+			RuleMatch  map[string]any `json:"rule_match"`
+		} `json:"packet_in"`
+	}
+	if err := json.Unmarshal(event, &e); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprint(e.Packet.Incomplete, e.Packet.RuleMatch)
+}
+
 func parse(t *testing.T, h http.Header, body []byte) *flow.Event {
 	t.Helper()
 	ev := new(flow.Event)
@@ -164,6 +187,7 @@ func parse(t *testing.T, h http.Header, body []byte) *flow.Event {
 func TestMeaningOfExamples(t *testing.T) {
 	for name, want := range map[string]string{
 		"packet_in": "output:NORMAL", // of the rule that covers it
+		"fragment":  "output:NORMAL",
 		"digest":    "drop",
 		"state":     "set_queue:1,output:FLOOD",
 	} {

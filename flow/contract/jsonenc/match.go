@@ -1,6 +1,7 @@
 package jsonenc
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,112 +9,149 @@ import (
 	"strings"
 
 	"switchbridge/flow"
+	"switchbridge/flow/contract"
 )
 
-// oxm is one name that a match may have.
-type oxm struct {
-	field   flow.Field
-	ethType uint16 // what the name itself says of the packet; 0: nothing
-	proto   uint8
+// names are the fields that a match may have.
+var names = func() map[string]*contract.MatchField {
+	byName := make(map[string]*contract.MatchField, len(contract.MatchFields)+len(ryu10))
+	for i := range contract.MatchFields {
+		byName[contract.MatchFields[i].Name] = &contract.MatchFields[i]
+	}
+	for i := range ryu10 {
+		byName[ryu10[i].Name] = &ryu10[i]
+	}
+	return byName
+}()
+
+// ryu10 are ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
+// What those that begin with nw_ and tp_ mean depends on the others: see ofctl.
+var ryu10 = [...]contract.MatchField{
+	{Name: "dl_src", Field: flow.FieldEthSrc},
+	{Name: "dl_dst", Field: flow.FieldEthDst},
+	{Name: "dl_type", Field: flow.FieldEthType},
+	{Name: "dl_vlan", Field: flow.FieldVLAN},
+	{Name: "dl_vlan_pcp", Field: flow.FieldVLANPCP},
+	{Name: "nw_src", Field: flow.FieldIPSrc, EthType: flow.EthTypeIPv4},
+	{Name: "nw_dst", Field: flow.FieldIPDst, EthType: flow.EthTypeIPv4},
+	{Name: "nw_proto", Field: flow.FieldIPProto},
+	{Name: "tp_src", Field: flow.FieldL4Src},
+	{Name: "tp_dst", Field: flow.FieldL4Dst},
 }
 
-// Names of OpenFlow 1.3.5, 7.2.3.7, table 11, and what follows from them
-// (7.2.3.8): tcp_dst can't be said of a UDP packet.
-var oxms = map[string]oxm{
-	"in_port":        {field: flow.FieldInPort},
-	"metadata":       {field: flow.FieldMetadata},
-	"eth_dst":        {field: flow.FieldEthDst},
-	"eth_src":        {field: flow.FieldEthSrc},
-	"eth_type":       {field: flow.FieldEthType},
-	"vlan_vid":       {field: flow.FieldVLAN},
-	"vlan_pcp":       {field: flow.FieldVLANPCP},
-	"ip_dscp":        {field: flow.FieldIPDSCP},
-	"ip_ecn":         {field: flow.FieldIPECN},
-	"ip_proto":       {field: flow.FieldIPProto},
-	"ipv4_src":       {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
-	"ipv4_dst":       {flow.FieldIPDst, flow.EthTypeIPv4, 0},
-	"ipv6_src":       {flow.FieldIPSrc, flow.EthTypeIPv6, 0},
-	"ipv6_dst":       {flow.FieldIPDst, flow.EthTypeIPv6, 0},
-	"tcp_src":        {flow.FieldL4Src, 0, flow.ProtoTCP},
-	"tcp_dst":        {flow.FieldL4Dst, 0, flow.ProtoTCP},
-	"udp_src":        {flow.FieldL4Src, 0, flow.ProtoUDP},
-	"udp_dst":        {flow.FieldL4Dst, 0, flow.ProtoUDP},
-	"sctp_src":       {flow.FieldL4Src, 0, flow.ProtoSCTP},
-	"sctp_dst":       {flow.FieldL4Dst, 0, flow.ProtoSCTP},
-	"icmpv4_type":    {flow.FieldICMPType, flow.EthTypeIPv4, flow.ProtoICMP},
-	"icmpv4_code":    {flow.FieldICMPCode, flow.EthTypeIPv4, flow.ProtoICMP},
-	"icmpv6_type":    {flow.FieldICMPType, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"icmpv6_code":    {flow.FieldICMPCode, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"arp_op":         {flow.FieldARPOp, flow.EthTypeARP, 0},
-	"arp_spa":        {flow.FieldARPSPA, flow.EthTypeARP, 0},
-	"arp_tpa":        {flow.FieldARPTPA, flow.EthTypeARP, 0},
-	"arp_sha":        {flow.FieldARPSHA, flow.EthTypeARP, 0},
-	"arp_tha":        {flow.FieldARPTHA, flow.EthTypeARP, 0},
-	"ipv6_flabel":    {flow.FieldFlowLabel, flow.EthTypeIPv6, 0},
-	"ipv6_nd_target": {flow.FieldNDTarget, flow.EthTypeIPv6, flow.ProtoICMPv6},
-	"tunnel_id":      {field: flow.FieldTunnelID},
-
-	// ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
-	"dl_src":      {field: flow.FieldEthSrc},
-	"dl_dst":      {field: flow.FieldEthDst},
-	"dl_type":     {field: flow.FieldEthType},
-	"dl_vlan":     {field: flow.FieldVLAN},
-	"dl_vlan_pcp": {field: flow.FieldVLANPCP},
-	"nw_src":      {flow.FieldIPSrc, flow.EthTypeIPv4, 0},
-	"nw_dst":      {flow.FieldIPDst, flow.EthTypeIPv4, 0},
-	"nw_proto":    {field: flow.FieldIPProto},
-	"tp_src":      {field: flow.FieldL4Src},
-	"tp_dst":      {field: flow.FieldL4Dst},
+// ofctl are the names whose meaning depends on other members, in the order in
+// which it is found: in 1.0 ARP's operation and addresses stand in IP's places,
+// and ICMP's type and code in those of the ports (OpenFlow 1.0.0, 3.4).
+var ofctl = [...]struct {
+	name         string
+	arp          string
+	icmp, icmpv6 string
+}{
+	{name: "nw_src", arp: "arp_spa"},
+	{name: "nw_dst", arp: "arp_tpa"},
+	{name: "nw_proto", arp: "arp_op"},
+	{name: "tp_src", icmp: "icmpv4_type", icmpv6: "icmpv6_type"},
+	{name: "tp_dst", icmp: "icmpv4_code", icmpv6: "icmpv6_code"},
 }
 
 // parseMatch reads a match and adds what its names say of eth_type and ip_proto.
 func parseMatch(raw json.RawMessage) (flow.Match, error) {
-	var m flow.Match
-	var implied oxm
-	var by [2]string // the names that implied eth_type and ip_proto
+	p := matchParser{}
+	var later [len(ofctl)]json.RawMessage
 	err := members(raw, func(name string, v json.RawMessage) error {
-		x, ok := oxms[name]
-		if !ok {
-			return errors.New("unknown field")
-		}
-		if m.Has(x.field) {
-			return fmt.Errorf("%v was given by another name before", x.field)
-		}
-		if x.ethType != 0 {
-			if implied.ethType != 0 && implied.ethType != x.ethType {
-				return fmt.Errorf("can't be together with %s: no packet has both", by[0])
+		for i := range ofctl {
+			if ofctl[i].name == name {
+				later[i] = v
+				return nil
 			}
-			implied.ethType, by[0] = x.ethType, name
 		}
-		if x.proto != 0 {
-			if implied.proto != 0 && implied.proto != x.proto {
-				return fmt.Errorf("can't be together with %s: no packet has both", by[1])
-			}
-			implied.proto, by[1] = x.proto, name
-		}
-		m.Fields |= x.field
-		return parseField(&m, x, v)
+		return p.member(name, name, v)
 	})
 	if err != nil {
-		return m, err
+		return p.m, err
 	}
-	if implied.ethType != 0 {
-		if m.Has(flow.FieldEthType) && m.EthType != implied.ethType {
-			return m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.ethType))
+	for i, v := range later {
+		if v == nil {
+			continue
 		}
-		m.SetEthType(implied.ethType)
+		name := ofctl[i].name
+		if err := p.member(name, p.meaning(i), v); err != nil {
+			return p.m, at(name, err)
+		}
 	}
-	if implied.proto != 0 {
-		if m.Has(flow.FieldIPProto) && m.IPProto != implied.proto {
-			return m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.proto))
+	m, implied, by := &p.m, &p.implied, &p.by
+	if implied.EthType != 0 {
+		if m.Has(flow.FieldEthType) && m.EthType != implied.EthType {
+			return *m, at("eth_type", fmt.Errorf("%#04x, but %s needs %#04x", m.EthType, by[0], implied.EthType))
 		}
-		m.SetIPProto(implied.proto)
+		m.SetEthType(implied.EthType)
+	}
+	if implied.Proto != 0 {
+		if m.Has(flow.FieldIPProto) && m.IPProto != implied.Proto {
+			return *m, at("ip_proto", fmt.Errorf("%d, but %s needs %d", m.IPProto, by[1], implied.Proto))
+		}
+		m.SetIPProto(implied.Proto)
 	}
 	return m.Canonical(), nil
 }
 
-func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {
-	switch x.field {
+// matchParser is a match while its members are read.
+type matchParser struct {
+	m       flow.Match
+	implied contract.MatchField
+	by      [2]string // the names that implied eth_type and ip_proto
+}
+
+// meaning returns the name of 1.3 for what ofctl[i] stands for beside the other
+// members, or its own.
+func (p *matchParser) meaning(i int) string {
+	x := &ofctl[i]
+	ethType, proto := p.implied.EthType, p.implied.Proto
+	if p.m.Has(flow.FieldEthType) {
+		ethType = p.m.EthType
+	}
+	if p.m.Has(flow.FieldIPProto) {
+		proto = p.m.IPProto
+	}
+	name := ""
+	switch {
+	case ethType == flow.EthTypeARP:
+		name = x.arp
+	case proto == flow.ProtoICMP:
+		name = x.icmp
+	case proto == flow.ProtoICMPv6:
+		name = x.icmpv6
+	}
+	return cmp.Or(name, x.name)
+}
+
+// member reads the value of a member, which means what names has for meaning.
+func (p *matchParser) member(name, meaning string, v json.RawMessage) error {
+	x, ok := names[meaning]
+	if !ok {
+		return errors.New("unknown field")
+	}
+	if p.m.Has(x.Field) {
+		return fmt.Errorf("%v was given by another name before", x.Field)
+	}
+	if x.EthType != 0 {
+		if p.implied.EthType != 0 && p.implied.EthType != x.EthType {
+			return fmt.Errorf("can't be together with %s: no packet has both", p.by[0])
+		}
+		p.implied.EthType, p.by[0] = x.EthType, name
+	}
+	if x.Proto != 0 {
+		if p.implied.Proto != 0 && p.implied.Proto != x.Proto {
+			return fmt.Errorf("can't be together with %s: no packet has both", p.by[1])
+		}
+		p.implied.Proto, p.by[1] = x.Proto, name
+	}
+	p.m.Fields |= x.Field
+	return parseField(&p.m, x, v)
+}
+
+func parseField(m *flow.Match, x *contract.MatchField, v json.RawMessage) (err error) {
+	switch x.Field {
 	case flow.FieldInPort:
 		m.InPort, err = portOf(v)
 	case flow.FieldEthDst:
@@ -133,9 +171,9 @@ func parseField(m *flow.Match, x oxm, v json.RawMessage) (err error) {
 	case flow.FieldIPProto:
 		m.IPProto, err = uintOf[uint8](v)
 	case flow.FieldIPSrc:
-		m.IPSrc, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+		m.IPSrc, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
 	case flow.FieldIPDst:
-		m.IPDst, err = prefixOf(v, x.ethType == flow.EthTypeIPv4)
+		m.IPDst, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
 	case flow.FieldL4Src:
 		m.L4Src, err = uintOf[uint16](v)
 	case flow.FieldL4Dst:

@@ -228,6 +228,14 @@ func limited[T unsigned](raw json.RawMessage, limit T) (T, error) {
 	return v, err
 }
 
+func boolOf(raw json.RawMessage) (bool, error) {
+	switch string(raw) {
+	case "true", "false":
+		return raw[0] == 't', nil
+	}
+	return false, fmt.Errorf("%s, want true or false", shown(raw))
+}
+
 func secondsOf(raw json.RawMessage) (time.Duration, error) {
 	s, err := uintOf[uint16](raw)
 	return time.Duration(s) * time.Second, err
@@ -269,11 +277,14 @@ func base64Of(raw json.RawMessage, b []byte, limit int) ([]byte, error) {
 	return out, nil
 }
 
-// nameOf reads one of the values from first to last by its name.
-func nameOf[T interface {
+// named is a number of which some values have names.
+type named interface {
 	~uint8
 	String() string
-}](raw json.RawMessage, first, last T) (T, error) {
+}
+
+// nameOf reads one of the values from first to last by its name.
+func nameOf[T named](raw json.RawMessage, first, last T) (T, error) {
 	text, err := stringOf(raw)
 	if err != nil {
 		return 0, err
@@ -286,6 +297,16 @@ func nameOf[T interface {
 		names = append(names, v.String())
 	}
 	return 0, fmt.Errorf("%q, want one of %s", text, strings.Join(names, ", "))
+}
+
+// reasonOf is nameOf for a value that a switch may have chosen beyond those that
+// have names: it may be a number, too.
+func reasonOf[T named](raw json.RawMessage, first, last T) (T, error) {
+	text, err := textOf(raw)
+	if err == nil && text != "" && text[0] >= '0' && text[0] <= '9' {
+		return parseUint[T](text)
+	}
+	return nameOf(raw, first, last)
 }
 
 // prefixOf reads an address with or without a prefix length or a mask. A mask

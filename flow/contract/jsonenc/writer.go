@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strconv"
 	"time"
 
@@ -73,6 +74,19 @@ func (w *writer) string(name, s string) {
 	w.b = append(w.b, '"')
 }
 
+// names writes a list of names, which are plain ASCII.
+func (w *writer) names(name string, list iter.Seq[string]) {
+	w.key(name)
+	w.open('[')
+	for s := range list {
+		w.next()
+		w.b = append(w.b, '"')
+		w.b = append(w.b, s...)
+		w.b = append(w.b, '"')
+	}
+	w.close(']')
+}
+
 func (w *writer) bytes(name string, p []byte) {
 	w.key(name)
 	w.b = append(w.b, '"')
@@ -87,6 +101,16 @@ func (w *writer) port(name string, p flow.PortNo) {
 		return
 	}
 	w.uint(name, uint64(p))
+}
+
+// reason writes a reason's name, or the number of one above the last that has a
+// name.
+func (w *writer) reason(v, last uint8, name string) {
+	if v > last {
+		w.uint("reason", uint64(v))
+		return
+	}
+	w.string("reason", name)
 }
 
 // seconds rounds up: a timeout cut down to 0 would be none at all.

@@ -24,7 +24,8 @@
 //
 // A switch that speaks P4Runtime is presented as one of OpenFlow 1.3; a digest
 // is a PACKET_IN without data whose match carries the digest's fields. Not in
-// the bodies, but in headers, are verdict, reason, policy version and state.
+// the bodies, but in headers, are verdict, reason, policy version, state, what
+// the gateway accepts, what a packet lacks and what rules cover of that.
 //
 // Limits of the encoding: the events of a 1.3 switch but switch_connected say
 // nothing of its ports, an error event nothing of the rule in words, and a

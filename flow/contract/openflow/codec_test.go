@@ -466,6 +466,41 @@ func TestPrerequisites(t *testing.T) {
 	}
 }
 
+// TestIncomplete: what a packet hides its body says only by what it lacks. A
+// digest lacks what its program leaves out, which is nothing hidden; a switch's
+// packet that came without data hides what its match lacks.
+func TestIncomplete(t *testing.T) {
+	const ports = flow.FieldL4Src | flow.FieldL4Dst
+	fragment := bytes.Clone(segment)
+	fragment[20], fragment[21] = 0, 185 // the offset
+	runt := segment[:36]
+	withoutPorts := digest.Keep(^ports)
+	for _, row := range []struct {
+		name string
+		sw   *flow.Switch
+		p    flow.PacketIn
+		want flow.Field
+	}{
+		{"a whole segment", switch13(), *packetIn(flow.NoBuffer), 0},
+		{"a fragment", switch13(), flow.PacketIn{BufferID: flow.NoBuffer, Match: flow.ParseFrame(fragment, 1), Data: fragment}, ports},
+		{"a runt", switch10(), flow.PacketIn{BufferID: flow.NoBuffer, Match: flow.ParseFrame(runt, 1), Data: runt}, ports},
+		{"a digest", &flow.Switch{DPID: 1, Protocol: flow.P4Runtime}, flow.PacketIn{BufferID: flow.NoBuffer, Match: digest}, 0},
+		{"a digest without ports", &flow.Switch{DPID: 1, Protocol: flow.P4Runtime}, flow.PacketIn{BufferID: flow.NoBuffer, Match: withoutPorts}, 0},
+		{"a packet that the switch keeps", switch13(), flow.PacketIn{BufferID: 7, Match: withoutPorts}, ports},
+		{"a packet cut to nothing", switch13(), flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 64, Match: withoutPorts}, ports},
+	} {
+		ev := event(flow.EventPacketIn, row.sw, func(ev *flow.Event) { ev.PacketIn = &row.p })
+		body, err := Codec{}.AppendEvent(nil, &ev)
+		if err != nil {
+			t.Fatalf("%s: %v", row.name, err)
+		}
+		got := flow.Event{Type: ev.Type}
+		if err := (Codec{}).ParseEvent(body, &got); err != nil || got.PacketIn.Incomplete != row.want {
+			t.Errorf("%s: incomplete %v (%v), want %v", row.name, got.PacketIn.Incomplete, err, row.want)
+		}
+	}
+}
+
 func FuzzParseEvent(f *testing.F) {
 	for _, x := range exchanges {
 		body, err := x.codec().AppendEvent(nil, &x.event)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
@@ -52,7 +51,7 @@ func appendDecision(b []byte, ev *flow.Event, d *flow.Decision) ([]byte, error) 
 	}
 	p := ev.PacketIn
 	actions, _ := d.PacketActions(&p.Match)
-	out := ofp.PacketOut{BufferID: p.BufferID, InPort: p.Match.InPort, Actions: withProtocol(actions, p.Match.IPProto)}
+	out := ofp.PacketOut{BufferID: p.BufferID, InPort: p.Match.InPort, Actions: actions, Match: &p.Match}
 	if len(actions) > 0 {
 		out.Data = p.Data
 	}
@@ -77,24 +76,6 @@ func appendRule(b []byte, v flow.Protocol, ev *flow.Event, r *flow.Rule) ([]byte
 		return b, err
 	}
 	return ofp.AppendFlowMod(b, v, ev.XID, &completed, flow.NoBuffer)
-}
-
-// withProtocol returns actions in which those that rewrite a port say which
-// protocol's; it copies the list where it must change it.
-func withProtocol(actions []flow.Action, proto uint8) []flow.Action {
-	lacks := func(a flow.Action) bool {
-		return (a.Type == flow.SetL4Src || a.Type == flow.SetL4Dst) && a.IPProto == 0
-	}
-	if !slices.ContainsFunc(actions, lacks) {
-		return actions
-	}
-	actions = slices.Clone(actions)
-	for i := range actions {
-		if lacks(actions[i]) {
-			actions[i].IPProto = proto
-		}
-	}
-	return actions
 }
 
 // ParseDecision implements [contract.Codec]. What is out of place, of another

@@ -199,6 +199,9 @@ func (r *reader) message(h ofp.Header, msg []byte) error {
 	case h.Type == ofp.TypePacketIn && ev.Type == flow.EventPacketIn:
 		ev.PacketIn = new(flow.PacketIn)
 		err = ofp.ParsePacketIn(msg, ev.PacketIn)
+		if isDigest(ev.PacketIn) {
+			ev.PacketIn.Incomplete = 0
+		}
 	case h.Type == ofp.TypeFlowRemoved && ev.Type == flow.EventFlowRemoved:
 		ev.FlowRemoved = new(flow.FlowRemoved)
 		err = ofp.ParseFlowRemoved(msg, ev.FlowRemoved)
@@ -211,6 +214,14 @@ func (r *reader) message(h ofp.Header, msg []byte) error {
 		err = fmt.Errorf("%v is out of place in %v", h.Type, ev.Type)
 	}
 	return err
+}
+
+// isDigest reports whether a PACKET_IN presents a P4 digest: it has no packet, not
+// even a length of one, as a packet that a switch keeps or cuts to nothing has.
+// What its program leaves out no packet of the program shows, so nothing is
+// hidden; an OpenFlow switch's packet without data hides all that its match lacks.
+func isDigest(p *flow.PacketIn) bool {
+	return len(p.Data) == 0 && p.TotalLen == 0 && p.BufferID == flow.NoBuffer
 }
 
 // features reads a FEATURES_REPLY, which must be of the switch that the

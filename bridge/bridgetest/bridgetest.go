@@ -1,0 +1,349 @@
+// Package bridgetest is the conformance suite of sessions: what a switch's user
+// may rely on, whatever protocol the switch speaks and whether it is a fake or
+// a real one. A protocol's tests give it a [Target] for each kind of switch.
+package bridgetest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchbridge/bridge"
+	"switchbridge/flow"
+)
+
+// Target makes switches of one kind.
+type Target struct {
+	Name string // such as "OpenFlow 1.3, Open vSwitch"
+
+	// Simulated targets live in a synctest bubble, in which waiting takes no time.
+	Simulated bool
+
+	// Connect makes a switch with ports 1 to 4 whose session belongs to b. It
+	// returns when the switch's packets reach the session. It skips the test,
+	// with the reason, where the switch can't be had here.
+	Connect func(t *testing.T, b *bridge.Bridge) Peer
+
+	// Inexpressible is a rule that denies TCP port 22 and more, which the switch
+	// can't hold; the zero rule where there is none.
+	Inexpressible func(packet *flow.Match) flow.Rule
+
+	// Room, if not 0, is how many further rules a table of the switch takes after
+	// Fill; the rest it refuses.
+	Room int
+
+	// ExactFirst says that exact rules are looked up before others, whatever the
+	// priorities.
+	ExactFirst bool
+
+	// Buffers says that the switch holds packets and sends only their start.
+	Buffers bool
+
+	// Digests says that a question has no frame, so that a packet which asks is
+	// lost.
+	Digests bool
+}
+
+// Frame is an Ethernet frame at a port.
+type Frame struct {
+	Port flow.PortNo
+	Data []byte
+}
+
+// Peer is one switch that is connected.
+type Peer interface {
+	// Inject has a frame come in by a port.
+	Inject(port flow.PortNo, frame []byte)
+	// Out returns the frames that have left since the last call.
+	Out() []Frame
+	// Rules returns the rules in the switch's tables, whoever put them there.
+	Rules() []flow.Rule
+	// Load puts a rule of somebody else's into the tables.
+	Load(r flow.Rule)
+	// Wipe removes every rule from the tables, as somebody else might.
+	Wipe()
+	// Fill leaves room in the tables for Target.Room further rules.
+	Fill()
+	// Reconnect ends the connection and makes another. The tables stay.
+	Reconnect()
+	// Close ends the connection.
+	Close()
+}
+
+// rig is one case on one target.
+type rig struct {
+	*testing.T
+	target Target
+	remote bool
+	bridge *bridge.Bridge
+	peer   Peer
+	logs   *logBuffer
+
+	mu      sync.Mutex
+	asked   []flow.Event // what the decider was asked, packets copied
+	answer  func(ev *flow.Event, d *flow.Decision) error
+	hold    chan struct{} // the decider waits for it, where it is not nil
+	records []record
+}
+
+// record is what a test looks at of a bridge.Record.
+type record struct {
+	event   flow.EventType
+	verdict flow.Verdict
+	err     error
+	cookie  uint64
+	xid     uint32
+	refused int
+}
+
+// function is the rig as a remote decider.
+type function struct{ r *rig }
+
+func (f function) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	r := f.r
+	seen := *ev
+	if ev.PacketIn != nil {
+		p := *ev.PacketIn
+		p.Data = slices.Clone(p.Data)
+		seen.PacketIn = &p
+	}
+	r.mu.Lock()
+	r.asked = append(r.asked, seen)
+	answer, hold := r.answer, r.hold
+	r.mu.Unlock()
+	if hold != nil && ev.Type == flow.EventPacketIn {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return flow.Errorf(flow.Unavailable, "test: %w", ctx.Err())
+		}
+	}
+	if answer == nil {
+		return nil
+	}
+	return answer(ev, d)
+}
+
+// inPlace is the rig as a local decider.
+type inPlace struct{ function }
+
+func (inPlace) Local() bool { return true }
+
+// Run runs the suite on a target. Each case is a test of its own, named after
+// what must hold.
+func Run(t *testing.T, target Target) {
+	for _, c := range cases {
+		for _, remote := range []bool{false, true} {
+			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
+				continue
+			}
+			where := "in place"
+			if remote {
+				where = "remote"
+			}
+			t.Run(c.name+"/"+where, func(t *testing.T) {
+				body := func(t *testing.T) { run(t, target, remote, c) }
+				if target.Simulated {
+					synctest.Test(t, body)
+				} else {
+					body(t)
+				}
+			})
+		}
+	}
+}
+
+func run(t *testing.T, target Target, remote bool, c testCase) {
+	r := &rig{T: t, target: target, remote: remote, logs: new(logBuffer), answer: c.answer}
+	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe}
+	if remote {
+		cfg.Decider = function{r}
+	} else {
+		cfg.Decider = inPlace{function{r}}
+	}
+	if c.config != nil {
+		c.config(&cfg)
+	}
+	var err error
+	if r.bridge, err = bridge.New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.peer = target.Connect(t, r.bridge)
+	defer func() {
+		r.peer.Close()
+		if t.Failed() {
+			t.Logf("the gateway's log:\n%s", r.logs)
+		}
+	}()
+	r.eventually("the switch is asked about", func() bool { return r.count(flow.EventSwitchConnected) > 0 })
+	r.settle()
+	c.run(r)
+}
+
+func (r *rig) observe(rec *bridge.Record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	one := record{event: rec.Event.Type, err: rec.Err, cookie: rec.Cookie, xid: rec.Event.XID, refused: rec.Refused}
+	if rec.Err == nil {
+		one.verdict = rec.Decision.Verdict
+	}
+	r.records = append(r.records, one)
+}
+
+// answers sets what the decider answers from now on.
+func (r *rig) answers(f func(ev *flow.Event, d *flow.Decision) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = f
+}
+
+// holds makes the decider wait until release is called.
+func (r *rig) holds() (release func()) {
+	ch := make(chan struct{})
+	r.mu.Lock()
+	r.hold = ch
+	r.mu.Unlock()
+	return func() {
+		r.mu.Lock()
+		r.hold = nil
+		r.mu.Unlock()
+		close(ch)
+	}
+}
+
+// count returns how many events of a type were asked about.
+func (r *rig) count(t flow.EventType) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for i := range r.asked {
+		if r.asked[i].Type == t {
+			n++
+		}
+	}
+	return n
+}
+
+// last returns the latest event of a type.
+func (r *rig) last(t flow.EventType) *flow.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := len(r.asked) - 1; i >= 0; i-- {
+		if r.asked[i].Type == t {
+			ev := r.asked[i]
+			return &ev
+		}
+	}
+	return nil
+}
+
+// eventually waits until ok.
+func (r *rig) eventually(what string, ok func() bool) {
+	r.Helper()
+	for end := time.Now().Add(10 * time.Second); ; {
+		r.wait()
+		if ok() {
+			return
+		}
+		if time.Now().After(end) {
+			r.Fatalf("it does not come true that %s; rules:\n%s\nlog:\n%s", what, r.rules(), r.logs)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// wait lets a simulated switch come to rest.
+func (r *rig) wait() {
+	if r.target.Simulated {
+		synctest.Wait()
+	}
+}
+
+// settle waits as long as it takes that nothing more happens.
+func (r *rig) settle() {
+	if r.target.Simulated {
+		time.Sleep(300 * time.Millisecond)
+		synctest.Wait()
+		return
+	}
+	time.Sleep(150 * time.Millisecond)
+}
+
+// rules writes the switch's rules for a message.
+func (r *rig) rules() string {
+	var b strings.Builder
+	for _, rule := range r.peer.Rules() {
+		fmt.Fprintf(&b, "  cookie %#x %s\n", rule.Cookie, rule.String())
+	}
+	return b.String()
+}
+
+// find returns the rules that ok selects.
+func (r *rig) find(ok func(*flow.Rule) bool) []flow.Rule {
+	var list []flow.Rule
+	for _, rule := range r.peer.Rules() {
+		if ok(&rule) {
+			list = append(list, rule)
+		}
+	}
+	return list
+}
+
+// decided returns this gateway's rules that a decision installed.
+func (r *rig) decided() []flow.Rule {
+	return r.find(func(rule *flow.Rule) bool { return r.bridge.Owns(rule.Cookie) && bridge.Decision(rule.Cookie) != 0 })
+}
+
+// passes reports by which ports a frame leaves that comes in by port 1, and
+// whether the decider was asked about it.
+func (r *rig) passes(frame []byte) (ports []flow.PortNo, asked bool) {
+	r.Helper()
+	r.peer.Out()
+	before := r.count(flow.EventPacketIn)
+	r.peer.Inject(1, frame)
+	r.settle()
+	for _, f := range r.peer.Out() {
+		if string(f.Data) == string(frame) {
+			ports = append(ports, f.Port)
+		}
+	}
+	slices.Sort(ports)
+	return ports, r.count(flow.EventPacketIn) > before
+}
+
+// want checks what passes says.
+func (r *rig) want(what string, frame []byte, port flow.PortNo, asked bool) {
+	r.Helper()
+	ports, was := r.passes(frame)
+	var wanted []flow.PortNo
+	if port != 0 && !(asked && r.target.Digests) { // a digest's packet is lost
+		wanted = []flow.PortNo{port}
+	}
+	if !slices.Equal(ports, wanted) || was != asked {
+		r.Errorf("%s: leaves by %v, want %v; asked: %v, want %v; rules:\n%s", what, ports, wanted, was, asked, r.rules())
+	}
+}
+
+type logBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -105,10 +105,15 @@ func counted(reg *prometheus.Registry) func(*bridge.Config) {
 
 // small returns the program with its flow_exact reduced to n entries.
 func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
+	return sized(t, map[string]int64{"flow_exact": n})
+}
+
+// sized returns the program with tables of other sizes.
+func sized(t testing.TB, sizes map[string]int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	t.Helper()
 	p, info := program(), proto.CloneOf(program().Info)
 	for _, tab := range info.GetTables() {
-		if tab.GetPreamble().GetAlias() == "flow_exact" {
+		if n, ok := sizes[tab.GetPreamble().GetAlias()]; ok {
 			tab.Size = n
 		}
 	}
@@ -116,7 +121,7 @@ func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err = pipeline.Load(text, resize(t, p.Device, n))
+	p, err = pipeline.Load(text, resize(t, p.Device, sizes))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +132,8 @@ func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	return p, m
 }
 
-// resize sets flow_exact's max_size in BMv2's JSON.
-func resize(t testing.TB, device []byte, n int64) []byte {
+// resize sets the tables' max_size in BMv2's JSON.
+func resize(t testing.TB, device []byte, sizes map[string]int64) []byte {
 	t.Helper()
 	var doc map[string]any
 	if err := json.Unmarshal(device, &doc); err != nil {
@@ -136,7 +141,8 @@ func resize(t testing.TB, device []byte, n int64) []byte {
 	}
 	for _, pl := range doc["pipelines"].([]any) {
 		for _, tab := range pl.(map[string]any)["tables"].([]any) {
-			if tab := tab.(map[string]any); tab["name"] == "switch_ingress.flow_exact" {
+			tab := tab.(map[string]any)
+			if n, ok := sizes[strings.TrimPrefix(tab["name"].(string), "switch_ingress.")]; ok {
 				tab["max_size"] = n
 			}
 		}

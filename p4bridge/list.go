@@ -23,13 +23,19 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 	defer o.reading.Unlock()
 	for _, t := range o.tables() {
 		err := o.readTable(ctx, t, f.Mask != 0, false, func(e *p4v1.TableEntry, b *booked) error {
-			if o.isL2(t.ID) || b.cookie&f.Mask != f.Cookie&f.Mask {
+			if o.isL2(t.ID) || !f.Selects(b.cookie) {
 				return nil
 			}
-			r, shown := o.s.cfg.Mapping.Rule(e)
-			r.Cookie, r.HardTimeout, r.Priority = b.cookie, b.hard, uint16(b.priority)
-			return each(&bridge.Installed{Rule: r, Handle: b.key, Hidden: !shown, Duration: time.Since(b.written),
-				Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())})
+			in := bridge.Installed{Handle: b.key, Duration: time.Since(b.written),
+				Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())}
+			var shown, drops bool
+			in.Rule, shown, drops = o.s.cfg.Mapping.Rule(e)
+			in.Rule.Cookie, in.Rule.HardTimeout, in.Rule.Priority, in.Forwards = b.cookie, b.hard, uint16(b.priority), !drops
+			if !shown {
+				in.Text = "table " + t.Name + ": " + entryKey(t, e)
+				in.Hidden = !o.s.cfg.Bridge.Owns(b.cookie)
+			}
+			return each(&in)
 		})
 		if err != nil {
 			return err
@@ -57,18 +63,11 @@ func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge
 		if id == missAction(m, o.s.cfg.Miss).ID {
 			in.Rule.Cookie = o.s.cfg.Bridge.OwnCookie() // whoever set it, it is as it must be
 		} else {
-			in.Hidden, in.Rule.Actions = true, nil
-			for miss, actions := range missActions {
-				if a := missAction(m, Miss(miss)); a != nil && a.ID == id {
-					in.Hidden, in.Rule.Actions = false, actions
-				}
-			}
+			in.Hidden, in.Rule.Actions, in.Text = true, nil, "the default action of table "+m.Table.Name
 		}
-		if in.Rule.Cookie&f.Mask != f.Cookie&f.Mask {
-			continue
-		}
-		if err := each(&in); err != nil {
-			return err
+		in.Forwards = m.Drop == nil || id != m.Drop.ID
+		if f.Selects(in.Rule.Cookie) {
+			return each(&in)
 		}
 	}
 	return nil

@@ -237,18 +237,19 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 	return flow.Match{}, nil, false
 }
 
-// Rule reads an entry back as the rule that it was; shown is false where it has
-// conditions or actions that a rule can't say.
-func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown bool) {
+// Rule reads an entry back as the rule that it was. It is not shown where it has
+// conditions or actions that a rule can't say; drops says that it is known to send
+// nothing on.
+func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown, drops bool) {
 	match, t, shown := m.Match(e)
 	r = flow.Rule{Priority: uint16(e.GetPriority()), IdleTimeout: time.Duration(e.GetIdleTimeoutNs()), Cookie: e.GetControllerMetadata(), Match: match}
 	if t == nil {
-		return r, false
+		return r, false, false
 	}
 	r.Table = t.OpenFlow
 	actions, ok := t.list(e.GetAction().GetAction())
 	r.Actions = actions
-	return r, shown && ok
+	return r, shown && ok, ok && len(actions) == 0
 }
 
 // list is action's inverse, for lists of at most one output.

@@ -3,35 +3,53 @@ package flow
 const (
 	portFields = FieldL4Src | FieldL4Dst
 	icmpFields = FieldICMPType | FieldICMPCode
-	ipFields   = FieldIPProto | FieldIPSrc | FieldIPDst
-	arpFields  = FieldARPOp | FieldARPSPA | FieldARPTPA
+	l4Fields   = portFields | icmpFields | FieldNDTarget
+	ipFields   = FieldIPProto | FieldIPSrc | FieldIPDst | FieldIPDSCP | FieldIPECN
+	arpFields  = FieldARPOp | FieldARPSPA | FieldARPTPA | FieldARPSHA | FieldARPTHA
 	ethFields  = FieldEthSrc | FieldEthDst | FieldEthType | FieldVLAN
+	allHeaders = ethFields | FieldVLANPCP | ipFields | FieldFlowLabel | arpFields | l4Fields
 )
 
 // Missing returns the fields that a packet with headers m has but does not
-// show: what its EtherType and protocol promise, and a fragment or a frame cut
-// short withholds. A field that such a packet can't have is not missing.
+// show: what its EtherType and protocol promise, and a fragment, a header cut
+// short, or a VLAN tag that the switch does not look behind withholds. A field
+// that such a packet can't have is not missing. A switch takes a missing field
+// for 0, so that its rules can't tell such packets apart by it.
 func (m *Match) Missing() Field {
+	if m.Fields&FieldEthType == 0 {
+		return allHeaders &^ m.Fields
+	}
 	var want Field
-	switch {
-	case !m.Has(FieldEthType):
-		want = ethFields | ipFields | arpFields | portFields | icmpFields
-	case m.EthType == EthTypeARP:
+	switch m.EthType {
+	case EthTypeARP:
 		want = arpFields
-	case m.EthType == EthTypeIPv4 || m.EthType == EthTypeIPv6:
+	case EthTypeIPv4:
 		want = ipFields
 		switch {
-		case !m.Has(FieldIPProto):
+		case m.Fields&FieldIPProto == 0:
 			want |= portFields | icmpFields
-		case m.EthType == EthTypeIPv6 && extensionHeader(m.IPProto):
-			want |= portFields | icmpFields | FieldIPProto // the chain of headers was not walked to its end
-			return want &^ (m.Fields &^ FieldIPProto)
 		case m.IPProto == ProtoTCP || m.IPProto == ProtoUDP || m.IPProto == ProtoSCTP:
 			want |= portFields
-		case m.IPProto == ProtoICMP && m.EthType == EthTypeIPv4,
-			m.IPProto == ProtoICMPv6 && m.EthType == EthTypeIPv6:
+		case m.IPProto == ProtoICMP:
 			want |= icmpFields
 		}
+	case EthTypeIPv6:
+		want = ipFields | FieldFlowLabel
+		switch {
+		case m.Fields&FieldIPProto == 0:
+			want |= l4Fields
+		case extensionHeader(m.IPProto): // the last header's number is not to be seen: a later fragment
+			return (want | l4Fields) &^ (m.Fields &^ FieldIPProto)
+		case m.IPProto == ProtoTCP || m.IPProto == ProtoUDP || m.IPProto == ProtoSCTP:
+			want |= portFields
+		case m.IPProto == ProtoICMPv6:
+			want |= icmpFields
+			if m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode) {
+				want |= FieldNDTarget
+			}
+		}
+	case EthTypeVLAN, EthTypeQinQ:
+		want = ipFields | FieldFlowLabel | arpFields | l4Fields
 	}
 	return want &^ m.Fields
 }
@@ -40,7 +58,7 @@ func (m *Match) Missing() Field {
 // that more headers follow.
 func extensionHeader(proto uint8) bool {
 	switch proto {
-	case 0, 43, 44, 60:
+	case 0, 43, 44, 51, 60:
 		return true
 	}
 	return false

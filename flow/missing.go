@@ -4,10 +4,9 @@ const (
 	portFields = FieldL4Src | FieldL4Dst
 	icmpFields = FieldICMPType | FieldICMPCode
 	l4Fields   = portFields | icmpFields | FieldNDTarget
-	ipFields   = FieldIPProto | FieldIPSrc | FieldIPDst | FieldIPDSCP | FieldIPECN
-	arpFields  = FieldARPOp | FieldARPSPA | FieldARPTPA | FieldARPSHA | FieldARPTHA
+	ipFields   = FieldIPProto | FieldIPSrc | FieldIPDst
+	arpFields  = FieldARPOp | FieldARPSPA | FieldARPTPA
 	ethFields  = FieldEthSrc | FieldEthDst | FieldEthType | FieldVLAN
-	allHeaders = ethFields | FieldVLANPCP | ipFields | FieldFlowLabel | arpFields | l4Fields
 )
 
 // Missing returns the fields that a packet with headers m has but does not
@@ -15,9 +14,13 @@ const (
 // short, or a VLAN tag that the switch does not look behind withholds. A field
 // that such a packet can't have is not missing. A switch takes a missing field
 // for 0, so that its rules can't tell such packets apart by it.
+//
+// vlan_pcp, ip_dscp, ip_ecn, ipv6_flabel, arp_sha and arp_tha are never listed: a
+// frame that lacks one lacks eth_type, ip_proto or arp_spa too, and a P4 digest
+// has none of them.
 func (m *Match) Missing() Field {
 	if m.Fields&FieldEthType == 0 {
-		return allHeaders &^ m.Fields
+		return (ethFields | ipFields | arpFields | l4Fields) &^ m.Fields
 	}
 	var want Field
 	switch m.EthType {
@@ -34,7 +37,7 @@ func (m *Match) Missing() Field {
 			want |= icmpFields
 		}
 	case EthTypeIPv6:
-		want = ipFields | FieldFlowLabel
+		want = ipFields
 		switch {
 		case m.Fields&FieldIPProto == 0:
 			want |= l4Fields
@@ -49,7 +52,7 @@ func (m *Match) Missing() Field {
 			}
 		}
 	case EthTypeVLAN, EthTypeQinQ:
-		want = ipFields | FieldFlowLabel | arpFields | l4Fields
+		want = ipFields | arpFields | l4Fields
 	}
 	return want &^ m.Fields
 }

@@ -547,7 +547,10 @@ func checkRules(t *testing.T, s *ovs.Switchd, control *ovs.Control, g frameMaker
 	}
 	s.Ofctl("-O", "OpenFlow13", "replace-flows", "br0", file)
 	for i, p := range probes {
-		trace := control.Ask("ofproto/trace", "br0", fmt.Sprintf("in_port=1,pkt_mark=%d", i+1), hex.EncodeToString(p.frame))
+		trace, err := control.Call("ofproto/trace", "br0", fmt.Sprintf("in_port=1,pkt_mark=%d", i+1), hex.EncodeToString(p.frame))
+		if err != nil {
+			t.Fatal(err)
+		}
 		if hit := strings.Contains(trace, fmt.Sprintf("cookie %#x", i+1)); hit != p.hit {
 			t.Fatalf("%s: rule covers the frame: %t, want %t\nframe %x\nparsed %v\nrule %v\n%s", p.what, hit, p.hit, p.frame,
 				parser.Parse(p.frame, len(p.frame), 1), p.match, trace)

@@ -1,5 +1,7 @@
 package flow
 
+import "net/netip"
+
 const (
 	portFields = FieldL4Src | FieldL4Dst
 	icmpFields = FieldICMPType | FieldICMPCode
@@ -55,6 +57,47 @@ func (m *Match) Missing() Field {
 		want = ipFields | arpFields | l4Fields
 	}
 	return want &^ m.Fields
+}
+
+// Seen returns the headers m of a frame as a switch's rules see them: with 0 in
+// the fields that the frame has and does not show. What is behind a VLAN tag that
+// the switch leaves on stays absent, since no rule can ask for it.
+func (m Match) Seen() Match {
+	if m.Fields&FieldEthType == 0 {
+		return m
+	}
+	f, zero := m.Missing(), host(netip.IPv4Unspecified())
+	switch m.EthType {
+	case EthTypeARP:
+		f |= FieldARPSHA | FieldARPTHA
+	case EthTypeIPv4:
+		f |= FieldIPDSCP | FieldIPECN
+	case EthTypeIPv6:
+		f |= FieldIPDSCP | FieldIPECN | FieldFlowLabel
+		zero = host(netip.IPv6Unspecified())
+	default:
+		return m
+	}
+	if f &^= m.Fields; f == 0 {
+		return m
+	}
+	m.Fields |= f
+	if f&FieldIPSrc != 0 {
+		m.IPSrc = zero
+	}
+	if f&FieldIPDst != 0 {
+		m.IPDst = zero
+	}
+	if f&FieldARPSPA != 0 {
+		m.ARPSPA = zero
+	}
+	if f&FieldARPTPA != 0 {
+		m.ARPTPA = zero
+	}
+	if f&FieldNDTarget != 0 {
+		m.NDTarget = netip.IPv6Unspecified()
+	}
+	return m
 }
 
 // extensionHeader reports whether an IPv6 next-header value is an extension

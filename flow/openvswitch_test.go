@@ -518,21 +518,18 @@ func checkRules(t *testing.T, s *ovs.Switchd, control *ovs.Control, g frameMaker
 			continue // Open vSwitch's datapath drops it
 		}
 		probes = append(probes, probe{frame, m, true, "the frame's own match"})
-		zero := m
-		if missing := m.Missing(); m.EthType != flow.EthTypeVLAN && m.EthType != flow.EthTypeQinQ {
-			can := flow.FieldIPSrc | flow.FieldIPDst | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldFlowLabel | flow.FieldIPProto |
-				flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldARPSHA | flow.FieldARPTHA
-			if m.Has(flow.FieldIPProto) { // else a rule on ports lacks its prerequisite
-				switch m.IPProto {
-				case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6:
-					can |= l4 &^ flow.FieldNDTarget // no rule has nd_target without a type
-				}
+		zero := m.Seen()
+		gone := l4 // fields that a rule can't ask for, since their prerequisite is 0 or not theirs
+		if m.Has(flow.FieldIPProto) {
+			switch m.IPProto {
+			case flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP, flow.ProtoICMP, flow.ProtoICMPv6:
+				gone = 0
 			}
-			if m.Has(flow.FieldICMPType) {
-				can |= flow.FieldNDTarget
-			}
-			zero = zeroed(m, (missing|unlistedOf(&m))&can&^m.Fields)
 		}
+		if !m.Has(flow.FieldICMPType) {
+			gone |= flow.FieldNDTarget
+		}
+		zero = zero.Keep(^gone)
 		probes = append(probes, probe{frame, zero, true, "0 for what is missing"})
 		other, field := changed(g, zero)
 		probes = append(probes, probe{frame, other, false, "another " + field.String()})
@@ -556,19 +553,6 @@ func checkRules(t *testing.T, s *ovs.Switchd, control *ovs.Control, g frameMaker
 				parser.Parse(p.frame, len(p.frame), 1), p.match, trace)
 		}
 	}
-}
-
-// unlistedOf returns the fields that a packet has besides those that Missing may list.
-func unlistedOf(m *flow.Match) flow.Field {
-	switch m.EthType {
-	case flow.EthTypeARP:
-		return flow.FieldARPSHA | flow.FieldARPTHA
-	case flow.EthTypeIPv4:
-		return flow.FieldIPDSCP | flow.FieldIPECN
-	case flow.EthTypeIPv6:
-		return flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldFlowLabel
-	}
-	return 0
 }
 
 // changed returns m with another value of one of its fields, and which.

@@ -100,6 +100,7 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 		NoTableMiss:      !o.TableMiss,
 		MissMeter:        o.MissMeter,
 		Subscribe:        map[flow.EventType]bool{},
+		VLANLimit:        o.VLANLimit,
 		FullHandshake:    bool(o.Handshake),
 		BarrierFirst:     o.BarrierFirst,
 		Coalesce:         o.Coalesce,

@@ -50,6 +50,11 @@ type Config struct {
 	// that go to the Decider: flow_removed, port_status, error.
 	Subscribe map[flow.EventType]bool
 
+	// VLANLimit is how many VLAN tags the switches take off a frame before they
+	// look at the EtherType, 1 or 2: Open vSwitch's other_config:vlan-limit.
+	// Default: 1.
+	VLANLimit uint8
+
 	// FullHandshake also takes the function through OpenFlow's handshake, once
 	// a connection: HELLO, then FEATURES_REPLY.
 	FullHandshake bool

@@ -33,7 +33,7 @@ func (s *session) packetIn(msg []byte) {
 		return
 	}
 	if s.srv.local {
-		if err := ofp.ParsePacketIn(msg, &s.pi); err != nil {
+		if err := ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, &s.pi); err != nil {
 			s.badPacketIn(msg, err)
 			return
 		}
@@ -49,7 +49,7 @@ func (s *session) packetIn(msg []byte) {
 		return
 	}
 	t := &task{s: s, read: s.now}
-	if err := ofp.ParsePacketIn(msg, &t.pi); err != nil {
+	if err := ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, &t.pi); err != nil {
 		s.badPacketIn(msg, err)
 		return
 	}

@@ -163,7 +163,7 @@ func (r *run) dispatch(ctx context.Context) error {
 		if r.cfg.To != 0 && p.Offset >= r.cfg.To {
 			return nil
 		}
-		match := flow.ParseFrame(p.Frame, 0)
+		match := flow.Parser{}.Parse(p.Frame, p.WireLen, 0)
 		r.sum.Packets++
 		if p.Truncated() {
 			r.sum.Truncated++

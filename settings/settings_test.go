@@ -153,6 +153,8 @@ func TestBadSettings(t *testing.T) {
 		{"hard timeout", "guardrails: {hard_timeout: -1s}", "guardrails.hard_timeout: -1s: want 1s to 18h12m15s"},
 		{"long hard timeout", "guardrails: {hard_timeout: 19h}", "guardrails.hard_timeout: 19h0m0s: want 1s to"},
 		{"queue", "limits: {queue: -1}", "limits.queue: -1"},
+		{"vlan limit", "openflow: {vlan_limit: 3}", "openflow.vlan_limit: 3: want 1 or 2"},
+		{"no vlan limit", "openflow: {vlan_limit: 0}", "openflow.vlan_limit: 0: want 1 or 2"},
 		{"sessions", "openflow: {max_sessions: 0}", "openflow.max_sessions: 0"},
 		{"rate", "limits: {per_port: {rate: -5}}", "limits.per_port: rate -5"},
 		{"no rate", "limits: {per_switch: {rate: .nan}}", "limits.per_switch: rate NaN"},

@@ -95,6 +95,9 @@ func zero(m *flow.Match, f flow.Field) bool {
 // 7.2.3.8). For a field that the packet lacks, they are what says that it can't
 // have it.
 func prerequisites(f, have flow.Field) flow.Field {
+	if f&flow.FieldNDTarget != 0 {
+		f |= flow.FieldICMPType | flow.FieldICMPCode
+	}
 	if f&l4Fields != 0 {
 		f |= flow.FieldIPProto
 	}

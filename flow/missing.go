@@ -19,7 +19,8 @@ const (
 //
 // vlan_pcp, ip_dscp, ip_ecn, ipv6_flabel, arp_sha and arp_tha are never listed: a
 // frame that lacks one lacks eth_type, ip_proto or arp_spa too, and a P4 digest
-// has none of them.
+// has none of them. Nor has a digest an ipv6_nd_target, so that the target of
+// neighbour discovery is only missing where m has an ipv6_flabel.
 func (m *Match) Missing() Field {
 	if m.Fields&FieldEthType == 0 {
 		return (ethFields | ipFields | arpFields | l4Fields) &^ m.Fields
@@ -49,7 +50,7 @@ func (m *Match) Missing() Field {
 			want |= portFields
 		case m.IPProto == ProtoICMPv6:
 			want |= icmpFields
-			if m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode) {
+			if m.Fields&FieldFlowLabel != 0 && (m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode)) {
 				want |= FieldNDTarget
 			}
 		}

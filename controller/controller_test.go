@@ -51,6 +51,12 @@ chain:
   - forward: {mode: normal}
 `
 
+const block6 = `
+chain:
+  - blocklist: {addresses: ["2001:db8:bad::/48"]}
+  - forward: {mode: normal}
+`
+
 const block = `
 chain:
   - blocklist: {addresses: [10.0.0.3]}

@@ -229,6 +229,9 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
 	}
 	s := Default()
+	if err := yamlerr.CheckNumbers(text, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {

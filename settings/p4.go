@@ -129,10 +129,10 @@ func ParseP4Switch(text string) (P4Switch, error) {
 		case "election":
 			s.Election, err = flow.ParseNumber(value, 64)
 		case "entries":
-			s.Entries, err = strconv.ParseBool(value)
+			s.Entries, err = truth(value)
 		case "tls":
 			var on bool
-			if on, err = strconv.ParseBool(value); on {
+			if on, err = truth(value); on {
 				tls()
 			}
 			plaintext = !on
@@ -154,7 +154,7 @@ func ParseP4Switch(text string) (P4Switch, error) {
 			err = errors.New("no such key; there are " + p4Keys)
 		}
 		if err != nil {
-			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, inWords(err))
+			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, err)
 		}
 	}
 	if s.TLS != nil && plaintext {
@@ -172,18 +172,13 @@ func count(s string) (int64, error) {
 	return int64(v), err
 }
 
-// inWords says of an error of package strconv what a person wants to know.
-func inWords(err error) error {
-	var ne *strconv.NumError
-	switch {
-	case !errors.As(err, &ne):
-		return err
-	case ne.Func == "ParseBool":
-		return fmt.Errorf("%q is neither true nor false", ne.Num)
-	case errors.Is(err, strconv.ErrRange):
-		return fmt.Errorf("%s is too large", ne.Num)
+// truth reads true or false.
+func truth(s string) (bool, error) {
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		err = fmt.Errorf("%q is neither true nor false", s)
 	}
-	return fmt.Errorf("%q is not a number", ne.Num)
+	return v, err
 }
 
 // UnmarshalYAML takes a mapping, or the short form.

@@ -37,6 +37,11 @@ type Config struct {
 	Meters    []ofp.Meter
 	MissMeter uint32
 
+	// VLANLimit is how many VLAN tags the switches take off a frame before they
+	// look at the EtherType, 1 or 2: Open vSwitch's other_config:vlan-limit.
+	// Default: 1.
+	VLANLimit uint8
+
 	// FullHandshake also takes the function through OpenFlow's handshake, once
 	// a connection: HELLO, then FEATURES_REPLY.
 	FullHandshake bool

@@ -45,6 +45,7 @@ type OpenFlow struct {
 	TableMiss        bool          `yaml:"table_miss"`
 	Meters           []Meter       `yaml:"meters"`
 	MissMeter        uint32        `yaml:"miss_meter"`
+	VLANLimit        uint8         `yaml:"vlan_limit"`
 	Subscribe        []EventType   `yaml:"subscribe"`
 	Handshake        Handshake     `yaml:"handshake"`
 	BarrierFirst     bool          `yaml:"barrier_first"`
@@ -167,6 +168,7 @@ func Default() *Settings {
 			Versions:         []Version{Version(flow.OpenFlow10), Version(flow.OpenFlow13)},
 			GatewayID:        1,
 			TableMiss:        true,
+			VLANLimit:        1,
 			Coalesce:         true,
 			EchoInterval:     5 * time.Second,
 			EchoTimeout:      5 * time.Second,
@@ -227,6 +229,9 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
 	}
 	s := Default()
+	if err := yamlerr.CheckNumbers(text, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
@@ -290,6 +295,8 @@ func (s *Settings) Validate() error {
 		return errors.New("guardrails.tables: empty; no rule would be let pass")
 	case s.Guardrails.HardTimeout < time.Second || s.Guardrails.HardTimeout > maxRuleTimeout:
 		return fmt.Errorf("guardrails.hard_timeout: %v: want 1s to %v", s.Guardrails.HardTimeout, maxRuleTimeout)
+	case o.VLANLimit < 1 || o.VLANLimit > 2:
+		return fmt.Errorf("openflow.vlan_limit: %d: want 1 or 2", o.VLANLimit)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
 	case s.Limits.Queue < 1:

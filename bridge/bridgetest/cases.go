@@ -60,7 +60,9 @@ func port(r flow.Rule, dst uint16) flow.Rule {
 	return r
 }
 
-func version(serial uint64) flow.PolicyVersion { return flow.PolicyVersion{Serial: serial, Hash: uint32(serial)} }
+func version(serial uint64) flow.PolicyVersion {
+	return flow.PolicyVersion{Serial: serial, Hash: uint32(serial)}
+}
 
 // allowHTTP is a proactive rule.
 func allowHTTP(priority uint16) flow.Rule {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"switchbridge/settings/yamlerr"
 )
 
 // File is a mapping as written, not yet held against a P4Info.
@@ -122,6 +124,9 @@ func Parse(r io.Reader, file string) (*File, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxFile)
 	}
 	f := &File{name: file}
+	if err := yamlerr.CheckNumbers(b, &f.raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
 	dec := yaml.NewDecoder(strings.NewReader(string(b)))
 	dec.KnownFields(true)
 	if err := dec.Decode(&f.raw); err != nil {

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/faas/embedded"
 	"switchbridge/faas/policyhost"
 	"switchbridge/faas/wasmhost/wasmmetrics"
@@ -23,9 +25,8 @@ import (
 
 // functions is what decides, with every decorator around it:
 //
-//	FailMode -> Routes -> (for each function) Guard -> State -> Limit -> client; or Guard -> the embedded or native controller
+//	guarded -> FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
 //
-// Guardrails bound the answer of one function, so they are inside the routes.
 // Rates are kept before all of it, by the session.
 type functions struct {
 	decider flow.Decider
@@ -92,7 +93,10 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		}
 		fail.PerSwitch[d] = failMode(mode)
 	}
-	fs.decider = fail
+	fs.decider = &guarded{next: fail, rails: guardrails(set), violated: func(ev *flow.Event, d *flow.Decision, v guard.Violation) {
+		m.guard.Count(v)
+		log.Warn("guardrail", append([]any{"dpid", ev.Switch.DPID.String(), "decision", ev.XID, "reason", d.Reason}, v.LogArgs()...)...)
+	}}
 	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 {
 		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate)})
 		fs.pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
@@ -114,25 +118,47 @@ func rateOf(r settings.Rate) decider.Rate {
 	return decider.Rate{PerSecond: r.Rate, Burst: r.Burst}
 }
 
-// function makes one function with what belongs to it alone.
-func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
-	next, err := fs.unguarded(name, f, m)
-	if err != nil {
-		return nil, err
+// guardrails are those that the settings ask for.
+func guardrails(set *settings.Settings) *guard.Guardrails {
+	s := &set.Guardrails
+	g := &guard.Guardrails{Tables: guard.Tables(s.Tables...), MinPriority: s.MinPriority, MaxPriority: s.MaxPriority, MaxRules: s.MaxRules,
+		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, ProactiveWide: s.ProactiveWide}
+	for _, m := range set.OpenFlow.Meters {
+		g.Meters = append(g.Meters, m.ID)
 	}
-	g := &fs.set.Guardrails
-	return &decider.Guard{
-		Next: next,
-		Rails: &decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
-			MaxRules: g.MaxRules, HardTimeout: g.HardTimeout},
-		OnViolation: func(ev *flow.Event, d *flow.Decision, v decider.Violation) {
-			m.violations.WithLabelValues(string(v.Rail)).Inc()
-			fs.log.Warn("guardrail", "dpid", ev.Switch.DPID.String(), "function", name, "decision", ev.XID, "rail", string(v.Rail), "detail", v.Detail, "rule", v.Rule, "reason", d.Reason)
-		},
-	}, nil
+	return g
 }
 
-func (fs *functions) unguarded(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
+// guarded holds what all functions together answer to the guardrails, without
+// knowing what the switch can hold.
+type guarded struct {
+	next     flow.Decider
+	rails    *guard.Guardrails
+	outcomes sync.Pool // of *guard.Outcome
+	violated func(ev *flow.Event, d *flow.Decision, v guard.Violation)
+}
+
+func (g *guarded) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if err := g.next.Decide(ctx, ev, d); err != nil || ev.Switch == nil {
+		return err
+	}
+	out, _ := g.outcomes.Get().(*guard.Outcome)
+	if out == nil {
+		out = new(guard.Outcome)
+	}
+	g.rails.Check(ev, d, nil, nil, out)
+	for _, v := range out.Violations {
+		g.violated(ev, d, v)
+	}
+	g.outcomes.Put(out)
+	return nil
+}
+
+// Local reports whether next is [flow.Local].
+func (g *guarded) Local() bool { return flow.IsLocal(g.next) }
+
+// function makes one function with what belongs to it alone.
+func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
 		if fs.local == nil {
 			file, p, err := policyhost.Open(fs.set.Policy, fs.log)

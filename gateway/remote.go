@@ -5,34 +5,30 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
-	"switchbridge/flow/decider"
 	"switchbridge/httpclient"
 	"switchbridge/settings"
 )
 
 // functionMetrics count what happens around the functions.
 type functionMetrics struct {
-	client     *httpclient.Metrics
-	violations *prometheus.CounterVec
-	paced      *prometheus.CounterVec
+	client *httpclient.Metrics
+	guard  *guard.Metrics
+	paced  *prometheus.CounterVec
 }
 
 func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 	m := &functionMetrics{
 		client: httpclient.NewMetrics(reg),
-		violations: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_guardrail_violations_total",
-			Help: "Rules and PACKET_OUTs that a guardrail refused, by guardrail."}, []string{"rail"}),
+		guard:  guard.NewMetrics(reg),
 		paced: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_paced_total",
 			Help: "PACKET_INs over a configured rate, by bucket."}, []string{"bucket"}),
 	}
-	for _, rail := range decider.Rails() {
-		m.violations.WithLabelValues(string(rail))
-	}
-	reg.MustRegister(m.violations, m.paced)
+	reg.MustRegister(m.paced)
 	return m
 }
 

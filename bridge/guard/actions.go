@@ -6,21 +6,8 @@ import (
 	"switchbridge/flow"
 )
 
-// kinds is what a list of actions has, so that a rail about something else need
-// not look at it.
-type kinds uint16
-
-const (
-	toPort       kinds = 1 << iota // output to a port of the switch's, or to no port at all
-	toController                   //
-	toTable                        //
-	toGroup                        //
-	several                        // more than one action
-	rewrites                       // writes, adds or takes off headers
-	unknown                        // an action without a name
-)
-
-func kindsOf(list []flow.Action) (k kinds) {
+// traitsOf looks once at every action.
+func traitsOf(list []flow.Action) (k traits) {
 	if len(list) > 1 {
 		k = several
 	}
@@ -114,7 +101,7 @@ func group(c *check, list []flow.Action, _ *flow.Match, _ flow.Field) string {
 
 func experimenter(_ *check, list []flow.Action, _ *flow.Match, _ flow.Field) string {
 	for i := range list {
-		if a := &list[i]; kindsOf(list[i:i+1])&unknown != 0 {
+		if a := &list[i]; traitsOf(list[i:i+1])&unknown != 0 {
 			return "the action " + a.String() + " has no name in the contract"
 		}
 	}

@@ -123,9 +123,9 @@ type check struct {
 	mem        *Memory
 	packet     *flow.Match // nil: the rules are proactive
 	incomplete flow.Field
+	has        traits // of every rule of the answer
 
 	// Of the rule that is being looked at.
-	index  int
 	within func(*flow.Rule) error
 	covers bool // the packet, as the rule came
 	cut    bool // a rail has shortened its life
@@ -160,14 +160,20 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		sw = Anything{}
 	}
 	c := &out.check
-	*c = check{g: g, d: d, sw: sw, desc: ev.Switch, mem: mem, rules: c.rules[:0], gone: c.gone[:0]}
+	c.g, c.d, c.sw, c.desc, c.mem = g, d, sw, ev.Switch, mem
+	c.packet, c.incomplete, c.has, c.within, c.rules, c.gone = nil, 0, 0, nil, c.rules[:0], c.gone[:0]
 	rails := ofEvent(ev)
 	if pi := ev.PacketIn; pi != nil {
-		c.packet, c.incomplete = &pi.Match, pi.Incomplete
+		if c.packet, c.incomplete = &pi.Match, pi.Incomplete; c.incomplete != 0 {
+			c.has |= hides
+		}
+	}
+	if !mem.empty() {
+		c.has |= remembers
 	}
 
 	decisive, best := -1, uint16(0)
-	grew := false // the decisive rule's match, when it was completed
+	strays := false // the decisive rule, once complete: it no longer covers the packet
 	parts, start, end := d.Parts, 0, len(d.Rules)
 	for i := range d.Rules {
 		if i == start { // a function's first rule
@@ -187,7 +193,7 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 			}
 		}
 		r := &d.Rules[i]
-		c.index, c.cut = i, false
+		c.cut = false
 		c.covers = c.packet != nil && r.Command == flow.Add && r.Match.Covers(c.packet)
 		if c.covers && (decisive < 0 || r.Priority > best) {
 			decisive, best = i, r.Priority
@@ -201,7 +207,7 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 			continue
 		}
 		if decisive == i {
-			grew = r.Match.Fields != fields
+			strays = !r.Match.Has(fields) || !coversIn(r.Match.Fields&^fields, &r.Match, c.packet)
 		}
 		if c.cut && len(d.Rules) > 1 {
 			c.grow()
@@ -212,27 +218,30 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 	if len(d.Rules) > 1 {
 		c.answer(rails)
 	}
-	c.verdict(rails, decisive, grew, out)
+	c.verdict(rails, decisive, strays, out)
 }
 
 // rule returns the first rail that r does not pass and why, or "".
 func (c *check) rule(rails *bound, r *flow.Rule) (Rail, string) {
-	for _, row := range rails.rule {
+	has := c.has
+	if r.Command != flow.Add || r.Flags != 0 || r.Meter != 0 {
+		has |= odd
+	}
+	if c.within != nil {
+		has |= routed
+	}
+	for _, row := range rails.rule[has] {
 		if detail := row.rule(c, r); detail != "" && !c.off(row.Name) {
 			return row.Name, detail
 		}
 	}
-	return c.list(rails.actions, r.Actions, &r.Match, 0)
+	return c.list(&rails.actions, r.Actions, &r.Match, 0)
 }
 
 // list returns the first rail that a list of actions does not pass. m is what is
 // known of the packets that it is for, and withheld what they have and m lacks.
-func (c *check) list(rails []*Row, list []flow.Action, m *flow.Match, withheld flow.Field) (Rail, string) {
-	kinds := kindsOf(list)
-	for _, row := range rails {
-		if row.kinds&kinds == 0 {
-			continue
-		}
+func (c *check) list(rails *[1 << allLists][]*Row, list []flow.Action, m *flow.Match, withheld flow.Field) (Rail, string) {
+	for _, row := range rails[traitsOf(list)] {
 		if detail := row.list(c, list, m, withheld); detail != "" && !c.off(row.Name) {
 			return row.Name, detail
 		}
@@ -305,9 +314,9 @@ func (c *check) shorten() {
 }
 
 // verdict says what happens to the packet, reports what was refused and removes
-// it. decisive is the rule that said what happens, or -1; grew says that its match
-// has more fields now.
-func (c *check) verdict(rails *bound, decisive int, grew bool, out *Outcome) {
+// it. decisive is the rule that said what happens, or -1; strays says that it
+// no longer covers the packet.
+func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 	d := c.d
 	out.Actions, out.Rule, out.Violations = nil, -1, out.Violations[:0]
 	fell := func(i int) bool { return len(c.gone) > 0 && c.gone[i] }
@@ -334,7 +343,7 @@ func (c *check) verdict(rails *bound, decisive int, grew bool, out *Outcome) {
 		}
 		out.Actions = d.PacketOut
 	case decisive < 0:
-	case fell(decisive), grew && !d.Rules[decisive].Match.Covers(c.packet):
+	case fell(decisive), strays:
 		// The answer said what happens to the packet, and so it does. (A rule that
 		// was completed may ask for a header that a digest does not tell.)
 		actions := d.Rules[decisive].Actions
@@ -361,6 +370,18 @@ func (c *check) verdict(rails *bound, decisive int, grew bool, out *Outcome) {
 	}
 }
 
+// coversIn reports whether m covers p in the given fields, which m has.
+func coversIn(f flow.Field, m, p *flow.Match) bool {
+	if f == 0 {
+		return true
+	}
+	all := m.Fields
+	m.Fields = f
+	covers := m.Covers(p)
+	m.Fields = all
+	return covers
+}
+
 // packetOut returns the first rail that a PACKET_OUT of these actions does not pass.
 func (c *check) packetOut(rails *bound, list []flow.Action) (Rail, string) {
 	if len(list) == 0 {
@@ -369,7 +390,7 @@ func (c *check) packetOut(rails *bound, list []flow.Action) (Rail, string) {
 	if err := c.sw.FitActions(list); err != nil && !c.off(RailNotExpressible) {
 		return RailNotExpressible, err.Error()
 	}
-	return c.list(rails.packetOut, list, c.packet, c.incomplete)
+	return c.list(&rails.packetOut, list, c.packet, c.incomplete)
 }
 
 // function names who answered with rule i.

@@ -147,6 +147,9 @@ func (m *Memory) Installed(r *flow.Rule) {
 	}
 }
 
+// empty reports whether nothing is remembered.
+func (m *Memory) empty() bool { return m == nil || m.denies.Load()|m.others.Load() == 0 }
+
 // shielding says which refused deny r would get packets of, or "".
 func (m *Memory) shielding(r *flow.Rule, sw lookup) string {
 	m.mu.RLock()
@@ -200,7 +203,7 @@ func (m *Memory) Foreign(read func(yield func(r *flow.Rule))) (rules, beyond int
 
 // foreignTo says whose rule r would replace, or "".
 func (m *Memory) foreignTo(r *flow.Rule) string {
-	if m == nil || m.others.Load() == 0 {
+	if m.others.Load() == 0 {
 		return ""
 	}
 	h := hashOf(r)

@@ -118,10 +118,12 @@ type Row struct {
 	among func(c *check, i int) string        // rule i among its answer's, once all are complete
 
 	// list is for a list of actions; m is what is known of the packets that they
-	// are for, and withheld what these have and m lacks. It is asked only about
-	// lists that have one of kinds.
-	list  func(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string
-	kinds kinds
+	// are for, and withheld what these have and m lacks.
+	list func(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string
+
+	// when saves calls: the rail has nothing to say of a rule, or a list of
+	// actions, that has none of these. 0 stands for all.
+	when traits
 }
 
 // Rails has every guardrail, in the order in which they look at a rule. It is
@@ -129,7 +131,7 @@ type Row struct {
 var Rails = []Row{
 	{Name: RailTooManyRules, Default: "64 rules in a function's answer", Events: OnAll, Binds: Rules,
 		Why: "An answer that is longer than anybody means is a mistake as a whole, so none of it is installed."},
-	{Name: RailCommand, Default: "ADD only", Events: OnAll, Binds: Rules, rule: command,
+	{Name: RailCommand, Default: "ADD only", Events: OnAll, Binds: Rules, rule: command, when: odd,
 		Why: "A function adds rules; to modify and delete them is the gateway's work."},
 	{Name: RailMatch, Default: "a match that OpenFlow can say", Events: OnAll, Binds: Rules, rule: match,
 		Why: "A match with a contradiction, a value out of range or an open prerequisite would be refused by the switch, or read as a wider one."},
@@ -149,33 +151,33 @@ var Rails = []Row{
 		Why: "One packet must not open the network for others, and one packet of a port must not open the port for everything behind it."},
 	{Name: RailProactiveWide, Default: "a rule with actions names a header of the packet, unless `guardrails.proactive_wide` is set", Events: OnOthers, Binds: Rules, rule: proactiveWide,
 		Why: "A rule that passes everything of a switch or a port ends the questions there; a deny may be as wide as it likes, and so may a rule in a table to which only a goto leads."},
-	{Name: RailIncomplete, Default: "`covers_incomplete` for a rule with actions; a deny without it lives 2 s at most", Events: OnPacketIn, Binds: Rules, rule: incomplete,
+	{Name: RailIncomplete, Default: "`covers_incomplete` for a rule with actions; a deny without it lives 2 s at most", Events: OnPacketIn, Binds: Rules, rule: incomplete, when: hides,
 		Why: "A packet that hides headers, such as a fragment, must not open what a look at those headers would deny."},
-	{Name: RailRoute, Default: "the match lies inside the function's route", Events: OnAll, Binds: Rules, rule: route,
+	{Name: RailRoute, Default: "the match lies inside the function's route", Events: OnAll, Binds: Rules, rule: route, when: routed,
 		Why: "A function that is asked about some packets decides about no others."},
-	{Name: RailFlags, Default: "SEND_FLOW_REM, CHECK_OVERLAP, RESET_COUNTS, NO_PKT_COUNTS, NO_BYT_COUNTS", Events: OnAll, Binds: Rules, rule: flags,
+	{Name: RailFlags, Default: "SEND_FLOW_REM, CHECK_OVERLAP, RESET_COUNTS, NO_PKT_COUNTS, NO_BYT_COUNTS", Events: OnAll, Binds: Rules, rule: flags, when: odd,
 		Why: "Other bits mean something else in every version, or nothing."},
-	{Name: RailMeter, Default: "the meters of `openflow.meters`", Events: OnAll, Binds: Rules, rule: meter,
+	{Name: RailMeter, Default: "the meters of `openflow.meters`", Events: OnAll, Binds: Rules, rule: meter, when: odd,
 		Why: "A packet that must pass a meter which is not there does not go around it: it is dropped."},
-	{Name: RailForeign, Default: "not the table, priority and match of another's rule", Events: OnAll, Binds: Rules, rule: foreign,
+	{Name: RailForeign, Default: "not the table, priority and match of another's rule", Events: OnAll, Binds: Rules, rule: foreign, when: remembers,
 		Why: "ADD would replace the rule of whoever else controls the switch."},
-	{Name: RailShielded, Default: "not below a deny that the switch has refused", Events: OnAll, Binds: Rules, rule: shielded,
+	{Name: RailShielded, Default: "not below a deny that the switch has refused", Events: OnAll, Binds: Rules, rule: shielded, when: remembers,
 		Why: "What a deny forbids stays forbidden where the switch would not take the deny."},
 	{Name: RailHardTimeout, Default: "300 s for a rule that names none, cut to 3600 s", Events: OnPacketIn, Binds: Rules, rule: hardTimeout, Shortens: true,
 		Why: "Traffic must not keep a rule for ever; a rule below that would live longer is cut as well."},
-	{Name: RailController, Default: "no output to CONTROLLER", Events: OnAll, Binds: Rules | PacketOuts, list: outputController, kinds: toController,
+	{Name: RailController, Default: "no output to CONTROLLER", Events: OnAll, Binds: Rules | PacketOuts, list: outputController, when: toController,
 		Why: "What asks the gateway is the gateway's to say, and a packet that comes up again is asked about again."},
-	{Name: RailOutputTable, Default: "no output to TABLE", Events: OnAll, Binds: Rules | PacketOuts, list: outputTable, kinds: toTable,
+	{Name: RailOutputTable, Default: "no output to TABLE", Events: OnAll, Binds: Rules | PacketOuts, list: outputTable, when: toTable,
 		Why: "A packet that is looked up again without a rule comes up again, without end."},
-	{Name: RailUnknownPort, Default: "ports that the switch has", Events: OnAll, Binds: Rules | PacketOuts, list: unknownPort, kinds: toPort,
+	{Name: RailUnknownPort, Default: "ports that the switch has", Events: OnAll, Binds: Rules | PacketOuts, list: unknownPort, when: toPort,
 		Why: "An output to a port that is not there loses the packet, or reaches whoever is connected there later."},
-	{Name: RailOutputs, Default: "64 outputs; ALL, FLOOD and NORMAL once each", Events: OnAll, Binds: Rules | PacketOuts, list: outputs, kinds: several,
+	{Name: RailOutputs, Default: "64 outputs; ALL, FLOOD and NORMAL once each", Events: OnAll, Binds: Rules | PacketOuts, list: outputs, when: several,
 		Why: "One packet must not become a storm."},
-	{Name: RailGroup, Default: "no groups, unless the switch is known to have them", Events: OnAll, Binds: Rules | PacketOuts, list: group, kinds: toGroup,
+	{Name: RailGroup, Default: "no groups, unless the switch is known to have them", Events: OnAll, Binds: Rules | PacketOuts, list: group, when: toGroup,
 		Why: "The gateway defines no groups, and what an unknown one does nobody can tell."},
-	{Name: RailExperimenter, Default: "the contract's actions", Events: OnAll, Binds: Rules | PacketOuts, list: experimenter, kinds: unknown,
+	{Name: RailExperimenter, Default: "the contract's actions", Events: OnAll, Binds: Rules | PacketOuts, list: experimenter, when: unknown,
 		Why: "What an action without a name does nobody can tell."},
-	{Name: RailSetField, Default: "actions that fit the packets: ports of the rule's protocol, addresses of its family, a tag that is there", Events: OnAll, Binds: Rules | PacketOuts, list: setField, kinds: rewrites,
+	{Name: RailSetField, Default: "actions that fit the packets: ports of the rule's protocol, addresses of its family, a tag that is there", Events: OnAll, Binds: Rules | PacketOuts, list: setField, when: rewrites,
 		Why: "To write a header that a packet does not have is refused by the switch, or writes over another one."},
 	{Name: RailOrder, Default: "a rule with actions is looked up after every deny above it, and after every higher rule with other actions", Events: OnAll, Binds: Rules, among: order,
 		Why: "Where the switch does not go by priority, or two rules have the same, a packet could take a rule that another one was to overrule."},
@@ -195,10 +197,47 @@ func Names() []Rail {
 	return names
 }
 
-// bound are the rails of one event type by what they look at.
-type bound struct{ rule, among, actions, packetOut []*Row }
+// traits is what a rule, or a list of actions, has: a rail is not called about
+// what it has nothing to say of.
+type traits uint8
+
+const (
+	odd       traits = 1 << iota // a command other than ADD, flags, a meter
+	hides                        // it answers an incomplete packet
+	routed                       // its function is asked about some packets only
+	remembers                    // the session remembers something
+
+	allRules = iota // how many there are
+)
+
+const (
+	toPort       traits = 1 << iota // output to a port of the switch's, or to no port at all
+	toController                    //
+	toTable                         //
+	toGroup                         //
+	several                         // more than one action
+	rewrites                        // writes, adds or takes off headers
+	unknown                         // an action without a name
+
+	allLists = iota
+)
+
+// bound are the rails of one event type, by what they look at and, where they
+// are told apart by it, its traits.
+type bound struct {
+	rule               [1 << allRules][]*Row
+	actions, packetOut [1 << allLists][]*Row
+	among              []*Row
+}
 
 var byEvent = func() (list [len(eventNames)]bound) {
+	add := func(to [][]*Row, r *Row) {
+		for has := range to {
+			if r.when == 0 || r.when&traits(has) != 0 {
+				to[has] = append(to[has], r)
+			}
+		}
+	}
 	for i := range Rails {
 		r := &Rails[i]
 		for e := range list {
@@ -208,15 +247,15 @@ var byEvent = func() (list [len(eventNames)]bound) {
 			b := &list[e]
 			switch {
 			case r.rule != nil:
-				b.rule = append(b.rule, r)
+				add(b.rule[:], r)
 			case r.among != nil:
 				b.among = append(b.among, r)
 			case r.list != nil:
 				if r.Binds&Rules != 0 {
-					b.actions = append(b.actions, r)
+					add(b.actions[:], r)
 				}
 				if r.Binds&PacketOuts != 0 {
-					b.packetOut = append(b.packetOut, r)
+					add(b.packetOut[:], r)
 				}
 			}
 		}
@@ -259,11 +298,11 @@ func match(c *check, r *flow.Rule) string {
 	if detail := inRange(&r.Match); detail != "" {
 		return detail
 	}
-	known := r.Match.Canonical()
-	if known.Fields != r.Match.Fields {
-		return fmt.Sprintf("match: fields %#x are not known", uint32(r.Match.Fields&^known.Fields))
+	fields := r.Match.Fields
+	r.Match.Normalize()
+	if rest := fields &^ r.Match.Fields; rest != 0 {
+		return fmt.Sprintf("match: fields %#x are not known", uint32(rest))
 	}
-	r.Match = known
 	if err := r.Match.Complete(c.packet); err != nil {
 		return err.Error()
 	}
@@ -445,7 +484,7 @@ func meter(c *check, r *flow.Rule) string {
 func foreign(c *check, r *flow.Rule) string { return c.mem.foreignTo(r) }
 
 func shielded(c *check, r *flow.Rule) string {
-	if c.mem == nil || c.mem.denies.Load() == 0 || !forwards(r) {
+	if c.mem.denies.Load() == 0 || !forwards(r) {
 		return ""
 	}
 	return c.mem.shielding(r, c.sw)
@@ -507,7 +546,14 @@ func (c *check) protocol() flow.Protocol {
 // inRange says what of m no switch could be told, or "". Decoders refuse most
 // of it; a controller in process has none in front of it.
 func inRange(m *flow.Match) string {
+	const narrow = flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldVLANPCP | flow.FieldVLAN | flow.FieldFlowLabel | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldNDTarget
 	switch {
+	case m.Has(flow.FieldIPSrc) && !m.IPSrc.IsValid():
+		return "match: ip_src is no prefix"
+	case m.Has(flow.FieldIPDst) && !m.IPDst.IsValid():
+		return "match: ip_dst is no prefix"
+	case m.Fields&narrow == 0:
+		return ""
 	case m.Has(flow.FieldIPDSCP) && m.IPDSCP > 0x3f:
 		return "match: ip_dscp has six bits"
 	case m.Has(flow.FieldIPECN) && m.IPECN > 3:
@@ -524,10 +570,6 @@ func inRange(m *flow.Match) string {
 		return "match: arp_tpa is no IPv4 prefix"
 	case m.Has(flow.FieldNDTarget) && !m.NDTarget.Is6():
 		return "match: ipv6_nd_target is no IPv6 address"
-	case m.Has(flow.FieldIPSrc) && !m.IPSrc.IsValid():
-		return "match: ip_src is no prefix"
-	case m.Has(flow.FieldIPDst) && !m.IPDst.IsValid():
-		return "match: ip_dst is no prefix"
 	}
 	return ""
 }

@@ -4,10 +4,11 @@ import "switchbridge/flow"
 
 // Fall marks in gone, beside the rules of one answer that are not installed
 // (for whatever reason, a refusal by the switch as well), all that may not be in
-// the switch without them: what overlaps a gone rule in its table at lower or
-// equal priority; what has actions and is looked up after it, as before says,
-// whatever the priorities; what sends packets on to a gone rule's table; and what
-// these shield in turn. before is [Switch.Before]; it may be nil.
+// the switch without them: what overlaps a gone rule in its table at lower
+// priority, or has actions at the same one; what sends packets on to a gone rule's
+// table; what has actions, overlaps a gone deny and is looked up after it, as
+// before says, whatever the priorities; and what these shield in turn. before is
+// [Switch.Before]; it may be nil.
 //
 // It goes too far rather than not far enough: a rule that falls is asked for again.
 func Fall(rules []flow.Rule, gone []bool, before func(a, b *flow.Rule) bool) {
@@ -56,7 +57,16 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		return false
 	}
 	if r.Table == above.Table {
-		return (r.Priority <= above.Priority || forwards(r) && sw.Before(above, r)) && r.Match.Overlaps(&above.Match)
+		after := r.Priority < above.Priority
+		switch {
+		case after:
+		case !forwards(r): // it denies more than was meant, but only what above was not surely to have
+		case r.Priority == above.Priority:
+			after = true
+		default:
+			after = !forwards(above) && sw.Before(above, r)
+		}
+		return after && r.Match.Overlaps(&above.Match)
 	}
 	// A goto leads forward only, at once or by rules that are in the switch already.
 	if r.Goto == 0 || r.Goto > above.Table || r.Table > above.Table {

@@ -194,11 +194,11 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		}
 		r := &d.Rules[i]
 		c.cut = false
-		c.covers = c.packet != nil && r.Command == flow.Add && r.Match.Covers(c.packet)
-		if c.covers && (decisive < 0 || r.Priority > best) {
+		c.covers = c.packet != nil && r.Match.Covers(c.packet)
+		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best) {
 			decisive, best = i, r.Priority
 		}
-		if len(c.gone) > i && c.gone[i] {
+		if c.fell(i) {
 			continue
 		}
 		fields := r.Match.Fields
@@ -249,6 +249,9 @@ func (c *check) list(rails *[1 << allLists][]*Row, list []flow.Action, m *flow.M
 	return "", ""
 }
 
+// fell reports whether rule i has fallen.
+func (c *check) fell(i int) bool { return len(c.gone) > 0 && c.gone[i] }
+
 // grow makes room for every rule's fate.
 func (c *check) grow() {
 	for n := len(c.d.Rules); len(c.rules) < n; {
@@ -272,7 +275,7 @@ func (c *check) answer(rails *bound) {
 			continue
 		}
 		for i := range c.d.Rules {
-			if len(c.gone) > 0 && c.gone[i] {
+			if c.fell(i) {
 				continue
 			}
 			if detail := row.among(c, i); detail != "" {
@@ -319,10 +322,9 @@ func (c *check) shorten() {
 func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 	d := c.d
 	out.Actions, out.Rule, out.Violations = nil, -1, out.Violations[:0]
-	fell := func(i int) bool { return len(c.gone) > 0 && c.gone[i] }
 
 	drops := "" // why the packet may not go as the decisive rule says
-	if decisive >= 0 && !d.HasPacketOut && fell(decisive) {
+	if decisive >= 0 && !d.HasPacketOut && c.fell(decisive) {
 		// A packet that is to pass a meter does not go around it.
 		if f, r := &c.rules[decisive], &d.Rules[decisive]; r.Meter != 0 && (f.rail == RailMeter || f.rail == RailNotExpressible) {
 			drops = "; the packet, which was to pass the meter, is dropped"
@@ -343,7 +345,7 @@ func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 		}
 		out.Actions = d.PacketOut
 	case decisive < 0:
-	case fell(decisive), strays:
+	case c.fell(decisive), strays:
 		// The answer said what happens to the packet, and so it does. (A rule that
 		// was completed may ask for a header that a digest does not tell.)
 		actions := d.Rules[decisive].Actions
@@ -357,7 +359,7 @@ func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 	default:
 		out.Rule = decisive
 		for i := range decisive {
-			if fell(i) {
+			if c.fell(i) {
 				out.Rule--
 			}
 		}

@@ -514,7 +514,7 @@ func order(c *check, i int) string {
 	}
 	for j := range rules {
 		o := &rules[j]
-		if j == i || o.Table != r.Table || o.Priority < r.Priority || o.Command != flow.Add {
+		if j == i || o.Table != r.Table || o.Priority < r.Priority || o.Command != flow.Add || c.fell(j) {
 			continue
 		}
 		if o.Priority == r.Priority {

@@ -181,7 +181,7 @@ var Rails = []Row{
 		Why: "To write a header that a packet does not have is refused by the switch, or writes over another one."},
 	{Name: RailOrder, Default: "a rule with actions is looked up after every deny above it, and after every higher rule with other actions", Events: OnAll, Binds: Rules, among: order,
 		Why: "Where the switch does not go by priority, or two rules have the same, a packet could take a rule that another one was to overrule."},
-	{Name: RailExposed, Default: "not below a rule of the answer that is not installed", Events: OnAll, Binds: Rules,
+	{Name: RailExposed, Default: "not below a rule of the answer that is not installed, nor, with actions, beside one", Events: OnAll, Binds: Rules,
 		Why: "A rule must not get the packets of a refused one above it; it is installed with that one or not at all."},
 }
 

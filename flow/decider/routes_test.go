@@ -2,6 +2,7 @@ package decider
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -93,6 +94,85 @@ func TestRoutes(t *testing.T) {
 				t.Errorf("handshake %v", d.Handshake)
 			}
 		})
+	}
+}
+
+// What a route's function may decide about is what it is asked about.
+func TestRoutesParts(t *testing.T) {
+	web := flow.Match{}
+	web.SetL4Dst(80)
+	web.SetIPDst(netip.MustParsePrefix("10.0.0.0/24"))
+	r := NewRoutes([]Route{
+		{Name: "ports", Ports: []flow.PortNo{3, portA}, Switches: []Pattern{only(0x1a)}, Decider: answer(goodRule(), goodRule())},
+		{Name: "types", EthTypes: []uint16{flow.EthTypeARP, flow.EthTypeIPv6}, Decider: &named{err: flow.Errorf(flow.Unavailable, "away")}},
+		{Name: "udp", IPProtos: []uint8{flow.ProtoUDP}, Decider: answer()},
+		{Name: "match", Match: web, Decider: answer(goodRule())},
+		{Name: "elsewhere", Switches: []Pattern{only(0x3a)}, Decider: answer(goodRule())},
+	}, answer(goodRule()))
+	var d flow.Decision
+	if err := r.Decide(t.Context(), packetEvent(tcpPacket(80)), &d); err != nil || len(d.Parts) != 1 || d.Parts[0].Function != "ports" || d.Parts[0].End != 2 {
+		t.Fatalf("%v, parts %v", err, d.Parts)
+	}
+	d.Reset()
+	if err := r.Decide(t.Context(), &flow.Event{Type: flow.EventSwitchConnected, Switch: testSwitch()}, &d); err != nil {
+		t.Fatal(err)
+	}
+	type part struct {
+		name   string
+		end    int
+		within string // what it says of a rule on TCP port 22 from port B
+	}
+	rule := goodRule()
+	rule.Match.SetInPort(portB)
+	rule.Match.SetEthType(flow.EthTypeIPv4)
+	rule.Match.SetIPProto(flow.ProtoTCP)
+	rule.Match.SetL4Dst(22)
+	want := []part{{"ports", 2, "in_port 3, 1 only"}, {"udp", 2, "ip_proto 17 only"}, {"match", 3, "ip_dst=10.0.0.0/24,l4_dst=80 only"}, {"default", 4, ""}}
+	var got []part
+	for _, p := range d.Parts {
+		one := part{name: p.Function, end: p.End}
+		if p.Within != nil {
+			if err := p.Within(&rule); err != nil {
+				one.within = err.Error()
+			}
+		}
+		got = append(got, one)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("parts %v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i].name != want[i].name || got[i].end != want[i].end || !strings.Contains(got[i].within, want[i].within) || (got[i].within == "") != (want[i].within == "") {
+			t.Errorf("part %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestRouteWithin(t *testing.T) {
+	net := flow.Match{}
+	net.SetIPSrc(netip.MustParsePrefix("10.0.0.0/8"))
+	net.SetEthType(flow.EthTypeIPv4)
+	packet := tcpPacket(80).Match
+	for name, tc := range map[string]struct {
+		route Route
+		match flow.Match
+		in    bool
+	}{
+		"no bounds":            {Route{}, flow.Match{}, true},
+		"its port":             {Route{Ports: []flow.PortNo{9, portA}}, packet, true},
+		"another port":         {Route{Ports: []flow.PortNo{9}}, packet, false},
+		"any port":             {Route{Ports: []flow.PortNo{portA}}, packet.Keep(flow.FieldEthSrc), false},
+		"its type":             {Route{EthTypes: []uint16{flow.EthTypeIPv4}}, packet, true},
+		"any type (MAC pair)":  {Route{EthTypes: []uint16{flow.EthTypeIPv4}}, packet.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst), false},
+		"its protocol":         {Route{IPProtos: []uint8{flow.ProtoTCP}}, packet, true},
+		"any protocol":         {Route{IPProtos: []uint8{flow.ProtoTCP}}, packet.Keep(flow.FieldEthType | flow.FieldIPSrc), false},
+		"inside the match":     {Route{Match: net}, packet, true},
+		"the match itself":     {Route{Match: net}, net, true},
+		"wider than the match": {Route{Match: net}, packet.Keep(flow.FieldEthType), false},
+	} {
+		if err := tc.route.Within(&flow.Rule{Match: tc.match}); (err == nil) != tc.in {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/controller"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -238,7 +238,7 @@ rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:0
 			if d.Policy != c.Version() {
 				t.Errorf("version %v, want %v", d.Policy, c.Version())
 			}
-			if v := guardrails(c).Check(ev, d); v != nil {
+			if v := violations(c, ev, d); v != nil {
 				t.Errorf("the guardrails refuse %v", v)
 			}
 		})
@@ -302,12 +302,15 @@ func TestCoversIncomplete(t *testing.T) {
 	}
 }
 
-// guardrails are the gateway's, with the tables that the policy uses.
-func guardrails(c *controller.Controller) *decider.Guardrails {
-	g := decider.DefaultGuardrails()
+// violations are of the gateway's guardrails, with the tables and the meter that
+// the policies use.
+func violations(c *controller.Controller, ev *flow.Event, d *flow.Decision) []guard.Violation {
+	g := guard.Default()
 	table := c.Policy().Install.Table
-	g.Tables = decider.Tables(table, table+1)
-	return g
+	g.Tables, g.Meters = guard.Tables(table, table+1), []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	var out guard.Outcome
+	g.Check(ev, d, nil, nil, &out)
+	return out.Violations
 }
 
 func TestProactive(t *testing.T) {
@@ -364,7 +367,7 @@ chain:
 			if g, w := strings.Join(got, "\n"), strings.Join(tt.want, "\n"); g != w {
 				t.Errorf("got\n%s\nwant\n%s", g, w)
 			}
-			if v := guardrails(c).Check(ev, &d); v != nil {
+			if v := violations(c, ev, &d); v != nil {
 				t.Errorf("the guardrails refuse %v", v)
 			}
 		})

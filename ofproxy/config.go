@@ -42,7 +42,6 @@ type Config struct {
 	Meters    []ofp.Meter
 	MissMeter uint32
 
-
 	// FullHandshake also takes the function through OpenFlow's handshake, once
 	// a connection: HELLO, then FEATURES_REPLY.
 	FullHandshake bool

@@ -50,6 +50,7 @@ func TestConformance(t *testing.T) {
 func inexpressible(v flow.Protocol) func(packet *flow.Match) flow.Rule {
 	return func(packet *flow.Match) flow.Rule {
 		m := packet.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthType | flow.FieldIPProto)
+		m.SetL4Dst(22)
 		r := flow.Rule{Priority: 200, IdleTimeout: 60 * time.Second, Match: m}
 		if v == flow.OpenFlow10 {
 			r.Match.Fields |= flow.FieldIPECN // 1.0 has no such field

@@ -126,11 +126,13 @@ type FailMode struct {
 
 // Guardrails bound what a function's answer may do.
 type Guardrails struct {
-	Tables      []uint8       `yaml:"tables"`
-	MinPriority uint16        `yaml:"min_priority"`
-	MaxPriority uint16        `yaml:"max_priority"`
-	MaxRules    int           `yaml:"max_rules"`
-	HardTimeout time.Duration `yaml:"hard_timeout"`
+	Tables         []uint8       `yaml:"tables"`
+	MinPriority    uint16        `yaml:"min_priority"`
+	MaxPriority    uint16        `yaml:"max_priority"`
+	MaxRules       int           `yaml:"max_rules"`
+	HardTimeout    time.Duration `yaml:"hard_timeout"`
+	MaxHardTimeout time.Duration `yaml:"max_hard_timeout"`
+	ProactiveWide  bool          `yaml:"proactive_wide"`
 }
 
 // Limits are packets per second; 0 is none.
@@ -179,7 +181,7 @@ func Default() *Settings {
 		},
 		Function:   defaultFunction(),
 		FailMode:   FailMode{Default: ModeSecure},
-		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second},
+		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
 		Limits:     Limits{Queue: 1024},
 		Admin:      Admin{Listen: "127.0.0.1:9653"},
 		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
@@ -297,6 +299,10 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("guardrails.hard_timeout: %v: want 1s to %v", s.Guardrails.HardTimeout, maxRuleTimeout)
 	case o.VLANLimit < 1 || o.VLANLimit > 2:
 		return fmt.Errorf("openflow.vlan_limit: %d: want 1 or 2", o.VLANLimit)
+	case s.Guardrails.MaxHardTimeout < time.Second || s.Guardrails.MaxHardTimeout > maxRuleTimeout:
+		return fmt.Errorf("guardrails.max_hard_timeout: %v: want 1s to %v", s.Guardrails.MaxHardTimeout, maxRuleTimeout)
+	case s.Guardrails.HardTimeout > s.Guardrails.MaxHardTimeout:
+		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
 	case s.Limits.Queue < 1:

@@ -1,0 +1,236 @@
+package judge
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+)
+
+// tap stands in the connection between switch and gateway. It passes every message on, and speaks to either
+// side itself: so it knows when the switch has all that the gateway has decided.
+type tap struct {
+	sw, gw net.Conn // to the switch; to the gateway
+
+	toSwitch  sync.Mutex // one writer at a time
+	toGateway sync.Mutex
+
+	mu      sync.Mutex
+	version flow.Protocol            // of the latest message
+	outs    map[uint32]bool          // PACKET_OUTs by xid: whether it has actions
+	waits   map[uint32]chan struct{} // by the tap's own xids: the switch has answered the BARRIER
+	errors  []string                 // what the switch refused
+	next    uint32
+
+	closed chan struct{}
+	once   sync.Once
+}
+
+// Own xids are beyond those that a gateway gets to in a test's life.
+const tapXIDs = 0xfa000000
+
+// newTap takes a switch's connection over and returns, beside itself, the one that the gateway is given.
+func newTap(sw net.Conn) (*tap, net.Conn) {
+	gw, gateway := net.Pipe()
+	t := &tap{sw: sw, gw: gw, outs: make(map[uint32]bool), waits: make(map[uint32]chan struct{}), next: tapXIDs, closed: make(chan struct{})}
+	go t.pump(sw, gw, &t.toGateway, t.fromSwitch)
+	go t.pump(gw, sw, &t.toSwitch, t.fromGateway)
+	return t, gateway
+}
+
+func (t *tap) close() {
+	t.once.Do(func() {
+		close(t.closed)
+		t.sw.Close()
+		t.gw.Close()
+	})
+}
+
+// pump copies whole messages, except those that see says are not to be passed on.
+func (t *tap) pump(from, to net.Conn, lock *sync.Mutex, see func(msg []byte) (pass bool)) {
+	defer t.close()
+	head := make([]byte, ofp.HeaderLen)
+	for {
+		if _, err := io.ReadFull(from, head); err != nil {
+			return
+		}
+		msg := make([]byte, max(int(binary.BigEndian.Uint16(head[2:])), ofp.HeaderLen))
+		copy(msg, head)
+		if _, err := io.ReadFull(from, msg[ofp.HeaderLen:]); err != nil {
+			return
+		}
+		if !see(msg) {
+			continue
+		}
+		lock.Lock()
+		_, err := to.Write(msg)
+		lock.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (t *tap) fromSwitch(msg []byte) bool {
+	h, err := ofp.ParseHeader(msg)
+	if err != nil {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch h.Type {
+	case ofp.TypeBarrierReply:
+		if done, ok := t.waits[h.XID]; ok {
+			delete(t.waits, h.XID)
+			close(done)
+			return false
+		}
+	case ofp.TypeError:
+		if e, err := ofp.ParseError(msg); err == nil {
+			t.errors = append(t.errors, e.Name)
+		}
+	}
+	return true
+}
+
+func (t *tap) fromGateway(msg []byte) bool {
+	h, err := ofp.ParseHeader(msg)
+	if err != nil {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch h.Type {
+	case ofp.TypeHello:
+	case ofp.TypeEchoReply:
+		if _, ok := t.waits[h.XID]; ok {
+			// All that the gateway wrote before this is ahead of the BARRIER.
+			t.toSwitch.Lock()
+			t.sw.Write(ofp.AppendBarrierRequest(nil, h.Version, h.XID))
+			t.toSwitch.Unlock()
+			return false
+		}
+	case ofp.TypePacketOut:
+		var out ofp.PacketOut
+		if err := ofp.ParsePacketOut(msg, &out); err != nil || len(out.Actions) > 0 {
+			t.outs[h.XID] = true
+		}
+	default:
+		t.version = h.Version
+	}
+	return true
+}
+
+// released reports whether the gateway sent a packet on in answer to the event of the given xid.
+func (t *tap) released(xid uint32) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.outs[xid]
+}
+
+// refusals takes what the switch has refused since it was last asked for.
+func (t *tap) refusals() (list []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list, t.errors = t.errors, nil
+	return list
+}
+
+func (t *tap) xid() (xid uint32, done chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next++
+	done = make(chan struct{})
+	t.waits[t.next] = done
+	return t.next, done
+}
+
+// settle returns when the gateway has dealt with all that the switch has sent so far, and the switch with all
+// that the gateway sent in turn: an ECHO_REQUEST goes through the gateway, and a BARRIER follows its reply.
+func (t *tap) settle(v flow.Protocol) error {
+	xid, done := t.xid()
+	t.toGateway.Lock()
+	_, err := t.gw.Write(ofp.AppendEchoRequest(nil, v, xid, nil))
+	t.toGateway.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.wait(done, "the gateway's ECHO_REPLY and the switch's BARRIER_REPLY")
+}
+
+func (t *tap) wait(done chan struct{}, what string) error {
+	timer := time.NewTimer(10 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return nil
+	case <-t.closed:
+		return fmt.Errorf("the connection ended before %s", what)
+	case <-timer.C:
+		return fmt.Errorf("no %s after 10 s", what)
+	}
+}
+
+// change sends FLOW_MODs of the test's own to the switch and returns when it has them.
+func (t *tap) change(v flow.Protocol, rules ...flow.Rule) error {
+	b := []byte(nil)
+	for i := range rules {
+		var err error
+		if b, err = ofp.AppendFlowMod(b, v, tapXIDs-1, &rules[i], flow.NoBuffer); err != nil {
+			return err
+		}
+	}
+	xid, done := t.xid()
+	b = ofp.AppendBarrierRequest(b, v, xid)
+	t.toSwitch.Lock()
+	_, err := t.sw.Write(b)
+	t.toSwitch.Unlock()
+	if err != nil {
+		return err
+	}
+	return t.wait(done, "the switch's BARRIER_REPLY")
+}
+
+// provoke makes the switch answer a message of the given xid with an ERROR.
+func (t *tap) provoke(v flow.Protocol, xid uint32) error {
+	b, err := ofp.AppendFlowMod(nil, v, xid, &flow.Rule{}, flow.NoBuffer)
+	if err != nil {
+		return err
+	}
+	// The command: no version has a 200th.
+	if v == flow.OpenFlow10 {
+		binary.BigEndian.PutUint16(b[56:], 200)
+	} else {
+		b[25] = 200
+	}
+	t.toSwitch.Lock()
+	defer t.toSwitch.Unlock()
+	_, err = t.sw.Write(b)
+	return err
+}
+
+// tapped is a listener whose connections have a tap in them.
+type tapped struct {
+	net.Listener
+	opened chan *tap
+}
+
+func (l *tapped) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	t, gateway := newTap(conn)
+	select {
+	case l.opened <- t:
+		return gateway, nil
+	case <-time.After(10 * time.Second):
+		t.close()
+		return nil, fmt.Errorf("nobody waits for a switch")
+	}
+}

@@ -22,7 +22,7 @@ type tap struct {
 
 	mu      sync.Mutex
 	version flow.Protocol            // of the latest message
-	outs    map[uint32]bool          // PACKET_OUTs by xid: whether it has actions
+	outs    map[uint32]bool          // xids of PACKET_OUTs that forward
 	waits   map[uint32]chan struct{} // by the tap's own xids: the switch has answered the BARRIER
 	errors  []string                 // what the switch refused
 	next    uint32
@@ -117,7 +117,7 @@ func (t *tap) fromGateway(msg []byte) bool {
 		}
 	case ofp.TypePacketOut:
 		var out ofp.PacketOut
-		if err := ofp.ParsePacketOut(msg, &out); err != nil || len(out.Actions) > 0 {
+		if err := ofp.ParsePacketOut(msg, &out); err != nil || forwards(out.Actions) {
 			t.outs[h.XID] = true
 		}
 	default:

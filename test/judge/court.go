@@ -35,7 +35,6 @@ type Court struct {
 	standing  string // the rules that the gateway has in an idle switch
 	spareUp   bool
 	cookies   []uint64 // of the answers whose rules may be in the switch
-	cut       bool     // the switch shows packets in part
 	connected chan struct{}
 }
 
@@ -367,13 +366,12 @@ func (c *Court) Try(cs *Case) *Leak {
 			c.settle()
 		}
 	}
-	if cs.MissLen != 0 {
-		c.missLen(cs.MissLen)
-	}
+	c.tap.show(cs.Shown)
 	c.function.expect(cs.Event, cs.Answer)
 	c.tap.refusals()
 	c.trigger(cs)
 	o, asked := c.outcome()
+	c.tap.show(-1)
 	if !asked {
 		c.function.expect(0, nil)
 		c.Counts.Unasked++
@@ -384,17 +382,6 @@ func (c *Court) Try(cs *Case) *Leak {
 	leak := c.judge(cs, &o)
 	c.clean()
 	return leak
-}
-
-// missLen has the switch show so many bytes of a packet that no rule is for.
-func (c *Court) missLen(n uint16) {
-	c.tb.Helper()
-	c.cut = true
-	r := flow.Rule{Command: flow.ModifyStrict, Actions: []flow.Action{{Type: flow.Output, Port: flow.PortController, MaxLen: n}}}
-	if c.version == flow.OpenFlow10 {
-		r.Command = flow.Add
-	}
-	c.change(r)
 }
 
 // clean takes the case's rules out again.
@@ -410,11 +397,8 @@ func (c *Court) clean() {
 			rules = append(rules, all)
 		}
 		c.change(rules[1:]...)
-		if c.cut {
-			c.missLen(0xffff)
-		}
 	}
-	c.cookies, c.cut = c.cookies[:0], false
+	c.cookies = c.cookies[:0]
 	if strings.Join(c.flows(), "\n") == c.standing {
 		return
 	}
@@ -467,18 +451,30 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 		}
 	}
 
-	allows, denies := c.sides(rules, inSwitch)
+	allows, here, gone := c.sides(rules, inSwitch)
 	if len(allows) == 0 {
 		return nil // nothing forwards, so nothing can be forwarded
 	}
 	c.Counts.Open++
 	for i := range cs.Foreign {
-		denies = append(denies, &cs.Foreign[i].Match)
+		gone = append(gone, &cs.Foreign[i].Match)
 	}
 	r := rand.New(rand.NewPCG(cs.Seed, 2))
 	var again []traced
-	for range packetsPerCase {
-		p := cs.neighbour(r, pick(r, allows), denies)
+	packets := packetsPerCase
+	if len(gone) == 0 && cs.Kind == Answers {
+		packets /= 4 // all of the answer is in the switch
+	}
+	for range packets {
+		// A deny that is not in the switch is what an allow may show through.
+		var deny *flow.Match
+		switch {
+		case len(gone) > 0 && !once(r, 4):
+			deny = pick(r, gone)
+		case len(here) > 0 && once(r, 3):
+			deny = pick(r, here)
+		}
+		p := cs.neighbour(r, pick(r, allows), deny, deny == nil && !once(r, 4))
 		one := traced{port: uint32(p.Port), frame: p.Frame()}
 		tr := c.trace(&one)
 		why, tie := c.denies(cs, rules, &one.class, 0)
@@ -551,22 +547,34 @@ func (c *Court) denies(cs *Case, rules Rules, p *Classified, after time.Duration
 	return "", false
 }
 
-// sides returns the matches of the answer's rules that forward and are in the switch, and of those that deny.
-func (c *Court) sides(rules Rules, inSwitch []string) (allows, denies []*flow.Match) {
+// sides returns the matches of the answer's rules that forward and are in the switch, of those that deny and
+// are in the switch, and of those that deny and are not.
+func (c *Court) sides(rules Rules, inSwitch []string) (allows, here, gone []*flow.Match) {
+	type place struct {
+		table    uint8
+		priority uint16
+		opens    bool
+	}
+	there := map[place]bool{}
+	for _, line := range inSwitch {
+		table, priority := flowPlace(line)
+		there[place{table, priority, opens(line)}] = true
+	}
 	for i := range rules {
 		r := &rules[i]
-		if r.Goto == 0 && !forwards(r.Actions) {
-			denies = append(denies, &r.Match)
-			continue
-		}
-		if slices.ContainsFunc(inSwitch, func(line string) bool {
-			table, priority := flowPlace(line)
-			return table == r.Table && priority == r.Priority && opens(line)
-		}) {
-			allows = append(allows, &r.Match)
+		is := there[place{r.Table, r.Priority, len(r.Actions) > 0 || r.Goto != 0}]
+		switch {
+		case r.Goto != 0 || forwards(r.Actions):
+			if is {
+				allows = append(allows, &r.Match)
+			}
+		case is:
+			here = append(here, &r.Match)
+		default:
+			gone = append(gone, &r.Match)
 		}
 	}
-	return allows, denies
+	return allows, here, gone
 }
 
 // wholeTie reports whether all denies of the priority that is tied are in the switch.

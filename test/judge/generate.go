@@ -40,8 +40,8 @@ type Case struct {
 
 	// Packet is the event's, or, where the event has none, one that neighbours are made of.
 	Packet Packet
-	// MissLen is how many bytes of the packet the switch shows; 0 is all.
-	MissLen uint16
+	// Shown is how many bytes of the packet the PACKET_IN has; -1 is all.
+	Shown   int
 	Foreign []flow.Rule
 
 	answer func(packet *flow.Match) *flow.Decision
@@ -64,7 +64,7 @@ func Generate(seed uint64, o Options) *Case {
 	if kinds == nil {
 		kinds = []Kind{Answers, Answers, Answers, Answers, Answers, Incomplete, Incomplete, Wide, Foreign}
 	}
-	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn}
+	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn, Shown: -1}
 	g := &generator{r: r, c: c, without: o.Without}
 	others := []flow.EventType{flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventFlowRemoved, flow.EventPortStatus}
 	switch c.Kind {
@@ -495,8 +495,8 @@ func (g *generator) incompletePacket() {
 	c.Packet.Proto = pick(r, []uint8{flow.ProtoTCP, flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP})
 	c.Packet.L4Dst = pick(r, []uint16{22, 80, 443})
 	if once(r, 4) {
-		c.MissLen = pick(r, []uint16{1, 14, 24, 34})
-		c.Twists = append(c.Twists, fmt.Sprintf("shown %d bytes", c.MissLen))
+		c.Shown = pick(r, []int{0, 0, 13, 14, 24, 34, 37})
+		c.Twists = append(c.Twists, fmt.Sprintf("%d bytes shown", c.Shown))
 		return
 	}
 	c.Packet.Mangle(r)
@@ -513,9 +513,6 @@ func (g *generator) echo(packet *flow.Match) *flow.Decision {
 	}
 	if !once(g.r, 3) { // as a function for OpenFlow 1.0 would have it
 		m = m.Keep(m.Fields & plainFields &^ (flow.FieldIPDSCP | flow.FieldVLANPCP))
-		if m.EthType == flow.EthTypeIPv6 && once(g.r, 2) {
-			m = m.Keep(m.Fields & (flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN))
-		}
 	}
 	d.Rules = []flow.Rule{{Priority: 100, Match: m, Actions: actions, IdleTimeout: 60 * time.Second, BufferID: flow.NoBuffer}}
 	return d
@@ -572,10 +569,11 @@ func (g *generator) foreign() func(*flow.Match) *flow.Decision {
 
 const foreignCookie = 0xf0f0
 
-// neighbour makes a packet near an installed allow and one of the rules that deny.
-func (c *Case) neighbour(r *rand.Rand, allow *flow.Match, denies []*flow.Match) Packet {
+// neighbour makes a packet near an installed allow and, if there is one, near a rule that denies. far keeps
+// away from the event's packet, which rules above the allow are mostly about.
+func (c *Case) neighbour(r *rand.Rand, allow, deny *flow.Match, far bool) Packet {
 	p := c.Packet
-	if once(r, 4) {
+	if far || once(r, 4) {
 		p = RandomPacket(r, !once(r, 6))
 	} else if !once(r, 4) {
 		p.Cut, p.Fragment, p.Version = 0, Whole, 0
@@ -583,8 +581,8 @@ func (c *Case) neighbour(r *rand.Rand, allow *flow.Match, denies []*flow.Match) 
 	}
 	p.Tags = slices.Clone(p.Tags)
 	p.Satisfy(allow)
-	if len(denies) > 0 && !once(r, 5) {
-		p.Satisfy(pick(r, denies))
+	if deny != nil {
+		p.Satisfy(deny)
 		if once(r, 2) {
 			p.Satisfy(allow)
 		}
@@ -598,7 +596,7 @@ func (c *Case) neighbour(r *rand.Rand, allow *flow.Match, denies []*flow.Match) 
 		}
 		p.L4Dst = uint16(DeniedPort)
 	}
-	if once(r, 3) {
+	if once(r, 4) {
 		switch r.IntN(7) {
 		case 0:
 			p.Port = flow.PortNo(1 + r.IntN(3))

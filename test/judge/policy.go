@@ -237,7 +237,7 @@ func (c *Court) judgePolicy(p *Policy, w *watched, r *rand.Rand, made func(whole
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	inSwitch := c.flows()
-	allows, _ := c.sides(w.rules, inSwitch)
+	allows, _, _ := c.sides(w.rules, inSwitch)
 	if len(allows) == 0 {
 		return nil
 	}

@@ -20,12 +20,12 @@ type tap struct {
 	toSwitch  sync.Mutex // one writer at a time
 	toGateway sync.Mutex
 
-	mu      sync.Mutex
-	version flow.Protocol            // of the latest message
-	outs    map[uint32]bool          // xids of PACKET_OUTs that forward
-	waits   map[uint32]chan struct{} // by the tap's own xids: the switch has answered the BARRIER
-	errors  []string                 // what the switch refused
-	next    uint32
+	mu     sync.Mutex
+	shown  int                      // bytes of a packet that a PACKET_IN has; -1: all
+	outs   map[uint32]bool          // xids of PACKET_OUTs that forward
+	waits  map[uint32]chan struct{} // by the tap's own xids: the switch has answered the BARRIER
+	errors []string                 // what the switch refused
+	next   uint32
 
 	closed chan struct{}
 	once   sync.Once
@@ -37,7 +37,7 @@ const tapXIDs = 0xfa000000
 // newTap takes a switch's connection over and returns, beside itself, the one that the gateway is given.
 func newTap(sw net.Conn) (*tap, net.Conn) {
 	gw, gateway := net.Pipe()
-	t := &tap{sw: sw, gw: gw, outs: make(map[uint32]bool), waits: make(map[uint32]chan struct{}), next: tapXIDs, closed: make(chan struct{})}
+	t := &tap{sw: sw, gw: gw, outs: make(map[uint32]bool), waits: make(map[uint32]chan struct{}), next: tapXIDs, shown: -1, closed: make(chan struct{})}
 	go t.pump(sw, gw, &t.toGateway, t.fromSwitch)
 	go t.pump(gw, sw, &t.toSwitch, t.fromGateway)
 	return t, gateway
@@ -51,8 +51,8 @@ func (t *tap) close() {
 	})
 }
 
-// pump copies whole messages, except those that see says are not to be passed on.
-func (t *tap) pump(from, to net.Conn, lock *sync.Mutex, see func(msg []byte) (pass bool)) {
+// pump copies whole messages, as see has them; nil is not passed on.
+func (t *tap) pump(from, to net.Conn, lock *sync.Mutex, see func(msg []byte) []byte) {
 	defer t.close()
 	head := make([]byte, ofp.HeaderLen)
 	for {
@@ -64,7 +64,7 @@ func (t *tap) pump(from, to net.Conn, lock *sync.Mutex, see func(msg []byte) (pa
 		if _, err := io.ReadFull(from, msg[ofp.HeaderLen:]); err != nil {
 			return
 		}
-		if !see(msg) {
+		if msg = see(msg); msg == nil {
 			continue
 		}
 		lock.Lock()
@@ -76,10 +76,10 @@ func (t *tap) pump(from, to net.Conn, lock *sync.Mutex, see func(msg []byte) (pa
 	}
 }
 
-func (t *tap) fromSwitch(msg []byte) bool {
+func (t *tap) fromSwitch(msg []byte) []byte {
 	h, err := ofp.ParseHeader(msg)
 	if err != nil {
-		return true
+		return msg
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -88,42 +88,65 @@ func (t *tap) fromSwitch(msg []byte) bool {
 		if done, ok := t.waits[h.XID]; ok {
 			delete(t.waits, h.XID)
 			close(done)
-			return false
+			return nil
 		}
+	case ofp.TypePacketIn:
+		return cutPacketIn(msg, t.shown)
 	case ofp.TypeError:
 		if e, err := ofp.ParseError(msg); err == nil {
 			t.errors = append(t.errors, e.Name)
 		}
 	}
-	return true
+	return msg
 }
 
-func (t *tap) fromGateway(msg []byte) bool {
+// show has PACKET_INs come with n bytes of their packet; -1 is all. Open vSwitch, which has no buffers, sends
+// packets whole whatever it is told, so this is one thing that it does not do by itself.
+func (t *tap) show(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.shown = n
+}
+
+// cutPacketIn returns a PACKET_IN (OpenFlow 1.0.0, 5.4.1; 1.3.5, 7.4.1) with at most n bytes of its packet.
+func cutPacketIn(msg []byte, n int) []byte {
+	data := 18
+	if flow.Protocol(msg[0]) != flow.OpenFlow10 {
+		if len(msg) < 28 {
+			return msg
+		}
+		data = 24 + (int(binary.BigEndian.Uint16(msg[26:]))+7)&^7 + 2
+	}
+	if n >= 0 && data+n < len(msg) {
+		msg = msg[:data+n]
+		binary.BigEndian.PutUint16(msg[2:], uint16(len(msg)))
+	}
+	return msg
+}
+
+func (t *tap) fromGateway(msg []byte) []byte {
 	h, err := ofp.ParseHeader(msg)
 	if err != nil {
-		return true
+		return msg
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch h.Type {
-	case ofp.TypeHello:
 	case ofp.TypeEchoReply:
 		if _, ok := t.waits[h.XID]; ok {
 			// All that the gateway wrote before this is ahead of the BARRIER.
 			t.toSwitch.Lock()
 			t.sw.Write(ofp.AppendBarrierRequest(nil, h.Version, h.XID))
 			t.toSwitch.Unlock()
-			return false
+			return nil
 		}
 	case ofp.TypePacketOut:
 		var out ofp.PacketOut
 		if err := ofp.ParsePacketOut(msg, &out); err != nil || forwards(out.Actions) {
 			t.outs[h.XID] = true
 		}
-	default:
-		t.version = h.Version
 	}
-	return true
+	return msg
 }
 
 // released reports whether the gateway sent a packet on in answer to the event of the given xid.

@@ -483,6 +483,12 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 		}
 		c.Counts.Denied++
 		again = append(again, one)
+		if tr.Forwards() && len(errors) > 0 {
+			// What the gateway does about an ERROR may be on its way still.
+			c.settle()
+			inSwitch = c.flows()
+			tr = c.trace(&one)
+		}
 		switch {
 		case !tr.Forwards():
 		case tie && c.wholeTie(rules, &one.class, inSwitch):

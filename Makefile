@@ -73,6 +73,11 @@ demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, wh
 test: setup guest lint ## everything: lint, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...
 
+# The tests that take minutes are named TestLong...: see internal/testlong.
+.PHONY: test-long
+test-long: setup guest ## the tests that take minutes: guardrails switched off one by one, and more
+	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
+
 .PHONY: lint
 lint: check-go ## gofmt, vet, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -89,11 +89,8 @@ func (s *Session) violations(j *job) {
 	j.rec.Refused = len(j.out.Violations)
 	for i := range j.out.Violations {
 		v := &j.out.Violations[i]
-		s.m.violations.WithLabelValues(string(v.Rail)).Inc()
-		args := []any{"decision", j.ev.XID, "event", j.ev.Type.String(), "rail", string(v.Rail), "rule", v.Rule, "detail", v.Detail, "reason", j.dec.Reason}
-		if v.Function != "" {
-			args = append(args, "function", v.Function)
-		}
+		s.m.guard.Count(*v)
+		args := append([]any{"decision", j.ev.XID, "event", j.ev.Type.String(), "reason", j.dec.Reason}, v.LogArgs()...)
 		s.Warn("guardrail "+string(v.Rail), "a guardrail refuses part of an answer", args...)
 	}
 }
@@ -129,6 +126,11 @@ func (s *Session) observePolicy(d *flow.Decision) {
 func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
 	if why == nil {
 		if j := s.unconfirmed(xid); j != nil {
+			for i := range j.dec.Rules {
+				if !j.refused {
+					s.memory.Installed(&j.dec.Rules[i])
+				}
+			}
 			s.follow(j, !j.refused && len(j.dec.Rules) > 0)
 			j.finished()
 		}

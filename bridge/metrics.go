@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 )
 
@@ -20,7 +21,7 @@ type Metrics struct {
 	swept      *prometheus.CounterVec // protocol
 	standing   *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
-	violations *prometheus.CounterVec // rail
+	guard      *guard.Metrics
 }
 
 // NewMetrics registers the metrics with reg; nil registers nothing.
@@ -33,14 +34,14 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return c
 	}
 	m := &Metrics{
-		events:     counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
-		drops:      counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
-		shed:       counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
-		rules:      counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
-		coalesced:  counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
-		swept:      counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
-		standing:   counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
-		violations: counters("guardrail_violations_total", "Rules and PACKET_OUTs that a guardrail refused, by rail.", "rail"),
+		guard:     guard.NewMetrics(reg),
+		events:    counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
+		drops:     counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
+		shed:      counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
+		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
+		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
+		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
+		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
 		stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "switchbridge_stage_seconds",

@@ -49,12 +49,23 @@ const (
 	resyncRetryMax = 10 * time.Second
 )
 
+// resyncOnce reads what is in the switch, so that no answer replaces a rule of
+// others, then asks for the proactive rules, and then removes what is of other
+// policies. A switch that does not list its rules is not waited for.
 func (s *Session) resyncOnce() {
+	ours, err := s.survey(false, min(firstLook, s.b.cfg.ListTimeout))
 	s.connected()
-	if err := s.survey(true); err != nil && s.ctx.Err() == nil {
+	if ours == 0 && err == nil {
+		return // there is nothing to remove
+	}
+	if _, err := s.survey(true, s.b.cfg.ListTimeout); err != nil && s.ctx.Err() == nil {
 		s.log.Info("rules of older policy versions were not swept; their timeouts remove them", "err", err)
 	}
 }
+
+// firstLook is how long a switch may take to list its rules before it is asked
+// about without.
+const firstLook = time.Second
 
 // connected asks for proactive rules until there is an answer, and installs
 // them.
@@ -94,11 +105,12 @@ func (s *Session) connected() {
 // survey lists the switch's rules, and brings in order what is found: standing
 // rules that are missing are put back, rules of others are remembered, so that
 // no answer replaces one, and, with sweep, this gateway's rules of other policy
-// versions are removed. While no version is known, none is removed.
-func (s *Session) survey(sweep bool) error {
+// versions are removed. While no version is known, none is removed. It returns
+// how many rules of this gateway's decisions there were.
+func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error) {
 	s.surveys.Lock()
 	defer s.surveys.Unlock()
-	ctx, cancel := context.WithTimeout(s.ctx, s.b.cfg.ListTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, within)
 	defer cancel()
 	standing := s.sw.Standing()
 	found := make([]bool, len(standing))
@@ -111,7 +123,7 @@ func (s *Session) survey(sweep bool) error {
 	var foreign []flow.Rule
 	forwards, example, removed := 0, "", 0
 	other := ""
-	err := s.sw.List(ctx, Filter{}, func(in *Installed) error {
+	err = s.sw.List(ctx, Filter{}, func(in *Installed) error {
 		r := &in.Rule
 		id, tag, number := SplitCookie(r.Cookie)
 		switch {
@@ -134,6 +146,7 @@ func (s *Session) survey(sweep bool) error {
 				found[i] = found[i] || sameRule(r, &standing[i])
 			}
 		default:
+			ours++
 			if !s.b.issued(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
@@ -156,19 +169,16 @@ func (s *Session) survey(sweep bool) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return ours, err
 	}
-	s.memory.Foreign(func(yield func(r *flow.Rule) bool) {
+	s.memory.Foreign(func(yield func(r *flow.Rule)) {
 		for i := range foreign {
-			if !yield(&foreign[i]) {
-				return
-			}
+			yield(&foreign[i])
 		}
 		for i := range standing {
-			r := standing[i]
-			r.Cookie = s.b.cfg.Gateway.standing()
-			if !yield(&r) {
-				return
+			if r := standing[i]; r.Priority > 0 { // no answer may have priority 0
+				r.Cookie = s.b.cfg.Gateway.standing()
+				yield(&r)
 			}
 		}
 	})
@@ -183,14 +193,14 @@ func (s *Session) survey(sweep bool) error {
 	}
 	s.haveStanding(standing, found)
 	if removed == 0 {
-		return nil
+		return ours, nil
 	}
 	if err := s.remove(tags, stale); err != nil {
-		return err
+		return ours, err
 	}
 	s.m.swept.WithLabelValues(s.m.protocol).Add(float64(removed))
 	s.log.Info("swept rules of older policy versions", "rules", removed, "policy", current.String())
-	return nil
+	return ours, nil
 }
 
 // maxForeign bounds how many rules of others are remembered.
@@ -358,7 +368,7 @@ func (s *Session) look() {
 	resyncing := s.resync.running // which sweeps when the new rules are in
 	s.mu.Unlock()
 	start := time.Now()
-	if err := s.survey(!resyncing); err != nil && s.ctx.Err() == nil {
+	if _, err := s.survey(!resyncing, s.b.cfg.ListTimeout); err != nil && s.ctx.Err() == nil {
 		s.Warn("look", "the switch does not list its rules, so that a rule which was lost would not be noticed", "err", err)
 	}
 	s.lookLater(time.Since(start))

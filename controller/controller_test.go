@@ -6,9 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/controller"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -48,6 +48,12 @@ chain:
   - header:
       rules:
         - {name: no-telnet, match: {tcp_dst: 23}, action: deny}
+  - forward: {mode: normal}
+`
+
+const block6 = `
+chain:
+  - blocklist: {addresses: ["2001:db8:bad::/48"]}
   - forward: {mode: normal}
 `
 
@@ -124,7 +130,25 @@ rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:0
 deny (header: no-telnet may apply, but the packet does not show l4_dst; no rule: the packet does not show l4_dst)
 packet drop`},
 		{"ports of zero look like a fragment's", telnet, of13, "tcp 10.0.0.1:0 > 10.0.0.2:0", `
-allow (forward: normal; no rule: both ports are 0, as those of a fragment are)
+allow (forward: normal; no rule: fragments would match l4_src,l4_dst 0 too)
+packet output:NORMAL`},
+		{"one port of zero is enough where the other is left out", "install: host-pair\n" + telnet, of13, "tcp 10.0.0.1:40000 > 10.0.0.2:0", `
+allow (forward: normal; no rule: fragments would match l4_dst 0 too)
+packet output:NORMAL`},
+		{"a port of zero beside another", telnet, of13, "tcp 10.0.0.1:40000 > 10.0.0.2:0", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=40000,l4_dst=0 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"a blocklist of IPv6 looks at whom discovery asks for", "install: host-pair\n" + block6, of13, "nd 2001:db8::1 > 2001:db8::2", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_type=0x86dd,ip_proto=58,ip_src=2001:db8::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_nd_target=2001:db8::2 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"no rule of another ICMPv6 covers discovery", "install: host-pair\n" + block6, of13, "icmpv6 2001:db8::1 > 2001:db8::2 type 128", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_type=0x86dd,ip_proto=58,ip_src=2001:db8::1,ip_dst=2001:db8::2,icmp_type=128,icmp_code=0 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"nor one of TCP", "install: host-pair\n" + block6, of13, "tcp [2001:db8::1]:1 > [2001:db8::2]:2", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_type=0x86dd,ip_proto=6,ip_src=2001:db8::1,ip_dst=2001:db8::2 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"an echo reply has type and code 0", "chain: [{header: {rules: [{name: pong, match: {icmp_type: 0}, action: allow}]}}]", of13, "icmp 10.0.0.1 > 10.0.0.2 type 0", `
+allow (header: pong; no rule: fragments would match icmp_type,icmp_code 0 too)
 packet output:NORMAL`},
 
 		{"no policy decides", "chain: [{blocklist: {addresses: [10.0.0.3]}}]", of13, "lldp", `
@@ -214,7 +238,7 @@ rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:0
 			if d.Policy != c.Version() {
 				t.Errorf("version %v, want %v", d.Policy, c.Version())
 			}
-			if v := guardrails(c).Check(ev, d); v != nil {
+			if v := violations(c, ev, d); v != nil {
 				t.Errorf("the guardrails refuse %v", v)
 			}
 		})
@@ -278,12 +302,15 @@ func TestCoversIncomplete(t *testing.T) {
 	}
 }
 
-// guardrails are the gateway's, with the tables that the policy uses.
-func guardrails(c *controller.Controller) *decider.Guardrails {
-	g := decider.DefaultGuardrails()
+// violations are of the gateway's guardrails, with the tables and the meter that
+// the policies use.
+func violations(c *controller.Controller, ev *flow.Event, d *flow.Decision) []guard.Violation {
+	g := guard.Default()
 	table := c.Policy().Install.Table
-	g.Tables = decider.Tables(table, table+1)
-	return g
+	g.Tables, g.Meters = guard.Tables(table, table+1), []uint32{1, 2, 3, 4, 5, 6, 7, 8, 9}
+	var out guard.Outcome
+	g.Check(ev, d, nil, nil, &out)
+	return out.Violations
 }
 
 func TestProactive(t *testing.T) {
@@ -340,7 +367,7 @@ chain:
 			if g, w := strings.Join(got, "\n"), strings.Join(tt.want, "\n"); g != w {
 				t.Errorf("got\n%s\nwant\n%s", g, w)
 			}
-			if v := guardrails(c).Check(ev, &d); v != nil {
+			if v := violations(c, ev, &d); v != nil {
 				t.Errorf("the guardrails refuse %v", v)
 			}
 		})

@@ -76,7 +76,7 @@ func FuzzDecide(f *testing.F) {
 				if port > uint32(flow.PortMax) && flow.PortNo(port) != flow.PortLocal || port == 0 {
 					continue // no packet comes by it, and what is learned of it is refused
 				}
-				if v := guardrails(c).Check(&ev, &d); v != nil {
+				if v := violations(c, &ev, &d); v != nil {
 					t.Fatalf("refused: %v", v)
 				}
 			}

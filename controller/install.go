@@ -74,18 +74,28 @@ func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol
 	if fields&(flow.FieldInPort|flow.FieldEthSrc) == 0 {
 		return 0, "; no rule: neither in_port nor eth_src is known"
 	}
-	// Switches take a later fragment's ports for 0, so a rule on port 0 would
-	// match fragments of every conversation between the two hosts.
-	if depends&(flow.FieldL4Src|flow.FieldL4Dst) != 0 && have&(flow.FieldL4Src|flow.FieldL4Dst) != 0 && p.Match.L4Src|p.Match.L4Dst == 0 {
-		return 0, "; no rule: both ports are 0, as those of a fragment are"
+	// Switches take a fragment's ports, and its ICMP type and code, for 0, so a
+	// rule on nothing but 0 would match fragments of every conversation between the
+	// two hosts.
+	if hidden := fields & l4Fields; depends&hidden != 0 && zero(p.Match, hidden) {
+		return 0, "; no rule: fragments would match " + hidden.String() + " 0 too"
 	}
 	return fields, ""
+}
+
+// zero reports whether each of the fields f of layer 4 is 0.
+func zero(m *flow.Match, f flow.Field) bool {
+	return (f&flow.FieldL4Src == 0 || m.L4Src == 0) && (f&flow.FieldL4Dst == 0 || m.L4Dst == 0) &&
+		(f&flow.FieldICMPType == 0 || m.ICMPType == 0) && (f&flow.FieldICMPCode == 0 || m.ICMPCode == 0)
 }
 
 // prerequisites adds to f the fields that those in f stand on (OpenFlow 1.3.5,
 // 7.2.3.8). For a field that the packet lacks, they are what says that it can't
 // have it.
 func prerequisites(f, have flow.Field) flow.Field {
+	if f&flow.FieldNDTarget != 0 {
+		f |= flow.FieldICMPType | flow.FieldICMPCode
+	}
 	if f&l4Fields != 0 {
 		f |= flow.FieldIPProto
 	}

@@ -22,15 +22,24 @@ func unhex(t testing.TB, s string) []byte {
 const (
 	ethernet = "020000000002 020000000001 "
 	tcpSYN   = ethernet + "0800 45b80028 00010000 40060000 0a000001 0a000002 9c400016 00000000 00000000 50022000 00000000"
-	udpFrag  = ethernet + "0800 45000020 00010020 40110000 0a000001 0a000002 9c400035 000c0000" // fragment offset 256
+	udpFrag  = ethernet + "0800 4500001c 00010020 40110000 0a000001 0a000002 9c400035 000c0000" // fragment offset 256
 	arpAsk   = "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002"
 	tagged   = ethernet + "8100 a064 0800 4500001c 00010000 40010000 0a000001 0a000002 08000000 00010001"
 	qinq     = ethernet + "88a8 0007 8100 0064 86dd 60012345 0008 3aff 20010db8000000000000000000000001 20010db8000000000000000000000002 80000000 00010001"
+	first    = ethernet + "0800 45000028 00012000 40060000 0a000001 0a000002 9c400016 00000000 00000000 50022000 00000000"
+	long     = ethernet + "0800 45000029 00010000 40060000 0a000001 0a000002 9c400016 00000000 00000000 50022000 00000000" // a byte more than there is
+	later6   = ethernet + "86dd 60000000 0010 2c40 20010db8000000000000000000000001 20010db8000000000000000000000002 06000009 00000001 9c400016 00000000"
+	auth6    = ethernet + "86dd 60000000 0014 3340 20010db8000000000000000000000001 20010db8000000000000000000000002 11010000 00000001 00000002 14e914e9 00080000"
+	chain    = ethernet + "86dd 60000000 0008 0040 20010db8000000000000000000000001 20010db8000000000000000000000002 1109 000000000000"
+	arpOp    = "ffffffffffff 020000000001 0806 0001 0800 06 04 0101 020000000001 0a000001 000000000000 0a000002"
 	solicit  = "3333ff000002 020000000001 86dd 60000000 0018 3aff fe800000000000000000000000000001 ff0200000000000000000001ff000002 87000000 00000000 fe800000000000000000000000000002"
 	hopByHop = ethernet + "86dd 60000000 0010 0040 20010db8000000000000000000000001 20010db8000000000000000000000002 1100 050200000000 14e914e9 00080000"
 	lldp     = "0180c200000e 020000000001 88cc 0207"
 	stp      = "0180c2000000 020000000001 0026 424203"
 )
+
+// unlisted are the fields that Missing leaves out.
+const unlisted = FieldVLANPCP | FieldIPDSCP | FieldIPECN | FieldFlowLabel | FieldARPSHA | FieldARPTHA
 
 func TestParseFrame(t *testing.T) {
 	for _, row := range []struct{ name, frame, want string }{
@@ -38,7 +47,13 @@ func TestParseFrame(t *testing.T) {
 		{"later fragment has no ports", udpFrag, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=10.0.0.1,ip_dst=10.0.0.2"},
 		{"arp", arpAsk, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=ff:ff:ff:ff:ff:ff,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_op=1,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"},
 		{"vlan tag", tagged, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x1064/0x1fff,vlan_pcp=5,ip_dscp=0,ip_ecn=0,ip_proto=1,ip_src=10.0.0.1,ip_dst=10.0.0.2,icmp_type=8,icmp_code=0"},
-		{"two tags: the outer counts", qinq, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x1007/0x1fff,vlan_pcp=0,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::1,ip_dst=2001:db8::2,icmp_type=128,icmp_code=0,ipv6_flabel=0x12345"},
+		{"two tags: the inner one is the EtherType", qinq, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x8100,vlan_vid=0x1007/0x1fff,vlan_pcp=0"},
+		{"first fragment has no ports", first, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2"},
+		{"longer than the frame", long, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff"},
+		{"later fragment of IPv6", later6, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=44,ip_src=2001:db8::1,ip_dst=2001:db8::2,ipv6_flabel=0x0"},
+		{"authentication header", auth6, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5353,l4_dst=5353,ipv6_flabel=0x0"},
+		{"broken extension header", chain, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_src=2001:db8::1,ip_dst=2001:db8::2"},
+		{"arp operation over 255", arpOp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=ff:ff:ff:ff:ff:ff,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"},
 		{"neighbour solicitation", solicit, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=fe80::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=fe80::2"},
 		{"extension header", hopByHop, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5353,l4_dst=5353,ipv6_flabel=0x0"},
 		{"lldp", lldp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:0e,eth_type=0x88cc,vlan_vid=0x0000/0x1fff"},
@@ -57,16 +72,23 @@ func TestParseFrame(t *testing.T) {
 			if !m.Covers(&m) {
 				t.Error("a packet's own match does not cover it")
 			}
-			// Cut anywhere, the fields that remain are those of the whole frame.
+			// Cut anywhere by the switch, the fields that remain are those of the whole frame; what is gone and
+			// the protocols promise is missing.
 			for n := range frame {
-				cut := ParseFrame(frame[:n], 7)
-				if keep := m.Keep(cut.Fields); cut.Fields&^m.Fields == 0 && cut != keep && n > 20 && cut.EthType == m.EthType {
-					if cut.IPProto == m.IPProto { // a cut extension header leaves its own number
-						t.Errorf("%d bytes: %v, want %v", n, cut, keep)
-					}
+				cut := Parser{}.Parse(frame[:n], len(frame), 7)
+				if keep := m.Keep(cut.Fields); cut != keep {
+					t.Errorf("%d bytes: %v, want %v", n, cut, keep)
+				}
+				if lost := m.Fields &^ cut.Fields; lost&^unlisted&^cut.Missing() != 0 || lost != 0 && cut.Missing() == 0 {
+					t.Errorf("%d bytes: %v, of which %v is neither shown nor missing", n, cut, lost&^cut.Missing())
 				}
 			}
 		})
+	}
+	frame := unhex(t, qinq)
+	m := Parser{VLANLimit: 2}.Parse(frame, len(frame), 7)
+	if want := "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x1007/0x1fff,vlan_pcp=0,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::1,ip_dst=2001:db8::2,icmp_type=128,icmp_code=0,ipv6_flabel=0x12345"; m.String() != want {
+		t.Errorf("two tags, both taken off\n got %v\nwant %s", m, want)
 	}
 }
 
@@ -76,6 +98,11 @@ func FuzzParseFrame(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, port uint32) {
 		m := ParseFrame(frame, PortNo(port))
+		for n := range frame {
+			if cut := (Parser{}).Parse(frame[:n], len(frame), PortNo(port)); cut != m.Keep(cut.Fields) || m.Fields&^cut.Fields&^unlisted&^cut.Missing() != 0 {
+				t.Fatalf("%x: cut to %d bytes it is %v, whole %v", frame, n, cut, m)
+			}
+		}
 		if m != m.Canonical() || !m.Covers(&m) {
 			t.Fatalf("%x: not canonical or does not cover itself: %v", frame, m)
 		}

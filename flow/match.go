@@ -259,6 +259,12 @@ func (m Match) Keep(f Field) Match {
 // Canonical returns m with the members of absent fields zeroed and values
 // masked, so that equal conditions are equal under ==.
 func (m Match) Canonical() Match {
+	m.Normalize()
+	return m
+}
+
+// Normalize makes m canonical where it is.
+func (m *Match) Normalize() {
 	var c Match
 	c.Fields = m.Fields & (fieldEnd - 1)
 	for rest := c.Fields; rest != 0; rest &= rest - 1 {
@@ -313,7 +319,7 @@ func (m Match) Canonical() Match {
 			c.TunnelID, c.TunnelMask = m.TunnelID&m.TunnelMask, m.TunnelMask
 		}
 	}
-	return c
+	*m = c
 }
 
 // Covers reports whether a packet whose headers are p (as [ParseFrame] fills
@@ -408,18 +414,16 @@ func (m *Match) Complete(packet *Match) error {
 			return err
 		}
 	}
-	for _, f := range []struct {
-		bit Field
-		pfx netip.Prefix
-	}{{FieldIPSrc, m.IPSrc}, {FieldIPDst, m.IPDst}} {
-		if !m.Has(f.bit) {
-			continue
+	for rest := m.Fields & (FieldIPSrc | FieldIPDst); rest != 0; rest &= rest - 1 {
+		f, prefix := rest&-rest, &m.IPSrc
+		if f == FieldIPDst {
+			prefix = &m.IPDst
 		}
-		if !f.pfx.IsValid() {
-			return fmt.Errorf("match: %v is not a valid prefix", f.bit)
+		if !prefix.IsValid() {
+			return fmt.Errorf("match: %v is not a valid prefix", f)
 		}
 		t := uint16(EthTypeIPv6)
-		if f.pfx.Addr().Is4() {
+		if prefix.Addr().Is4() {
 			t = EthTypeIPv4
 		}
 		if err := ethType(t); err != nil {

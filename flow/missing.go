@@ -1,46 +1,111 @@
 package flow
 
+import "net/netip"
+
 const (
 	portFields = FieldL4Src | FieldL4Dst
 	icmpFields = FieldICMPType | FieldICMPCode
+	l4Fields   = portFields | icmpFields | FieldNDTarget
 	ipFields   = FieldIPProto | FieldIPSrc | FieldIPDst
 	arpFields  = FieldARPOp | FieldARPSPA | FieldARPTPA
 	ethFields  = FieldEthSrc | FieldEthDst | FieldEthType | FieldVLAN
 )
 
 // Missing returns the fields that a packet with headers m has but does not
-// show: what its EtherType and protocol promise, and a fragment or a frame cut
-// short withholds. A field that such a packet can't have is not missing.
+// show: what its EtherType and protocol promise, and a fragment, a header cut
+// short, or a VLAN tag that the switch does not look behind withholds. A field
+// that such a packet can't have is not missing. A switch takes a missing field
+// for 0, so that its rules can't tell such packets apart by it.
+//
+// vlan_pcp, ip_dscp, ip_ecn, ipv6_flabel, arp_sha and arp_tha are never listed: a
+// frame that lacks one lacks eth_type, ip_proto or arp_spa too, and a P4 digest
+// has none of them. Nor has a digest an ipv6_nd_target, so that the target of
+// neighbour discovery is only missing where m has an ipv6_flabel.
 func (m *Match) Missing() Field {
+	if m.Fields&FieldEthType == 0 {
+		return (ethFields | ipFields | arpFields | l4Fields) &^ m.Fields
+	}
 	var want Field
-	switch {
-	case !m.Has(FieldEthType):
-		want = ethFields | ipFields | arpFields | portFields | icmpFields
-	case m.EthType == EthTypeARP:
+	switch m.EthType {
+	case EthTypeARP:
 		want = arpFields
-	case m.EthType == EthTypeIPv4 || m.EthType == EthTypeIPv6:
+	case EthTypeIPv4:
 		want = ipFields
 		switch {
-		case !m.Has(FieldIPProto):
+		case m.Fields&FieldIPProto == 0:
 			want |= portFields | icmpFields
-		case m.EthType == EthTypeIPv6 && extensionHeader(m.IPProto):
-			want |= portFields | icmpFields | FieldIPProto // the chain of headers was not walked to its end
-			return want &^ (m.Fields &^ FieldIPProto)
 		case m.IPProto == ProtoTCP || m.IPProto == ProtoUDP || m.IPProto == ProtoSCTP:
 			want |= portFields
-		case m.IPProto == ProtoICMP && m.EthType == EthTypeIPv4,
-			m.IPProto == ProtoICMPv6 && m.EthType == EthTypeIPv6:
+		case m.IPProto == ProtoICMP:
 			want |= icmpFields
 		}
+	case EthTypeIPv6:
+		want = ipFields
+		switch {
+		case m.Fields&FieldIPProto == 0:
+			want |= l4Fields
+		case extensionHeader(m.IPProto): // the last header's number is not to be seen: a later fragment
+			return (want | l4Fields) &^ (m.Fields &^ FieldIPProto)
+		case m.IPProto == ProtoTCP || m.IPProto == ProtoUDP || m.IPProto == ProtoSCTP:
+			want |= portFields
+		case m.IPProto == ProtoICMPv6:
+			want |= icmpFields
+			if m.Fields&FieldFlowLabel != 0 && (m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode)) {
+				want |= FieldNDTarget
+			}
+		}
+	case EthTypeVLAN, EthTypeQinQ:
+		want = ipFields | arpFields | l4Fields
 	}
 	return want &^ m.Fields
+}
+
+// Seen returns the headers m of a frame as a switch's rules see them: with 0 in
+// the fields that the frame has and does not show. What is behind a VLAN tag that
+// the switch leaves on stays absent, since no rule can ask for it.
+func (m Match) Seen() Match {
+	if m.Fields&FieldEthType == 0 {
+		return m
+	}
+	f, zero := m.Missing(), host(netip.IPv4Unspecified())
+	switch m.EthType {
+	case EthTypeARP:
+		f |= FieldARPSHA | FieldARPTHA
+	case EthTypeIPv4:
+		f |= FieldIPDSCP | FieldIPECN
+	case EthTypeIPv6:
+		f |= FieldIPDSCP | FieldIPECN | FieldFlowLabel
+		zero = host(netip.IPv6Unspecified())
+	default:
+		return m
+	}
+	if f &^= m.Fields; f == 0 {
+		return m
+	}
+	m.Fields |= f
+	if f&FieldIPSrc != 0 {
+		m.IPSrc = zero
+	}
+	if f&FieldIPDst != 0 {
+		m.IPDst = zero
+	}
+	if f&FieldARPSPA != 0 {
+		m.ARPSPA = zero
+	}
+	if f&FieldARPTPA != 0 {
+		m.ARPTPA = zero
+	}
+	if f&FieldNDTarget != 0 {
+		m.NDTarget = netip.IPv6Unspecified()
+	}
+	return m
 }
 
 // extensionHeader reports whether an IPv6 next-header value is an extension
 // that more headers follow.
 func extensionHeader(proto uint8) bool {
 	switch proto {
-	case 0, 43, 44, 60:
+	case 0, 43, 44, 51, 60:
 		return true
 	}
 	return false

@@ -101,9 +101,9 @@ func ParsePort(s string) (PortNo, error) {
 			return p, nil
 		}
 	}
-	v, err := strconv.ParseUint(s, 0, 32)
+	v, err := ParseNumber(s, 32)
 	if err != nil {
-		return 0, fmt.Errorf("port %q: want a number or one of IN_PORT, TABLE, NORMAL, FLOOD, ALL, CONTROLLER, LOCAL", s)
+		return 0, fmt.Errorf("port %q: want a number, in decimal or in hexadecimal after 0x, or one of IN_PORT, TABLE, NORMAL, FLOOD, ALL, CONTROLLER, LOCAL", s)
 	}
 	return PortNo(v), nil
 }

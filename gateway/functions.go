@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -115,11 +116,15 @@ func rateOf(r settings.Rate) decider.Rate {
 	return decider.Rate{PerSecond: r.Rate, Burst: r.Burst}
 }
 
-// guardrails are what every answer is held to.
+// guardrails are those that the settings ask for.
 func guardrails(set *settings.Settings) *guard.Guardrails {
-	g := &set.Guardrails
-	return &guard.Guardrails{Guardrails: decider.Guardrails{Tables: decider.Tables(g.Tables...), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority,
-		MaxRules: g.MaxRules, HardTimeout: g.HardTimeout}}
+	s := &set.Guardrails
+	g := &guard.Guardrails{Tables: guard.Tables(s.Tables...), MinPriority: s.MinPriority, MaxPriority: s.MaxPriority, MaxRules: s.MaxRules,
+		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, ProactiveWide: s.ProactiveWide}
+	for _, m := range set.OpenFlow.Meters {
+		g.Meters = append(g.Meters, m.ID)
+	}
+	return g
 }
 
 // function makes one function with what belongs to it alone.

@@ -127,6 +127,7 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 		Bridge:           g.bridge,
 		NoTableMiss:      !o.TableMiss,
 		MissMeter:        o.MissMeter,
+		VLANLimit:        o.VLANLimit,
 		FullHandshake:    bool(o.Handshake),
 		BarrierFirst:     o.BarrierFirst,
 		EchoInterval:     o.EchoInterval,

@@ -20,6 +20,8 @@ The program is found by the variable SWITCHBRIDGE, then in PATH, then as ./bin/s
 
 import atexit
 import ctypes
+import difflib
+import inspect
 import json
 import os
 import shutil
@@ -76,6 +78,16 @@ def quiet_ipv6(intf):
             f.write("1")
 
 
+def parameters(cls):
+    """Return the names of the parameters that a Mininet class and those that it derives from take."""
+    names = set()
+    for c in cls.__mro__:
+        for function in vars(c).get("__init__"), vars(c).get("config"):
+            if function:
+                names.update(n for n, p in inspect.signature(function).parameters.items() if p.kind != p.VAR_KEYWORD)
+    return names - {"self", "name", "command", "cargs", "cdir", "verbose", "_params"}
+
+
 class SwitchbridgeController(Controller):
     """A gateway of its own for the network.
 
@@ -88,6 +100,13 @@ class SwitchbridgeController(Controller):
 
     def __init__(self, name, port=6653, admin=0, policy=None, config=None, function=None, args=(),
                  log=None, **params):
+        known = parameters(SwitchbridgeController)
+        for unknown in sorted(set(params) - known):
+            # Mininet would let it pass, and a misspelt policy would leave the network open.
+            give_up("--controller switchbridge: no parameter %s; there are %s" % (unknown, ", ".join(sorted(known))))
+        for key, value in ("port", port), ("admin", admin):
+            if not isinstance(value, int) or not 0 <= value <= 65535:
+                give_up("--controller switchbridge: %s=%s: want a port's number; parameters are written KEY=VALUE" % (key, value))
         program = find_switchbridge()
         if not program:
             give_up("no program: run `make build`, or name it in the variable SWITCHBRIDGE")
@@ -190,6 +209,12 @@ class GovernedSwitch(OVSSwitch):
     """
 
     def __init__(self, name, datapath=None, **params):
+        known = parameters(GovernedSwitch)
+        for unknown in sorted(set(params) - known):
+            # A topology may have attributes of its own for its switches; what looks like one of ours is a slip.
+            meant = difflib.get_close_matches(unknown.lower(), {k.lower(): k for k in known}, 1, 0.75)
+            if meant:
+                give_up("switch %s: no parameter %s; there are %s" % (name, unknown, ", ".join(sorted(known))))
         if datapath is None:
             datapath = "kernel" if os.path.isdir("/sys/module/openvswitch") else "user"
         # OVSSwitch deletes a bridge of this name when it starts.

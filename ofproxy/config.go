@@ -31,6 +31,11 @@ type Config struct {
 	// OpenFlow 1.3, which has none of its own. Default on; see NoTableMiss.
 	NoTableMiss bool
 
+	// VLANLimit is how many VLAN tags the switches take off a frame before they
+	// look at the EtherType, 1 or 2: Open vSwitch's other_config:vlan-limit.
+	// Default: 1.
+	VLANLimit uint8
+
 	// Meters are defined on every OpenFlow 1.3 switch when it connects, so that
 	// rules can name them. MissMeter, if not 0, is the one that the table-miss
 	// entry passes; ARP, DHCP and LLDP get entries of their own above it.

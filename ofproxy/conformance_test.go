@@ -23,7 +23,9 @@ func TestConformance(t *testing.T) {
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
 		t.Run("fake", func(t *testing.T) {
 			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", fake", Simulated: true, Inexpressible: inexpressible(v), Room: 3,
-				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer { return newFake(t, b, oftest.Config{DPID: 1, Versions: one(v)}) }})
+				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer {
+					return newFake(t, b, oftest.Config{DPID: 1, Versions: one(v)})
+				}})
 		})
 		t.Run("fake with buffers", func(t *testing.T) {
 			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", fake with buffers", Simulated: true, Buffers: true, Inexpressible: inexpressible(v), Room: 3,
@@ -48,6 +50,7 @@ func TestConformance(t *testing.T) {
 func inexpressible(v flow.Protocol) func(packet *flow.Match) flow.Rule {
 	return func(packet *flow.Match) flow.Rule {
 		m := packet.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthType | flow.FieldIPProto)
+		m.SetL4Dst(22)
 		r := flow.Rule{Priority: 200, IdleTimeout: 60 * time.Second, Match: m}
 		if v == flow.OpenFlow10 {
 			r.Match.Fields |= flow.FieldIPECN // 1.0 has no such field

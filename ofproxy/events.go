@@ -25,7 +25,7 @@ func (s *session) ready() {
 
 func (s *session) packetIn(msg []byte) {
 	core := s.core.Load()
-	if err := ofp.ParsePacketIn(msg, &s.pi); err != nil {
+	if err := ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, &s.pi); err != nil {
 		s.cfg.Metrics.malformed.WithLabelValues("PACKET_IN").Inc()
 		core.Drop("malformed")
 		core.Warn("packet_in", "PACKET_IN can't be read", "len", len(msg), "err", err)

@@ -330,7 +330,7 @@ func TestInexpressibleRuleKeepsTheVerdict(t *testing.T) {
 		if len(got) != 1 || got[0].PacketOut == nil || got[0].PacketOut.Actions[0].Port != 3 {
 			t.Errorf("answer: %v", got)
 		}
-		r.wantLog("rule not installed", "goto:1")
+		r.wantLog("a guardrail refuses part of an answer", "rail=not-expressible", "goto:1")
 	})
 }
 

@@ -22,7 +22,9 @@ func (s *session) Describe() *flow.Switch { return s.sw.Load() }
 func (s *session) Fit(r *flow.Rule, _ *flow.Match) error { return ofp.Fit(s.version, r) }
 
 // FitActions is Fit for a PACKET_OUT.
-func (s *session) FitActions(actions []flow.Action) error { return ofp.FitActions(s.version, actions) }
+func (s *session) FitActions(actions []flow.Action, packet *flow.Match) error {
+	return ofp.FitPacketOut(s.version, &ofp.PacketOut{InPort: packet.InPort, Actions: actions, Match: packet})
+}
 
 // Before is false: OpenFlow looks rules of a table up by priority alone.
 func (s *session) Before(_, _ *flow.Rule) bool { return false }

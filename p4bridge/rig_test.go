@@ -286,6 +286,7 @@ func tcp6(a, b byte, port uint16) []byte {
 	copy(f[38:], dst.AsSlice())
 	binary.BigEndian.PutUint16(f[54:], port)
 	binary.BigEndian.PutUint16(f[56:], 443)
+	f[66] = 5 << 4 // the header's length, in words
 	return f
 }
 

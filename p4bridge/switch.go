@@ -35,12 +35,12 @@ func (o *owner) Fit(r *flow.Rule, packet *flow.Match) error {
 
 // FitActions is Fit for a packet in hand, which a program without packet_out
 // never lets go.
-func (o *owner) FitActions(actions []flow.Action) error {
+func (o *owner) FitActions(actions []flow.Action, packet *flow.Match) error {
 	m := o.s.cfg.Mapping
 	if m.PacketOut == nil && m.PacketIn == nil {
 		return nil // there are digests only: nothing is sent, whatever the answer says
 	}
-	_, err := m.PacketOuts(nil, 0, actions)
+	_, err := m.PacketOuts(nil, packet.InPort, actions)
 	return err
 }
 

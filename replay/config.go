@@ -49,6 +49,7 @@ type Config struct {
 	Agents    int       // switches: 1
 	Split     string    // SplitAddress
 	FirstDPID flow.DPID // of agent 0: 1
+	Ports     *Ports    // by which port a packet comes in; nil: port 1
 	// InFlight bounds the events of one agent that wait for an answer: 64 at
 	// the real pace; 1 at the maximum pace, where an agent asks as the paper's
 	// does, one after the other.

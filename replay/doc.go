@@ -8,6 +8,9 @@
 // coordinated omission) as well as from when it was sent. At the maximum pace
 // an event is due when a worker is free to send it.
 //
+// A capture does not record by which port of a switch its packets came in. They
+// are taken to come in by port 1, unless [Ports] says otherwise.
+//
 // Memory does not grow with the capture: flows that are remembered, events that
 // wait and answers that are due are all bounded.
 package replay

@@ -73,7 +73,7 @@ func (f *flows) isNew(k flowKey, at time.Duration) bool {
 	return !seen || at-last > f.timeout
 }
 
-// hash spreads hosts over agents and ports: the same host always gets the same.
+// hash spreads hosts over agents: the same host always gets the same.
 func hash(m *flow.Match) uint32 {
 	k := keyOf(m)
 	h := uint64(14695981039346656037) // FNV-1a

@@ -17,7 +17,7 @@ func connect(ctx context.Context, cfg *Config) (askers []asker, err error) {
 	var gateways []*gateway
 	for i := range cfg.Agents {
 		sw := &flow.Switch{
-			DPID: cfg.FirstDPID + flow.DPID(i), Protocol: cfg.Protocol, NTables: 254, NBuffers: 0, Ports: oftest.Ports(ports),
+			DPID: cfg.FirstDPID + flow.DPID(i), Protocol: cfg.Protocol, NTables: 254, NBuffers: 0, Ports: oftest.Ports(switchPorts),
 		}
 		if cfg.Decider != nil {
 			askers = append(askers, newFunction(cfg, i, sw))

@@ -163,7 +163,7 @@ func (r *run) dispatch(ctx context.Context) error {
 		if r.cfg.To != 0 && p.Offset >= r.cfg.To {
 			return nil
 		}
-		match := flow.ParseFrame(p.Frame, 0)
+		match := flow.Parser{}.Parse(p.Frame, p.WireLen, 0)
 		r.sum.Packets++
 		if p.Truncated() {
 			r.sum.Truncated++
@@ -203,17 +203,13 @@ func (r *run) dispatch(ctx context.Context) error {
 	return nil
 }
 
-// ports is how many ports an agent's switch has.
-const ports = 48
-
 func (r *run) event(n int64, p *capture.Packet, match flow.Match) *event {
 	h := hash(&match)
 	agent := int(h % uint32(r.cfg.Agents))
 	if r.cfg.Split == SplitTime {
 		agent = int(p.Offset / time.Second % time.Duration(r.cfg.Agents))
 	}
-	port := flow.PortNo(1 + h>>8%ports)
-	match.SetInPort(port)
+	match.SetInPort(r.cfg.Ports.of(&match))
 	ev, ok := r.spare.Get().(*event)
 	if !ok {
 		ev = &event{}

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"switchbridge/flow"
 )
 
 // P4 is the side that connects to P4Runtime switches.
@@ -61,8 +63,8 @@ func ParsePorts(text string) (ports Ports, err error) {
 		if !ranged {
 			high = low
 		}
-		l, err1 := strconv.ParseUint(low, 10, 32)
-		h, err2 := strconv.ParseUint(high, 10, 32)
+		l, err1 := flow.ParseNumber(low, 32)
+		h, err2 := flow.ParseNumber(high, 32)
 		if err1 != nil || err2 != nil || l == 0 || h < l || h > maxPort || len(ports)+int(h-l) > maxPort {
 			return nil, fmt.Errorf("ports %q: want numbers from 1 and ranges, such as 1-4+7", text)
 		}
@@ -113,7 +115,7 @@ func ParseP4Switch(text string) (P4Switch, error) {
 		var err error
 		switch key {
 		case "device":
-			s.Device, err = strconv.ParseUint(value, 0, 64)
+			s.Device, err = flow.ParseNumber(value, 64)
 		case "addr":
 			s.Address = value
 		case "ports":
@@ -121,16 +123,16 @@ func ParseP4Switch(text string) (P4Switch, error) {
 		case "miss":
 			s.Miss = value
 		case "miss_rate":
-			s.MissRate, err = strconv.ParseInt(value, 10, 64)
+			s.MissRate, err = count(value)
 		case "miss_burst":
-			s.MissBurst, err = strconv.ParseInt(value, 10, 64)
+			s.MissBurst, err = count(value)
 		case "election":
-			s.Election, err = strconv.ParseUint(value, 0, 64)
+			s.Election, err = flow.ParseNumber(value, 64)
 		case "entries":
-			s.Entries, err = strconv.ParseBool(value)
+			s.Entries, err = truth(value)
 		case "tls":
 			var on bool
-			if on, err = strconv.ParseBool(value); on {
+			if on, err = truth(value); on {
 				tls()
 			}
 			plaintext = !on
@@ -152,7 +154,7 @@ func ParseP4Switch(text string) (P4Switch, error) {
 			err = errors.New("no such key; there are " + p4Keys)
 		}
 		if err != nil {
-			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, inWords(err))
+			return s, fmt.Errorf("p4 switch %q: %s: %w", text, key, err)
 		}
 	}
 	if s.TLS != nil && plaintext {
@@ -164,18 +166,19 @@ func ParseP4Switch(text string) (P4Switch, error) {
 	return s, nil
 }
 
-// inWords says of an error of package strconv what a person wants to know.
-func inWords(err error) error {
-	var ne *strconv.NumError
-	switch {
-	case !errors.As(err, &ne):
-		return err
-	case ne.Func == "ParseBool":
-		return fmt.Errorf("%q is neither true nor false", ne.Num)
-	case errors.Is(err, strconv.ErrRange):
-		return fmt.Errorf("%s is too large", ne.Num)
+// count reads a number of packets.
+func count(s string) (int64, error) {
+	v, err := flow.ParseNumber(s, 63)
+	return int64(v), err
+}
+
+// truth reads true or false.
+func truth(s string) (bool, error) {
+	v, err := strconv.ParseBool(s)
+	if err != nil {
+		err = fmt.Errorf("%q is neither true nor false", s)
 	}
-	return fmt.Errorf("%q is not a number", ne.Num)
+	return v, err
 }
 
 // UnmarshalYAML takes a mapping, or the short form.

@@ -45,6 +45,7 @@ type OpenFlow struct {
 	TableMiss        bool          `yaml:"table_miss"`
 	Meters           []Meter       `yaml:"meters"`
 	MissMeter        uint32        `yaml:"miss_meter"`
+	VLANLimit        uint8         `yaml:"vlan_limit"`
 	Subscribe        []EventType   `yaml:"subscribe"`
 	Handshake        Handshake     `yaml:"handshake"`
 	BarrierFirst     bool          `yaml:"barrier_first"`
@@ -125,11 +126,13 @@ type FailMode struct {
 
 // Guardrails bound what a function's answer may do.
 type Guardrails struct {
-	Tables      []uint8       `yaml:"tables"`
-	MinPriority uint16        `yaml:"min_priority"`
-	MaxPriority uint16        `yaml:"max_priority"`
-	MaxRules    int           `yaml:"max_rules"`
-	HardTimeout time.Duration `yaml:"hard_timeout"`
+	Tables         []uint8       `yaml:"tables"`
+	MinPriority    uint16        `yaml:"min_priority"`
+	MaxPriority    uint16        `yaml:"max_priority"`
+	MaxRules       int           `yaml:"max_rules"`
+	HardTimeout    time.Duration `yaml:"hard_timeout"`
+	MaxHardTimeout time.Duration `yaml:"max_hard_timeout"`
+	ProactiveWide  bool          `yaml:"proactive_wide"`
 }
 
 // Limits are packets per second; 0 is none.
@@ -167,6 +170,7 @@ func Default() *Settings {
 			Versions:         []Version{Version(flow.OpenFlow10), Version(flow.OpenFlow13)},
 			GatewayID:        1,
 			TableMiss:        true,
+			VLANLimit:        1,
 			Coalesce:         true,
 			EchoInterval:     5 * time.Second,
 			EchoTimeout:      5 * time.Second,
@@ -177,7 +181,7 @@ func Default() *Settings {
 		},
 		Function:   defaultFunction(),
 		FailMode:   FailMode{Default: ModeSecure},
-		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second},
+		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
 		Limits:     Limits{Queue: 1024},
 		Admin:      Admin{Listen: "127.0.0.1:9653"},
 		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
@@ -227,6 +231,9 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
 	}
 	s := Default()
+	if err := yamlerr.CheckNumbers(text, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
@@ -290,6 +297,12 @@ func (s *Settings) Validate() error {
 		return errors.New("guardrails.tables: empty; no rule would be let pass")
 	case s.Guardrails.HardTimeout < time.Second || s.Guardrails.HardTimeout > maxRuleTimeout:
 		return fmt.Errorf("guardrails.hard_timeout: %v: want 1s to %v", s.Guardrails.HardTimeout, maxRuleTimeout)
+	case o.VLANLimit < 1 || o.VLANLimit > 2:
+		return fmt.Errorf("openflow.vlan_limit: %d: want 1 or 2", o.VLANLimit)
+	case s.Guardrails.MaxHardTimeout < time.Second || s.Guardrails.MaxHardTimeout > maxRuleTimeout:
+		return fmt.Errorf("guardrails.max_hard_timeout: %v: want 1s to %v", s.Guardrails.MaxHardTimeout, maxRuleTimeout)
+	case s.Guardrails.HardTimeout > s.Guardrails.MaxHardTimeout:
+		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
 	case s.Limits.Queue < 1:

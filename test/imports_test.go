@@ -29,6 +29,7 @@ var forbidden = []struct {
 	{from: "switchbridge/ofproxy$", to: "switchbridge/p4bridge", why: "the two kinds of session are independent"},
 	{from: "switchbridge/p4bridge", to: "switchbridge/ofproxy", except: []string{"switchbridge/ofproxy/ofp"}, why: "the two kinds of session are independent"},
 	{from: "switchbridge/p4bridge", to: "switchbridge/httpclient", why: "a session gets a flow.Decider and does not know what is behind it"},
+	{from: "switchbridge/bridge/guard", to: "switchbridge", except: []string{"switchbridge/flow$", "switchbridge/bridge/guard"}, why: "guardrails know rules, not who made them nor what carries them"},
 	{from: "switchbridge/httpclient", to: "switchbridge/ofproxy$", why: "the client serves every kind of switch"},
 	{from: "switchbridge/controller", to: "net/http", why: "the controller is a pure function that also runs in a guest"},
 	{from: "switchbridge/controller", to: "encoding/json", why: "it doubles a WebAssembly guest"},

@@ -17,7 +17,7 @@ import (
 func replayCommand() *cobra.Command {
 	var cfg replay.Config
 	var client cli.ClientFlags
-	var function, version, records, format string
+	var function, version, records, format, ports string
 	var asJSON, quiet bool
 	c := &cobra.Command{
 		Use:   "replay FILE...",
@@ -26,9 +26,15 @@ func replayCommand() *cobra.Command {
 as the PACKET_INs that a switch would have sent: to a function's URL, as the
 paper's agent does, or from fake switches to a gateway or any OpenFlow controller.
 
+A capture does not record by which port of a switch its packets came in. All come
+in by port 1, unless --ports maps their sources to ports: MAC addresses, IP
+addresses or prefixes, in the flag or one a line in a file. Where a policy looks at
+in_port, its verdicts are no better than this mapping.
+
 Examples:
   switchbridge replay --function https://127.0.0.1:8443 --function-ca ca.pem home.pcapng
-  switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap`,
+  switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap
+  switchbridge replay --function https://127.0.0.1:8443 --ports 10.1.0.0/24=4,10.0.0.1=2 office.pcap`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Usagef("replay wants at least one capture")
@@ -41,6 +47,11 @@ Examples:
 			}
 			if (function == "") == (cfg.Gateway == "") {
 				return cli.Usagef("replay wants either --function or --gateway")
+			}
+			if ports != "" {
+				if cfg.Ports, err = replay.ParsePorts(ports); err != nil {
+					return cli.Usage(err)
+				}
 			}
 			cfg.Files, cfg.Stdin, cfg.Timeout = args, c.InOrStdin(), client.Timeout
 			if function != "" {
@@ -92,6 +103,7 @@ Examples:
 	fl.Float64Var(&cfg.Speed, "speed", 1, "with --pace real: 10 plays ten seconds in one")
 	fl.IntVar(&cfg.Agents, "agents", 1, "switches")
 	fl.StringVar(&cfg.Split, "split", replay.SplitAddress, "what goes to which agent: address or time")
+	fl.StringVar(&ports, "ports", "", "ports by which sources come in: ADDRESS=PORT,... or a file of such lines; others, and all without it, by port 1")
 	fl.IntVar(&cfg.InFlight, "in-flight", 0, "events of an agent that wait at a time; 0: 64 at the real pace, 1 at the maximum pace")
 	fl.StringVar(&records, "records", "", "file for a record of each event; - is standard output")
 	fl.StringVar(&format, "format", "json", "of the records: json (lines) or csv")

@@ -125,6 +125,9 @@ func Parse(r io.Reader, name string) (Config, error) {
 		return Config{}, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
 	}
 	c := Default()
+	if err := yamlerr.CheckNumbers(text, &c); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", name, err)
+	}
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {

@@ -12,19 +12,20 @@ import (
 	"switchbridge/policy/policytest"
 )
 
-// packet is what a gateway says of one of policytest's packets, cut to n bytes
-// where n is not 0.
+// packet is what a gateway says of one of policytest's packets, of which the
+// switch sent n bytes where n is not 0.
 func packet(t testing.TB, line string, n int) *flow.PacketIn {
 	t.Helper()
 	frame, port, err := policytest.Packet(line)
 	if err != nil {
 		t.Fatal(err)
 	}
+	size := len(frame)
 	if n > 0 {
 		frame = frame[:n]
 	}
-	m := flow.ParseFrame(frame, port)
-	return &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Match: m, Data: frame, Incomplete: m.Missing()}
+	m := flow.Parser{}.Parse(frame, size, port)
+	return &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: size, Match: m, Data: frame, Incomplete: m.Missing()}
 }
 
 func fragment() *flow.PacketIn {
@@ -40,7 +41,7 @@ func TestFieldNames(t *testing.T) {
 	const (
 		ports = "tcp_src,udp_src,sctp_src,tcp_dst,udp_dst,sctp_dst"
 		all   = "eth_dst,eth_src,eth_type,vlan_vid,ip_proto,ipv4_src,ipv6_src,ipv4_dst,ipv6_dst," + ports +
-			",icmpv4_type,icmpv6_type,icmpv4_code,icmpv6_code,arp_op,arp_spa,arp_tpa"
+			",icmpv4_type,icmpv6_type,icmpv4_code,icmpv6_code,arp_op,arp_spa,arp_tpa,ipv6_nd_target"
 	)
 	endless := &flow.PacketIn{}
 	endless.Match.SetEthType(flow.EthTypeIPv6)
@@ -59,12 +60,12 @@ func TestFieldNames(t *testing.T) {
 		{"a fragment", packet(t, "fragment 10.0.0.1 > 10.0.0.2", 0), "tcp_src,tcp_dst"},
 		{"UDP over IPv6 without ports", packet(t, "udp [2001:db8::1]:1 > [2001:db8::2]:2", 57), "udp_src,udp_dst"},
 		{"ICMP without a type", packet(t, "icmp 10.0.0.1 > 10.0.0.2 type 8", 35), "icmpv4_type,icmpv4_code"},
-		{"ICMPv6 without a type", packet(t, "icmpv6 2001:db8::1 > 2001:db8::2 type 135", 55), "icmpv6_type,icmpv6_code"},
+		{"ICMPv6 without a type", packet(t, "icmpv6 2001:db8::1 > 2001:db8::2 type 135", 55), "icmpv6_type,icmpv6_code,ipv6_nd_target"},
 		{"half an ARP packet", packet(t, "arp 10.0.0.1 > 10.0.0.2", 41), "arp_op,arp_spa,arp_tpa"},
 		{"half an IPv4 header", packet(t, "tcp 10.0.0.1:1 > 10.0.0.2:2", 24), "ip_proto,ipv4_src,ipv4_dst," + ports + ",icmpv4_type,icmpv4_code"},
-		{"half an IPv6 header", packet(t, "udp [2001:db8::1]:1 > [2001:db8::2]:2", 24), "ip_proto,ipv6_src,ipv6_dst," + ports + ",icmpv6_type,icmpv6_code"},
+		{"half an IPv6 header", packet(t, "udp [2001:db8::1]:1 > [2001:db8::2]:2", 24), "ip_proto,ipv6_src,ipv6_dst," + ports + ",icmpv6_type,icmpv6_code,ipv6_nd_target"},
 		{"half an Ethernet header", packet(t, "lldp", 13), all},
-		{"extension headers without end", endless, "ip_proto," + ports + ",icmpv6_type,icmpv6_code"},
+		{"extension headers without end", endless, "ip_proto," + ports + ",icmpv6_type,icmpv6_code,ipv6_nd_target"},
 		{"a port where there is none", strange, "tcp_dst,udp_dst,sctp_dst"},
 		{"no packet", nil, ""},
 	} {

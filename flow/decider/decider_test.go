@@ -3,6 +3,7 @@ package decider
 import (
 	"context"
 	"net/netip"
+	"time"
 
 	"switchbridge/flow"
 )
@@ -60,3 +61,11 @@ func failing(err error) flow.Decider {
 type local struct{ flow.DeciderFunc }
 
 func (local) Local() bool { return true }
+
+// goodRule is about tcpPacket(80).
+func goodRule() flow.Rule {
+	r := flow.Rule{Priority: 100, IdleTimeout: 30 * time.Second, Actions: []flow.Action{flow.OutputTo(portB)}}
+	r.Match.SetInPort(portA)
+	r.Match.SetIPDst(netip.MustParsePrefix("10.0.0.2/32"))
+	return r
+}

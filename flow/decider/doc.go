@@ -4,11 +4,11 @@
 //
 // From a session inwards the decorators are usually
 //
-//	Observe -> FailMode -> Routes -> (for each route) Guard -> State -> Limit -> the controller
+//	Observe -> FailMode -> Routes -> (for each route) State -> Limit -> the controller
 //
 // [FailMode] is outside [Limit], whose refusals it must tell from a function
-// that is away, and [Guard] inside [Routes], since guardrails bound one
-// function's answer and Routes may join several. Decorators pass on whether what
+// that is away. Guardrails (package bridge/guard) look at what comes out of all
+// of them; [Routes] tells them which function each rule came from. Decorators pass on whether what
 // they wrap is [flow.Local], so that a session can still decide in place;
 // [State] and [Limit] are for remote controllers and do not.
 //

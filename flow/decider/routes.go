@@ -39,12 +39,16 @@ type Route struct {
 // some did not, the decision's Failure says which, so that the session can
 // install what there is and ask again.
 //
+// The decision's Parts say which route each rule came from and what lies within
+// it: a function that is asked about some packets may not decide about others.
+//
 // Several functions have several policy versions, but a switch is swept by one.
 // So Routes gives every answer a version of the whole, which grows with each
 // of them, once each has been heard: an older answer of one function makes an
 // older whole, and a newer one a newer whole, which sweeps the rules of all.
 type Routes struct {
-	routes []Route // the last is the fallback
+	routes []Route     // the last is the fallback
+	bounds []flow.Part // of each route, without End
 	local  bool
 
 	mu    sync.Mutex
@@ -56,7 +60,13 @@ type Routes struct {
 func NewRoutes(list []Route, fallback flow.Decider) *Routes {
 	r := &Routes{routes: append(slices.Clone(list), Route{Name: "default", Decider: fallback}), local: true}
 	for i := range r.routes {
-		r.local = r.local && flow.IsLocal(r.routes[i].Decider)
+		route := &r.routes[i]
+		r.local = r.local && flow.IsLocal(route.Decider)
+		part := flow.Part{Function: route.Name}
+		if len(route.Ports)+len(route.EthTypes)+len(route.IPProtos) > 0 || route.Match.Fields != 0 {
+			part.Within = route.Within
+		}
+		r.bounds = append(r.bounds, part)
 	}
 	r.heard, r.parts = make([]bool, len(r.routes)), make([]flow.PolicyVersion, len(r.routes))
 	return r
@@ -69,10 +79,18 @@ func (r *Routes) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	}
 	i := r.find(ev)
 	err := r.routes[i].Decider.Decide(ctx, ev, d)
+	d.Parts = append(d.Parts[:0], r.part(i, len(d.Rules)))
 	if err == nil && d.Failure == nil {
 		d.Policy = r.whole(func(j int) (flow.PolicyVersion, bool) { return d.Policy, j == i })
 	}
 	return err
+}
+
+// part says that the rules up to end are of route i.
+func (r *Routes) part(i, end int) flow.Part {
+	p := r.bounds[i]
+	p.End = end
+	return p
 }
 
 // find returns the index of the packet's route.
@@ -130,6 +148,7 @@ func (r *Routes) all(ctx context.Context, ev *flow.Event, d *flow.Decision) erro
 			fail(i, a.Failure)
 		}
 		d.Rules = append(d.Rules, a.Rules...)
+		d.Parts = append(d.Parts, r.part(i, len(d.Rules)))
 		if len(d.Handshake) == 0 {
 			d.Handshake = append(d.Handshake, a.Handshake...)
 		}
@@ -198,6 +217,40 @@ func (r *Route) fits(ev *flow.Event) bool {
 		r.Match.Covers(m)
 }
 
+// Within returns why a rule, which is complete and canonical, is about packets
+// that do not take the route; nil if all that it matches do. The switch is the
+// one that asked.
+func (r *Route) Within(rule *flow.Rule) error {
+	m := &rule.Match
+	switch {
+	case len(r.Ports) > 0 && !(m.Has(flow.FieldInPort) && slices.Contains(r.Ports, m.InPort)):
+		return fmt.Errorf("route %q is asked about in_port %s only", r.Name, join(r.Ports, "%v"))
+	case len(r.EthTypes) > 0 && !(m.Has(flow.FieldEthType) && slices.Contains(r.EthTypes, m.EthType)):
+		return fmt.Errorf("route %q is asked about eth_type %s only", r.Name, join(r.EthTypes, "%#04x"))
+	case len(r.IPProtos) > 0 && !(m.Has(flow.FieldIPProto) && slices.Contains(r.IPProtos, m.IPProto)):
+		return fmt.Errorf("route %q is asked about ip_proto %s only", r.Name, join(r.IPProtos, "%d"))
+	case !m.Inside(&r.Match):
+		return fmt.Errorf("route %q is asked about %v only", r.Name, r.Match)
+	}
+	return nil
+}
+
+// join writes a list for people, and no more of it than one reads.
+func join[T any](list []T, format string) string {
+	var b strings.Builder
+	for i, v := range list {
+		switch {
+		case i == 8:
+			fmt.Fprintf(&b, " or %d more", len(list)-i)
+			return b.String()
+		case i > 0:
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, format, v)
+	}
+	return b.String()
+}
+
 // concerns reports whether an event other than a packet is of interest to the
 // route. It errs towards telling.
 func (r *Route) concerns(ev *flow.Event) bool {
@@ -212,7 +265,7 @@ func (r *Route) concerns(ev *flow.Event) bool {
 		return (len(r.Ports) == 0 || !m.Has(flow.FieldInPort) || slices.Contains(r.Ports, m.InPort)) &&
 			(len(r.EthTypes) == 0 || !m.Has(flow.FieldEthType) || slices.Contains(r.EthTypes, m.EthType)) &&
 			(len(r.IPProtos) == 0 || !m.Has(flow.FieldIPProto) || slices.Contains(r.IPProtos, m.IPProto)) &&
-			overlap(&r.Match, m)
+			r.Match.Overlaps(m)
 	}
 	return true
 }

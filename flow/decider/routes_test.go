@@ -2,11 +2,13 @@ package decider
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 )
 
@@ -96,6 +98,85 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
+// What a route's function may decide about is what it is asked about.
+func TestRoutesParts(t *testing.T) {
+	web := flow.Match{}
+	web.SetL4Dst(80)
+	web.SetIPDst(netip.MustParsePrefix("10.0.0.0/24"))
+	r := NewRoutes([]Route{
+		{Name: "ports", Ports: []flow.PortNo{3, portA}, Switches: []Pattern{only(0x1a)}, Decider: answer(goodRule(), goodRule())},
+		{Name: "types", EthTypes: []uint16{flow.EthTypeARP, flow.EthTypeIPv6}, Decider: &named{err: flow.Errorf(flow.Unavailable, "away")}},
+		{Name: "udp", IPProtos: []uint8{flow.ProtoUDP}, Decider: answer()},
+		{Name: "match", Match: web, Decider: answer(goodRule())},
+		{Name: "elsewhere", Switches: []Pattern{only(0x3a)}, Decider: answer(goodRule())},
+	}, answer(goodRule()))
+	var d flow.Decision
+	if err := r.Decide(t.Context(), packetEvent(tcpPacket(80)), &d); err != nil || len(d.Parts) != 1 || d.Parts[0].Function != "ports" || d.Parts[0].End != 2 {
+		t.Fatalf("%v, parts %v", err, d.Parts)
+	}
+	d.Reset()
+	if err := r.Decide(t.Context(), &flow.Event{Type: flow.EventSwitchConnected, Switch: testSwitch()}, &d); err != nil {
+		t.Fatal(err)
+	}
+	type part struct {
+		name   string
+		end    int
+		within string // what it says of a rule on TCP port 22 from port B
+	}
+	rule := goodRule()
+	rule.Match.SetInPort(portB)
+	rule.Match.SetEthType(flow.EthTypeIPv4)
+	rule.Match.SetIPProto(flow.ProtoTCP)
+	rule.Match.SetL4Dst(22)
+	want := []part{{"ports", 2, "in_port 3, 1 only"}, {"udp", 2, "ip_proto 17 only"}, {"match", 3, "ip_dst=10.0.0.0/24,l4_dst=80 only"}, {"default", 4, ""}}
+	var got []part
+	for _, p := range d.Parts {
+		one := part{name: p.Function, end: p.End}
+		if p.Within != nil {
+			if err := p.Within(&rule); err != nil {
+				one.within = err.Error()
+			}
+		}
+		got = append(got, one)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("parts %v, want %v", got, want)
+	}
+	for i := range want {
+		if got[i].name != want[i].name || got[i].end != want[i].end || !strings.Contains(got[i].within, want[i].within) || (got[i].within == "") != (want[i].within == "") {
+			t.Errorf("part %d is %v, want %v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestRouteWithin(t *testing.T) {
+	net := flow.Match{}
+	net.SetIPSrc(netip.MustParsePrefix("10.0.0.0/8"))
+	net.SetEthType(flow.EthTypeIPv4)
+	packet := tcpPacket(80).Match
+	for name, tc := range map[string]struct {
+		route Route
+		match flow.Match
+		in    bool
+	}{
+		"no bounds":            {Route{}, flow.Match{}, true},
+		"its port":             {Route{Ports: []flow.PortNo{9, portA}}, packet, true},
+		"another port":         {Route{Ports: []flow.PortNo{9}}, packet, false},
+		"any port":             {Route{Ports: []flow.PortNo{portA}}, packet.Keep(flow.FieldEthSrc), false},
+		"its type":             {Route{EthTypes: []uint16{flow.EthTypeIPv4}}, packet, true},
+		"any type (MAC pair)":  {Route{EthTypes: []uint16{flow.EthTypeIPv4}}, packet.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst), false},
+		"its protocol":         {Route{IPProtos: []uint8{flow.ProtoTCP}}, packet, true},
+		"any protocol":         {Route{IPProtos: []uint8{flow.ProtoTCP}}, packet.Keep(flow.FieldEthType | flow.FieldIPSrc), false},
+		"inside the match":     {Route{Match: net}, packet, true},
+		"the match itself":     {Route{Match: net}, net, true},
+		"wider than the match": {Route{Match: net}, packet.Keep(flow.FieldEthType), false},
+	} {
+		if err := tc.route.Within(&flow.Rule{Match: tc.match}); (err == nil) != tc.in {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestRoutesPartialFailure(t *testing.T) {
 	good, away, refuses := &named{cookie: 1}, &named{err: flow.Errorf(flow.Unavailable, "away")}, &named{err: flow.Errorf(flow.Refused, "no")}
 	connected := &flow.Event{Type: flow.EventSwitchConnected, Switch: testSwitch()}
@@ -142,8 +223,8 @@ func TestRoutesVersion(t *testing.T) {
 	}
 	a, b := &named{version: v(100)}, &named{version: v(7)}
 	r := NewRoutes([]Route{{Ports: []flow.PortNo{portB}, Decider: a}}, b)
-	var seen Versions
-	ask := func(port flow.PortNo) Freshness {
+	var seen bridge.Versions
+	ask := func(port flow.PortNo) bridge.Freshness {
 		t.Helper()
 		pi := tcpPacket(80)
 		pi.Match.InPort = port
@@ -154,7 +235,7 @@ func TestRoutesVersion(t *testing.T) {
 		f, _ := seen.Observe(d.Policy)
 		return f
 	}
-	check := func() Freshness {
+	check := func() bridge.Freshness {
 		var d flow.Decision
 		if err := r.Decide(t.Context(), &flow.Event{Type: flow.EventPolicyCheck}, &d); err != nil {
 			t.Fatal(err)
@@ -164,20 +245,20 @@ func TestRoutesVersion(t *testing.T) {
 	}
 	for i, step := range []struct {
 		do   func()
-		ask  func() Freshness
-		want Freshness
+		ask  func() bridge.Freshness
+		want bridge.Freshness
 	}{
-		{func() {}, func() Freshness { return ask(portB) }, Unversioned}, // the other was not heard yet
-		{func() {}, func() Freshness { return ask(portA) }, Newer},
-		{func() {}, func() Freshness { return ask(portB) }, Same},
-		{func() {}, check, Same},
-		{func() { b.version = v(8) }, func() Freshness { return ask(portA) }, Newer},
-		{func() {}, func() Freshness { return ask(portB) }, Same},
-		{func() { b.version = v(7) }, func() Freshness { return ask(portA) }, Older}, // an edge that was not updated
-		{func() { a.version = v(101) }, check, Older},                                // the edge is still behind
-		{func() { b.version = v(8) }, check, Newer},
-		{func() { b.version = flow.PolicyVersion{} }, func() Freshness { return ask(portA) }, Same}, // no header: nothing new
-		{func() { a.version = v(300) }, func() Freshness { return ask(portB) }, Newer},
+		{func() {}, func() bridge.Freshness { return ask(portB) }, bridge.Unversioned}, // the other was not heard yet
+		{func() {}, func() bridge.Freshness { return ask(portA) }, bridge.Newer},
+		{func() {}, func() bridge.Freshness { return ask(portB) }, bridge.Same},
+		{func() {}, check, bridge.Same},
+		{func() { b.version = v(8) }, func() bridge.Freshness { return ask(portA) }, bridge.Newer},
+		{func() {}, func() bridge.Freshness { return ask(portB) }, bridge.Same},
+		{func() { b.version = v(7) }, func() bridge.Freshness { return ask(portA) }, bridge.Older}, // an edge that was not updated
+		{func() { a.version = v(101) }, check, bridge.Older},                                       // the edge is still behind
+		{func() { b.version = v(8) }, check, bridge.Newer},
+		{func() { b.version = flow.PolicyVersion{} }, func() bridge.Freshness { return ask(portA) }, bridge.Same}, // no header: nothing new
+		{func() { a.version = v(300) }, func() bridge.Freshness { return ask(portB) }, bridge.Newer},
 	} {
 		step.do()
 		if got := step.ask(); got != step.want {
@@ -187,7 +268,7 @@ func TestRoutesVersion(t *testing.T) {
 
 	plain := NewRoutes([]Route{{Ports: []flow.PortNo{portB}, Decider: &named{}}}, &named{})
 	r = plain
-	if got := check(); got != Unversioned {
+	if got := check(); got != bridge.Unversioned {
 		t.Errorf("functions that name no version: %v", got)
 	}
 }

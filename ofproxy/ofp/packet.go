@@ -132,8 +132,9 @@ var errNoInPort = errors.New("PACKET_IN without in_port")
 
 // AppendPacketIn appends a PACKET_IN, as a switch sends it (OpenFlow 1.0.0,
 // 5.4.1; 1.3.5, 7.4.1). The match of one with Data is in the frame, but for
-// in_port, metadata and tunnel_id; without Data (a P4 digest) the message
-// carries every field in 1.3, and 1.0 can't express any but in_port.
+// in_port, metadata, tunnel_id, a VLAN tag that the switch took off, and the
+// EtherType behind two tags; without Data (a P4 digest) the message carries every
+// field in 1.3, and 1.0 can't express any but in_port.
 func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]byte, error) {
 	start := len(b)
 	if p.TotalLen < 0 || p.TotalLen > 0xffff {
@@ -167,6 +168,16 @@ func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]
 			m := flow.Match{Fields: p.Match.Fields & fieldsPipeline, InPort: p.Match.InPort,
 				Metadata: p.Match.Metadata, MetadataMask: p.Match.MetadataMask,
 				TunnelID: p.Match.TunnelID, TunnelMask: p.Match.TunnelMask}
+			switch tags := vlanTags(p.Data); {
+			case tags == 0 && p.Match.VLAN&p.Match.VLANMask&flow.VLANPresent != 0:
+				m.SetVLAN(p.Match.VLAN, p.Match.VLANMask)
+				if p.Match.Has(flow.FieldVLANPCP) {
+					m.Fields |= flow.FieldVLANPCP
+					m.VLANPCP = p.Match.VLANPCP
+				}
+			case tags > 1 && p.Match.Has(flow.FieldEthType) && !isTag(p.Match.EthType):
+				m.SetEthType(p.Match.EthType)
+			}
 			b = appendMatch13(b, &m)
 		}
 		b = pad(b, 2)
@@ -175,12 +186,31 @@ func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]
 	return end(b, start)
 }
 
-// ParsePacketIn reads a PACKET_IN into p. Match holds what [flow.ParseFrame]
-// finds in the frame and, in 1.3, the message's own in_port, metadata and
-// tunnel_id; where there is no frame, all of the message's fields but those
-// that our nouns lack. A total_len under the frame's is set right. Incomplete is
-// what Match lacks. Data aliases msg.
-func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
+// vlanTags returns how many VLAN tags a frame begins with: 0, 1, or 2 for more.
+func vlanTags(frame []byte) int {
+	switch {
+	case len(frame) < 14 || !isTag(be.Uint16(frame[12:])):
+		return 0
+	case len(frame) < 18 || !isTag(be.Uint16(frame[16:])):
+		return 1
+	}
+	return 2
+}
+
+func isTag(ethType uint16) bool { return ethType == flow.EthTypeVLAN || ethType == flow.EthTypeQinQ }
+
+// ParsePacketIn is [ParsePacketInVLANs] for a switch that looks behind one VLAN
+// tag, which is Open vSwitch's default.
+func ParsePacketIn(msg []byte, p *flow.PacketIn) error { return ParsePacketInVLANs(msg, 1, p) }
+
+// ParsePacketInVLANs reads a PACKET_IN into p. Match holds what a [flow.Parser]
+// with the given VLAN limit finds in the frame and, in 1.3, the message's own
+// in_port, metadata and tunnel_id; vlan_vid and vlan_pcp, where the frame has no
+// tag, since some switches take it off; and an eth_type behind two tags, which
+// tells that the switch looked there. Where there is no frame, Match has all of
+// the message's fields but those that our nouns lack. A total_len under the
+// frame's is set right. Incomplete is what Match lacks. Data aliases msg.
+func ParsePacketInVLANs(msg []byte, limit uint8, p *flow.PacketIn) error {
 	v, b, err := body(msg, TypePacketIn, packetInLen10)
 	if err != nil {
 		return err
@@ -189,7 +219,7 @@ func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
 		p.BufferID, p.TotalLen = be.Uint32(b), int(be.Uint16(b[4:]))
 		p.Reason, p.TableID, p.Cookie = flow.Reason(b[8]), 0, 0
 		p.Data = b[packetInLen10:]
-		p.Match = flow.ParseFrame(p.Data, port32(be.Uint16(b[6:])))
+		p.Match = flow.Parser{VLANLimit: limit}.Parse(p.Data, p.TotalLen, port32(be.Uint16(b[6:])))
 	} else {
 		if len(b) < packetInLen13 {
 			return short(TypePacketIn, len(b), packetInLen13)
@@ -204,7 +234,7 @@ func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
 		p.BufferID, p.TotalLen = be.Uint32(b), int(be.Uint16(b[4:]))
 		p.Reason, p.TableID, p.Cookie = flow.Reason(b[6]), b[7], be.Uint64(b[8:])
 		p.Data = data[2:]
-		if err := packetMatch13(oxms, p); err != nil {
+		if err := packetMatch13(oxms, limit, p); err != nil {
 			return err
 		}
 	}
@@ -213,8 +243,11 @@ func ParsePacketIn(msg []byte, p *flow.PacketIn) error {
 	return nil
 }
 
+// besideFrame are the fields of a PACKET_IN that may say more than its frame.
+const besideFrame uint64 = 1<<oxmInPort | 1<<oxmMetadata | 1<<oxmTunnelID | 1<<oxmVLAN | 1<<oxmVLANPCP | 1<<oxmEthType
+
 // packetMatch13 fills p.Match from the message's fields and p.Data.
-func packetMatch13(oxms []byte, p *flow.PacketIn) error {
+func packetMatch13(oxms []byte, limit uint8, p *flow.PacketIn) error {
 	frame := len(p.Data) > 0
 	var sent flow.Match
 	for len(oxms) > 0 {
@@ -227,7 +260,7 @@ func packetMatch13(oxms []byte, p *flow.PacketIn) error {
 		if err != nil {
 			return err
 		}
-		if !known || frame && x.field != oxmInPort && x.field != oxmMetadata && x.field != oxmTunnelID || x.inexpressible() != nil {
+		if !known || frame && besideFrame>>x.field&1 == 0 || x.inexpressible() != nil {
 			continue
 		}
 		if err := x.set(&sent); err != nil {
@@ -241,9 +274,33 @@ func packetMatch13(oxms []byte, p *flow.PacketIn) error {
 	if !sent.Has(flow.FieldInPort) {
 		return errNoInPort
 	}
-	p.Match = flow.ParseFrame(p.Data, sent.InPort)
-	p.Match.Fields |= sent.Fields
+	p.Match = flow.Parser{VLANLimit: limit}.Parse(p.Data, p.TotalLen, sent.InPort)
+	p.Match.Fields |= sent.Fields & fieldsPipeline
 	p.Match.Metadata, p.Match.MetadataMask = sent.Metadata, sent.MetadataMask
 	p.Match.TunnelID, p.Match.TunnelMask = sent.TunnelID, sent.TunnelMask
+	if sent.Fields&(flow.FieldVLAN|flow.FieldEthType) != 0 {
+		tagsBesideFrame(p, &sent)
+	}
 	return nil
+}
+
+// tagsBesideFrame completes p.Match by what the message says of VLAN tags.
+func tagsBesideFrame(p *flow.PacketIn, sent *flow.Match) {
+	m := &p.Match
+	if sent.Has(flow.FieldEthType) && isTag(m.EthType) && !isTag(sent.EthType) {
+		deeper := flow.Parser{VLANLimit: 2}.Parse(p.Data, p.TotalLen, m.InPort)
+		if deeper.EthType == sent.EthType {
+			deeper.Fields |= m.Fields & fieldsPipeline
+			deeper.Metadata, deeper.MetadataMask = m.Metadata, m.MetadataMask
+			deeper.TunnelID, deeper.TunnelMask = m.TunnelID, m.TunnelMask
+			*m = deeper
+		}
+	}
+	if m.Has(flow.FieldVLAN) && m.VLAN == flow.VLANNone && sent.VLANMask == flow.VLANExact && sent.VLAN&flow.VLANPresent != 0 && vlanTags(p.Data) == 0 {
+		m.VLAN = sent.VLAN
+		if sent.Has(flow.FieldVLANPCP) {
+			m.Fields |= flow.FieldVLANPCP
+			m.VLANPCP = sent.VLANPCP
+		}
+	}
 }

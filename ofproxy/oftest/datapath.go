@@ -393,7 +393,7 @@ func (d *Datapath) release(id uint32) (frame []byte, ok bool) {
 // output to the controller. Without a matching rule a 1.0 switch asks and a 1.3
 // switch drops (5.4).
 func (d *Datapath) Forward(b []byte, inPort flow.PortNo, frame []byte) (out []byte, actions []flow.Action, asked bool, err error) {
-	match := flow.ParseFrame(frame, inPort)
+	match := flow.ParseFrame(frame, inPort).Seen()
 	for id := uint8(0); ; {
 		e := d.table.lookup(id, &match)
 		if e == nil {

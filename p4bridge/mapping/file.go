@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"switchbridge/settings/yamlerr"
 )
 
 // File is a mapping as written, not yet held against a P4Info.
@@ -139,8 +141,11 @@ func Parse(r io.Reader, file string) (*File, error) {
 	case len(c.errs) > 0:
 		return nil, errors.Join(c.errs...)
 	}
-	if err := doc.Decode(&f.raw); err != nil {
+	if err := yamlerr.CheckNumbers(b, &f.raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := doc.Decode(&f.raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, yamlerr.Readable(err))
 	}
 	if len(f.raw.Tables) == 0 {
 		return nil, fmt.Errorf("%s: tables: none is mapped", file)

@@ -98,8 +98,9 @@ type link struct {
 }
 
 // Decide implements [policy.Link]. What it looks at of an IP packet are its
-// addresses, and of an ARP packet those of sender and target, so that a listed
-// host can't even be found. A packet whose addresses are missing is denied.
+// addresses, of an ARP packet those of sender and target, and of IPv6's neighbour
+// discovery the target too, so that a listed host can't even be found. A packet
+// whose addresses are missing is denied.
 func (l *link) Decide(p policy.Packet) (out policy.Outcome) {
 	m := p.Match
 	src, dst := flow.FieldIPSrc, flow.FieldIPDst
@@ -111,10 +112,50 @@ func (l *link) Decide(p policy.Packet) (out policy.Outcome) {
 	if l.match != Dst && l.side(&p, src, srcIP, key(p.Src), &out) {
 		return out
 	}
-	if l.match != Src {
-		l.side(&p, dst, dstIP, key(p.Dst), &out)
+	if l.match != Src && l.side(&p, dst, dstIP, key(p.Dst), &out) {
+		return out
+	}
+	if m.EthType == flow.EthTypeIPv6 && len(l.v6.entries) > 0 {
+		l.target(&p, &out)
 	}
 	return out
+}
+
+// ICMPv6 types of neighbour discovery (RFC 4861, 4.3 and 4.4).
+const (
+	solicitation  = 135
+	advertisement = 136
+)
+
+// target looks up whom a neighbour solicitation asks for, or an advertisement is
+// about. The first is a destination, as the target of an ARP request is; the
+// second a source.
+func (l *link) target(p *policy.Packet, out *policy.Outcome) {
+	m := p.Match
+	out.Depends |= flow.FieldNDTarget
+	if !m.Has(flow.FieldIPProto|flow.FieldICMPType) || m.IPProto != flow.ProtoICMPv6 {
+		return // nor has a fragment one: hosts don't take discovery in fragments (RFC 6980, 5)
+	}
+	switch m.ICMPType {
+	case solicitation:
+		if l.match == Src {
+			return
+		}
+	case advertisement:
+		if l.match == Dst {
+			return
+		}
+	default:
+		return
+	}
+	switch {
+	case m.Has(flow.FieldNDTarget):
+		if e := l.v6.lookup(key(policy.AddressOf(m.NDTarget))); e != nil {
+			out.Verdict, out.Reason = flow.Deny, l.reason(m.NDTarget, e)
+		}
+	case p.Missing&flow.FieldNDTarget != 0:
+		out.Verdict, out.Reason = flow.Deny, missingReason
+	}
 }
 
 // side looks one address up, as k, and reports whether that decided.

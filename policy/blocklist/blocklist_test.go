@@ -51,11 +51,25 @@ func arpPacket(spa, tpa string) flow.Match {
 	return m
 }
 
+// nd is neighbour discovery of a kind, as a frame shows it.
+func nd(kind uint8, src, dst, target string) flow.Match {
+	m := ipPacket(src, dst)
+	m.Fields |= flow.FieldFlowLabel
+	m.SetIPProto(flow.ProtoICMPv6)
+	m.SetICMP(kind, 0)
+	if target != "" {
+		m.Fields |= flow.FieldNDTarget
+		m.NDTarget = netip.MustParseAddr(target)
+	}
+	return m
+}
+
 func TestDecide(t *testing.T) {
 	lists := []List{
 		{Prefixes: prefixes(t, "10.0.0.3/32", "2001:db8:bad::/48")},
 		{Name: "bad.txt", Prefixes: prefixes(t, "192.0.2.0/24", "192.0.2.7/32")},
 	}
+	const ip = flow.FieldIPSrc | flow.FieldIPDst
 	var lldp, cut flow.Match
 	lldp.SetEthType(flow.EthTypeLLDP)
 	cut.SetEthType(flow.EthTypeIPv4)
@@ -75,6 +89,17 @@ func TestDecide(t *testing.T) {
 		{"the widest prefix is named, and its file", Both, ipPacket("192.0.2.7", "10.0.0.1"), "blocklist: 192.0.2.7 of 192.0.2.0/24 in bad.txt", flow.FieldIPSrc},
 		{"ARP sender", Both, arpPacket("10.0.0.3", "10.0.0.1"), "blocklist: 10.0.0.3", flow.FieldARPSPA},
 		{"ARP target", Both, arpPacket("10.0.0.1", "10.0.0.3"), "blocklist: 10.0.0.3", flow.FieldARPSPA | flow.FieldARPTPA},
+		{"solicited", Both, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", "2001:db8:bad::7"), "blocklist: 2001:db8:bad::7 of 2001:db8:bad::/48", ip | flow.FieldNDTarget},
+		{"solicited, not listed", Both, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", "2001:db8::7"), "", ip | flow.FieldNDTarget},
+		{"solicited by a listed one", Both, nd(solicitation, "2001:db8:bad::7", "ff02::1:ff00:7", "2001:db8::7"), "blocklist: 2001:db8:bad::7 of 2001:db8:bad::/48", flow.FieldIPSrc},
+		{"solicited, source only", Src, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", "2001:db8:bad::7"), "", flow.FieldIPSrc | flow.FieldNDTarget},
+		{"solicited, destination only", Dst, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", "2001:db8:bad::7"), "blocklist: 2001:db8:bad::7 of 2001:db8:bad::/48", flow.FieldIPDst | flow.FieldNDTarget},
+		{"advertised", Both, nd(advertisement, "fe80::7", "2001:db8::1", "2001:db8:bad::7"), "blocklist: 2001:db8:bad::7 of 2001:db8:bad::/48", ip | flow.FieldNDTarget},
+		{"advertised, destination only", Dst, nd(advertisement, "fe80::7", "2001:db8::1", "2001:db8:bad::7"), "", flow.FieldIPDst | flow.FieldNDTarget},
+		{"advertised, source only", Src, nd(advertisement, "fe80::7", "2001:db8::1", "2001:db8:bad::7"), "blocklist: 2001:db8:bad::7 of 2001:db8:bad::/48", flow.FieldIPSrc | flow.FieldNDTarget},
+		{"a target that is hidden", Both, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", ""), missingReason, ip | flow.FieldNDTarget},
+		{"a target that a P4 program does not have", Both, nd(solicitation, "2001:db8::1", "ff02::1:ff00:7", "").Keep(^flow.FieldFlowLabel), "", ip | flow.FieldNDTarget},
+		{"an echo request's data are no target", Both, nd(128, "2001:db8::1", "2001:db8::2", ""), "", ip | flow.FieldNDTarget},
 		{"no addresses at all", Both, lldp, "", flow.FieldIPSrc | flow.FieldIPDst},
 		{"addresses cut off", Dst, cut, missingReason, flow.FieldIPDst},
 	}

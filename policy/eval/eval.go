@@ -85,7 +85,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 		if p.Truncated() {
 			report.Truncated++
 		}
-		headers := flow.ParseFrame(p.Frame, opt.InPort)
+		headers := flow.Parser{}.Parse(p.Frame, p.WireLen, opt.InPort)
 		key := headers.Keep(keyFields)
 		f := flows[key]
 		if f == nil {

@@ -3,7 +3,6 @@ package policyfile
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -207,8 +206,8 @@ func parsePorts(s string) (r header.PortRange, err error) {
 	if !isRange {
 		last = first
 	}
-	a, err1 := strconv.ParseUint(strings.TrimSpace(first), 10, 16)
-	b, err2 := strconv.ParseUint(strings.TrimSpace(last), 10, 16)
+	a, err1 := flow.ParseNumber(strings.TrimSpace(first), 16)
+	b, err2 := flow.ParseNumber(strings.TrimSpace(last), 16)
 	if err1 != nil || err2 != nil || a > b {
 		return r, fmt.Errorf("%q: want a port such as 22, or a range such as 8000-8080", s)
 	}
@@ -243,9 +242,9 @@ func parseEthType(s string) (uint16, error) {
 	if t, ok := ethTypes[s]; ok {
 		return t, nil
 	}
-	v, err := strconv.ParseUint(s, 0, 16)
+	v, err := flow.ParseNumber(s, 16)
 	if err != nil || v < 0x05ff || v == flow.EthTypeVLAN || v == flow.EthTypeQinQ {
-		return 0, fmt.Errorf("%q: want ipv4, ipv6, arp, lldp, or a number from 0x0600 (0x05ff: 802.3), and vlan_vid for tags", s)
+		return 0, fmt.Errorf("%q: want ipv4, ipv6, arp, lldp, or a number from 0x0600 (0x05ff: 802.3) in decimal or in hexadecimal after 0x, and vlan_vid for tags", s)
 	}
 	return uint16(v), nil
 }
@@ -260,9 +259,9 @@ func parseVLAN(s string) (vlan, error) {
 	case "any":
 		return vlan{flow.VLANPresent, flow.VLANPresent}, nil
 	}
-	v, err := strconv.ParseUint(s, 0, 16)
+	v, err := flow.ParseNumber(s, 16)
 	if err != nil || v > 4095 {
-		return vlan{}, fmt.Errorf("%q: want 0 to 4095, none or any", s)
+		return vlan{}, fmt.Errorf("%q: want 0 to 4095 in decimal or in hexadecimal after 0x, none or any", s)
 	}
 	return vlan{flow.VLANPresent | uint16(v), flow.VLANExact}, nil
 }
@@ -275,9 +274,9 @@ func parseProto(s string) (uint8, error) {
 	if p, ok := protocols[s]; ok {
 		return p, nil
 	}
-	v, err := strconv.ParseUint(s, 0, 8)
+	v, err := flow.ParseNumber(s, 8)
 	if err != nil {
-		return 0, fmt.Errorf("%q: want tcp, udp, sctp, icmp, icmpv6 or a number to 255", s)
+		return 0, fmt.Errorf("%q: want tcp, udp, sctp, icmp, icmpv6 or a number to 255, in decimal or in hexadecimal after 0x", s)
 	}
 	return uint8(v), nil
 }
@@ -289,9 +288,9 @@ func parseARPOp(s string) (uint16, error) {
 	case "reply":
 		return 2, nil
 	}
-	v, err := strconv.ParseUint(s, 0, 16)
+	v, err := flow.ParseNumber(s, 16)
 	if err != nil {
-		return 0, fmt.Errorf("%q: want request, reply or a number", s)
+		return 0, fmt.Errorf("%q: want request, reply or a number, in decimal or in hexadecimal after 0x", s)
 	}
 	return uint16(v), nil
 }

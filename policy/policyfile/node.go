@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"switchbridge/flow"
 	"switchbridge/policy"
 )
 
@@ -88,12 +88,12 @@ func parsed[T any](d *decoder, n *yaml.Node, where string, parse func(string) (T
 	return v, true
 }
 
-// number reads an integer, in hexadecimal too.
+// number reads an integer.
 func (d *decoder) number(n *yaml.Node, where string, low, high uint64) uint64 {
 	v, _ := parsed(d, n, where, func(s string) (uint64, error) {
-		v, err := strconv.ParseUint(s, 0, 64)
+		v, err := flow.ParseNumber(s, 64)
 		if err != nil || v < low || v > high {
-			return 0, fmt.Errorf("%q: want a number from %d to %d", s, low, high)
+			return 0, fmt.Errorf("%q: want a number from %d to %d, in decimal or in hexadecimal after 0x", s, low, high)
 		}
 		return v, nil
 	})
@@ -104,7 +104,7 @@ func (d *decoder) number(n *yaml.Node, where string, low, high uint64) uint64 {
 func (d *decoder) seconds(n *yaml.Node, where string) time.Duration {
 	v, _ := parsed(d, n, where, func(s string) (time.Duration, error) {
 		v, err := time.ParseDuration(s)
-		if sec, numErr := strconv.ParseUint(s, 10, 32); numErr == nil {
+		if sec, numErr := flow.ParseNumber(s, 32); numErr == nil {
 			v, err = time.Duration(sec)*time.Second, nil
 		}
 		if err != nil || v < 0 || v > policy.MaxTimeout || v%time.Second != 0 {

@@ -8,6 +8,7 @@
 //	udp [2001:db8::1]:5353 > [ff02::fb]:5353 port 3 vlan 7
 //	icmp 10.0.0.1 > 10.0.0.2 type 8
 //	arp 10.0.0.1 > 10.0.0.2
+//	nd 2001:db8::1 > 2001:db8::2      (a neighbour solicitation: who has 2001:db8::2?)
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
 //	lldp
 //
@@ -113,6 +114,19 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+	case "nd":
+		target := dst.Addr()
+		if !target.Is6() {
+			return nil, fmt.Errorf("neighbour discovery is IPv6's, not of %v", target)
+		}
+		group := netip.MustParseAddr("ff02::1:ff00:0").As16() // the solicited-node address (RFC 4291, 2.7.1)
+		b := target.As16()
+		copy(group[13:], b[13:])
+		dst = netip.AddrPortFrom(netip.AddrFrom16(group), 0)
+		ipProto = layers.IPProtocolICMPv6
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)},
+			&layers.ICMPv6NeighborSolicitation{TargetAddress: target.AsSlice(), Options: layers.ICMPv6Options{
+				{Type: layers.ICMPv6OptSourceAddress, Data: mac(src.Addr())}}}}
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:

@@ -132,4 +132,15 @@ func TestMininetRefusals(t *testing.T) {
 	if err != nil || !strings.Contains(out, "missing.yaml") {
 		t.Errorf("a policy that is missing: %v\n%s", err, out)
 	}
+	// A misspelt parameter is no parameter that is left out.
+	for parameters, want := range map[string]string{
+		"--controller switchbridge,port=0,polcy=open.yaml":                      "no parameter polcy; there are admin, args, config, ",
+		"--controller switchbridge,open.yaml":                                   "port=open.yaml: want a port's number",
+		"--controller switchbridge,port=0 --switch governed,failmod=standalone": "switch s1: no parameter failmod; there are ",
+	} {
+		out, err = lab(t, "sandbox.py", "sh", "-c", "! mn --custom switchbridge.py --topo single,2 --test none "+parameters+" && ! ovs-vsctl br-exists s1")
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v\n%s\nwant %q", parameters, err, out, want)
+		}
+	}
 }

@@ -337,7 +337,7 @@ func parsePacketIn(raw json.RawMessage) (p *flow.PacketIn, told bool, err error)
 	case hasPort && p.Match.Has(flow.FieldInPort) && p.Match.InPort != inPort:
 		return nil, false, fmt.Errorf("in_port is %v, but %v in the match", inPort, p.Match.InPort)
 	case !hasMatch && len(p.Data) > 0:
-		p.Match = flow.ParseFrame(p.Data, inPort)
+		p.Match = flow.Parser{}.Parse(p.Data, p.TotalLen, inPort)
 		if !hasPort {
 			p.Match = p.Match.Keep(^flow.FieldInPort)
 		}

@@ -208,13 +208,9 @@ func uintOf[T unsigned](raw json.RawMessage) (T, error) {
 
 func parseUint[T unsigned](text string) (T, error) {
 	bits := int(unsafe.Sizeof(T(0))) * 8
-	base, digits := 10, text
-	if hex, ok := strings.CutPrefix(strings.ToLower(text), "0x"); ok {
-		base, digits = 16, hex
-	}
-	v, err := strconv.ParseUint(digits, base, bits)
+	v, err := flow.ParseNumber(text, bits)
 	if err != nil {
-		return 0, fmt.Errorf("%s, want a whole number of at most %d bits", shown([]byte(text)), bits)
+		return 0, fmt.Errorf("%s, want a whole number of at most %d bits, in decimal or in hexadecimal after 0x", shown([]byte(text)), bits)
 	}
 	return T(v), nil
 }
@@ -344,7 +340,7 @@ func addrOf(text string, v4 bool) (netip.Addr, error) {
 
 // maskLen reads "24" or "255.255.255.0".
 func maskLen(text string, a netip.Addr) (int, error) {
-	if n, err := strconv.ParseUint(text, 10, 8); err == nil {
+	if n, err := flow.ParseNumber(text, 8); err == nil {
 		if int(n) > a.BitLen() {
 			return 0, fmt.Errorf("prefix length %d, want at most %d", n, a.BitLen())
 		}

@@ -483,7 +483,7 @@ func TestIncomplete(t *testing.T) {
 	}{
 		{"a whole segment", switch13(), *packetIn(flow.NoBuffer), 0},
 		{"a fragment", switch13(), flow.PacketIn{BufferID: flow.NoBuffer, Match: flow.ParseFrame(fragment, 1), Data: fragment}, ports},
-		{"a runt", switch10(), flow.PacketIn{BufferID: flow.NoBuffer, Match: flow.ParseFrame(runt, 1), Data: runt}, ports},
+		{"a runt", switch10(), flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(segment), Match: flow.Parser{}.Parse(runt, len(segment), 1), Data: runt}, ports},
 		{"a digest", &flow.Switch{DPID: 1, Protocol: flow.P4Runtime}, flow.PacketIn{BufferID: flow.NoBuffer, Match: digest}, 0},
 		{"a digest without ports", &flow.Switch{DPID: 1, Protocol: flow.P4Runtime}, flow.PacketIn{BufferID: flow.NoBuffer, Match: withoutPorts}, 0},
 		{"a packet that the switch keeps", switch13(), flow.PacketIn{BufferID: 7, Match: withoutPorts}, ports},

@@ -1,0 +1,80 @@
+package guard
+
+import "switchbridge/flow"
+
+// Fall marks in gone, beside the rules of one answer that are not installed
+// (for whatever reason, a refusal by the switch as well), all that may not be in
+// the switch without them: what overlaps a gone rule in its table at lower
+// priority, or has actions at the same one; what sends packets on to a gone rule's
+// table; what has actions, overlaps a gone deny and is looked up after it, as
+// before says, whatever the priorities; and what these shield in turn. before is
+// [Switch.Before]; it may be nil.
+//
+// It goes too far rather than not far enough: a rule that falls is asked for again.
+func Fall(rules []flow.Rule, gone []bool, before func(a, b *flow.Rule) bool) {
+	if before == nil {
+		before = Anything{}.Before
+	}
+	fall(rules, gone, beforeFunc(before), nil)
+}
+
+// lookup is the part of a [Switch] that is about its order.
+type lookup interface{ Before(a, b *flow.Rule) bool }
+
+type beforeFunc func(a, b *flow.Rule) bool
+
+func (f beforeFunc) Before(a, b *flow.Rule) bool { return f(a, b) }
+
+// fall is Fall, and notes in fates, unless it is nil, why each rule fell.
+func fall(rules []flow.Rule, gone []bool, sw lookup, fates []fate) {
+	var room [64]int
+	work := room[:0]
+	for i := range rules {
+		if gone[i] {
+			work = append(work, i)
+		}
+	}
+	for len(work) > 0 {
+		above := &rules[work[0]]
+		work = work[1:]
+		for i := range rules {
+			if gone[i] || !shields(above, &rules[i], sw) {
+				continue
+			}
+			gone[i] = true
+			work = append(work, i)
+			if fates != nil {
+				fates[i] = fate{rail: RailExposed, detail: "without " + above.String()}
+			}
+		}
+	}
+}
+
+// shields reports whether r may get packets that above was to have, or was to
+// have from r by a goto.
+func shields(above, r *flow.Rule, sw lookup) bool {
+	if above.Command != flow.Add {
+		return false
+	}
+	if r.Table == above.Table {
+		after := r.Priority < above.Priority
+		switch {
+		case after:
+		case !forwards(r): // it denies more than was meant, but only what above was not surely to have
+		case r.Priority == above.Priority:
+			after = true
+		default:
+			after = !forwards(above) && sw.Before(above, r)
+		}
+		return after && r.Match.Overlaps(&above.Match)
+	}
+	// A goto leads forward only, at once or by rules that are in the switch already.
+	if r.Goto == 0 || r.Goto > above.Table || r.Table > above.Table {
+		return false
+	}
+	if f := written(r.Actions); r.Match.Fields&f != 0 {
+		sent := r.Match.Keep(^f) // by the time they get there they may have any value
+		return sent.Overlaps(&above.Match)
+	}
+	return r.Match.Overlaps(&above.Match)
+}

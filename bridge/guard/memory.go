@@ -1,0 +1,255 @@
+package guard
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// Bounds of a Memory.
+const (
+	MaxForeign = 65536 // rules of others that are known one by one
+	MaxDenies  = 1024  // refused denies that are known one by one
+)
+
+// Memory is what answers of one session are held to beyond themselves: the rules
+// of others in the switch, and the denies that the switch did not take. The zero
+// value is empty, and so is nil. It is safe for concurrent use, bounded, and
+// costs a check nothing while it is empty.
+//
+// What it has no room for is not forgotten but known less exactly, so that it
+// refuses more and not less.
+type Memory struct {
+	denies  atomic.Int32 // 1 while anything is in refused or shut
+	others  atomic.Int32 // 1 while anything is in foreign or crowded
+	mu      sync.RWMutex
+	refused []deny
+	shut    []deny // at most one for a table: what is known of the denies beyond MaxDenies
+
+	foreign map[uint64]uint64 // hash of table, priority and match: cookie
+	// crowded has, by table, a bit for each priority at which there are rules of
+	// others beyond MaxForeign.
+	crowded map[uint8]*[1024]uint64
+}
+
+// deny is a rule that the switch refused.
+type deny struct {
+	rule flow.Rule
+	ends time.Time // when it would have gone by itself; zero is never
+}
+
+// Refused tells of a rule that the switch did not take. A deny shields from then
+// on: later rules with actions that overlap it, in its table at lower or equal
+// priority, are refused, until the session ends or [Memory.Installed] is told of
+// it. Other rules are not remembered.
+//
+// Beyond MaxDenies, those are dropped that would have gone by themselves by now;
+// where there is none, one shield of each table takes the others' place. It is
+// as wide as all that it stands for together, and ends with the last of them.
+func (m *Memory) Refused(r *flow.Rule) {
+	if r.Command != flow.Add || forwards(r) {
+		return
+	}
+	now := time.Now()
+	d := deny{rule: flow.Rule{Table: r.Table, Priority: r.Priority, Match: r.Match}}
+	if r.HardTimeout > 0 {
+		d.ends = now.Add(r.HardTimeout)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.denies.Store(1)
+	for i := range m.refused {
+		if o := &m.refused[i]; o.rule.Table == d.rule.Table && o.rule.Priority == d.rule.Priority && o.rule.Match == d.rule.Match {
+			o.ends = later(o.ends, d.ends)
+			return
+		}
+	}
+	if len(m.refused) >= MaxDenies {
+		kept := m.refused[:0]
+		for _, o := range m.refused {
+			if !o.over(now) {
+				kept = append(kept, o)
+			}
+		}
+		clear(m.refused[len(kept):])
+		m.refused = kept
+	}
+	if len(m.refused) < MaxDenies {
+		m.refused = append(m.refused, d)
+		return
+	}
+	for i := range m.shut {
+		s := &m.shut[i]
+		if s.rule.Table != d.rule.Table {
+			continue
+		}
+		if s.over(now) {
+			*s = d
+			return
+		}
+		s.rule.Priority = max(s.rule.Priority, d.rule.Priority)
+		s.rule.Match = common(&s.rule.Match, &d.rule.Match)
+		s.ends = later(s.ends, d.ends)
+		return
+	}
+	m.shut = append(m.shut, d)
+}
+
+// over reports whether the rule would have gone by itself.
+func (d *deny) over(now time.Time) bool { return !d.ends.IsZero() && !now.Before(d.ends) }
+
+func later(a, b time.Time) time.Time {
+	if a.IsZero() || b.IsZero() {
+		return time.Time{}
+	}
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// common returns the fields of a in which b has the same values: what covers both.
+func common(a, b *flow.Match) flow.Match {
+	var same flow.Field
+	for rest := a.Fields & b.Fields; rest != 0; rest &= rest - 1 {
+		f := rest & -rest
+		if a.Keep(f) == b.Keep(f) {
+			same |= f
+		}
+	}
+	return a.Keep(same)
+}
+
+// Installed tells that the switch has a rule, as its BARRIER or its answer to a
+// Write says: it shields by itself now.
+func (m *Memory) Installed(r *flow.Rule) {
+	if m == nil || m.denies.Load() == 0 || forwards(r) {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.refused {
+		if o := &m.refused[i].rule; o.Table == r.Table && o.Priority == r.Priority && o.Match == r.Match {
+			m.refused[i] = m.refused[len(m.refused)-1]
+			m.refused[len(m.refused)-1] = deny{}
+			m.refused = m.refused[:len(m.refused)-1]
+			break
+		}
+	}
+	if len(m.refused)+len(m.shut) == 0 {
+		m.denies.Store(0)
+	}
+}
+
+// empty reports whether nothing is remembered.
+func (m *Memory) empty() bool { return m == nil || m.denies.Load()|m.others.Load() == 0 }
+
+// shielding says which refused deny r would get packets of, or "".
+func (m *Memory) shielding(r *flow.Rule, sw lookup) string {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for i := range m.refused {
+		if d := &m.refused[i].rule; shields(d, r, sw) {
+			return "the switch has refused " + d.String()
+		}
+	}
+	if len(m.shut) == 0 {
+		return ""
+	}
+	now := time.Now()
+	for i := range m.shut {
+		if s := &m.shut[i]; !s.over(now) && shields(&s.rule, r, sw) {
+			return fmt.Sprintf("the switch has refused more than %d denies; the others are within %s", MaxDenies, s.rule.String())
+		}
+	}
+	return ""
+}
+
+// Foreign replaces what is known of the rules of others in the switch: read calls
+// its argument for each of them, which keeps nothing of the rule. It returns how
+// many there are and how many of those are beyond MaxForeign; of these only
+// table and priority are known, and nothing may be added there.
+func (m *Memory) Foreign(read func(yield func(r *flow.Rule))) (rules, beyond int) {
+	known := make(map[uint64]uint64)
+	var crowded map[uint8]*[1024]uint64
+	read(func(r *flow.Rule) {
+		rules++
+		h := hashOf(r)
+		if _, twice := known[h]; twice || len(known) < MaxForeign {
+			known[h] = r.Cookie
+			return
+		}
+		beyond++
+		if crowded == nil {
+			crowded = make(map[uint8]*[1024]uint64)
+		}
+		if crowded[r.Table] == nil {
+			crowded[r.Table] = new([1024]uint64)
+		}
+		crowded[r.Table][r.Priority>>6] |= 1 << (r.Priority & 63)
+	})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.foreign, m.crowded = known, crowded
+	m.others.Store(int32(min(rules, 1)))
+	return rules, beyond
+}
+
+// foreignTo says whose rule r would replace, or "".
+func (m *Memory) foreignTo(r *flow.Rule) string {
+	if m.others.Load() == 0 {
+		return ""
+	}
+	h := hashOf(r)
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if cookie, ok := m.foreign[h]; ok {
+		return fmt.Sprintf("it would replace the rule with cookie %#016x, which is not this gateway's", cookie)
+	}
+	if t := m.crowded[r.Table]; t != nil && t[r.Priority>>6]>>(r.Priority&63)&1 != 0 {
+		return fmt.Sprintf("the switch has more than %d rules of others, and this could replace one of them at its priority", MaxForeign)
+	}
+	return ""
+}
+
+// seed makes the hash one that nobody outside can find two equal rules of.
+var seed = maphash.MakeSeed()
+
+// hashOf is of table, priority and canonical match.
+func hashOf(r *flow.Rule) uint64 {
+	m := r.Match.Canonical()
+	var room [256]byte
+	b, be := room[:0], binary.BigEndian
+	prefix := func(p netip.Prefix) {
+		a := p.Addr().As16() // whether IPv4 or not eth_type says
+		b = append(append(b, a[:]...), byte(p.Bits()))
+	}
+	b = append(b, r.Table)
+	b = be.AppendUint16(b, r.Priority)
+	b = be.AppendUint32(b, uint32(m.Fields))
+	b = be.AppendUint32(b, uint32(m.InPort))
+	for _, a := range [...]flow.MAC{m.EthDst, m.EthDstMask, m.EthSrc, m.EthSrcMask, m.ARPSHA, m.ARPTHA} {
+		b = append(b, a[:]...)
+	}
+	for _, v := range [...]uint16{m.EthType, m.VLAN, m.VLANMask, m.L4Src, m.L4Dst, m.ARPOp} {
+		b = be.AppendUint16(b, v)
+	}
+	b = append(b, m.VLANPCP, m.IPDSCP, m.IPECN, m.IPProto, m.ICMPType, m.ICMPCode)
+	prefix(m.IPSrc)
+	prefix(m.IPDst)
+	prefix(m.ARPSPA)
+	prefix(m.ARPTPA)
+	b = be.AppendUint32(b, m.FlowLabel)
+	nd := m.NDTarget.As16()
+	b = append(b, nd[:]...)
+	for _, v := range [...]uint64{m.Metadata, m.MetadataMask, m.TunnelID, m.TunnelMask} {
+		b = be.AppendUint64(b, v)
+	}
+	return maphash.Bytes(seed, b)
+}

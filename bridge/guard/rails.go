@@ -1,0 +1,575 @@
+package guard
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// Rail names a guardrail, for counters, log lines and [Guardrails.Off].
+type Rail string
+
+const (
+	RailTooManyRules   Rail = "too-many-rules"
+	RailCommand        Rail = "command"
+	RailMatch          Rail = "bad-match"
+	RailNotExpressible Rail = "not-expressible"
+	RailTable          Rail = "table"
+	RailPriority       Rail = "priority"
+	RailTimeout        Rail = "bad-timeout"
+	RailNoTimeout      Rail = "no-timeout"
+	RailNotCovering    Rail = "not-covering"
+	RailTooWide        Rail = "too-wide"
+	RailProactiveWide  Rail = "proactive-wide"
+	RailIncomplete     Rail = "incomplete"
+	RailRoute          Rail = "route"
+	RailFlags          Rail = "flags"
+	RailMeter          Rail = "meter"
+	RailHardTimeout    Rail = "hard-timeout"
+	RailController     Rail = "output-controller"
+	RailOutputTable    Rail = "output-table"
+	RailUnknownPort    Rail = "unknown-port"
+	RailOutputs        Rail = "outputs"
+	RailGroup          Rail = "group"
+	RailExperimenter   Rail = "experimenter"
+	RailSetField       Rail = "set-field"
+	RailForeign        Rail = "foreign"
+	RailShielded       Rail = "shielded"
+	RailOrder          Rail = "order"
+	RailExposed        Rail = "exposed"
+)
+
+// Events is a set of the event types whose answers a rail binds.
+type Events uint8
+
+const (
+	OnPacketIn Events = 1 << iota
+	OnSwitchConnected
+	OnFlowRemoved
+	OnPortStatus
+	OnError
+
+	// OnOthers are the events whose answers are proactive: no packet asked.
+	OnOthers = OnSwitchConnected | OnFlowRemoved | OnPortStatus | OnError
+	OnAll    = OnPacketIn | OnOthers
+)
+
+var eventNames = [...]string{"packet_in", "switch_connected", "flow_removed", "port_status", "error"}
+
+func (e Events) String() string {
+	if e == OnAll {
+		return "all events"
+	}
+	var names []string
+	for i, name := range eventNames {
+		if e>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// eventsOf returns the one member that ev is.
+func eventsOf(ev *flow.Event) Events {
+	switch {
+	case ev.PacketIn != nil:
+		return OnPacketIn
+	case ev.Type == flow.EventFlowRemoved:
+		return OnFlowRemoved
+	case ev.Type == flow.EventPortStatus:
+		return OnPortStatus
+	case ev.Type == flow.EventError:
+		return OnError
+	}
+	return OnSwitchConnected // and whatever else an answer may come to
+}
+
+// Members says what of an answer a rail binds.
+type Members uint8
+
+const (
+	Rules      Members = 1 << iota
+	PacketOuts         // the answer's own, and what a fallen rule leaves to the packet
+)
+
+func (m Members) String() string {
+	return [...]string{"", "rules", "PACKET_OUT", "rules and PACKET_OUT"}[m&3]
+}
+
+// Row is one guardrail.
+type Row struct {
+	Name    Rail
+	Default string // what holds where nothing is configured, for people
+	Events  Events
+	Binds   Members
+	Why     string // one sentence
+
+	// Shortens says that the rail shortens a rule's life and refuses nothing.
+	Shortens bool
+
+	// One of these checks; each returns what is wrong, or "". Two rails have none:
+	// the check of too-many-rules is the number of a function's rules, and that of
+	// exposed is Fall.
+
+	rule  func(c *check, r *flow.Rule) string // each rule by itself
+	among func(c *check, i int) string        // rule i among its answer's, once all are complete
+
+	// list is for a list of actions; m is what is known of the packets that they
+	// are for, and withheld what these have and m lacks.
+	list func(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string
+
+	// when saves calls: the rail has nothing to say of a rule, or a list of
+	// actions, that has none of these. 0 stands for all.
+	when traits
+}
+
+// Rails has every guardrail, in the order in which they look at a rule. It is
+// the table that documentation, metrics and tests are made of.
+var Rails = []Row{
+	{Name: RailTooManyRules, Default: "64 rules in a function's answer", Events: OnAll, Binds: Rules,
+		Why: "An answer that is longer than anybody means is a mistake as a whole, so none of it is installed."},
+	{Name: RailCommand, Default: "ADD only", Events: OnAll, Binds: Rules, rule: command, when: odd,
+		Why: "A function adds rules; to modify and delete them is the gateway's work."},
+	{Name: RailMatch, Default: "a match that OpenFlow can say", Events: OnAll, Binds: Rules, rule: match,
+		Why: "A match with a contradiction, a value out of range or an open prerequisite would be refused by the switch, or read as a wider one."},
+	{Name: RailNotExpressible, Default: "what the switch's protocol and program can hold", Events: OnAll, Binds: Rules | PacketOuts, rule: notExpressible,
+		Why: "A rule that the switch can't hold is known before the others are judged, so that what it shields is not installed without it."},
+	{Name: RailTable, Default: "tables 0 and 1; a goto leads to a later one of them", Events: OnAll, Binds: Rules, rule: table,
+		Why: "The other tables belong to others."},
+	{Name: RailPriority, Default: "1 to 60000", Events: OnAll, Binds: Rules, rule: priority,
+		Why: "Priority 0 is the entry that sends misses to the gateway, and above the range are the operator's own rules."},
+	{Name: RailTimeout, Default: "whole seconds from 0 to 65535", Events: OnAll, Binds: Rules, rule: badTimeout,
+		Why: "OpenFlow can say no other timeout."},
+	{Name: RailNoTimeout, Default: "idle_timeout or hard_timeout is given", Events: OnPacketIn, Binds: Rules, rule: noTimeout,
+		Why: "A rule that answers one packet must end by itself."},
+	{Name: RailNotCovering, Default: "the match covers the packet that asked, or is what a learning switch notes of it", Events: OnPacketIn, Binds: Rules, rule: notCovering,
+		Why: "A packet gives no reason for a rule about other packets."},
+	{Name: RailTooWide, Default: "the match names in_port or a whole eth_src; with actions, also a header of the packet", Events: OnPacketIn, Binds: Rules, rule: tooWide,
+		Why: "One packet must not open the network for others, and one packet of a port must not open the port for everything behind it."},
+	{Name: RailProactiveWide, Default: "a rule with actions names a header of the packet, unless `guardrails.proactive_wide` is set", Events: OnOthers, Binds: Rules, rule: proactiveWide,
+		Why: "A rule that passes everything of a switch or a port ends the questions there; a deny may be as wide as it likes, and so may a rule in a table to which only a goto leads."},
+	{Name: RailIncomplete, Default: "`covers_incomplete` for a rule with actions; a deny without it lives 2 s at most", Events: OnPacketIn, Binds: Rules, rule: incomplete, when: hides,
+		Why: "A packet that hides headers, such as a fragment, must not open what a look at those headers would deny."},
+	{Name: RailRoute, Default: "the match lies inside the function's route", Events: OnAll, Binds: Rules, rule: route, when: routed,
+		Why: "A function that is asked about some packets decides about no others."},
+	{Name: RailFlags, Default: "SEND_FLOW_REM, CHECK_OVERLAP, RESET_COUNTS, NO_PKT_COUNTS, NO_BYT_COUNTS", Events: OnAll, Binds: Rules, rule: flags, when: odd,
+		Why: "Other bits mean something else in every version, or nothing."},
+	{Name: RailMeter, Default: "the meters of `openflow.meters`", Events: OnAll, Binds: Rules, rule: meter, when: odd,
+		Why: "A packet that must pass a meter which is not there does not go around it: it is dropped."},
+	{Name: RailForeign, Default: "not the table, priority and match of another's rule", Events: OnAll, Binds: Rules, rule: foreign, when: remembers,
+		Why: "ADD would replace the rule of whoever else controls the switch."},
+	{Name: RailShielded, Default: "not below a deny that the switch has refused", Events: OnAll, Binds: Rules, rule: shielded, when: remembers,
+		Why: "What a deny forbids stays forbidden where the switch would not take the deny."},
+	{Name: RailHardTimeout, Default: "300 s for a rule that names none, cut to 3600 s", Events: OnPacketIn, Binds: Rules, rule: hardTimeout, Shortens: true,
+		Why: "Traffic must not keep a rule for ever; a rule below that would live longer is cut as well."},
+	{Name: RailController, Default: "no output to CONTROLLER", Events: OnAll, Binds: Rules | PacketOuts, list: outputController, when: toController,
+		Why: "What asks the gateway is the gateway's to say, and a packet that comes up again is asked about again."},
+	{Name: RailOutputTable, Default: "no output to TABLE", Events: OnAll, Binds: Rules | PacketOuts, list: outputTable, when: toTable,
+		Why: "A packet that is looked up again without a rule comes up again, without end."},
+	{Name: RailUnknownPort, Default: "ports that the switch has", Events: OnAll, Binds: Rules | PacketOuts, list: unknownPort, when: toPort,
+		Why: "An output to a port that is not there loses the packet, or reaches whoever is connected there later."},
+	{Name: RailOutputs, Default: "64 outputs; ALL, FLOOD and NORMAL once each", Events: OnAll, Binds: Rules | PacketOuts, list: outputs, when: several,
+		Why: "One packet must not become a storm."},
+	{Name: RailGroup, Default: "no groups, unless the switch is known to have them", Events: OnAll, Binds: Rules | PacketOuts, list: group, when: toGroup,
+		Why: "The gateway defines no groups, and what an unknown one does nobody can tell."},
+	{Name: RailExperimenter, Default: "the contract's actions", Events: OnAll, Binds: Rules | PacketOuts, list: experimenter, when: unknown,
+		Why: "What an action without a name does nobody can tell."},
+	{Name: RailSetField, Default: "actions that fit the packets: ports of the rule's protocol, addresses of its family, a tag that is there", Events: OnAll, Binds: Rules | PacketOuts, list: setField, when: rewrites,
+		Why: "To write a header that a packet does not have is refused by the switch, or writes over another one."},
+	{Name: RailOrder, Default: "a rule with actions is looked up after every deny above it, and after every higher rule with other actions", Events: OnAll, Binds: Rules, among: order,
+		Why: "Where the switch does not go by priority, or two rules have the same, a packet could take a rule that another one was to overrule."},
+	{Name: RailExposed, Default: "not below a rule of the answer that is not installed, nor, with actions, beside one", Events: OnAll, Binds: Rules,
+		Why: "A rule must not get the packets of a refused one above it; it is installed with that one or not at all."},
+}
+
+// Names has the name of every rail that refuses something, for metrics that want
+// their series from the start.
+func Names() []Rail {
+	var names []Rail
+	for i := range Rails {
+		if !Rails[i].Shortens {
+			names = append(names, Rails[i].Name)
+		}
+	}
+	return names
+}
+
+// traits is what a rule, or a list of actions, has: a rail is not called about
+// what it has nothing to say of.
+type traits uint8
+
+const (
+	odd       traits = 1 << iota // a command other than ADD, flags, a meter
+	hides                        // it answers an incomplete packet
+	routed                       // its function is asked about some packets only
+	remembers                    // the session remembers something
+
+	allRules = iota // how many there are
+)
+
+const (
+	toPort       traits = 1 << iota // output to a port of the switch's, or to no port at all
+	toController                    //
+	toTable                         //
+	toGroup                         //
+	several                         // more than one action
+	rewrites                        // writes, adds or takes off headers
+	unknown                         // an action without a name
+
+	allLists = iota
+)
+
+// bound are the rails of one event type, by what they look at and, where they
+// are told apart by it, its traits.
+type bound struct {
+	rule               [1 << allRules][]*Row
+	actions, packetOut [1 << allLists][]*Row
+	among              []*Row
+}
+
+var byEvent = func() (list [len(eventNames)]bound) {
+	add := func(to [][]*Row, r *Row) {
+		for has := range to {
+			if r.when == 0 || r.when&traits(has) != 0 {
+				to[has] = append(to[has], r)
+			}
+		}
+	}
+	for i := range Rails {
+		r := &Rails[i]
+		for e := range list {
+			if r.Events>>e&1 == 0 {
+				continue
+			}
+			b := &list[e]
+			switch {
+			case r.rule != nil:
+				add(b.rule[:], r)
+			case r.among != nil:
+				b.among = append(b.among, r)
+			case r.list != nil:
+				if r.Binds&Rules != 0 {
+					add(b.actions[:], r)
+				}
+				if r.Binds&PacketOuts != 0 {
+					add(b.packetOut[:], r)
+				}
+			}
+		}
+	}
+	return list
+}()
+
+func ofEvent(ev *flow.Event) *bound {
+	e := 0
+	for one := eventsOf(ev); one > 1; one >>= 1 {
+		e++
+	}
+	return &byEvent[e]
+}
+
+// forwards reports whether a packet that takes r may go on. What does not is a
+// deny: no list of actions without an output sends a packet anywhere.
+func forwards(r *flow.Rule) bool {
+	if r.Goto != 0 {
+		return true
+	}
+	for i := range r.Actions {
+		switch r.Actions[i].Type {
+		case flow.Output, flow.Group, flow.Unsupported:
+			return true
+		}
+	}
+	return false
+}
+
+func command(_ *check, r *flow.Rule) string {
+	if r.Command != flow.Add {
+		return r.Command.String() + " where only ADD is allowed"
+	}
+	return ""
+}
+
+// match completes the match besides.
+func match(c *check, r *flow.Rule) string {
+	if detail := inRange(&r.Match); detail != "" {
+		return detail
+	}
+	fields := r.Match.Fields
+	r.Match.Normalize()
+	if rest := fields &^ r.Match.Fields; rest != 0 {
+		return fmt.Sprintf("match: fields %#x are not known", uint32(rest))
+	}
+	if err := r.Match.Complete(c.packet); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func notExpressible(c *check, r *flow.Rule) string {
+	if c.off(RailNotExpressible) {
+		return ""
+	}
+	if err := c.sw.Fit(r, c.packet); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func table(c *check, r *flow.Rule) string {
+	switch {
+	case !c.g.Tables.Has(r.Table):
+		return fmt.Sprintf("table %d is not configured", r.Table)
+	case r.Goto == 0:
+		return ""
+	case !c.g.Tables.Has(r.Goto):
+		return fmt.Sprintf("goto: table %d is not configured", r.Goto)
+	case r.Goto <= r.Table:
+		return fmt.Sprintf("goto: table %d does not follow table %d", r.Goto, r.Table)
+	}
+	return ""
+}
+
+func priority(c *check, r *flow.Rule) string {
+	if r.Priority < c.g.MinPriority || r.Priority > c.g.MaxPriority {
+		return fmt.Sprintf("want %d to %d", c.g.MinPriority, c.g.MaxPriority)
+	}
+	return ""
+}
+
+// maxTimeout is what OpenFlow's 16 bits hold (1.3.5, 7.3.4.1).
+const maxTimeout = 65535 * time.Second
+
+func badTimeout(_ *check, r *flow.Rule) string {
+	if sayable(r.IdleTimeout) && sayable(r.HardTimeout) {
+		return ""
+	}
+	return "want whole seconds from 0 to 65535"
+}
+
+func sayable(timeout time.Duration) bool {
+	return timeout == 0 || timeout > 0 && timeout <= maxTimeout && timeout%time.Second == 0
+}
+
+func noTimeout(_ *check, r *flow.Rule) string {
+	if r.IdleTimeout == 0 && r.HardTimeout == 0 {
+		return "neither idle_timeout nor hard_timeout"
+	}
+	return ""
+}
+
+func notCovering(c *check, r *flow.Rule) string {
+	if c.covers || learned(r, c.packet) {
+		return ""
+	}
+	return "the packet is " + c.packet.String()
+}
+
+func tooWide(c *check, r *flow.Rule) string {
+	m := &r.Match
+	if m.Has(flow.FieldEthSrc) && m.EthSrcMask == flow.MACExact {
+		return ""
+	}
+	switch {
+	case learned(r, c.packet):
+		return ""
+	case !m.Has(flow.FieldInPort):
+		return "want in_port or a whole eth_src"
+	case !narrow(m) && forwards(r):
+		return "with actions, want a header of the packet beside in_port"
+	}
+	return ""
+}
+
+// narrow reports whether m asks for a header of the packet beyond the place that
+// it came by. That a packet has no VLAN tag is no header, and a mask that leaves
+// half of all addresses asks for none.
+func narrow(m *flow.Match) bool {
+	const weighed = flow.FieldInPort | flow.FieldMetadata | flow.FieldTunnelID | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN
+	if m.Fields&^weighed != 0 {
+		return true
+	}
+	address := func(f flow.Field, a, mask flow.MAC) bool {
+		return m.Has(f) && (mask.And(flow.MAC{0xfe, 0xff, 0xff, 0xff, 0xff, 0xff}) != flow.MAC{} || a.Multicast())
+	}
+	return address(flow.FieldEthDst, m.EthDst, m.EthDstMask) || address(flow.FieldEthSrc, m.EthSrc, m.EthSrcMask) ||
+		m.Has(flow.FieldVLAN) && m.VLAN&m.VLANMask&flow.VLANPresent != 0
+}
+
+// learned reports whether r is what a switch that learns would note of packet: a
+// rule in a table other than 0 with eth_dst (and at most the VLAN) of the
+// packet's own unicast source, whose one action is output to the port it came
+// in by. It can't cover the packet, and needs no port.
+func learned(r *flow.Rule, packet *flow.Match) bool {
+	m := &r.Match
+	switch {
+	case r.Table == 0 || r.Goto != 0 || !packet.Has(flow.FieldEthSrc|flow.FieldInPort) || packet.EthSrc.Multicast():
+		return false
+	case m.Fields&^flow.FieldVLAN != flow.FieldEthDst || m.EthDst != packet.EthSrc || m.EthDstMask != flow.MACExact:
+		return false
+	case m.Has(flow.FieldVLAN) && (m.VLAN != packet.VLAN || m.VLANMask != flow.VLANExact):
+		return false
+	}
+	return len(r.Actions) == 1 && r.Actions[0].Type == flow.Output && r.Actions[0].Port == packet.InPort
+}
+
+// proactiveWide lets a rule be wide in a table to which only a goto leads: the
+// rule that sends packets there is itself held to what it may match. That is so
+// in OpenFlow 1.3; in P4 the order of tables is the program's.
+func proactiveWide(c *check, r *flow.Rule) string {
+	if c.g.ProactiveWide || r.Table != 0 && c.protocol() == flow.OpenFlow13 || narrow(&r.Match) || !forwards(r) {
+		return ""
+	}
+	return "with actions, want a header of the packet (guardrails.proactive_wide lifts this)"
+}
+
+// incompleteLife is how long a deny lives that answers an incomplete packet and
+// may be wider than it was meant.
+const incompleteLife = 2 * time.Second
+
+func incomplete(c *check, r *flow.Rule) string {
+	switch {
+	case c.incomplete == 0 || r.CoversIncomplete:
+		return ""
+	case forwards(r):
+		return "the packet does not show " + c.incomplete.String() + ", and the rule does not say covers_incomplete"
+	case !c.off(RailIncomplete) && (r.HardTimeout == 0 || r.HardTimeout > incompleteLife):
+		r.HardTimeout, c.cut = incompleteLife, true
+	}
+	return ""
+}
+
+// route lets pass what a switch that learns notes of the packet: it is about
+// packets to the host that the function was asked about, wherever they come by,
+// and only a goto leads to it.
+func route(c *check, r *flow.Rule) string {
+	if c.within == nil || c.packet != nil && learned(r, c.packet) {
+		return ""
+	}
+	if err := c.within(r); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+func flags(_ *check, r *flow.Rule) string {
+	const known = flow.SendFlowRemoved | flow.CheckOverlap | flow.ResetCounts | flow.NoPacketCounts | flow.NoByteCounts
+	if rest := r.Flags &^ known; rest != 0 {
+		return fmt.Sprintf("flags %#x are not known", uint16(rest))
+	}
+	return ""
+}
+
+// maxMeter is the last number of a meter that can be made (OpenFlow 1.3.5, 7.3.4.4, OFPM_MAX).
+const maxMeter = 0xffff0000
+
+func meter(c *check, r *flow.Rule) string {
+	switch {
+	case r.Meter == 0:
+		return ""
+	case r.Meter > maxMeter:
+		return fmt.Sprintf("meter %#x is a reserved number", r.Meter)
+	case !slices.Contains(c.g.Meters, r.Meter):
+		return fmt.Sprintf("the gateway defines no meter %d", r.Meter)
+	}
+	if e, ok := c.sw.(Equipped); ok && !e.HasMeter(r.Meter) {
+		return fmt.Sprintf("the switch has no meter %d", r.Meter)
+	}
+	return ""
+}
+
+func foreign(c *check, r *flow.Rule) string { return c.mem.foreignTo(r) }
+
+func shielded(c *check, r *flow.Rule) string {
+	if c.mem.denies.Load() == 0 || !forwards(r) {
+		return ""
+	}
+	return c.mem.shielding(r, c.sw)
+}
+
+func hardTimeout(c *check, r *flow.Rule) string {
+	if c.off(RailHardTimeout) {
+		return ""
+	}
+	limit := c.g.MaxHardTimeout
+	if r.HardTimeout == 0 && c.g.HardTimeout > 0 {
+		r.HardTimeout, c.cut = c.g.HardTimeout, true
+	}
+	if limit > 0 && (r.HardTimeout == 0 || r.HardTimeout > limit) {
+		r.HardTimeout, c.cut = limit, true
+	}
+	return ""
+}
+
+// order has a rule with actions give way to what the answer means to be looked
+// up before it, and the switch may not.
+func order(c *check, i int) string {
+	rules := c.d.Rules
+	r := &rules[i]
+	if !forwards(r) {
+		return ""
+	}
+	for j := range rules {
+		o := &rules[j]
+		if j == i || o.Table != r.Table || o.Priority < r.Priority || o.Command != flow.Add || c.fell(j) {
+			continue
+		}
+		if o.Priority == r.Priority {
+			// Which of two is taken is undefined (OpenFlow 1.3.5, 5.3), and of two
+			// that match the same it is the later one.
+			if forwards(o) || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
+				continue
+			}
+			return "it has the priority of " + o.String()
+		}
+		if c.sw.Before(r, o) && !sameEffect(r, o) && r.Match.Overlaps(&o.Match) {
+			return "the switch looks it up before " + o.String()
+		}
+	}
+	return ""
+}
+
+func sameEffect(a, b *flow.Rule) bool {
+	return a.Goto == b.Goto && a.Meter == b.Meter && slices.Equal(a.Actions, b.Actions)
+}
+
+func (c *check) protocol() flow.Protocol {
+	if c.desc == nil {
+		return 0
+	}
+	return c.desc.Protocol
+}
+
+// inRange says what of m no switch could be told, or "". Decoders refuse most
+// of it; a controller in process has none in front of it.
+func inRange(m *flow.Match) string {
+	const narrow = flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldVLANPCP | flow.FieldVLAN | flow.FieldFlowLabel | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldNDTarget
+	switch {
+	case m.Has(flow.FieldIPSrc) && !m.IPSrc.IsValid():
+		return "match: ip_src is no prefix"
+	case m.Has(flow.FieldIPDst) && !m.IPDst.IsValid():
+		return "match: ip_dst is no prefix"
+	case m.Fields&narrow == 0:
+		return ""
+	case m.Has(flow.FieldIPDSCP) && m.IPDSCP > 0x3f:
+		return "match: ip_dscp has six bits"
+	case m.Has(flow.FieldIPECN) && m.IPECN > 3:
+		return "match: ip_ecn has two bits"
+	case m.Has(flow.FieldVLANPCP) && m.VLANPCP > 7:
+		return "match: vlan_pcp has three bits"
+	case m.Has(flow.FieldVLAN) && (m.VLAN|m.VLANMask)&^flow.VLANExact != 0:
+		return "match: vlan_vid has thirteen bits"
+	case m.Has(flow.FieldFlowLabel) && m.FlowLabel > 0xfffff:
+		return "match: ipv6_flabel has twenty bits"
+	case m.Has(flow.FieldARPSPA) && !(m.ARPSPA.IsValid() && m.ARPSPA.Addr().Is4()):
+		return "match: arp_spa is no IPv4 prefix"
+	case m.Has(flow.FieldARPTPA) && !(m.ARPTPA.IsValid() && m.ARPTPA.Addr().Is4()):
+		return "match: arp_tpa is no IPv4 prefix"
+	case m.Has(flow.FieldNDTarget) && !m.NDTarget.Is6():
+		return "match: ipv6_nd_target is no IPv6 address"
+	}
+	return ""
+}

@@ -1,0 +1,19 @@
+// Package testlong says which tests take minutes. `make test` leaves them out, `make test-long` runs them.
+package testlong
+
+import (
+	"os"
+	"testing"
+)
+
+// Variable is set to 1 where tests that take minutes are wanted.
+const Variable = "SWITCHBRIDGE_LONG"
+
+// Need skips a test that takes minutes where nobody asked for these. The test's name begins with TestLong:
+// that is how `make test-long` finds it.
+func Need(tb testing.TB) {
+	tb.Helper()
+	if os.Getenv(Variable) != "1" {
+		tb.Skipf("takes minutes: %s=1, as in make test-long, runs it", Variable)
+	}
+}

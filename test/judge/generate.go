@@ -1,0 +1,618 @@
+package judge
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
+)
+
+// Kind is what a case is about, and with it what counts as denied.
+type Kind string
+
+const (
+	// Answers have rules of every sort, denies above allows. What the answer denies may not pass.
+	Answers Kind = "answers"
+	// Incomplete packets are answered with a rule made of the event's match, by a function that denies TCP
+	// port 22 and allows the rest. Port 22 may not pass without being asked about.
+	Incomplete Kind = "incomplete"
+	// Wide: events other than PACKET_IN are answered with an allow of everything, by a function that denies
+	// port 22 when it is asked. Port 22 may not pass without being asked about.
+	Wide Kind = "wide"
+	// Foreign: somebody else's deny is in the switch before the gateway connects, and the answer has an
+	// allow of equal match and priority. What the deny denies may not pass.
+	Foreign Kind = "foreign"
+)
+
+// Kinds are all of them.
+func Kinds() []Kind { return []Kind{Answers, Incomplete, Wide, Foreign} }
+
+// Case is one event and how the function answers it.
+type Case struct {
+	Seed   uint64
+	Kind   Kind
+	Twists []string // what is odd about it, for people
+	Event  flow.EventType
+
+	// Packet is the event's, or, where the event has none, one that neighbours are made of.
+	Packet Packet
+	// Shown is how many bytes of the packet the PACKET_IN has; -1 is all.
+	Shown   int
+	Foreign []flow.Rule
+
+	answer func(packet *flow.Match) *flow.Decision
+}
+
+// DeniedPort is what the functions of all kinds but Answers deny.
+const DeniedPort DeniesPort = 22
+
+// Options narrow what is generated.
+type Options struct {
+	Kinds []Kind // nil: all
+	// Without has twists that are left out.
+	Without []string
+}
+
+// Generate returns the case of a seed.
+func Generate(seed uint64, o Options) *Case {
+	r := rand.New(rand.NewPCG(seed, 0x6a75646765))
+	kinds := o.Kinds
+	if kinds == nil {
+		kinds = []Kind{Answers, Answers, Answers, Answers, Answers, Incomplete, Incomplete, Wide, Foreign}
+	}
+	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn, Shown: -1}
+	g := &generator{r: r, c: c, without: o.Without}
+	others := []flow.EventType{flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventFlowRemoved, flow.EventPortStatus}
+	switch c.Kind {
+	case Answers:
+		if once(r, 3) {
+			c.Event = pick(r, others)
+		}
+		c.Packet = RandomPacket(r, !once(r, 4))
+		c.answer = g.rules
+	case Incomplete:
+		g.incompletePacket()
+		c.answer = g.echo
+	case Wide:
+		c.Event = pick(r, others)
+		c.Packet = RandomPacket(r, true)
+		c.answer = g.wide
+	case Foreign:
+		c.Event = pick(r, others)
+		c.Packet = RandomPacket(r, true)
+		c.answer = g.foreign()
+	}
+	return c
+}
+
+// Answer is what the function says. packet is the event's, as the gateway tells it; nil without one.
+func (c *Case) Answer(packet *flow.Match) *flow.Decision {
+	return c.answer(packet)
+}
+
+type generator struct {
+	r       *rand.Rand
+	c       *Case
+	without []string
+}
+
+// plainFields are those that both versions of OpenFlow have, of a packet that is not IPv6.
+const plainFields = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldIPDSCP |
+	flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | portFields | icmpFields | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+
+// some returns a match on some of the packet's fields, n in eight of them, with their prerequisites.
+func (g *generator) some(p *flow.Match, n int) flow.Match {
+	keep := flow.FieldInPort
+	if once(g.r, 3) && p.Has(flow.FieldEthSrc) {
+		keep = flow.FieldEthSrc
+	}
+	for f := flow.FieldInPort; f <= flow.FieldTunnelID; f <<= 1 {
+		if f&plainFields != 0 && g.r.IntN(8) < n {
+			keep |= f
+		}
+	}
+	keep &= p.Fields
+	if keep&(portFields|icmpFields) != 0 {
+		keep |= flow.FieldIPProto
+	}
+	if keep&(flow.FieldIPProto|flow.FieldIPDSCP|flow.FieldIPSrc|flow.FieldIPDst|flow.FieldARPOp|flow.FieldARPSPA|flow.FieldARPTPA) != 0 {
+		keep |= flow.FieldEthType
+	}
+	if keep&flow.FieldVLANPCP != 0 {
+		keep |= flow.FieldVLAN
+	}
+	m := p.Canonical().Keep(keep & p.Fields)
+	g.widen(&m)
+	return m
+}
+
+// widen shortens prefixes.
+func (g *generator) widen(m *flow.Match) {
+	for _, p := range []struct {
+		f    flow.Field
+		addr *netip.Prefix
+	}{{flow.FieldIPSrc, &m.IPSrc}, {flow.FieldIPDst, &m.IPDst}, {flow.FieldARPSPA, &m.ARPSPA}, {flow.FieldARPTPA, &m.ARPTPA}} {
+		if m.Has(p.f) && once(g.r, 3) {
+			*p.addr = netip.PrefixFrom(p.addr.Addr(), pick(g.r, []int{0, 8, 24, 30, p.addr.Addr().BitLen() - 1})).Masked()
+		}
+	}
+}
+
+var out = flow.OutputTo
+
+func (g *generator) forward() []flow.Action {
+	lists := [][]flow.Action{
+		{out(flow.PortNormal)}, {out(flow.PortNormal)}, {out(flow.PortFlood)}, {out(flow.PortAll)}, {out(2)}, {out(3)}, {out(2), out(3)},
+		{{Type: flow.SetVLANVID, Value: 7}, out(2)}, {{Type: flow.PopVLAN}, out(3)}, {{Type: flow.SetEthDst, MAC: mac(3)}, out(2)},
+		{{Type: flow.SetQueue, ID: 1}, out(2)}, {out(flow.PortIn)},
+	}
+	return slices.Clone(pick(g.r, lists))
+}
+
+// rules is an answer of kind Answers: denies above allows, and what twists make of it.
+func (g *generator) rules(packet *flow.Match) *flow.Decision {
+	r := g.r
+	p := packet
+	if p == nil || !p.Has(flow.FieldEthType) {
+		whole := g.c.Packet
+		whole.Cut, whole.Fragment = 0, Whole
+		m := flow.ParseFrame(whole.Frame(), whole.Port)
+		p = &m
+	}
+	d := new(flow.Decision)
+	timeouts := []time.Duration{10 * time.Second, 60 * time.Second, 300 * time.Second}
+	add := func(m flow.Match, priority uint16, actions []flow.Action) {
+		rule := flow.Rule{Priority: priority, Match: m, Actions: actions, HardTimeout: pick(r, timeouts), BufferID: flow.NoBuffer}
+		if packet == nil && once(r, 2) {
+			rule.HardTimeout = 0
+		}
+		d.Rules = append(d.Rules, rule)
+	}
+	low := pick(r, []uint16{1, 10, 100, 1000})
+	for range 1 + r.IntN(2) {
+		add(g.some(p, pick(r, []int{0, 1, 2})), low+uint16(r.IntN(3)), g.forward())
+	}
+	for range 1 + r.IntN(3) {
+		m := g.some(p, pick(r, []int{2, 3, 5}))
+		if packet == nil && once(r, 3) || once(r, 8) {
+			m = g.another(m) // one that the packet does not meet
+		}
+		add(m, low+3+uint16(r.IntN(100)), nil)
+	}
+	for range 1 + r.IntN(3) {
+		g.twist(d, p)
+	}
+	if once(r, 2) {
+		for i := range d.Rules {
+			d.Rules[i].CoversIncomplete = true
+		}
+	}
+	r.Shuffle(len(d.Rules), func(i, j int) { d.Rules[i], d.Rules[j] = d.Rules[j], d.Rules[i] })
+	if once(r, 3) {
+		d.HasPacketOut = true
+		if once(r, 2) {
+			d.PacketOut = g.forward()
+		}
+	}
+	return d
+}
+
+// another changes one value of a match.
+func (g *generator) another(m flow.Match) flow.Match {
+	switch {
+	case m.Has(flow.FieldL4Dst) && once(g.r, 2):
+		m.L4Dst = 22
+	case m.Has(flow.FieldIPDst) && m.IPDst.Addr().Is4():
+		m.SetIPDst(netip.PrefixFrom(host4(3), 32))
+	case m.Has(flow.FieldEthDst):
+		m.SetEthDst(mac(3), flow.MACExact)
+	default:
+		m.SetEthSrc(mac(4), flow.MACExact)
+	}
+	return m
+}
+
+// twist makes one thing odd: mostly of a deny, which then may fall out of the answer.
+func (g *generator) twist(d *flow.Decision, p *flow.Match) {
+	names := make([]string, 0, len(twists))
+	for _, t := range twists {
+		if !slices.Contains(g.without, t.name) {
+			names = append(names, t.name)
+		}
+	}
+	name := pick(g.r, names)
+	var denies, allows []*flow.Rule
+	for i := range d.Rules {
+		if r := &d.Rules[i]; len(r.Actions) == 0 && r.Goto == 0 {
+			denies = append(denies, r)
+		} else {
+			allows = append(allows, r)
+		}
+	}
+	if len(denies) == 0 || len(allows) == 0 {
+		return
+	}
+	for _, t := range twists {
+		if t.name == name {
+			t.make(g, d, pick(g.r, denies), pick(g.r, allows), p)
+		}
+	}
+	g.c.Twists = append(g.c.Twists, name)
+}
+
+// twists are the ways in which an answer is odd. deny and allow are rules of d.
+var twists = []struct {
+	name string
+	make func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match)
+}{
+	{"nothing", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {}},
+
+	// Fields that OpenFlow 1.0 has not.
+	{"ip_ecn", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if !p.Has(flow.FieldIPECN) {
+			return
+		}
+		deny.Match.SetEthType(p.EthType)
+		deny.Match.Fields |= flow.FieldIPECN
+		deny.Match.IPECN = p.IPECN
+	}},
+	{"ipv6", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.EthType == flow.EthTypeIPv6 && p.Has(flow.FieldIPSrc) {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.SetIPSrc(p.IPSrc)
+		}
+	}},
+	{"ipv6_flabel", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldFlowLabel) {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.Fields |= flow.FieldFlowLabel
+			deny.Match.FlowLabel = p.FlowLabel
+		}
+	}},
+	{"ipv6_nd_target", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldNDTarget) {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.Fields |= flow.FieldNDTarget
+			deny.Match.NDTarget = p.NDTarget
+		}
+	}},
+	{"arp_sha", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldARPSHA) {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.Fields |= flow.FieldARPSHA
+			deny.Match.ARPSHA = p.ARPSHA
+		}
+	}},
+	{"sctp", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.EthType == flow.EthTypeIPv4 && p.IPProto == flow.ProtoSCTP && p.Has(flow.FieldL4Dst) {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.SetIPProto(p.IPProto)
+			deny.Match.SetL4Dst(p.L4Dst)
+		}
+	}},
+	{"masked_mac", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldEthDst) {
+			deny.Match.SetEthDst(p.EthDst, flow.MAC{0xff, 0xff, 0xff, 0, 0, 0})
+		}
+	}},
+	{"metadata", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Match.Fields |= pick(g.r, []flow.Field{flow.FieldMetadata, flow.FieldTunnelID})
+		deny.Match.MetadataMask, deny.Match.TunnelMask = 1, 1
+		deny.Match = deny.Match.Canonical()
+	}},
+	{"vlan_mask", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldVLAN) {
+			deny.Match.Fields &^= flow.FieldVLANPCP
+			deny.Match.SetVLAN(p.VLAN, pick(g.r, []uint16{flow.VLANPresent, flow.VLANPresent | 5, 0, 0xfff}))
+			deny.Match = deny.Match.Canonical()
+		}
+	}},
+
+	// Fields that no version has in this form.
+	{"vlan_without_bit", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Match.Fields &^= flow.FieldVLANPCP
+		deny.Match.SetVLAN(5, pick(g.r, []uint16{flow.VLANExact, 0xfff}))
+		if p.VLAN&flow.VLANPresent != 0 && p.VLAN&0xfff != 0 {
+			deny.Match.VLAN = p.VLAN & 0xfff
+		}
+	}},
+	{"out_of_range", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		switch g.r.IntN(3) {
+		case 0:
+			deny.Match.Fields |= flow.FieldIPDSCP
+			deny.Match.IPDSCP = 64 | p.IPDSCP
+		case 1:
+			deny.Match.Fields |= flow.FieldVLANPCP
+			deny.Match.VLANPCP = 8 | p.VLANPCP
+		case 2:
+			deny.Match.SetVLAN(0x2000|p.VLAN, 0xffff)
+		}
+	}},
+	{"arp_op", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.EthType == flow.EthTypeARP {
+			deny.Match.SetEthType(p.EthType)
+			deny.Match.Fields |= flow.FieldARPOp
+			deny.Match.ARPOp = pick(g.r, []uint16{p.ARPOp, 256, 257})
+		}
+	}},
+	{"in_port", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Match.SetInPort(pick(g.r, []flow.PortNo{flow.PortLocal, flow.PortController, flow.PortAny, flow.PortIn, 0xff00, 0, 70000}))
+	}},
+	{"contradiction", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Match.SetEthType(flow.EthTypeARP)
+		deny.Match.SetIPProto(flow.ProtoTCP)
+		deny.Match.SetL4Dst(22)
+	}},
+	{"icmp_of_the_other_family", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if p.Has(flow.FieldICMPType) {
+			deny.Match.SetICMP(p.ICMPType, p.ICMPCode)
+			deny.Match.Fields &^= flow.FieldIPProto | flow.FieldEthType
+			deny.Match = deny.Match.Canonical()
+		}
+	}},
+	{"no_prerequisites", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		keep := flow.FieldInPort | flow.FieldEthSrc | portFields | flow.FieldIPDSCP
+		deny.Match = p.Canonical().Keep(keep & p.Fields)
+	}},
+
+	// What a switch refuses, or the gateway.
+	{"meter", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { deny.Meter = 99 }},
+	{"meter_of_allow", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { allow.Meter = 99 }},
+	{"group", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{{Type: flow.Group, ID: 7}}
+	}},
+	{"check_overlap", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Flags = flow.CheckOverlap
+	}},
+	{"flags", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Flags = pick(g.r, []flow.RuleFlags{flow.SendFlowRemoved, flow.ResetCounts, flow.NoPacketCounts, 0x8000, 0xffff})
+	}},
+	{"table", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Table = pick(g.r, []uint8{1, 2, 200, 254, 255})
+	}},
+	{"goto", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		table := pick(g.r, []uint8{1, 1, 2, 200})
+		below := *deny
+		below.Table = table
+		deny.Goto = table
+		d.Rules = append(d.Rules, below)
+		if once(g.r, 2) {
+			over := *allow
+			over.Table, over.Match, over.Priority = table, g.some(p, 0), 1
+			d.Rules = append(d.Rules, over)
+		}
+	}},
+	{"goto_back", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Table, deny.Goto = 1, 1
+	}},
+	{"goto_allows", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		below := *allow
+		below.Table = 1
+		allow.Goto, allow.Actions = 1, nil
+		deny.Table = 1
+		deny.Priority = max(deny.Priority, below.Priority+1)
+		d.Rules = append(d.Rules, below)
+	}},
+	{"priority", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Priority = pick(g.r, []uint16{60001, 65535})
+	}},
+	{"priority_zero", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { allow.Priority = 0 }},
+	{"equal_priority", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Priority = allow.Priority
+	}},
+	{"twin", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Priority, allow.Match = deny.Priority, deny.Match
+	}},
+	{"timeout", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.HardTimeout = pick(g.r, []time.Duration{-time.Second, 65536 * time.Second, 1500 * time.Millisecond, 1})
+	}},
+	{"no_timeout", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.HardTimeout, deny.IdleTimeout = 0, 0
+	}},
+	{"long_timeout", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.HardTimeout = 65535 * time.Second
+	}},
+	{"idle", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.IdleTimeout, deny.HardTimeout = 30*time.Second, 0
+	}},
+	{"command", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		away := *deny
+		away.Command = pick(g.r, []flow.Command{flow.Delete, flow.DeleteStrict, flow.Modify, flow.ModifyStrict})
+		if away.Command == flow.Modify || away.Command == flow.ModifyStrict {
+			away.Actions = g.forward()
+		}
+		d.Rules = append(d.Rules, away)
+	}},
+	{"many", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		if once(g.r, 4) {
+			for i := range 64 {
+				more := *deny
+				more.Priority += uint16(i)
+				d.Rules = append(d.Rules, more)
+			}
+		}
+	}},
+	{"any", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { deny.Match = flow.Match{} }},
+	{"zero_mask", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Match = flow.Match{}
+		allow.Match.SetEthSrc(flow.MAC{}, flow.MAC{})
+	}},
+
+	// Actions.
+	{"queue_only", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Actions = []flow.Action{{Type: flow.SetQueue, ID: 1}}
+	}},
+	{"rewrite_only", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Actions = []flow.Action{{Type: flow.SetL4Dst, Value: 8080, IPProto: flow.ProtoUDP}}
+	}},
+	{"to_controller", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Actions = []flow.Action{{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}}
+	}},
+	{"set_field_of_another_protocol", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = append([]flow.Action{{Type: flow.SetL4Dst, Value: 8080, IPProto: pick(g.r, []uint8{flow.ProtoUDP, flow.ProtoTCP, 0})}}, out(2))
+	}},
+	{"set_address_of_another_family", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{{Type: flow.SetIPDst, Addr: pick(g.r, []netip.Addr{host4(3), host6(3)})}, out(2)}
+	}},
+	{"output", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{out(pick(g.r, []flow.PortNo{99, flow.PortTable, flow.PortAny, flow.PortLocal, 0}))}
+	}},
+	{"unnamed_action", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{{Type: flow.Unsupported, ID: 0xffff}}
+	}},
+	{"queue_of_normal", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{{Type: flow.SetQueue, ID: 1}, out(flow.PortNormal)}
+	}},
+	{"push", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		allow.Actions = []flow.Action{{Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.SetVLANVID, Value: 5}, out(2)}
+	}},
+	{"cookie_and_buffer", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
+		deny.Cookie, deny.CookieMask, deny.BufferID, deny.OutPort = 0x99, ^uint64(0), 7, 3
+	}},
+}
+
+// Twists are the names of all of them.
+func Twists() (names []string) {
+	for _, t := range twists {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+// incompletePacket makes the case's packet one that lacks headers.
+func (g *generator) incompletePacket() {
+	r, c := g.r, g.c
+	c.Packet = RandomPacket(r, true)
+	c.Packet.Tags = nil
+	if once(r, 4) {
+		c.Packet.Tags = []Tag{{flow.EthTypeVLAN, 5}}
+	}
+	c.Packet.be(pick(r, []uint16{flow.EthTypeIPv4, flow.EthTypeIPv4, flow.EthTypeIPv6}))
+	c.Packet.Proto = pick(r, []uint8{flow.ProtoTCP, flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP})
+	c.Packet.L4Dst = pick(r, []uint16{22, 80, 443})
+	if once(r, 4) {
+		c.Shown = pick(r, []int{0, 0, 13, 14, 24, 34, 37})
+		c.Twists = append(c.Twists, fmt.Sprintf("%d bytes shown", c.Shown))
+		return
+	}
+	c.Packet.Mangle(r)
+	c.Twists = append(c.Twists, fmt.Sprintf("fragment %d, cut after %d, version %d, extensions %v", c.Packet.Fragment, c.Packet.Cut, c.Packet.Version, c.Packet.Extension))
+}
+
+// echo answers as the contract advises: a rule of the event's match, for all but the denied port.
+func (g *generator) echo(packet *flow.Match) *flow.Decision {
+	d := new(flow.Decision)
+	m := packet.Canonical()
+	actions := g.forward()
+	if DeniedPort.Denies(&Classified{Match: m}) {
+		actions = nil
+	}
+	if !once(g.r, 3) { // as a function for OpenFlow 1.0 would have it
+		m = m.Keep(m.Fields & plainFields &^ (flow.FieldIPDSCP | flow.FieldVLANPCP))
+	}
+	d.Rules = []flow.Rule{{Priority: 100, Match: m, Actions: actions, IdleTimeout: 60 * time.Second, BufferID: flow.NoBuffer}}
+	return d
+}
+
+// wide answers with an allow that names no header beyond the port, in one of several disguises.
+func (g *generator) wide(*flow.Match) *flow.Decision {
+	r := g.r
+	var m flow.Match
+	if once(r, 2) {
+		m.SetInPort(g.c.Packet.Port)
+	}
+	disguise := pick(r, []string{"plain", "plain", "zero mask of eth_src", "zero mask of eth_dst", "zero mask of vlan_vid", "zero mask of metadata"})
+	switch disguise {
+	case "zero mask of eth_src":
+		m.SetEthSrc(flow.MAC{}, flow.MAC{})
+	case "zero mask of eth_dst":
+		m.SetEthDst(flow.MAC{}, flow.MAC{})
+	case "zero mask of vlan_vid":
+		m.SetVLAN(0, 0)
+	case "zero mask of metadata":
+		m.Fields |= flow.FieldMetadata
+	}
+	g.c.Twists = append(g.c.Twists, disguise)
+	d := new(flow.Decision)
+	d.Rules = []flow.Rule{{Priority: pick(r, []uint16{1, 1000, 60000}), Match: m, Actions: g.forward(), BufferID: flow.NoBuffer}}
+	if once(r, 4) {
+		g.c.Twists = append(g.c.Twists, "by a second table")
+		second := d.Rules[0]
+		second.Table = 1
+		d.Rules[0].Actions, d.Rules[0].Goto = nil, 1
+		d.Rules = append(d.Rules, second)
+	}
+	return d
+}
+
+// foreign puts somebody else's deny into the switch and answers with its twin.
+func (g *generator) foreign() func(*flow.Match) *flow.Decision {
+	p := g.c.Packet
+	m := flow.ParseFrame(p.Frame(), p.Port)
+	m = g.some(&m, 3)
+	deny := flow.Rule{Priority: 500, Match: m, Cookie: foreignCookie, BufferID: flow.NoBuffer}
+	if _, err := ofp.AppendFlowMod(nil, flow.OpenFlow10, 1, &deny, flow.NoBuffer); err != nil { // one that either version can say
+		m = m.Keep(m.Fields & (flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN))
+		deny.Match = m
+	}
+	g.c.Foreign = []flow.Rule{deny}
+	return func(*flow.Match) *flow.Decision {
+		twin := deny
+		twin.Cookie, twin.Actions = 0, g.forward()
+		return &flow.Decision{Rules: []flow.Rule{twin}}
+	}
+}
+
+const foreignCookie = 0xf0f0
+
+// neighbour makes a packet near an installed allow and, if there is one, near a rule that denies. far keeps
+// away from the event's packet, which rules above the allow are mostly about.
+func (c *Case) neighbour(r *rand.Rand, allow, deny *flow.Match, far bool) Packet {
+	p := c.Packet
+	if far || once(r, 4) {
+		p = RandomPacket(r, !once(r, 6))
+	} else if !once(r, 4) {
+		p.Cut, p.Fragment, p.Version = 0, Whole, 0
+		p.Extension = nil
+	}
+	p.Tags = slices.Clone(p.Tags)
+	p.Satisfy(allow)
+	if deny != nil {
+		p.Satisfy(deny)
+		if once(r, 2) {
+			p.Satisfy(allow)
+		}
+	}
+	if c.Kind != Answers && c.Kind != Foreign && !once(r, 4) {
+		if p.EthType != flow.EthTypeIPv4 && p.EthType != flow.EthTypeIPv6 {
+			p.be(flow.EthTypeIPv4)
+		}
+		if p.Proto != flow.ProtoUDP && p.Proto != flow.ProtoSCTP {
+			p.Proto = flow.ProtoTCP
+		}
+		p.L4Dst = uint16(DeniedPort)
+	}
+	if once(r, 4) {
+		switch r.IntN(7) {
+		case 0:
+			p.Port = flow.PortNo(1 + r.IntN(3))
+		case 1:
+			p.TOS = pick(r, tos)
+		case 2:
+			p.Tags = nil
+		case 3:
+			p.L4Dst = pick(r, ports)
+		case 4:
+			p.Proto = pick(r, protos)
+		case 5:
+			p.Mangle(r)
+		case 6:
+			p.EthDst = mac(1 + r.IntN(3))
+		}
+	}
+	return p
+}

@@ -408,7 +408,6 @@ func TestDenyIsNotPassedBy(t *testing.T) {
 		"an exact allow under a wide deny":   {[]flow.Rule{anyone, *exactAllow}, "", 1},
 		"a wide allow under an unfit deny":   {[]flow.Rule{unfit, wide}, "", 0},
 		"a wide allow under a refused deny":  {[]flow.Rule{deny(func(m *flow.Match) { *m = exactAllow.Match }), wide}, "flow_exact", 0},
-		"a deny, and an allow elsewhere":     {[]flow.Rule{deny(func(m *flow.Match) { m.SetEthType(flow.EthTypeARP) }), *exactAllow}, "", 2},
 		"an exact allow above a wide deny":   {[]flow.Rule{wideDeny(50), *exactAllow}, "", 2},
 		"an exact allow under an acl's deny": {[]flow.Rule{wideDeny(50000), *exactAllow}, "", 2},
 	} {

@@ -448,6 +448,28 @@ func TestDenyIsNotPassedBy(t *testing.T) {
 	}
 }
 
+// An entry that names its table itself and is not installed takes the rules of
+// its answer with it: nobody can say which of them it shielded.
+func TestRefusedEntryTakesRulesWithIt(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	log := new(logLines)
+	cfg := fastConfig(r)
+	cfg.Entries, cfg.Logger = true, log.logger()
+	cfg.Bridge = bridgeOf(t, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+		if ev.Type == flow.EventSwitchConnected {
+			d.Entries = append(d.Entries, flow.Entry{Table: "acl", Priority: 7, Action: "deny"}) // its name is drop
+			allow := flow.Rule{Priority: 100, Actions: []flow.Action{flow.OutputTo(2)}}
+			allow.Match.SetEthType(flow.EthTypeIPv4)
+			d.Rules = append(d.Rules, allow)
+		}
+		return nil
+	}}, nil)
+	serving(t, run(t, cfg, nil))
+	eventually(t, "the entry is refused, and the rule goes", func() bool {
+		return log.has("refuses a rule", `no action \"deny\"`, "removed_with_it") && len(r.Entries("flow")) == 0
+	})
+}
+
 func wideDeny(priority uint16) flow.Rule {
 	r := flow.Rule{Priority: priority, IdleTimeout: time.Minute}
 	r.Match.SetInPort(1)

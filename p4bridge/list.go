@@ -58,7 +58,7 @@ func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge
 		if !e.GetTableEntry().GetIsDefaultAction() {
 			continue
 		}
-		in := bridge.Installed{Rule: o.Standing()[0], Duration: time.Since(o.born)}
+		in := bridge.Installed{Rule: o.missRule(), Duration: time.Since(o.born)}
 		id := e.GetTableEntry().GetAction().GetAction().GetActionId()
 		if id == missAction(m, o.s.cfg.Miss).ID {
 			in.Rule.Cookie = o.s.cfg.Bridge.OwnCookie() // whoever set it, it is as it must be

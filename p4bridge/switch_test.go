@@ -82,6 +82,33 @@ func TestDefaultActionRefused(t *testing.T) {
 	eventually(t, "and asks", func() bool { return len(r.Entries("flow_exact")) == 1 })
 }
 
+// A switch that is to flood what no rule is for does so once the proactive rules,
+// which may deny, are in.
+func TestFloodAfterProactiveRules(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	log := new(logLines)
+	cfg := fastConfig(r)
+	cfg.Miss, cfg.Logger = MissFlood, log.logger()
+	answer := make(chan struct{})
+	serving(t, run(t, cfg, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		<-answer
+		deny := wideDeny(100)
+		deny.IdleTimeout = 0
+		d.Rules = append(d.Rules, deny)
+		return nil
+	})))
+	flooded, denied := udp(1, 2, 1), udp(3, 4, 1)
+	r.Packet(2, flooded)
+	quiet(t, r, flooded, 50*time.Millisecond)
+	close(answer)
+	eventually(t, "it floods", func() bool { r.Packet(2, flooded); return len(r.Out()) > 0 })
+	r.Packet(1, denied)
+	quiet(t, r, denied, 50*time.Millisecond)
+	if log.has("has lost a rule") {
+		t.Errorf("nothing was lost:\n%v", log)
+	}
+}
+
 // Rules are listed as they were installed; of the gateway's own there is what
 // happens to unknown flows.
 func TestList(t *testing.T) {

@@ -156,7 +156,7 @@ func (o *owner) readTable(ctx context.Context, t *pipeline.Table, counters, begi
 // compare brings the book in line with an entry that was read, and returns what
 // the book has; false where the entry has gone since, or was seen already.
 func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, begins bool) (booked, bool) {
-	key := bookKey(e)
+	key := pipeline.KeyOf(e)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b := o.book.entries[key]

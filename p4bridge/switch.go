@@ -170,7 +170,7 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		if c.key, named = b.Remove.Handle.(string); !named {
 			var e *p4v1.TableEntry
 			if e, _, c.err = cfg.Mapping.Entry(&b.Remove.Rule, nil); c.err == nil {
-				c.key, c.priority = bookKey(e), int32(b.Remove.Rule.Priority)
+				c.key, c.priority = pipeline.KeyOf(e), int32(b.Remove.Rule.Priority)
 			}
 			c.err = nil // what no table can hold is not there
 		}
@@ -198,7 +198,7 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		}
 	}
 	if c.err == nil {
-		c.key = bookKey(c.entry)
+		c.key = pipeline.KeyOf(c.entry)
 	}
 	return c
 }
@@ -252,7 +252,7 @@ func (o *owner) learn(m *flow.Match) {
 		e.IdleTimeoutNs = o.s.cfg.L2Age.Nanoseconds()
 	}
 	o.l2[m.EthSrc] = m.InPort
-	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: bookKey(e)}}})
+	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e)}}})
 }
 
 func (o *owner) isL2(table uint32) bool {

@@ -20,7 +20,7 @@ import (
 type change struct {
 	table    *pipeline.Table
 	entry    *p4v1.TableEntry
-	key      string        // bookKey(entry)
+	key      string        // pipeline.KeyOf(entry)
 	hard     time.Duration // 0: no hard timeout
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place

@@ -150,10 +150,10 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			if !s.b.issued(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
-			proactive := r.IdleTimeout == 0 && r.HardTimeout == 0
 			gone := tag != tagOf(current) && !current.IsZero()
 			if tag == unversioned {
-				gone = proactive && connected != 0 && number != connected
+				// All of them together: what is left alone could pass what another denies.
+				gone = connected != 0 && !s.b.issuedSince(number, connected)
 			}
 			switch {
 			case !sweep || !gone:

@@ -212,13 +212,12 @@ func (c *Court) run(cfg gatewayConfig) {
 // connect gives the bridge a new connection to the gateway. The rules in it stay.
 func (c *Court) connect() {
 	c.tb.Helper()
-	if c.tap != nil {
-		c.sw.Vsctl("del-controller", c.bridge)
-		<-c.tap.closed
-	}
 	c.current = 1 - c.current
 	l := net.Listener(c.listeners[c.current].Listener)
-	c.sw.SetController(c.bridge, ovs.Target(l))
+	c.sw.SetController(c.bridge, ovs.Target(l)) // in place of the other: a bridge's first one clears its tables
+	if c.tap != nil {
+		<-c.tap.closed
+	}
 	select {
 	case c.tap = <-c.opened:
 	case <-time.After(10 * time.Second):

@@ -71,6 +71,10 @@ func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && n-b.f
 // Owns reports whether a cookie is one of this gateway's.
 func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }
 
+// OwnCookie is the cookie of what the gateway sets up itself, by no decision:
+// standing rules and learned addresses.
+func (b *Bridge) OwnCookie() uint64 { return b.cfg.Gateway.standing() }
+
 // Decision returns the decision's number in one of this gateway's cookies, which
 // is also in its log line.
 func Decision(cookie uint64) uint32 {

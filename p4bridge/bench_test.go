@@ -13,6 +13,7 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
 )
@@ -69,7 +70,7 @@ func compareWrites(b *testing.B, r rig, batch int) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		e.ControllerMetadata = cookie(o.s.cfg.GatewayID, flow.PolicyVersion{}, uint32(i))
+		e.ControllerMetadata = gatewayID.Cookie(flow.PolicyVersion{}, uint32(i+1))
 		updates[i] = tableUpdate(p4v1.Update_INSERT, e)
 	}
 	var took [2][]time.Duration // of a Write: bare, bridge
@@ -77,19 +78,20 @@ func compareWrites(b *testing.B, r rig, batch int) {
 		_, err := o.c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: 1, ElectionId: o.c.electionID(), Updates: updates[at : at+batch]})
 		return err
 	}
-	bridge := func(at int) error {
-		j := o.newJob(flow.EventSwitchConnected)
-		for _, rule := range rules[at : at+batch] {
-			if err := o.install(j, rule); err != nil {
-				return err
-			}
+	changes := make([]bridge.Change, batch)
+	ours := func(at int) error {
+		for i, rule := range rules[at : at+batch] {
+			changes[i].Rule = rule
+		}
+		if err := o.Write(1, changes, nil, false); err != nil {
+			return err
 		}
 		return o.flush(ctx)
 	}
 	for i := 0; b.Loop(); i++ {
 		for turn := range 2 {
 			way := (i + turn) % 2 // neither is always the first
-			write := [...]func(int) error{bare, bridge}[way]
+			write := [...]func(int) error{bare, ours}[way]
 			for at := 0; at+batch <= block; at += batch {
 				start := time.Now()
 				if err := write(at); err != nil {
@@ -117,7 +119,9 @@ func compareWrites(b *testing.B, r rig, batch int) {
 // owner over.
 func bareOwner(b testing.TB, r rig) (*owner, context.Context) {
 	b.Helper()
-	s, err := New(silent(r), local{exactNormal})
+	cfg := silent(r)
+	cfg.Bridge = bridgeOf(b, local{exactNormal}, nil)
+	s, err := New(cfg)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -131,7 +135,8 @@ func bareOwner(b testing.TB, r rig) (*owner, context.Context) {
 	if t == nil {
 		b.Fatal("not primary")
 	}
-	o := newOwner(s, c)
+	o := newOwner(s, c, t.ctx)
+	b.Cleanup(o.end)
 	if err := o.pushPipeline(t.ctx); err != nil {
 		b.Fatal(err)
 	}
@@ -144,9 +149,11 @@ func wipe(b *testing.B, o *owner, ctx context.Context) {
 	if err := o.readTables(ctx); err != nil {
 		b.Fatal(err)
 	}
+	r := new(request)
 	for key, e := range o.book.entries {
-		_ = o.add(&change{remove: true, entry: e.entry(), table: program().TableByID(e.table), key: key})
+		r.changes = append(r.changes, &change{remove: true, key: key, cookie: e.cookie, priority: anyPriority})
 	}
+	o.queue = append(o.queue, r)
 	if err := o.flush(ctx); err != nil {
 		b.Fatal(err)
 	}
@@ -207,8 +214,8 @@ func BenchmarkDigests(b *testing.B) {
 			onEach(b, func(b *testing.B, r rig) {
 				reg := prometheus.NewRegistry()
 				cfg := silent(r)
-				cfg.Metrics = NewMetrics(reg)
-				serving(b, run(b, cfg, local{toPort(2)}))
+				cfg.Metrics, cfg.Bridge = NewMetrics(reg), bridgeOf(b, local{toPort(2)}, counted(reg))
+				serving(b, run(b, cfg, nil))
 				start, sent := time.Now(), 0
 				for b.Loop() {
 					for sent >= int(time.Since(start).Seconds()*float64(rate)) {
@@ -219,15 +226,15 @@ func BenchmarkDigests(b *testing.B) {
 				}
 				count := func(name string, labels ...string) float64 { return metricSum(b, reg, name, labels...) }
 				for decided := -1.0; ; time.Sleep(100 * time.Millisecond) { // until what waits is through
-					now := count("switchbridge_p4_decisions_total", "decided")
+					now := count("switchbridge_stage_seconds", "p4", "total")
 					if now == decided {
 						break
 					}
 					decided = now
 				}
 				b.ReportMetric(count("switchbridge_p4_updates_total", "flow_exact", "written")/float64(sent)*100, "%written")
-				b.ReportMetric(count("switchbridge_p4_dropped_total", "queue")/float64(sent)*100, "%dropped-by-gateway")
-				b.ReportMetric((1-count("switchbridge_p4_events_total", "digest")/float64(sent))*100, "%lost-in-switch")
+				b.ReportMetric(count(drops, "not_read")/float64(sent)*100, "%dropped-by-gateway")
+				b.ReportMetric((1-(count(events, "packet_in")+count(drops, "not_read"))/float64(sent))*100, "%lost-in-switch")
 				b.ReportMetric(0, "ns/op")
 			})
 		})

@@ -12,9 +12,10 @@ import (
 // end when, since P4Runtime has no hard timeouts. It is rebuilt from the switch
 // at the start of each session; the switch stays the only store of the rules.
 type book struct {
-	entries map[string]*booked
-	count   map[uint32]int // by table
-	ends    deadlines
+	entries  map[string]*booked
+	count    map[uint32]int // by table
+	ends     deadlines
+	readings uint64 // of the switch's tables
 }
 
 // booked is an entry; its key is [bookKey]'s.
@@ -22,35 +23,43 @@ type booked struct {
 	key      string
 	table    uint32
 	cookie   uint64
+	priority int32 // the rule's, which a table of exact keys does not hold; 0 of an entry that was found
 	written  time.Time
+	idle     time.Duration
+	hard     time.Duration
 	deadline time.Time // zero: never
 	index    int       // in the heap, -1: not there
+	seen     uint64    // the reading that saw it last
 }
 
 func newBook() *book {
 	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
 }
 
-// entry gives back what a delete needs.
-func (b *booked) entry() *p4v1.TableEntry {
-	e, err := keyEntry(b.key)
+// mustEntry is keyEntry for a key of the book's.
+func mustEntry(key string) *p4v1.TableEntry {
+	e, err := keyEntry(key)
 	if err != nil {
 		panic(err) // bookKey made it
 	}
 	return e
 }
 
-func (b *book) has(key string) bool { return b.entries[key] != nil }
-
-// put notes an entry that is in the switch now.
-func (b *book) put(key string, table uint32, cookie uint64, now, deadline time.Time) {
-	e := b.entries[key]
-	if e == nil {
-		e = &booked{key: key, table: table, index: -1}
-		b.entries[key] = e
-		b.count[table]++
+// put notes an entry that is in the switch now, in place of what the book has
+// under its key.
+func (b *book) put(e *booked, deadline time.Time) {
+	old := b.entries[e.key]
+	switch {
+	case old == nil:
+		b.count[e.table]++
+		e.index = -1
+	case old != e && old.index >= 0:
+		e.index = old.index
+		b.ends[e.index] = e
+	case old != e:
+		e.index = -1
 	}
-	e.cookie, e.written, e.deadline = cookie, now, deadline
+	b.entries[e.key], e.deadline = e, deadline
 	switch {
 	case e.index >= 0 && deadline.IsZero():
 		heap.Remove(&b.ends, e.index)

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 )
 
@@ -25,17 +26,18 @@ const maxMessage = 64 << 20
 
 var (
 	errDemoted   = errors.New("another gateway has become primary")
+	errStopped   = errors.New("the gateway stops")
 	errNoPrimary = errors.New("the switch is without a primary")
 )
 
 // client is one connection to a switch: its stream, and calls with a deadline.
 type client struct {
-	cfg     *Config
-	metrics deviceMetrics
-	fault   func(what string, err error) // logs it, unless its like was logged a moment ago
-	cc      *grpc.ClientConn
-	rpc     p4v1.P4RuntimeClient
-	stream  p4v1.P4Runtime_StreamChannelClient
+	cfg    *Config
+	faults *bridge.Mute
+	core   atomic.Pointer[bridge.Session] // from the moment we are primary
+	cc     *grpc.ClientConn
+	rpc    p4v1.P4RuntimeClient
+	stream p4v1.P4Runtime_StreamChannelClient
 
 	ctx    context.Context // the connection's; its cause says why it ended
 	cancel context.CancelCauseFunc
@@ -58,11 +60,9 @@ type term struct {
 
 // event is one sample of a digest, or one punted packet.
 type event struct {
-	match  flow.Match
-	reason flow.Reason
-	frame  []byte // nil: a digest
-	list   *digestList
-	read   time.Time
+	pi   flow.PacketIn
+	list *digestList // nil: no digest
+	read time.Time
 }
 
 // digestList is acknowledged once every sample of it has been dealt with.
@@ -92,9 +92,8 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		return nil, err
 	}
 	c := &client{
-		cfg: cfg, metrics: s.metrics, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
+		cfg: cfg, faults: &s.faults, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
-		fault:       func(what string, err error) { s.status.fault(s.log, what, "", err) },
 		events:      make(chan *event, cfg.Queue),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
 		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
@@ -122,6 +121,33 @@ func (c *client) close() {
 	c.cancel(context.Canceled)
 	c.cc.Close()
 	c.done.Wait()
+}
+
+// finishTimeout is how long a switch may take to end the stream that we closed.
+const finishTimeout = time.Second
+
+// finish sends what is queued on the stream and waits until the switch has it.
+func (c *client) finish() {
+	select {
+	case c.send <- nil:
+	case <-c.ctx.Done():
+		return
+	}
+	select {
+	case <-c.ctx.Done():
+	case <-time.After(finishTimeout):
+	}
+}
+
+// dropped counts packets that the bridge does not get to see.
+func (c *client) dropped(cause string, n int) {
+	if core := c.core.Load(); core != nil {
+		core.Drops(cause, n)
+		return
+	}
+	for range n {
+		c.cfg.Bridge.Early(flow.P4Runtime)
+	}
 }
 
 // receive reads the stream for as long as it lasts and never waits for anyone:
@@ -159,14 +185,12 @@ func (c *client) received(b []byte) error {
 	case *p4v1.StreamMessageResponse_Packet:
 		c.packet(u.Packet)
 	case *p4v1.StreamMessageResponse_IdleTimeoutNotification:
-		c.metrics.eventsOf("idle", 1)
 		select {
 		case c.idle <- u.IdleTimeoutNotification:
 		default: // it is repeated while the entry is idle
-			c.metrics.drop("idle_queue")
 		}
 	case *p4v1.StreamMessageResponse_Error:
-		c.fault("the switch refused a stream message", errors.New(u.Error.GetMessage()))
+		c.faults.Warn("stream", "the switch refused a stream message", "err", u.Error.GetMessage())
 	}
 	return nil
 }
@@ -203,11 +227,10 @@ func (c *client) digest(list []byte) error {
 		return err
 	}
 	m := c.cfg.Mapping
-	c.metrics.eventsOf("digest", h.samples)
 	l := &digestList{id: h.digestID, listID: h.listID}
 	l.left.Store(int32(h.samples) + 1)
 	if m.Digest == nil || m.Digest.P4.ID != h.digestID {
-		c.metrics.drops("unknown_digest", h.samples)
+		c.dropped("unknown_digest", h.samples)
 		c.settle(l, h.samples+1)
 		return nil
 	}
@@ -225,24 +248,22 @@ func (c *client) digest(list []byte) error {
 		}
 		if err != nil {
 			bad++
-			c.fault("digest not understood", err)
+			c.faults.Warn("digest", "a digest can't be read", "err", err)
 			return
 		}
-		c.events <- &event{match: match, list: l, read: now} // there is room, and nobody else fills it
+		pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: match, Incomplete: m.Incomplete(&match)}
+		c.events <- &event{pi: pi, list: l, read: now} // there is room, and nobody else fills it
 	})
-	c.metrics.drops("queue", full)
-	c.metrics.drops("bad_digest", bad)
+	c.dropped("not_read", full)
+	c.dropped("malformed", bad)
 	c.settle(l, full+bad+1)
 	return nil
 }
 
-// settled marks one sample of a list as dealt with.
-func (c *client) settled(l *digestList) { c.settle(l, 1) }
-
 // settle marks samples of a list as dealt with and acknowledges the list with
 // the last. An acknowledgement may be lost: nothing depends on it.
 func (c *client) settle(l *digestList, samples int) {
-	if l == nil || l.left.Add(-int32(samples)) != 0 {
+	if l.left.Add(-int32(samples)) != 0 {
 		return
 	}
 	c.post(&p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_DigestAck{DigestAck: &p4v1.DigestListAck{
@@ -251,21 +272,16 @@ func (c *client) settle(l *digestList, samples int) {
 }
 
 func (c *client) packet(p *p4v1.PacketIn) {
-	c.metrics.eventsOf("packet_in", 1)
-	match, reason, err := c.cfg.Mapping.Packet(p)
+	pi, err := c.cfg.Mapping.Packet(p)
 	if err != nil {
-		c.metrics.drop("bad_packet_in")
-		c.fault("packet_in not understood", err)
+		c.dropped("malformed", 1)
+		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
 		return
 	}
-	frame := p.GetPayload()
-	if frame == nil {
-		frame = []byte{}
-	}
 	select {
-	case c.events <- &event{match: match, reason: reason, frame: frame, read: time.Now()}:
+	case c.events <- &event{pi: pi, read: time.Now()}:
 	default:
-		c.metrics.drop("queue")
+		c.dropped("not_read", 1)
 	}
 }
 
@@ -275,8 +291,12 @@ func (c *client) transmit() {
 	for {
 		select {
 		case m := <-c.send:
+			if m == nil { // finish
+				_ = c.stream.CloseSend() // its error is receive's, too
+				continue
+			}
 			if m.GetArbitration() == nil && c.term.Load() == nil {
-				c.metrics.drop("demoted")
+				c.dropped("disconnected", 1)
 				continue
 			}
 			if err := c.stream.Send(m); err != nil {
@@ -294,7 +314,6 @@ func (c *client) post(m *p4v1.StreamMessageRequest) bool {
 	case c.send <- m:
 		return true
 	default:
-		c.metrics.drop("send_queue")
 		return false
 	}
 }

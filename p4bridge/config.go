@@ -9,7 +9,7 @@ import (
 	"net"
 	"time"
 
-	"switchbridge/flow"
+	"switchbridge/bridge"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -68,6 +68,10 @@ type MissLimit struct {
 // Config is all that a session needs to know. Zero values take the defaults
 // that are given in brackets.
 type Config struct {
+	// Bridge decides, and keeps what it decided right. It is shared by all sessions
+	// of a gateway.
+	Bridge *bridge.Bridge
+
 	Device   uint64 // P4Runtime's device_id, and the switch's DPID
 	Addr     string // host:port of its gRPC server
 	TLS      *tls.Config
@@ -83,18 +87,17 @@ type Config struct {
 	MissLimit MissLimit
 	Digest    DigestConfig // [1, 0, 0]
 
-	GatewayID uint16 // bits 63 to 48 of cookies [1]; never 0xffff
-
 	DialTimeout time.Duration // to a stream that has been arbitrated [5s]
 	CallTimeout time.Duration // for each Write, Read and the like [10s]
 	MinBackoff  time.Duration // after the first failure [200ms]
 	MaxBackoff  time.Duration // [10s]
 	ProbeEvery  time.Duration // how often the switch is asked whether it is there and unchanged [10s]
 
-	Queue    int // events that wait; further ones are dropped and counted [4096]
-	InFlight int // decisions that a remote controller may be making at a time [64]
-	Batch    int // updates in a Write [256]
-	Held     int // punted packets held for one pending flow; further ones are dropped [16]
+	// Queue is how many events may wait to be looked at, before they come to the
+	// bridge; further ones are dropped and counted [4096].
+	Queue int
+	Batch int // updates in a Write [256]
+	Held  int // punted packets held for one pending flow; further ones are dropped [16]
 	// Settle is for how long after its rule was written a flow's events are taken
 	// for stragglers, and answered from the decision just made [100ms].
 	Settle time.Duration
@@ -103,17 +106,10 @@ type Config struct {
 	// direct entries in answer to a packet that have none [300s].
 	HardTimeout time.Duration
 	L2Age       time.Duration // idle timeout of learned addresses; negative is never [300s]
-	PolicyCheck time.Duration // how often the policy's version is asked; negative is never [10s]
 	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
-	FlowRemoved bool          // send flow_removed events
-	Errors      bool          // send error events, of entries that the switch refuses
 	// Entries lets decisions name P4 tables directly. Guardrails don't look at
 	// such entries, so it is off unless the function is trusted with the switch.
 	Entries bool
-
-	// OnDecision, if set, is called for each decision but those of policy checks,
-	// by the goroutine that owns the session.
-	OnDecision func(*Record)
 
 	// Dial replaces the network, in tests and for namespaces.
 	Dial    func(ctx context.Context, addr string) (net.Conn, error)
@@ -121,16 +117,6 @@ type Config struct {
 	Metrics *Metrics     // nil is silent
 
 	afterFlush func() // for benchmarks: called when a batch was written
-}
-
-// Record is one decision, or why there is none. What it points to is the
-// session's again when OnDecision returns.
-type Record struct {
-	Event    *flow.Event
-	Decision *flow.Decision // valid where Err is nil
-	Err      error
-	Decide   time.Duration
-	Total    time.Duration // since the event was read; its entries are yet to be written
 }
 
 // withDefaults returns the configuration with every default filled in, or what
@@ -154,10 +140,8 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Settle, 100*time.Millisecond)
 	def(&c.HardTimeout, 300*time.Second)
 	def(&c.L2Age, 300*time.Second)
-	def(&c.PolicyCheck, 10*time.Second)
 	def(&c.Counters, 30*time.Second)
 	count(&c.Queue, 4096)
-	count(&c.InFlight, 64)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
 	if len(c.Ports) == 0 {
@@ -168,9 +152,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MissLimit.Burst == 0 {
 		c.MissLimit.Burst = c.MissLimit.Rate
-	}
-	if c.GatewayID == 0 {
-		c.GatewayID = 1
 	}
 	if c.Election == (ElectionID{}) {
 		c.Election.Low = uint64(time.Now().UnixNano())
@@ -195,8 +176,8 @@ func (c *Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Dial == nil {
 		bad("address: %v", err)
 	}
-	if c.GatewayID == 0xffff {
-		bad("gateway id 0xffff is reserved")
+	if c.Bridge == nil {
+		bad("no bridge")
 	}
 	if c.Pipeline == nil || c.Mapping == nil || c.Mapping.Pipeline != c.Pipeline {
 		bad("no pipeline, or a mapping of another one")

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"switchbridge/bridge"
+	"switchbridge/flow"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -85,11 +87,40 @@ func writeError(p *pipeline.Pipeline, updates []*p4v1.Update, err error) error {
 	return we
 }
 
+// A refusal speaks OpenFlow 1.3's types and codes (7.5.4.6), as all events of P4
+// switches do, so that one function understands both kinds of switch; its name
+// and rule are in the program's own terms: P4 table, key, and the switch's words.
+const (
+	errFlowModFailed = 5
+	errUnknown       = 0
+	errTableFull     = 1
+)
+
+// refusal says why an entry is not in the switch.
+func refusal(c *change) *bridge.Refusal {
+	why := &bridge.Refusal{SwitchError: flow.SwitchError{Type: errFlowModFailed, Code: errUnknown, Name: "P4Runtime: " + c.err.Error()}}
+	if c.entry != nil {
+		why.Rule = "table " + c.table.Name + ": " + entryKey(c.table, c.entry)
+	}
+	var update *UpdateError
+	if errors.As(c.err, &update) {
+		why.Name = fmt.Sprintf("P4Runtime: %v: %s of an entry of table %s: %s", update.Code, update.Op, update.Table, update.Message)
+	}
+	if errors.Is(c.err, ErrTableFull) || update != nil && update.Code == codes.ResourceExhausted {
+		why.Code, why.Full = errTableFull, true
+	}
+	return why
+}
+
 // describe names what an update is about.
 func describe(p *pipeline.Pipeline, u *p4v1.Update) (table, key string) {
 	e := u.GetEntity().GetTableEntry()
 	if e == nil {
-		return "none", fmt.Sprintf("%T", u.GetEntity().GetEntity())
+		m := u.GetEntity().ProtoReflect()
+		if f := m.WhichOneof(m.Descriptor().Oneofs().ByName("entity")); f != nil {
+			return "none", strings.ReplaceAll(string(f.Name()), "_", " ")
+		}
+		return "none", "nothing"
 	}
 	t := p.TableByID(e.GetTableId())
 	if t == nil {

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/encoding/prototext"
 	"google.golang.org/protobuf/proto"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
@@ -63,7 +64,8 @@ func (l *logLines) String() string {
 	return l.buf.String()
 }
 
-// metricSum adds up a counter's series that carry the label values.
+// metricSum adds up a metric's series that carry the label values, of a
+// histogram how much it has seen.
 func metricSum(t testing.TB, reg *prometheus.Registry, name string, values ...string) (sum float64) {
 	t.Helper()
 	families, err := reg.Gather()
@@ -84,19 +86,34 @@ func metricSum(t testing.TB, reg *prometheus.Registry, name string, values ...st
 				all = all && found
 			}
 			if all {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
 	return sum
 }
 
+const (
+	drops  = "switchbridge_packet_in_drops_total"
+	events = "switchbridge_events_total"
+)
+
+// counted has a bridge count in reg.
+func counted(reg *prometheus.Registry) func(*bridge.Config) {
+	return func(c *bridge.Config) { c.Metrics = bridge.NewMetrics(reg) }
+}
+
 // small returns the program with its flow_exact reduced to n entries.
 func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
+	return sized(t, map[string]int64{"flow_exact": n})
+}
+
+// sized returns the program with tables of other sizes.
+func sized(t testing.TB, sizes map[string]int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	t.Helper()
 	p, info := program(), proto.CloneOf(program().Info)
 	for _, tab := range info.GetTables() {
-		if tab.GetPreamble().GetAlias() == "flow_exact" {
+		if n, ok := sizes[tab.GetPreamble().GetAlias()]; ok {
 			tab.Size = n
 		}
 	}
@@ -104,7 +121,7 @@ func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err = pipeline.Load(text, resize(t, p.Device, n))
+	p, err = pipeline.Load(text, resize(t, p.Device, sizes))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +132,8 @@ func small(t testing.TB, n int64) (*pipeline.Pipeline, *mapping.Mapping) {
 	return p, m
 }
 
-// resize sets flow_exact's max_size in BMv2's JSON.
-func resize(t testing.TB, device []byte, n int64) []byte {
+// resize sets the tables' max_size in BMv2's JSON.
+func resize(t testing.TB, device []byte, sizes map[string]int64) []byte {
 	t.Helper()
 	var doc map[string]any
 	if err := json.Unmarshal(device, &doc); err != nil {
@@ -124,7 +141,8 @@ func resize(t testing.TB, device []byte, n int64) []byte {
 	}
 	for _, pl := range doc["pipelines"].([]any) {
 		for _, tab := range pl.(map[string]any)["tables"].([]any) {
-			if tab := tab.(map[string]any); tab["name"] == "switch_ingress.flow_exact" {
+			tab := tab.(map[string]any)
+			if n, ok := sizes[strings.TrimPrefix(tab["name"].(string), "switch_ingress.")]; ok {
 				tab["max_size"] = n
 			}
 		}
@@ -140,8 +158,8 @@ func TestDigestOfAnotherLayout(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
 	reg := prometheus.NewRegistry()
 	cfg := fastConfig(r)
-	cfg.Metrics = NewMetrics(reg)
-	s := run(t, cfg, local{exactNormal})
+	cfg.Bridge = bridgeOf(t, local{exactNormal}, counted(reg))
+	s := run(t, cfg, nil)
 	serving(t, s)
 	bits := func(b ...byte) *p4v1.P4Data { return &p4v1.P4Data{Data: &p4v1.P4Data_Bitstring{Bitstring: b}} }
 	wide := make([]*p4v1.P4Data, 10)
@@ -160,7 +178,7 @@ func TestDigestOfAnotherLayout(t *testing.T) {
 		}
 	}
 	eventually(t, "five are counted as bad", func() bool {
-		return metricSum(t, reg, "switchbridge_p4_dropped_total", "bad_digest") == 5
+		return metricSum(t, reg, drops, "p4", "malformed") == 5
 	})
 	eventually(t, "and acknowledged all the same", func() bool { return r.Stats().Acks == 5 })
 	r.Packet(1, udp(1, 2, 1))
@@ -176,7 +194,7 @@ func TestDecisionThatFitsNoTable(t *testing.T) {
 		s := run(t, cfg, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.PacketIn != nil {
 				m := ev.PacketIn.Match
-				d.Rules = append(d.Rules, flow.Rule{Priority: 100, Match: m, Actions: []flow.Action{
+				d.Rules = append(d.Rules, flow.Rule{Priority: 100, Match: m, IdleTimeout: time.Minute, Actions: []flow.Action{
 					{Type: flow.SetEthDst, MAC: flow.MAC{2, 0, 0, 0, 0, 9}}, flow.OutputTo(2)}})
 				d.HasPacketOut, d.PacketOut = true, []flow.Action{flow.OutputTo(4)}
 			}
@@ -186,7 +204,7 @@ func TestDecisionThatFitsNoTable(t *testing.T) {
 		frame := udp(1, 2, 7000)
 		r.packet(t, 1, frame)
 		expect(t, r, 4, frame)
-		if !log.has("rule not installed", "0000000000000001", "flow_exact", "set_eth_dst,output") {
+		if !log.has("0000000000000001", "flow_exact", "set_eth_dst,output") {
 			t.Errorf("no log line names switch, table and action:\n%v", log)
 		}
 		if n := len(entries(t, r, "flow_exact")) + len(entries(t, r, "flow")); n != 0 {
@@ -211,7 +229,7 @@ func TestFullTable(t *testing.T) {
 		if n := len(entries(t, r, "flow_exact")); n != 3 {
 			t.Errorf("flow_exact has %d entries, want the 3 it has room for", n)
 		}
-		if !log.has("table flow_exact", "full", "3 of 3", "l4_src=") {
+		if !log.has("refuses a rule", "table flow_exact", "full", "3 of 3", "l4_src=") {
 			t.Errorf("no log line says which table is full, and for which key:\n%v", log)
 		}
 	})
@@ -238,7 +256,7 @@ func TestSwitchSaysFull(t *testing.T) {
 		}})
 		r.Packet(1, udp(1, 2, 1))
 		eventually(t, "the refusal is logged with table, key and decision", func() bool {
-			return log.has("refused an entry", "flow_exact", "l4_src=0x01", "Error when adding", `"decision":`)
+			return log.has("refuses a rule", "flow_exact", "l4_src=1", "Error when adding", `"decision":`)
 		})
 		r.Inject(p4test.Faults{})
 		r.Packet(1, udp(1, 2, 2))
@@ -253,9 +271,8 @@ func TestErrorEvent(t *testing.T) {
 	told := make(chan flow.SwitchError, 16)
 	var asked, refusals atomic.Uint32
 	cfg := fastConfig(r)
-	cfg.Errors = true
 	cfg.Pipeline, cfg.Mapping = small(t, 1)
-	s := run(t, cfg, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	cfg.Bridge = bridgeOf(t, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		if ev.PacketIn != nil {
 			asked.Store(ev.XID)
 		}
@@ -264,7 +281,8 @@ func TestErrorEvent(t *testing.T) {
 			d.Rules = append(d.Rules, *flowRule(9))
 		}
 		return toPort(2)(ctx, ev, d)
-	}})
+	}}, func(b *bridge.Config) { b.Subscribe = map[flow.EventType]bool{flow.EventError: true} })
+	s := run(t, cfg, nil)
 	serving(t, s)
 	r.Inject(p4test.Faults{Write: func(u *p4v1.Update) error {
 		if u.GetEntity().GetTableEntry().GetTableId() == program().Table("flow_exact").ID {
@@ -362,22 +380,13 @@ func TestPromotion(t *testing.T) {
 	for name, spec := range map[string]bool{"bmv2": false, "specification": true} {
 		t.Run(name, func(t *testing.T) {
 			r := newSimulated(t, p4test.Options{DeviceID: 1, Specification: spec})
-			ctx, stop := context.WithCancel(context.Background())
-			first, err := New(fastConfig(r), local{toPort(2)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			done := make(chan error, 1)
-			go func() { done <- first.Run(ctx) }()
+			first, stop := runUntil(t, fastConfig(r), local{toPort(2)})
 			serving(t, first)
 			cfg := fastConfig(r)
 			cfg.Election = ElectionID{Low: 5}
 			second := run(t, cfg, local{toPort(3)})
 			eventually(t, "the second is backup", func() bool { return second.Status().State == "backup" })
 			stop()
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
 			serving(t, second)
 			r.Packet(1, udp(1, 2, 1))
 			eventually(t, "it writes", func() bool { return len(r.Entries("flow_exact")) == 1 })
@@ -420,7 +429,7 @@ func TestSwitchAnswersUnknown(t *testing.T) {
 	serving(t, s)
 	r.Inject(p4test.Faults{WriteStatus: status.Error(codes.Unknown, "")})
 	r.Packet(1, udp(1, 2, 1))
-	eventually(t, "it is logged with table and key", func() bool { return log.has("refused an entry", "flow_exact", "l4_src=", "no reason") })
+	eventually(t, "it is logged with table and key", func() bool { return log.has("refuses a rule", "flow_exact", "l4_src=", "no reason") })
 	if st := s.Status().State; st != "serving" {
 		t.Errorf("state %s, want serving: one refusal is no broken session", st)
 	}
@@ -474,7 +483,6 @@ func TestDigestFlood(t *testing.T) {
 	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 1})
 	reg := prometheus.NewRegistry()
 	cfg := fastConfig(flooded)
-	cfg.Metrics, cfg.Queue, cfg.InFlight = NewMetrics(reg), 64, 4
 	slow := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		select {
 		case <-time.After(20 * time.Millisecond):
@@ -482,7 +490,11 @@ func TestDigestFlood(t *testing.T) {
 		}
 		return toPort(2)(ctx, ev, d)
 	})
-	s := run(t, cfg, slow)
+	cfg.Bridge = bridgeOf(t, slow, func(b *bridge.Config) {
+		counted(reg)(b)
+		b.QueuePerSwitch, b.Workers = 64, 8
+	})
+	s := run(t, cfg, nil)
 	other := run(t, fastConfig(calm), local{toPort(2)})
 	serving(t, s)
 	serving(t, other)
@@ -495,7 +507,7 @@ func TestDigestFlood(t *testing.T) {
 		}
 	}
 	eventually(t, "drops are counted", func() bool {
-		return metricSum(t, reg, "switchbridge_p4_dropped_total") > 1000 || metricSum(t, reg, "switchbridge_p4_decisions_total", "overload") > 1000
+		return metricSum(t, reg, drops, "p4") > 1000
 	})
 	flooded.Packet(2, udp(7, 8, 9))
 	eventually(t, "the flooded switch is served still", func() bool {
@@ -510,12 +522,11 @@ func TestDigestFlood(t *testing.T) {
 func TestMillionDigestsASecond(t *testing.T) {
 	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 2})
 	reg := prometheus.NewRegistry()
-	metrics := NewMetrics(reg)
 	cfg := fastConfig(flooded)
-	cfg.Metrics, cfg.Queue = metrics, 1024
-	serving(t, run(t, cfg, local{toPort(2)}))
+	cfg.Queue, cfg.Bridge = 1024, bridgeOf(t, local{toPort(2)}, counted(reg))
+	serving(t, run(t, cfg, nil))
 	other := fastConfig(calm)
-	other.Device, other.Metrics = 2, metrics
+	other.Device = 2
 	serving(t, run(t, other, local{toPort(2)}))
 	samples := make([]*p4v1.P4Data, 2000)
 	for i := range samples {
@@ -562,11 +573,9 @@ func TestMillionDigestsASecond(t *testing.T) {
 	if grown > 128<<20 {
 		t.Errorf("the heap grew by %d MiB", grown>>20)
 	}
-	read := func() float64 { return metricSum(t, reg, "switchbridge_p4_events_total", "1", "digest") }
-	eventually(t, "every digest that was sent is read", func() bool { return read() == float64(r.sent) })
-	eventually(t, "each was decided, or dropped and counted", func() bool {
-		decided := metricSum(t, reg, "switchbridge_p4_decisions_total", "1", "decided")
-		return decided+metricSum(t, reg, "switchbridge_p4_dropped_total", "1") >= float64(r.sent) && decided > 1000
+	seen := func() float64 { return metricSum(t, reg, events, "p4", "packet_in") }
+	eventually(t, "every digest that was sent is read, or dropped and counted", func() bool {
+		return seen()+metricSum(t, reg, drops, "p4", "not_read") == float64(r.sent) && seen() > 1000
 	})
 	flooded.Packet(2, udp(7, 8, 9))
 	eventually(t, "the flooded switch is served as before", func() bool { return hasPort(flooded.Entries("flow_exact"), 2) })
@@ -582,23 +591,24 @@ func hasPort(entries []*p4v1.TableEntry, port byte) bool {
 // A function that does not answer costs the flows that need it, and no session.
 func TestNoDecision(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
-	log := new(logLines)
+	reg := prometheus.NewRegistry()
 	cfg := fastConfig(r)
-	cfg.Logger, cfg.Miss = log.logger(), MissPunt
+	cfg.Miss = MissPunt
 	var broken atomic.Bool
-	broken.Store(true)
-	s := run(t, cfg, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	cfg.Bridge = bridgeOf(t, local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		if broken.Load() {
 			return flow.Errorf(flow.Unavailable, "%w", errors.New("503"))
 		}
 		return toPort(2)(ctx, ev, d)
-	}})
+	}}, counted(reg))
+	s := run(t, cfg, nil)
 	serving(t, s)
+	broken.Store(true)
 	frame := udp(1, 2, 1)
 	r.Packet(1, frame)
 	quiet(t, r, frame, 100*time.Millisecond)
-	if !log.has("no decision", "503") {
-		t.Errorf("not logged:\n%v", log)
+	if n := metricSum(t, reg, drops, "p4", "unavailable"); n != 1 {
+		t.Errorf("%v packets counted as without an answer, want 1", n)
 	}
 	broken.Store(false)
 	r.Packet(1, frame)

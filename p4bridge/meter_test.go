@@ -26,13 +26,7 @@ func TestMissLimit(t *testing.T) {
 		cfg := fastConfig(r)
 		cfg.Miss, cfg.Counters = MissPunt, 50*time.Millisecond
 		cfg.MissLimit = MissLimit{Rate: 1, Burst: 20}
-		ctx, stop := context.WithCancel(context.Background())
-		s, err := New(cfg, ask)
-		if err != nil {
-			t.Fatal(err)
-		}
-		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx) }()
+		s, stop := runUntil(t, cfg, ask)
 		serving(t, s)
 		send := func(from byte) { // at a pace: BMv2 takes bursts of some thirty packets
 			for i := range 200 {
@@ -60,9 +54,6 @@ func TestMissLimit(t *testing.T) {
 			return false
 		})
 		stop()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
 
 		cfg.MissLimit = MissLimit{}
 		serving(t, run(t, cfg, ask))

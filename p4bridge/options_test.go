@@ -10,12 +10,12 @@ import (
 
 func TestLoadProgram(t *testing.T) {
 	const info, compiled, file = "../p4src/example/l2acl.p4info.txtpb", "../p4src/example/l2acl.json", "../p4src/example/l2acl.yaml"
-	c := Config{Device: 3, Addr: "127.0.0.1:1", Miss: MissPunt}
+	c := Config{Bridge: bridgeOf(t, local{exactNormal}, nil), Device: 3, Addr: "127.0.0.1:1", Miss: MissPunt}
 	var err error
 	if c.Pipeline, c.Mapping, err = LoadProgram(info, compiled, file); err != nil || c.Pipeline.Cookie != p4src.L2ACL().Cookie {
 		t.Errorf("a user's program: %v", err)
 	}
-	s, err := New(c, local{exactNormal})
+	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,12 +38,12 @@ func TestLoadProgram(t *testing.T) {
 
 func TestConfigRefuses(t *testing.T) {
 	good := func() Config {
-		return Config{Device: 1, Addr: "127.0.0.1:1", Pipeline: program(), Mapping: binding(), Ports: []uint32{1}}
+		return Config{Bridge: bridgeOf(t, local{exactNormal}, nil), Device: 1, Addr: "127.0.0.1:1", Pipeline: program(), Mapping: binding(), Ports: []uint32{1}}
 	}
 	for want, change := range map[string]func(*Config){
 		"device id 0":          func(c *Config) { c.Device = 0 },
 		"address":              func(c *Config) { c.Addr = "nowhere" },
-		"0xffff":               func(c *Config) { c.GatewayID = 0xffff },
+		"no bridge":            func(c *Config) { c.Bridge = nil },
 		"no pipeline":          func(c *Config) { c.Pipeline = nil },
 		"listed twice":         func(c *Config) { c.Ports = []uint32{1, 1} },
 		"no negative numbers":  func(c *Config) { c.MissLimit.Rate = -1 },
@@ -60,7 +60,7 @@ func TestConfigRefuses(t *testing.T) {
 	} {
 		c := good()
 		change(&c)
-		if _, err := New(c, local{exactNormal}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one that says %q", err, want)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
 )
@@ -59,19 +60,28 @@ func TestNewPolicySweeps(t *testing.T) {
 		p := new(versioned)
 		p.set(1)
 		cfg := fastConfig(r)
-		cfg.PolicyCheck = 50 * time.Millisecond
-		s := run(t, cfg, p)
+		b := bridgeOf(t, p, nil)
+		cfg.Bridge = b
+		s := run(t, cfg, nil)
 		serving(t, s)
+		check := bridge.PolicyCheck{Decider: p, Versions: b.Versions(), Interval: 50 * time.Millisecond, OnNewer: func(flow.PolicyVersion) { b.PolicyChanged() }}
+		ctx, stop := context.WithCancel(context.Background())
+		t.Cleanup(stop)
+		go check.Run(ctx) //nolint:errcheck // nil
 		for i := range 10 {
 			r.packet(t, 1, udp(1, 2, uint16(100+i)))
 		}
 		eventually(t, "ten rules", func() bool { return len(entries(t, r, "flow_exact")) == 10 })
 		p.set(2)
 		eventually(t, "they are gone", func() bool { return len(entries(t, r, "flow_exact")) == 0 })
-		left := entries(t, r, "flow")
-		if len(left) != 1 || policyTag(left[0].GetControllerMetadata()) != (flow.PolicyVersion{Serial: 2, Hash: 2 * 7919}).Tag() {
-			t.Errorf("proactive rules %v, want the one of version 2", left)
-		}
+		eventually(t, "the proactive rule is the one of version 2, and alone", func() bool {
+			left := entries(t, r, "flow")
+			if len(left) != 1 {
+				return false
+			}
+			_, tag, _ := bridge.SplitCookie(left[0].GetControllerMetadata())
+			return tag == (flow.PolicyVersion{Serial: 2, Hash: 2 * 7919}).Tag()
+		})
 		if n := len(entries(t, r, "l2")); n != 1 {
 			t.Errorf("%d learned addresses, want 1: they are no policy's", n)
 		}
@@ -85,19 +95,10 @@ func TestGatewayRestarts(t *testing.T) {
 	p := new(versioned)
 	once := func(serial uint64, during func(*Session)) {
 		p.set(serial)
-		s, err := New(fastConfig(r), p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(context.Background())
-		done := make(chan error, 1)
-		go func() { done <- s.Run(ctx) }()
+		s, stop := runUntil(t, fastConfig(r), p)
 		serving(t, s)
 		during(s)
 		stop()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
 	}
 	once(1, func(*Session) {
 		r.Packet(1, udp(1, 2, 1))

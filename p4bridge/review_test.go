@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
 )
@@ -25,7 +26,11 @@ func TestNothingIsSentAfterDemotion(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
 	o := ownedBy(t, r)
 	packet := func() {
-		o.send(&event{match: flow.ParseFrame(udp(1, 2, 1), 1), frame: udp(1, 2, 1)}, []flow.Action{flow.OutputTo(2)})
+		pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: flow.ParseFrame(udp(1, 2, 1), 1), Data: udp(1, 2, 1)}
+		err := o.Write(1, nil, &bridge.Packet{In: &pi, Actions: []flow.Action{flow.OutputTo(2)}, Rule: -1}, false)
+		if err := errors.Join(err, o.flush(o.c.ctx)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	packet()
 	eventually(t, "a primary's packet goes", func() bool { return r.Stats().PacketOuts == 1 })
@@ -70,12 +75,12 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 	ctx := o.c.term.Load().ctx
 	rule := flowRule(1)
 	rule.HardTimeout = time.Minute
-	rule.Cookie = cookie(o.s.cfg.GatewayID, flow.PolicyVersion{}, 1)
-	if err := errors.Join(o.install(o.newJob(flow.EventSwitchConnected), rule), o.flush(ctx)); err != nil {
+	rule.Cookie = gatewayID.Cookie(flow.PolicyVersion{}, 1)
+	if err := errors.Join(o.Write(1, []bridge.Change{{Rule: rule}}, nil, false), o.flush(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	due := o.book.ends[0].deadline
-	if err := o.readTables(ctx); err != nil {
+	if err := o.List(ctx, bridge.Filter{}, func(*bridge.Installed) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if got := o.book.ends[0].deadline; !got.Equal(due) {
@@ -83,16 +88,18 @@ func TestRemovalIsTriedAgain(t *testing.T) {
 	}
 	r.Inject(p4test.Faults{Write: func(*p4v1.Update) error { return status.Error(codes.Internal, "not now") }})
 	over := time.Now().Add(2 * time.Minute)
-	if err := o.second(ctx, over); err != nil {
-		t.Fatal(err)
+	second := func(now time.Time) {
+		o.second(now)
+		if err := o.flush(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
+	second(over)
 	if n := len(r.Entries("flow_exact")); n != 1 || len(o.book.ends) != 1 {
 		t.Fatalf("%d entries, %d to end, want one that is still to go", n, len(o.book.ends))
 	}
 	r.Inject(p4test.Faults{})
-	if err := o.second(ctx, over.Add(retryRemove)); err != nil {
-		t.Fatal(err)
-	}
+	second(over.Add(retryRemove))
 	if n := len(r.Entries("flow_exact")); n != 0 || len(o.book.entries) != 0 {
 		t.Errorf("%d entries, %d in the book, want none", n, len(o.book.entries))
 	}

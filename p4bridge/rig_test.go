@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
@@ -119,30 +120,58 @@ func fastConfig(r rig) Config {
 	return Config{
 		Device: 1, Addr: r.addr(), Dial: r.dial, Pipeline: program(), Mapping: binding(), Ports: []uint32{1, 2, 3, 4},
 		Election: ElectionID{Low: 10}, MinBackoff: 20 * time.Millisecond, MaxBackoff: 200 * time.Millisecond,
-		CallTimeout: 5 * time.Second, PolicyCheck: -1, Counters: -1, GatewayID: 7,
+		CallTimeout: 5 * time.Second, Counters: -1,
 	}
 }
 
-// run starts a session and stops it with the test.
+// gatewayID is that of every bridge in these tests.
+const gatewayID bridge.GatewayID = 7
+
+// bridgeOf makes the bridge that a session's events go through.
+func bridgeOf(t testing.TB, d flow.Decider, change func(*bridge.Config)) *bridge.Bridge {
+	t.Helper()
+	cfg := bridge.Config{Decider: d, Gateway: gatewayID, LookInterval: -1}
+	if change != nil {
+		change(&cfg)
+	}
+	b, err := bridge.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run starts a session, with a bridge of its own unless it has one, and stops it
+// with the test.
 func run(t testing.TB, cfg Config, d flow.Decider) *Session {
+	t.Helper()
+	s, stop := runUntil(t, cfg, d)
+	t.Cleanup(stop)
+	return s
+}
+
+// runUntil is run, for a session that is stopped sooner.
+func runUntil(t testing.TB, cfg Config, d flow.Decider) (s *Session, stop func()) {
 	t.Helper()
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.NewTextHandler(logWriter{t}, nil))
 	}
-	s, err := New(cfg, d)
+	if cfg.Bridge == nil {
+		cfg.Bridge = bridgeOf(t, d, nil)
+	}
+	s, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	return s, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-	})
-	return s
+	}
 }
 
 type logWriter struct{ t testing.TB }
@@ -287,7 +316,7 @@ func (local) Local() bool { return true }
 func toPort(p flow.PortNo) flow.DeciderFunc {
 	return func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 		if ev.PacketIn != nil {
-			d.Rules = append(d.Rules, flow.Rule{Priority: 100, Match: ev.PacketIn.Match, Actions: []flow.Action{flow.OutputTo(p)}})
+			d.Rules = append(d.Rules, flow.Rule{Priority: 100, Match: ev.PacketIn.Match, IdleTimeout: time.Minute, Actions: []flow.Action{flow.OutputTo(p)}})
 		}
 		return nil
 	}

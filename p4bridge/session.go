@@ -14,47 +14,46 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 )
 
 // Session is one switch, for as long as the gateway runs.
 type Session struct {
 	cfg     Config
-	decider flow.Decider
 	log     *slog.Logger
+	faults  bridge.Mute
 	metrics deviceMetrics
 	desc    *flow.Switch
 	name    string
-	dpid    string
 
-	versions  decider.Versions
-	decisions atomic.Uint32 // the number that the last event got
-	takeover  ElectionID    // the id to come back with after the primary was lost
+	takeover ElectionID            // the id to come back with after the primary was lost
+	serves   atomic.Pointer[owner] // while we are primary and the switch is set up
 
 	ready     chan struct{}
 	readyOnce sync.Once
 	status    statusBoard
 }
 
-// New makes the session of one switch. d answers its events, with whatever
-// decorators it has; the session adds none.
-func New(cfg Config, d flow.Decider) (*Session, error) {
+// New makes the session of one switch.
+func New(cfg Config) (*Session, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
 	s := &Session{
-		cfg: cfg, decider: d, ready: make(chan struct{}),
+		cfg: cfg, ready: make(chan struct{}),
 		metrics: cfg.Metrics.of(cfg.Device),
 		desc:    &flow.Switch{DPID: flow.DPID(cfg.Device), Protocol: flow.P4Runtime, NTables: tableCount(cfg), Matchable: cfg.Mapping.Matchable()},
 	}
 	s.cfg.Logger = cfg.Logger.With("dpid", s.desc.DPID.String(), "remote", cfg.Addr)
-	s.log = s.cfg.Logger
+	s.log, s.faults.Log = s.cfg.Logger, s.cfg.Logger
+	for _, advice := range cfg.Mapping.Advice() {
+		s.log.Warn("the mapping may not do what is meant", "advice", advice)
+	}
 	for _, p := range cfg.Ports {
 		s.desc.Ports = append(s.desc.Ports, flow.Port{No: flow.PortNo(p), Name: fmt.Sprintf("port%d", p)})
 	}
-	s.dpid = s.desc.DPID.String()
 	s.name = fmt.Sprintf("p4 switch %v at %s", s.desc.DPID, s.cfg.Addr)
 	s.status.init(&s.cfg)
 	return s, nil
@@ -75,15 +74,31 @@ func (s *Session) String() string { return s.name }
 // Ready is closed when the switch is served for the first time.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 
-// Run serves the switch until ctx is done, and returns nil then. Nothing that
-// the switch does ends it: after each failure it starts again, later and later.
+// Run serves the switch until ctx is done: pending decisions may come back then
+// (see [bridge.Bridge.Drain]), what they say is written, and Run returns nil.
+// Nothing that the switch does ends it: after each failure it starts again,
+// later and later.
 func (s *Session) Run(ctx context.Context) error {
+	until := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(until, func() {
+		s.cfg.Bridge.Drain()
+		if o := s.serves.Load(); o != nil {
+			close(o.stop)
+			select {
+			case <-o.c.ctx.Done():
+			case <-time.After(s.cfg.CallTimeout):
+			}
+		}
+		cancel()
+	})()
 	wait := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(s.cfg.MinBackoff), backoff.WithMaxInterval(s.cfg.MaxBackoff), backoff.WithMaxElapsedTime(0))
 	for {
 		served, err := s.once(ctx)
 		s.metrics.serving(0)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, errStopped) {
 			s.status.set("stopped", nil)
 			return nil
 		}
@@ -105,7 +120,7 @@ func (s *Session) Run(ctx context.Context) error {
 // once is one connection, from dialling to whatever ends it. served says
 // whether it came as far as serving.
 //
-//	arbitrate -> backup <-> primary (pipeline -> tables -> digest -> proactive -> serve)
+//	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> digest -> miss -> serve)
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
 	s.status.set("connecting", nil)
@@ -168,7 +183,8 @@ func (s *Session) streamError(c *client, first bool) error {
 
 // primary brings the switch into order and serves it until the term ends.
 func (s *Session) primary(t *term, c *client) (served bool, err error) {
-	o := newOwner(s, c)
+	o := newOwner(s, c, t.ctx)
+	defer o.end()
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -178,7 +194,6 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 		{"groups", o.writeGroups},
 		{"miss meter", o.writeMissMeter},
 		{"digest", o.configureDigest},
-		{"proactive", o.proactive},
 		{"miss", o.setMiss}, // last: from here on the switch asks
 	} {
 		s.status.set(step.name, nil)
@@ -189,9 +204,17 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 			return false, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	s.serves.Store(o)
+	defer s.serves.Store(nil)
 	s.status.set(StateServing, nil)
 	s.metrics.serving(1)
 	s.readyOnce.Do(func() { close(s.ready) })
 	s.log.Info("serving", "pipeline", s.cfg.Pipeline.Name, "miss", s.cfg.Miss.String())
+	o.core.Ready()
+	ctx, cancel := context.WithCancel(t.ctx)
+	var reads sync.WaitGroup
+	reads.Go(func() { o.beside(ctx) })
+	defer reads.Wait()
+	defer cancel()
 	return true, o.serve(t.ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
 )
@@ -30,8 +31,8 @@ func TestDigestBecomesRule(t *testing.T) {
 		r.packet(t, 2, back)
 		expect(t, r, 1, back)
 		for _, e := range entries(t, r, "flow_exact") {
-			if e.GetControllerMetadata()>>48 != 7 {
-				t.Errorf("controller_metadata %#x does not carry gateway id 7", e.GetControllerMetadata())
+			if !gatewayID.Owns(e.GetControllerMetadata()) {
+				t.Errorf("controller_metadata %#x is not the gateway's", e.GetControllerMetadata())
 			}
 		}
 	})
@@ -61,18 +62,20 @@ func TestRecords(t *testing.T) {
 	records := make(chan flow.Event, 16)
 	cfg := fastConfig(r)
 	cfg.Miss = MissPunt
-	cfg.OnDecision = func(rec *Record) {
-		if rec.Err != nil || rec.Decide <= 0 || rec.Total < rec.Decide || rec.Event.Switch.DPID != 1 {
-			t.Errorf("record %+v", rec)
-		}
-		if rec.Event.Type == flow.EventPacketIn {
-			if len(rec.Decision.Rules) != 1 {
-				t.Errorf("%d rules, want 1", len(rec.Decision.Rules))
+	cfg.Bridge = bridgeOf(t, local{toPort(3)}, func(b *bridge.Config) {
+		b.OnDecision = func(rec *bridge.Record) {
+			if rec.Err != nil || rec.Decide <= 0 || rec.Total < rec.Decide || rec.Event.Switch.DPID != 1 || rec.Remote != r.addr() {
+				t.Errorf("record %+v", rec)
 			}
-			records <- flow.Event{Type: rec.Event.Type, PacketIn: &flow.PacketIn{Match: rec.Event.PacketIn.Match}}
+			if rec.Event.Type == flow.EventPacketIn {
+				if len(rec.Decision.Rules) != 1 {
+					t.Errorf("%d rules, want 1", len(rec.Decision.Rules))
+				}
+				records <- flow.Event{Type: rec.Event.Type, PacketIn: &flow.PacketIn{Match: rec.Event.PacketIn.Match}}
+			}
 		}
-	}
-	s := run(t, cfg, local{toPort(3)})
+	})
+	s := run(t, cfg, nil)
 	serving(t, s)
 	frame := udp(1, 2, 2500)
 	r.packet(t, 1, frame)
@@ -113,16 +116,16 @@ func TestIdleTimeout(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
 		removed := make(chan flow.FlowRemoved, 16)
 		cfg := fastConfig(r)
-		cfg.FlowRemoved = true
-		s := run(t, cfg, local{recordRemoved(removed)})
+		cfg.Bridge = bridgeOf(t, local{recordRemoved(removed)}, func(b *bridge.Config) { b.Subscribe = map[flow.EventType]bool{flow.EventFlowRemoved: true} })
+		s := run(t, cfg, nil)
 		serving(t, s)
 		frame := udp(1, 2, 4000)
 		r.packet(t, 1, frame)
 		select {
 		case got := <-removed:
 			want := flow.ParseFrame(frame, 1).Keep(binding().EventFields)
-			if got.Match != want || got.Reason != flow.RemovedIdle {
-				t.Errorf("flow_removed %v %v, want idle_timeout %v", got.Reason, got.Match, want)
+			if got.Match != want || got.Reason != flow.RemovedIdle || got.Priority != 100 || got.Idle != time.Second {
+				t.Errorf("flow_removed %+v, want idle_timeout of a second, priority 100, %v", got, want)
 			}
 		case <-time.After(15 * time.Second):
 			t.Fatal("no flow_removed")

@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"switchbridge/flow"
-	"switchbridge/p4bridge/pipeline"
 )
 
 // installedCookie asks which program the switch runs; 0 is none.
@@ -40,10 +36,8 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	if have == p.Cookie {
 		return nil
 	}
-	if have != 0 {
-		// Replication state outlives a push in BMv2 while PI forgets it (bmv2 891), and
-		// could not be written again.
-		_ = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_DELETE)})
+	if err := o.clearReplication(ctx); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.s.cfg.CallTimeout)
 	defer cancel()
@@ -61,65 +55,39 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	return nil
 }
 
-// readTables fills the book from the switch and removes what an older policy of
-// this gateway left, once the policy's version is known. A rule whose age is not
-// known gets the default hard timeout from now on.
-func (o *owner) readTables(ctx context.Context) error {
-	now := time.Now()
-	known := o.book.entries
-	o.book, o.l2 = newBook(), map[flow.MAC]flow.PortNo{}
-	for _, t := range o.tables() {
-		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: t.ID}}})
-		if err != nil {
-			return fmt.Errorf("read table %s: %w", t.Name, err)
+// clearReplication deletes every multicast group and clone session, whoever made
+// them: they outlive a push in BMv2, while PI forgets them (bmv2 891) and could
+// never delete them again, so that what is flooded would be sent twice.
+func (o *owner) clearReplication(ctx context.Context) error {
+	pre := func(e *p4v1.PacketReplicationEngineEntry) *p4v1.Entity {
+		return &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{PacketReplicationEngineEntry: e}}
+	}
+	var updates []*p4v1.Update
+	for what, all := range map[string]*p4v1.PacketReplicationEngineEntry{ // id 0 is all of them (P4Runtime 1.3, 9.5)
+		"multicast groups": {Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: new(p4v1.MulticastGroupEntry)}},
+		"clone sessions":   {Type: &p4v1.PacketReplicationEngineEntry_CloneSessionEntry{CloneSessionEntry: new(p4v1.CloneSessionEntry)}},
+	} {
+		found, err := o.c.read(ctx, pre(all))
+		switch status.Code(err) {
+		case codes.OK:
+		case codes.FailedPrecondition, codes.Unimplemented:
+			continue // there is no program, and so none of them; or no such thing
+		default:
+			return fmt.Errorf("read %s: %w", what, err)
 		}
-		for _, e := range entities {
-			te := e.GetTableEntry()
-			if te == nil || te.GetIsDefaultAction() {
-				continue
-			}
-			key, written, deadline := bookKey(te), now, time.Time{}
-			learned := o.isL2(te.GetTableId())
-			if o.ours(te.GetControllerMetadata()) && !learned {
-				deadline = now.Add(o.s.cfg.HardTimeout)
-			}
-			if b := known[key]; b != nil && b.cookie == te.GetControllerMetadata() {
-				written, deadline = b.written, b.deadline // its age is known
-			}
-			o.book.put(key, te.GetTableId(), te.GetControllerMetadata(), written, deadline)
-			if learned {
-				o.relearn(te)
-			}
+		for _, e := range found {
+			updates = append(updates, &p4v1.Update{Type: p4v1.Update_DELETE, Entity: e})
 		}
 	}
-	if v := o.s.versions.Latest(); !v.IsZero() {
-		o.sweep(v)
+	for chunk := range slices.Chunk(updates, o.s.cfg.Batch) {
+		if err := o.c.write(ctx, chunk); err != nil {
+			return fmt.Errorf("delete multicast groups and clone sessions: %w", err)
+		}
+	}
+	if len(updates) > 0 {
+		o.s.log.Info("deleted what replicates packets, before the push", "groups_and_sessions", len(updates))
 	}
 	return nil
-}
-
-// tables are the P4 tables that the gateway writes to, each once.
-func (o *owner) tables() []*pipeline.Table {
-	var out []*pipeline.Table
-	seen := map[uint32]bool{}
-	for _, t := range o.s.cfg.Mapping.Tables {
-		if !seen[t.P4.ID] {
-			seen[t.P4.ID] = true
-			out = append(out, t.P4)
-		}
-	}
-	if l2 := o.s.cfg.Mapping.L2; l2 != nil && !seen[l2.Table.ID] {
-		seen[l2.Table.ID] = true
-		out = append(out, l2.Table)
-	}
-	if o.s.cfg.Entries { // any table may have some of ours
-		for _, t := range o.s.cfg.Pipeline.Tables {
-			if !seen[t.ID] && !t.Const && len(t.Fields) > 0 {
-				out = append(out, t)
-			}
-		}
-	}
-	return out
 }
 
 // group is an update of the multicast group that holds every port.
@@ -141,7 +109,18 @@ func (o *owner) writeGroups(ctx context.Context) error {
 	if o.s.cfg.Mapping.FloodGroup == 0 || len(o.s.cfg.Ports) == 0 {
 		return nil
 	}
-	return o.insertOrModify(ctx, o.group(p4v1.Update_INSERT), o.group(p4v1.Update_MODIFY))
+	err := o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+	if alreadyExists(err) {
+		return o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_MODIFY)})
+	}
+	if err == nil {
+		// PI knew of none. BMv2 may have it all the same, with members of old, if
+		// somebody pushed a program over it; a DELETE frees it of those.
+		if err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_DELETE)}); err == nil {
+			err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+		}
+	}
+	return err
 }
 
 // writeMissMeter gives each port's meter the limit, or takes one away that an
@@ -180,11 +159,16 @@ func meterConfig(l MissLimit) *p4v1.MeterConfig {
 // insertOrModify writes what may be there already.
 func (o *owner) insertOrModify(ctx context.Context, insert, modify *p4v1.Update) error {
 	err := o.c.write(ctx, []*p4v1.Update{insert})
-	var we *WriteError
-	if errors.As(err, &we) && we.Updates[0] != nil && we.Updates[0].Code == codes.AlreadyExists {
+	if alreadyExists(err) {
 		err = o.c.write(ctx, []*p4v1.Update{modify})
 	}
 	return err
+}
+
+// alreadyExists reports whether the one update of a Write met what is there.
+func alreadyExists(err error) bool {
+	var we *WriteError
+	return errors.As(err, &we) && we.Updates[0] != nil && we.Updates[0].Code == codes.AlreadyExists
 }
 
 // configureDigest subscribes to the digest. It is never deleted: BMv2 would use
@@ -208,23 +192,15 @@ func (o *owner) configureDigest(ctx context.Context) error {
 	return nil
 }
 
-// setMiss chooses what the switch does with an unknown flow.
+// setMiss chooses what the switch does with an unknown flow. Where it is to
+// flood, the proactive rules go first: the bridge sets it when they are in and it
+// looks at the tables.
 func (o *owner) setMiss(ctx context.Context) error {
-	m := o.s.cfg.Mapping.Miss
-	if m == nil {
+	if o.s.cfg.Miss == MissFlood {
 		return nil
 	}
-	return o.c.write(ctx, []*p4v1.Update{{Type: p4v1.Update_MODIFY, Entity: &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{
-		TableId: m.Table.ID, IsDefaultAction: true,
-		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: missAction(m, o.s.cfg.Miss).ID}}},
-	}}}}})
-}
-
-// proactive asks for the rules that a new switch gets. No answer is no failure:
-// the misses will ask again.
-func (o *owner) proactive(ctx context.Context) error {
-	j := o.newJob(flow.EventSwitchConnected)
-	o.decide(ctx, j)
-	o.finish(j)
+	if err := o.core.InstallStanding(); err != nil {
+		return err
+	}
 	return o.flush(ctx)
 }

@@ -3,7 +3,6 @@ package p4bridge
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"maps"
 	"sync"
 	"time"
@@ -21,7 +20,11 @@ type Status struct {
 	Pipeline string
 	Miss     string
 	Policy   string
-	Learned  int // addresses in the L2 table
+	Events   uint64
+	Drops    uint64
+	Pending  int    // events that wait for a decision or are being decided
+	Missing  string // why the switch is not governed, though it is served; else empty
+	Learned  int    // addresses in the L2 table
 	Tables   []TableStatus
 	Counters map[string]CounterStatus // indirect counters, summed over their index
 }
@@ -43,23 +46,12 @@ type CounterStatus struct{ Packets, Bytes int64 }
 
 // statusBoard is what others may read of a session.
 type statusBoard struct {
-	mu   sync.Mutex
-	s    Status
-	mute map[string]*muted
+	mu sync.Mutex
+	s  Status
 }
-
-// muted is a kind of fault that was logged, and how often it came since.
-type muted struct {
-	last  time.Time
-	count int
-}
-
-// muteFor is for how long a fault of one kind is counted instead of logged.
-const muteFor = 10 * time.Second
 
 func (b *statusBoard) init(cfg *Config) {
 	b.s = Status{Device: cfg.Device, Addr: cfg.Addr, State: "new", Since: time.Now(), Pipeline: cfg.Pipeline.Name, Miss: cfg.Miss.String(), Counters: map[string]CounterStatus{}}
-	b.mute = map[string]*muted{}
 }
 
 func (b *statusBoard) set(state string, err error) {
@@ -71,34 +63,6 @@ func (b *statusBoard) set(state string, err error) {
 	}
 }
 
-// fault logs an error, and one of the same kind (what happened, and to which
-// table) again only after a while, with how many were left out.
-func (b *statusBoard) fault(log *slog.Logger, what, table string, err error, attrs ...any) {
-	b.mu.Lock()
-	kind := what + " " + table
-	m := b.mute[kind]
-	if m == nil {
-		m = new(muted)
-		b.mute[kind] = m
-	}
-	if table != "" {
-		attrs = append(attrs, "table", table)
-	}
-	now := time.Now()
-	if now.Sub(m.last) < muteFor {
-		m.count++
-		b.mu.Unlock()
-		return
-	}
-	attrs = append(attrs, "error", err)
-	if m.count > 0 {
-		attrs = append(attrs, "like_it", m.count)
-	}
-	m.last, m.count = now, 0
-	b.mu.Unlock()
-	log.Warn(what, attrs...)
-}
-
 // Status returns what the session is doing. The caller owns it.
 func (s *Session) Status() Status {
 	s.status.mu.Lock()
@@ -106,12 +70,18 @@ func (s *Session) Status() Status {
 	st := s.status.s
 	st.Tables = append([]TableStatus(nil), st.Tables...)
 	st.Counters = maps.Clone(st.Counters)
-	st.Policy = s.versions.Latest().String()
+	st.Policy = s.cfg.Bridge.Versions().Latest().String()
+	if o := s.serves.Load(); o != nil {
+		core := o.core.Status()
+		st.Events, st.Drops, st.Pending, st.Missing = core.Events, core.Drops, core.Pending, core.Missing
+	}
 	return st
 }
 
 // publish puts what only the owner knows onto the board.
 func (o *owner) publish() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	b := &o.s.status
 	b.mu.Lock()
 	defer b.mu.Unlock()

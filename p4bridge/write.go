@@ -12,97 +12,173 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"switchbridge/flow"
 	"switchbridge/p4bridge/pipeline"
 )
 
 // change is one entry to write or remove.
 type change struct {
-	job    *job // whose decision it is; nil: the gateway's own
-	table  *pipeline.Table
-	entry  *p4v1.TableEntry
-	key    string // bookKey(entry)
+	table    *pipeline.Table
+	entry    *p4v1.TableEntry
+	key      string        // bookKey(entry)
+	hard     time.Duration // 0: no hard timeout
+	priority int32         // the rule's, also where the table knows none
+	shadowed bool          // a rule of the same answer has its place
+
+	// A removal is done only while the entry is the one that was meant.
 	remove bool
-	hard   time.Duration // 0: no hard timeout
+	cookie uint64
+	why    flow.RemovedReason
+
 	op     p4v1.Update_Type
 	err    error
+	missed bool              // the book had the entry, and the switch had not
+	gone   *flow.FlowRemoved // what a removal has removed
 }
 
-// add puts a change into the batch. It refuses what the table has no room for:
-// BMv2 would say UNKNOWN, and that does not say full.
-func (o *owner) add(c *change) error {
-	if c.key == "" {
-		c.key = bookKey(c.entry)
-	}
-	switch {
-	case c.remove:
-		c.op = p4v1.Update_DELETE
-	case o.book.has(c.key):
-		c.op = p4v1.Update_MODIFY
-	default:
-		c.op = p4v1.Update_INSERT
-		if size := c.table.Size; size > 0 && int64(o.book.count[c.table.ID]+o.inserts[c.table.ID]) >= size {
-			o.s.metrics.update(c.table.Name, "full")
-			return fmt.Errorf("table %s: %w: it holds %d of %d entries; key %s", c.table.Name, ErrTableFull, o.book.count[c.table.ID], size, entryKey(c.table, c.entry))
-		}
-	}
-	if c.op == p4v1.Update_INSERT {
-		o.inserts[c.table.ID]++
-	}
-	o.batch = append(o.batch, c)
-	return nil
+// anyPriority is the priority of a removal that the cookie alone identifies.
+const anyPriority = -1
+
+// waiting reports whether something is queued.
+func (o *owner) waiting() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) > 0
 }
 
-// flush writes the batch, table by table, and then lets the packets go that
+// flushRounds bounds how long events wait for what others have queued.
+const flushRounds = 16
+
+// flush writes what is queued, table by table, and then lets the packets go that
 // waited for it. Its error ends the session: what a switch says of single
 // updates is dealt with here.
 func (o *owner) flush(ctx context.Context) error {
-	for len(o.batch) > 0 || len(o.jobs) > 0 {
-		batch, jobs := o.batch, o.jobs
-		o.batch, o.jobs = nil, nil
-		clear(o.inserts)
-		if err := o.writeAll(ctx, latest(batch)); err != nil {
+	for round := range flushRounds {
+		requests, staged := o.take(round == 0)
+		if len(requests) == 0 {
+			return nil
+		}
+		if err := o.writeAll(ctx, staged); err != nil {
 			return err
 		}
-		if o.s.cfg.afterFlush != nil && len(batch) > 0 {
+		now := time.Now()
+		o.mu.Lock()
+		for _, c := range staged {
+			o.applied(c, now)
+		}
+		o.staged = nil
+		o.mu.Unlock()
+		if o.s.cfg.afterFlush != nil && len(staged) > 0 {
 			o.s.cfg.afterFlush()
 		}
-		now := time.Now()
-		for _, c := range batch {
-			o.applied(ctx, c, now)
-		}
-		for _, j := range jobs {
-			o.settle(ctx, j, now)
+		for _, r := range requests {
+			o.settle(r, now)
 		}
 	}
-	return nil
+	return o.Flush() // the loop comes back to what is left
 }
 
-// latest keeps the last change of each entry: one entry twice in a batch would
-// make the outcome hang on the switch's order.
-func latest(batch []*change) []*change {
-	if len(batch) < 2 {
-		return batch
-	}
-	at := make(map[string]int, len(batch))
-	out := batch[:0:0]
-	for _, c := range batch {
-		if i, ok := at[c.key]; ok {
-			if out[i].op == p4v1.Update_INSERT && !c.remove {
-				c.op = p4v1.Update_INSERT
-			}
-			out[i] = c
-			continue
+// take puts the next batch together: whole requests, as far as no entry is in it
+// twice, which would make the outcome hang on the switch's order.
+func (o *owner) take(sweep bool) (requests []*request, staged []*change) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	clear(o.keys)
+	inserts := map[uint32]int{}
+	n := 0
+	for ; n < len(o.queue) && len(staged) < o.s.cfg.Batch; n++ {
+		r := o.queue[n]
+		if n > 0 && slices.ContainsFunc(r.changes, func(c *change) bool { _, twice := o.keys[c.key]; return twice }) {
+			break
 		}
-		at[c.key] = len(out)
-		out = append(out, c)
+		staged = o.stage(staged, r, inserts)
 	}
-	return out
+	requests = slices.Clone(o.queue[:n])
+	o.queue = slices.Delete(o.queue, 0, n)
+	if sweep && len(o.queue) == 0 && len(o.sweeps) > 0 {
+		r := o.sweeps[0]
+		o.sweeps = o.sweeps[1:]
+		if n == 0 {
+			staged, requests = o.stage(staged, r, inserts), append(requests, r)
+		} else {
+			o.queue = append(o.queue, r) // the next round's
+		}
+		if len(o.sweeps) > 0 {
+			select {
+			case o.wake <- struct{}{}:
+			default:
+			}
+		}
+	}
+	o.staged = staged
+	for _, c := range staged {
+		if o.touched != nil {
+			o.touched[c.key] = struct{}{}
+		}
+	}
+	return requests, staged
+}
+
+// stage says of each change of a request what it is to the switch, and leaves
+// out what needs no writing. It refuses what a table has no room for: BMv2 would
+// say UNKNOWN, and that does not say full. The caller holds mu.
+func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*change {
+	for _, c := range r.changes {
+		b := o.book.entries[c.key]
+		switch {
+		case c.err != nil || c.shadowed:
+			continue
+		case c.remove:
+			if b == nil || b.cookie != c.cookie || c.priority != anyPriority && c.priority != b.priority {
+				continue // gone, or another's by now
+			}
+			c.op, c.table, c.entry = p4v1.Update_DELETE, o.s.cfg.Pipeline.TableByID(b.table), mustEntry(c.key)
+		case c.entry.GetIsDefaultAction() || b != nil:
+			c.op = p4v1.Update_MODIFY
+		default:
+			c.op = p4v1.Update_INSERT
+			if size := c.table.Size; size > 0 && int64(o.book.count[c.table.ID]+inserts[c.table.ID]) >= size {
+				o.s.metrics.update(c.table.Name, "full")
+				c.err = fmt.Errorf("table %s: %w: it holds %d of %d entries; key %s", c.table.Name, ErrTableFull, o.book.count[c.table.ID], size, entryKey(c.table, c.entry))
+				if o.isL2(c.table.ID) {
+					o.forget(c.entry) // it floods, which is right, if slow
+				}
+				continue
+			}
+			inserts[c.table.ID]++
+		}
+		o.keys[c.key] = struct{}{}
+		staged = append(staged, c)
+	}
+	return staged
+}
+
+// settle tells the bridge what became of a request, and lets its packet go.
+func (o *owner) settle(r *request, now time.Time) {
+	for i, c := range r.changes {
+		switch {
+		case c.err != nil && r.xid != 0:
+			o.core.Written(r.xid, i, refusal(c))
+		case c.err != nil && !errors.Is(c.err, ErrTableFull): // an address that has no room is flooded to
+			o.s.faults.Warn("refused "+c.table.Name, "the switch refused an entry of the gateway's own", "err", c.err)
+		case c.gone != nil:
+			o.core.Removed(c.gone, now)
+		}
+	}
+	for _, p := range r.packets {
+		if !o.c.post(&p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Packet{Packet: p}}) {
+			o.core.Drop("slow_reader")
+		}
+	}
+	if r.confirm {
+		o.core.Written(r.xid, -1, nil)
+	}
 }
 
 // writeAll writes each table's changes with one call; tables, which lock each
 // for itself in BMv2, go side by side.
 func (o *owner) writeAll(ctx context.Context, batch []*change) error {
-	if oneTable(batch) {
+	if !slices.ContainsFunc(batch, func(c *change) bool { return c.table != batch[0].table }) {
 		return o.writeChunks(ctx, batch)
 	}
 	var order []uint32
@@ -120,15 +196,6 @@ func (o *owner) writeAll(ctx context.Context, batch []*change) error {
 	}
 	wg.Wait()
 	return errors.Join(errs...)
-}
-
-func oneTable(batch []*change) bool {
-	for _, c := range batch {
-		if c.table != batch[0].table {
-			return false
-		}
-	}
-	return true
 }
 
 // writeChunks keeps each call within the batch's size.
@@ -171,8 +238,7 @@ func (o *owner) writeTable(ctx context.Context, changes []*change) error {
 				c.op = p4v1.Update_MODIFY
 				again = append(again, c)
 			case try == 0 && c.op == p4v1.Update_MODIFY && u.Code == codes.NotFound:
-				c.op = p4v1.Update_INSERT
-				c.err = errMissing
+				c.op, c.missed = p4v1.Update_INSERT, true
 				again = append(again, c)
 			default:
 				c.err = u
@@ -186,50 +252,52 @@ func (o *owner) writeTable(ctx context.Context, changes []*change) error {
 // retryRemove is when an entry that the switch would not remove is tried again.
 const retryRemove = 10 * time.Second
 
-// errMissing marks a change that met an entry which the book had and the switch had not.
-var errMissing = errors.New("the entry was missing")
-
-// applied brings book and metrics up to date with a change that was written.
-func (o *owner) applied(ctx context.Context, c *change, now time.Time) {
-	name, count := c.table.Name, o.tableMetrics(c.table)
-	if errors.Is(c.err, errMissing) {
-		// The switch lost entries behind our back; the book is wrong about others too.
-		o.resync, c.err = true, nil
+// applied brings book and metrics up to date with a change that was written. The
+// caller holds mu.
+func (o *owner) applied(c *change, now time.Time) {
+	count := o.tableMetrics(c.table)
+	b := o.book.entries[c.key]
+	if c.missed { // the book is wrong about others too
 		o.book.remove(c.key)
-		o.s.log.Warn("the switch lost an entry", "table", name, "key", entryKey(c.table, c.entry))
+		o.missing(c.table, entryKey(c.table, c.entry), 1)
 	}
-	if c.err != nil {
+	switch {
+	case c.err != nil:
 		count.refused.Inc()
-		if b := o.book.entries[c.key]; b != nil && c.remove {
-			o.book.put(c.key, b.table, b.cookie, b.written, now.Add(retryRemove))
-		}
-		if !c.remove && o.isL2(c.table.ID) {
+		if c.remove && b != nil {
+			o.book.put(b, now.Add(retryRemove))
+		} else if o.isL2(c.table.ID) {
 			o.forget(c.entry) // it is learned anew from the next event
 		}
-		attrs := []any{"key", entryKey(c.table, c.entry)}
-		if c.job != nil {
-			c.job.failed = append(c.job.failed, c.err)
-			attrs = append(attrs, "decision", c.job.ev.XID, "reason", c.job.dec.Reason)
-		}
-		o.s.status.fault(o.s.log, "the switch refused an entry", name, c.err, attrs...)
-		o.refused(ctx, c.job, "table "+name+": "+entryKey(c.table, c.entry), c.err)
-		return
-	}
-	if c.job != nil {
-		c.job.installed++
-	}
-	if c.remove {
-		o.book.remove(c.key)
+	case c.remove:
 		count.deleted.Inc()
-	} else {
-		deadline := time.Time{}
-		if c.hard > 0 {
-			deadline = now.Add(c.hard)
+		if o.isL2(c.table.ID) {
+			o.forget(c.entry)
+		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil {
+			c.gone = &flow.FlowRemoved{Reason: c.why, Table: mt.OpenFlow, Priority: uint16(b.priority), Cookie: b.cookie, Match: match,
+				Duration: now.Sub(b.written), Idle: b.idle, Hard: b.hard}
 		}
-		o.book.put(c.key, c.table.ID, c.entry.GetControllerMetadata(), now, deadline)
+		o.book.remove(c.key)
+	case !c.entry.GetIsDefaultAction():
 		count.written.Inc()
+		o.book.put(&booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
+			written: now, idle: time.Duration(c.entry.GetIdleTimeoutNs()), hard: c.hard}, end(now, c.hard))
 	}
 	count.entries.Set(float64(o.book.count[c.table.ID]))
+}
+
+// end is when something with a hard timeout ends; zero is never.
+func end(from time.Time, hard time.Duration) time.Time {
+	if hard == 0 {
+		return time.Time{}
+	}
+	return from.Add(hard)
+}
+
+// missing notes that the switch lost entries behind our back. The caller holds mu.
+func (o *owner) missing(t *pipeline.Table, example string, n int) {
+	o.lost = true
+	o.s.faults.Warn("lost "+t.Name, "the switch lost entries", "table", t.Name, "entries", n, "example", example)
 }
 
 func (o *owner) tableMetrics(t *pipeline.Table) *tableMetrics {

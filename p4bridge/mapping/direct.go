@@ -34,8 +34,12 @@ func direct(t *pipeline.Table, e *flow.Entry) (*p4v1.TableEntry, error) {
 		return nil, fmt.Errorf("its entries are fixed by the program")
 	case t.Indirect:
 		return nil, fmt.Errorf("its actions come from an action profile")
-	case t.Priority != (e.Priority > 0):
-		return nil, fmt.Errorf("priority %d: its entries have one: %v", e.Priority, t.Priority)
+	case len(t.Fields) == 0:
+		return nil, fmt.Errorf("it has no keys, and so no entries")
+	case t.Priority && e.Priority <= 0:
+		return nil, fmt.Errorf("priority %d: its entries want at least 1", e.Priority)
+	case !t.Priority && e.Priority != 0:
+		return nil, fmt.Errorf("priority %d: its entries have none", e.Priority)
 	case e.IdleTimeout > 0 && !t.IdleTimeout:
 		return nil, fmt.Errorf("it has no idle timeouts")
 	}

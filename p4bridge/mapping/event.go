@@ -3,6 +3,8 @@ package mapping
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
@@ -35,7 +37,7 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 		}
 		values[i], masks[i] = v, pipeline.Ones(d.keys[i].Width)
 	}
-	match, err := decode(flow.Match{}, d.keys, values, masks)
+	match, err := decode(imply(d.implied), d.keys, values, masks)
 	if err != nil {
 		return match, fmt.Errorf("digest %s: %w", d.P4.Name, err)
 	}
@@ -43,10 +45,28 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 	return match, nil
 }
 
-// Incomplete returns the fields that an event of this program has and that a
-// packet with headers match, which should have them, lacks: it is a fragment, or
-// its frame was cut short.
-func (m *Mapping) Incomplete(match *flow.Match) flow.Field { return match.Missing() & m.EventFields }
+// imply returns what a place in the program says of its packets.
+func imply(list []implied) (m flow.Match) {
+	for _, i := range list {
+		v, _ := pipeline.Uint(i.value, i.width) // it fits: Bind has seen to that
+		v, _ = pipeline.Pad(v, i.width)
+		i.set(&m, v, pipeline.Ones(i.width))
+	}
+	return m
+}
+
+// Incomplete returns the fields that the mapped tables match on, that a packet
+// with these headers can have, and that its digest does not tell.
+func (m *Mapping) Incomplete(match *flow.Match) flow.Field {
+	var can, all flow.Field
+	for _, o := range m.matched {
+		all |= o.field
+		if may, _ := o.may(match); may {
+			can |= o.field
+		}
+	}
+	return (can | match.Missing()&all) &^ match.Fields
+}
 
 // decode fills m from keys' values, prerequisites first: which field a shared
 // key holds is known once eth_type and ip_proto are.
@@ -113,10 +133,10 @@ func dropAbsent(m *flow.Match) {
 // Packet reads a packet_in: the match that its frame and metadata fill, limited
 // to the fields that a digest of this program would have, so that both look
 // alike to a policy; and whether the packet is one that no rule matched.
-func (m *Mapping) Packet(p *p4v1.PacketIn) (match flow.Match, reason flow.Reason, err error) {
+func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, err error) {
 	in := m.PacketIn
 	if in == nil {
-		return match, 0, errors.New("packet_in: the mapping has none")
+		return pi, errors.New("packet_in: the mapping has none")
 	}
 	port, found := flow.PortNo(0), false
 	for _, md := range p.GetMetadata() {
@@ -124,20 +144,22 @@ func (m *Mapping) Packet(p *p4v1.PacketIn) (match flow.Match, reason flow.Reason
 		case md.GetMetadataId() == in.InPort.ID:
 			v, err := pipeline.ToUint(md.GetValue())
 			if err != nil || v > uint64(flow.PortMax) {
-				return match, 0, fmt.Errorf("packet_in: %s: %#x is no port", in.InPort.Name, md.GetValue())
+				return pi, fmt.Errorf("packet_in: %s: %#x is no port", in.InPort.Name, md.GetValue())
 			}
 			port, found = flow.PortNo(v), true
 		case in.Reason != nil && md.GetMetadataId() == in.Reason.ID:
 			if v, err := pipeline.ToUint(md.GetValue()); err == nil && v != 0 {
-				reason = flow.ReasonAction
+				pi.Reason = flow.ReasonAction
 			}
 		}
 	}
 	if !found {
-		return match, 0, fmt.Errorf("packet_in: no metadata %d (%s)", in.InPort.ID, in.InPort.Name)
+		return pi, fmt.Errorf("packet_in: no metadata %d (%s)", in.InPort.ID, in.InPort.Name)
 	}
-	match = flow.ParseFrame(p.GetPayload(), port)
-	return match.Keep(m.EventFields), reason, nil
+	pi.BufferID, pi.Data, pi.TotalLen = flow.NoBuffer, p.GetPayload(), len(p.GetPayload())
+	match := flow.ParseFrame(pi.Data, port)
+	pi.Match, pi.Incomplete = match.Keep(m.EventFields), match.Missing()&m.EventFields
+	return pi, nil
 }
 
 // ErrCantSend is what errors about actions that a packet_out can't do wrap.
@@ -200,26 +222,63 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 		}
 		values, masks := make([][]byte, len(t.keys)), make([][]byte, len(t.keys))
 		for _, fm := range e.GetMatch() {
-			for i := range t.keys {
-				if t.keys[i].ID == fm.GetFieldId() {
-					values[i], masks[i] = t.keys[i].valueMask(fm)
-				}
+			i := slices.IndexFunc(t.keys, func(k key) bool { return k.ID == fm.GetFieldId() })
+			if i < 0 {
+				return flow.Match{}, t, false
+			}
+			if values[i], masks[i] = t.keys[i].valueMask(fm); values[i] == nil {
+				return flow.Match{}, t, false
 			}
 		}
-		for _, i := range t.implied {
-			v, _ := pipeline.Uint(i.value, 64)
-			if v, err := pipeline.Pad(v, i.width); err == nil {
-				i.set(&match, v, pipeline.Ones(i.width))
-			}
-		}
-		match, err := decode(match, t.keys, values, masks)
+		match, err := decode(imply(t.implied), t.keys, values, masks)
 		dropAbsent(&match)
 		return match, t, err == nil
 	}
 	return flow.Match{}, nil, false
 }
 
-// valueMask is fieldMatch's inverse.
+// Rule reads an entry back as the rule that it was. It is not shown where it has
+// conditions or actions that a rule can't say; drops says that it is known to send
+// nothing on.
+func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown, drops bool) {
+	match, t, shown := m.Match(e)
+	r = flow.Rule{Priority: uint16(e.GetPriority()), IdleTimeout: time.Duration(e.GetIdleTimeoutNs()), Cookie: e.GetControllerMetadata(), Match: match}
+	if t == nil {
+		return r, false, false
+	}
+	r.Table = t.OpenFlow
+	actions, ok := t.list(e.GetAction().GetAction())
+	r.Actions = actions
+	return r, shown && ok, ok && len(actions) == 0
+}
+
+// list is action's inverse, for lists of at most one output.
+func (t *Table) list(a *p4v1.Action) ([]flow.Action, bool) {
+	for _, sig := range []string{"drop", "output", "normal", "flood", "controller"} {
+		as := t.actions[sig]
+		if as == nil || as.p4.ID != a.GetActionId() {
+			continue
+		}
+		switch sig {
+		case "drop":
+			return nil, true
+		case "normal":
+			return []flow.Action{flow.OutputTo(flow.PortNormal)}, true
+		case "flood":
+			return []flow.Action{flow.OutputTo(flow.PortFlood)}, true
+		case "controller":
+			return []flow.Action{flow.OutputTo(flow.PortController)}, true
+		}
+		for _, p := range a.GetParams() {
+			if v, err := pipeline.ToUint(p.GetValue()); err == nil && v <= uint64(flow.PortMax) && len(as.params) == 1 && as.params[0].ID == p.GetParamId() {
+				return []flow.Action{flow.OutputTo(flow.PortNo(v))}, true
+			}
+		}
+	}
+	return nil, false
+}
+
+// valueMask is fieldMatch's inverse; it returns nil for what that can't have made.
 func (k *key) valueMask(fm *p4v1.FieldMatch) (value, mask []byte) {
 	ones := pipeline.Ones(k.Width)
 	var err error
@@ -241,6 +300,23 @@ func (k *key) valueMask(fm *p4v1.FieldMatch) (value, mask []byte) {
 		pad := len(ones)*8 - k.Width
 		for i := range min(int(fm.GetLpm().GetPrefixLen()), k.Width) {
 			mask[(pad+i)/8] |= 0x80 >> ((pad + i) % 8)
+		}
+	case fm.GetRange() != nil:
+		var high []byte
+		if value, err = pipeline.Pad(fm.GetRange().GetLow(), k.Width); err == nil {
+			high, err = pipeline.Pad(fm.GetRange().GetHigh(), k.Width)
+		}
+		if err != nil {
+			return nil, nil
+		}
+		mask = slices.Clone(ones)
+		for i := range mask {
+			if mask[i] &^= value[i] ^ high[i]; value[i]&^mask[i] != 0 {
+				return nil, nil
+			}
+		}
+		if _, ok := prefixLen(mask, k.Width); !ok {
+			return nil, nil
 		}
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -53,8 +54,9 @@ type rawAction struct {
 }
 
 type rawDigest struct {
-	Name   name              `yaml:"name"`
-	Fields map[name]nameList `yaml:"fields"`
+	Name    name              `yaml:"name"`
+	Fields  map[name]nameList `yaml:"fields"`
+	Implied map[name]uint64   `yaml:"implied"`
 }
 
 type rawPacketIn struct {
@@ -124,16 +126,26 @@ func Parse(r io.Reader, file string) (*File, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxFile)
 	}
 	f := &File{name: file}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(b, &doc); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if len(doc.Content) == 0 {
+		return nil, fmt.Errorf("%s: empty", file)
+	}
+	c := checker{file: file}
+	c.value(doc.Content[0], reflect.TypeFor[rawFile](), "")
+	switch {
+	case c.nodes > maxNodes:
+		return nil, fmt.Errorf("%s: more than %d values", file, maxNodes)
+	case len(c.errs) > 0:
+		return nil, errors.Join(c.errs...)
+	}
 	if err := yamlerr.CheckNumbers(b, &f.raw); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	dec := yaml.NewDecoder(strings.NewReader(string(b)))
-	dec.KnownFields(true)
-	if err := dec.Decode(&f.raw); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: empty", file)
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
+	if err := doc.Decode(&f.raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, yamlerr.Readable(err))
 	}
 	if len(f.raw.Tables) == 0 {
 		return nil, fmt.Errorf("%s: tables: none is mapped", file)

@@ -29,6 +29,8 @@ type Mapping struct {
 	// EventFields are the fields that an event of this program carries, from a
 	// digest and from a frame alike.
 	EventFields flow.Field
+
+	matched []*oxm // what the tables' rules may say, each once
 }
 
 // Table maps the rules of one OpenFlow table to one P4 table.
@@ -50,8 +52,8 @@ type constant struct {
 	value []byte
 }
 
-// implied is a field that the table's place in the program fixes: a rule must
-// say this value, and no key holds it.
+// implied is a field that the table's or digest's place in the program fixes: a
+// rule must say this value, and no key holds it.
 type implied struct {
 	*oxm
 	value uint64
@@ -77,8 +79,9 @@ type param struct {
 
 // Digest maps a digest's members.
 type Digest struct {
-	P4   *pipeline.Digest
-	keys []key // by member; no oxms: ignored
+	P4      *pipeline.Digest
+	keys    []key // by member; no oxms: ignored
+	implied []implied
 }
 
 // PacketIn names the packet_in header's fields.
@@ -154,8 +157,59 @@ func (f *File) Bind(p *pipeline.Pipeline) (*Mapping, error) {
 	if len(b.errs) > 0 {
 		return nil, errors.Join(b.errs...)
 	}
-	m.EventFields = m.eventFields()
+	m.EventFields, m.matched = m.eventFields(), m.matchedFields()
 	return m, nil
+}
+
+// matchedFields lists what rules of the mapped tables may say.
+func (m *Mapping) matchedFields() (list []*oxm) {
+	add := func(o *oxm) {
+		if !slices.Contains(list, o) {
+			list = append(list, o)
+		}
+	}
+	for _, t := range m.Tables {
+		for _, k := range t.keys {
+			for _, o := range k.oxms {
+				add(o)
+			}
+		}
+		for _, i := range t.implied {
+			add(i.oxm)
+		}
+	}
+	return list
+}
+
+// Before reports whether a rule of table a can decide about a packet that the
+// program would look up in table b only later, or not at all, whatever the two
+// rules' priorities. Where the device configuration does not tell the program's
+// order, it is the order of the mapping.
+func (m *Mapping) Before(a, b *Table) bool {
+	if a.P4 == b.P4 || a.OpenFlow != b.OpenFlow {
+		return false
+	}
+	if follows, known := m.Pipeline.Follows(b.P4, a.P4); known {
+		return !follows
+	}
+	return slices.Index(m.Tables, a) < slices.Index(m.Tables, b)
+}
+
+// Advice says what a mapping that fits will not do as its author may expect.
+func (m *Mapping) Advice() (list []string) {
+	if d := m.Digest; d != nil {
+		ip, ethType := false, slices.ContainsFunc(d.implied, func(i implied) bool { return i.field == flow.FieldEthType })
+		for _, k := range d.keys {
+			for _, o := range k.oxms {
+				ip = ip || slices.Equal(o.ethTypes, ipv4Only)
+				ethType = ethType || o.field == flow.FieldEthType
+			}
+		}
+		if ip && !ethType {
+			list = append(list, fmt.Sprintf("digest %q: it does not tell the EtherType, so none of its IP fields is understood; if only IPv4 packets cause it, add `implied: {eth_type: 0x0800}` to it", d.P4.Name))
+		}
+	}
+	return list
 }
 
 func (m *Mapping) eventFields() (f flow.Field) {
@@ -169,6 +223,9 @@ func (m *Mapping) eventFields() (f flow.Field) {
 	}
 	if m.Digest != nil {
 		add(m.Digest.keys)
+		for _, i := range m.Digest.implied {
+			f |= i.field
+		}
 		return f
 	}
 	for _, t := range m.Tables {
@@ -215,6 +272,8 @@ func (b *binder) table(raw *rawTable) *Table {
 		b.errorf(raw.Table.line, entry, "its entries are fixed by the program")
 	case p4.Indirect:
 		b.errorf(raw.Table.line, entry, "its actions come from an action profile, which is not supported")
+	case len(p4.Fields) == 0:
+		b.errorf(raw.Table.line, entry, "it has no keys, and so no entries")
 	}
 	t := &Table{OpenFlow: raw.OpenFlow, P4: p4, MinPrio: raw.Priority.Min, MaxPrio: 0xffff, actions: map[string]*action{}}
 	if raw.Priority.Max != nil {
@@ -248,14 +307,7 @@ func (b *binder) table(raw *rawTable) *Table {
 		t.keys = append(t.keys, k)
 		t.always = append(t.always, constant{k, v})
 	}
-	for _, n := range sortedNames(raw.Implied) {
-		o, err := oxmNamed(n.string)
-		if err != nil {
-			b.errorf(n.line, entry, "implied: %v", err)
-			continue
-		}
-		t.implied = append(t.implied, implied{o, raw.Implied[n]})
-	}
+	t.implied = b.implied(entry, raw.Implied)
 	for i := range p4.Fields {
 		if f := &p4.Fields[i]; f.Kind == pipeline.Exact && !slices.ContainsFunc(t.keys, func(k key) bool { return k.ID == f.ID }) {
 			b.errorf(raw.Table.line, entry, "key %s is compared exactly and has no field", f.Name)
@@ -272,6 +324,21 @@ func (b *binder) table(raw *rawTable) *Table {
 		}
 	}
 	return t
+}
+
+func (b *binder) implied(entry string, raw map[name]uint64) (list []implied) {
+	for _, n := range sortedNames(raw) {
+		o, err := oxmNamed(n.string)
+		if err == nil {
+			_, err = pipeline.Uint(raw[n], o.width)
+		}
+		if err != nil {
+			b.errorf(n.line, entry, "implied: %v", err)
+			continue
+		}
+		list = append(list, implied{o, raw[n]})
+	}
+	return list
 }
 
 func (b *binder) oxms(entry string, n name, list nameList) (out []*oxm) {
@@ -332,7 +399,7 @@ func (b *binder) digest(raw *rawDigest) *Digest {
 			pipeline.Names(b.p.Digests, func(d *pipeline.Digest) string { return d.Name }))
 		return nil
 	}
-	d := &Digest{P4: p4, keys: make([]key, len(p4.Members))}
+	d := &Digest{P4: p4, keys: make([]key, len(p4.Members)), implied: b.implied(entry, raw.Implied)}
 	port := false
 	for i, member := range p4.Members {
 		d.keys[i].Member = member
@@ -342,6 +409,11 @@ func (b *binder) digest(raw *rawDigest) *Digest {
 			}
 		}
 		port = port || slices.Contains(d.keys[i].oxms, oxms["in_port"])
+		for _, imp := range d.implied {
+			if slices.Contains(d.keys[i].oxms, imp.oxm) {
+				b.errorf(raw.Name.line, entry, "implied: %s is what member %s tells", imp.name, member.Name)
+			}
+		}
 	}
 	for _, n := range sortedNames(raw.Fields) {
 		if !slices.ContainsFunc(p4.Members, func(m pipeline.Member) bool { return m.Name == n.string }) {

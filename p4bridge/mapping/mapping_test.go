@@ -327,7 +327,7 @@ func FuzzPacketIn(f *testing.F) {
 		if proto.Unmarshal(raw, &p) != nil {
 			return
 		}
-		if match, _, err := m.Packet(&p); err == nil && !match.Has(flow.FieldInPort) {
+		if pi, err := m.Packet(&p); err == nil && !pi.Match.Has(flow.FieldInPort) {
 			t.Error("a packet without in_port")
 		}
 	})

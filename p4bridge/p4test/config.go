@@ -40,7 +40,7 @@ func (t *Target) SetForwardingPipelineConfig(ctx context.Context, req *p4v1.SetF
 	t.config, t.pl = cfg, pl
 	t.tables = map[uint32]*table{}
 	t.digest = map[uint32]*digestState{}
-	t.groups = map[uint32]*p4v1.MulticastGroupEntry{}
+	t.pre.forget()
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	for _, tab := range pl.Tables {
 		t.tables[tab.ID] = &table{Table: tab, entries: map[string]*entry{}}

@@ -21,6 +21,9 @@ const (
 	sendNext
 )
 
+// floodGroup is the program's multicast group for every port.
+const floodGroup = 1
+
 // headers are the values of the program's keys.
 type headers map[string][]byte
 
@@ -176,11 +179,9 @@ func (t *Target) next(port uint32, frame []byte, h headers) {
 }
 
 func (t *Target) flood(port uint32, frame []byte) {
-	for _, g := range t.groups {
-		for _, r := range g.GetReplicas() {
-			if p := r.GetEgressPort(); p != port { //nolint:staticcheck // what BMv2 reads
-				t.emit(p, frame)
-			}
+	for _, r := range t.pre.members[floodGroup] {
+		if p := r.GetEgressPort(); p != port { //nolint:staticcheck // what BMv2 reads
+			t.emit(p, frame)
 		}
 	}
 }

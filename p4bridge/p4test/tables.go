@@ -18,8 +18,9 @@ import (
 
 type table struct {
 	*pipeline.Table
-	entries map[string]*entry
-	miss    *p4v1.Action // the default action; nil is the program's own
+	entries    map[string]*entry
+	miss       *p4v1.Action // the default action; nil is the program's own
+	missCookie uint64
 }
 
 type entry struct {
@@ -38,10 +39,14 @@ func (t *table) list() []*p4v1.TableEntry {
 	sort.Strings(keys)
 	out := make([]*p4v1.TableEntry, 0, len(keys))
 	for _, k := range keys {
-		e := proto.CloneOf(t.entries[k].TableEntry)
-		e.CounterData = &p4v1.CounterData{PacketCount: t.entries[k].packets, ByteCount: t.entries[k].bytes}
-		out = append(out, e)
+		out = append(out, t.entries[k].copy())
 	}
+	return out
+}
+
+func (e *entry) copy() *p4v1.TableEntry {
+	out := proto.CloneOf(e.TableEntry)
+	out.CounterData = &p4v1.CounterData{PacketCount: e.packets, ByteCount: e.bytes}
 	return out
 }
 
@@ -127,11 +132,9 @@ func (t *Target) update(u *p4v1.Update) error {
 	case *p4v1.Entity_DigestEntry:
 		return t.updateDigest(u.GetType(), e.DigestEntry)
 	case *p4v1.Entity_PacketReplicationEngineEntry:
-		if g := e.PacketReplicationEngineEntry.GetMulticastGroupEntry(); g != nil {
-			return t.updateGroup(u.GetType(), g)
-		}
+		return t.updateReplication(u.GetType(), e.PacketReplicationEngineEntry)
 	}
-	return status.Errorf(codes.Unimplemented, "entity %T is not supported", u.GetEntity().GetEntity())
+	return status.Error(codes.Unimplemented, "this entity is not supported")
 }
 
 func (t *Target) updateTable(op p4v1.Update_Type, e *p4v1.TableEntry) error {
@@ -179,7 +182,7 @@ func (tab *table) setDefault(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	id := e.GetAction().GetAction().GetActionId()
 	for _, a := range tab.Defaults {
 		if op == p4v1.Update_MODIFY && !tab.ConstMiss && a.ID == id {
-			tab.miss = e.GetAction().GetAction()
+			tab.miss, tab.missCookie = e.GetAction().GetAction(), e.GetControllerMetadata()
 			return nil
 		}
 	}
@@ -301,49 +304,46 @@ func (t *Target) Read(req *p4v1.ReadRequest, srv p4v1.P4Runtime_ReadServer) erro
 				if e.TableEntry.GetTableId() != 0 && e.TableEntry.GetTableId() != id {
 					continue
 				}
-				for _, te := range tab.list() {
-					if e.TableEntry.GetCounterData() == nil {
-						te.CounterData = nil
-					}
+				for _, te := range tab.read(e.TableEntry) {
 					resp.Entities = append(resp.Entities, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: te}})
 				}
 			}
 		case *p4v1.Entity_PacketReplicationEngineEntry:
-			for _, g := range t.groups {
-				resp.Entities = append(resp.Entities, &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{
-					PacketReplicationEngineEntry: &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}}}})
-			}
+			resp.Entities = append(resp.Entities, t.readReplication(e.PacketReplicationEngineEntry)...)
 		case *p4v1.Entity_CounterEntry:
 			resp.Entities = append(resp.Entities, t.readCounters(e.CounterEntry)...)
 		case *p4v1.Entity_MeterEntry:
 			resp.Entities = append(resp.Entities, t.readMeters(e.MeterEntry)...)
 		default:
 			t.mu.Unlock()
-			return status.Errorf(codes.Unimplemented, "reading %T", e)
+			return status.Error(codes.Unimplemented, "this entity can't be read")
 		}
 	}
 	t.mu.Unlock()
 	return srv.Send(resp)
 }
 
-func (t *Target) updateGroup(op p4v1.Update_Type, g *p4v1.MulticastGroupEntry) error {
-	_, have := t.groups[g.GetMulticastGroupId()]
-	switch {
-	case op == p4v1.Update_INSERT && have:
-		return status.Error(codes.AlreadyExists, "Multicast group already exists")
-	case op != p4v1.Update_INSERT && !have:
-		return status.Error(codes.NotFound, "Multicast group does not exist")
-	case op == p4v1.Update_DELETE:
-		delete(t.groups, g.GetMulticastGroupId())
-		return nil
+// read gives what was asked for: the default action, one entry, or all of them.
+func (t *table) read(ask *p4v1.TableEntry) []*p4v1.TableEntry {
+	if ask.GetIsDefaultAction() {
+		def := &p4v1.TableEntry{TableId: t.ID, IsDefaultAction: true, ControllerMetadata: t.missCookie}
+		if t.miss != nil {
+			def.Action = &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: t.miss}}
+		}
+		return []*p4v1.TableEntry{def}
 	}
-	for _, r := range g.GetReplicas() {
-		if r.GetEgressPort() == 0 { //nolint:staticcheck // what BMv2 reads
-			return status.Error(codes.InvalidArgument, "Invalid port 0 in replica")
+	var list []*p4v1.TableEntry
+	if len(ask.GetMatch()) == 0 {
+		list = t.list()
+	} else if e := t.entries[key(ask)]; e != nil {
+		list = []*p4v1.TableEntry{e.copy()}
+	}
+	for _, e := range list {
+		if ask.GetCounterData() == nil {
+			e.CounterData = nil
 		}
 	}
-	t.groups[g.GetMulticastGroupId()] = g
-	return nil
+	return list
 }
 
 // sweepIdle tells of idle entries, every two sweeps while they are idle. It

@@ -2,7 +2,9 @@ package p4test
 
 import (
 	"errors"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,7 +54,7 @@ type Target struct {
 	config *p4v1.ForwardingPipelineConfig
 	pl     *pipeline.Pipeline
 	tables map[uint32]*table
-	groups map[uint32]*p4v1.MulticastGroupEntry
+	pre    replication
 	digest map[uint32]*digestState
 
 	meters   map[cell]*meter
@@ -111,7 +113,8 @@ func New(o Options) *Target {
 func (t *Target) clear() {
 	t.config, t.pl = nil, nil
 	t.tables = map[uint32]*table{}
-	t.groups = map[uint32]*p4v1.MulticastGroupEntry{}
+	t.pre = replication{members: map[uint32][]*p4v1.Replica{}}
+	t.pre.forget()
 	t.digest = map[uint32]*digestState{}
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	t.primary, t.highest = nil, electionID{}
@@ -197,6 +200,23 @@ func (t *Target) Wipe() {
 	for _, tab := range t.tables {
 		tab.entries = map[string]*entry{}
 	}
+}
+
+// Groups returns the multicast groups that BMv2 itself has, those included that
+// nobody can read any more since a program was pushed over them.
+func (t *Target) Groups() []uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Sorted(maps.Keys(t.pre.members))
+}
+
+// SetDefault makes an action a table's default, behind the controller's back.
+// Both names are P4Info's.
+func (t *Target) SetDefault(table, action string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tab := t.tableNamed(table)
+	tab.miss, tab.missCookie = &p4v1.Action{ActionId: tab.Default(action).ID}, 0
 }
 
 // Inject changes what goes wrong.

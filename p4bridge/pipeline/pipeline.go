@@ -2,11 +2,14 @@ package pipeline
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 
 	configv1 "github.com/p4lang/p4runtime/go/p4/config/v1"
@@ -151,6 +154,7 @@ type Pipeline struct {
 	tables   map[string]*Table
 	tableIDs map[uint32]*Table
 	digests  map[uint32]*Digest
+	follows  map[string]map[string]bool // by full name: the tables that come after one; nil: not known
 }
 
 // Table returns the table with the given alias or full name, or nil.
@@ -158,6 +162,13 @@ func (p *Pipeline) Table(name string) *Table { return p.tables[name] }
 
 // TableByID returns the table with the given P4Info id, or nil.
 func (p *Pipeline) TableByID(id uint32) *Table { return p.tableIDs[id] }
+
+// Follows reports whether a packet that was looked up in table before may be
+// looked up in table t later on; known is false where the device configuration
+// does not say in which order the program has its tables.
+func (p *Pipeline) Follows(before, t *Table) (follows, known bool) {
+	return p.follows[before.FullName][t.FullName], p.follows != nil
+}
 
 // DigestByID returns the digest with the given P4Info id, or nil.
 func (p *Pipeline) DigestByID(id uint32) *Digest { return p.digests[id] }
@@ -363,15 +374,25 @@ func (p *Pipeline) agree(device []byte) error {
 				Key  []struct {
 					MatchType string `json:"match_type"`
 				}
-				Actions []string
+				Next    map[string]string `json:"next_tables"`
+				Default string            `json:"base_default_next"`
+			}
+			Conditionals []struct {
+				Name  string
+				True  string `json:"true_next"`
+				False string `json:"false_next"`
 			}
 		}
 	}
-	if err := json.NewDecoder(bytes.NewReader(device)).Decode(&js); err != nil {
+	var wrong *json.UnmarshalTypeError
+	switch err := json.NewDecoder(bytes.NewReader(device)).Decode(&js); {
+	case errors.As(err, &wrong):
+		return fmt.Errorf("device configuration is not BMv2 JSON: %s is a %s", cmp.Or(wrong.Field, "all of it"), wrong.Value)
+	case err != nil:
 		return fmt.Errorf("device configuration is not BMv2 JSON: %w", err)
 	}
 	type shape struct{ kinds []string }
-	found := map[string]shape{}
+	found, next := map[string]shape{}, map[string][]string{}
 	for _, pl := range js.Pipelines {
 		for _, t := range pl.Tables {
 			var s shape
@@ -379,7 +400,17 @@ func (p *Pipeline) agree(device []byte) error {
 				s.kinds = append(s.kinds, k.MatchType)
 			}
 			found[t.Name] = s
+			next[t.Name] = append(slices.Collect(maps.Values(t.Next)), t.Default)
 		}
+		for _, c := range pl.Conditionals {
+			next[c.Name] = []string{c.True, c.False}
+		}
+	}
+	p.follows = map[string]map[string]bool{}
+	for _, t := range p.Tables {
+		after := map[string]bool{}
+		reach(next, t.FullName, after)
+		p.follows[t.FullName] = after
 	}
 	var errs []error
 	for _, t := range p.Tables {
@@ -403,6 +434,16 @@ func (p *Pipeline) agree(device []byte) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// reach notes all that comes after a node of the program's graph.
+func reach(next map[string][]string, from string, seen map[string]bool) {
+	for _, n := range next[from] {
+		if n != "" && !seen[n] {
+			seen[n] = true
+			reach(next, n, seen)
+		}
+	}
 }
 
 func alias(p *configv1.Preamble) string {

@@ -1,0 +1,146 @@
+package mapping
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// checker holds a file's nodes against the raw structs before they are decoded,
+// since the decoder's own errors speak of Go's types.
+type checker struct {
+	file  string
+	nodes int // seen, with what aliases repeat
+	errs  []error
+}
+
+// maxNodes bounds what aliases can make of a small file.
+const maxNodes = 1 << 18
+
+var (
+	nameType     = reflect.TypeFor[name]()
+	nameListType = reflect.TypeFor[nameList]()
+)
+
+func (c *checker) bad(n *yaml.Node, at, format string, args ...any) {
+	if at != "" {
+		at += ": "
+	}
+	c.errs = append(c.errs, fmt.Errorf("%s:%d: %s%s", c.file, n.Line, at, fmt.Sprintf(format, args...)))
+}
+
+// value checks one node that is decoded into a t; at names its place for errors.
+func (c *checker) value(n *yaml.Node, t reflect.Type, at string) {
+	for n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if c.nodes++; c.nodes > maxNodes {
+		return // Parse refuses the file
+	}
+	scalar := n.Kind == yaml.ScalarNode
+	switch {
+	case t == nameType:
+		if !scalar {
+			c.bad(n, at, "want a name")
+		}
+	case t == nameListType:
+		if !scalar && (n.Kind != yaml.SequenceNode || slices.ContainsFunc(n.Content, func(e *yaml.Node) bool { return e.Kind != yaml.ScalarNode })) {
+			c.bad(n, at, "want a name, or a list of names")
+		}
+	case t.Kind() == reflect.Pointer:
+		if n.Tag != "!!null" {
+			c.value(n, t.Elem(), at)
+		}
+	case t.Kind() == reflect.Struct:
+		c.section(n, t, at)
+	case t.Kind() == reflect.Map:
+		if n.Kind != yaml.MappingNode && n.Tag != "!!null" {
+			c.bad(n, at, "want names with values, not %s", kindOf(n))
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if key := n.Content[i]; key.Kind == yaml.ScalarNode {
+				c.value(n.Content[i+1], t.Elem(), place(at, key.Value))
+			} else {
+				c.bad(key, at, "want a name for a key")
+			}
+		}
+	case t.Kind() == reflect.Slice:
+		if n.Kind != yaml.SequenceNode && n.Tag != "!!null" {
+			c.bad(n, at, "want a list, not %s", kindOf(n))
+			return
+		}
+		for _, e := range n.Content {
+			c.value(e, t.Elem(), strings.TrimSuffix(at, "s"))
+		}
+	case t.Kind() == reflect.String:
+		if !scalar {
+			c.bad(n, at, "want a name")
+		}
+	default: // a number
+		if !scalar || n.Decode(reflect.New(t).Interface()) != nil {
+			c.bad(n, at, "%s is no number from 0 to %d", kindOf(n), ^uint64(0)>>(64-t.Bits()))
+		}
+	}
+}
+
+// section checks a struct's keys.
+func (c *checker) section(n *yaml.Node, t reflect.Type, at string) {
+	var known []string
+	types := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		tag := t.Field(i).Tag.Get("yaml")
+		known = append(known, tag)
+		types[tag] = t.Field(i).Type
+	}
+	if n.Kind != yaml.MappingNode {
+		c.bad(n, at, "want a section of %s, not %s", strings.Join(known, ", "), kindOf(n))
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i].Value, n.Content[i+1]
+		if (key == "name" || key == "table") && types[key] == nameType && value.Kind == yaml.ScalarNode {
+			at = strings.TrimSpace(fmt.Sprintf("%s %q", at, value.Value))
+			break
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		switch kind, ok := types[key.Value]; {
+		case ok:
+			c.value(n.Content[i+1], kind, place(at, key.Value))
+		case key.Tag == "!!merge":
+			if c.nodes++; c.nodes <= maxNodes {
+				for v := n.Content[i+1]; ; v = v.Alias {
+					if v.Kind != yaml.AliasNode {
+						c.section(v, t, at)
+						break
+					}
+				}
+			}
+		default:
+			c.bad(key, at, "unknown key %q; known keys: %s", key.Value, strings.Join(known, ", "))
+		}
+	}
+}
+
+func place(at, key string) string {
+	if at == "" {
+		return key
+	}
+	return at + ": " + key
+}
+
+// kindOf says what a node is, in YAML's words.
+func kindOf(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "a section"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	return fmt.Sprintf("%q", n.Value)
+}

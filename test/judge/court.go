@@ -468,7 +468,7 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 		// A deny that is not in the switch is what an allow may show through.
 		var deny *flow.Match
 		switch {
-		case len(gone) > 0 && !once(r, 4):
+		case len(gone) > 0 && once(r, 3):
 			deny = pick(r, gone)
 		case len(here) > 0 && once(r, 3):
 			deny = pick(r, here)

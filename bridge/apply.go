@@ -182,21 +182,20 @@ func (s *Session) Sent(xid uint32, f func(rules []flow.Rule, releasing int, buff
 func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	s.m.rules.WithLabelValues(s.m.protocol, "refused_by_switch").Inc()
 	gone := make([]bool, len(e.rules))
+	told := rule >= 0 && rule < len(e.rules)
 	for i := range e.rules {
-		if e.gone[i] {
-			gone[i] = true // fell before
-		}
-		if i == rule || rule < 0 || rule >= len(e.rules) {
-			gone[i] = true
+		// Where it can't be told which one it was, or it was an entry, of which nobody
+		// can say what it shielded, none of them stays.
+		gone[i] = e.gone[i] || i == rule || !told
+		if i == rule || rule < 0 {
 			s.memory.Refused(&e.rules[i])
 		}
 	}
-	before := append([]bool(nil), gone...)
 	guard.Fall(e.rules, gone, s.sw.Before)
 	var changes []Change
 	var fallen []string
 	for i := range e.rules {
-		if gone[i] && !before[i] {
+		if gone[i] && !e.gone[i] && i != rule {
 			changes = append(changes, Change{Remove: &Installed{Rule: e.rules[i]}})
 			fallen = append(fallen, e.rules[i].String())
 		}
@@ -217,7 +216,7 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	}
 	args := []any{"decision", e.xid, "error", why.Name, "reason", e.reason, "policy", e.policy.String()}
 	text := ""
-	if rule >= 0 && rule < len(e.rules) {
+	if told {
 		text = e.rules[rule].String()
 	} else if why.Rule != "" {
 		text = why.Rule

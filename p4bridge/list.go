@@ -58,7 +58,7 @@ func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge
 		if !e.GetTableEntry().GetIsDefaultAction() {
 			continue
 		}
-		in := bridge.Installed{Rule: o.Standing()[0], Duration: time.Since(o.born)}
+		in := bridge.Installed{Rule: o.missRule(), Duration: time.Since(o.born)}
 		id := e.GetTableEntry().GetAction().GetAction().GetActionId()
 		if id == missAction(m, o.s.cfg.Miss).ID {
 			in.Rule.Cookie = o.s.cfg.Bridge.OwnCookie() // whoever set it, it is as it must be
@@ -163,17 +163,18 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 	if _, written := o.touched[key]; written && b == nil || b != nil && b.seen == reading {
 		return booked{}, false
 	} else if !written && (b == nil || b.cookie != e.GetControllerMetadata()) {
+		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}
 		if begins {
-			// How old it is cannot be told: older than this session. It gets the default hard
-			// timeout from now on.
+			// How old it is cannot be told, but that it is older than this session, nor
+			// whether it had a hard timeout. It ends after the default one from now on.
 			b.written = o.born.Add(-time.Minute)
 			if o.s.cfg.Bridge.Owns(b.cookie) && !o.isL2(t.ID) {
-				b.hard = time.Since(b.written) + o.s.cfg.HardTimeout
+				ends = time.Now().Add(o.s.cfg.HardTimeout)
 			}
 		}
-		o.book.put(b, end(b.written, b.hard))
+		o.book.put(b, ends)
 		if o.isL2(t.ID) {
 			o.relearn(e)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
@@ -25,7 +26,9 @@ type owner struct {
 	wake    chan struct{} // capacity 1: there is something in the queue
 	stop    chan struct{} // closed: write what is queued and end
 	metrics map[uint32]*tableMetrics
-	synced  time.Time // when entries that were lost were last asked for again
+
+	answered atomic.Bool // the bridge has written something: the proactive rules are in
+	synced   time.Time   // when entries that were lost were last asked for again
 
 	reading sync.Mutex // one List at a time
 

@@ -192,11 +192,10 @@ func (o *owner) configureDigest(ctx context.Context) error {
 	return nil
 }
 
-// setMiss chooses what the switch does with an unknown flow. Where it is to
-// flood, the proactive rules go first: the bridge sets it when they are in and it
-// looks at the tables.
+// setMiss chooses what the switch does with an unknown flow. Where that is to
+// flood it, nobody would be asked about it: the proactive rules go first.
 func (o *owner) setMiss(ctx context.Context) error {
-	if o.s.cfg.Miss == MissFlood {
+	if o.s.cfg.Miss == MissFlood && !o.answered.Load() {
 		return nil
 	}
 	if err := o.core.InstallStanding(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
@@ -61,17 +62,19 @@ func (o *owner) Before(a, b *flow.Rule) bool {
 // Standing is what the switch does with an unknown flow, as the rule below all
 // others: the default action of the table that misses end in.
 func (o *owner) Standing() []flow.Rule {
-	m := o.s.cfg.Mapping
-	if m.Miss == nil {
+	if o.s.cfg.Mapping.Miss == nil || o.s.cfg.Miss == MissFlood && !o.answered.Load() {
 		return nil
 	}
+	return []flow.Rule{o.missRule()}
+}
+
+func (o *owner) missRule() flow.Rule {
+	m := o.s.cfg.Mapping
 	r := flow.Rule{BufferID: flow.NoBuffer, Actions: missActions[o.s.cfg.Miss]}
-	for _, t := range m.Tables {
-		if t.P4 == m.Miss.Table {
-			r.Table = t.OpenFlow
-		}
+	if i := slices.IndexFunc(m.Tables, func(t *mapping.Table) bool { return t.P4 == m.Miss.Table }); i >= 0 {
+		r.Table = m.Tables[i].OpenFlow
 	}
-	return []flow.Rule{r}
+	return r
 }
 
 // missActions are what each Miss is to whom the switch's rules are shown.

@@ -173,6 +173,9 @@ func (o *owner) settle(r *request, now time.Time) {
 	if r.confirm {
 		o.core.Written(r.xid, -1, nil)
 	}
+	if r.xid != 0 && o.answered.CompareAndSwap(false, true) && o.s.cfg.Miss == MissFlood {
+		_ = o.core.InstallStanding() // an error means that the session ends
+	}
 }
 
 // writeAll writes each table's changes with one call; tables, which lock each

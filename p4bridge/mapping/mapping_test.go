@@ -343,8 +343,11 @@ func FuzzMapping(f *testing.F) {
 		f.Add(string(b))
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		if file, err := mapping.Parse(strings.NewReader(text), "fuzz"); err == nil {
+		file, err := mapping.Parse(strings.NewReader(text), "fuzz")
+		if err == nil {
 			_, _ = file.Bind(p4src.Switchbridge())
+		} else if strings.Contains(err.Error(), "mapping.") && !strings.Contains(text, "mapping.") || strings.Contains(err.Error(), "unmarshal") && !strings.Contains(text, "unmarshal") {
+			t.Errorf("an error speaks of Go: %v", err)
 		}
 	})
 }

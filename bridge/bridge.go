@@ -64,6 +64,10 @@ func (b *Bridge) Number() uint32 {
 // issued reports whether this process gave the number n.
 func (b *Bridge) issued(n uint32) bool { return n-b.first-1 < b.numbers.Load()-b.first }
 
+// issuedSince reports whether this process gave the number n, and not before it
+// gave start.
+func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && n-b.first >= start-b.first }
+
 // Owns reports whether a cookie is one of this gateway's.
 func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }
 

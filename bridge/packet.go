@@ -118,12 +118,10 @@ func (s *Session) Event(ev flow.Event, now time.Time) {
 	s.start(&job{s: s, ev: ev, read: now})
 }
 
-// Removed takes note of a rule that the switch says is gone.
+// Removed passes on that a rule is gone, whoever's it was. A rule that must
+// always be there is put back instead.
 func (s *Session) Removed(fr *flow.FlowRemoved, now time.Time) {
-	if !s.b.Owns(fr.Cookie) {
-		return // another's; OpenFlow tells every controller
-	}
-	if isStanding(fr.Cookie) {
+	if s.b.Owns(fr.Cookie) && isStanding(fr.Cookie) {
 		s.standingWanted()
 		return
 	}

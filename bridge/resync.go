@@ -13,7 +13,7 @@ import (
 // resyncState says whether a resync runs or is wanted again. Under Session.mu.
 type resyncState struct {
 	running, again bool
-	connected      uint32 // the number of the decision about the latest switch_connected
+	connected      bool // there was an answer to switch_connected
 }
 
 // Resync brings the switch's proactive rules in and sweeps rules of other
@@ -80,7 +80,7 @@ func (s *Session) connected() {
 		}
 		if err == nil && j.dec.Failure == nil {
 			s.mu.Lock()
-			s.resync.connected = j.ev.XID
+			s.resync.connected = true
 			s.mu.Unlock()
 			return
 		}
@@ -150,10 +150,10 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			if !s.b.issued(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
-			proactive := r.IdleTimeout == 0 && r.HardTimeout == 0
 			gone := tag != tagOf(current) && !current.IsZero()
 			if tag == unversioned {
-				gone = proactive && connected != 0 && number != connected
+				// All of them together: what is left alone could pass what another denies.
+				gone = connected && !s.b.issuedSince(number, s.first)
 			}
 			switch {
 			case !sweep || !gone:

@@ -60,6 +60,7 @@ type Session struct {
 	surveyed bool
 	forwards int // rules of others that forward packets
 	born     time.Time
+	first    uint32 // the number when it was born: every decision about it has a later one
 
 	draining atomic.Bool
 	ctx      context.Context
@@ -83,6 +84,7 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 	if opt.Held > 0 || b.cfg.Coalesce && !b.local {
 		s.coalescer = NewCoalescer[*job](CoalesceLimits{PerKey: opt.Held, Settle: opt.Settle})
 	}
+	s.first = b.Number()
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	b.mu.Lock()
 	b.sessions[s] = struct{}{}

@@ -63,6 +63,9 @@ type Filter struct {
 	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
 }
 
+// Exactly is the filter of one cookie.
+func Exactly(cookie uint64) Filter { return Filter{cookie, ^uint64(0)} }
+
 // Selects reports whether f selects a rule with a cookie.
 func (f Filter) Selects(cookie uint64) bool { return cookie&f.Mask == f.Cookie&f.Mask }
 

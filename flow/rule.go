@@ -70,6 +70,21 @@ type Rule struct {
 	CoversIncomplete bool
 }
 
+// Forwards reports whether a packet that the rule matches may go anywhere: to a
+// port, to a group, or on to another table. A rule that only sets fields drops it.
+func (r *Rule) Forwards() bool {
+	if r.Goto != 0 {
+		return true
+	}
+	for i := range r.Actions {
+		switch r.Actions[i].Type {
+		case Output, Group, Unsupported:
+			return true
+		}
+	}
+	return false
+}
+
 // String writes the rule for a log line.
 func (r *Rule) String() string {
 	var b strings.Builder

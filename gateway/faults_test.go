@@ -276,7 +276,7 @@ func TestInexpressibleDenyIsNoFailure(t *testing.T) {
 	if len(rules) != 0 || sentOn != "" {
 		t.Errorf("rules %q, packet %q", rules, sentOn)
 	}
-	if want := "rule not installed"; !strings.Contains(r.logs.String(), want) {
+	if want := "rail=not-expressible"; !strings.Contains(r.logs.String(), want) {
 		t.Errorf("no %q in the log:\n%s", want, r.logs)
 	}
 }

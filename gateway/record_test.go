@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/p4bridge"
 )
 
 // Decisions about P4 switches' packets are counted and recorded as others are.
@@ -19,8 +19,8 @@ func TestP4Records(t *testing.T) {
 	r := newRecorder(slog.New(slog.NewTextHandler(&logs, nil)), "all", reg)
 	ev := flow.Event{Type: flow.EventPacketIn, XID: 9, Switch: &flow.Switch{DPID: 3, Protocol: flow.P4Runtime}, PacketIn: &flow.PacketIn{}}
 	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: 10.0.0.66", Rules: make([]flow.Rule, 1)}
-	r.observeP4(&p4bridge.Record{Event: &ev, Decision: &d, Decide: time.Millisecond, Total: 2 * time.Millisecond})
-	r.observeP4(&p4bridge.Record{Event: &ev, Decision: &d, Err: flow.Errorf(flow.Unavailable, "away")})
+	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Decide: time.Millisecond, Total: 2 * time.Millisecond})
+	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Err: flow.Errorf(flow.Unavailable, "away")})
 	if got := r.stats(reg); got.Deny != 1 || got.Failed != 1 || got.Allow+got.None != 0 {
 		t.Errorf("counted %+v", got)
 	}

@@ -157,16 +157,12 @@ func (s *Server) claim(sess *session) error {
 
 // Session describes one connection for status and the admin API.
 type Session struct {
-	Switch  flow.Switch
-	Remote  string
-	State   string
-	Since   time.Time
-	Desc    string // hardware and software as the switch describes itself
-	Events  uint64
-	Drops   uint64
-	Pending int // events that wait for a decision or are being decided
-	Policy  flow.PolicyVersion
-	Missing string // why the switch is not governed, though it is connected; else empty
+	Switch        flow.Switch
+	Remote        string
+	State         string
+	Since         time.Time
+	Desc          string // hardware and software as the switch describes itself
+	bridge.Status        // zero until the switch is known
 }
 
 // Sessions returns the open connections, ordered by DPID.

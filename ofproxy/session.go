@@ -334,8 +334,7 @@ func (s *session) noteInfra(xid uint32, what string) {
 func (s *session) describe() Session {
 	d := Session{Remote: s.remote, State: s.state.Load().name, Since: s.born}
 	if core := s.core.Load(); core != nil {
-		st := core.Status()
-		d.Events, d.Drops, d.Pending, d.Policy, d.Missing = st.Events, st.Drops, st.Pending, st.Policy, st.Missing
+		d.Status = core.Status()
 	}
 	if sw := s.sw.Load(); sw != nil {
 		d.Switch = *sw

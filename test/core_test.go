@@ -3,7 +3,7 @@ package test
 import (
 	"go/ast"
 	"go/parser"
-	"go/token"
+	gotoken "go/token"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,7 +18,7 @@ func TestProtocolsKnowNoCookies(t *testing.T) {
 	}
 	checked := 0
 	for _, dir := range []string{"../ofproxy", "../p4bridge"} {
-		fset := token.NewFileSet()
+		fset := gotoken.NewFileSet()
 		files, err := filepath.Glob(dir + "/*.go")
 		if err != nil {
 			t.Fatal(err)

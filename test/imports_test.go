@@ -23,7 +23,7 @@ var forbidden = []struct {
 	{from: "switchbridge/ofproxy/ofp", to: "switchbridge", except: []string{"switchbridge/flow$", "switchbridge/ofproxy/ofp"}, why: "the codec knows bytes and nouns"},
 	{from: "switchbridge/ofproxy/ofp", to: "net/http", why: "the codec does no input or output"},
 	{from: "switchbridge/bridge$", to: "switchbridge", except: []string{"switchbridge/bridge", "switchbridge/flow"}, why: "the session core knows nouns, neither protocols nor functions"},
-	{from: "switchbridge/bridge", to: "net/http", why: "the session core does not know how a function is reached"},
+	{from: "switchbridge/bridge", to: "switchbridge/httpclient", why: "the session core does not know how a function is reached"},
 	{from: "switchbridge/ofproxy$", to: "switchbridge/httpclient", why: "a session gets a flow.Decider and does not know what is behind it"},
 	{from: "switchbridge/ofproxy$", to: "switchbridge/controller", why: "a session gets a flow.Decider and does not know what is behind it"},
 	{from: "switchbridge/ofproxy$", to: "switchbridge/p4bridge", why: "the two kinds of session are independent"},

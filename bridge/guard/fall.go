@@ -60,11 +60,11 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		after := r.Priority < above.Priority
 		switch {
 		case after:
-		case !forwards(r): // it denies more than was meant, but only what above was not surely to have
+		case !r.Forwards(): // it denies more than was meant, but only what above was not surely to have
 		case r.Priority == above.Priority:
 			after = true
 		default:
-			after = !forwards(above) && sw.Before(above, r)
+			after = !above.Forwards() && sw.Before(above, r)
 		}
 		return after && r.Match.Overlaps(&above.Match)
 	}

@@ -333,7 +333,7 @@ func FuzzGuard(f *testing.F) {
 			if r.HardTimeout == 0 || r.HardTimeout > g.MaxHardTimeout {
 				t.Fatalf("%s may live for ever", r.String())
 			}
-			if ev.PacketIn.Incomplete != 0 && !r.CoversIncomplete && (forwards(r) || r.HardTimeout > incompleteLife) {
+			if ev.PacketIn.Incomplete != 0 && !r.CoversIncomplete && (r.Forwards() || r.HardTimeout > incompleteLife) {
 				t.Fatalf("%s of an incomplete packet", r.String())
 			}
 		}
@@ -369,13 +369,13 @@ func FuzzGuard(f *testing.F) {
 			for table := range uint8(3) {
 				was, is := tops(sw, before.Rules, table, &p), tops(sw, d.Rules, table, &p)
 				for _, r := range is {
-					if len(was) == 0 || !forwards(r) {
+					if len(was) == 0 || !r.Forwards() {
 						continue
 					}
 					same := func(o *flow.Rule) bool {
 						return o.Priority == r.Priority && o.Match == r.Match && sameEffect(o, r)
 					}
-					deny := func(o *flow.Rule) bool { return !forwards(o) }
+					deny := func(o *flow.Rule) bool { return !o.Forwards() }
 					denied := slices.ContainsFunc(was, deny) || slices.ContainsFunc(tops(Anything{}, before.Rules, table, &p), deny)
 					if denied || !slices.ContainsFunc(was, same) && r.Priority <= was[0].Priority {
 						t.Fatalf("packet %v in table %d gets %s\nwhere it had %v\nbefore %s\nafter %s\nrefused %v", p, table, r.String(), was[0].String(), show(before.Rules), show(d.Rules), out.Violations)
@@ -394,12 +394,12 @@ func FuzzGuard(f *testing.F) {
 			was := slices.IndexFunc(before.Rules, func(o flow.Rule) bool {
 				return o.Table == deny.Table && o.Priority == deny.Priority && o.Match == deny.Match && o.IdleTimeout == deny.IdleTimeout && sameEffect(&o, deny)
 			})
-			if forwards(deny) || was < 0 || before.Rules[was].HardTimeout != 0 && before.Rules[was].HardTimeout <= deny.HardTimeout {
+			if deny.Forwards() || was < 0 || before.Rules[was].HardTimeout != 0 && before.Rules[was].HardTimeout <= deny.HardTimeout {
 				continue
 			}
 			for j := range d.Rules {
 				r := &d.Rules[j]
-				if deny.HardTimeout != 0 && r.Table == deny.Table && r.Priority <= deny.Priority && forwards(r) && r.Match.Overlaps(&deny.Match) && (r.HardTimeout == 0 || r.HardTimeout > deny.HardTimeout) {
+				if deny.HardTimeout != 0 && r.Table == deny.Table && r.Priority <= deny.Priority && r.Forwards() && r.Match.Overlaps(&deny.Match) && (r.HardTimeout == 0 || r.HardTimeout > deny.HardTimeout) {
 					t.Fatalf("%s outlives %s", r.String(), deny.String())
 				}
 			}

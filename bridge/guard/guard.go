@@ -196,7 +196,7 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		r := &d.Rules[i]
 		c.cut = false
 		c.covers = c.packet != nil && r.Match.Covers(c.packet)
-		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best) {
+		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best || r.Priority == best && !r.Forwards()) {
 			decisive, best = i, r.Priority
 		}
 		if c.fell(i) {

@@ -53,7 +53,7 @@ type deny struct {
 // where there is none, one shield of each table takes the others' place. It is
 // as wide as all that it stands for together, and ends with the last of them.
 func (m *Memory) Refused(r *flow.Rule) {
-	if r.Command != flow.Add || forwards(r) {
+	if r.Command != flow.Add || r.Forwards() {
 		return
 	}
 	now := time.Now()
@@ -129,7 +129,7 @@ func common(a, b *flow.Match) flow.Match {
 // Installed tells that the switch has a rule, as its BARRIER or its answer to a
 // Write says: it shields by itself now.
 func (m *Memory) Installed(r *flow.Rule) {
-	if m == nil || m.denies.Load() == 0 || forwards(r) {
+	if m == nil || m.denies.Load() == 0 || r.Forwards() {
 		return
 	}
 	m.mu.Lock()

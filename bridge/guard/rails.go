@@ -271,21 +271,6 @@ func ofEvent(ev *flow.Event) *bound {
 	return &byEvent[e]
 }
 
-// forwards reports whether a packet that takes r may go on. What does not is a
-// deny: no list of actions without an output sends a packet anywhere.
-func forwards(r *flow.Rule) bool {
-	if r.Goto != 0 {
-		return true
-	}
-	for i := range r.Actions {
-		switch r.Actions[i].Type {
-		case flow.Output, flow.Group, flow.Unsupported:
-			return true
-		}
-	}
-	return false
-}
-
 func command(_ *check, r *flow.Rule) string {
 	if r.Command != flow.Add {
 		return r.Command.String() + " where only ADD is allowed"
@@ -378,7 +363,7 @@ func tooWide(c *check, r *flow.Rule) string {
 		return ""
 	case !m.Has(flow.FieldInPort):
 		return "want in_port or a whole eth_src"
-	case !narrow(m) && forwards(r):
+	case !narrow(m) && r.Forwards():
 		return "with actions, want a header of the packet beside in_port"
 	}
 	return ""
@@ -420,7 +405,7 @@ func learned(r *flow.Rule, packet *flow.Match) bool {
 // rule that sends packets there is itself held to what it may match. That is so
 // in OpenFlow 1.3; in P4 the order of tables is the program's.
 func proactiveWide(c *check, r *flow.Rule) string {
-	if c.g.ProactiveWide || r.Table != 0 && c.protocol() == flow.OpenFlow13 || narrow(&r.Match) || !forwards(r) {
+	if c.g.ProactiveWide || r.Table != 0 && c.protocol() == flow.OpenFlow13 || narrow(&r.Match) || !r.Forwards() {
 		return ""
 	}
 	return "with actions, want a header of the packet (guardrails.proactive_wide lifts this)"
@@ -434,7 +419,7 @@ func incomplete(c *check, r *flow.Rule) string {
 	switch {
 	case c.incomplete == 0 || r.CoversIncomplete:
 		return ""
-	case forwards(r):
+	case r.Forwards():
 		return "the packet does not show " + c.incomplete.String() + ", and the rule does not say covers_incomplete"
 	case !c.off(RailIncomplete) && (r.HardTimeout == 0 || r.HardTimeout > incompleteLife):
 		r.HardTimeout, c.cut = incompleteLife, true
@@ -484,7 +469,7 @@ func meter(c *check, r *flow.Rule) string {
 func foreign(c *check, r *flow.Rule) string { return c.mem.foreignTo(r) }
 
 func shielded(c *check, r *flow.Rule) string {
-	if c.mem.denies.Load() == 0 || !forwards(r) {
+	if c.mem.denies.Load() == 0 || !r.Forwards() {
 		return ""
 	}
 	return c.mem.shielding(r, c.sw)
@@ -509,7 +494,7 @@ func hardTimeout(c *check, r *flow.Rule) string {
 func order(c *check, i int) string {
 	rules := c.d.Rules
 	r := &rules[i]
-	if !forwards(r) {
+	if !r.Forwards() {
 		return ""
 	}
 	for j := range rules {
@@ -520,7 +505,7 @@ func order(c *check, i int) string {
 		if o.Priority == r.Priority {
 			// Which of two is taken is undefined (OpenFlow 1.3.5, 5.3), and of two
 			// that match the same it is the later one.
-			if forwards(o) || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
+			if o.Forwards() || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
 				continue
 			}
 			return "it has the priority of " + o.String()

@@ -160,7 +160,11 @@ func ipv4(src, dst string, proto byte, srcPort, dstPort uint16) []byte {
 	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, proto, 0, 0}
 	b = append(append(b, s[:]...), d[:]...)
 	b = append(b, byte(srcPort>>8), byte(srcPort), byte(dstPort>>8), byte(dstPort))
-	return append(b, make([]byte, 16)...)
+	b = append(b, make([]byte, 16)...)
+	if proto == flow.ProtoTCP {
+		b[46] = 5 << 4 // its header's length
+	}
+	return b
 }
 
 // Run asks d all cases and compares its answers with those of the controller in process, asked in

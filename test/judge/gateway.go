@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
+	"time"
 
+	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/ofproxy"
 )
 
@@ -21,26 +24,39 @@ type gatewayConfig struct {
 // AllRails, in place of a rail's name, is a gateway without any guardrail.
 const AllRails = "all"
 
-// CanSwitchOff reports whether this gateway can be run without the named guardrail.
-func CanSwitchOff(rail string) bool { return rail == AllRails }
+// lookInterval is how often the gateway reads the switch's tables, so that it knows the rules of others.
+const lookInterval = 10 * time.Millisecond
 
 // startGateway runs a gateway until stop is called. It is the only place that knows how one is put together.
 func startGateway(c gatewayConfig) (stop func(), err error) {
-	next := flow.Decider(&decider.Guard{Next: c.function, Rails: decider.DefaultGuardrails()})
+	rails := guard.Default()
+	rails.Off = make(map[guard.Rail]bool)
 	for _, rail := range c.off {
-		if !CanSwitchOff(rail) {
-			return nil, fmt.Errorf("guardrail %q can't be switched off", rail)
+		if rail == AllRails {
+			for _, name := range guard.Names() {
+				rails.Off[name] = true
+			}
+			continue
 		}
-		next = c.function
+		if !slices.Contains(guard.Names(), guard.Rail(rail)) {
+			return nil, fmt.Errorf("there is no guardrail %q", rail)
+		}
+		rails.Off[guard.Rail(rail)] = true
 	}
-	srv, err := ofproxy.NewServer(ofproxy.Config{
-		Decider:    next,
-		Gateway:    1,
-		OnDecision: func(r *ofproxy.Record) { c.onDecision(r.Event.Type, r.Event.XID, r.Cookie) },
+	b, err := bridge.New(bridge.Config{
+		Decider:      c.function,
+		Guardrails:   rails,
+		Gateway:      1,
+		LookInterval: lookInterval,
+		OnDecision:   func(r *bridge.Record) { c.onDecision(r.Event.Type, r.Event.XID, r.Cookie) },
 		Subscribe: map[flow.EventType]bool{
 			flow.EventFlowRemoved: true, flow.EventPortStatus: true, flow.EventError: true,
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	srv, err := ofproxy.NewServer(ofproxy.Config{Bridge: b})
 	if err != nil {
 		return nil, err
 	}

@@ -162,7 +162,7 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 	b := o.book.entries[key]
 	if _, written := o.touched[key]; written && b == nil || b != nil && b.seen == reading {
 		return booked{}, false
-	} else if !written && (b == nil || b.cookie != e.GetControllerMetadata()) {
+	} else if !written && (b == nil || !exactly(e.GetControllerMetadata()).Selects(b.cookie)) {
 		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}

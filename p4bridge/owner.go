@@ -172,7 +172,7 @@ func (o *owner) retire(key string, why flow.RemovedReason) {
 	if b == nil || !o.s.cfg.Bridge.Owns(b.cookie) {
 		return // another client's, or one that is gone already
 	}
-	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, cookie: b.cookie, priority: anyPriority, why: why}}})
+	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: why}}})
 }
 
 // second does what is due by time: hard timeouts, and asking again for the

@@ -172,6 +172,7 @@ func TestDirectEntries(t *testing.T) {
 			return nil
 		}})
 		serving(t, s)
+		eventually(t, "the entry", func() bool { return len(entries(t, r, "acl")) == 1 })
 		frame := udp(1, 2, 1)
 		r.packet(t, 1, frame)
 		expect(t, r, 4, frame)

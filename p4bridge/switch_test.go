@@ -67,14 +67,12 @@ func TestDefaultActionRefused(t *testing.T) {
 		return nil
 	}})
 	cfg := fastConfig(r)
-	b := bridgeOf(t, local{exactNormal}, nil)
-	cfg.Bridge = b
+	b, log := bridgeOf(t, local{exactNormal}, nil), new(logLines)
+	cfg.Bridge, cfg.Logger = b, log.logger()
 	s := run(t, cfg, nil)
 	serving(t, s)
-	if why := s.Status().Missing; !strings.Contains(why, "not today") {
-		t.Errorf("missing %q, want the switch's words", why)
-	}
-	if b.Ready() == nil {
+	eventually(t, "it is said, in the switch's words", func() bool { return log.has("refuses a rule that brings packets", "not today") })
+	if s.Status().Missing == "" || b.Ready() == nil {
 		t.Error("the gateway is ready with a switch that does not ask")
 	}
 	r.Inject(p4test.Faults{})

@@ -151,7 +151,7 @@ func wipe(b *testing.B, o *owner, ctx context.Context) {
 	}
 	r := new(request)
 	for key, e := range o.book.entries {
-		r.changes = append(r.changes, &change{remove: true, key: key, cookie: e.cookie, priority: anyPriority})
+		r.changes = append(r.changes, &change{remove: true, key: key, meant: exactly(e.cookie), priority: anyPriority})
 	}
 	o.queue = append(o.queue, r)
 	if err := o.flush(ctx); err != nil {

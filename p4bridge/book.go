@@ -5,6 +5,8 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+
+	"switchbridge/p4bridge/pipeline"
 )
 
 // book is what a session knows of the entries in the switch's tables: how many
@@ -18,7 +20,7 @@ type book struct {
 	readings uint64 // of the switch's tables
 }
 
-// booked is an entry; its key is [bookKey]'s.
+// booked is an entry; its key is [pipeline.KeyOf]'s.
 type booked struct {
 	key      string
 	table    uint32
@@ -36,11 +38,11 @@ func newBook() *book {
 	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
 }
 
-// mustEntry is keyEntry for a key of the book's.
+// mustEntry is [pipeline.EntryOf] for a key of the book's.
 func mustEntry(key string) *p4v1.TableEntry {
-	e, err := keyEntry(key)
+	e, err := pipeline.EntryOf(key)
 	if err != nil {
-		panic(err) // bookKey made it
+		panic(err) // KeyOf made it
 	}
 	return e
 }

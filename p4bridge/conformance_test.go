@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"switchbridge/flow"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // bare is a client without a session: what it meets is the switch's behaviour.
@@ -151,7 +152,7 @@ func TestConformance(t *testing.T) {
 
 		// What is read back is what was written.
 		for _, e := range entries(t, r, "flow_exact") {
-			if bookKey(e) != bookKey(rule) && bookKey(e) != bookKey(other) {
+			if pipeline.KeyOf(e) != pipeline.KeyOf(rule) && pipeline.KeyOf(e) != pipeline.KeyOf(other) {
 				t.Errorf("an entry reads back as another: %v", e)
 			}
 		}

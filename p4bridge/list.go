@@ -156,13 +156,13 @@ func (o *owner) readTable(ctx context.Context, t *pipeline.Table, counters, begi
 // compare brings the book in line with an entry that was read, and returns what
 // the book has; false where the entry has gone since, or was seen already.
 func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, begins bool) (booked, bool) {
-	key := bookKey(e)
+	key := pipeline.KeyOf(e)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b := o.book.entries[key]
 	if _, written := o.touched[key]; written && b == nil || b != nil && b.seen == reading {
 		return booked{}, false
-	} else if !written && (b == nil || b.cookie != e.GetControllerMetadata()) {
+	} else if !written && (b == nil || !exactly(e.GetControllerMetadata()).Selects(b.cookie)) {
 		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // owner serves a switch while we are its primary. One goroutine, the one in
@@ -159,7 +160,7 @@ func (o *owner) handle(ev *event) {
 // idle removes entries that the switch says are idle: it never does so itself.
 func (o *owner) idle(n *p4v1.IdleTimeoutNotification) {
 	for _, e := range n.GetTableEntry() {
-		o.retire(bookKey(e), flow.RemovedIdle)
+		o.retire(pipeline.KeyOf(e), flow.RemovedIdle)
 	}
 }
 
@@ -171,7 +172,7 @@ func (o *owner) retire(key string, why flow.RemovedReason) {
 	if b == nil || !o.s.cfg.Bridge.Owns(b.cookie) {
 		return // another client's, or one that is gone already
 	}
-	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, cookie: b.cookie, priority: anyPriority, why: why}}})
+	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: why}}})
 }
 
 // second does what is due by time: hard timeouts, and asking again for the

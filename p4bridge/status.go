@@ -19,7 +19,7 @@ type Status struct {
 	Error    string // what ended the last session, while State is waiting
 	Pipeline string
 	Miss     string
-	Policy   string
+	Policy   string // empty unless it is served
 	Events   uint64
 	Drops    uint64
 	Pending  int    // events that wait for a decision or are being decided
@@ -70,10 +70,9 @@ func (s *Session) Status() Status {
 	st := s.status.s
 	st.Tables = append([]TableStatus(nil), st.Tables...)
 	st.Counters = maps.Clone(st.Counters)
-	st.Policy = s.cfg.Bridge.Versions().Latest().String()
 	if o := s.serves.Load(); o != nil {
 		core := o.core.Status()
-		st.Events, st.Drops, st.Pending, st.Missing = core.Events, core.Drops, core.Pending, core.Missing
+		st.Policy, st.Events, st.Drops, st.Pending, st.Missing = core.Policy.String(), core.Events, core.Drops, core.Pending, core.Missing
 	}
 	return st
 }

@@ -12,6 +12,7 @@ import (
 	"switchbridge/bridge/bridgetest"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // TestSuite runs the suite of all protocols' sessions on p4test and on BMv2.
@@ -128,7 +129,7 @@ func (p *peer) Load(r flow.Rule) {
 	}
 	op := p4v1.Update_INSERT
 	for _, have := range p.read() {
-		if bookKey(have) == bookKey(e) {
+		if pipeline.KeyOf(have) == pipeline.KeyOf(e) {
 			op = p4v1.Update_MODIFY
 		}
 	}

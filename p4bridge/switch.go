@@ -83,11 +83,14 @@ var missActions = [...][]flow.Action{
 	MissFlood: {flow.OutputTo(flow.PortFlood)}, MissDrop: nil,
 }
 
-// isStanding reports whether a rule is [owner.Standing]'s: no function's rule
-// has priority 0 and matches everything.
+// isStanding reports whether a rule is [owner.Standing]'s: the default action
+// is all that has its priority and matches everything.
 func (o *owner) isStanding(r *flow.Rule) bool {
-	return o.s.cfg.Mapping.Miss != nil && r.Priority == 0 && r.Match.Fields == 0 && o.s.cfg.Bridge.OwnCookie() == r.Cookie
+	return o.s.cfg.Mapping.Miss != nil && r.Priority == 0 && r.Match.Fields == 0 && slices.Equal(r.Actions, missActions[o.s.cfg.Miss])
 }
+
+// exactly selects the entries of one cookie.
+func exactly(cookie uint64) bridge.Filter { return bridge.Filter{Cookie: cookie, Mask: ^uint64(0)} }
 
 // request is one Write of the bridge's, or a change of the gateway's own.
 type request struct {
@@ -165,12 +168,12 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 	var t *mapping.Table
 	switch {
 	case b.Remove != nil:
-		c.remove, c.cookie, c.priority, c.why = true, b.Remove.Rule.Cookie, anyPriority, flow.RemovedDelete
+		c.remove, c.meant, c.priority, c.why = true, exactly(b.Remove.Rule.Cookie), anyPriority, flow.RemovedDelete
 		var named bool
 		if c.key, named = b.Remove.Handle.(string); !named {
 			var e *p4v1.TableEntry
 			if e, _, c.err = cfg.Mapping.Entry(&b.Remove.Rule, nil); c.err == nil {
-				c.key, c.priority = bookKey(e), int32(b.Remove.Rule.Priority)
+				c.key, c.priority = pipeline.KeyOf(e), int32(b.Remove.Rule.Priority)
 			}
 			c.err = nil // what no table can hold is not there
 		}
@@ -198,7 +201,7 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		}
 	}
 	if c.err == nil {
-		c.key = bookKey(c.entry)
+		c.key = pipeline.KeyOf(c.entry)
 	}
 	return c
 }
@@ -252,7 +255,7 @@ func (o *owner) learn(m *flow.Match) {
 		e.IdleTimeoutNs = o.s.cfg.L2Age.Nanoseconds()
 	}
 	o.l2[m.EthSrc] = m.InPort
-	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: bookKey(e)}}})
+	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e)}}})
 }
 
 func (o *owner) isL2(table uint32) bool {

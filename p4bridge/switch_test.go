@@ -18,6 +18,7 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/p4test"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // looking has a bridge compare the switch's tables with what must be in them all
@@ -179,7 +180,7 @@ func TestLargeTableIsReadInParts(t *testing.T) {
 		if got := look(); got != n || o.lost {
 			t.Errorf("%d entries, want %d, all there", got, n)
 		}
-		gone := mustEntry(bookKeyOf(t, flowRule(7)))
+		gone := mustEntry(entryKeyOf(t, flowRule(7)))
 		if err := o.c.write(ctx, []*p4v1.Update{tableUpdate(p4v1.Update_DELETE, gone)}); err != nil {
 			t.Fatal(err)
 		}
@@ -189,13 +190,13 @@ func TestLargeTableIsReadInParts(t *testing.T) {
 	})
 }
 
-func bookKeyOf(t testing.TB, r *flow.Rule) string {
+func entryKeyOf(t testing.TB, r *flow.Rule) string {
 	t.Helper()
 	e, _, err := binding().Entry(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bookKey(e)
+	return pipeline.KeyOf(e)
 }
 
 // What the owner writes while a table is read is neither lost nor found.
@@ -251,7 +252,7 @@ func TestRemoveOnlyWhatIsMeant(t *testing.T) {
 	lower := fresh
 	lower.Priority = 50
 	do(bridge.Change{Rule: &fresh})
-	key := bookKeyOf(t, &fresh)
+	key := entryKeyOf(t, &fresh)
 	for name, in := range map[string]bridge.Installed{
 		"another decision's":              {Rule: old},
 		"another decision's, by handle":   {Rule: old, Handle: key},
@@ -339,7 +340,7 @@ func TestSweepIsPaced(t *testing.T) {
 	if err := errors.Join(o.Write(3, []bridge.Change{{Rule: flowRule(n)}}, nil, false), o.flush(ctx)); err != nil {
 		t.Fatal(err)
 	}
-	if got := len(r.Entries("flow_exact")); got < n-256+1 || got > n+1 || o.book.entries[bookKeyOf(t, flowRule(n))] == nil {
+	if got := len(r.Entries("flow_exact")); got < n-256+1 || got > n+1 || o.book.entries[entryKeyOf(t, flowRule(n))] == nil {
 		t.Errorf("%d entries after the packet's rule was written, want all but one part, and the rule", got)
 	}
 	for range n/256 + 1 {

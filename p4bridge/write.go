@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -20,14 +21,14 @@ import (
 type change struct {
 	table    *pipeline.Table
 	entry    *p4v1.TableEntry
-	key      string        // bookKey(entry)
+	key      string        // pipeline.KeyOf(entry)
 	hard     time.Duration // 0: no hard timeout
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place
 
 	// A removal is done only while the entry is the one that was meant.
 	remove bool
-	cookie uint64
+	meant  bridge.Filter
 	why    flow.RemovedReason
 
 	op     p4v1.Update_Type
@@ -129,7 +130,7 @@ func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*c
 		case c.err != nil || c.shadowed:
 			continue
 		case c.remove:
-			if b == nil || b.cookie != c.cookie || c.priority != anyPriority && c.priority != b.priority {
+			if b == nil || !c.meant.Selects(b.cookie) || c.priority != anyPriority && c.priority != b.priority {
 				continue // gone, or another's by now
 			}
 			c.op, c.table, c.entry = p4v1.Update_DELETE, o.s.cfg.Pipeline.TableByID(b.table), mustEntry(c.key)

@@ -7,7 +7,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/p4bridge"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 	"switchbridge/p4src"
@@ -47,7 +46,7 @@ form, as p4c writes it; without one, the program is Switchbridge's own.`,
 				}
 				files = append(files, m)
 			}
-			return p4bridge.Describe(c.OutOrStdout(), p, files...)
+			return mapping.Describe(c.OutOrStdout(), p, files...)
 		},
 	}
 	c.Flags().StringVar(&device, "json", "", "the program as compiled, which must belong to P4INFO")

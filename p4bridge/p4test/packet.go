@@ -52,12 +52,12 @@ func parse(port uint32, frame []byte) headers {
 // lookup returns the entry that wins, or nil.
 func (tab *table) lookup(h headers) *entry {
 	if !tab.Priority && !slices.ContainsFunc(tab.Fields, func(f pipeline.Field) bool { return f.Kind != pipeline.Exact }) {
-		e := new(p4v1.TableEntry)
+		e := &p4v1.TableEntry{TableId: tab.ID}
 		for _, f := range tab.Fields {
 			e.Match = append(e.Match, &p4v1.FieldMatch{FieldId: f.ID, FieldMatchType: &p4v1.FieldMatch_Exact_{
 				Exact: &p4v1.FieldMatch_Exact{Value: pipeline.Canonical(h[f.Name])}}})
 		}
-		return tab.entries[key(e)]
+		return tab.entries[pipeline.KeyOf(e)]
 	}
 	var best *entry
 	for _, e := range tab.entries {

@@ -1,9 +1,7 @@
 package p4test
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"sort"
 	"time"
 
@@ -48,17 +46,6 @@ func (e *entry) copy() *p4v1.TableEntry {
 	out := proto.CloneOf(e.TableEntry)
 	out.CounterData = &p4v1.CounterData{PacketCount: e.packets, ByteCount: e.bytes}
 	return out
-}
-
-// key is what makes two entries the same one: match and priority.
-func key(e *p4v1.TableEntry) string {
-	parts := make([][]byte, 0, len(e.GetMatch()))
-	for _, m := range e.GetMatch() {
-		b, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-		parts = append(parts, b)
-	}
-	sort.Slice(parts, func(i, j int) bool { return bytes.Compare(parts[i], parts[j]) < 0 })
-	return fmt.Sprintf("%d %q", e.GetPriority(), parts)
 }
 
 // Write applies updates in order, each for itself (P4Runtime 1.3, 12.2:
@@ -148,7 +135,7 @@ func (t *Target) updateTable(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	if err := tab.check(op, e); err != nil {
 		return err
 	}
-	k := key(e)
+	k := pipeline.KeyOf(e)
 	old := tab.entries[k]
 	switch op {
 	case p4v1.Update_INSERT:
@@ -335,7 +322,7 @@ func (t *table) read(ask *p4v1.TableEntry) []*p4v1.TableEntry {
 	var list []*p4v1.TableEntry
 	if len(ask.GetMatch()) == 0 {
 		list = t.list()
-	} else if e := t.entries[key(ask)]; e != nil {
+	} else if e := t.entries[pipeline.KeyOf(ask)]; e != nil {
 		list = []*p4v1.TableEntry{e.copy()}
 	}
 	for _, e := range list {

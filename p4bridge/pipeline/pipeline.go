@@ -11,6 +11,7 @@ import (
 	"maps"
 	"slices"
 	"sort"
+	"strings"
 
 	configv1 "github.com/p4lang/p4runtime/go/p4/config/v1"
 	"google.golang.org/protobuf/encoding/prototext"
@@ -387,7 +388,7 @@ func (p *Pipeline) agree(device []byte) error {
 	var wrong *json.UnmarshalTypeError
 	switch err := json.NewDecoder(bytes.NewReader(device)).Decode(&js); {
 	case errors.As(err, &wrong):
-		return fmt.Errorf("device configuration is not BMv2 JSON: %s is a %s", cmp.Or(wrong.Field, "all of it"), wrong.Value)
+		return fmt.Errorf("device configuration is not BMv2 JSON: %s is of JSON's type %s", cmp.Or(strings.ToLower(wrong.Field), "all of it"), wrong.Value)
 	case err != nil:
 		return fmt.Errorf("device configuration is not BMv2 JSON: %w", err)
 	}

@@ -132,3 +132,19 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// A device configuration that is none is refused in its own words.
+func TestDeviceConfigurationThatIsNone(t *testing.T) {
+	for device, want := range map[string]string{
+		`{"pipelines": 3}`:                       "pipelines is of JSON's type number",
+		`{"pipelines": [{"tables": "x"}]}`:       "pipelines.tables is of JSON's type string",
+		`[]`:                                     "all of it is of JSON's type array",
+		`{"pipelines": [{"conditionals": [1]}]}`: "pipelines.conditionals is of JSON's type number",
+		`{`:                                      "unexpected EOF",
+	} {
+		_, err := pipeline.Load(text(t, nil), []byte(device))
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") || strings.Contains(err.Error(), "struct") {
+			t.Errorf("%s: error %v, want one that says %q", device, err, want)
+		}
+	}
+}

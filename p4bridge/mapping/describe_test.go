@@ -1,4 +1,4 @@
-package p4bridge
+package mapping_test
 
 import (
 	"os"
@@ -10,7 +10,7 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
-	r, err := os.Open("../p4src/example/l2acl.yaml")
+	r, err := os.Open("../../p4src/example/l2acl.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -20,7 +20,7 @@ func TestDescribe(t *testing.T) {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := Describe(&b, p4src.Switchbridge(), mapping.Default(), user); err != nil {
+	if err := mapping.Describe(&b, p4src.Switchbridge(), mapping.Default(), user); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{

@@ -1,4 +1,4 @@
-package p4bridge
+package pipeline_test
 
 import (
 	"testing"
@@ -6,6 +6,8 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"switchbridge/p4bridge/pipeline"
 )
 
 // everyKind has a match of each kind, in order and in canonical form.
@@ -20,10 +22,10 @@ func everyKind() *p4v1.TableEntry {
 	}}
 }
 
-func TestBookKey(t *testing.T) {
+func TestKey(t *testing.T) {
 	e := everyKind()
-	key := bookKey(e)
-	back, err := keyEntry(key)
+	key := pipeline.KeyOf(e)
+	back, err := pipeline.EntryOf(key)
 	if err != nil || !proto.Equal(back, e) {
 		t.Errorf("back it is %v, %v; want %v", back, err, e)
 	}
@@ -31,7 +33,7 @@ func TestBookKey(t *testing.T) {
 	shuffled.Match[0], shuffled.Match[4] = shuffled.Match[4], shuffled.Match[0]
 	shuffled.Match[1].GetTernary().Value = []byte{0, 0, 1}
 	shuffled.ControllerMetadata, shuffled.IdleTimeoutNs = 5, 6
-	if bookKey(shuffled) != key {
+	if pipeline.KeyOf(shuffled) != key {
 		t.Error("order, leading zeros, metadata and timeout are no part of an entry's identity")
 	}
 	for name, change := range map[string]func(*p4v1.TableEntry){
@@ -45,28 +47,26 @@ func TestBookKey(t *testing.T) {
 		"a key":    func(e *p4v1.TableEntry) { e.Match = e.Match[:5] },
 	} {
 		other := proto.CloneOf(e)
-		if change(other); bookKey(other) == key {
+		if change(other); pipeline.KeyOf(other) == key {
 			t.Errorf("%s: two entries, one key", name)
 		}
 	}
 	for n := range len(key) {
-		if e, err := keyEntry(key[:n]); err == nil && bookKey(e) != key[:n] {
+		if e, err := pipeline.EntryOf(key[:n]); err == nil && pipeline.KeyOf(e) != key[:n] {
 			t.Errorf("%d of %d bytes are taken for %v", n, len(key), e)
 		}
 	}
 }
 
-func FuzzBookKey(f *testing.F) {
-	f.Add(bookKey(everyKind()))
-	e, _, _ := binding().Entry(flowRule(1), nil)
-	f.Add(bookKey(e))
+func FuzzKey(f *testing.F) {
+	f.Add(pipeline.KeyOf(everyKind()))
 	f.Fuzz(func(t *testing.T, key string) {
-		e, err := keyEntry(key)
+		e, err := pipeline.EntryOf(key)
 		if err != nil {
 			return
 		}
-		again, err := keyEntry(bookKey(e))
-		if err != nil || bookKey(again) != bookKey(e) {
+		again, err := pipeline.EntryOf(pipeline.KeyOf(e))
+		if err != nil || pipeline.KeyOf(again) != pipeline.KeyOf(e) {
 			t.Errorf("%q is %v, and back %v, %v", key, e, again, err)
 		}
 	})

@@ -1,4 +1,4 @@
-package p4bridge
+package pipeline
 
 import (
 	"bytes"
@@ -9,19 +9,7 @@ import (
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/protobuf/proto"
-
-	"switchbridge/p4bridge/pipeline"
 )
-
-// A bookKey is an entry's identity (P4Runtime 1.3, 9.1), table, match and
-// priority, as a string: shorter to keep than the message, comparable, and
-// enough to delete the entry by. Fields stand in the order of their ids and
-// values in canonical form, since a switch may give them back in another.
-//
-//	table uint32 | priority uint32 | { id uvarint | kind byte | length uvarint, value | ... }*
-//
-// What follows the value is a mask (ternary) or high bound (range), each with
-// its length, or a prefix length (LPM).
 
 // The kinds of match in a key.
 const (
@@ -33,7 +21,16 @@ const (
 	keyOther // a target's own kind: the marshalled message
 )
 
-func bookKey(e *p4v1.TableEntry) string {
+// KeyOf returns an entry's identity (P4Runtime 1.3, 9.1), table, match and
+// priority, as a string: shorter to keep than the message, comparable, and
+// enough to delete the entry by. Fields stand in the order of their ids and
+// values in canonical form, since a switch may give them back in another.
+//
+//	table uint32 | priority uint32 | { id uvarint | kind byte | length uvarint, value | ... }*
+//
+// What follows the value is a mask (ternary) or high bound (range), each with
+// its length, or a prefix length (LPM).
+func KeyOf(e *p4v1.TableEntry) string {
 	var room [256]byte // most keys fit, so that the string is all that is kept
 	b := binary.BigEndian.AppendUint32(room[:0], e.GetTableId())
 	b = binary.BigEndian.AppendUint32(b, uint32(e.GetPriority()))
@@ -68,13 +65,13 @@ func bookKey(e *p4v1.TableEntry) string {
 }
 
 func appendValue(b, value []byte) []byte {
-	value = pipeline.Canonical(value)
+	value = Canonical(value)
 	b = binary.AppendUvarint(b, uint64(len(value)))
 	return append(b, value...)
 }
 
-// keyEntry is bookKey's inverse: what a delete needs.
-func keyEntry(key string) (*p4v1.TableEntry, error) {
+// EntryOf is KeyOf's inverse: what a delete needs.
+func EntryOf(key string) (*p4v1.TableEntry, error) {
 	r := bytes.NewReader([]byte(key))
 	var head [8]byte
 	if n, _ := r.Read(head[:]); n != len(head) {

@@ -1,18 +1,17 @@
-package p4bridge
+package mapping
 
 import (
 	"fmt"
 	"io"
 	"strings"
 
-	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
 
 // Describe writes what a program offers, for `switchbridge p4 info`: its
 // tables, digests, packet headers, counters and meters, and for each mapping whether it
 // fits, and if not, why.
-func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*mapping.File) error {
+func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 	ew := &errWriter{w: w}
 	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
 	for _, t := range p.Tables {
@@ -58,6 +57,9 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*mapping.File) erro
 			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
 		}
 		ew.printf("  events carry %v\n", m.EventFields)
+		for _, advice := range m.Advice() {
+			ew.printf("  %s\n", advice)
+		}
 	}
 	return ew.err
 }

@@ -94,8 +94,9 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		fail.PerSwitch[d] = failMode(mode)
 	}
 	fs.decider = fail
-	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 {
-		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate)})
+	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 || l.Incomplete.Rate > 0 {
+		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate),
+			Incomplete: rateOf(l.Incomplete)})
 		fs.pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
 	}
 	return fs, nil

@@ -3,8 +3,11 @@ package ofproxy
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,13 +38,9 @@ func TestConformance(t *testing.T) {
 		})
 		t.Run("Open vSwitch", func(t *testing.T) {
 			t.Parallel()
-			s := ovs.Start(t, ovs.Options{Dummy: true})
-			n := 0
+			w := newVswitch(t, v)
 			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", Open vSwitch", Inexpressible: inexpressible(v), Room: 3,
-				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer {
-					n++
-					return newVswitch(t, s, b, v, fmt.Sprintf("br%d", n))
-				}})
+				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer { return w.connect(t, b) }})
 		})
 	})
 }
@@ -194,47 +193,64 @@ func (f *fake) Fill() {
 	f.room = 3
 }
 
-// vswitch is a bridge of Open vSwitch as the suite's peer.
+// vswitch is a bridge of Open vSwitch as the suite's peer, of one case after
+// the other.
 type vswitch struct {
+	s       *ovs.Switchd
+	control *ovs.Control
+	ports   []*ovs.Port
+	seen    []int // frames of each port that were returned
+	full    bool  // Fill has bounded the table
+
+	// Of the case that runs.
 	t      *testing.T
-	s      *ovs.Switchd
-	name   string
-	v      flow.Protocol
-	bridge *bridge.Bridge
-	ports  []*ovs.Port
-	seen   []int // frames of each port that were returned
 	cancel context.CancelFunc
 	done   chan struct{}
 	server *Server
-	target string
 }
 
-func newVswitch(t *testing.T, s *ovs.Switchd, b *bridge.Bridge, v flow.Protocol, name string) *vswitch {
-	w := &vswitch{t: t, s: s, name: name, v: v, bridge: b, done: make(chan struct{})}
+const bridgeName = "br0"
+
+func newVswitch(t *testing.T, v flow.Protocol) *vswitch {
+	s := ovs.Start(t, ovs.Options{Dummy: true})
+	w := &vswitch{s: s, control: s.Control()}
+	protocol := "OpenFlow13"
+	if v == flow.OpenFlow10 {
+		protocol = "OpenFlow10"
+	}
+	s.AddBridge(bridgeName, ovs.Bridge{DPID: 1, Protocols: []string{protocol}})
+	for i := range 4 {
+		w.ports = append(w.ports, s.AddPort(bridgeName, fmt.Sprintf("p%d", i+1), uint32(i+1)))
+	}
+	w.seen = make([]int, len(w.ports))
+	return w
+}
+
+// connect makes b the controller of the bridge, whose tables are empty.
+func (w *vswitch) connect(t *testing.T, b *bridge.Bridge) *vswitch {
 	server, err := NewServer(Config{Bridge: b})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.server = server
-	l := s.ListenUnix()
+	w.t, w.server, w.done = t, server, make(chan struct{})
+	if w.full {
+		w.s.Vsctl("clear", "bridge", bridgeName, "flow_tables")
+		w.full = false
+	}
+	w.Wipe()
+	l := w.s.ListenUnix()
 	ctx, cancel := context.WithCancel(t.Context())
 	w.cancel = cancel
 	go func() {
 		defer close(w.done)
 		server.Serve(ctx, l, false)
 	}()
-	protocol := "OpenFlow13"
-	if v == flow.OpenFlow10 {
-		protocol = "OpenFlow10"
-	}
-	w.target = ovs.Target(l)
-	s.AddBridge(name, ovs.Bridge{DPID: 1, Protocols: []string{protocol}})
-	for i := range 4 {
-		w.ports = append(w.ports, s.AddPort(name, fmt.Sprintf("%sp%d", name, i+1), uint32(i+1)))
-	}
-	w.seen = make([]int, len(w.ports))
-	s.SetController(name, w.target)
+	w.s.SetController(bridgeName, ovs.Target(l))
 	w.ready()
+	if _, err := w.control.Call("revalidator/wait"); err != nil { // the datapath remembers what the tables said before
+		t.Fatal(err)
+	}
+	w.Out()
 	return w
 }
 
@@ -253,12 +269,14 @@ func (w *vswitch) ready() {
 func (w *vswitch) Close() {
 	w.cancel()
 	<-w.done
-	w.s.Vsctl("del-br", w.name)
 }
 
 func (w *vswitch) Reconnect() {
 	// A bridge's first controller clears its tables; one that is lost does not.
-	for _, s := range w.server.switches {
+	w.server.mu.Lock()
+	open := slices.Collect(maps.Values(w.server.switches))
+	w.server.mu.Unlock()
+	for _, s := range open {
 		s.close(errShutdown)
 	}
 	for len(w.server.Sessions()) > 0 {
@@ -267,7 +285,11 @@ func (w *vswitch) Reconnect() {
 	w.ready()
 }
 
-func (w *vswitch) Inject(port flow.PortNo, frame []byte) { w.ports[port-1].Receive(frame) }
+func (w *vswitch) Inject(port flow.PortNo, frame []byte) {
+	if _, err := w.control.Call("netdev-dummy/receive", w.ports[port-1].Name, hex.EncodeToString(frame)); err != nil {
+		w.t.Fatal(err)
+	}
+}
 
 func (w *vswitch) Out() []bridgetest.Frame {
 	var out []bridgetest.Frame
@@ -284,7 +306,7 @@ func (w *vswitch) Out() []bridgetest.Frame {
 // Rules returns what the suite looks at of each rule, as ovs-ofctl prints it.
 func (w *vswitch) Rules() []flow.Rule {
 	var list []flow.Rule
-	for _, f := range w.s.DumpFlows(w.name) {
+	for _, f := range w.s.Flows(bridgeName) {
 		r := flow.Rule{Table: uint8(f.Table), Priority: uint16(f.Priority), Cookie: f.Cookie, IdleTimeout: f.IdleTimeout, HardTimeout: f.HardTimeout}
 		if f.Actions != "drop" {
 			r.Actions = []flow.Action{{Type: flow.Output}}
@@ -299,13 +321,14 @@ func (w *vswitch) Load(r flow.Rule) {
 	if len(r.Actions) > 0 {
 		text = strings.Replace(text, "drop", fmt.Sprintf("output:%d", r.Actions[0].Port), 1)
 	}
-	w.s.Ofctl("add-flow", w.name, text)
+	w.s.Ofctl("add-flow", bridgeName, text)
 }
 
-func (w *vswitch) Wipe() { w.s.Ofctl("del-flows", w.name) }
+func (w *vswitch) Wipe() { w.s.Ofctl("del-flows", bridgeName) }
 
 func (w *vswitch) Fill() {
-	n := len(w.s.DumpFlows(w.name))
+	w.full = true
+	n := len(w.s.Flows(bridgeName))
 	w.s.Vsctl("--", "--id=@t", "create", "Flow_Table", fmt.Sprintf("flow_limit=%d", n+3), "overflow_policy=refuse",
-		"--", "set", "bridge", w.name, "flow_tables:0=@t")
+		"--", "set", "bridge", bridgeName, "flow_tables:0=@t")
 }

@@ -140,6 +140,7 @@ type Limits struct {
 	PerSwitch      Rate `yaml:"per_switch"`
 	PerPort        Rate `yaml:"per_port"`
 	EssentialsRate Rate `yaml:"essentials"` // ARP, DHCP, LLDP and neighbour discovery, per switch
+	Incomplete     Rate `yaml:"incomplete"` // fragments and other packets that lack headers, per switch
 	Queue          int  `yaml:"queue"`
 }
 
@@ -182,7 +183,7 @@ func Default() *Settings {
 		Function:   defaultFunction(),
 		FailMode:   FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
-		Limits:     Limits{Queue: 1024},
+		Limits:     Limits{Queue: 1024, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Admin:      Admin{Listen: "127.0.0.1:9653"},
 		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
 	}
@@ -310,7 +311,7 @@ func (s *Settings) Validate() error {
 	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:
 		return errors.New("openflow.listen: empty, and p4.switches too: no switch would be governed")
 	}
-	for name, r := range map[string]Rate{"per_switch": s.Limits.PerSwitch, "per_port": s.Limits.PerPort, "essentials": s.Limits.EssentialsRate} {
+	for name, r := range map[string]Rate{"per_switch": s.Limits.PerSwitch, "per_port": s.Limits.PerPort, "essentials": s.Limits.EssentialsRate, "incomplete": s.Limits.Incomplete} {
 		if !(r.Rate >= 0) || math.IsInf(r.Rate, 1) || r.Burst < 0 {
 			return fmt.Errorf("limits.%s: rate %v, burst %d: want packets a second from 0, and packets", name, r.Rate, r.Burst)
 		}

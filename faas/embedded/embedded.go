@@ -128,32 +128,70 @@ func New(o Options) (*Function, error) {
 // Local implements flow.Local: a guest in this process answers within microseconds.
 func (f *Function) Local() bool { return true }
 
-// exchange is what one event needs.
+// exchange is one event: a [wasmhost.Question].
 type exchange struct {
-	event  []byte
-	reader compact.Reader
+	f         *Function
+	ev        *flow.Event
+	d         *flow.Decision
+	event     []byte
+	reader    compact.Reader
+	full      *function.Exchange // nil unless it was asked in the envelope
+	malformed error              // what is wrong with the guest's answer
+}
+
+func (x *exchange) Packet() (event []byte, fits bool) {
+	x.event, fits = compact.AppendEvent(x.event[:0], x.ev)
+	return x.event, fits
+}
+
+func (x *exchange) TakePacket(answer []byte) error {
+	err := x.reader.Parse(answer, &x.ev.PacketIn.Match, x.d)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, compact.ErrUnfit):
+		x.d.Reset()
+		return wasmhost.ErrUnfit
+	}
+	x.malformed = err
+	return err
+}
+
+func (x *exchange) Envelope() (b []byte, err error) {
+	if x.full, err = x.f.full.Open(x.ev); err != nil {
+		return nil, err
+	}
+	return x.full.Envelope(), nil
+}
+
+func (x *exchange) TakeEnvelope(answer []byte) error {
+	err := x.full.Take(answer, x.ev, x.d)
+	var kind *flow.Error
+	if err != nil && !errors.As(err, &kind) {
+		return fmt.Errorf("%w: %w", wasmhost.ErrAnswer, err)
+	}
+	return err
 }
 
 // Decide implements flow.Decider. Packets go in the compact encoding, and all else, with what does
 // not fit it, in application/openflow, to another pristine instance.
 func (f *Function) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	x := f.scratch.Get().(*exchange)
-	defer f.scratch.Put(x)
-	var fits bool
-	if x.event, fits = compact.AppendEvent(x.event[:0], ev); !fits {
-		return f.full.Decide(ctx, ev, d)
+	x.f, x.ev, x.d, x.malformed = f, ev, d, nil
+	err := f.host.Ask(ctx, x)
+	malformed := x.malformed
+	if x.full != nil {
+		x.full.Close()
 	}
-	var malformed error
-	err := f.host.CallPacket(ctx, x.event, func(answer []byte) error {
-		malformed = x.reader.Parse(answer, &ev.PacketIn.Match, d)
-		return malformed
-	})
-	switch {
-	case err == nil:
+	x.ev, x.d, x.full = nil, nil, nil
+	f.scratch.Put(x)
+	if err == nil {
 		return nil
-	case errors.Is(err, compact.ErrUnfit), errors.Is(err, wasmhost.ErrNoPacket):
-		d.Reset()
-		return f.full.Decide(ctx, ev, d)
+	}
+	var kind *flow.Error
+	switch {
+	case errors.As(err, &kind):
+		return err
 	case malformed != nil:
 		return flow.Errorf(flow.Invalid, "answer: %w", err)
 	}

@@ -131,20 +131,23 @@ type Decider struct {
 	codec    contract.Codec
 	encoding guest.Encoding
 	noID     bool
-	scratch  sync.Pool // of *exchange
+	scratch  sync.Pool // of *Exchange
 }
 
-type exchange struct {
-	asked   flow.Event // the event, and what is accepted
-	request guest.Request
-	answer  guest.Answer
-	body    []byte
+// Exchange is one event on its way to a guest and back.
+type Exchange struct {
+	f        *Decider
+	asked    flow.Event // the event, and what is accepted
+	request  guest.Request
+	answer   guest.Answer
+	body     []byte
+	envelope []byte
 }
 
 // NewDecider returns a Decider that speaks to answerer in codec's encoding.
 func NewDecider(answerer Answerer, codec contract.Codec) *Decider {
 	return &Decider{answerer: answerer, codec: codec, encoding: guest.ParseEncoding(codec.ContentType()),
-		scratch: sync.Pool{New: func() any { return new(exchange) }}}
+		scratch: sync.Pool{New: func() any { return new(Exchange) }}}
 }
 
 // WithoutID makes f leave out an event's id and session, which only a function's own records need,
@@ -159,14 +162,26 @@ func (f *Decider) Local() bool { return true }
 
 // Decide implements flow.Decider.
 func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	x := f.scratch.Get().(*exchange)
-	defer f.scratch.Put(x)
-	x.asked = *ev
+	x, err := f.Open(ev)
+	if err != nil {
+		return err
+	}
+	defer x.Close()
+	if err := f.answerer.Answer(ctx, &x.request, &x.answer); err != nil {
+		return &flow.Error{Kind: flow.Unavailable, Err: err}
+	}
+	return f.decision(ev, &x.answer, d)
+}
+
+// Open encodes an event. The exchange must be closed.
+func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
+	x := f.scratch.Get().(*Exchange)
+	x.f, x.asked = f, *ev
 	x.asked.Accepts = flow.AcceptsAll
-	defer func() { x.asked = flow.Event{} }()
 	var err error
 	if x.body, err = f.codec.AppendEvent(x.body[:0], &x.asked); err != nil {
-		return flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
+		x.Close()
+		return nil, flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
 	}
 	x.request = guest.Request{
 		Event: ev.Type, Encoding: f.encoding, State: ev.State, Body: x.body,
@@ -183,11 +198,29 @@ func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	if f.encoding != guest.EncodingJSON {
 		x.request.Accepts, x.request.Incomplete = contract.AcceptsText(flow.AcceptsAll), contract.IncompleteText(ev.PacketIn)
 	}
-	a := &x.answer
-	if err := f.answerer.Answer(ctx, &x.request, a); err != nil {
-		return &flow.Error{Kind: flow.Unavailable, Err: err}
+	return x, nil
+}
+
+// Envelope returns the request as a guest reads it, until Close.
+func (x *Exchange) Envelope() []byte {
+	x.envelope = x.request.AppendBinary(x.envelope[:0])
+	return x.envelope
+}
+
+// Take makes an encoded guest.Answer the decision about ev.
+func (x *Exchange) Take(answer []byte, ev *flow.Event, d *flow.Decision) error {
+	if err := x.answer.Parse(answer); err != nil {
+		return err
 	}
-	return f.decision(ev, a, d)
+	err := x.f.decision(ev, &x.answer, d)
+	x.answer = guest.Answer{} // it refers to the guest's memory
+	return err
+}
+
+// Close ends the exchange.
+func (x *Exchange) Close() {
+	x.asked = flow.Event{}
+	x.f.scratch.Put(x)
 }
 
 // decision makes an answer a decision, by the contract's statuses.

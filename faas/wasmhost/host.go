@@ -55,8 +55,10 @@ var (
 	ErrDeadline = errors.New("guest exceeded its deadline")
 	ErrAnswer   = errors.New("guest gave no valid answer")
 	ErrClosed   = errors.New("function host is closed")
-	ErrNoPacket = errors.New("guest doesn't take packets in the compact encoding") // of CallPacket; costs nothing
 )
+
+// ErrUnfit is what [Question.TakePacket] returns when the guest's answer asks for the envelope.
+var ErrUnfit = errors.New("the guest wants to be asked in the envelope")
 
 // ErrGuest is in the chain of errors about a guest that can't be run at all.
 var ErrGuest = errors.New("unusable guest")
@@ -376,37 +378,91 @@ func (h *Host) wait(ctx context.Context) error {
 // when the host has just started, until ctx ends; the guest's time is the host's Deadline or
 // ctx's, whichever is earlier.
 func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte) error) error {
-	return h.call(ctx, decide, request, use)
+	return h.call(ctx, &call{entry: decide, request: request, use: use})
 }
 
-// CallPacket is Call in flow/contract/compact, for a guest that has it: ErrNoPacket says otherwise.
-func (h *Host) CallPacket(ctx context.Context, event []byte, use func(answer []byte) error) error {
-	return h.call(ctx, packet, event, use)
+// Question is an event that a guest can be asked about in two ways: a packet in the compact encoding,
+// and anything in the envelope. Answers are the guest's memory, as with Call.
+type Question interface {
+	// Packet returns the event in flow/contract/compact; false says that it does not fit.
+	Packet() ([]byte, bool)
+	// TakePacket reads the answer to it. ErrUnfit says that the guest wants to be asked in the envelope.
+	TakePacket(answer []byte) error
+	// Envelope returns the event as an encoded guest.Request.
+	Envelope() ([]byte, error)
+	// TakeEnvelope reads an encoded guest.Answer.
+	TakeEnvelope(answer []byte) error
 }
 
-func (h *Host) call(ctx context.Context, entry entry, request []byte, use func(answer []byte) error) error {
-	if len(request) > guest.MaxEnvelope {
-		return fmt.Errorf("%s: request of %d bytes, limit %d", h, len(request), guest.MaxEnvelope)
+// Ask is Call for a question: in the compact encoding where event, guest and answer fit it, else in
+// the envelope.
+func (h *Host) Ask(ctx context.Context, q Question) error {
+	c := call{q: q, entry: packet}
+	var ok bool
+	if c.request, ok = q.Packet(); !ok {
+		var err error
+		c.entry = decide
+		if c.request, err = q.Envelope(); err != nil {
+			return err
+		}
 	}
+	return h.call(ctx, &c)
+}
+
+// call is one event on its way through instances.
+type call struct {
+	entry   entry
+	request []byte
+	use     func(answer []byte) error // of Call
+	q       Question                  // of Ask
+}
+
+func (c *call) take(answer []byte) error {
+	switch {
+	case c.q == nil:
+		return c.use(answer)
+	case c.entry == packet:
+		return c.q.TakePacket(answer)
+	}
+	return c.q.TakeEnvelope(answer)
+}
+
+// call has pristine instances decide until one can. There are two reasons why one can't: it is of the
+// lean guest, and what the event needs is in the whole one only, which then takes the lean one's place;
+// or the compact encoding has no room for the answer, or the guest no such entry, and the event goes in
+// the envelope. What an instance did that could not is gone with it.
+func (h *Host) call(ctx context.Context, c *call) error {
 	if h.current.Load() == nil {
 		if err := h.wait(ctx); err != nil {
 			return err
 		}
 	}
-	err := h.try(ctx, entry, request, use)
-	if err == nil {
-		return nil
-	}
-	if missing := asAbsent(err); missing != nil {
-		if err = h.complete(ctx, missing); err == nil {
-			err = h.try(ctx, entry, request, use)
+	for {
+		if len(c.request) > guest.MaxEnvelope {
+			return fmt.Errorf("%s: request of %d bytes, limit %d", h, len(c.request), guest.MaxEnvelope)
+		}
+		err := h.try(ctx, c)
+		if err == nil {
+			return nil
+		}
+		if missing := asAbsent(err); missing != nil {
+			if err := h.complete(ctx, missing); err != nil {
+				return err
+			}
+			continue // the whole guest lacks nothing
+		}
+		if c.entry != packet || !errors.Is(err, ErrUnfit) {
+			return err
+		}
+		c.entry = decide
+		if c.request, err = c.q.Envelope(); err != nil {
+			return err
 		}
 	}
-	return err
 }
 
 // try lets an instance decide. A lean guest may not be able to: asAbsent tells.
-func (h *Host) try(ctx context.Context, entry entry, request []byte, use func(answer []byte) error) error {
+func (h *Host) try(ctx context.Context, c *call) error {
 	select {
 	case h.slots <- struct{}{}:
 	default:
@@ -424,8 +480,8 @@ func (h *Host) try(ctx context.Context, entry entry, request []byte, use func(an
 		if img = h.current.Load(); img == nil {
 			return ErrClosed
 		}
-		if entry == packet && !img.engine.packets {
-			return ErrNoPacket
+		if c.entry == packet && !img.engine.packets {
+			return ErrUnfit
 		}
 		var err error
 		if in, err = img.acquire(ctx); err != nil && err != errRetired {
@@ -435,7 +491,7 @@ func (h *Host) try(ctx context.Context, entry entry, request []byte, use func(an
 	pristine := false
 	defer func() { img.release(in, pristine) }()
 
-	answer, err := in.decide(ctx, entry, request)
+	answer, err := in.decide(ctx, c.entry, c.request)
 	if err != nil {
 		if asAbsent(err) == nil {
 			h.stats.events.Add(1)
@@ -444,7 +500,9 @@ func (h *Host) try(ctx context.Context, entry entry, request []byte, use func(an
 		return fmt.Errorf("%s: %w", h, err)
 	}
 	h.stats.events.Add(1)
-	err = use(answer)
+	if err = c.take(answer); errors.Is(err, ErrAnswer) {
+		h.stats.answers.Add(1)
+	}
 	pristine = in.reset()
 	return err
 }
@@ -458,7 +516,6 @@ func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) er
 	state, body := a.State[:0], a.Body[:0]
 	return h.Call(ctx, *buf, func(answer []byte) error {
 		if err := a.Parse(answer); err != nil {
-			h.stats.answers.Add(1)
 			return fmt.Errorf("%s: %w: %w", h, ErrAnswer, err)
 		}
 		// Out of the guest's memory, which is about to be put back.

@@ -44,7 +44,7 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	}
 	defer e.close()
 	if len(t.Packets) > 0 && !e.packets {
-		return nil, fmt.Errorf("training: %w", ErrNoPacket)
+		return nil, errors.New("training: the guest does not take packets in the compact encoding")
 	}
 	// What runs depends on chance, too: keys of a map are compared when their hashes are much alike,
 	// and hashes are seeded anew in every image.

@@ -244,7 +244,7 @@ func TestWhatTrainingMeets(t *testing.T) {
 		want     string
 	}{
 		"an event that traps": {trap, Training{Policies: [][]byte{nil}, Requests: [][]byte{unusual}}, "training: event 0 with policy 0: guest trapped"},
-		"no packets":          {twoFaced(), Training{Policies: [][]byte{nil}, Packets: [][]byte{{1}}}, "doesn't take packets"},
+		"no packets":          {twoFaced(), Training{Policies: [][]byte{nil}, Packets: [][]byte{{1}}}, "does not take packets"},
 		"a policy too long":   {twoFaced(), Training{Policies: [][]byte{nil, make([]byte, guest.MaxPolicy+1)}}, "training: policy 1: policy of"},
 	} {
 		if _, _, err := Prepare(row.guest.bytes(), row.training); err == nil || !strings.Contains(err.Error(), row.want) {

@@ -86,10 +86,18 @@ func arpPacket(port flow.PortNo) *flow.PacketIn {
 	return &flow.PacketIn{Match: m}
 }
 
+// fragment is a packet that does not show its ports.
+func fragment() *flow.PacketIn {
+	pi := tcpPacket(80)
+	pi.Incomplete = flow.FieldL4Src | flow.FieldL4Dst
+	pi.Match = pi.Match.Keep(^pi.Incomplete)
+	return pi
+}
+
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		paced := make(map[string]int)
-		p := NewPace(answer(), Rates{PerSwitch: Rate{100, 10}, PerPort: Rate{10, 4}, Essentials: Rate{1, 2}})
+		p := NewPace(answer(), Rates{PerSwitch: Rate{100, 10}, PerPort: Rate{10, 4}, Essentials: Rate{1, 2}, Incomplete: Rate{1, 3}})
 		p.OnPaced = func(_ *flow.Event, bucket string) { paced[bucket]++ }
 		send := func(dpid flow.DPID, pi *flow.PacketIn, n int) (passed int) {
 			t.Helper()
@@ -121,12 +129,14 @@ func TestPace(t *testing.T) {
 			{"within the switch's", 1, at(3), 2},
 			{"another switch has its own", 2, at(1), 4},
 			{"ARP is not held up by it", 1, arpPacket(1), 2},
+			{"fragments have a bucket of their own", 1, fragment(), 3},
+			{"and each switch has its own", 2, fragment(), 3},
 		} {
 			if got := send(tc.dpid, tc.pi, 20); got != tc.want {
 				t.Errorf("%s: %d of 20 pass, want %d", tc.name, got, tc.want)
 			}
 		}
-		if paced["port"] != 16+16+16+16 || paced["switch"] != 2 || paced["essentials"] != 18 {
+		if paced["port"] != 16+16+16+16 || paced["switch"] != 2 || paced["essentials"] != 18 || paced["incomplete"] != 17+17 {
 			t.Errorf("paced %v", paced)
 		}
 		time.Sleep(time.Second)

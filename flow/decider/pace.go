@@ -24,11 +24,14 @@ func (r Rate) limiter() *rate.Limiter {
 
 // Rates bound the packets that reach a controller. Ordinary packets take a
 // token from their port's bucket and from their switch's; essentials
-// ([Essentials]) have one bucket a switch and take from no other.
+// ([Essentials]) have one bucket a switch and take from no other, and so have
+// packets of which headers are missing, such as fragments: no rule comes of them,
+// so that each is a question.
 type Rates struct {
 	PerSwitch  Rate
 	PerPort    Rate
 	Essentials Rate
+	Incomplete Rate
 
 	// MaxBuckets bounds how many buckets are remembered. Default 65,536. The
 	// buckets of ports that were not heard of for the longest time make room; the
@@ -44,8 +47,10 @@ type Pace struct {
 	rates Rates
 
 	// OnPaced, if set before use, is told which bucket was empty: "switch",
-	// "port" or "essentials".
+	// "port", "essentials" or "incomplete".
 	OnPaced func(ev *flow.Event, bucket string)
+
+	onlyIncomplete bool // no other packets have a rate
 
 	mu      sync.Mutex
 	buckets *lru[bucketKey, *rate.Limiter]
@@ -63,16 +68,19 @@ const (
 	bucketSwitch bucketKind = iota
 	bucketPort
 	bucketEssentials
+	bucketIncomplete
 )
 
-func (k bucketKind) String() string { return [...]string{"switch", "port", "essentials"}[k%3] }
+func (k bucketKind) String() string {
+	return [...]string{"switch", "port", "essentials", "incomplete"}[k%4]
+}
 
 // NewPace makes a Pace in front of next.
 func NewPace(next flow.Decider, rates Rates) *Pace {
 	if rates.MaxBuckets == 0 {
 		rates.MaxBuckets = 1 << 16
 	}
-	return &Pace{next: next, rates: rates, buckets: newLRU[bucketKey, *rate.Limiter](rates.MaxBuckets)}
+	return &Pace{next: next, rates: rates, onlyIncomplete: !rates.PerSwitch.limits() && !rates.PerPort.limits() && !rates.Essentials.limits(), buckets: newLRU[bucketKey, *rate.Limiter](rates.MaxBuckets)}
 }
 
 // Decide asks next if the packet's buckets have a token for it.
@@ -90,7 +98,7 @@ func (p *Pace) Admit(ev *flow.Event, now time.Time) error {
 	if ev.PacketIn == nil || ev.Switch == nil {
 		return nil
 	}
-	kind, ok := p.take(ev.Switch.DPID, &ev.PacketIn.Match, now)
+	kind, ok := p.take(ev.Switch.DPID, ev.PacketIn, now)
 	if ok {
 		return nil
 	}
@@ -104,11 +112,19 @@ var errPaced = [...]error{
 	bucketSwitch:     flow.Errorf(flow.Overload, "the switch's rate limit"),
 	bucketPort:       flow.Errorf(flow.Overload, "the port's rate limit"),
 	bucketEssentials: flow.Errorf(flow.Overload, "the rate limit of ARP, DHCP, LLDP and neighbour discovery"),
+	bucketIncomplete: flow.Errorf(flow.Overload, "the rate limit of fragments and other packets that lack headers"),
 }
 
 // take takes a packet's tokens, or says which bucket has none. The port's comes
 // first, so that one port's storm takes nothing from its neighbours.
-func (p *Pace) take(dpid flow.DPID, packet *flow.Match, now time.Time) (bucketKind, bool) {
+func (p *Pace) take(dpid flow.DPID, pi *flow.PacketIn, now time.Time) (bucketKind, bool) {
+	if pi.Incomplete != 0 {
+		return bucketIncomplete, p.allow(bucketKey{dpid: dpid, kind: bucketIncomplete}, p.rates.Incomplete, now)
+	}
+	if p.onlyIncomplete {
+		return 0, true
+	}
+	packet := &pi.Match
 	if ClassOf(packet) == Essentials {
 		return bucketEssentials, p.allow(bucketKey{dpid: dpid, kind: bucketEssentials}, p.rates.Essentials, now)
 	}

@@ -1,13 +1,13 @@
-// Package p4bridge governs P4Runtime switches: it turns digests and punted
-// packets into [flow.Event] values, asks a [flow.Decider], and writes what comes
-// back as table entries.
+// Package p4bridge connects P4Runtime switches to package bridge: digests and
+// punted packets become its packets, and the rules that it writes become table
+// entries.
 //
 // A [Session] is one switch. It dials, arbitrates, pushes the pipeline where the
 // switch does not run it yet, and serves until the stream breaks; then it starts
-// again from the top. One goroutine, the one in serve, owns a session's tables,
-// pending decisions and writes; a reader and a sender goroutine keep the stream
-// moving, so that a slow decision never stalls the switch's data plane, which
-// would wait for a controller that does not read.
+// again from the top. One goroutine, the one in serve, makes a session's writes; a
+// reader and a sender goroutine keep the stream moving, so that a slow decision
+// never stalls the switch's data plane, which would wait for a controller that
+// does not read.
 //
 // The program is described by package pipeline, and what its tables and actions
 // mean by package mapping. Package p4test holds a target for tests.

@@ -135,6 +135,9 @@ func (st *fullStatus) print(w io.Writer) error {
 		}
 	}
 	for _, p := range st.P4 {
+		if p.Missing != "" {
+			fmt.Fprintf(w, "\nP4 device %d is served and not governed: %s\n", p.Device, p.Missing)
+		}
 		if err := st.printTables(w, &p); err != nil {
 			return err
 		}
@@ -154,6 +157,11 @@ func (st *fullStatus) print(w io.Writer) error {
 	}
 	if err := tw.Flush(); err != nil {
 		return err
+	}
+	for _, s := range st.Switches {
+		if s.Missing != "" {
+			fmt.Fprintf(w, "\nswitch %s is connected and not governed: %s\n", s.DPID, s.Missing)
+		}
 	}
 	for _, s := range st.Switches {
 		rules, ok := st.Rules[s.DPID]

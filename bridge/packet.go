@@ -46,7 +46,11 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 		return
 	}
 	if s.b.local && s.coalescer == nil {
-		j := &s.own
+		j := s.own
+		if j == nil {
+			j = new(job)
+			s.own = j
+		}
 		j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
 		s.fill(&j.ev, now)
 		j.done = done

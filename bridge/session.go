@@ -44,7 +44,7 @@ type Session struct {
 	memory guard.Memory
 	ledger ledger
 
-	own       job // scratch of the owner's goroutine, for decisions in place that need nothing kept
+	own       *job // scratch of the owner's goroutine, for decisions in place that need nothing kept; made with the first packet
 	queue     queue
 	coalescer *Coalescer[*job] // nil where packets don't wait for each other
 	events    atomic.Uint64

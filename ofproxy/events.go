@@ -25,13 +25,16 @@ func (s *session) ready() {
 
 func (s *session) packetIn(msg []byte) {
 	core := s.core.Load()
-	if err := ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, &s.pi); err != nil {
+	if s.pi == nil {
+		s.pi = new(flow.PacketIn)
+	}
+	if err := ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, s.pi); err != nil {
 		s.cfg.Metrics.malformed.WithLabelValues("PACKET_IN").Inc()
 		core.Drop("malformed")
 		core.Warn("packet_in", "PACKET_IN can't be read", "len", len(msg), "err", err)
 		return
 	}
-	core.PacketIn(&s.pi, s.now, nil)
+	core.PacketIn(s.pi, s.now, nil)
 }
 
 // portStatus keeps the port list true, and passes the event on.

@@ -44,7 +44,7 @@ type session struct {
 	armed    time.Time // the read deadline that is set
 	echoSent time.Time // zero: no sign of life asked for
 
-	pi flow.PacketIn // the owner's scratch
+	pi *flow.PacketIn // the owner's scratch; made with the first packet
 
 	// alive() watches for messages.
 	watched atomic.Bool

@@ -56,6 +56,12 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 	if above.Command != flow.Add {
 		return false
 	}
+	if m := &above.Match; m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent == 0 && m.VLAN&m.VLANMask != 0 && m.VLANMask&flow.VLANPresent != 0 {
+		// A VID of packets without a tag: nobody can tell which packets were meant.
+		vague := *above
+		vague.Match = m.Keep(^flow.FieldVLAN)
+		above = &vague
+	}
 	if r.Table == above.Table {
 		after := r.Priority < above.Priority
 		switch {

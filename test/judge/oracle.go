@@ -14,9 +14,6 @@ const (
 	Unsaid Verdict = iota // no rule of the answer is about it
 	Passes
 	Denied
-	// DeniedInTie: rules of equal priority disagree, and one of them denies. While the switch has that one it
-	// may take any of them (OpenFlow 1.3.5, 5.3); without it, none of the others may take its place.
-	DeniedInTie
 )
 
 // Rules are a function's own, before any guardrail, in the sense that the contract gives them.
@@ -56,8 +53,9 @@ func meantVLAN(m *flow.Match) uint16 {
 }
 
 // Says follows a packet through the rules, as a switch that could hold all of them would: in each table the
-// rule of the highest priority counts. Rules that have ended after the given time don't. by is the index
-// of the rule that decides, or -1.
+// rule of the highest priority counts, and of several a deny: a switch may take any of them (OpenFlow
+// 1.3.5, 5.3), so the others may not be there. Rules that have ended after the given time don't count. by
+// is the index of the rule that decides, or -1.
 func (rules Rules) Says(p *flow.Match, after time.Duration) (v Verdict, by int) {
 	for table := uint8(0); ; {
 		top, denies, passes := -1, -1, -1
@@ -78,8 +76,6 @@ func (rules Rules) Says(p *flow.Match, after time.Duration) (v Verdict, by int) 
 		switch {
 		case top < 0:
 			return Unsaid, -1
-		case denies >= 0 && passes >= 0:
-			return DeniedInTie, denies
 		case denies >= 0:
 			return Denied, denies
 		}

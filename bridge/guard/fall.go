@@ -56,11 +56,10 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 	if above.Command != flow.Add {
 		return false
 	}
-	if m := &above.Match; m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent == 0 && m.VLAN&m.VLANMask != 0 && m.VLANMask&flow.VLANPresent != 0 {
-		// A VID of packets without a tag: nobody can tell which packets were meant.
-		vague := *above
-		vague.Match = m.Keep(^flow.FieldVLAN)
-		above = &vague
+	if untaggedVID(&above.Match) {
+		tagged := *above
+		tagged.Match.VLAN |= flow.VLANPresent
+		above = &tagged
 	}
 	if r.Table == above.Table {
 		after := r.Priority < above.Priority
@@ -83,4 +82,10 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		return sent.Overlaps(&above.Match)
 	}
 	return r.Match.Overlaps(&above.Match)
+}
+
+// untaggedVID reports whether m asks for a VID of packets without a tag. There are
+// none, so no switch takes it. What was meant are packets with that VID.
+func untaggedVID(m *flow.Match) bool {
+	return m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent == 0 && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&m.VLANMask != 0
 }

@@ -21,10 +21,7 @@ import (
 
 // Court is an Open vSwitch whose bridge speaks one version of OpenFlow with a gateway in this process.
 type Court struct {
-	Counts Counts
-	// Spoilt has the switch miss what the gateway deletes: to see that such a mistake is found.
-	Spoilt bool
-
+	Counts    Counts
 	tb        testing.TB
 	sw        *ovs.Switchd
 	control   *ovs.Control
@@ -37,6 +34,7 @@ type Court struct {
 	function  *function
 	standing  string // the rules that the gateway has in an idle switch
 	spareUp   bool
+	spoilt    bool     // the switch misses what the gateway deletes
 	limited   bool     // the bridge's first table takes some rules only
 	cookies   []uint64 // of the answers whose rules may be in the switch
 	connected chan struct{}
@@ -176,6 +174,12 @@ func NewCourt(tb testing.TB, version flow.Protocol, off ...guard.Rail) *Court {
 	return c
 }
 
+// Spoil has the switch miss what the gateway deletes from now on: to see that such a mistake is found.
+func (c *Court) Spoil() {
+	c.spoilt = true
+	c.tap.spoil(true)
+}
+
 // newCourt makes all but the gateway.
 func newCourt(tb testing.TB, version flow.Protocol) *Court {
 	tb.Helper()
@@ -230,7 +234,7 @@ func (c *Court) connect() {
 	deadline := time.After(20 * time.Second)
 	select {
 	case c.tap = <-c.opened:
-		c.tap.spoil(c.Spoilt)
+		c.tap.spoil(c.spoilt)
 	case <-deadline:
 		c.tb.Fatal("the switch does not connect to the gateway")
 	}

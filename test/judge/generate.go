@@ -78,8 +78,8 @@ const DeniedPort DeniesPort = 22
 // Options narrow what is generated.
 type Options struct {
 	Kinds []Kind // nil: all
-	// Without has twists that are left out.
-	Without []string
+	// Twist, if not "", is one that every answer of kind Answers has.
+	Twist string
 }
 
 // Generate returns the case of a seed.
@@ -90,7 +90,7 @@ func Generate(seed uint64, o Options) *Case {
 		kinds = append([]Kind{Answers, Answers, Answers, Answers, Answers, Answers, Answers, Incomplete}, Kinds()...)
 	}
 	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn, Shown: -1, Room: -1}
-	g := &generator{r: r, c: c, without: o.Without}
+	g := &generator{r: r, c: c, always: o.Twist}
 	others := []flow.EventType{flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventFlowRemoved, flow.EventPortStatus}
 	switch c.Kind {
 	case Answers:
@@ -133,9 +133,9 @@ func (c *Case) Answer(packet *flow.Match) *flow.Decision {
 }
 
 type generator struct {
-	r       *rand.Rand
-	c       *Case
-	without []string
+	r      *rand.Rand
+	c      *Case
+	always string
 }
 
 // plainFields are those that both versions of OpenFlow have, of a packet that is not IPv6.
@@ -221,8 +221,12 @@ func (g *generator) rules(packet *flow.Match) *flow.Decision {
 		}
 		add(m, low+3+uint16(r.IntN(100)), nil)
 	}
-	for range 1 + r.IntN(3) {
-		g.twist(d, p)
+	for i := range 1 + r.IntN(3) {
+		t := pick(r, twists)
+		if i == 0 && g.always != "" {
+			t = twists[slices.IndexFunc(twists, func(t twist) bool { return t.name == g.always })]
+		}
+		g.twist(d, p, t)
 	}
 	if once(r, 2) {
 		for i := range d.Rules {
@@ -255,14 +259,7 @@ func (g *generator) another(m flow.Match) flow.Match {
 }
 
 // twist makes one thing odd: mostly of a deny, which then may fall out of the answer.
-func (g *generator) twist(d *flow.Decision, p *flow.Match) {
-	names := make([]string, 0, len(twists))
-	for _, t := range twists {
-		if !slices.Contains(g.without, t.name) {
-			names = append(names, t.name)
-		}
-	}
-	name := pick(g.r, names)
+func (g *generator) twist(d *flow.Decision, p *flow.Match, t twist) {
 	var denies, allows []*flow.Rule
 	for i := range d.Rules {
 		if r := &d.Rules[i]; len(r.Actions) == 0 && r.Goto == 0 {
@@ -274,19 +271,17 @@ func (g *generator) twist(d *flow.Decision, p *flow.Match) {
 	if len(denies) == 0 || len(allows) == 0 {
 		return
 	}
-	for _, t := range twists {
-		if t.name == name {
-			t.make(g, d, pick(g.r, denies), pick(g.r, allows), p)
-		}
-	}
-	g.c.Twists = append(g.c.Twists, name)
+	t.make(g, d, pick(g.r, denies), pick(g.r, allows), p)
+	g.c.Twists = append(g.c.Twists, t.name)
 }
 
-// twists are the ways in which an answer is odd. deny and allow are rules of d.
-var twists = []struct {
+type twist struct {
 	name string
-	make func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match)
-}{
+	make func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) // deny and allow are rules of d
+}
+
+// twists are the ways in which an answer is odd.
+var twists = []twist{
 	{"nothing", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {}},
 
 	// Fields that OpenFlow 1.0 has not.
@@ -511,14 +506,6 @@ var twists = []struct {
 	{"cookie_and_buffer", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
 		deny.Cookie, deny.CookieMask, deny.BufferID, deny.OutPort = 0x99, ^uint64(0), 7, 3
 	}},
-}
-
-// Twists are the names of all of them.
-func Twists() (names []string) {
-	for _, t := range twists {
-		names = append(names, t.name)
-	}
-	return names
 }
 
 // incompletePacket makes the case's packet one that lacks headers.

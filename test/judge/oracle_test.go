@@ -32,6 +32,7 @@ func TestSays(t *testing.T) {
 		{"deny above allow", []flow.Rule{{Priority: 1, Match: any, Actions: normal}, {Priority: 2, Match: port22}}, 0, Denied, Passes},
 		{"deny below allow", []flow.Rule{{Priority: 2, Match: any, Actions: normal}, {Priority: 1, Match: port22}}, 0, Passes, Passes},
 		{"a tie", []flow.Rule{{Priority: 2, Match: any, Actions: normal}, {Priority: 2, Match: port22}}, 0, Denied, Passes},
+		{"a tie with a goto to a deny", []flow.Rule{{Priority: 2, Match: any, Actions: normal}, {Priority: 2, Match: port22, Goto: 1}, {Table: 1, Priority: 1, Match: any}, {Priority: 2, Match: vlan5, Actions: normal}}, 0, Denied, Passes},
 		{"the later of two twins counts", []flow.Rule{{Priority: 2, Match: port22}, {Priority: 2, Match: port22, Actions: normal}}, 0, Passes, Unsaid},
 		{"a queue alone is no way out", []flow.Rule{{Priority: 1, Match: any, Actions: normal}, {Priority: 2, Match: port22, Actions: queue}}, 0, Denied, Passes},
 		{"a rule that takes another away denies nothing", []flow.Rule{{Command: flow.Delete, Priority: 2, Match: port22}}, 0, Unsaid, Unsaid},

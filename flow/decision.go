@@ -187,7 +187,7 @@ func (d *Decision) Reset() {
 
 // PacketActions returns what happens to the packet with headers p, and which of
 // d.Rules says so (-1: PacketOut, or none). Of rules of equal priority one that
-// drops it counts: which of them a switch takes is not defined.
+// does not let it pass counts: which of them a switch takes is not defined.
 func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
 	if d.HasPacketOut {
 		return d.PacketOut, -1
@@ -195,7 +195,7 @@ func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
 	rule = -1
 	for i := range d.Rules {
 		r := &d.Rules[i]
-		if r.Command == Add && r.Match.Covers(p) && (rule < 0 || r.Priority > d.Rules[rule].Priority || r.Priority == d.Rules[rule].Priority && !r.Forwards()) {
+		if r.Command == Add && r.Match.Covers(p) && (rule < 0 || r.Priority > d.Rules[rule].Priority || r.Priority == d.Rules[rule].Priority && !r.Passes()) {
 			rule = i
 		}
 	}

@@ -188,6 +188,16 @@ func TestPacketActions(t *testing.T) {
 	if got, rule := d.PacketActions(&packet); ActionsString(got) != "output:NORMAL" || rule != 2 {
 		t.Errorf("rules only: %v by rule %d", got, rule)
 	}
+	for rule, tie := range map[int]Rule{4: {Priority: 5, Match: fits}, 5: {Priority: 5, Match: fits, Actions: []Action{OutputTo(PortController)}}, 2: {Priority: 5, Match: fits, Goto: 1}} {
+		for len(d.Rules) < max(rule, 4) {
+			d.Rules = append(d.Rules, Rule{Match: other})
+		}
+		d.Rules = append(d.Rules, tie)
+		if _, got := d.PacketActions(&packet); got != rule {
+			t.Errorf("with %s too it is rule %d, want %d", tie.String(), got, rule)
+		}
+		d.Rules = d.Rules[:4]
+	}
 	d.HasPacketOut = true
 	if got, rule := d.PacketActions(&packet); len(got) != 0 || rule != -1 {
 		t.Errorf("empty packet_out: %v by rule %d", got, rule)

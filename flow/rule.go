@@ -70,6 +70,22 @@ type Rule struct {
 	CoversIncomplete bool
 }
 
+// Passes reports whether a packet that the rule matches may go on: to a port, to
+// a group or to another table. To the gateway alone it does not.
+func (r *Rule) Passes() bool {
+	for i := range r.Actions {
+		switch a := &r.Actions[i]; a.Type {
+		case Output:
+			if a.Port != PortController {
+				return true
+			}
+		case Group, Unsupported:
+			return true
+		}
+	}
+	return r.Goto != 0
+}
+
 // Forwards reports whether a packet that the rule matches may go anywhere: to a
 // port, to a group, or on to another table. A rule that only sets fields drops it.
 func (r *Rule) Forwards() bool {

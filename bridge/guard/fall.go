@@ -56,6 +56,11 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 	if above.Command != flow.Add {
 		return false
 	}
+	if untaggedVID(&above.Match) {
+		tagged := *above
+		tagged.Match.VLAN |= flow.VLANPresent
+		above = &tagged
+	}
 	if r.Table == above.Table {
 		after := r.Priority < above.Priority
 		switch {
@@ -77,4 +82,10 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		return sent.Overlaps(&above.Match)
 	}
 	return r.Match.Overlaps(&above.Match)
+}
+
+// untaggedVID reports whether m asks for a VID of packets without a tag. There are
+// none, so no switch takes it. What was meant are packets with that VID.
+func untaggedVID(m *flow.Match) bool {
+	return m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent == 0 && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&m.VLANMask != 0
 }

@@ -21,6 +21,11 @@ func TestFall(t *testing.T) {
 	}
 	leads := func(r flow.Rule, table uint8) flow.Rule { r.Goto = table; return r }
 	named := func(r flow.Rule) flow.Rule { r.Match.SetL4Dst(80); return r }
+	vlan := func(priority, vid, mask uint16, actions ...flow.Action) flow.Rule {
+		r := flow.Rule{Priority: priority, Actions: actions}
+		r.Match.SetVLAN(vid, mask)
+		return r
+	}
 	for name, tc := range map[string]struct {
 		rules []flow.Rule // the first is gone
 		want  []bool      // of the others
@@ -36,7 +41,11 @@ func TestFall(t *testing.T) {
 			[]bool{true}},
 		"looked up after":               {[]flow.Rule{named(rule(0, 1, "10.0.0.1/32")), rule(0, 9, "", out...), rule(0, 9, "")}, []bool{true, false}},
 		"looked up after what forwards": {[]flow.Rule{named(rule(0, 1, "10.0.0.1/32", out...)), rule(0, 9, "", out...)}, []bool{false}},
-		"a DELETE shields nothing":      {[]flow.Rule{{Command: flow.Delete, Priority: 9}, rule(0, 1, "", out...)}, []bool{false}},
+		"a VID without the bit for a tag": {[]flow.Rule{vlan(9, 7, flow.VLANExact), vlan(1, flow.VLANPresent|7, flow.VLANExact, out...), vlan(1, flow.VLANPresent|8, flow.VLANExact, out...),
+			vlan(1, flow.VLANNone, flow.VLANExact, out...)}, []bool{true, false, false}},
+		"a VID with the bit":       {[]flow.Rule{vlan(9, flow.VLANPresent|7, flow.VLANExact), vlan(1, flow.VLANPresent|8, flow.VLANExact, out...), vlan(1, flow.VLANNone, flow.VLANExact, out...)}, []bool{false, false}},
+		"a VID whatever the bit":   {[]flow.Rule{vlan(9, 7, 0xfff), vlan(1, flow.VLANPresent|7, flow.VLANExact, out...), vlan(1, flow.VLANPresent|8, flow.VLANExact, out...)}, []bool{true, false}},
+		"a DELETE shields nothing": {[]flow.Rule{{Command: flow.Delete, Priority: 9}, rule(0, 1, "", out...)}, []bool{false}},
 	} {
 		gone := make([]bool, len(tc.rules))
 		gone[0] = true

@@ -195,8 +195,8 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		}
 		r := &d.Rules[i]
 		c.cut = false
-		c.covers = c.packet != nil && r.Match.Covers(c.packet)
-		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best || r.Priority == best && !r.Forwards()) {
+		c.covers = c.packet != nil && concerns(&r.Match, c.packet)
+		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best || r.Priority == best && !r.Passes()) {
 			decisive, best = i, r.Priority
 		}
 		if c.fell(i) {
@@ -371,6 +371,16 @@ func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 	if out.Rule >= 0 {
 		out.Actions = d.Rules[out.Rule].Actions
 	}
+}
+
+// concerns reports whether m covers p as it is meant.
+func concerns(m, p *flow.Match) bool {
+	if untaggedVID(m) {
+		tagged := *m
+		tagged.VLAN |= flow.VLANPresent
+		m = &tagged
+	}
+	return m.Covers(p)
 }
 
 // coversIn reports whether m covers p in the given fields, which m has.

@@ -251,6 +251,41 @@ func TestGuardKeepsVerdict(t *testing.T) {
 }
 
 // A deny that can't be installed must not leave its packets to the allow below.
+// noRules is a switch that holds none.
+type noRules struct{ Anything }
+
+func (noRules) Fit(*flow.Rule, *flow.Match) error { return errors.New("it holds no rules") }
+
+// A packet goes by the rule that denies it where one is meant to, although no
+// switch could hold that rule, and although it is not the only one of its priority.
+func TestGuardKeepsDenial(t *testing.T) {
+	tagged := tcpPacket(80)
+	tagged.Match.SetVLAN(flow.VLANPresent|7, flow.VLANExact)
+	vid := func(vlan uint16) flow.Rule {
+		r := deny200()
+		r.Match.SetVLAN(vlan, flow.VLANExact)
+		return r
+	}
+	ask := goodRule()
+	ask.Actions = []flow.Action{flow.OutputTo(flow.PortController)}
+	for name, tc := range map[string]struct {
+		rules []flow.Rule
+		drops bool
+	}{
+		"a VID without the bit for a tag":   {[]flow.Rule{goodRule(), vid(7)}, true},
+		"another VID":                       {[]flow.Rule{goodRule(), vid(8)}, false},
+		"to the gateway at equal priority":  {[]flow.Rule{goodRule(), ask}, true},
+		"to the gateway, and then one more": {[]flow.Rule{ask, goodRule()}, true},
+	} {
+		d := flow.Decision{Rules: tc.rules}
+		var out Outcome
+		Default().Check(packetEvent(tagged), &d, noRules{}, nil, &out)
+		if drops := len(out.Actions) == 0; drops != tc.drops {
+			t.Errorf("%s: the packet's actions are %v; is it to be dropped: %v", name, out.Actions, tc.drops)
+		}
+	}
+}
+
 func TestGuardExposed(t *testing.T) {
 	deny := goodRule()
 	deny.Priority, deny.Actions, deny.IdleTimeout = 200, nil, 0

@@ -218,12 +218,37 @@ func (m *Memory) foreignTo(r *flow.Rule) string {
 	return ""
 }
 
+// vacuous returns the fields of a complete match that ask for nothing, since all
+// of their bits are masked out. A switch lists its rules without them.
+func vacuous(m *flow.Match) (f flow.Field) {
+	when := func(field flow.Field, empty bool) {
+		if m.Has(field) && empty {
+			f |= field
+		}
+	}
+	when(flow.FieldEthSrc, m.EthSrcMask == flow.MAC{})
+	when(flow.FieldEthDst, m.EthDstMask == flow.MAC{})
+	when(flow.FieldVLAN, m.VLANMask == 0)
+	when(flow.FieldIPSrc, m.IPSrc.Bits() == 0)
+	when(flow.FieldIPDst, m.IPDst.Bits() == 0)
+	when(flow.FieldARPSPA, m.ARPSPA.Bits() == 0)
+	when(flow.FieldARPTPA, m.ARPTPA.Bits() == 0)
+	when(flow.FieldMetadata, m.MetadataMask == 0)
+	when(flow.FieldTunnelID, m.TunnelMask == 0)
+	return f
+}
+
 // seed makes the hash one that nobody outside can find two equal rules of.
 var seed = maphash.MakeSeed()
 
-// hashOf is of table, priority and canonical match.
+// hashOf is of table, priority and match, which is the same for two matches that
+// a switch may take for one.
 func hashOf(r *flow.Rule) uint64 {
 	m := r.Match.Canonical()
+	m = m.Keep(^vacuous(&m))
+	if m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&flow.VLANPresent == 0 {
+		m.SetVLAN(flow.VLANNone, flow.VLANExact) // with a mask of that bit alone, too: so 1.0 says it
+	}
 	var room [256]byte
 	b, be := room[:0], binary.BigEndian
 	prefix := func(p netip.Prefix) {

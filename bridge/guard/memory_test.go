@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -133,5 +134,41 @@ func TestMemoryForeign(t *testing.T) {
 	m.Foreign(func(func(*flow.Rule)) {})
 	if refusedBy(m, allow(100, 80)) != "" || !m.empty() {
 		t.Error("rules that are gone are remembered")
+	}
+}
+
+// A switch lists a rule without what its masks leave nothing of, and an answer with
+// such a field is the same rule to it.
+func TestMemoryForeignVacuous(t *testing.T) {
+	for name, tc := range map[string]struct{ theirs, ours func(m *flow.Match) }{
+		"ip_src": {func(m *flow.Match) {}, func(m *flow.Match) { m.SetIPSrc(netip.MustParsePrefix("0.0.0.0/0")) }},
+		"ip_dst": {func(m *flow.Match) {}, func(m *flow.Match) { m.SetIPDst(netip.MustParsePrefix("0.0.0.0/0")) }},
+		"arp_spa": {func(m *flow.Match) { m.SetEthType(flow.EthTypeARP) },
+			func(m *flow.Match) { m.SetEthType(flow.EthTypeARP); m.SetARPSPA(netip.MustParsePrefix("0.0.0.0/0")) }},
+		"arp_tpa": {func(m *flow.Match) { m.SetEthType(flow.EthTypeARP) },
+			func(m *flow.Match) { m.SetEthType(flow.EthTypeARP); m.SetARPTPA(netip.MustParsePrefix("0.0.0.0/0")) }},
+		"eth_dst":   {func(m *flow.Match) {}, func(m *flow.Match) { m.SetEthDst(macA, flow.MAC{}) }},
+		"vlan_vid":  {func(m *flow.Match) {}, func(m *flow.Match) { m.SetVLAN(5, 0) }},
+		"metadata":  {func(m *flow.Match) {}, func(m *flow.Match) { m.Fields |= flow.FieldMetadata }},
+		"tunnel_id": {func(m *flow.Match) {}, func(m *flow.Match) { m.Fields |= flow.FieldTunnelID }},
+		"no tag, in two ways": {func(m *flow.Match) { m.SetVLAN(flow.VLANNone, flow.VLANExact) },
+			func(m *flow.Match) { m.SetVLAN(flow.VLANNone, flow.VLANPresent) }},
+	} {
+		rule := func(set func(m *flow.Match)) flow.Rule {
+			r := flow.Rule{Priority: 100}
+			r.Match.SetInPort(portA)
+			r.Match.SetEthType(flow.EthTypeIPv4)
+			set(&r.Match)
+			return r
+		}
+		m, theirs, ours := new(Memory), rule(tc.theirs), rule(tc.ours)
+		m.Foreign(func(yield func(*flow.Rule)) { yield(&theirs) })
+		if m.foreignTo(&ours) == "" {
+			t.Errorf("%s: the memory does not know %s in %s", name, theirs.String(), ours.String())
+		}
+		ours.Match.SetInPort(portB)
+		if got := m.foreignTo(&ours); got != "" {
+			t.Errorf("%s: another port's rule: %q", name, got)
+		}
 	}
 }

@@ -504,8 +504,8 @@ func order(c *check, i int) string {
 		}
 		if o.Priority == r.Priority {
 			// Which of two is taken is undefined (OpenFlow 1.3.5, 5.3), and of two
-			// that match the same it is the later one.
-			if o.Forwards() || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
+			// that match the same it is the later one. A goto may lead to a deny.
+			if o.Forwards() && o.Goto == r.Goto || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
 				continue
 			}
 			return "it has the priority of " + o.String()

@@ -403,6 +403,27 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// An allow and a goto of one priority: which of them is taken is not defined, and
+// the goto may lead to a deny.
+func TestOrderOfGoto(t *testing.T) {
+	leads, deny, again := deny200(), deny200(), allow(200, 80)
+	leads.Goto, deny.Table, again.Goto = 1, 1, 1
+	for name, tc := range map[string]struct {
+		rules []flow.Rule
+		stay  int
+	}{
+		"an allow beside it":  {[]flow.Rule{deny, leads, allow(200, 80)}, 1},
+		"before it":           {[]flow.Rule{allow(200, 80), leads, deny}, 1},
+		"one above it":        {[]flow.Rule{deny, leads, allow(201, 80)}, 3},
+		"one that goes there": {[]flow.Rule{deny, leads, again}, 3},
+	} {
+		d := flow.Decision{Rules: tc.rules}
+		if v := run(Default(), packetEvent(tcpPacket(80)), &d); len(d.Rules) != tc.stay {
+			t.Errorf("%s: %d rules stay, want %d; %v", name, len(d.Rules), tc.stay, v)
+		}
+	}
+}
+
 // Refusals of an incomplete packet's rules don't change what happens to it.
 func TestIncompleteVerdict(t *testing.T) {
 	ev := packetEvent(tcpPacket(80))

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,14 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
+	"switchbridge/flow/decider"
 	"switchbridge/test/ovs"
 )
 
 // Court is an Open vSwitch whose bridge speaks one version of OpenFlow with a gateway in this process.
 type Court struct {
-	Counts Counts
-
+	Counts    Counts
 	tb        testing.TB
 	sw        *ovs.Switchd
 	control   *ovs.Control
@@ -34,30 +34,32 @@ type Court struct {
 	function  *function
 	standing  string // the rules that the gateway has in an idle switch
 	spareUp   bool
+	spoilt    bool     // the switch misses what the gateway deletes
+	limited   bool     // the bridge's first table takes some rules only
 	cookies   []uint64 // of the answers whose rules may be in the switch
 	connected chan struct{}
 }
 
 // Counts are what a court has tried.
 type Counts struct {
-	Cases     int // answers
-	Unasked   int // of these, the switch reported nothing
-	Open      int // of these, some rule with actions was installed
-	Packets   int // traced
-	Hits      int // of these, met a rule with actions
-	Denied    int // of these, are denied by answer or function
-	Ambiguous int // passed where rules of equal priority, all of them in the switch, disagree
-	Leaks     int
+	Cases   int // answers
+	Unasked int // of these, the switch reported nothing
+	Refused int // of these, the switch refused a rule
+	Open    int // of these, some rule that forwards was installed, and packets get to it
+	Packets int // traced
+	Hits    int // of these, met a rule with actions
+	Denied  int // of these, are denied by answer or function
+	Leaks   int
 }
 
 func (n *Counts) add(m Counts) {
 	n.Cases += m.Cases
 	n.Unasked += m.Unasked
+	n.Refused += m.Refused
 	n.Open += m.Open
 	n.Packets += m.Packets
 	n.Hits += m.Hits
 	n.Denied += m.Denied
-	n.Ambiguous += m.Ambiguous
 	n.Leaks += m.Leaks
 }
 
@@ -65,8 +67,8 @@ func (n *Counts) add(m Counts) {
 func (n Counts) Share() float64 { return 100 * float64(n.Hits) / float64(max(n.Packets, 1)) }
 
 func (n Counts) String() string {
-	return fmt.Sprintf("%d answers (%d not asked for, %d with a rule that forwards), %d packets traced, %.0f %% met a rule with actions, %d are denied, %d ambiguous, %d leaks",
-		n.Cases, n.Unasked, n.Open, n.Packets, n.Share(), n.Denied, n.Ambiguous, n.Leaks)
+	return fmt.Sprintf("%d answers (%d not asked for, %d partly refused by the switch, %d with a rule that forwards), %d packets traced, %.0f %% met a rule with actions, %d are denied, %d leaks",
+		n.Cases, n.Unasked, n.Refused, n.Open, n.Packets, n.Share(), n.Denied, n.Leaks)
 }
 
 // Leak is a packet that is denied and would be forwarded.
@@ -93,6 +95,7 @@ type function struct {
 	mu      sync.Mutex
 	want    flow.EventType // 0: nothing is waited for
 	answer  func(packet *flow.Match) *flow.Decision
+	route   flow.PortNo // it is asked about this port alone, if not 0
 	xid     uint32
 	packet  *flow.Match    // of the event that was answered
 	said    *flow.Decision // as it was said
@@ -108,7 +111,7 @@ type outcome struct {
 }
 
 // Decide implements flow.Decider.
-func (f *function) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+func (f *function) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if ev.Type != f.want {
@@ -121,13 +124,20 @@ func (f *function) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) e
 		f.packet = &m
 	}
 	f.said = f.answer(f.packet)
-	for i := range f.said.Rules {
-		r := f.said.Rules[i]
-		r.Actions = slices.Clone(r.Actions)
-		d.Rules = append(d.Rules, r)
+	says := flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
+		for i := range f.said.Rules {
+			r := f.said.Rules[i]
+			r.Actions = slices.Clone(r.Actions)
+			d.Rules = append(d.Rules, r)
+		}
+		d.HasPacketOut, d.PacketOut = f.said.HasPacketOut, append(d.PacketOut, f.said.PacketOut...)
+		return nil
+	})
+	if f.route == 0 {
+		return says(ctx, ev, d)
 	}
-	d.HasPacketOut, d.PacketOut = f.said.HasPacketOut, append(d.PacketOut, f.said.PacketOut...)
-	return nil
+	silent := flow.DeciderFunc(func(context.Context, *flow.Event, *flow.Decision) error { return nil })
+	return decider.NewRoutes([]decider.Route{{Name: "one port", Ports: []flow.PortNo{f.route}, Decider: says}}, silent).Decide(ctx, ev, d)
 }
 
 // Local implements flow.Local: the gateway decides where it reads, in order.
@@ -155,13 +165,19 @@ func (f *function) expect(t flow.EventType, answer func(*flow.Match) *flow.Decis
 var versionNames = map[flow.Protocol]string{flow.OpenFlow10: "OpenFlow10", flow.OpenFlow13: "OpenFlow13"}
 
 // NewCourt makes a bridge on a private Open vSwitch of its own, and a gateway without the named guardrails.
-func NewCourt(tb testing.TB, version flow.Protocol, off ...string) *Court {
+func NewCourt(tb testing.TB, version flow.Protocol, off ...guard.Rail) *Court {
 	tb.Helper()
 	c := newCourt(tb, version)
 	c.function = &function{decided: make(chan outcome, 16)}
 	c.run(gatewayConfig{function: c.function, off: off, onDecision: c.function.onDecision})
 	c.standing = strings.Join(c.flows(), "\n")
 	return c
+}
+
+// Spoil has the switch miss what the gateway deletes from now on: to see that such a mistake is found.
+func (c *Court) Spoil() {
+	c.spoilt = true
+	c.tap.spoil(true)
 }
 
 // newCourt makes all but the gateway.
@@ -209,30 +225,41 @@ func (c *Court) run(cfg gatewayConfig) {
 	c.settle()
 }
 
-// connect gives the bridge a new connection to the gateway. The rules in it stay.
+// connect gives the bridge a new connection to the gateway, which waits until the gateway is done with the
+// one before (see served). The rules in the bridge stay.
 func (c *Court) connect() {
 	c.tb.Helper()
 	c.current = 1 - c.current
-	l := net.Listener(c.listeners[c.current].Listener)
-	c.sw.SetController(c.bridge, ovs.Target(l)) // in place of the other: a bridge's first one clears its tables
-	if c.tap != nil {
-		<-c.tap.closed
+	c.sw.SetController(c.bridge, ovs.Target(c.listeners[c.current].Listener)) // in place of the other: a bridge's first one clears its tables
+	deadline := time.After(20 * time.Second)
+	select {
+	case c.tap = <-c.opened:
+		c.tap.spoil(c.spoilt)
+	case <-deadline:
+		c.tb.Fatal("the switch does not connect to the gateway")
 	}
-	// Where the gateway still takes the one before for the switch, it refuses this one, which comes again.
-	for deadline := time.After(20 * time.Second); ; {
-		select {
-		case c.tap = <-c.opened:
-		case <-deadline:
-			c.tb.Fatal("the switch does not connect to the gateway")
-		}
+	for {
 		select {
 		case <-c.connected: // the answer to switch_connected is on its way
 			return
 		case <-c.tap.closed:
+			c.tb.Fatal("the gateway closes the connection of a switch")
 		case <-deadline:
 			c.tb.Fatal("the gateway does not ask about a switch that has connected")
+		case <-time.After(5 * time.Millisecond):
+			c.call("version") // a message that came with the HELLO Open vSwitch reads when it wakes, half a second later by itself
 		}
 	}
+}
+
+// limit has the bridge's first table take so many rules and refuse others; -1 lifts it.
+func (c *Court) limit(rules int) {
+	c.tb.Helper()
+	if c.limited = rules >= 0; !c.limited {
+		c.sw.Vsctl("clear", "bridge", c.bridge, "flow_tables")
+		return
+	}
+	c.sw.Vsctl("--id=@t", "create", "Flow_Table", fmt.Sprintf("flow_limit=%d", rules), "overflow_policy=refuse", "--", "set", "bridge", c.bridge, "flow_tables:0=@t")
 }
 
 // rounds is how often gateway and switch get to answer each other: a rule, the ERROR about it, what the
@@ -285,11 +312,11 @@ func flowPlace(line string) (table uint8, priority uint16) {
 	return table, uint16(n)
 }
 
-// trigger makes the switch report the case's event.
-func (c *Court) trigger(cs *Case) {
+// trigger makes the switch report an event.
+func (c *Court) trigger(cs *Case, event flow.EventType) {
 	c.tb.Helper()
 	mark := func() (m flow.Match) { m.SetEthType(0x88b6); return m }
-	switch cs.Event {
+	switch event {
 	case flow.EventPacketIn:
 		c.receive(&cs.Packet)
 	case flow.EventSwitchConnected:
@@ -303,7 +330,7 @@ func (c *Court) trigger(cs *Case) {
 		c.spareUp = !c.spareUp
 		c.call("netdev-dummy/set-admin-state", "spare", map[bool]string{true: "up", false: "down"}[c.spareUp])
 	case flow.EventError:
-		if err := c.tap.provoke(c.version, c.prime()); err != nil {
+		if err := c.tap.provoke(c.version, c.prime(cs)); err != nil {
 			c.tb.Fatal(err)
 		}
 		return
@@ -311,13 +338,18 @@ func (c *Court) trigger(cs *Case) {
 }
 
 // prime has a packet answered with a harmless rule and returns the decision's number, which an ERROR may carry.
-func (c *Court) prime() uint32 {
+func (c *Court) prime(cs *Case) uint32 {
 	c.tb.Helper()
 	f := c.function
 	f.mu.Lock()
 	want, answer := f.want, f.answer
 	f.mu.Unlock()
-	p := Packet{Port: 1, EthSrc: mac(1), EthDst: mac(2), EthType: 0x88b7}
+	p := Packet{Port: 1, EthSrc: mac(9), EthDst: mac(9), EthType: 0x88b7}
+	for i := range cs.Foreign {
+		if m := &cs.Foreign[i].Match; m.Has(flow.FieldInPort) && m.InPort == p.Port {
+			p.Port = 1 + p.Port%3 // past somebody else's deny, which may ask for nothing but the port
+		}
+	}
 	f.expect(flow.EventPacketIn, func(m *flow.Match) *flow.Decision {
 		return &flow.Decision{Rules: []flow.Rule{{Priority: 1, HardTimeout: time.Minute, Match: m.Canonical().Keep(flow.FieldInPort | flow.FieldEthType)}}}
 	})
@@ -358,6 +390,9 @@ func (c *Court) outcome() (outcome, bool) {
 // Try runs a case and returns the first leak that it finds, or nil.
 func (c *Court) Try(cs *Case) *Leak {
 	c.tb.Helper()
+	if !cs.For(c.version) {
+		return nil
+	}
 	c.Counts.Cases++
 	if len(cs.Foreign) > 0 {
 		c.tap.refusals()
@@ -370,27 +405,53 @@ func (c *Court) Try(cs *Case) *Leak {
 			c.settle()
 		}
 	}
+	if cs.Room >= 0 {
+		c.limit(len(c.flows()) + cs.Room) // all that is there is in the first table
+	}
 	c.tap.show(cs.Shown)
-	c.function.expect(cs.Event, cs.Answer)
-	c.tap.refusals()
-	c.trigger(cs)
-	o, asked := c.outcome()
+	c.function.route = cs.Route
+	defer func() { c.function.route = 0 }()
+	o, asked := c.ask(cs, cs.Event, cs.Answer)
 	c.tap.show(-1)
 	if !asked {
-		c.function.expect(0, nil)
 		c.Counts.Unasked++
-		c.clean()
+		c.clean(cs)
 		return nil
 	}
-	c.settle()
-	leak := c.judge(cs, &o)
-	c.clean()
+	rules := Meant(o.said.Rules, o.packet)
+	leak := c.judge(cs, &o, rules)
+	if leak == nil && cs.next != nil {
+		c.limit(-1)
+		if o, asked = c.ask(cs, flow.EventPortStatus, cs.next); !asked {
+			c.tb.Fatalf("seed %d: a port's change is not asked about", cs.Seed)
+		}
+		leak = c.judge(cs, &o, append(rules, Meant(o.said.Rules, nil)...))
+	}
+	c.clean(cs)
 	return leak
 }
 
-// clean takes the case's rules out again.
-func (c *Court) clean() {
+// ask has an event happen and returns its answer when the switch has what the gateway made of it.
+func (c *Court) ask(cs *Case, event flow.EventType, answer func(*flow.Match) *flow.Decision) (outcome, bool) {
 	c.tb.Helper()
+	c.function.expect(event, answer)
+	c.tap.refusals()
+	c.trigger(cs, event)
+	o, asked := c.outcome()
+	if !asked {
+		c.function.expect(0, nil)
+		return o, false
+	}
+	c.settle()
+	return o, true
+}
+
+// clean takes the case's rules out again.
+func (c *Court) clean(cs *Case) {
+	c.tb.Helper()
+	if c.limited {
+		c.limit(-1)
+	}
 	all := flow.Rule{Command: flow.Delete, Table: 0xff, OutPort: flow.PortAny}
 	if c.version == flow.OpenFlow10 { // it has no standing rules, and no choice by cookie
 		c.change(all)
@@ -403,6 +464,10 @@ func (c *Court) clean() {
 		c.change(rules[1:]...)
 	}
 	c.cookies = c.cookies[:0]
+	if cs.Kind == Refused { // the session remembers what was refused
+		c.connect()
+		c.settle()
+	}
 	if strings.Join(c.flows(), "\n") == c.standing {
 		return
 	}
@@ -428,17 +493,25 @@ type traced struct {
 	class Classified
 }
 
-// judge looks for a packet that is denied and passes.
-func (c *Court) judge(cs *Case, o *outcome) *Leak {
+// judge looks for a packet that is denied and passes. rules are those of the answer, and of the one before it.
+func (c *Court) judge(cs *Case, o *outcome, rules Rules) *Leak {
 	c.tb.Helper()
-	rules := Meant(o.said.Rules, o.packet)
 	errors := c.tap.refusals()
+	if len(errors) > 0 && cs.Event != flow.EventError { // which has one provoked
+		c.Counts.Refused++
+	}
 	inSwitch := c.flows()
 	leak := func(why, trace string) *Leak {
 		c.Counts.Leaks++
 		l := &Leak{Seed: cs.Seed, Version: c.version, Kind: cs.Kind, Event: cs.Event, Twists: cs.Twists, Why: why, Switch: inSwitch, Errors: errors, Trace: trace}
 		for i := range o.said.Rules {
 			l.Answer = append(l.Answer, o.said.Rules[i].String())
+		}
+		if cs.next != nil {
+			l.Answer = append(l.Answer, "and, with the answer before, it means")
+			for i := range rules {
+				l.Answer = append(l.Answer, rules[i].String())
+			}
 		}
 		if o.said.HasPacketOut {
 			l.Answer = append(l.Answer, "PACKET_OUT "+flow.ActionsString(o.said.PacketOut))
@@ -455,7 +528,7 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 		}
 	}
 
-	allows, here, gone := c.sides(rules, inSwitch)
+	allows, installed, gone := c.sides(rules, inSwitch)
 	if len(allows) == 0 {
 		return nil // nothing forwards, so nothing can be forwarded
 	}
@@ -463,27 +536,39 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 	for i := range cs.Foreign {
 		gone = append(gone, &cs.Foreign[i].Match)
 	}
+	var here []*flow.Match // rules that deny and are in the switch
+	for i := range installed {
+		if r := &installed[i]; r.Goto == 0 && !forwards(r.Actions) {
+			here = append(here, &r.Match)
+		}
+	}
 	r := rand.New(rand.NewPCG(cs.Seed, 2))
 	var again []traced
 	packets := packetsPerCase
-	if len(gone) == 0 && cs.Kind == Answers {
-		packets /= 4 // all of the answer is in the switch
+	exact := !slices.ContainsFunc(allows, func(m *flow.Match) bool { return !m.Has(flow.FieldL4Dst) })
+	if len(gone) == 0 && (cs.Kind == Answers || cs.Kind == Refused || cs.knowsOnePort() && exact) {
+		packets /= 4 // all of the answer is in the switch, or it opens a port that is not the denied one
 	}
 	for i := range packets {
 		// A deny that is not in the switch is what an allow may show through. Every third packet is one that
-		// the allow was surely made for, or the others would show less than they seem to.
-		var deny *flow.Match
-		switch {
-		case i%3 == 0:
-		case len(gone) > 0 && !once(r, 4):
-			deny = pick(r, gone)
-		case len(here) > 0 && once(r, 3):
-			deny = pick(r, here)
+		// the rules in the switch let pass as they are written, or the others would show less than they seem to.
+		allow := pick(r, allows)
+		var p Packet
+		if i%3 == 0 {
+			p = cs.covered(r, allow, installed)
+		} else {
+			var deny *flow.Match
+			switch {
+			case len(gone) > 0 && !once(r, 4):
+				deny = pick(r, gone)
+			case len(here) > 0 && once(r, 3):
+				deny = pick(r, here)
+			}
+			p = cs.neighbour(r, allow, deny, deny == nil && !once(r, 4))
 		}
-		p := cs.neighbour(r, pick(r, allows), deny, i%3 == 0 || deny == nil && !once(r, 4))
 		one := traced{port: uint32(p.Port), frame: p.Frame()}
 		tr := c.trace(&one)
-		why, tie := c.denies(cs, rules, &one.class, 0)
+		why := c.denies(cs, rules, &one.class, 0)
 		if why == "" {
 			continue
 		}
@@ -495,11 +580,7 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 			inSwitch = c.flows()
 			tr = c.trace(&one)
 		}
-		switch {
-		case !tr.Forwards():
-		case tie && c.wholeTie(rules, &one.class, inSwitch):
-			c.Counts.Ambiguous++
-		default:
+		if tr.Forwards() {
 			return leak(why, tr.Text)
 		}
 	}
@@ -509,7 +590,7 @@ func (c *Court) judge(cs *Case, o *outcome) *Leak {
 	c.call("time/warp", strconv.Itoa(int(later.Milliseconds())+500), "500")
 	for i := range again {
 		one := &again[i]
-		if why, tie := c.denies(cs, rules, &one.class, later+time.Second); why != "" && !tie {
+		if why := c.denies(cs, rules, &one.class, later+time.Second); why != "" {
 			if tr := c.trace(one); tr.Forwards() {
 				inSwitch = c.flows()
 				return leak(fmt.Sprintf("%s, %v later", why, later), tr.Text)
@@ -531,81 +612,74 @@ func (c *Court) trace(one *traced) ovs.Trace {
 	}
 	c.Counts.Packets++
 	if slices.ContainsFunc(tr.Rules, func(r ovs.TraceRule) bool {
-		return r.Cookie != "" && r.Actions != "drop" && !strings.HasPrefix(r.Actions, "CONTROLLER")
+		return r.Cookie != "" && r.Cookie != fmt.Sprintf("%#x", foreignCookie) && r.Actions != "drop" && !strings.HasPrefix(r.Actions, "CONTROLLER")
 	}) {
 		c.Counts.Hits++
 	}
 	return tr
 }
 
-// denies says what denies a packet, or "". tie: rules of equal priority disagree.
-func (c *Court) denies(cs *Case, rules Rules, p *Classified, after time.Duration) (why string, tie bool) {
+// denies says what denies a packet, or "".
+func (c *Court) denies(cs *Case, rules Rules, p *Classified, after time.Duration) (why string) {
 	switch cs.Kind {
-	case Answers:
-		if v, by := rules.Says(&p.Match, after); v == Denied || v == DeniedInTie {
-			return rules[by].String(), v == DeniedInTie
+	case Answers, Refused:
+		if v, by := rules.Says(&p.Match, after); v == Denied {
+			return rules[by].String()
 		}
-	case Incomplete, Wide:
-		if DeniedPort.Denies(p) {
-			return fmt.Sprintf("the function, if it were asked: port %d", DeniedPort), false
+	case Routed:
+		if p.Match.InPort != cs.Route && DeniedPort.Denies(p) {
+			return fmt.Sprintf("the function of all ports but %d, if it were asked: port %d", cs.Route, DeniedPort)
 		}
-	case Foreign:
+	case Foreign, Outranked, Table:
 		for i := range cs.Foreign {
 			if covers(&cs.Foreign[i].Match, &p.Match) {
-				return "somebody else's rule " + cs.Foreign[i].String(), false
+				return "somebody else's rule " + cs.Foreign[i].String()
 			}
 		}
+	default:
+		if DeniedPort.Denies(p) {
+			return fmt.Sprintf("the function, if it were asked: port %d", DeniedPort)
+		}
 	}
-	return "", false
+	return ""
 }
 
-// sides returns the matches of the answer's rules that forward and are in the switch, of those that deny and
-// are in the switch, and of those that deny and are not.
-func (c *Court) sides(rules Rules, inSwitch []string) (allows, here, gone []*flow.Match) {
+// sides returns the matches of those rules that forward, are in the switch and in a table that packets get
+// to; all rules that are in the switch; and the matches of those that deny and are not.
+func (c *Court) sides(rules Rules, inSwitch []string) (allows []*flow.Match, installed Rules, gone []*flow.Match) {
 	type place struct {
 		table    uint8
 		priority uint16
 		opens    bool
 	}
-	there := map[place]bool{}
-	for _, line := range inSwitch {
+	there, reached := map[place]bool{}, map[uint8]bool{0: true}
+	for _, line := range inSwitch { // sorted by table, and a goto leads to a later one
 		table, priority := flowPlace(line)
 		there[place{table, priority, opens(line)}] = true
+		if m := leads.FindStringSubmatch(line); m != nil && reached[table] {
+			next, _ := strconv.ParseUint(m[1], 10, 8)
+			reached[uint8(next)] = true
+		}
 	}
 	for i := range rules {
 		r := &rules[i]
 		is := there[place{r.Table, r.Priority, len(r.Actions) > 0 || r.Goto != 0}]
+		if is {
+			installed = append(installed, *r)
+		}
 		switch {
-		case r.Goto != 0 || forwards(r.Actions):
-			if is {
-				allows = append(allows, &r.Match)
+		case r.Goto == 0 && !forwards(r.Actions):
+			if !is {
+				gone = append(gone, &r.Match)
 			}
-		case is:
-			here = append(here, &r.Match)
-		default:
-			gone = append(gone, &r.Match)
+		case is && reached[r.Table]:
+			allows = append(allows, &r.Match)
 		}
 	}
-	return allows, here, gone
+	return allows, installed, gone
 }
 
-// wholeTie reports whether all denies of the priority that is tied are in the switch.
-func (c *Court) wholeTie(rules Rules, p *Classified, inSwitch []string) bool {
-	_, by := rules.Says(&p.Match, 0)
-	at := &rules[by]
-	want, have := map[flow.Match]bool{}, 0
-	for i := range rules {
-		if r := &rules[i]; r.Table == at.Table && r.Priority == at.Priority && r.Goto == 0 && !forwards(r.Actions) {
-			want[r.Match.Canonical()] = true
-		}
-	}
-	for _, line := range inSwitch {
-		if table, priority := flowPlace(line); table == at.Table && priority == at.Priority && !opens(line) {
-			have++
-		}
-	}
-	return have >= len(want)
-}
+var leads = regexp.MustCompile(`goto_table:(\d+)`)
 
 // opens reports whether a printed rule does more than drop or ask.
 func opens(line string) bool {

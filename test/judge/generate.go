@@ -23,13 +23,31 @@ const (
 	// Wide: events other than PACKET_IN are answered with an allow of everything, by a function that denies
 	// port 22 when it is asked. Port 22 may not pass without being asked about.
 	Wide Kind = "wide"
+	// Broad: a packet to another port is answered with an allow of all that comes by its port, or of all that
+	// goes to its host, by a function that denies port 22 when it is asked.
+	Broad Kind = "broad"
+	// Stray: a packet is answered with an allow of another host's packets, by the same function.
+	Stray Kind = "stray"
+	// Routed: a function that is asked about one port of the switch allows a host whatever port it is at.
+	// Elsewhere a function decides that denies port 22.
+	Routed Kind = "routed"
 	// Foreign: somebody else's deny is in the switch before the gateway connects, and the answer has an
 	// allow of equal match and priority. What the deny denies may not pass.
 	Foreign Kind = "foreign"
+	// Outranked is Foreign with a deny above the priorities that are a function's, and an allow above it.
+	Outranked Kind = "outranked"
+	// Table is Foreign with a deny in a table that is not a function's, and an allow above it there.
+	Table Kind = "table"
+	// Refused: the switch refuses some rules of a sound answer, since its table is full or a rule of somebody
+	// else overlaps. The function's next answer has the allows alone. What a deny of the first denies may not
+	// pass, be it in the switch or not.
+	Refused Kind = "refused"
 )
 
 // Kinds are all of them.
-func Kinds() []Kind { return []Kind{Answers, Incomplete, Wide, Foreign} }
+func Kinds() []Kind {
+	return []Kind{Answers, Incomplete, Wide, Broad, Stray, Routed, Foreign, Outranked, Table, Refused}
+}
 
 // Case is one event and how the function answers it.
 type Case struct {
@@ -41,20 +59,27 @@ type Case struct {
 	// Packet is the event's, or, where the event has none, one that neighbours are made of.
 	Packet Packet
 	// Shown is how many bytes of the packet the PACKET_IN has; -1 is all.
-	Shown   int
+	Shown int
+	// Foreign are rules of somebody else, which are in the switch when the gateway connects.
 	Foreign []flow.Rule
+	// Room is how many rules more the switch's first table takes; -1 is as many as there are.
+	Room int
+	// Route, if not 0, is the port that the function is asked about. Another is asked about the others.
+	Route flow.PortNo
 
 	answer func(packet *flow.Match) *flow.Decision
+	// next is what the function says the next time, to an event without a packet; nil: nothing.
+	next func(packet *flow.Match) *flow.Decision
 }
 
-// DeniedPort is what the functions of all kinds but Answers deny.
+// DeniedPort is what functions deny that know one rule.
 const DeniedPort DeniesPort = 22
 
 // Options narrow what is generated.
 type Options struct {
 	Kinds []Kind // nil: all
-	// Without has twists that are left out.
-	Without []string
+	// Twist, if not "", is one that every answer of kind Answers has.
+	Twist string
 }
 
 // Generate returns the case of a seed.
@@ -62,10 +87,10 @@ func Generate(seed uint64, o Options) *Case {
 	r := rand.New(rand.NewPCG(seed, 0x6a75646765))
 	kinds := o.Kinds
 	if kinds == nil {
-		kinds = []Kind{Answers, Answers, Answers, Answers, Answers, Incomplete, Incomplete, Wide, Foreign}
+		kinds = append([]Kind{Answers, Answers, Answers, Answers, Answers, Answers, Answers, Incomplete}, Kinds()...)
 	}
-	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn, Shown: -1}
-	g := &generator{r: r, c: c, without: o.Without}
+	c := &Case{Seed: seed, Kind: pick(r, kinds), Event: flow.EventPacketIn, Shown: -1, Room: -1}
+	g := &generator{r: r, c: c, always: o.Twist}
 	others := []flow.EventType{flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventFlowRemoved, flow.EventPortStatus}
 	switch c.Kind {
 	case Answers:
@@ -81,13 +106,26 @@ func Generate(seed uint64, o Options) *Case {
 		c.Event = pick(r, others)
 		c.Packet = RandomPacket(r, true)
 		c.answer = g.wide
-	case Foreign:
+	case Broad, Stray, Routed:
+		g.innocentPacket()
+		c.answer = map[Kind]func(*flow.Match) *flow.Decision{Broad: g.broad, Stray: g.stray, Routed: g.routed}[c.Kind]
+		if c.Kind == Routed {
+			c.Route = c.Packet.Port
+		}
+	case Foreign, Outranked, Table:
 		c.Event = pick(r, others)
 		c.Packet = RandomPacket(r, true)
 		c.answer = g.foreign()
+	case Refused:
+		c.Event = pick(r, []flow.EventType{flow.EventPacketIn, flow.EventPacketIn, flow.EventSwitchConnected, flow.EventFlowRemoved, flow.EventPortStatus})
+		c.Packet = RandomPacket(r, true)
+		g.refused()
 	}
 	return c
 }
+
+// For reports whether a switch of a version can be asked.
+func (c *Case) For(v flow.Protocol) bool { return c.Kind != Table || v != flow.OpenFlow10 }
 
 // Answer is what the function says. packet is the event's, as the gateway tells it; nil without one.
 func (c *Case) Answer(packet *flow.Match) *flow.Decision {
@@ -95,9 +133,9 @@ func (c *Case) Answer(packet *flow.Match) *flow.Decision {
 }
 
 type generator struct {
-	r       *rand.Rand
-	c       *Case
-	without []string
+	r      *rand.Rand
+	c      *Case
+	always string
 }
 
 // plainFields are those that both versions of OpenFlow have, of a packet that is not IPv6.
@@ -183,8 +221,12 @@ func (g *generator) rules(packet *flow.Match) *flow.Decision {
 		}
 		add(m, low+3+uint16(r.IntN(100)), nil)
 	}
-	for range 1 + r.IntN(3) {
-		g.twist(d, p)
+	for i := range 1 + r.IntN(3) {
+		t := pick(r, twists)
+		if i == 0 && g.always != "" {
+			t = twists[slices.IndexFunc(twists, func(t twist) bool { return t.name == g.always })]
+		}
+		g.twist(d, p, t)
 	}
 	if once(r, 2) {
 		for i := range d.Rules {
@@ -217,14 +259,7 @@ func (g *generator) another(m flow.Match) flow.Match {
 }
 
 // twist makes one thing odd: mostly of a deny, which then may fall out of the answer.
-func (g *generator) twist(d *flow.Decision, p *flow.Match) {
-	names := make([]string, 0, len(twists))
-	for _, t := range twists {
-		if !slices.Contains(g.without, t.name) {
-			names = append(names, t.name)
-		}
-	}
-	name := pick(g.r, names)
+func (g *generator) twist(d *flow.Decision, p *flow.Match, t twist) {
 	var denies, allows []*flow.Rule
 	for i := range d.Rules {
 		if r := &d.Rules[i]; len(r.Actions) == 0 && r.Goto == 0 {
@@ -236,19 +271,17 @@ func (g *generator) twist(d *flow.Decision, p *flow.Match) {
 	if len(denies) == 0 || len(allows) == 0 {
 		return
 	}
-	for _, t := range twists {
-		if t.name == name {
-			t.make(g, d, pick(g.r, denies), pick(g.r, allows), p)
-		}
-	}
-	g.c.Twists = append(g.c.Twists, name)
+	t.make(g, d, pick(g.r, denies), pick(g.r, allows), p)
+	g.c.Twists = append(g.c.Twists, t.name)
 }
 
-// twists are the ways in which an answer is odd. deny and allow are rules of d.
-var twists = []struct {
+type twist struct {
 	name string
-	make func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match)
-}{
+	make func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) // deny and allow are rules of d
+}
+
+// twists are the ways in which an answer is odd.
+var twists = []twist{
 	{"nothing", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {}},
 
 	// Fields that OpenFlow 1.0 has not.
@@ -408,7 +441,7 @@ var twists = []struct {
 		allow.Priority, allow.Match = deny.Priority, deny.Match
 	}},
 	{"timeout", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
-		deny.HardTimeout = pick(g.r, []time.Duration{-time.Second, 65536 * time.Second, 1500 * time.Millisecond, 1})
+		deny.HardTimeout = pick(g.r, []time.Duration{-time.Second, 65536 * time.Second, 65537 * time.Second, 1500 * time.Millisecond, 1})
 	}},
 	{"no_timeout", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
 		deny.HardTimeout, deny.IdleTimeout = 0, 0
@@ -473,14 +506,6 @@ var twists = []struct {
 	{"cookie_and_buffer", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
 		deny.Cookie, deny.CookieMask, deny.BufferID, deny.OutPort = 0x99, ^uint64(0), 7, 3
 	}},
-}
-
-// Twists are the names of all of them.
-func Twists() (names []string) {
-	for _, t := range twists {
-		names = append(names, t.name)
-	}
-	return names
 }
 
 // incompletePacket makes the case's packet one that lacks headers.
@@ -549,25 +574,170 @@ func (g *generator) wide(*flow.Match) *flow.Decision {
 	return d
 }
 
-// foreign puts somebody else's deny into the switch and answers with its twin.
+// innocentPacket is one that the function allows.
+func (g *generator) innocentPacket() {
+	g.c.Packet = RandomPacket(g.r, true)
+	p := &g.c.Packet
+	p.be(pick(g.r, []uint16{flow.EthTypeIPv4, flow.EthTypeIPv4, flow.EthTypeIPv6}))
+	p.Proto, p.L4Src, p.L4Dst = pick(g.r, []uint8{flow.ProtoTCP, flow.ProtoUDP}), 40000, 80
+}
+
+// one is an answer of one rule.
+func (g *generator) one(priority uint16, m flow.Match) *flow.Decision {
+	return &flow.Decision{Rules: []flow.Rule{{Priority: priority, Match: m, Actions: g.everywhere(), IdleTimeout: time.Minute, BufferID: flow.NoBuffer}}}
+}
+
+// broad allows more than the packet, in one of several disguises.
+func (g *generator) broad(packet *flow.Match) *flow.Decision {
+	m := packet.Canonical()
+	disguise := pick(g.r, []string{"in_port", "in_port and no tag", "in_port and half of eth_src", "eth_dst", "protocol"})
+	g.c.Twists = append(g.c.Twists, disguise)
+	switch disguise {
+	case "in_port":
+		m = m.Keep(flow.FieldInPort)
+	case "in_port and no tag":
+		m = m.Keep(flow.FieldInPort)
+		m.SetVLAN(flow.VLANNone, flow.VLANExact)
+		g.c.Packet.Tags = nil
+	case "in_port and half of eth_src":
+		m = m.Keep(flow.FieldInPort)
+		m.SetEthSrc(packet.EthSrc, flow.MAC{1})
+	case "eth_dst":
+		m = m.Keep(flow.FieldEthDst)
+	case "protocol":
+		m = m.Keep(flow.FieldEthType | flow.FieldIPProto)
+	}
+	return g.one(100, m)
+}
+
+// stray allows what another host sends.
+func (g *generator) stray(packet *flow.Match) *flow.Decision {
+	m := packet.Keep(flow.FieldInPort)
+	if once(g.r, 2) {
+		m = packet.Keep(flow.FieldEthType | flow.FieldIPProto)
+	}
+	m.SetEthSrc(mac(4), flow.MACExact)
+	return g.one(100, m)
+}
+
+// routed allows all that the packet's host sends, by whatever port it comes.
+func (g *generator) routed(packet *flow.Match) *flow.Decision {
+	keep := flow.FieldEthSrc
+	for _, f := range []flow.Field{flow.FieldEthDst, flow.FieldEthType, flow.FieldVLAN} {
+		if once(g.r, 3) {
+			keep |= f
+		}
+	}
+	return g.one(100, packet.Keep(keep&packet.Fields))
+}
+
+// everywhere are actions by which a packet leaves, whatever port it came by.
+func (g *generator) everywhere() []flow.Action {
+	return []flow.Action{out(pick(g.r, []flow.PortNo{flow.PortNormal, flow.PortFlood, flow.PortAll, flow.PortIn}))}
+}
+
+// plain makes a match one that either version can say.
+func plain(m flow.Match) flow.Match {
+	if _, err := ofp.AppendFlowMod(nil, flow.OpenFlow10, 1, &flow.Rule{Match: m}, flow.NoBuffer); err != nil {
+		return m.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN)
+	}
+	return m
+}
+
+// foreign puts somebody else's deny into the switch and answers with an allow of the same packets.
 func (g *generator) foreign() func(*flow.Match) *flow.Decision {
 	p := g.c.Packet
-	m := flow.ParseFrame(p.Frame(), p.Port)
-	m = g.some(&m, 3)
-	deny := flow.Rule{Priority: 500, Match: m, Cookie: foreignCookie, BufferID: flow.NoBuffer}
-	if _, err := ofp.AppendFlowMod(nil, flow.OpenFlow10, 1, &deny, flow.NoBuffer); err != nil { // one that either version can say
-		m = m.Keep(m.Fields & (flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN))
-		deny.Match = m
+	whole := flow.ParseFrame(p.Frame(), p.Port)
+	deny := flow.Rule{Priority: 500, Match: plain(g.some(&whole, 3)), Cookie: foreignCookie, BufferID: flow.NoBuffer}
+	over := deny
+	over.Cookie, over.Actions = 0, g.everywhere()
+	switch g.c.Kind {
+	case Outranked:
+		deny.Priority, over.Priority = 61000, pick(g.r, []uint16{61001, 65535})
+	case Table:
+		const theirs = 5
+		leads := deny
+		leads.Priority, leads.Goto = 61000, theirs
+		deny.Table, over.Table, over.Priority = theirs, theirs, 501
+		g.c.Foreign = append(g.c.Foreign, leads)
 	}
-	g.c.Foreign = []flow.Rule{deny}
-	return func(*flow.Match) *flow.Decision {
-		twin := deny
-		twin.Cookie, twin.Actions = 0, g.forward()
-		return &flow.Decision{Rules: []flow.Rule{twin}}
+	g.c.Foreign = append(g.c.Foreign, deny)
+	answer := flow.Decision{Rules: []flow.Rule{over}}
+	return func(*flow.Match) *flow.Decision { return &answer }
+}
+
+// refused makes a sound answer of which the switch will refuse something, and one without the denies.
+func (g *generator) refused() {
+	r, c := g.r, g.c
+	whole := flow.ParseFrame(c.Packet.Frame(), c.Packet.Port)
+	low := pick(r, []uint16{1, 10, 100, 1000})
+	life := pick(r, []time.Duration{60 * time.Second, 300 * time.Second})
+	if c.Event != flow.EventPacketIn && once(r, 2) {
+		life = 0
 	}
+	var allows, rules []flow.Rule
+	for range 1 + r.IntN(2) {
+		allows = append(allows, flow.Rule{Priority: low + uint16(r.IntN(3)), Match: plain(g.some(&whole, 2)), Actions: g.everywhere(), HardTimeout: life, BufferID: flow.NoBuffer})
+	}
+	for range 1 + r.IntN(3) {
+		deny := flow.Rule{Priority: low + 3 + uint16(r.IntN(100)), Match: plain(g.some(&whole, pick(r, []int{2, 3, 5}))), HardTimeout: life, BufferID: flow.NoBuffer}
+		if c.Event != flow.EventPacketIn && once(r, 3) {
+			deny.Match = g.another(deny.Match)
+		}
+		rules = append(rules, deny)
+	}
+	overlaps := false
+	if m := &rules[0].Match; once(r, 2) && !m.Has(flow.FieldEthDst) {
+		// One of another VLAN's, of another host's: it decides about nothing that a packet here is.
+		other := flow.Rule{Priority: rules[0].Priority, Match: *m, Cookie: foreignCookie, BufferID: flow.NoBuffer}
+		other.Match.SetEthDst(mac(8), flow.MACExact)
+		c.Foreign = []flow.Rule{other}
+		rules[0].Flags |= flow.CheckOverlap
+		c.Twists = append(c.Twists, "overlaps")
+		overlaps = true
+	}
+	rules = append(rules, allows...)
+	r.Shuffle(len(rules), func(i, j int) { rules[i], rules[j] = rules[j], rules[i] })
+	if !overlaps || once(r, 4) {
+		c.Room = 1 + r.IntN(len(rules)-1)
+		c.Twists = append(c.Twists, fmt.Sprintf("room for %d of %d", c.Room, len(rules)))
+	}
+	c.answer = func(*flow.Match) *flow.Decision { return &flow.Decision{Rules: rules} }
+	c.next = func(*flow.Match) *flow.Decision { return &flow.Decision{Rules: allows} }
 }
 
 const foreignCookie = 0xf0f0
+
+// knowsOnePort reports whether the function denies a port and allows the rest.
+func (c *Case) knowsOnePort() bool {
+	switch c.Kind {
+	case Incomplete, Wide, Broad, Stray, Routed:
+		return true
+	}
+	return false
+}
+
+// covered makes a packet that an installed allow is for and no installed deny is: what an allow shows that it
+// should not have, it shows to such a one. Where it finds none, it makes one that the allow is for.
+func (c *Case) covered(r *rand.Rand, allow *flow.Match, installed Rules) (p Packet) {
+	for range 12 {
+		p = RandomPacket(r, true)
+		if once(r, 3) {
+			p = c.Packet
+			p.Cut, p.Fragment, p.Version, p.Extension = 0, Whole, 0, nil
+		}
+		p.Tags = slices.Clone(p.Tags)
+		if c.knowsOnePort() && once(r, 2) {
+			p.Proto, p.L4Dst = flow.ProtoTCP, uint16(DeniedPort)
+		}
+		p.Satisfy(allow)
+		m := flow.ParseFrame(p.Frame(), p.Port)
+		if v, _ := installed.Says(&m, 0); v == Passes {
+			break
+		}
+	}
+	return p
+}
 
 // neighbour makes a packet near an installed allow and, if there is one, near a rule that denies. far keeps
 // away from the event's packet, which rules above the allow are mostly about.
@@ -587,7 +757,7 @@ func (c *Case) neighbour(r *rand.Rand, allow, deny *flow.Match, far bool) Packet
 			p.Satisfy(allow)
 		}
 	}
-	if c.Kind != Answers && c.Kind != Foreign && !once(r, 4) {
+	if c.knowsOnePort() && (!allow.Has(flow.FieldL4Dst) || once(r, 4)) && !once(r, 4) {
 		if p.EthType != flow.EthTypeIPv4 && p.EthType != flow.EthTypeIPv6 {
 			p.be(flow.EthTypeIPv4)
 		}

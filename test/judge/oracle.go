@@ -14,9 +14,6 @@ const (
 	Unsaid Verdict = iota // no rule of the answer is about it
 	Passes
 	Denied
-	// DeniedInTie: rules of equal priority disagree, and one of them denies. While the switch has that one it
-	// may take any of them (OpenFlow 1.3.5, 5.3); without it, none of the others may take its place.
-	DeniedInTie
 )
 
 // Rules are a function's own, before any guardrail, in the sense that the contract gives them.
@@ -56,42 +53,43 @@ func meantVLAN(m *flow.Match) uint16 {
 }
 
 // Says follows a packet through the rules, as a switch that could hold all of them would: in each table the
-// rule of the highest priority counts. Rules that have ended after the given time don't. by is the index
-// of the rule that decides, or -1.
+// rule of the highest priority counts, and of several a deny: a switch may take any of them (OpenFlow
+// 1.3.5, 5.3), so the others may not be there. Rules that have ended after the given time don't count. by
+// is the index of the rule that decides, or -1.
 func (rules Rules) Says(p *flow.Match, after time.Duration) (v Verdict, by int) {
-	for table := uint8(0); ; {
-		top, denies, passes := -1, -1, -1
-		for i := range rules {
-			r := &rules[i]
-			if r.Table != table || !lives(r, after) || !covers(&r.Match, p) || top >= 0 && r.Priority < rules[top].Priority {
-				continue
-			}
-			if top < 0 || r.Priority > rules[top].Priority {
-				top, denies, passes = i, -1, -1
-			}
-			if r.Goto == 0 && !forwards(r.Actions) {
-				denies = i
-			} else {
-				passes = i
-			}
+	return rules.says(p, 0, after)
+}
+
+func (rules Rules) says(p *flow.Match, table uint8, after time.Duration) (v Verdict, by int) {
+	var top []int // of the highest priority
+	for i := range rules {
+		r := &rules[i]
+		if r.Table != table || !lives(r, after) || !covers(&r.Match, p) || len(top) > 0 && r.Priority < rules[top[0]].Priority {
+			continue
 		}
-		switch {
-		case top < 0:
-			return Unsaid, -1
-		case denies >= 0 && passes >= 0:
-			return DeniedInTie, denies
-		case denies >= 0:
-			return Denied, denies
+		if len(top) > 0 && r.Priority > rules[top[0]].Priority {
+			top = top[:0]
 		}
-		r := &rules[passes]
-		switch {
-		case forwards(r.Actions):
-			return Passes, passes
-		case rewrites(r.Actions) || r.Goto <= table:
-			return Unsaid, -1
-		}
-		table = r.Goto
+		top = append(top, i)
 	}
+	v, by = Unsaid, -1
+	for _, i := range top {
+		switch r := &rules[i]; {
+		case r.Goto == 0 && !forwards(r.Actions):
+			return Denied, i
+		case forwards(r.Actions):
+			v, by = Passes, i
+		case rewrites(r.Actions) || r.Goto <= table:
+		default:
+			switch there, who := rules.says(p, r.Goto, after); there {
+			case Denied:
+				return Denied, who
+			case Passes:
+				v, by = Passes, who
+			}
+		}
+	}
+	return v, by
 }
 
 // forwards reports whether a packet may leave by a list of actions. To the controller alone it doesn't.

@@ -25,6 +25,7 @@ type tap struct {
 	outs   map[uint32]bool          // xids of PACKET_OUTs that forward
 	waits  map[uint32]chan struct{} // by the tap's own xids: the switch has answered the BARRIER
 	errors []string                 // what the switch refused
+	deaf   bool                     // the switch does not get to know what the gateway deletes
 	next   uint32
 
 	closed chan struct{}
@@ -140,6 +141,10 @@ func (t *tap) fromGateway(msg []byte) []byte {
 			t.toSwitch.Unlock()
 			return nil
 		}
+	case ofp.TypeFlowMod:
+		if t.deaf && deletes(msg) {
+			return nil
+		}
 	case ofp.TypePacketOut:
 		var out ofp.PacketOut
 		if err := ofp.ParsePacketOut(msg, &out); err != nil || forwards(out.Actions) {
@@ -147,6 +152,27 @@ func (t *tap) fromGateway(msg []byte) []byte {
 		}
 	}
 	return msg
+}
+
+// spoil has the switch not get to know what the gateway deletes.
+func (t *tap) spoil(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deaf = on
+}
+
+// command returns where a FLOW_MOD has its command (OpenFlow 1.0.0, 5.3.3; 1.3.5, 7.3.4.1): its last byte, and
+// it has no more than that.
+func command(v flow.Protocol) int {
+	if v == flow.OpenFlow10 {
+		return 57
+	}
+	return 25
+}
+
+func deletes(msg []byte) bool {
+	at := command(flow.Protocol(msg[0]))
+	return len(msg) > at && flow.Command(msg[at]) >= flow.Delete
 }
 
 // released reports whether the gateway sent a packet on in answer to the event of the given xid.
@@ -225,12 +251,7 @@ func (t *tap) provoke(v flow.Protocol, xid uint32) error {
 	if err != nil {
 		return err
 	}
-	// The command: no version has a 200th.
-	if v == flow.OpenFlow10 {
-		binary.BigEndian.PutUint16(b[56:], 200)
-	} else {
-		b[25] = 200
-	}
+	b[command(v)] = 200 // no version has so many
 	t.toSwitch.Lock()
 	defer t.toSwitch.Unlock()
 	_, err = t.sw.Write(b)

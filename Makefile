@@ -29,7 +29,7 @@ GUEST := build/function.wasm
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
 	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' -o $(GUEST) ./cmd/function-wasm
-	@$(GO) run ./faas/embedded/prepare $(GUEST) faas/embedded/assets configs/policies/*.yaml
+	@$(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
 
 .PHONY: profile
 profile: check-go ## what the guest's compiler should know of its hot paths, anew
@@ -83,7 +83,7 @@ lint: check-go ## gofmt, vet, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/workershost
+	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
 	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
 		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \
 	else \

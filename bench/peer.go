@@ -20,7 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
-	"switchbridge/sibling"
+	"switchbridge/internal/sibling"
 )
 
 // Peer is a controller that is measured beside others, and how it is started.

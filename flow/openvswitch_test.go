@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"switchbridge/flow"
-	"switchbridge/test/ovs"
+	"switchbridge/internal/ovs"
 )
 
 // frameMaker makes frames of every kind that switches and hosts disagree about, whole and damaged. The same

@@ -5,7 +5,7 @@ import (
 	"net"
 	"net/url"
 
-	"switchbridge/listen"
+	"switchbridge/internal/listen"
 	"switchbridge/settings"
 )
 

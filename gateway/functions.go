@@ -13,9 +13,9 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/bridge/guard"
-	"switchbridge/faas/embedded"
-	"switchbridge/faas/policyhost"
-	"switchbridge/faas/wasmhost/wasmmetrics"
+	"switchbridge/faas/distribution/policyhost"
+	"switchbridge/faas/instance/embedded"
+	"switchbridge/faas/instance/wasmhost/wasmmetrics"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
 	"switchbridge/httpclient"

@@ -20,7 +20,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/listen"
+	"switchbridge/internal/listen"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"

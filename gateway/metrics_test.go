@@ -4,8 +4,8 @@ import (
 	"net"
 	"testing"
 
+	"switchbridge/internal/metricsdoc"
 	"switchbridge/settings"
-	"switchbridge/test/metricsdoc"
 )
 
 func TestMetricsAreDocumented(t *testing.T) {

@@ -16,8 +16,8 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/bridge/bridgetest"
 	"switchbridge/flow"
+	"switchbridge/internal/ovs"
 	"switchbridge/ofproxy/oftest"
-	"switchbridge/test/ovs"
 )
 
 // TestConformance runs the suite of all protocols' sessions on fake switches and

@@ -19,7 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
-	"switchbridge/settings/yamlerr"
+	"switchbridge/internal/yamlerr"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.

@@ -19,9 +19,9 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/ovs"
 	"switchbridge/policy/policytest"
 	"switchbridge/settings"
-	"switchbridge/test/ovs"
 )
 
 // startExample runs README's function as it stands there, but for its port, and

@@ -18,10 +18,10 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"switchbridge/controller"
-	"switchbridge/faas/conformance"
 	faasfunction "switchbridge/faas/function"
-	"switchbridge/faas/guest"
-	"switchbridge/faas/httphost"
+	"switchbridge/faas/function/conformance"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/internal/ovs"
 	"switchbridge/settings"
-	"switchbridge/test/ovs"
 )
 
 // Meters of the configuration are in the switch, on the miss entry and in the

@@ -21,16 +21,16 @@ import (
 	"testing"
 	"time"
 
-	"switchbridge/faas/auth"
-	"switchbridge/faas/devca"
-	"switchbridge/faas/httphost"
-	"switchbridge/faas/policyhost"
+	"switchbridge/faas/distribution/policyhost"
+	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/devca"
+	"switchbridge/faas/function/httphost"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/gateway"
+	"switchbridge/internal/ovs"
 	"switchbridge/settings"
-	"switchbridge/test/ovs"
 )
 
 const token = "token-for-tests-0123456789"

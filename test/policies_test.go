@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/internal/ovs"
 	"switchbridge/settings"
-	"switchbridge/test/ovs"
 )
 
 // policyLab is a bridge with three hosts and a gateway whose controller is

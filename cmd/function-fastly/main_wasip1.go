@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"os"
 
-	"switchbridge/faas/fastlyhost"
 	"switchbridge/faas/function"
+	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 )

@@ -13,10 +13,10 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
-	"switchbridge/faas/auth"
-	"switchbridge/faas/httphost"
-	"switchbridge/faas/lambdahost"
-	"switchbridge/faas/record"
+	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/function/record"
+	"switchbridge/faas/platform/lambdahost"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"

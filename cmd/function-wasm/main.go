@@ -24,8 +24,8 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/function"
-	"switchbridge/faas/guest"
-	"switchbridge/faas/record"
+	"switchbridge/faas/function/record"
+	"switchbridge/faas/instance/guest"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"

@@ -6,7 +6,7 @@ package main
 
 import (
 	"switchbridge/faas/function"
-	"switchbridge/faas/workershost"
+	"switchbridge/faas/platform/workershost"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 )

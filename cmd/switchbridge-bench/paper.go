@@ -13,7 +13,7 @@ import (
 	"switchbridge/bench"
 	"switchbridge/bench/paper"
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/faas/devca"
+	"switchbridge/faas/function/devca"
 	"switchbridge/flow"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"switchbridge/sibling"
+	"switchbridge/internal/sibling"
 )
 
 // benchProgram has the commands below bench, which a gateway doesn't carry.

@@ -13,9 +13,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/faas/embedded"
-	"switchbridge/faas/httphost"
-	"switchbridge/faas/selfhost"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/function/selfhost"
+	"switchbridge/faas/instance/embedded"
 )
 
 func functionCommand() *cobra.Command {

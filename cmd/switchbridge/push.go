@@ -12,9 +12,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/faas/guest"
-	"switchbridge/faas/lambdahost/sigv4"
-	"switchbridge/faas/push"
+	"switchbridge/faas/distribution/push"
+	"switchbridge/faas/instance/guest"
+	"switchbridge/faas/platform/lambdahost/sigv4"
 	"switchbridge/flow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/policyfile"

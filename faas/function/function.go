@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"switchbridge/faas/guest"
+	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 )

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"switchbridge/faas/guest"
+	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 )

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"switchbridge/faas/guest"
+	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 )

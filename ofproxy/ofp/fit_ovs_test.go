@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
-	"switchbridge/test/ovs"
+	"switchbridge/internal/ovs"
 )
 
 // realSwitch is a connection to a bridge of a real Open vSwitch.

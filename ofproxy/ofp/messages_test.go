@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"switchbridge/flow"
-	"switchbridge/test/ovs"
+	"switchbridge/internal/ovs"
 )
 
 const v10, v13 = flow.OpenFlow10, flow.OpenFlow13

@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"switchbridge/settings/yamlerr"
+	"switchbridge/internal/yamlerr"
 )
 
 // File is a mapping as written, not yet held against a P4Info.

@@ -16,7 +16,7 @@ import (
 	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
-	"switchbridge/test/ovs"
+	"switchbridge/internal/ovs"
 )
 
 // Court is an Open vSwitch whose bridge speaks one version of OpenFlow with a gateway in this process.

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"switchbridge/faas/policyhost"
+	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/policyfile"

@@ -6,8 +6,8 @@ import (
 	"testing"
 
 	"switchbridge/controller"
-	"switchbridge/faas/conformance"
 	"switchbridge/faas/function"
+	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract/compact"
 	"switchbridge/policy/policytest"

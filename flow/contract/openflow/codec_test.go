@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"switchbridge/flow"
+	"switchbridge/internal/ovs"
 	"switchbridge/ofproxy/ofp"
-	"switchbridge/test/ovs"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew; needs ovs-ofctl for their comments")

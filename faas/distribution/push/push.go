@@ -1,0 +1,138 @@
+// Package push writes a compiled policy where a platform's function reads it.
+//
+// A target's Plan says what would be written, having checked the platform's limits: nothing is sent
+// by it. Plan.Current says what is there. Plan.Replace writes over what isn't newer, by Plan.Do, and reads
+// back. Plan.Do writes, in order, and stops at the first write that fails. The last write makes
+// the others count, so that a policy that was written in part is never decided by. Every write
+// may be repeated, and is where the platform doesn't answer or has no time. Plan.Clean then deletes what
+// older policies left.
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"switchbridge/faas/instance/guest"
+)
+
+// Write is one value that a plan writes.
+type Write struct {
+	Store string // where, as its platform's users say it, such as "KV store 4d5e"
+	Key   string
+	Size  int // of the value as it is written, in bytes
+
+	do func(context.Context) error
+}
+
+// Delete is one value that nothing needs any more.
+type Delete struct {
+	Store, Key string
+
+	do func(context.Context) error
+}
+
+// Plan is what has to be written for a policy to be decided by.
+type Plan struct {
+	Target string // the platform, and where it is asked
+	Writes []Write
+
+	blob  []byte
+	ready func() error                          // says which secret is missing
+	read  func(context.Context) ([]byte, error) // the compiled policy that is there, or fs.ErrNotExist
+	again func() backoff.BackOff                // between reads of a platform that takes time; nil: one read says all
+
+	outdated func(context.Context) ([]Delete, error) // what older policies left; nil: they leave nothing
+	stale    []Delete                                // what it said before Replace wrote
+	staleErr error
+}
+
+// Outdated returns what Clean would delete after a Replace that began now. The error, which may
+// come with some of it, names what is left there and says why.
+func (p *Plan) Outdated(ctx context.Context) ([]Delete, error) {
+	if p.outdated == nil || p.ready != nil && p.ready() != nil {
+		return nil, nil
+	}
+	stale, err := p.outdated(ctx)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", p.Target, err)
+	}
+	return stale, err
+}
+
+// Clean deletes what Replace found outdated before it wrote: it is called when Replace has come to
+// its end, or to [ErrSame]. It calls deleted, if that isn't nil, after each, and stops at the
+// first that fails. A failure changes nothing for those who read policies; the error names all that is left.
+func (p *Plan) Clean(ctx context.Context, deleted func(Delete)) error {
+	stale, err := p.stale, p.staleErr
+	p.stale, p.staleErr = nil, nil
+	for i, d := range stale {
+		if failed := d.do(ctx); failed != nil {
+			return errors.Join(err, fmt.Errorf("%s: %s is left: %w", p.Target, named(stale[i:]), failed))
+		}
+		if deleted != nil {
+			deleted(d)
+		}
+	}
+	return err
+}
+
+// named lists entries.
+func named(entries []Delete) string {
+	var names []string
+	for _, d := range entries {
+		names = append(names, d.Store+": key "+d.Key)
+	}
+	return strings.Join(names, ", ")
+}
+
+// Do writes. It calls wrote, if that isn't nil, after each write. An error names platform, store and key.
+func (p *Plan) Do(ctx context.Context, wrote func(Write)) error {
+	if p.ready != nil {
+		if err := p.ready(); err != nil {
+			return fmt.Errorf("%s: %w", p.Target, err)
+		}
+	}
+	for i, w := range p.Writes {
+		if err := w.do(ctx); err != nil {
+			err = fmt.Errorf("%s: %s: key %s: %w", p.Target, w.Store, w.Key, err)
+			if i > 0 {
+				err = fmt.Errorf("%w (%d of %d writes were done; the policy before still counts)", err, i, len(p.Writes))
+			}
+			return err
+		}
+		if wrote != nil {
+			wrote(w)
+		}
+	}
+	return nil
+}
+
+// checkSize refuses what no function would read.
+func checkSize(blob []byte) error {
+	if len(blob) == 0 {
+		return errors.New("empty policy")
+	}
+	return atMost("policy", len(blob), guest.MaxPolicy)
+}
+
+func atMost(what string, n, limit int) error {
+	if n > limit {
+		return fmt.Errorf("%s of %d bytes, limit %d", what, n, limit)
+	}
+	return nil
+}
+
+// missing returns an error that names what is empty of pairs of a name and a value.
+func missing(pairs ...string) error {
+	var errs []error
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] == "" {
+			errs = append(errs, fmt.Errorf("%s is missing", pairs[i]))
+		}
+	}
+	return errors.Join(errs...)
+}

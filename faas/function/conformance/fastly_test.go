@@ -1,0 +1,45 @@
+package conformance
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"testing"
+
+	"switchbridge/faas/platform/fastlyhost"
+	"switchbridge/faas/platform/fastlyhost/fastlytest"
+	"switchbridge/policy/blob"
+)
+
+// TestFastly runs the program that Fastly Compute is given on a host of the platform's calls.
+func TestFastly(t *testing.T) {
+	const token = "0123456789abcdef"
+	compiled, err := blob.Pack(Policy())
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := fastlyhost.Entries(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := make(map[string]string)
+	for _, e := range entries {
+		config[e.Key] = e.Value
+	}
+	var records lines
+	service := &fastlytest.Service{
+		Logs:    map[string]io.Writer{fastlyhost.LogEndpoint: &records},
+		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
+		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
+	}
+	host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
+	exchange := func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		header.Set("Authorization", "Bearer "+token)
+		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: header, Body: body})
+		return resp.Status, resp.Header, resp.Body, err
+	}
+	for _, e := range encodings {
+		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
+	}
+	records.check(t, len(encodings)*len(Cases()))
+}

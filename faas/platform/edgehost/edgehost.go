@@ -1,0 +1,172 @@
+// Package edgehost answers one request with the controller, as edge platforms have it done: a fresh
+// instance that knows nothing reads the policy, decides one event, and is gone.
+//
+// It goes from what costs little to what costs much: a stranger is sent away before the body is
+// read, and what is no event before the policy is.
+package edgehost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function"
+	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/record"
+	"switchbridge/faas/instance/guest"
+	"switchbridge/flow/contract"
+	"switchbridge/policy/blob"
+)
+
+// HealthPath answers a GET with 200, without a token and without a look at the policy.
+const HealthPath = "/healthz"
+
+// Request is what is known of a request before its body is read.
+type Request struct {
+	Method, Path string
+	Header       contract.Header
+}
+
+// ErrAnyone is what a Platform's Tokens returns where the platform itself checks who calls.
+var ErrAnyone = errors.New("anyone may call")
+
+// Platform is what the one request can ask of the platform. An error says what is missing there.
+type Platform interface {
+	// Tokens returns the bearer tokens that are valid, with a blank or the end of a line between,
+	// or ErrAnyone.
+	Tokens() (string, error)
+
+	// Body reads the request's body. Of one that is longer than limit it returns the first
+	// limit+1 bytes. Size is how long it says it is, at most limit; 0 where it doesn't say.
+	Body(size, limit int) ([]byte, error)
+
+	// Policy reads the compiled policy.
+	Policy() ([]byte, error)
+
+	// Log puts a line into the platform's log. What goes wrong there goes no further.
+	Log(line []byte)
+}
+
+// Response is the answer, and the record of it.
+type Response struct {
+	Status int
+	Header function.Headers
+	Body   []byte
+	Record []byte // one line of JSON, without its end; nil for what is no event
+}
+
+// Answer answers one request in one of the encodings of codecs. Whatever is wrong is in the status.
+// The record is for the caller to log.
+func Answer(codecs function.Codecs, r *Request, p Platform) *Response {
+	resp := &Response{Header: function.Headers{}}
+	if r.Path == HealthPath && (r.Method == "GET" || r.Method == "HEAD") {
+		resp.Status, resp.Body = 200, []byte("ok\n")
+		resp.Header.Set("Content-Type", "text/plain; charset=utf-8")
+		return resp
+	}
+	began := time.Now()
+	var (
+		event    guest.Request
+		decision guest.Answer
+	)
+	if err := answer(codecs, r, p, &event, &decision, resp.Header); err != nil {
+		decision = guest.Answer{Status: uint16(function.StatusOf(err)), Policy: decision.Policy, Reason: contract.Printable(err.Error())}
+	}
+	resp.Status, resp.Body = int(decision.Status), function.WriteAnswer(resp.Header, &decision)
+
+	rec := record.Of(&event, &decision)
+	rec.Time, rec.Duration = began, time.Since(began)
+	line := rec.Append(nil)
+	resp.Record = line[:len(line)-1]
+	return resp
+}
+
+func refuse(status int, format string, args ...any) error {
+	return &function.StatusError{Status: status, Err: fmt.Errorf(format, args...)}
+}
+
+func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request, decision *guest.Answer, header contract.Header) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.Log(fmt.Appendf(nil, "function panicked: %v\n%s", v, debug.Stack()))
+			err = refuse(500, "function failed")
+		}
+	}()
+	if r.Method != "POST" {
+		header.Set("Allow", "POST")
+		return refuse(405, "method %.20s: an event is a POST", r.Method)
+	}
+	if err := authorize(r, p); err != nil {
+		if errors.Is(err, auth.ErrToken) {
+			header.Set("Www-Authenticate", `Bearer realm="switchbridge"`)
+		}
+		return err
+	}
+	body, err := readBody(r, p)
+	if err != nil {
+		return err
+	}
+	if err := function.ReadRequest(r.Header, body, event); err != nil {
+		return err
+	}
+	compiled, err := p.Policy()
+	if err != nil {
+		return refuse(503, "policy: %w", err)
+	}
+	unpacked, err := blob.Unpack(compiled)
+	if err != nil {
+		return refuse(503, "policy: %w", err)
+	}
+	if err := function.New(controller.New(unpacked), codecs).Answer(context.Background(), event, decision); err != nil {
+		return err
+	}
+	if len(decision.Body) > guest.MaxBody {
+		return refuse(500, "decision takes %d bytes, limit %d", len(decision.Body), guest.MaxBody)
+	}
+	return nil
+}
+
+// authorize checks who calls. Without tokens nobody may: the function's address is public.
+func authorize(r *Request, p Platform) error {
+	text, err := p.Tokens()
+	if errors.Is(err, ErrAnyone) {
+		return nil
+	}
+	if err != nil {
+		return refuse(503, "tokens: %w", err)
+	}
+	tokens, err := auth.ParseSecret(text)
+	if err != nil {
+		return refuse(503, "tokens: %w", err)
+	}
+	if err := tokens.Check(r.Header.Get("Authorization")); err != nil {
+		return refuse(401, "%w", err)
+	}
+	return nil
+}
+
+// readBody refuses a body that says it is too long before reading it.
+func readBody(r *Request, p Platform) ([]byte, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
+		return nil, refuse(415, "content encoding %.40q: bodies are sent as they are", encoding)
+	}
+	size := 0
+	if n, err := strconv.ParseUint(r.Header.Get("Content-Length"), 10, 63); err == nil {
+		if n > guest.MaxBody {
+			return nil, refuse(413, "body of %d bytes, limit %d", n, guest.MaxBody)
+		}
+		size = int(n)
+	}
+	body, err := p.Body(size, guest.MaxBody)
+	if err != nil {
+		return nil, refuse(400, "reading the body: %w", err)
+	}
+	if len(body) > guest.MaxBody {
+		return nil, refuse(413, "body of more than %d bytes", guest.MaxBody)
+	}
+	return body, nil
+}

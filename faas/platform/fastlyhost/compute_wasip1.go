@@ -1,0 +1,112 @@
+package fastlyhost
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"runtime/debug"
+
+	"github.com/fastly/compute-sdk-go/configstore"
+	"github.com/fastly/compute-sdk-go/kvstore"
+	"github.com/fastly/compute-sdk-go/rtlog"
+	"github.com/fastly/compute-sdk-go/secretstore"
+
+	"switchbridge/faas/function"
+	"switchbridge/faas/platform/edgehost"
+)
+
+// An instance has 128 MB for its one request. It collects no garbage before most of that is used:
+// to collect would cost more than to decide.
+const memoryLimit = 96 << 20
+
+// Serve answers the one request for which the platform made this instance. An error means that
+// there was no answer; the platform says 500 then.
+func Serve(codecs function.Codecs) error {
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(memoryLimit)
+	r, err := newClientRequest()
+	if err != nil {
+		return err
+	}
+	method, err1 := r.method()
+	path, err2 := r.path()
+	if err := errors.Join(err1, err2); err != nil {
+		return err
+	}
+	p := &compute{body: r}
+	resp := edgehost.Answer(codecs, &edgehost.Request{Method: method, Path: path, Header: r}, p)
+	finish, err := send(resp.Status, resp.Header, resp.Body)
+	// The record is written while the answer is on its way, before its end: the instance lives
+	// until then.
+	if len(resp.Record) > 0 {
+		p.Log(resp.Record)
+	}
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	finish()
+	return nil
+}
+
+// compute is an edgehost.Platform.
+type compute struct {
+	body   io.Reader
+	config *configstore.Store // nil until it was asked once
+}
+
+func (*compute) Tokens() (string, error) {
+	tokens, err := secretstore.Plaintext(SecretStore, KeyTokens)
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", SecretStore, KeyTokens, err)
+	}
+	return string(tokens), nil
+}
+
+func (c *compute) Body(size, limit int) ([]byte, error) { return read(c.body, size, limit) }
+
+func (c *compute) Policy() ([]byte, error) { return ReadPolicy(c.lookup) }
+
+func (*compute) Log(line []byte) { _, _ = rtlog.Open(LogEndpoint).Write(line) }
+
+// lookup implements Lookup.
+func (c *compute) lookup(store Store, key string, limit int) ([]byte, error) {
+	if store == InKV {
+		s, err := kvstore.Open(KVStore)
+		if err != nil {
+			return nil, err
+		}
+		entry, err := s.Lookup(key)
+		if err != nil {
+			return nil, err
+		}
+		return read(entry, limit, limit)
+	}
+	if c.config == nil {
+		s, err := configstore.Open(ConfigStore)
+		if err != nil {
+			return nil, err
+		}
+		c.config = s
+	}
+	return c.config.GetBytes(key)
+}
+
+// read reads what is probably size bytes, at most limit+1: one byte more tells that it ends there
+// without another allocation.
+func read(r io.Reader, size, limit int) ([]byte, error) {
+	b := make([]byte, 0, min(max(size, 1<<10), limit)+1)
+	for len(b) <= limit {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):min(cap(b), limit+1)])
+		b = b[:len(b)+n]
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}

@@ -1,0 +1,334 @@
+package lambdahost
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"switchbridge/faas/function/conformance"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/policy"
+	"switchbridge/policy/blob"
+)
+
+const token = "0123456789abcdef"
+
+// runtimeAPI is Lambda's Runtime API, version 2018-06-01, as a function meets it: next, response
+// and error. docs.aws.amazon.com: "Using the Lambda runtime API for custom runtimes".
+type runtimeAPI struct {
+	next    chan []byte
+	answers chan answer
+}
+
+type answer struct {
+	contentType string
+	body        []byte
+	failed      bool
+}
+
+func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := strings.TrimPrefix(r.URL.Path, "/2018-06-01/runtime/")
+	switch {
+	case path == "invocation/next":
+		select {
+		case payload := <-a.next:
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+			w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(3*time.Second).UnixMilli()))
+			_, _ = w.Write(payload)
+		case <-r.Context().Done():
+		}
+	case strings.HasSuffix(path, "/response"), strings.HasSuffix(path, "/error"):
+		body, _ := io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusAccepted)
+		a.answers <- answer{r.Header.Get("Content-Type"), body, strings.HasSuffix(path, "/error")}
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// start builds cmd/function-lambda as it is deployed and runs it with the emulated Runtime API.
+// It returns the API and what the function wrote to its logs.
+func start(t *testing.T, env ...string) (*runtimeAPI, *logs) {
+	t.Helper()
+	dir := t.TempDir()
+	bootstrap := filepath.Join(dir, "bootstrap")
+	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "switchbridge/cmd/function-lambda")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, conformance.Policy()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
+	server := httptest.NewServer(api)
+	out := new(logs)
+	function := exec.Command(bootstrap)
+	function.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + server.Listener.Addr().String(), "LAMBDA_TASK_ROOT=" + dir}, env...)
+	function.Stdout, function.Stderr = out, out
+	if err := function.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = function.Process.Kill()
+		_ = function.Wait()
+		server.CloseClientConnections()
+		server.Close()
+	})
+	return api, out
+}
+
+// logs are what a function wrote so far.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) lines() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Split(strings.TrimSpace(l.buf.String()), "\n")
+}
+
+func packed(t *testing.T, p *policy.Policy) []byte {
+	t.Helper()
+	b, err := blob.Pack(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (a *runtimeAPI) invoke(ctx context.Context, payload []byte) (answer, error) {
+	select {
+	case a.next <- payload:
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+	select {
+	case got := <-a.answers:
+		return got, nil
+	case <-ctx.Done():
+		return answer{}, ctx.Err()
+	}
+}
+
+// urlPayload is what a function URL sends.
+func urlPayload(t testing.TB, header http.Header, body []byte) []byte {
+	t.Helper()
+	p := events.LambdaFunctionURLRequest{Version: "2.0", RawPath: "/", Headers: map[string]string{}, Body: base64.StdEncoding.EncodeToString(body), IsBase64Encoded: true}
+	p.RequestContext.HTTP.Method, p.RequestContext.HTTP.SourceIP = http.MethodPost, "192.0.2.1"
+	for key := range header {
+		p.Headers[strings.ToLower(key)] = header.Get(key)
+	}
+	payload, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payload
+}
+
+func (a *runtimeAPI) exchange(t *testing.T, stream bool) conformance.Exchange {
+	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		header.Set("Authorization", "Bearer "+token)
+		got, err := a.invoke(ctx, urlPayload(t, header, body))
+		if err != nil || got.failed {
+			return 0, nil, nil, fmt.Errorf("%w: %s", err, got.body)
+		}
+		var r events.LambdaFunctionURLResponse
+		if stream {
+			prelude, rest, found := bytes.Cut(got.body, make([]byte, 8))
+			if !found || got.contentType != "application/vnd.awslambda.http-integration-response" {
+				return 0, nil, nil, fmt.Errorf("no stream: %s %.100s", got.contentType, got.body)
+			}
+			err, r.Body = json.Unmarshal(prelude, &r), string(rest)
+		} else if err = json.Unmarshal(got.body, &r); err == nil && r.IsBase64Encoded {
+			var b []byte
+			b, err = base64.StdEncoding.DecodeString(r.Body)
+			r.Body = string(b)
+		}
+		answer := http.Header{}
+		for key, value := range r.Headers {
+			answer.Set(key, value)
+		}
+		return r.StatusCode, answer, []byte(r.Body), err
+	}
+}
+
+func TestConformance(t *testing.T) {
+	api, logs := start(t, "SWITCHBRIDGE_TOKENS="+token)
+	for name, codec := range map[string]contract.Codec{"openflow combined": openflow.Codec{}, "openflow full": openflow.Codec{Full: true}, "json": jsonenc.Codec{}} {
+		t.Run(name, func(t *testing.T) { conformance.Run(t, conformance.Client(codec, api.exchange(t, false)), codec) })
+	}
+	// The function has written a record when it answers; its output comes by a pipe.
+	want, records := 3*len(conformance.Cases()), 0
+	for end := time.Now().Add(10 * time.Second); records != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		records = 0
+		for _, line := range logs.lines() {
+			if conformance.CheckRecord([]byte(line)) == nil {
+				records++
+			}
+		}
+	}
+	if records != want {
+		t.Errorf("%d decision records of %d", records, want)
+	}
+}
+
+func TestStreaming(t *testing.T) {
+	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STREAM=1")
+	conformance.Run(t, conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
+}
+
+// Two tokens are valid while one takes the other's place; no other is.
+func TestTokens(t *testing.T) {
+	const next = "fedcba9876543210"
+	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token+" "+next)
+	for authorization, want := range map[string]int{"Bearer " + token: 200, "bearer " + next: 200, "": 401, "Bearer " + token + " " + next: 401, "Basic " + token: 401} {
+		header := http.Header{"Authorization": {authorization}, "Content-Type": {contract.TypeJSON}}
+		contract.PutEvent(header, &flow.Event{Type: flow.EventPolicyCheck, ID: "1", Time: time.Unix(1, 0)})
+		got, err := api.invoke(t.Context(), urlPayload(t, header, []byte("{}")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r events.LambdaFunctionURLResponse
+		if err := json.Unmarshal(got.body, &r); err != nil || r.StatusCode != want {
+			t.Errorf("%q: status %d, %v, want %d", authorization, r.StatusCode, err, want)
+		}
+	}
+}
+
+func TestPayloads(t *testing.T) {
+	var got *http.Request
+	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = r; w.WriteHeader(204) }), false)
+	for _, row := range []struct {
+		name, payload string
+		status        int
+		text          string
+	}{
+		{"not JSON", `x`, 400, "payload:"},
+		{"format 1.0", `{"version":"1.0","headers":{"a":"b"}}`, 400, `format "1.0"`},
+		{"no headers", `{}`, 400, "without headers"},
+		{"bad base64", `{"headers":{"a":"b"},"body":"*","isBase64Encoded":true}`, 400, "payload body"},
+		{"direct", `{"headers":{"content-type":"application/json"},"body":"{}"}`, 204, ""},
+		{"HTTP API", `{"version":"2.0","routeKey":"$default","rawPath":"/x","headers":{"host":"h"},"requestContext":{"http":{"method":"POST","path":"/x"}},"body":"e30=","isBase64Encoded":true}`, 204, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			answer, err := h(t.Context(), json.RawMessage(row.payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := answer.(events.LambdaFunctionURLResponse)
+			body, _ := base64.StdEncoding.DecodeString(r.Body)
+			if r.StatusCode != row.status || !strings.Contains(string(body), row.text) {
+				t.Errorf("%d %s", r.StatusCode, body)
+			}
+			if row.status == 204 {
+				if b, _ := io.ReadAll(got.Body); got.Method != "POST" || string(b) != "{}" {
+					t.Errorf("%s %q", got.Method, b)
+				}
+			}
+		})
+	}
+}
+
+func env(pairs ...string) Environment {
+	return func(key string) string {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == key {
+				return pairs[i+1]
+			}
+		}
+		return ""
+	}
+}
+
+func TestPolicySources(t *testing.T) {
+	older, newer := conformance.Policy(), conformance.Policy()
+	newer.Serial++
+	current := packed(t, older)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/systemsmanager/parameters/get" && r.URL.Query().Get("name") == "/sb/policy" && r.Header.Get("X-Aws-Parameters-Secrets-Token") == "session":
+			_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]string{"Value": base64.StdEncoding.EncodeToString(current)}})
+		case r.URL.Path == "/a/policy.blob" && strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 Credential=id/"):
+			_, _ = w.Write(current)
+		default:
+			http.Error(w, "no such thing", 404)
+		}
+	}))
+	defer server.Close()
+	_, port, _ := strings.Cut(server.Listener.Addr().String(), ":")
+	aws := []string{"AWS_SESSION_TOKEN", "session", "PARAMETERS_SECRETS_EXTENSION_HTTP_PORT", port, "AWS_ENDPOINT_URL_S3", server.URL,
+		"AWS_ACCESS_KEY_ID", "id", "AWS_SECRET_ACCESS_KEY", "secret", "AWS_REGION", "eu-central-1"}
+	log := slog.New(slog.DiscardHandler)
+	serial := func(p *Policies) uint64 {
+		var d flow.Decision
+		if err := p.Decide(t.Context(), &flow.Event{Type: flow.EventPolicyCheck}, &d); err != nil {
+			t.Error(err)
+		}
+		return d.Policy.Serial
+	}
+	for _, name := range []string{"ssm:/sb/policy", "s3://bucket/a/policy.blob"} {
+		current = packed(t, older)
+		p, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := serial(p); got != older.Serial {
+			t.Errorf("%s: serial %d", name, got)
+		}
+		current = packed(t, newer)
+		if err := p.load(t.Context()); err != nil || serial(p) != newer.Serial {
+			t.Errorf("%s: %v, serial %d", name, err, serial(p))
+		}
+		for _, bad := range [][]byte{packed(t, older), packed(t, newer)[:50], []byte("x")} {
+			current = bad
+			if err := p.load(t.Context()); err == nil || serial(p) != newer.Serial {
+				t.Errorf("%s: a bad policy: %v, serial %d", name, err, serial(p))
+			}
+		}
+	}
+	// A redirect would carry the session's token elsewhere.
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("%s was asked with the token %q", r.Host, r.Header.Get("X-Amz-Security-Token"))
+	}))
+	defer elsewhere.Close()
+	moved := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
+	defer moved.Close()
+	redirected := env(append([]string{"AWS_ENDPOINT_URL_S3", moved.URL, EnvPolicy, "s3://bucket/a/policy.blob"}, aws...)...)
+	if _, err := OpenPolicies(t.Context(), redirected, log); err == nil || !strings.Contains(err.Error(), "307") {
+		t.Errorf("a redirect: %v", err)
+	}
+	for _, name := range []string{"ssm:/other", "s3://bucket", "s3://bucket/other", "missing.blob"} {
+		if _, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -16,7 +16,8 @@ import (
 
 // Bridge is what the sessions of all switches share.
 type Bridge struct {
-	cfg   Config
+	cfg   Config // but for what live has
+	live  atomic.Pointer[Live]
 	log   *slog.Logger
 	local bool // the decider answers in place
 
@@ -41,6 +42,8 @@ func New(cfg Config) (*Bridge, error) {
 	b.first = rand.Uint32()
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
+	live := cfg.Live()
+	b.live.Store(&live)
 	return b, nil
 }
 
@@ -145,12 +148,13 @@ type Status struct {
 
 // decide asks the decider, with the deadline of events where it is remote.
 func (b *Bridge) decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	live := b.live.Load()
 	if b.local {
-		return b.cfg.Decider.Decide(ctx, ev, d)
+		return live.Decider.Decide(ctx, ev, d)
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.EventTimeout)
+	ctx, cancel := context.WithTimeout(ctx, live.EventTimeout)
 	defer cancel()
-	return b.cfg.Decider.Decide(ctx, ev, d)
+	return live.Decider.Decide(ctx, ev, d)
 }
 
 // Handshake has the function take its part in OpenFlow's handshake, with the

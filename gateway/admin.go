@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +15,8 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/adminside"
+	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
 )
@@ -67,32 +68,43 @@ type GatewayStatus struct {
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
 	Decisions DecisionStats `json:"decisions"`
+	// Reloads are the latest of the configuration, the policy, tokens and
+	// certificates: when each was read, and what was wrong with it.
+	Reloads []watched.Result `json:"reloads"`
 }
 
-// adminHandler serves the operator's side. Nothing in it changes the gateway.
+// adminHandler serves the operator's side. Only what POST asks for changes the
+// gateway; see action.
 func (g *Gateway) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Status()) })
-	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Switches()) })
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { adminside.WriteJSON(w, http.StatusOK, g.Status()) })
+	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { adminside.WriteJSON(w, http.StatusOK, g.Switches()) })
 	mux.HandleFunc("GET /api/v1/switches/{dpid}/rules", g.rules)
 	mux.HandleFunc("GET /api/v1/p4", func(w http.ResponseWriter, r *http.Request) {
 		list := []p4bridge.Status{}
 		for _, s := range g.p4 {
 			list = append(list, s.Status())
 		}
-		writeJSON(w, http.StatusOK, list)
+		adminside.WriteJSON(w, http.StatusOK, list)
 	})
-	if g.settings.Admin.Pprof {
+	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
+	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
+	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
+	if g.now().set.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	names := g.now().set.Admin.Hosts
+	if host, _, err := net.SplitHostPort(g.now().set.Admin.Listen); err == nil {
+		names = append([]string{host}, names...)
+	}
+	return adminside.Hosts(names, mux)
 }
 
 func switchStatus(s *ofproxy.Session) SwitchStatus {
@@ -114,17 +126,20 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	if err := g.results.Err(); err != nil {
+		fmt.Fprintln(w, err)
+	}
 }
 
 func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 	dpid, err := flow.ParseDPID(r.PathValue("dpid"))
 	if err != nil {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		adminside.WriteError(w, http.StatusBadRequest, err)
 		return
 	}
 	rules, err := g.server.Rules(r.Context(), dpid)
 	if err != nil {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+		adminside.WriteError(w, http.StatusNotFound, err)
 		return
 	}
 	list := []RuleStatus{}
@@ -134,7 +149,7 @@ func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 			Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
 			Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
 	}
-	writeJSON(w, http.StatusOK, list)
+	adminside.WriteJSON(w, http.StatusOK, list)
 }
 
 // actionsOf writes all that a rule does.
@@ -152,17 +167,10 @@ func actionsOf(r *flow.Rule) string {
 	return strings.Join(parts, ",")
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.Encode(v)
-}
-
 // serveAdmin runs the operator's side until ctx is done.
 func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		TLSConfig: g.adminTLS(), ErrorLog: adminside.ErrorLog(g.log, "admin")}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -171,7 +179,11 @@ func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := func() error { return srv.Serve(l) }
+	if srv.TLSConfig != nil {
+		serve = func() error { return srv.ServeTLS(l, "", "") }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("admin: %w", err)
 	}
 	return nil

@@ -19,6 +19,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
 	"switchbridge/httpclient"
+	"switchbridge/internal/watched"
 	"switchbridge/policy"
 	"switchbridge/settings"
 )
@@ -40,27 +41,50 @@ type functions struct {
 	remotes []*remote
 	check   *bridge.PolicyCheck // nil where no function is remote
 	set     *settings.Settings
-	log     *slog.Logger
-	reg     *prometheus.Registry
+	before  *functions // whose parts are used on; nil at the start
+	surroundings
+}
+
+// surroundings are what functions have from the gateway, whichever they are.
+type surroundings struct {
+	log      *slog.Logger
+	reg      *prometheus.Registry
+	metrics  *functionMetrics
+	results  *watched.Results
+	versions *bridge.Versions
+	newer    func(flow.PolicyVersion) // is told of policy versions that sessions have not seen
 }
 
 // remote is one function behind URLs.
 type remote struct {
 	name   string
+	urls   []string
+	id     string // see identity
 	client flow.Decider
+	files  func() []watched.File
 	close  func() error
 	limit  *decider.Limit
+	way    *redirect // from state to limit
 	state  *decider.State
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
 
-func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
-	fs := &functions{set: set, log: log, reg: reg}
-	m := newFunctionMetrics(reg)
+func newFunctions(set *settings.Settings, around surroundings) (*functions, error) {
+	fs := &functions{set: set, surroundings: around}
+	if err := fs.build(); err != nil {
+		return nil, errors.Join(err, fs.closeBut(nil))
+	}
+	fs.commit()
+	return fs, nil
+}
+
+// build makes the chain that the settings ask for.
+func (fs *functions) build() error {
+	set, m := fs.set, fs.metrics
 	fallback, err := fs.function("default", &set.Function, m)
 	if err != nil {
-		return nil, errors.Join(err, fs.close())
+		return err
 	}
 	next := fallback
 	if len(set.Routes) > 0 {
@@ -69,7 +93,7 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 			r := &set.Routes[i]
 			d, err := fs.function(r.Name, &r.Function, m)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("routes[%d] %q: %w", i, r.Name, err), fs.close())
+				return fmt.Errorf("routes[%d] %q: %w", i, r.Name, err)
 			}
 			routes[i] = decider.Route{Name: r.Name, EthTypes: r.EthTypes, IPProtos: r.IPProtos, Decider: d}
 			for _, p := range r.Switches {
@@ -82,24 +106,31 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		next = decider.NewRoutes(routes, fallback)
 	}
 
-	if len(fs.remotes) > 0 && set.Function.PolicyCheck > 0 {
-		fs.check = &bridge.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck}
+	if len(fs.remotes) > 0 {
+		fs.check = &bridge.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck, Versions: fs.versions, OnNewer: fs.newer}
 	}
 	fail := &decider.FailMode{Next: next, PerSwitch: map[flow.DPID]decider.Mode{}, Default: failMode(set.FailMode.Default)}
 	for dpid, mode := range set.FailMode.Switches {
 		d, err := flow.ParseDPID(dpid)
 		if err != nil {
-			return nil, errors.Join(err, fs.close())
+			return err
 		}
 		fail.PerSwitch[d] = failMode(mode)
 	}
 	fs.decider = fail
-	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 || l.Incomplete.Rate > 0 {
+	if l := &set.Limits; fs.before != nil && fs.before.pace != nil && sameRates(l, &fs.before.set.Limits) {
+		fs.pace = fs.before.pace // with what is in its buckets
+	} else if l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 || l.Incomplete.Rate > 0 {
 		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate),
 			Incomplete: rateOf(l.Incomplete)})
 		fs.pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
 	}
-	return fs, nil
+	return nil
+}
+
+// sameRates reports whether the rates of two settings are equal.
+func sameRates(a, b *settings.Limits) bool {
+	return a.PerSwitch == b.PerSwitch && a.PerPort == b.PerPort && a.EssentialsRate == b.EssentialsRate && a.Incomplete == b.Incomplete
 }
 
 func failMode(m settings.Mode) decider.Mode {
@@ -131,22 +162,30 @@ func guardrails(set *settings.Settings) *guard.Guardrails {
 func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
 	if !f.Remote() {
 		if fs.local == nil {
-			file, p, err := policyhost.Open(fs.set.Policy, fs.log)
+			file, p, err := policyhost.Open(fs.set.Policy, fs.log, fs.results)
 			if err != nil {
 				return nil, err
 			}
 			if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 				return nil, err
 			}
+			file.Follow(fs.local, fs.policyChanged)
 			fs.policy = file
-			fs.names = append(fs.names, f.URLs[0])
 		}
+		fs.names = append(fs.names, f.URLs[0])
 		return fs.local, nil
 	}
-	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m)
+	id := identity(name, *f, fs.set)
+	if r := fs.earlier(id); r != nil {
+		fs.remotes = append(fs.remotes, r)
+		fs.names = append(fs.names, f.URLs...)
+		return r.state, nil
+	}
+	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m, fs.results)
 	if err != nil {
 		return nil, err
 	}
+	r.id = id
 	r.down.Store("")
 	if fs.set.Function.PolicyCheck > 0 {
 		r.down.Store("it was not asked yet")
@@ -156,7 +195,12 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 			r.answered(fs.log, o.Decision.Policy, o.Err)
 		}
 	}}, f.Concurrency, fs.set.Limits.Queue)
-	r.state = decider.NewState(r.limit, decider.StateLimits{})
+	if old := fs.heir(name, f.URLs); old != nil {
+		r.way, r.state = old.way, old.state
+	} else {
+		r.way = redirectTo(r.limit)
+		r.state = decider.NewState(r.way, decider.StateLimits{})
+	}
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
 	return r.state, nil
@@ -227,27 +271,11 @@ func versionName(v flow.PolicyVersion) string {
 	return v.String()
 }
 
-// tasks are what runs beside the sessions: policy checks and the watch over the
-// policy file. newer is told of policy versions that sessions have not seen.
-func (fs *functions) tasks(versions *bridge.Versions, newer func(flow.PolicyVersion)) []func(context.Context) error {
-	var list []func(context.Context) error
-	if c := fs.check; c != nil {
-		c.Versions, c.OnNewer = versions, newer
-		list = append(list, c.Run)
+// policyChanged has a new policy of the local host reach the switches.
+func (fs *functions) policyChanged() {
+	if fresh, v := fs.versions.Observe(fs.local.Version()); fresh == bridge.Newer {
+		fs.newer(v)
 	}
-	if fs.run != nil {
-		list = append(list, fs.run)
-	}
-	if fs.local != nil {
-		list = append(list, func(ctx context.Context) error {
-			return fs.policy.Watch(ctx, fs.local, func() {
-				if fresh, v := versions.Observe(fs.local.Version()); fresh == bridge.Newer {
-					newer(v)
-				}
-			})
-		})
-	}
-	return list
 }
 
 // ready says which function does not answer, or nil.
@@ -265,12 +293,4 @@ func (fs *functions) ready() error {
 		}
 	}
 	return nil
-}
-
-func (fs *functions) close() error {
-	var err error
-	for _, r := range fs.remotes {
-		err = errors.Join(err, r.close())
-	}
-	return err
 }

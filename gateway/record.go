@@ -17,7 +17,7 @@ import (
 // recorder counts decisions and writes a record of each to the log.
 type recorder struct {
 	log  *slog.Logger
-	mode string // settings.Log.Decisions
+	mode atomic.Value // string: settings.Log.Decisions
 
 	decisions *prometheus.CounterVec // verdict, policy
 	failures  *prometheus.CounterVec // kind
@@ -30,15 +30,19 @@ type recorder struct {
 }
 
 func newRecorder(log *slog.Logger, mode string, reg prometheus.Registerer) *recorder {
-	r := &recorder{log: log, mode: mode, policies: map[string]bool{},
+	r := &recorder{log: log, policies: map[string]bool{},
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decisions_total",
 			Help: "Decisions by verdict and by the policy of the chain that made them."}, []string{"verdict", "policy"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decision_failures_total",
 			Help: "Events without a decision, by kind: unavailable, refused, invalid, overload."}, []string{"kind"}),
 	}
 	reg.MustRegister(r.decisions, r.failures)
+	r.setMode(mode)
 	return r
 }
+
+// setMode says which decisions are recorded in the log from now on.
+func (r *recorder) setMode(mode string) { r.mode.Store(mode) }
 
 // observe is the bridge's OnDecision. It is called by many at a time.
 func (r *recorder) observe(rec *bridge.Record) {
@@ -54,7 +58,7 @@ func (r *recorder) observe(rec *bridge.Record) {
 	case rec.Event.Type == flow.EventPacketIn:
 		r.counter(rec.Decision).Inc()
 	}
-	if r.mode == "off" || r.mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
+	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
 	}
 	level := slog.LevelInfo

@@ -12,6 +12,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/watched"
 )
 
 // HedgeAuto as [Config.HedgeAfter] hedges after the 95th percentile of recent answers.
@@ -115,6 +116,9 @@ type Config struct {
 
 	Log     *slog.Logger // default: silent
 	Metrics *Metrics     // default: silent
+
+	// Results, if set, are told how the token file was read.
+	Results *watched.Results
 
 	// Via, a HOST:PORT, is connected to in place of every endpoint's own: a
 	// relay that leads there. Names and certificates stay the endpoint's.

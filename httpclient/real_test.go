@@ -83,8 +83,8 @@ func (a *authority) file(t testing.TB) string {
 	return write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
 }
 
-// files writes a certificate and its key.
-func files(t testing.TB, c tls.Certificate) (cert, key string) {
+// writePair writes a certificate and its key.
+func writePair(t testing.TB, c tls.Certificate) (cert, key string) {
 	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	if err != nil {
 		t.Fatal(err)
@@ -421,7 +421,7 @@ func TestClientCertificate(t *testing.T) {
 		s.TLS.ClientCAs.AddCert(ca.cert)
 	})
 	mustFail(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), MaxTries: 1}), flow.Unavailable, s.URL)
-	cert, key := files(t, ca.issue(t, time.Now().Add(time.Hour)))
+	cert, key := writePair(t, ca.issue(t, time.Now().Add(time.Hour)))
 	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), CertFile: cert, KeyFile: key}))
 }
 
@@ -510,15 +510,14 @@ func TestUnixSocketAndCleartextHTTP2(t *testing.T) {
 
 func TestTokenIsReadAgain(t *testing.T) {
 	path := write(t, "token", []byte("first"))
-	token, err := openToken(path, slog.New(slog.DiscardHandler))
+	token, err := openToken(path, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
 	expect := func(want string) {
 		t.Helper()
-		now = now.Add(2 * tokenEvery)
-		if got := token.authorization(now); len(got) != 1 || got[0] != want {
+		_, _ = token.Look(t.Context(), false)
+		if got := token.authorization(); len(got) != 1 || got[0] != want {
 			t.Errorf("header %q, want %q", got, want)
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/internal/listen"
 	"switchbridge/internal/yamlerr"
 )
 
@@ -152,8 +153,19 @@ type Rate struct {
 
 // Admin is the operator's side.
 type Admin struct {
-	Listen string `yaml:"listen"`
-	Pprof  bool   `yaml:"pprof"`
+	Listen    string   `yaml:"listen"`
+	Hosts     []string `yaml:"hosts"`      // names that requests may call the gateway by, beside those it listens on
+	TokenFile string   `yaml:"token_file"` // of who may act
+	TLS       AdminTLS `yaml:"tls"`
+	Pprof     bool     `yaml:"pprof"`
+}
+
+// AdminTLS is the operator's side's certificate, and whose certificates open its
+// actions.
+type AdminTLS struct {
+	Cert     string `yaml:"cert"`
+	Key      string `yaml:"key"`
+	ClientCA string `yaml:"client_ca"`
 }
 
 // Log says what is logged and how.
@@ -269,6 +281,10 @@ func (s *Settings) resolve(dir string) {
 	at(&s.OpenFlow.TLS.Cert)
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)
+	at(&s.Admin.TokenFile)
+	at(&s.Admin.TLS.Cert)
+	at(&s.Admin.TLS.Key)
+	at(&s.Admin.TLS.ClientCA)
 	function(&s.Function)
 	for i := range s.P4.Switches {
 		s.P4.Switches[i].resolve(dir)
@@ -365,6 +381,14 @@ func (s *Settings) Validate() error {
 		if err := checkHostPort(s.Admin.Listen); err != nil {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
+	}
+	switch t := &s.Admin.TLS; {
+	case (t.Cert == "") != (t.Key == ""):
+		return errors.New("admin.tls: cert and key go together")
+	case t.ClientCA != "" && t.Cert == "":
+		return errors.New("admin.tls.client_ca: needs cert and key")
+	case s.Admin.TokenFile != "" && s.Admin.Listen != "" && t.Cert == "" && !listen.Loopback(s.Admin.Listen):
+		return fmt.Errorf("admin.token_file: %s is not loopback, and the token would go over the network in clear: admin.tls.cert and key are needed", s.Admin.Listen)
 	}
 	if err := oneOf("log.format", s.Log.Format, "text", "json"); err != nil {
 		return err

@@ -4,10 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,8 +48,10 @@ Without --cert it makes a development CA, which stays the same from run to run,
 and prints the gateway's line. Off loopback it wants --token-file or --client-ca:
 whoever may call it may ask what your policy is.
 
-Policy files, and the lists that they name, are read again when they change, and
-on SIGHUP. On SIGTERM events that are being decided get their answers.
+The configuration, policy files, the lists that they name, the token file and the
+certificate are read again when they change, and on SIGHUP; what can't be used
+changes nothing. On SIGTERM events that are being decided get their answers, and
+on SIGHUP where there is a terminal, since that was closed.
 
 Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
 function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
@@ -96,7 +97,7 @@ Examples:
 var functionFlags = []string{"policy", "native", "wasm", "configure", "concurrency", "instances", "deadline", "memory"}
 
 func (f *serveFlags) run(c *cobra.Command) error {
-	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel)
+	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel, new(slog.LevelVar))
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -134,8 +135,15 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	if a := server.AdminAddr(); a != nil {
 		log.Info("metrics, health and state", "admin", "http://"+a.String())
 	}
-	defer onHangup(c.Context(), server.Reload)()
-	return server.Run(c.Context())
+	if f.config != "" {
+		err := server.Watch(f.config, func() (selfhost.Config, error) { return f.settings(c, os.Getenv) })
+		if err != nil {
+			return err
+		}
+	}
+	ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = server.Reload(ctx) }) // the log has the error
+	defer stop()
+	return server.Run(ctx)
 }
 
 // settings are the file's, with what flags and environment say put over them.
@@ -186,25 +194,6 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		config.Tokens = strings.TrimSpace(getenv("SWITCHBRIDGE_TOKENS"))
 	}
 	return config, config.Validate()
-}
-
-// onHangup calls reload on every SIGHUP until ctx is done or the returned function is called.
-func onHangup(ctx context.Context, reload func()) (stop func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer signal.Stop(hangup)
-		for {
-			select {
-			case <-hangup:
-				reload()
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return cancel
 }
 
 func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error) {

@@ -23,6 +23,9 @@ type Source[T any] struct {
 	// one before in place.
 	Use func(ctx context.Context, v T) error
 
+	// Detail, if set, adds to the result of a value that is in use.
+	Detail func(*Result)
+
 	Log     *slog.Logger // nil: none
 	Results *Results     // nil: none
 }
@@ -134,7 +137,7 @@ func (v *Value[T]) Look(ctx context.Context, force bool) (changed bool, err erro
 		}
 		if s.sum == v.used.sum {
 			v.tried = s
-			v.succeeded(false)
+			v.succeeded(false) // what was wrong is undone
 			return false, nil
 		}
 	}
@@ -173,9 +176,11 @@ func (v *Value[T]) failed(err error) {
 func (v *Value[T]) succeeded(changed bool) {
 	before := v.Err()
 	v.err.Store(new(error))
-	if changed || before != nil {
-		v.src.Results.note(v, Result{What: v.src.What, File: v.name(), Time: time.Now(), OK: true})
+	result := Result{What: v.src.What, File: v.name(), Time: time.Now(), OK: true}
+	if v.src.Detail != nil {
+		v.src.Detail(&result)
 	}
+	v.src.Results.note(v, result)
 	switch {
 	case changed && v.src.Use == nil: // who uses it says more about it
 		v.src.Log.Info("reloaded", "what", v.src.What, "file", v.name())

@@ -21,15 +21,27 @@ const (
 	pollEvery = time.Second
 )
 
+// File is a [Value] of any type.
+type File interface {
+	Paths() []string
+	Look(ctx context.Context, force bool) (changed bool, err error)
+	Event(ctx context.Context)
+}
+
 // Watcher looks at files when something happens in their folders, and at times
 // without. It notices a file written in place, one that a rename puts in its
 // place, and a link that is made to lead elsewhere, as Kubernetes does with
 // ConfigMaps and Secrets.
 type Watcher struct {
-	Paths func() []string           // which may change with every look
-	Look  func(ctx context.Context) // compares stamps
-	Event func(ctx context.Context) // something happened; nil: Look
+	Files func() []File // which may be others with every look
 	Log   *slog.Logger
+}
+
+func (w *Watcher) paths() (list []string) {
+	for _, f := range w.Files() {
+		list = append(list, f.Paths()...)
+	}
+	return list
 }
 
 // Run watches until ctx is done.
@@ -43,10 +55,6 @@ func (w *Watcher) Run(ctx context.Context) {
 		defer folders.Close()
 		events, errs = folders.Events, folders.Errors
 	}
-	event := w.Event
-	if event == nil {
-		event = w.Look
-	}
 	stale := true // what is watched may not be what is to be
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
@@ -55,7 +63,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	var first time.Time // of the events that have not settled
 	for {
 		if folders != nil && stale {
-			follow(folders, w.Paths())
+			follow(folders, w.paths())
 			stale = false
 		}
 		select {
@@ -79,9 +87,13 @@ func (w *Watcher) Run(ctx context.Context) {
 			w.Log.Warn("watching files", "err", err) // lost events: the next look sees what changed
 		case <-settle.C:
 			first, stale = time.Time{}, true
-			event(ctx)
+			for _, f := range w.Files() {
+				f.Event(ctx)
+			}
 		case <-poll.C:
-			w.Look(ctx)
+			for _, f := range w.Files() {
+				_, _ = f.Look(ctx, false) // the file notes the error
+			}
 			stale = true
 		}
 	}

@@ -183,8 +183,7 @@ func watch(t *testing.T, path string) (next func() string) {
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		w := Watcher{Paths: v.Paths, Log: slog.New(slog.DiscardHandler),
-			Look: func(ctx context.Context) { _, _ = v.Look(ctx, false) }, Event: v.Event}
+		w := Watcher{Files: func() []File { return []File{v} }, Log: slog.New(slog.DiscardHandler)}
 		w.Run(ctx)
 	})
 	t.Cleanup(func() { stop(); wg.Wait() })

@@ -23,6 +23,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/watched"
 )
 
 // running is a server under test.
@@ -427,7 +428,7 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r.Reload()
+		_ = r.Reload(t.Context()) // the log says what is wrong
 	}
 	r.post("/own", "any").want(t, 200, "before")
 	rewrite(policy, policyOf(8))
@@ -596,17 +597,13 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		}
 	}
 	make()
-	p, err := openPair(cert, key, slog.New(slog.DiscardHandler))
+	p, err := watched.OpenPair(cert, key, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	serial := func() string {
-		p.looked = time.Time{} // lookInterval is over
-		pair, err := p.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		_, _ = p.Look(t.Context(), false)
+		leaf, err := x509.ParseCertificate(p.Last().Certificate[0])
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -96,6 +96,9 @@ func policyOf(r *http.Request) (a PolicyAction, v flow.PolicyVersion, err error)
 	if v, err = flow.ParsePolicyVersion(a.Policy); err != nil {
 		return a, v, badRequest{fmt.Errorf("policy: %w", err)}
 	}
+	if v.IsZero() {
+		return a, v, badRequest{errors.New("policy: it is missing: want SERIAL-HASH")}
+	}
 	return a, v, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,8 @@ import (
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/function/selfhost"
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/flow"
+	"switchbridge/internal/adminclient"
 )
 
 func functionCommand() *cobra.Command {
@@ -28,6 +31,7 @@ type serveFlags struct {
 	config              string
 	server              selfhost.Config
 	function            selfhost.Function
+	notify              notifyFlags
 	check               bool
 	logFormat, logLevel string
 }
@@ -87,6 +91,7 @@ Examples:
 	fl.DurationVar(&f.function.Deadline, "deadline", time.Second, "for one event in an instance")
 	fl.IntVar(&f.function.Memory, "memory", f.function.Memory, "greatest memory of one instance, in MiB")
 
+	f.notify.register(fl)
 	fl.BoolVar(&f.check, "check", false, "check configuration, policies and guests, fill the cache, and exit")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -121,6 +126,8 @@ func (f *serveFlags) run(c *cobra.Command) error {
 		fmt.Fprintln(c.OutOrStdout(), "the functions are good")
 		return nil
 	}
+	ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = server.Reload(ctx) }) // the log has the error
+	defer stop()
 	if err := server.Listen(); err != nil {
 		return err
 	}
@@ -135,14 +142,19 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	if a := server.AdminAddr(); a != nil {
 		log.Info("metrics, health and state", "admin", "http://"+a.String())
 	}
+	gateways, err := f.notify.clients()
+	if err != nil {
+		return err
+	}
+	told := &teller{gateways: gateways, log: log}
+	server.OnPolicy = func(v flow.PolicyVersion) { told.tell(c.Context(), v) }
+	defer told.wait()
 	if f.config != "" {
 		err := server.Watch(f.config, func() (selfhost.Config, error) { return f.settings(c, os.Getenv) })
 		if err != nil {
 			return err
 		}
 	}
-	ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = server.Reload(ctx) }) // the log has the error
-	defer stop()
 	return server.Run(ctx)
 }
 
@@ -195,6 +207,32 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 	}
 	return config, config.Validate()
 }
+
+// teller tells gateways of new policies, beside what else happens.
+type teller struct {
+	gateways []*adminclient.Client
+	log      *slog.Logger
+	calls    sync.WaitGroup
+}
+
+// tellWithin bounds a call: a gateway that is away asks for the policy when it is back.
+const tellWithin = 5 * time.Second
+
+func (t *teller) tell(ctx context.Context, v flow.PolicyVersion) {
+	for _, g := range t.gateways {
+		t.calls.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, tellWithin)
+			defer cancel()
+			if err := g.Notice(ctx, v); err != nil {
+				t.log.Warn("a gateway was not told of the new policy, and sees it at its next policy check", "gateway", g.String(), "policy", v.String(), "err", err)
+				return
+			}
+			t.log.Info("a gateway was told of the new policy", "gateway", g.String(), "policy", v.String())
+		})
+	}
+}
+
+func (t *teller) wait() { t.calls.Wait() }
 
 func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error) {
 	nothing := func() error { return nil }

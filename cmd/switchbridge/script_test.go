@@ -15,6 +15,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
 	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady, "switchbridge-listening": waitListening})
 }
 

@@ -36,6 +36,11 @@ func (s *Server) Watch(path string, load func() (Config, error)) (err error) {
 // Reload reads the configuration, the functions' policies, tokens and the certificate: what SIGHUP
 // means. With an error nothing has changed but what the error is not about.
 func (s *Server) Reload(ctx context.Context) error {
+	select {
+	case <-s.begun:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	s.log.Info("reload", "by", "SIGHUP")
 	var errs []error
 	for _, f := range s.files() {

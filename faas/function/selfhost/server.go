@@ -44,6 +44,7 @@ type Server struct {
 	devCA    string        // file of the development CA, where its certificate is used
 
 	file   *watched.Value[Config] // nil: no configuration to read again
+	begun  chan struct{}          // closed when Run runs
 	group  *errgroup.Group        // of what runs
 	guests context.Context        // done when the last event has its answer
 
@@ -67,7 +68,7 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results)}
+	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{})}
 	s.registry.MustRegister(s.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	written := record.NewWriter(records)
 	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
@@ -330,6 +331,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer endGuests()
 	group, ctx := errgroup.WithContext(ctx)
 	s.group, s.guests = group, guests
+	close(s.begun)
 	for _, f := range s.now().functions {
 		s.run(f)
 	}

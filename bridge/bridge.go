@@ -119,7 +119,7 @@ func (b *Bridge) Drain() {
 	}
 	b.mu.Unlock()
 	if left := b.pool.drain(b.cfg.DrainTimeout); left > 0 {
-		b.log.Warn("shutting down with decisions pending", "pending", left, "waited", b.cfg.DrainTimeout)
+		b.log.Warn("shutting down with decisions pending", "pending", left, "waited_seconds", b.cfg.DrainTimeout.Seconds())
 	}
 	for _, s := range b.open() {
 		_ = s.sw.Flush() // its owner learns of the error

@@ -50,7 +50,11 @@ type RuleStatus struct {
 	Table    uint8   `json:"table_id"`
 	Priority uint16  `json:"priority"`
 	Match    string  `json:"match"`
-	Actions  string  `json:"actions"`
+	Actions  string  `json:"actions"` // with meter and goto, in the order in which they count
+	Meter    uint32  `json:"meter,omitempty"`
+	Goto     uint8   `json:"goto_table,omitempty"`
+	Flags    string  `json:"flags,omitempty"`
+	More     string  `json:"more,omitempty"` // the rule in the switch's words, where it says what the other members can't
 	Idle     float64 `json:"idle_timeout"`
 	Hard     float64 `json:"hard_timeout"`
 	Cookie   string  `json:"cookie"`
@@ -144,12 +148,32 @@ func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 	}
 	list := []RuleStatus{}
 	for i := range rules {
-		st := &rules[i]
-		list = append(list, RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
-			Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
-			Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
+		list = append(list, ruleStatus(&rules[i]))
 	}
 	adminside.WriteJSON(w, http.StatusOK, list)
+}
+
+// ruleStatus is all that a rule says.
+func ruleStatus(st *bridge.Installed) RuleStatus {
+	return RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
+		Meter: st.Rule.Meter, Goto: st.Rule.Goto, Flags: flagsOf(st.Rule.Flags), More: st.Text,
+		Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
+		Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()}
+}
+
+// flagsOf names a rule's flags as ovs-ofctl does.
+func flagsOf(f flow.RuleFlags) string {
+	var names []string
+	for i, name := range []string{"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+			f &^= 1 << i
+		}
+	}
+	if f != 0 {
+		names = append(names, fmt.Sprintf("%#x", uint16(f)))
+	}
+	return strings.Join(names, ",")
 }
 
 // actionsOf writes all that a rule does.

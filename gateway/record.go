@@ -87,9 +87,9 @@ func (r *recorder) observe(rec *bridge.Record) {
 			attrs = append(attrs, slog.Int("rules_refused", rec.Refused))
 		}
 	}
-	attrs = append(attrs, slog.Duration("decide", rec.Decide), slog.Duration("total", rec.Total))
+	attrs = append(attrs, slog.Float64("decide_seconds", rec.Decide.Seconds()), slog.Float64("total_seconds", rec.Total.Seconds()))
 	if rec.Wait > 0 {
-		attrs = append(attrs, slog.Duration("wait", rec.Wait))
+		attrs = append(attrs, slog.Float64("wait_seconds", rec.Wait.Seconds()))
 	}
 	r.log.LogAttrs(context.Background(), level, "decision", attrs...)
 }
@@ -179,7 +179,11 @@ func add(sum, h *dto.Histogram) {
 }
 
 // quantile interpolates within the bucket that holds the q-th sample.
+// There is none without samples, for which it returns 0.
 func quantile(h *dto.Histogram, q float64) float64 {
+	if h.GetSampleCount() == 0 {
+		return 0
+	}
 	rank := q * float64(h.GetSampleCount())
 	lower, below := 0.0, 0.0
 	for _, b := range h.GetBucket() {
@@ -200,9 +204,9 @@ type DecisionStats struct {
 	None   uint64  `json:"none"`
 	Failed uint64  `json:"failed"`
 	Count  uint64  `json:"count"`
-	P50    float64 `json:"p50"`
-	P90    float64 `json:"p90"`
-	P99    float64 `json:"p99"`
+	P50    float64 `json:"p50,omitempty"` // absent where Count is 0
+	P90    float64 `json:"p90,omitempty"`
+	P99    float64 `json:"p99,omitempty"`
 }
 
 func (r *recorder) stats(g prometheus.Gatherer) DecisionStats {

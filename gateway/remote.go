@@ -34,8 +34,10 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 // gateway's is: then an event does not carry it.
 func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.Logger, m *functionMetrics, results *watched.Results) (*remote, error) {
 	var codec contract.Codec = openflow.Codec{Full: fullHandshake}
+	other := &httpclient.Other{Codec: jsonenc.Codec{}, Advice: "say function.encoding: json (--encoding json)"}
 	if f.Encoding == "json" {
 		codec = jsonenc.Codec{}
+		other = &httpclient.Other{Codec: openflow.Codec{Full: fullHandshake}, Advice: "say function.encoding: openflow (--encoding openflow)"}
 	}
 	client, err := httpclient.New(httpclient.Config{
 		Endpoints:     f.URLs,
@@ -55,6 +57,7 @@ func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.
 		HedgeAfter:    f.HedgeAfter,
 		Log:           log.With("function", name),
 		Metrics:       m.client,
+		Other:         other,
 		Results:       results,
 	})
 	if err != nil {

@@ -26,6 +26,7 @@ type Client struct {
 	endpoints []*endpoint
 	token     *tokenFile
 	ctype     []string // the Content-Type header's value
+	other     otherEncoding
 	retries   *budget
 	hedges    *budget
 	answered  latencies
@@ -233,7 +234,7 @@ func (a *asking) run(ctx context.Context, d *flow.Decision) error {
 		}
 		failed = a.fail(from, f)
 		if f.repeat == never || f.repeat == ifIdempotent && !a.idempotent {
-			return failed
+			return a.advise(ctx, from, f, failed)
 		}
 		if try >= a.c.cfg.MaxTries {
 			return fmt.Errorf("%w (after %d tries)", failed, try)

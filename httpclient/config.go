@@ -117,6 +117,11 @@ type Config struct {
 	Log     *slog.Logger // default: silent
 	Metrics *Metrics     // default: silent
 
+	// Other, if set, is an encoding that could be spoken instead. Where the
+	// function refuses or garbles an answer, it is asked the same in this
+	// encoding, at times, and if it can be spoken to so, errors say it.
+	Other *Other
+
 	// Results, if set, are told how the token file was read.
 	Results *watched.Results
 

@@ -73,7 +73,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
 			return fmt.Errorf("ofproxy: listener %v closed", l.Addr())
 		case err != nil: // out of file descriptors, say: what runs goes on
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.Error("accept failed", "listen", l.Addr().String(), "err", err, "again_in", pause)
+			s.log.Error("accept failed", "listen", l.Addr().String(), "err", err, "again_in_seconds", pause.Seconds())
 			time.Sleep(pause)
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -334,7 +334,7 @@ func (s *Settings) Validate() error {
 	}
 	for _, l := range o.Listen {
 		if l.Network == "tcp" {
-			if err := checkHostPort(l.Address); err != nil {
+			if err := listen.CheckHostPort(l.Address); err != nil {
 				return fmt.Errorf("openflow.listen: %w", err)
 			}
 		}
@@ -378,7 +378,7 @@ func (s *Settings) Validate() error {
 		}
 	}
 	if s.Admin.Listen != "" {
-		if err := checkHostPort(s.Admin.Listen); err != nil {
+		if err := listen.CheckHostPort(s.Admin.Listen); err != nil {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
 	}
@@ -418,18 +418,6 @@ func (s *Settings) Validate() error {
 // maxRuleTimeout is the longest that a FLOW_MOD can say (OpenFlow 1.3.5, 7.3.4.1: 16 bits of seconds).
 const maxRuleTimeout = math.MaxUint16 * time.Second
 
-// checkHostPort says whether HOST:PORT can be listened at, as far as the text goes.
-func checkHostPort(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("address %s: port %q: want a number up to 65535", address, port)
-	}
-	return nil
-}
-
 func oneOf(key, value string, allowed ...string) error {
 	for _, a := range allowed {
 		if value == a {
@@ -455,6 +443,13 @@ func (f *Function) validate(key string) error {
 		}
 		if !known {
 			return fmt.Errorf("%s.urls: %q: want embedded or native alone, or https://..., http://... or unix:///path", key, u)
+		}
+		if at, err := url.Parse(u); err != nil {
+			return fmt.Errorf("%s.urls: %w", key, err)
+		} else if port := at.Port(); port != "" {
+			if err := listen.CheckPort(at.Host, port); err != nil {
+				return fmt.Errorf("%s.urls: %w", key, err)
+			}
 		}
 	}
 	if err := oneOf(key+".encoding", f.Encoding, "openflow", "json"); err != nil {

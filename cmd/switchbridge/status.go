@@ -158,7 +158,13 @@ func (st *fullStatus) print(w io.Writer) error {
 		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(tw, "TABLE\tPRIORITY\tPACKETS\tIDLE\tHARD\tDECISION\tMATCH\tACTIONS")
 		for _, r := range rules {
-			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, r.Actions)
+			actions := r.Actions
+			for _, more := range []string{r.Flags, r.More} {
+				if more != "" {
+					actions += " (" + more + ")"
+				}
+			}
+			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, actions)
 		}
 		if err := tw.Flush(); err != nil {
 			return err

@@ -622,3 +622,17 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		t.Error("the new certificate was not taken")
 	}
 }
+
+// What Go's HTTP server says of a connection is a record of the log, whatever its format.
+func TestServersLog(t *testing.T) {
+	c := base(fn("native", func(f *Function) { f.Native = true }))
+	c.Plain, c.TLS.DevCA = false, t.TempDir()
+	r := serve(t, c)
+	resp, err := http.Get("http://" + r.Addr().String() + "/")
+	if err == nil {
+		resp.Body.Close()
+	}
+	until(t, "the handshake's failure is a record", func() bool {
+		return strings.Contains(r.log.String(), `level=WARN msg="http: TLS handshake error from `) && strings.Contains(r.log.String(), "server=functions")
+	})
+}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,27 +17,11 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 	"switchbridge/settings"
 )
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // start runs a gateway that asks the function at url, and a fake switch on it.
 func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.Config) *rig {
@@ -56,8 +39,8 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs := new(logBuffer)
-	g, err := New(set, Options{Logger: slog.New(slog.NewTextHandler(logs, nil)), Listeners: []net.Listener{l}})
+	logs := new(logbuffer.Buffer)
+	g, err := New(set, Options{Logger: logs.Text(), Listeners: []net.Listener{l}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +76,7 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 type rig struct {
 	*oftest.Switch
 	gateway *Gateway
-	logs    *logBuffer
+	logs    *logbuffer.Buffer
 	echoes  chan struct{}
 }
 

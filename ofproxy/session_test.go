@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,6 +17,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -26,26 +26,9 @@ import (
 type rig struct {
 	t      *testing.T
 	server *Server
-	logs   *logBuffer
+	logs   *logbuffer.Buffer
 	ctx    context.Context
 	cancel context.CancelFunc
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // local makes a function a flow.Local.
@@ -74,7 +57,7 @@ type testConfig struct {
 // bubble runs a test with a server whose configuration is changed by adapt.
 func bubble(t *testing.T, adapt func(*testConfig), body func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, logs: new(logBuffer)}
+		r := &rig{t: t, logs: new(logbuffer.Buffer)}
 		r.ctx, r.cancel = context.WithCancel(t.Context())
 		log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		cfg := testConfig{Config: Config{Logger: log}, B: bridge.Config{Decider: local(exactRule), Logger: log}}

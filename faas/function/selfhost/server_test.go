@@ -2,7 +2,6 @@ package selfhost
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,6 +22,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/logbuffer"
 )
 
 // running is a server under test.
@@ -31,26 +31,8 @@ type running struct {
 	t      *testing.T
 	client *http.Client
 	base   string // the functions' URL, without a path
-	log    *safeBuffer
+	log    *logbuffer.Buffer
 	stop   func() error // ends the server as SIGTERM does, and waits for it
-}
-
-// safeBuffer is a log that is read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // base is a Config on loopback without TLS for some functions.
@@ -78,8 +60,8 @@ func guestOf(t *testing.T, name, configuration string) Function {
 
 func prepare(t *testing.T, c Config, records io.Writer) *running {
 	t.Helper()
-	log := &safeBuffer{}
-	s, err := New(c, records, slog.New(slog.NewTextHandler(log, nil)))
+	log := new(logbuffer.Buffer)
+	s, err := New(c, records, log.Text())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +229,7 @@ func TestSeveralFunctions(t *testing.T) {
 		native("iot", 8, func(f *Function) { f.Path = "/iot" }),
 		labs,
 	)
-	var records safeBuffer
+	var records logbuffer.Buffer
 	r := prepare(t, c, &records)
 	r.start()
 	for _, row := range []struct{ host, path, policy string }{{"campus.example", "/", "7-"}, {"CAMPUS.example:443", "/iot", "7-"}, {"", "/iot", "8-"}} {

@@ -6,12 +6,10 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +17,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/task"
 	"switchbridge/ofproxy"
@@ -208,13 +207,8 @@ func serverTLS(t *settings.TLS) (*tls.Config, error) {
 	if t.ClientCA == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
+	if c.ClientCAs, err = certs.Pool(t.ClientCA); err != nil {
 		return nil, fmt.Errorf("openflow.tls.client_ca: %w", err)
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("openflow.tls.client_ca: %s holds no PEM certificate", t.ClientCA)
 	}
 	c.ClientAuth = tls.VerifyClientCertIfGiven
 	if t.Require {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
 	"testing"
@@ -14,13 +13,14 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/certs/certstest"
 )
 
 // BenchmarkDecide sets Decide beside a bare http.Client that sends and reads
 // the same bytes with the same headers, over TLS on loopback, one at a time and
 // with several under way.
 func BenchmarkDecide(b *testing.B) {
-	ca := newAuthority(b)
+	ca := certstest.New(b)
 	ev := benchmarkEvent()
 	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
 		answer, err := codec.AppendDecision(nil, ev, &flow.Decision{Rules: []flow.Rule{{Priority: 7, BufferID: flow.NoBuffer,
@@ -34,7 +34,7 @@ func BenchmarkDecide(b *testing.B) {
 			w.Header()["Switchbridge-Policy"] = []string{"3-0000beef"}
 			w.Write(answer)
 		}, nil)
-		c, err := New(Config{Endpoints: []string{s.URL}, Codec: codec, CAFile: ca.file(b)})
+		c, err := New(Config{Endpoints: []string{s.URL}, Codec: codec, CAFile: ca.File(b)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -90,10 +90,8 @@ func benchmarkEvent() *flow.Event {
 }
 
 // newBare returns the call that c is measured against.
-func newBare(b *testing.B, c *Client, ca *authority, url string, ev *flow.Event) func(*testing.B) {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 256, DisableCompression: true}}
+func newBare(b *testing.B, c *Client, ca *certstest.Authority, url string, ev *flow.Event) func(*testing.B) {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, MaxIdleConnsPerHost: 256, DisableCompression: true}}
 	b.Cleanup(client.CloseIdleConnections)
 	body, err := c.cfg.Codec.AppendEvent(nil, ev)
 	if err != nil {

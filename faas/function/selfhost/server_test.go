@@ -22,6 +22,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/logbuffer"
 )
 
@@ -485,12 +486,10 @@ func TestTransports(t *testing.T) {
 	token := writeFile(t, "token", []byte("0123456789abcdef\n"))
 	secure.Token = token
 	r := serve(t, secure)
-	pem, err := os.ReadFile(filepath.Join(dir, "development-ca.pem"))
+	roots, err := certs.Pool(filepath.Join(dir, "development-ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	for _, http2 := range []bool{false, true} {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, Protocols: new(http.Protocols)}
 		tr.Protocols.SetHTTP1(!http2)
@@ -545,12 +544,10 @@ func TestClientCertificates(t *testing.T) {
 	c := base(guestOf(t, "controller", "well"))
 	c.Plain, c.TLS.DevCA, c.TLS.ClientCA = false, ours, filepath.Join(ours, "development-ca.pem")
 	r := serve(t, c)
-	pem, err := os.ReadFile(c.TLS.ClientCA)
+	roots, err := certs.Pool(c.TLS.ClientCA)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	with := func(certs ...tls.Certificate) *http.Client {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certs}}
 		t.Cleanup(tr.CloseIdleConnections)

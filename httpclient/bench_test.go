@@ -14,6 +14,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/certs/certstest"
+	"switchbridge/internal/frames"
 )
 
 // BenchmarkDecide sets Decide beside a bare http.Client that sends and reads
@@ -82,8 +83,7 @@ func BenchmarkDecide(b *testing.B) {
 
 // benchmarkEvent is a TCP packet of 98 bytes.
 func benchmarkEvent() *flow.Event {
-	data := append(bytes.Repeat([]byte{2}, 12), 8, 0, 0x45, 0, 0, 84, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 22)
-	data = append(data, make([]byte, 98-len(data))...)
+	data := frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(22), frames.ACK, make([]byte, 44))
 	return &flow.Event{Type: flow.EventPacketIn, ID: "event-1", Session: "session-1", Time: time.Now(), XID: 42,
 		Switch:   &flow.Switch{DPID: 0xaa, Protocol: flow.OpenFlow13, NTables: 254},
 		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(data), Data: data, Match: flow.ParseFrame(data, 1)}}

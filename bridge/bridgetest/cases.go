@@ -8,7 +8,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/ofproxy/oftest"
+	"switchbridge/internal/frames"
 )
 
 // testCase is one thing that must hold on every switch.
@@ -23,10 +23,10 @@ type testCase struct {
 
 // The packets that cases are about. Host n is at port n.
 var (
-	web  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(80), 2, nil)
-	ssh  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(22), 2, nil)
-	dns  = oftest.UDP(oftest.Host(1).At(40000), oftest.Host(2).At(53), []byte("question"))
-	back = oftest.TCP(oftest.Host(2).At(80), oftest.Host(1).At(40000), 18, nil)
+	web  = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(80), 2, nil)
+	ssh  = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(22), 2, nil)
+	dns  = frames.UDP(frames.Host(1).At(40000), frames.Host(2).At(53), []byte("question"))
+	back = frames.TCP(frames.Host(2).At(80), frames.Host(1).At(40000), 18, nil)
 )
 
 const conversation = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN |
@@ -354,7 +354,7 @@ var cases = []testCase{{
 	run: func(r *rig) {
 		release := r.holds()
 		for i := range 20 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		release()
@@ -380,7 +380,7 @@ var cases = []testCase{{
 	},
 	run: func(r *rig) {
 		for i := range 10 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		if n := r.count(flow.EventPacketIn); n != 2 {

@@ -1,4 +1,4 @@
-package test
+package house
 
 import (
 	"os"
@@ -16,7 +16,7 @@ var (
 // HACKING.md begins with a table of folders. Each folder at the top and under
 // faas has a sentence there, and none is named that is gone.
 func TestFolders(t *testing.T) {
-	text, err := os.ReadFile("../HACKING.md")
+	text, err := os.ReadFile("../../HACKING.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestFolders(t *testing.T) {
 	}
 	folders := 0
 	for _, parent := range []string{".", "faas"} {
-		entries, err := os.ReadDir(filepath.Join("..", parent))
+		entries, err := os.ReadDir(filepath.Join("../..", parent))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,6 +71,6 @@ func TestFolders(t *testing.T) {
 }
 
 func isFolder(name string) bool {
-	info, err := os.Stat(filepath.Join("..", name))
+	info, err := os.Stat(filepath.Join("../..", name))
 	return err == nil && info.IsDir()
 }

@@ -80,14 +80,14 @@ test-long: setup guest ## the tests that take minutes: guardrails switched off o
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly.
 .PHONY: check
-check: check-go ## in a minute: gofmt, vet for every target, import layers, documents, staticcheck
+check: check-go ## in a minute: gofmt, vet for every target, import layers, defaults, documents, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
-	$(GO) test ./test/house
+	$(GO) test ./test/house ./settings
 	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
 		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \
 	else \

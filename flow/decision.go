@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Decider answers events: the controller itself, in process or behind HTTPS,
@@ -19,6 +20,12 @@ import (
 type Decider interface {
 	Decide(ctx context.Context, ev *Event, d *Decision) error
 }
+
+// What bounds questions to a Decider that is not [Local], where nothing is configured.
+const (
+	DefaultTimeout     = 5 * time.Second // of an event, repeats included
+	DefaultConcurrency = 256             // events at a time
+)
 
 // Local is a Decider that answers within microseconds and never waits for a
 // network: a session calls it on its own goroutine, since a hop would cost more

@@ -18,8 +18,13 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
+	"switchbridge/httpclient"
 	"switchbridge/internal/yamlerr"
+	"switchbridge/ofproxy"
+	"switchbridge/ofproxy/ofp"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
@@ -163,36 +168,46 @@ type Log struct {
 	Decisions string `yaml:"decisions"` // all, deny or off
 }
 
-// Default returns the values of absent keys.
+// DefaultAdmin is where the operator's side is served.
+const DefaultAdmin = "127.0.0.1:9653"
+
+// Default returns the values of absent keys. Those of what is configured are its
+// own defaults; here are those that nobody else has.
 func Default() *Settings {
+	g := guard.Default()
+	var versions []Version
+	for _, p := range ofproxy.DefaultProtocols() {
+		versions = append(versions, Version(p))
+	}
 	return &Settings{
 		OpenFlow: OpenFlow{
-			Listen:           []Listen{{Network: "tcp", Address: "127.0.0.1:6653"}},
-			Versions:         []Version{Version(flow.OpenFlow10), Version(flow.OpenFlow13)},
-			GatewayID:        1,
+			Listen:           []Listen{{Network: "tcp", Address: ofp.DefaultAddress}},
+			Versions:         versions,
+			GatewayID:        uint16(bridge.DefaultGateway),
 			TableMiss:        true,
-			VLANLimit:        1,
+			VLANLimit:        ofproxy.DefaultVLANLimit,
 			Coalesce:         true,
-			EchoInterval:     5 * time.Second,
-			EchoTimeout:      5 * time.Second,
-			HandshakeTimeout: 10 * time.Second,
-			WriteTimeout:     5 * time.Second,
-			DrainTimeout:     5 * time.Second,
-			MaxSessions:      4096,
+			EchoInterval:     ofproxy.DefaultEchoInterval,
+			EchoTimeout:      ofproxy.DefaultEchoTimeout,
+			HandshakeTimeout: ofproxy.DefaultHandshakeTimeout,
+			WriteTimeout:     ofproxy.DefaultWriteTimeout,
+			DrainTimeout:     bridge.DefaultDrainTimeout,
+			MaxSessions:      ofproxy.DefaultMaxSessions,
 		},
-		Function:   defaultFunction(),
-		FailMode:   FailMode{Default: ModeSecure},
-		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
-		Limits:     Limits{Queue: 1024, Incomplete: Rate{Rate: 1000, Burst: 1000}},
-		Admin:      Admin{Listen: "127.0.0.1:9653"},
-		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
+		Function: defaultFunction(),
+		FailMode: FailMode{Default: ModeSecure},
+		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
+			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
+		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
+		Admin:  Admin{Listen: DefaultAdmin},
+		Log:    Log{Format: "text", Level: "info", Decisions: "all"},
 	}
 }
 
 func defaultFunction() Function {
 	return Function{
-		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: 4, ConnectionAge: 3 * time.Minute,
-		Timeout: 5 * time.Second, TryTimeout: 2 * time.Second, Retry: true, Concurrency: 256, PolicyCheck: 10 * time.Second,
+		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: httpclient.DefaultConnections, ConnectionAge: httpclient.DefaultConnectionAge,
+		Timeout: flow.DefaultTimeout, TryTimeout: httpclient.DefaultTryTimeout, Retry: true, Concurrency: flow.DefaultConcurrency, PolicyCheck: bridge.CheckInterval,
 	}
 }
 

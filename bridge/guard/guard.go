@@ -50,6 +50,19 @@ func Tables(numbers ...uint8) (s TableSet) {
 // Has reports whether table n is in the set.
 func (s *TableSet) Has(n uint8) bool { return s[n>>6]>>(n&63)&1 != 0 }
 
+// Numbers are the tables in the set, the lowest first.
+func (s *TableSet) Numbers() (numbers []uint8) {
+	for n := range 256 {
+		if s.Has(uint8(n)) {
+			numbers = append(numbers, uint8(n))
+		}
+	}
+	return numbers
+}
+
+// DefaultHardTimeout is [Guardrails.HardTimeout] where nothing is configured.
+const DefaultHardTimeout = 300 * time.Second
+
 // Guardrails are the configured bounds. They are read-only once in use and safe
 // for concurrent use.
 type Guardrails struct {
@@ -75,7 +88,7 @@ type Guardrails struct {
 // Default returns what holds where nothing is configured.
 func Default() *Guardrails {
 	return &Guardrails{Tables: Tables(0, 1), MinPriority: 1, MaxPriority: 60000, MaxRules: 64,
-		HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour}
+		HardTimeout: DefaultHardTimeout, MaxHardTimeout: time.Hour}
 }
 
 // Violation is one refusal.

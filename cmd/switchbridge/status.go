@@ -16,6 +16,7 @@ import (
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/gateway"
 	"switchbridge/p4bridge"
+	"switchbridge/settings"
 )
 
 func statusCommand() *cobra.Command {
@@ -38,7 +39,7 @@ func statusCommand() *cobra.Command {
 			return st.print(c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:9653", "the gateway's admin address")
+	c.Flags().StringVar(&admin, "admin", settings.DefaultAdmin, "the gateway's admin address")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how many a table has")
 	return c

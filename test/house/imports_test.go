@@ -21,11 +21,11 @@ var layers = []struct {
 	{"tools, which know the nouns at most", []string{"internal", "p4src/compile", "faas/instance/wasmhost/wasmtest"}},
 	{"words: how nouns are written, on wires and in files", []string{
 		"flow/contract", "ofproxy/ofp", "ofproxy/oftest", "p4bridge/pipeline", "p4bridge/p4test", "p4src$", "faas/instance/guest",
-		"faas/platform/lambdahost/sigv4", "replay/capture", "bench/stats", "settings"}},
+		"faas/platform/lambdahost/sigv4", "replay/capture", "bench/stats"}},
 	{"judgement: who decides, and what holds a decision in bounds", []string{
 		"policy", "controller", "flow/decider", "bridge/guard", "p4bridge/mapping"}},
 	{"sessions with switches, the client of functions, and functions", []string{"bridge", "ofproxy$", "p4bridge$", "httpclient", "faas"}},
-	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "replay$", "bench", "test"}},
+	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "settings", "replay$", "bench", "test"}},
 	{"programs", []string{"cmd"}},
 }
 

@@ -22,8 +22,8 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultMaxConcurrent = 256
-	DefaultTimeout       = 5 * time.Second
+	DefaultMaxConcurrent = flow.DefaultConcurrency
+	DefaultTimeout       = flow.DefaultTimeout
 )
 
 // Config is what a [Handler] is made of: a Decider and its Codecs, or a Guest, or both.

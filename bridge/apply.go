@@ -196,6 +196,7 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	var fallen []string
 	for i := range e.rules {
 		if gone[i] && !e.gone[i] && i != rule {
+			s.memory.Refused(&e.rules[i]) // what it denies stays denied, too
 			changes = append(changes, Change{Remove: &Installed{Rule: e.rules[i]}})
 			fallen = append(fallen, e.rules[i].String())
 		}

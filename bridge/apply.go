@@ -50,7 +50,10 @@ func (s *Session) apply(j *job) {
 			p.Rule = -1 // the rule does more than the packet's own actions
 		}
 	}
-	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0)
+	// A deny that the switch has refused once may be taken now; then it need not be
+	// remembered any longer.
+	retried := s.memory.Shields() && len(d.Rules) > 0
+	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0 || retried)
 	if len(d.Rules) > 0 {
 		s.ledger.note(ev, d, p)
 	}
@@ -59,7 +62,12 @@ func (s *Session) apply(j *job) {
 		if s.confirms == nil {
 			s.confirms = make(map[uint32]*job)
 		}
-		s.confirms[ev.XID] = j
+		pending := j
+		if j == s.own { // it is used again for the next packet
+			pending = &job{s: s}
+			pending.dec.Rules = copyRules(nil, d.Rules)
+		}
+		s.confirms[ev.XID] = pending
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
@@ -73,7 +81,7 @@ func (s *Session) apply(j *job) {
 	}
 	s.m.installed.Add(float64(len(j.changes)))
 	s.report(j)
-	if !confirm {
+	if !confirm || j == s.own {
 		s.follow(j, false)
 		j.finished()
 	}

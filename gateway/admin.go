@@ -64,6 +64,7 @@ type GatewayStatus struct {
 	Version   string        `json:"version"`
 	Started   time.Time     `json:"started"`
 	Function  []string      `json:"function"`
+	Chain     string        `json:"chain"` // what every event passes
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
 	Decisions DecisionStats `json:"decisions"`
@@ -172,7 +173,7 @@ func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 	})
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin: %w", err)
+		return err
 	}
 	return nil
 }

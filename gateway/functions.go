@@ -19,29 +19,27 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
 	"switchbridge/httpclient"
+	"switchbridge/internal/task"
 	"switchbridge/policy"
 	"switchbridge/settings"
 )
 
-// functions is what decides, with every decorator around it:
-//
-//	FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
-//
-// Rates are kept before all of it and guardrails after it, by the bridge.
+// functions is what decides, with every decorator around it. [newFunctions] is
+// where the decorators and their order are chosen. What an event passes before
+// and after them is the bridge's; its String prints the whole chain.
 type functions struct {
 	decider flow.Decider
 	pace    *decider.Pace // nil where no rate is configured
 	names   []string      // for people: URLs, or native
 
-	local   policyhost.Host // decides in this process; nil where every function is remote
-	policy  *policyhost.File
-	run     func(context.Context) error // the embedded host's task, or nil
-	hostUp  <-chan struct{}             // closed when that host decides without waiting
-	remotes []*remote
-	check   *bridge.PolicyCheck // nil where no function is remote
-	set     *settings.Settings
-	log     *slog.Logger
-	reg     *prometheus.Registry
+	local    policyhost.Host // decides in this process; nil where every function is remote
+	policy   *policyhost.File
+	embedded *embedded.Function // what runs in local; nil where local is none or native
+	remotes  []*remote
+	check    *bridge.PolicyCheck // nil where no function is remote
+	set      *settings.Settings
+	log      *slog.Logger
+	reg      *prometheus.Registry
 }
 
 // remote is one function behind URLs.
@@ -49,16 +47,28 @@ type remote struct {
 	name   string
 	client flow.Decider
 	close  func() error
-	limit  *decider.Limit
-	state  *decider.State
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
 
+// newFunctions makes the functions and puts the decorators around them: from the
+// outside in a fail mode, routes, and for each remote function its state and its
+// limit.
 func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
 	fs := &functions{set: set, log: log, reg: reg}
 	m := newFunctionMetrics(reg)
-	fallback, err := fs.function("default", &set.Function, m)
+	around := func(name string, f *settings.Function) (flow.Decider, error) {
+		if !f.Remote() {
+			return fs.inProcess(f)
+		}
+		r, err := fs.remote(name, f, m)
+		if err != nil {
+			return nil, err
+		}
+		observe := &decider.Observe{Next: r.client, On: r.observe(log)}
+		return decider.NewState(decider.NewLimit(observe, f.Concurrency, set.Limits.Queue), decider.StateLimits{}), nil
+	}
+	fallback, err := around("default", &set.Function)
 	if err != nil {
 		return nil, errors.Join(err, fs.close())
 	}
@@ -67,7 +77,7 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		routes := make([]decider.Route, len(set.Routes))
 		for i := range set.Routes {
 			r := &set.Routes[i]
-			d, err := fs.function(r.Name, &r.Function, m)
+			d, err := around(r.Name, &r.Function)
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("routes[%d] %q: %w", i, r.Name, err), fs.close())
 			}
@@ -127,22 +137,24 @@ func guardrails(set *settings.Settings) *guard.Guardrails {
 	return g
 }
 
-// function makes one function with what belongs to it alone.
-func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
-	if !f.Remote() {
-		if fs.local == nil {
-			file, p, err := policyhost.Open(fs.set.Policy, fs.log)
-			if err != nil {
-				return nil, err
-			}
-			if fs.local, err = fs.host(f.URLs[0], p); err != nil {
-				return nil, err
-			}
-			fs.policy = file
-			fs.names = append(fs.names, f.URLs[0])
+// inProcess is the controller in this process, which all routes share.
+func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
+	if fs.local == nil {
+		file, p, err := policyhost.Open(fs.set.Policy, fs.log)
+		if err != nil {
+			return nil, err
 		}
-		return fs.local, nil
+		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
+			return nil, err
+		}
+		fs.policy = file
+		fs.names = append(fs.names, f.URLs[0])
 	}
+	return fs.local, nil
+}
+
+// remote makes the client of one function behind URLs.
+func (fs *functions) remote(name string, f *settings.Function, m *functionMetrics) (*remote, error) {
 	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m)
 	if err != nil {
 		return nil, err
@@ -151,15 +163,18 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 	if fs.set.Function.PolicyCheck > 0 {
 		r.down.Store("it was not asked yet")
 	}
-	r.limit = decider.NewLimit(&decider.Observe{Next: r.client, On: func(o decider.Observation) {
-		if o.Event.Type == flow.EventPolicyCheck || o.Err == nil && r.down.Load() != "" {
-			r.answered(fs.log, o.Decision.Policy, o.Err)
-		}
-	}}, f.Concurrency, fs.set.Limits.Queue)
-	r.state = decider.NewState(r.limit, decider.StateLimits{})
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
-	return r.state, nil
+	return r, nil
+}
+
+// observe notes by each answer whether the function is there.
+func (r *remote) observe(log *slog.Logger) func(decider.Observation) {
+	return func(o decider.Observation) {
+		if o.Event.Type == flow.EventPolicyCheck || o.Err == nil && r.down.Load() != "" {
+			r.answered(log, o.Decision.Policy, o.Err)
+		}
+	}
 }
 
 // host makes what decides in this process: the controller compiled in, or a
@@ -175,8 +190,7 @@ func (fs *functions) host(kind string, p *policy.Policy) (policyhost.Host, error
 	if err := fs.reg.Register(wasmmetrics.New("controller", e.Stats)); err != nil {
 		return nil, err
 	}
-	fs.run = e.Run
-	fs.hostUp = e.Ready()
+	fs.embedded = e
 	return e, nil
 }
 
@@ -227,34 +241,34 @@ func versionName(v flow.PolicyVersion) string {
 	return v.String()
 }
 
-// tasks are what runs beside the sessions: policy checks and the watch over the
+// tasks are what runs beside the sessions: policy checks, the embedded function and the watch over the
 // policy file. newer is told of policy versions that sessions have not seen.
-func (fs *functions) tasks(versions *bridge.Versions, newer func(flow.PolicyVersion)) []func(context.Context) error {
-	var list []func(context.Context) error
+func (fs *functions) tasks(versions *bridge.Versions, newer func(flow.PolicyVersion)) []task.Task {
+	var list []task.Task
 	if c := fs.check; c != nil {
 		c.Versions, c.OnNewer = versions, newer
-		list = append(list, c.Run)
+		list = append(list, c)
 	}
-	if fs.run != nil {
-		list = append(list, fs.run)
+	if fs.embedded != nil {
+		list = append(list, fs.embedded)
 	}
 	if fs.local != nil {
-		list = append(list, func(ctx context.Context) error {
+		list = append(list, task.New("policy file "+fs.set.Policy, func(ctx context.Context) error {
 			return fs.policy.Watch(ctx, fs.local, func() {
 				if fresh, v := versions.Observe(fs.local.Version()); fresh == bridge.Newer {
 					newer(v)
 				}
 			})
-		})
+		}))
 	}
 	return list
 }
 
 // ready says which function does not answer, or nil.
 func (fs *functions) ready() error {
-	if fs.hostUp != nil {
+	if fs.embedded != nil {
 		select {
-		case <-fs.hostUp:
+		case <-fs.embedded.Ready():
 		default:
 			return errors.New("the embedded function is being compiled")
 		}

@@ -6,21 +6,20 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/task"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
@@ -208,13 +207,8 @@ func serverTLS(t *settings.TLS) (*tls.Config, error) {
 	if t.ClientCA == "" {
 		return c, nil
 	}
-	pem, err := os.ReadFile(t.ClientCA)
-	if err != nil {
+	if c.ClientCAs, err = certs.Pool(t.ClientCA); err != nil {
 		return nil, fmt.Errorf("openflow.tls.client_ca: %w", err)
-	}
-	c.ClientCAs = x509.NewCertPool()
-	if !c.ClientCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("openflow.tls.client_ca: %s holds no PEM certificate", t.ClientCA)
 	}
 	c.ClientAuth = tls.VerifyClientCertIfGiven
 	if t.Require {
@@ -272,20 +266,21 @@ func (g *Gateway) listen() error {
 // decisions finish. Cancellation is a nil return.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.Close()
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.NewGroup(ctx)
+	g.log.Info("what an event passes", "chain", g.Chain())
 	for _, l := range g.listeners {
 		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.functions.names)
-		group.Go(func() error { return g.server.Serve(ctx, l.Listener, l.secure) })
+		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
 	}
 	if g.admin != nil {
 		g.log.Info("metrics, health and state", "admin", "http://"+g.admin.Addr().String())
-		group.Go(func() error { return g.serveAdmin(ctx, g.admin) })
+		group.Go(ctx, task.New("admin", func(ctx context.Context) error { return g.serveAdmin(ctx, g.admin) }))
 	}
 	for _, s := range g.p4 {
-		group.Go(func() error { return s.Run(ctx) })
+		group.Go(ctx, s)
 	}
-	for _, task := range g.functions.tasks(g.bridge.Versions(), g.policySeen) {
-		group.Go(func() error { return task(ctx) })
+	for _, t := range g.functions.tasks(g.bridge.Versions(), g.policySeen) {
+		group.Go(ctx, t)
 	}
 	return group.Wait()
 }
@@ -338,9 +333,13 @@ func (g *Gateway) Switches() []SwitchStatus {
 	return list
 }
 
+// Chain is what every event passes, from the switch's packet to the answer's
+// rules: "rates > queue 1024 > fail mode secure > state > limit 256 > client https://f.example/ > guardrails".
+func (g *Gateway) Chain() string { return g.bridge.String() }
+
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
-	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Decisions: g.recorder.stats(g.registry)}
+	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Chain: g.Chain(), Decisions: g.recorder.stats(g.registry)}
 	for _, s := range g.server.Sessions() {
 		if s.State == "ready" && s.Missing == "" {
 			st.Switches++

@@ -125,7 +125,7 @@ func (c *Client) String() string {
 	for i, e := range c.endpoints {
 		names[i] = e.name
 	}
-	return "function at " + strings.Join(names, ", ")
+	return "client " + strings.Join(names, ", ")
 }
 
 // Decide asks the function. Its errors name the endpoint, the event's type and

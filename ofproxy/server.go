@@ -70,7 +70,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
 			s.drain()
 			return nil
 		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("ofproxy: listener %v closed", l.Addr())
+			return errors.New("the listener closed")
 		case err != nil: // out of file descriptors, say: what runs goes on
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
 			s.log.Error("accept failed", "listen", l.Addr().String(), "err", err, "again_in", pause)

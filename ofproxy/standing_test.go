@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -15,7 +16,7 @@ import (
 // A FLOW_MOD that carries a packet's buffer and is refused: the packet goes on
 // its own, unless its buffer is gone.
 func TestRefusedRuleLetsItsPacketGo(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	type refusal struct{ v10, v13 flow.SwitchError }
 	for name, e := range map[string]refusal{
 		"table full":     {flow.SwitchError{Type: 3, Code: 0}, flow.SwitchError{Type: 5, Code: 1}},

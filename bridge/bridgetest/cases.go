@@ -8,7 +8,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/ofproxy/oftest"
+	"switchbridge/internal/frames"
 )
 
 // testCase is one thing that must hold on every switch.
@@ -23,10 +23,9 @@ type testCase struct {
 
 // The packets that cases are about. Host n is at port n.
 var (
-	web  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(80), 2, nil)
-	ssh  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(22), 2, nil)
-	dns  = oftest.UDP(oftest.Host(1).At(40000), oftest.Host(2).At(53), []byte("question"))
-	back = oftest.TCP(oftest.Host(2).At(80), oftest.Host(1).At(40000), 18, nil)
+	web = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(80), 2, nil)
+	ssh = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(22), 2, nil)
+	dns = frames.UDP(frames.Host(1).At(40000), frames.Host(2).At(53), []byte("question"))
 )
 
 const conversation = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN |
@@ -52,12 +51,6 @@ func rule(ev *flow.Event, priority uint16, actions ...flow.Action) flow.Rule {
 func between(ev *flow.Event, priority uint16, actions ...flow.Action) flow.Rule {
 	m := ev.PacketIn.Match.Keep(flow.FieldInPort | flow.FieldEthType | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst)
 	return flow.Rule{Priority: priority, IdleTimeout: 60 * time.Second, Match: m, Actions: actions}
-}
-
-// port narrows a rule to a destination port.
-func port(r flow.Rule, dst uint16) flow.Rule {
-	r.Match.SetL4Dst(dst)
-	return r
 }
 
 func version(serial uint64) flow.PolicyVersion {
@@ -385,7 +378,7 @@ var cases = []testCase{{
 	run: func(r *rig) {
 		release := r.holds()
 		for i := range 20 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		release()
@@ -411,7 +404,7 @@ var cases = []testCase{{
 	},
 	run: func(r *rig) {
 		for i := range 10 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		if n := r.count(flow.EventPacketIn); n != 2 {

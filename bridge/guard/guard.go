@@ -175,17 +175,18 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 
 	decisive, first := -1, -1           // of the rules that cover the packet: of all, and of the first table
 	strays, firstStrays := false, false // such a rule, once complete: it no longer covers the packet
-	parts, start, end := d.Parts, 0, len(d.Rules)
+	parts, start := d.Parts, 0
 	for i := range d.Rules {
 		if i == start { // a function's first rule
-			start, end, c.within = len(d.Rules), len(d.Rules), nil
+			end := len(d.Rules)
+			c.within = nil
 			for len(parts) > 0 && parts[0].End <= i {
 				parts = parts[1:]
 			}
 			if len(parts) > 0 {
 				end, c.within = min(parts[0].End, len(d.Rules)), parts[0].Within
-				start = end
 			}
+			start = end
 			if n := end - i; n > g.MaxRules && !c.off(RailTooManyRules) {
 				c.refuse(i, RailTooManyRules, fmt.Sprintf("%d rules where %d are allowed, this one first", n, g.MaxRules))
 				for j := i + 1; j < end; j++ {

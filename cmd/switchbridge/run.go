@@ -51,7 +51,7 @@ Examples:
 				return err
 			}
 			if f.check {
-				fmt.Fprintln(c.OutOrStdout(), "the configuration is good")
+				fmt.Fprintf(c.OutOrStdout(), "the configuration is good\nevery event passes: %s\n", g.Chain())
 				return g.Close()
 			}
 			return g.Run(c.Context())

@@ -15,6 +15,7 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
@@ -92,11 +93,11 @@ func Cases() (cases []Case) {
 		packet("directed port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoUDP, 40000, 53))
 		incomplete("cut short", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22)[:30], false)
 		incomplete("cut before the ports", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 443)[:36], false)
-		incomplete("fragment of TCP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 0, 0)), false)
-		incomplete("fragment of ICMP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
-		incomplete("fragment from a blocked source", fragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
-		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 8<<8, 0))
-		packet("not IP", append([]byte{1, 0x80, 0xc2, 0, 0, 0xe, 2, 0, 0, 0, 0, 1, 0x88, 0xcc}, make([]byte, 46)...))
+		incomplete("fragment of TCP", frames.LaterFragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 0, 0)), false)
+		incomplete("fragment of ICMP", frames.LaterFragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
+		incomplete("fragment from a blocked source", frames.LaterFragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
+		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0))
+		packet("not IP", frames.LLDP(frames.Host(1).MAC, 1))
 		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
 		add("buffered", flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
 			BufferID: 77, TotalLen: 1400, Match: flow.ParseFrame(ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80), 1),
@@ -120,12 +121,6 @@ func Cases() (cases []Case) {
 	}
 	return append(cases, ofDigest("digest", 0, flow.AcceptsAll), ofDigest("digest, older gateway", 0, 0),
 		ofDigest("digest of a fragment", flow.FieldL4Src|flow.FieldL4Dst, flow.AcceptsAll))
-}
-
-// fragment makes a frame of IPv4 a later fragment.
-func fragment(frame []byte) []byte {
-	frame[20], frame[21] = 0x00, 0xb9
-	return frame
 }
 
 // typeHello is OFPT_HELLO, in every version. OpenFlow 1.3.5, 7.1.
@@ -154,17 +149,17 @@ func inPort(no flow.PortNo) (m flow.Match) {
 	return m
 }
 
-// ipv4 is an Ethernet frame with an IPv4 header and the first 8 bytes of a TCP or UDP header.
+// ipv4 is a frame of TCP, UDP or an ICMP echo request, which has no ports.
 func ipv4(src, dst string, proto byte, srcPort, dstPort uint16) []byte {
-	s, d := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
-	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, proto, 0, 0}
-	b = append(append(b, s[:]...), d[:]...)
-	b = append(b, byte(srcPort>>8), byte(srcPort), byte(dstPort>>8), byte(dstPort))
-	b = append(b, make([]byte, 16)...)
-	if proto == flow.ProtoTCP {
-		b[46] = 5 << 4 // its header's length
+	from, to := frames.Host(1).At(srcPort), frames.Host(2).At(dstPort)
+	from.IP, to.IP = netip.MustParseAddr(src), netip.MustParseAddr(dst)
+	switch proto {
+	case flow.ProtoTCP:
+		return frames.TCP(from, to, frames.SYN, nil)
+	case flow.ProtoUDP:
+		return frames.UDP(from, to, make([]byte, 12))
 	}
-	return b
+	return frames.Ping(from, to, 1, 1)
 }
 
 // Run asks d all cases and compares its answers with those of the controller in process, asked in

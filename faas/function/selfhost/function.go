@@ -21,6 +21,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/files"
+	"switchbridge/internal/task"
 )
 
 // hosted is a function with what keeps it going.
@@ -28,13 +29,18 @@ type hosted struct {
 	config  *Function
 	handler *httphost.Handler
 
-	guest   function.Answerer           // nil for native
-	run     func(context.Context) error // the guest's host; nil for native
-	up      <-chan struct{}             // closed when run has compiled the guest; nil for native
-	failed  atomic.Pointer[error]       // why the guest can't be run
-	watch   func(context.Context) error // over the policy's files
-	reload  func()                      // has watch read them now
-	version func() flow.PolicyVersion   // zero for guests with policies of their own
+	guest   guestHost                 // nil for native
+	failed  atomic.Pointer[error]     // why the guest can't be run
+	watch   task.Task                 // over the policy's files
+	reload  func()                    // has watch read them now
+	version func() flow.PolicyVersion // zero for guests with policies of their own
+}
+
+// guestHost has a guest answer. Run compiles it first.
+type guestHost interface {
+	function.Answerer
+	task.Task
+	Ready() <-chan struct{} // closed when Run has compiled the guest
 }
 
 // open reads what the function is made of and compiles nothing yet.
@@ -109,7 +115,7 @@ func (h *hosted) pristine(wasm []byte, cacheDir string, log *slog.Logger, reg pr
 		return nil, err
 	}
 	h.follow(file, e)
-	h.guest, h.run, h.up = e, e.Run, e.Ready()
+	h.guest = e
 	return e, reg.Register(wasmmetrics.New(f.Name, e.Stats))
 }
 
@@ -126,8 +132,8 @@ func (h *hosted) ownGuest(cfg *httphost.Config, cacheDir string, log *slog.Logge
 	config := h.config.host()
 	config.Wasm, config.Policy, config.CacheDir, config.Log = wasm, text, cacheDir, log
 	host := wasmhost.New(config)
-	h.guest, h.run, h.up = host, host.Run, host.Ready()
-	h.watch = func(ctx context.Context) error { return file.Watch(ctx, host.SetPolicy) }
+	h.guest = host
+	h.watch = h.watching(func(ctx context.Context) error { return file.Watch(ctx, host.SetPolicy) })
 	h.reload = file.Reload
 	h.version = func() flow.PolicyVersion { return flow.PolicyVersion{} }
 	cfg.Guest, cfg.Direct = host, []guest.Encoding{guest.EncodingOpenFlow, guest.EncodingJSON}
@@ -135,9 +141,13 @@ func (h *hosted) ownGuest(cfg *httphost.Config, cacheDir string, log *slog.Logge
 }
 
 func (h *hosted) follow(file *policyhost.File, host policyhost.Host) {
-	h.watch = func(ctx context.Context) error { return file.Watch(ctx, host, nil) }
+	h.watch = h.watching(func(ctx context.Context) error { return file.Watch(ctx, host, nil) })
 	h.reload = file.Reload
 	h.version = host.Version
+}
+
+func (h *hosted) watching(run func(context.Context) error) task.Task {
+	return task.New("policy of function "+h.config.Name, run)
 }
 
 // ready says why the function doesn't answer without waiting, or nil.
@@ -145,11 +155,11 @@ func (h *hosted) ready() error {
 	if err := h.failed.Load(); err != nil {
 		return *err
 	}
-	if h.up == nil {
+	if h.guest == nil {
 		return nil
 	}
 	select {
-	case <-h.up:
+	case <-h.guest.Ready():
 		return nil
 	default:
 		return errors.New("its guest is being compiled")

@@ -22,6 +22,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/task"
 )
 
 // Server serves functions.
@@ -198,13 +199,13 @@ func (s *Server) Check(ctx context.Context) error {
 	defer end()
 	var group errgroup.Group
 	for _, f := range s.functions {
-		if f.run == nil {
+		if f.guest == nil {
 			continue
 		}
-		group.Go(func() error { return f.run(guests) })
+		group.Go(func() error { return f.guest.Run(guests) })
 	}
 	for _, f := range s.functions {
-		if f.run == nil {
+		if f.guest == nil {
 			continue
 		}
 		// A question waits for the guest, and gets the reason where there will be none.
@@ -226,28 +227,38 @@ func (s *Server) Run(ctx context.Context) error {
 	// Guests outlive ctx: events that were taken are decided.
 	guests, endGuests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endGuests()
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.NewGroup(ctx)
 	for _, f := range s.functions {
-		group.Go(func() error { return f.watch(ctx) })
-		if f.run != nil {
-			group.Go(func() error { return s.runGuest(guests, f) })
+		group.Go(ctx, f.watch)
+		if f.guest != nil {
+			group.Go(guests, &aliveGuest{s, f})
 		}
 	}
 	if s.admin != nil {
-		group.Go(func() error { return s.serveAdmin(guests) })
+		group.Go(guests, task.New("admin", s.serveAdmin))
 	}
-	group.Go(s.serve)
-	group.Go(func() error {
+	group.Go(ctx, task.New("functions", func(context.Context) error { return s.serve() }))
+	group.Go(ctx, task.New("shutdown", func(ctx context.Context) error {
 		<-ctx.Done()
 		s.drain(ctx)
 		endGuests()
 		return nil
-	})
+	}))
 	return group.Wait()
 }
 
-func (s *Server) runGuest(ctx context.Context, f *hosted) error {
-	err := f.run(ctx)
+// aliveGuest is a function's guest, whose end is the program's only where no
+// other function is left.
+type aliveGuest struct {
+	s *Server
+	f *hosted
+}
+
+func (g *aliveGuest) String() string { return "guest" } // whose errors name the function
+
+func (g *aliveGuest) Run(ctx context.Context) error {
+	s, f := g.s, g.f
+	err := f.guest.Run(ctx)
 	if err == nil {
 		return nil
 	}

@@ -2,7 +2,6 @@ package selfhost
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"switchbridge/faas/function/devca"
+	"switchbridge/internal/certs"
 )
 
 // tlsConfig is for the configured certificate, or for one of the development CA, whose file it
@@ -31,13 +31,9 @@ func (t *TLS) tlsConfig(l net.Listener, log *slog.Logger) (c *tls.Config, devCA 
 		c.Certificates, devCA = []tls.Certificate{pair}, path
 	}
 	if t.ClientCA != "" {
-		pem, err := os.ReadFile(t.ClientCA)
-		if err != nil {
+		var err error
+		if c.ClientCAs, err = certs.Pool(t.ClientCA); err != nil {
 			return nil, "", fmt.Errorf("authority of client certificates: %w", err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, "", fmt.Errorf("authority of client certificates: %s holds no PEM certificate", t.ClientCA)
 		}
 		// Who shows none gets no further than the health paths: httphost.Mux refuses the rest.
 		c.ClientAuth = tls.VerifyClientCertIfGiven

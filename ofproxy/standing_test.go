@@ -178,9 +178,9 @@ func TestRefusedDenyShieldsUntilItIsTaken(t *testing.T) {
 			}})
 			defer sw.Close()
 			ping := func(answer bool) {
-				frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+				frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 				if answer {
-					frame = oftest.Pong(oftest.Host(1), oftest.Host(2), 1, 1)
+					frame = frames.Pong(frames.Host(1), frames.Host(2), 1, 1)
 				}
 				if err := sw.PacketIn(1, frame); err != nil {
 					t.Fatal(err)

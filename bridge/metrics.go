@@ -21,6 +21,8 @@ type Metrics struct {
 	swept      *prometheus.CounterVec // protocol
 	standing   *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
+	storm      prometheus.Gauge
+	offered    prometheus.Gauge
 	guard      *guard.Metrics
 }
 
@@ -44,12 +46,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
+		storm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_policy_storm_seconds",
+			Help: "While a function's policy version changes again and again: the pause between two times that switches are brought in line. 0: no storm."}),
+		offered: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_policy_rollback_offered",
+			Help: "1 while the function has had a lower policy serial for a minute, which an operator may roll back to."}),
 		stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "switchbridge_stage_seconds",
 			Help:    "Time of a packet in each stage: wait (for a worker), decide, total (read to handed to the connection).",
 			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"protocol", "stage"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.stage, m.ungoverned)
+		reg.MustRegister(m.stage, m.ungoverned, m.storm, m.offered)
 	}
 	return m
 }

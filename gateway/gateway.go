@@ -284,7 +284,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(func() error { return s.Run(ctx) })
 	}
-	for _, task := range g.functions.tasks(g.bridge.Versions(), g.policySeen) {
+	for _, task := range g.functions.tasks(g.bridge) {
 		group.Go(func() error { return task(ctx) })
 	}
 	return group.Wait()
@@ -297,12 +297,6 @@ func listenName(l listener) string {
 	default:
 		return l.Addr().Network() + ":" + l.Addr().String()
 	}
-}
-
-// policySeen takes a policy version that was learned outside a switch's event.
-func (g *Gateway) policySeen(v flow.PolicyVersion) {
-	g.log.Info("policy version", "policy", v.String())
-	g.bridge.PolicyChanged()
 }
 
 // Close frees what New took, for a gateway that is not run.

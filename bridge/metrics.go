@@ -15,6 +15,7 @@ type Metrics struct {
 	events     *prometheus.CounterVec // protocol, type
 	drops      *prometheus.CounterVec // protocol, cause
 	shed       *prometheus.CounterVec // protocol, type
+	collapsed  *prometheus.CounterVec // protocol, type
 	rules      *prometheus.CounterVec // protocol, outcome
 	stage      *prometheus.HistogramVec
 	coalesced  *prometheus.CounterVec // protocol
@@ -40,6 +41,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		events:    counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
 		drops:     counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
 		shed:      counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
+		collapsed: counters("events_collapsed_total", "Events other than packets that say what one that waits says already, by protocol and type.", "protocol", "type"),
 		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),

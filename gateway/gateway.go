@@ -135,6 +135,7 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 		HandshakeTimeout: o.HandshakeTimeout,
 		WriteTimeout:     o.WriteTimeout,
 		MaxSessions:      o.MaxSessions,
+		MaxPerAddress:    o.MaxPerAddress,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}

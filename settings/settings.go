@@ -56,6 +56,7 @@ type OpenFlow struct {
 	WriteTimeout     time.Duration `yaml:"write_timeout"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 	MaxSessions      int           `yaml:"max_sessions"`
+	MaxPerAddress    int           `yaml:"max_per_address"`
 }
 
 // TLS is what the listeners of scheme ssl speak.
@@ -179,6 +180,7 @@ func Default() *Settings {
 			WriteTimeout:     5 * time.Second,
 			DrainTimeout:     5 * time.Second,
 			MaxSessions:      4096,
+			MaxPerAddress:    1024,
 		},
 		Function:   defaultFunction(),
 		FailMode:   FailMode{Default: ModeSecure},
@@ -306,6 +308,8 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
+	case o.MaxPerAddress < 1:
+		return fmt.Errorf("openflow.max_per_address: %d: want at least 1", o.MaxPerAddress)
 	case s.Limits.Queue < 1:
 		return fmt.Errorf("limits.queue: %d: want at least 1", s.Limits.Queue)
 	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:

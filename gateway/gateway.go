@@ -70,8 +70,10 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	advise(set, g.log)
-	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
 	var err error
+	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
+		return nil, err
+	}
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
 		return nil, err
 	}
@@ -273,6 +275,9 @@ func (g *Gateway) listen() error {
 // decisions finish. Cancellation is a nil return.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.Close()
+	if err := g.recorder.file.start(); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range g.listeners {
 		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.functions.names)
@@ -288,7 +293,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, task := range g.functions.tasks(g.bridge) {
 		group.Go(func() error { return task(ctx) })
 	}
-	return group.Wait()
+	return group.Wait() // Close writes the records of what was decided until now
 }
 
 func listenName(l listener) string {
@@ -308,6 +313,7 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	g.recorder.file.close()
 	return g.functions.close()
 }
 

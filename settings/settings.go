@@ -162,6 +162,11 @@ type Log struct {
 	Format    string `yaml:"format"`    // text or json
 	Level     string `yaml:"level"`     // debug, info, warn, error
 	Decisions string `yaml:"decisions"` // all, deny or off
+
+	DecisionsRate int    `yaml:"decisions_rate"` // records a second of one switch in the log; 0: all
+	Records       string `yaml:"records"`        // file for the records of all decisions; empty: none
+	RecordsSize   int    `yaml:"records_size"`   // MB at which it is rotated
+	RecordsKeep   int    `yaml:"records_keep"`   // older ones that stay
 }
 
 // Default returns the values of absent keys.
@@ -187,7 +192,7 @@ func Default() *Settings {
 		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
 		Limits:     Limits{Queue: 1024, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Admin:      Admin{Listen: "127.0.0.1:9653"},
-		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
+		Log:        Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
 }
 
@@ -263,6 +268,7 @@ func (s *Settings) resolve(dir string) {
 		at(&f.Key)
 	}
 	at(&s.Policy)
+	at(&s.Log.Records)
 	for i := range s.OpenFlow.Listen {
 		if l := &s.OpenFlow.Listen[i]; l.Network == "unix" && !strings.HasPrefix(l.Address, "@") { // @ is no file
 			at(&l.Address)
@@ -378,6 +384,14 @@ func (s *Settings) Validate() error {
 	}
 	if err := oneOf("log.decisions", s.Log.Decisions, "all", "deny", "off"); err != nil {
 		return err
+	}
+	switch {
+	case s.Log.DecisionsRate < 0 || s.Log.DecisionsRate > 1_000_000:
+		return fmt.Errorf("log.decisions_rate: %d: want 0, which is no bound, to 1000000 a second", s.Log.DecisionsRate)
+	case s.Log.RecordsSize < 1 || s.Log.RecordsSize > 1<<20:
+		return fmt.Errorf("log.records_size: %d: want 1 to %d MB", s.Log.RecordsSize, 1<<20)
+	case s.Log.RecordsKeep < 0 || s.Log.RecordsKeep > 1000:
+		return fmt.Errorf("log.records_keep: %d: want 0 to 1000 files", s.Log.RecordsKeep)
 	}
 	if err := s.Function.validate("function"); err != nil {
 		return err

@@ -103,25 +103,25 @@ func (s *Session) violations(j *job) {
 	}
 }
 
-// observePolicy compares the version of an answer to the newest seen: a newer
-// one has all switches asked for again and swept, an older one's rules go soon.
+// observePolicy compares the version of an answer to the one that counts. Rules
+// of an older version go soon, and so do those of one that nobody has confirmed.
+// Where no policy_check ever confirms one, a newer one has all switches asked
+// about again, at a pace.
 func (s *Session) observePolicy(d *flow.Decision) {
 	if d.Policy.IsZero() {
 		return
 	}
 	before := s.b.cfg.Versions.Latest()
-	if before == d.Policy {
-		return
-	}
 	switch fresh, now := s.b.cfg.Versions.Observe(d.Policy); fresh {
 	case Newer:
-		if before.IsZero() { // each session's own resync sweeps
+		if before.IsZero() { // the session has just asked for its proactive rules
 			s.log.Info("policy version", "policy", now.String())
 			return
 		}
-		s.log.Info("policy version", "policy", now.String(), "before", before.String())
-		s.b.PolicyChanged()
-	case Older:
+		s.b.faults.Warn("unchecked", "the answers' policy version changes, and no policy_check confirms it: rules of the old policy stay until their timeouts",
+			"policy", now.String(), "before", before.String())
+		s.b.pacer.want()
+	case Older, Unconfirmed:
 		Expire(d)
 	}
 }

@@ -62,6 +62,9 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxSessions bounds the connections. Default 4,096.
 	MaxSessions int
+	// MaxPerAddress bounds the connections from one IPv4 address or IPv6 /64, so
+	// that no host alone takes all of MaxSessions. Default 1,024.
+	MaxPerAddress int
 
 	Metrics *Metrics     // nil: none
 	Logger  *slog.Logger // nil: the bridge's
@@ -82,6 +85,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxSessions == 0 {
 		c.MaxSessions = 4096
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = 1024
 	}
 	if c.Logger == nil {
 		c.Logger = c.Bridge.Logger()

@@ -308,6 +308,7 @@ var cases = []testCase{{
 			d.Policy = version(2)
 			return nil
 		})
+		r.bridge.Versions().Checked(version(2)) // what rules are swept by
 		r.peer.Reconnect()
 		r.eventually("the rule is gone", func() bool { return len(r.decided()) == 0 })
 		if n := len(r.find(func(f *flow.Rule) bool { return f.Cookie == 7 })); n != 1 {

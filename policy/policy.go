@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/policy/wire"
 )
 
 // Policy is the source form of a policy. It is not changed once a controller
@@ -59,6 +60,20 @@ type Source interface {
 	Validate(earlier []Source) error
 	// Compile returns the look-up structures of a valid entry.
 	Compile() Link
+	// Write writes the entry as its kind's Read reads it.
+	Write(w *wire.Writer)
+}
+
+// Kind is one kind of policy, such as blocklist: what the list of kinds (policy/kinds) has of each. It is an interface and not a
+// struct of functions because the linker leaves out methods that nobody calls: a guest, which reads compiled policies alone, has
+// nothing of what reads files.
+type Kind interface {
+	// Name is the kind's name as files and reasons write it, and that of its folder.
+	Name() string
+	// Code says in a compiled policy that an entry is of this kind. It never changes, since functions that are deployed read it.
+	Code() byte
+	// Read reads an entry of a compiled policy. What it returns need not be valid.
+	Read(r *wire.Reader) Source
 }
 
 // Link decides packets. It is immutable, and used by several goroutines at a time.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/policy/syntax"
 	"switchbridge/policy/wire"
 )
 
@@ -56,7 +57,8 @@ func (p *Policy) Mode() ForwardMode {
 type Source interface {
 	// Name is the policy's name as files and reasons write it, such as "header".
 	Name() string
-	// Validate says what is wrong with the entry. earlier is the chain before it.
+	// Validate says what is wrong with the entry. earlier is the chain before it. What is wrong with one of the entry's items, such as a
+	// rule, is an [ItemError], so that whoever has the file can name the line.
 	Validate(earlier []Source) error
 	// Compile returns the look-up structures of a valid entry.
 	Compile() Link
@@ -72,9 +74,22 @@ type Kind interface {
 	Name() string
 	// Code says in a compiled policy that an entry is of this kind. It never changes, since functions that are deployed read it.
 	Code() byte
+	// Parse reads an entry of a policy file and tells f what is wrong with it. items are the places of its items, as an [ItemError]
+	// counts them; nil where it has none.
+	Parse(f *syntax.File, n *syntax.Node) (s Source, items []*syntax.Node)
 	// Read reads an entry of a compiled policy. What it returns need not be valid.
 	Read(r *wire.Reader) Source
 }
+
+// ItemError is what is wrong with one item of an entry, such as a rule of a header policy.
+type ItemError struct {
+	Index int    // from 0
+	Item  string // how the entry names it
+	Err   error
+}
+
+func (e *ItemError) Error() string { return fmt.Sprintf("%s: %v", e.Item, e.Err) }
+func (e *ItemError) Unwrap() error { return e.Err }
 
 // Link decides packets. It is immutable, and used by several goroutines at a time.
 type Link interface {

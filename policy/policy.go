@@ -60,6 +60,8 @@ type Source interface {
 	// Validate says what is wrong with the entry. earlier is the chain before it. What is wrong with one of the entry's items, such as a
 	// rule, is an [ItemError], so that whoever has the file can name the line.
 	Validate(earlier []Source) error
+	// Explain says in words what the entry does, without its name: what "policy eval" writes of it.
+	Explain() string
 	// Compile returns the look-up structures of a valid entry.
 	Compile() Link
 	// Write writes the entry as its kind's Read reads it.
@@ -79,6 +81,17 @@ type Kind interface {
 	Parse(f *syntax.File, n *syntax.Node) (s Source, items []*syntax.Node)
 	// Read reads an entry of a compiled policy. What it returns need not be valid.
 	Read(r *wire.Reader) Source
+	// Examples are entries for whoever tries all kinds: the conformance suite of functions, which has the first one of each kind in one
+	// chain, and the training of the embedded guest, which has them all.
+	Examples() []Example
+}
+
+// Example is an entry of a chain, and packets to ask about.
+type Example struct {
+	Entry Source
+
+	// Packets are in the words of policy/policytest. At least one is decided by the entry, where the conformance suite has none that is.
+	Packets []string
 }
 
 // ItemError is what is wrong with one item of an entry, such as a rule of a header policy.

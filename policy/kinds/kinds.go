@@ -8,7 +8,8 @@ import (
 	"switchbridge/policy/header"
 )
 
-// All are the kinds of policy, in the order in which errors name them.
+// All are the kinds of policy, in the order in which errors name them and in which the conformance suite has an example of each in one
+// chain. Forward decides whatever reaches it, so it is the last.
 var All = []policy.Kind{
 	blocklist.Kind{},
 	header.Kind{},

@@ -6,10 +6,8 @@
 package main
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,8 +18,8 @@ import (
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
-	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
+	"switchbridge/policy/kinds"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -59,6 +57,11 @@ func training(files []string) (t wasmhost.Training, err error) {
 	t.Policies = [][]byte{nil} // without one, everything is allowed
 	list := policies()
 	lines := slices.Clone(packets)
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			lines = append(lines, e.Packets...)
+		}
+	}
 	for _, file := range files {
 		p, err := policyfile.Load(file)
 		if err != nil {
@@ -128,19 +131,18 @@ var packets = []string{
 	"lldp",
 }
 
-// policies has one of every kind, every way to forward, and a long list.
+// policies has the suite's, and every example of every kind.
 func policies() []*policy.Policy {
 	list := []*policy.Policy{conformance.Policy()}
-	for _, mode := range []policy.ForwardMode{policy.Normal, policy.Flood, policy.Learn} {
-		list = append(list, &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{&forward.Config{Mode: mode}}})
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			p := forward.Default()
+			if kind.Name() == forward.Name {
+				p.Chain = nil
+			}
+			p.Chain = append([]policy.Source{e.Entry}, p.Chain...)
+			list = append(list, p)
+		}
 	}
-	const addresses = 20_000
-	long := make([]netip.Prefix, addresses)
-	for i := range long {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], 0x0b000000+uint32(i)*7)
-		long[i] = netip.PrefixFrom(netip.AddrFrom4(b), 32)
-	}
-	return append(list, &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{
-		&blocklist.Config{Lists: []blocklist.List{{Name: "long", Prefixes: long}}}, &forward.Config{Mode: policy.Normal}}})
+	return list
 }

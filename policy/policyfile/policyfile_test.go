@@ -20,6 +20,7 @@ import (
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
+	"switchbridge/policy/kinds"
 	"switchbridge/policy/syntax"
 )
 
@@ -161,6 +162,11 @@ chain:
 }
 
 func TestErrors(t *testing.T) {
+	var list []string
+	for _, k := range kinds.All {
+		list = append(list, k.Name())
+	}
+	names := strings.Join(list, ", ")
 	rule := func(s string) string {
 		return "chain:\n  - header:\n      rules:\n        - {name: r1, action: deny, match: {in_port: 1}}\n        - " + s + "\n"
 	}
@@ -182,9 +188,9 @@ func TestErrors(t *testing.T) {
 		{"no timeout", "idle_timeout: 0\nhard_timeout: 0\nchain: [{forward: {}}]", "p.yaml:1: idle_timeout and hard_timeout are both 0"},
 		{"priority", "priority: 60001\nchain: [{forward: {}}]", `p.yaml:1: priority: "60001": want a number from 1 to 60000`},
 		{"table", "table: 254\nchain: [{forward: {}}]", `p.yaml:1: table: "254": want a number from 0 to 253`},
-		{"chain entry", "chain:\n  - blocklst: {}\n", `p.yaml:2: chain entry 1: unknown key "blocklst": want one of blocklist, header, forward`},
-		{"chain entry, empty", "chain:\n  - {}\n", "p.yaml:2: chain entry 1: want one of blocklist, header, forward"},
-		{"chain entry, null", "chain:\n  -\n", "p.yaml:2: chain entry 1: want one of blocklist, header, forward"},
+		{"chain entry", "chain:\n  - blocklst: {}\n", `p.yaml:2: chain entry 1: unknown key "blocklst": want one of ` + names},
+		{"chain entry, empty", "chain:\n  - {}\n", "p.yaml:2: chain entry 1: want one of " + names},
+		{"chain entry, null", "chain:\n  -\n", "p.yaml:2: chain entry 1: want one of " + names},
 		{"two in one entry", "chain:\n  - {forward: {}, blocklist: {}}\n", "p.yaml:2: chain entry 1: two policies in one entry"},
 		{"two forwards", "chain:\n  - forward: {}\n  - forward: {mode: flood}\n", "p.yaml:3: forward: entry 1 of the chain is a forward already"},
 		{"mode", "chain:\n  - forward: {mode: hub}\n", `p.yaml:2: forward: mode: "hub": want normal, flood or learn`},

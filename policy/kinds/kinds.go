@@ -6,6 +6,7 @@ import (
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
+	"switchbridge/policy/mac"
 )
 
 // All are the kinds of policy, in the order in which errors name them and in which the conformance suite has an example of each in one
@@ -13,6 +14,7 @@ import (
 var All = []policy.Kind{
 	blocklist.Kind{},
 	header.Kind{},
+	mac.Kind{},
 	forward.Kind{},
 }
 

@@ -23,6 +23,8 @@ type Bridge struct {
 	first   uint32 // the number before the first that was given
 	numbers atomic.Uint32
 	pool    *pool
+	pacer   pacer
+	faults  Mute // of no session
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -41,6 +43,9 @@ func New(cfg Config) (*Bridge, error) {
 	b.first = rand.Uint32()
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
+	b.faults.Log = cfg.Logger
+	b.pacer.run, b.pacer.alarm = b.PolicyChanged, b.storm
+	cfg.Versions.onOffer = b.offer
 	return b, nil
 }
 

@@ -193,21 +193,32 @@ func (d *Decision) Reset() {
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of
-// d.Rules says so (-1: PacketOut, or none). Of rules of equal priority one that
-// does not let it pass counts: which of them a switch takes is not defined.
+// d.Rules says so (-1: PacketOut, or none): the one of the highest priority that
+// covers it. Of several tables a deny in the first of them comes before that. Of
+// rules of equal priority one that does not let it pass counts: which of them a
+// switch takes is not defined.
 func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
 	if d.HasPacketOut {
 		return d.PacketOut, -1
 	}
-	rule = -1
+	rule, first := -1, -1
 	for i := range d.Rules {
 		r := &d.Rules[i]
-		if r.Command == Add && r.Match.Covers(p) && (rule < 0 || r.Priority > d.Rules[rule].Priority || r.Priority == d.Rules[rule].Priority && !r.Passes()) {
+		if r.Command != Add || !r.Match.Covers(p) {
+			continue
+		}
+		if rule < 0 || r.Outranks(&d.Rules[rule]) {
 			rule = i
+		}
+		if first < 0 || r.Table < d.Rules[first].Table || r.Table == d.Rules[first].Table && r.Outranks(&d.Rules[first]) {
+			first = i
 		}
 	}
 	if rule < 0 {
 		return nil, -1
+	}
+	if !d.Rules[first].Passes() {
+		rule = first
 	}
 	return d.Rules[rule].Actions, rule
 }

@@ -242,24 +242,31 @@ func versionName(v flow.PolicyVersion) string {
 }
 
 // tasks are what runs beside the sessions: policy checks, the embedded function and the watch over the
-// policy file. newer is told of policy versions that sessions have not seen.
-func (fs *functions) tasks(versions *bridge.Versions, newer func(flow.PolicyVersion)) []task.Task {
+// policy file.
+func (fs *functions) tasks(b *bridge.Bridge) []task.Task {
 	var list []task.Task
+	versions := b.Versions()
 	if c := fs.check; c != nil {
-		c.Versions, c.OnNewer = versions, newer
+		c.Versions, c.OnNewer = versions, b.PolicySeen
 		list = append(list, c)
 	}
 	if fs.embedded != nil {
 		list = append(list, fs.embedded)
 	}
 	if fs.local != nil {
-		list = append(list, task.New("policy file "+fs.set.Policy, func(ctx context.Context) error {
-			return fs.policy.Watch(ctx, fs.local, func() {
-				if fresh, v := versions.Observe(fs.local.Version()); fresh == bridge.Newer {
-					newer(v)
+		// The file of this machine needs nobody to confirm it, where it is all of the
+		// policy; beside remote functions it is a part of the version.
+		changed := versions.CheckSoon
+		if len(fs.remotes) == 0 {
+			versions.Confirm(fs.local.Version())
+			changed = func() {
+				if v := fs.local.Version(); versions.Confirm(v) == bridge.Newer {
+					fs.log.Info("policy version", "policy", v.String())
+					b.PolicyChanged()
 				}
-			})
-		}))
+			}
+		}
+		list = append(list, task.New("policy file "+fs.set.Policy, func(ctx context.Context) error { return fs.policy.Watch(ctx, fs.local, changed) }))
 	}
 	return list
 }

@@ -69,8 +69,10 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now()}
 	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	advise(set, g.log)
-	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
 	var err error
+	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
+		return nil, err
+	}
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
 		return nil, err
 	}
@@ -134,6 +136,7 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 		HandshakeTimeout: o.HandshakeTimeout,
 		WriteTimeout:     o.WriteTimeout,
 		MaxSessions:      o.MaxSessions,
+		MaxPerAddress:    o.MaxPerAddress,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}
@@ -266,6 +269,9 @@ func (g *Gateway) listen() error {
 // decisions finish. Cancellation is a nil return.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.Close()
+	if err := g.recorder.file.start(); err != nil {
+		return err
+	}
 	group, ctx := task.NewGroup(ctx)
 	g.log.Info("what an event passes", "chain", g.Chain())
 	for _, l := range g.listeners {
@@ -279,10 +285,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(ctx, s)
 	}
-	for _, t := range g.functions.tasks(g.bridge.Versions(), g.policySeen) {
+	for _, t := range g.functions.tasks(g.bridge) {
 		group.Go(ctx, t)
 	}
-	return group.Wait()
+	return group.Wait() // Close writes the records of what was decided until now
 }
 
 func listenName(l listener) string {
@@ -294,12 +300,6 @@ func listenName(l listener) string {
 	}
 }
 
-// policySeen takes a policy version that was learned outside a switch's event.
-func (g *Gateway) policySeen(v flow.PolicyVersion) {
-	g.log.Info("policy version", "policy", v.String())
-	g.bridge.PolicyChanged()
-}
-
 // Close frees what New took, for a gateway that is not run.
 func (g *Gateway) Close() error {
 	for _, l := range g.listeners {
@@ -308,6 +308,7 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	g.recorder.file.close()
 	return g.functions.close()
 }
 

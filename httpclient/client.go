@@ -28,6 +28,7 @@ type Client struct {
 	retries   *budget
 	hedges    *budget
 	answered  latencies
+	poison    quarantine
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -62,6 +63,7 @@ func New(cfg Config) (*Client, error) {
 		retries: newBudget(cfg.RetryBudget, retryBurst),
 		hedges:  newBudget(cfg.HedgeBudget, hedgeBurst),
 	}
+	c.poison = quarantine{lasts: cfg.BreakerOpen, log: cfg.Log, tell: cfg.Metrics.quarantined}
 	var random [6]byte
 	rand.Read(random[:])
 	c.idPrefix = hex.EncodeToString(random[:]) + "-"
@@ -132,6 +134,9 @@ func (c *Client) String() string {
 // the switch, and are of kind [flow.Unavailable], [flow.Refused] or
 // [flow.Invalid].
 func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if what, left := c.poison.holds(ev); left > 0 {
+		return flow.Errorf(flow.Unavailable, "%s: %s: the function fails on this %s; it is not asked for another %v", c.endpoints[0].name, describe(ev), what, left.Round(time.Millisecond))
+	}
 	asked := *ev
 	asked.Accepts = flow.AcceptsAll
 	ev = &asked
@@ -144,14 +149,18 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	}
 	c.retries.deposit()
 	c.hedges.deposit()
-	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), deadline: time.Now().Add(c.cfg.Timeout)}
+	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
 	if a.id == "" {
 		a.id = c.newID()
 	}
 	if t, ok := ctx.Deadline(); ok && t.Before(a.deadline) {
 		a.deadline = t
 	}
-	return a.run(ctx, d)
+	err = a.run(ctx, d)
+	if err != nil && a.ill && a.tried != 0 {
+		c.poison.failed(ev, err)
+	}
+	return err
 }
 
 // describe names an event for errors.
@@ -189,6 +198,7 @@ type asking struct {
 	deadline   time.Time
 
 	tried   uint32 // bit for each endpoint that was asked
+	ill     bool   // every answer so far was a 5xx
 	backoff *backoff.ExponentialBackOff
 }
 
@@ -214,6 +224,7 @@ func (a *asking) run(ctx context.Context, d *flow.Decision) error {
 			return nil
 		}
 		failed = a.fail(from, f)
+		a.ill = a.ill && f.outcome == ServerError
 		if f.repeat == never || f.repeat == ifIdempotent && !a.idempotent {
 			return failed
 		}
@@ -297,7 +308,7 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 	if after := a.hedgeAfter(); after > 0 {
 		r = a.hedged(ctx, e, done, after)
 	} else {
-		r = e.ask(ctx, done, a.c.header(a.ev, a.id), a.p)
+		r = e.ask(ctx, done, a.ev, a.c.header(a.ev, a.id), a.p)
 	}
 	defer releaseAnswer(r.body)
 	if r.failure == nil {
@@ -334,7 +345,7 @@ type reply struct {
 
 // ask makes one request and tells breaker, metrics and readiness. A success is
 // counted by the caller, who knows what the answer is worth.
-func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p payload) reply {
+func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h http.Header, p payload) reply {
 	g := e.acquire()
 	defer g.release()
 	start := time.Now()
@@ -343,12 +354,15 @@ func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p p
 	switch {
 	case f == nil || !f.fault && f.outcome != GivenUp:
 		done(nil)
+		e.ill.Store(false)
 		if last := e.fault.Load(); last == nil || *last != nil {
 			e.fault.Store(new(error))
 		}
-	case f.fault:
+	case f.fault && (f.outcome != ServerError || e.blamed(ev)):
 		done(f.err)
 		e.fault.Store(&f.err)
+	case f.fault:
+		done(errNotCounted)
 	default:
 		done(errNotCounted)
 	}

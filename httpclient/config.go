@@ -113,7 +113,10 @@ type Config struct {
 	HedgeBudget float64
 
 	// BreakerFailures consecutive failures, or failures of half of at least
-	// twenty requests within 10 s, open an endpoint's breaker. Default 5.
+	// twenty requests within 10 s, open an endpoint's breaker. Default 5. Failures
+	// are connections that fail, timeouts, and 5xx that policy checks get or the
+	// events of several switches. A packet whose answers are 5xx is kept away from
+	// the function for BreakerOpen, and after several of them its switch.
 	BreakerFailures uint32
 
 	// BreakerOpen is how long an open breaker waits before one event tries the

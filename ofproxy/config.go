@@ -19,6 +19,7 @@ const (
 	DefaultHandshakeTimeout = 10 * time.Second
 	DefaultWriteTimeout     = 5 * time.Second
 	DefaultMaxSessions      = 4096
+	DefaultMaxPerAddress    = 1024
 )
 
 // DefaultProtocols are the versions offered.
@@ -72,6 +73,9 @@ type Config struct {
 	WriteTimeout time.Duration
 	// MaxSessions bounds the connections.
 	MaxSessions int
+	// MaxPerAddress bounds the connections from one IPv4 address or IPv6 /64, so
+	// that no host alone takes all of MaxSessions.
+	MaxPerAddress int
 
 	Metrics *Metrics     // nil: none
 	Logger  *slog.Logger // nil: the bridge's
@@ -95,6 +99,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.MaxSessions == 0 {
 		c.MaxSessions = DefaultMaxSessions
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = DefaultMaxPerAddress
 	}
 	if c.Logger == nil {
 		c.Logger = c.Bridge.Logger()

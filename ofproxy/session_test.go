@@ -691,6 +691,7 @@ func TestResyncSweepsOnlyItsOwn(t *testing.T) {
 				rule(4, 0xabcdef),                          // nobody's: stays
 				rule(5, 3<<48|9),                           // ours, of no version: stays
 			)
+			r.server.bridge.Versions().Checked(current)
 			go r.server.ServeConn(r.ctx, server)
 			synctest.Wait()
 			left := map[flow.PortNo]bool{}
@@ -738,6 +739,13 @@ func TestNewPolicySweepsTheOld(t *testing.T) {
 			synctest.Wait()
 			version = flow.PolicyVersion{Serial: 2, Hash: 2}
 			sw.PacketIn(3, frames.Ping(frames.Host(3), frames.Host(4), 1, 1))
+			synctest.Wait()
+			if n := len(sw.Rules()); n < 2 {
+				t.Errorf("an answer alone has the older rules swept: %d are left", n)
+			}
+			if r.server.bridge.Versions().Checked(version) == bridge.Newer {
+				r.server.bridge.PolicySeen(version)
+			}
 			synctest.Wait()
 			for _, st := range sw.Rules() {
 				if st.Rule.Priority == 100 && st.Rule.Match.InPort == 1 {

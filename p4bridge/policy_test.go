@@ -88,7 +88,10 @@ func TestGatewayRestarts(t *testing.T) {
 	p := new(versioned)
 	once := func(serial uint64, during func(*Session)) {
 		p.set(serial)
-		s, stop := runUntil(t, fastConfig(r), p)
+		cfg := fastConfig(r)
+		cfg.Bridge = bridgeOf(t, p, nil)
+		cfg.Bridge.Versions().Checked(p.v) // as a policy_check does
+		s, stop := runUntil(t, cfg, p)
 		serving(t, s)
 		during(s)
 		stop()

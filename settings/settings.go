@@ -61,6 +61,7 @@ type OpenFlow struct {
 	WriteTimeout     time.Duration `yaml:"write_timeout"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 	MaxSessions      int           `yaml:"max_sessions"`
+	MaxPerAddress    int           `yaml:"max_per_address"`
 }
 
 // TLS is what the listeners of scheme ssl speak.
@@ -166,6 +167,11 @@ type Log struct {
 	Format    string `yaml:"format"`    // text or json
 	Level     string `yaml:"level"`     // debug, info, warn, error
 	Decisions string `yaml:"decisions"` // all, deny or off
+
+	DecisionsRate int    `yaml:"decisions_rate"` // records a second of one switch in the log; 0: all
+	Records       string `yaml:"records"`        // file for the records of all decisions; empty: none
+	RecordsSize   int    `yaml:"records_size"`   // MB at which it is rotated
+	RecordsKeep   int    `yaml:"records_keep"`   // older ones that stay
 }
 
 // DefaultAdmin is where the operator's side is served.
@@ -193,6 +199,7 @@ func Default() *Settings {
 			WriteTimeout:     ofproxy.DefaultWriteTimeout,
 			DrainTimeout:     bridge.DefaultDrainTimeout,
 			MaxSessions:      ofproxy.DefaultMaxSessions,
+			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
 		},
 		Function: defaultFunction(),
 		FailMode: FailMode{Default: ModeSecure},
@@ -200,7 +207,7 @@ func Default() *Settings {
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Admin:  Admin{Listen: DefaultAdmin},
-		Log:    Log{Format: "text", Level: "info", Decisions: "all"},
+		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
 }
 
@@ -276,6 +283,7 @@ func (s *Settings) resolve(dir string) {
 		at(&f.Key)
 	}
 	at(&s.Policy)
+	at(&s.Log.Records)
 	for i := range s.OpenFlow.Listen {
 		if l := &s.OpenFlow.Listen[i]; l.Network == "unix" && !strings.HasPrefix(l.Address, "@") { // @ is no file
 			at(&l.Address)
@@ -321,6 +329,8 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
+	case o.MaxPerAddress < 1:
+		return fmt.Errorf("openflow.max_per_address: %d: want at least 1", o.MaxPerAddress)
 	case s.Limits.Queue < 1:
 		return fmt.Errorf("limits.queue: %d: want at least 1", s.Limits.Queue)
 	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:
@@ -389,6 +399,14 @@ func (s *Settings) Validate() error {
 	}
 	if err := oneOf("log.decisions", s.Log.Decisions, "all", "deny", "off"); err != nil {
 		return err
+	}
+	switch {
+	case s.Log.DecisionsRate < 0 || s.Log.DecisionsRate > 1_000_000:
+		return fmt.Errorf("log.decisions_rate: %d: want 0, which is no bound, to 1000000 a second", s.Log.DecisionsRate)
+	case s.Log.RecordsSize < 1 || s.Log.RecordsSize > 1<<20:
+		return fmt.Errorf("log.records_size: %d: want 1 to %d MB", s.Log.RecordsSize, 1<<20)
+	case s.Log.RecordsKeep < 0 || s.Log.RecordsKeep > 1000:
+		return fmt.Errorf("log.records_keep: %d: want 0 to 1000 files", s.Log.RecordsKeep)
 	}
 	if err := s.Function.validate("function"); err != nil {
 		return err

@@ -170,6 +170,37 @@ var cases = []testCase{{
 		}
 	},
 }, {
+	name:  "a deny that was removed with a refused one shields on",
+	needs: func(t *Target) bool { return t.Room > 0 },
+	run: func(r *rig) {
+		r.peer.Fill()
+		r.answers(func(ev *flow.Event, d *flow.Decision) error {
+			if ev.PacketIn == nil {
+				return nil
+			}
+			if r.count(flow.EventPacketIn) > 1 {
+				d.Rules = append(d.Rules, rule(ev, 100, flow.OutputTo(2)))
+				return nil
+			}
+			d.Rules = append(d.Rules, between(ev, 150))
+			for i := range r.target.Room {
+				d.Rules = append(d.Rules, between(ev, uint16(50+i)))
+			}
+			d.Rules = append(d.Rules, rule(ev, 200)) // which the switch refuses
+			return nil
+		})
+		r.passes(web)
+		r.eventually("the deny below the refused one is gone", func() bool {
+			return strings.Contains(r.logs.String(), "refuses a rule") && len(r.find(func(f *flow.Rule) bool { return f.Priority == 150 })) == 0
+		})
+		r.settle()
+		r.passes(ssh)
+		r.settle()
+		if rules := r.find(func(f *flow.Rule) bool { return len(f.Actions) > 0 && bridge.Decision(f.Cookie) != 0 }); len(rules) != 0 {
+			r.Errorf("an allow of what the first answer denied:\n%s", r.rules())
+		}
+	},
+}, {
 	name:  "a refused rule is told to who subscribes to errors, with the decision's number",
 	needs: func(t *Target) bool { return t.Room > 0 },
 	config: func(c *bridge.Config) {
@@ -277,6 +308,7 @@ var cases = []testCase{{
 			d.Policy = version(2)
 			return nil
 		})
+		r.bridge.Versions().Checked(version(2)) // what rules are swept by
 		r.peer.Reconnect()
 		r.eventually("the rule is gone", func() bool { return len(r.decided()) == 0 })
 		if n := len(r.find(func(f *flow.Rule) bool { return f.Cookie == 7 })); n != 1 {

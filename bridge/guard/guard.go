@@ -186,8 +186,8 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		c.has |= remembers
 	}
 
-	decisive, best := -1, uint16(0)
-	strays := false // the decisive rule, once complete: it no longer covers the packet
+	decisive, first := -1, -1           // of the rules that cover the packet: of all, and of the first table
+	strays, firstStrays := false, false // such a rule, once complete: it no longer covers the packet
 	parts, start := d.Parts, 0
 	for i := range d.Rules {
 		if i == start { // a function's first rule
@@ -210,8 +210,13 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		r := &d.Rules[i]
 		c.cut = false
 		c.covers = c.packet != nil && concerns(&r.Match, c.packet)
-		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best || r.Priority == best && !r.Passes()) {
-			decisive, best = i, r.Priority
+		if c.covers && r.Command == flow.Add {
+			if decisive < 0 || r.Outranks(&d.Rules[decisive]) {
+				decisive = i
+			}
+			if first < 0 || r.Table < d.Rules[first].Table || r.Table == d.Rules[first].Table && r.Outranks(&d.Rules[first]) {
+				first = i
+			}
 		}
 		if c.fell(i) {
 			continue
@@ -221,8 +226,9 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 			c.refuse(i, rail, detail)
 			continue
 		}
-		if decisive == i {
-			strays = !r.Match.Has(fields) || !coversIn(r.Match.Fields&^fields, &r.Match, c.packet)
+		if decisive == i || first == i {
+			gone := !r.Match.Has(fields) || !coversIn(r.Match.Fields&^fields, &r.Match, c.packet)
+			strays, firstStrays = decisive == i && gone || decisive != i && strays, first == i && gone || first != i && firstStrays
 		}
 		if c.cut && len(d.Rules) > 1 {
 			c.grow()
@@ -232,6 +238,9 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 	}
 	if len(d.Rules) > 1 {
 		c.answer(rails)
+	}
+	if first >= 0 && first != decisive && !d.Rules[first].Passes() {
+		decisive, strays = first, firstStrays // the switch would not come to the other tables
 	}
 	c.verdict(rails, decisive, strays, out)
 }

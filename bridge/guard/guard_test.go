@@ -82,7 +82,7 @@ func TestGuardRefusesRule(t *testing.T) {
 			if len(d.Rules) != 1 || d.Rules[0].Priority != 60000 {
 				t.Fatalf("rules that stay: %v", d.Rules)
 			}
-			if d.HasPacketOut && r.Priority < 60000 {
+			if d.HasPacketOut && r.Priority < 60000 && r.Passes() {
 				t.Fatalf("PACKET_OUT pinned to %v though the rule that decides stays", d.PacketOut)
 			}
 		})
@@ -235,6 +235,8 @@ func TestGuardKeepsDenial(t *testing.T) {
 		r.Match.SetVLAN(vlan, flow.VLANExact)
 		return r
 	}
+	later, low := goodRule(), deny200()
+	later.Table, later.Priority, low.Priority = 1, 300, 50
 	ask := goodRule()
 	ask.Actions = []flow.Action{flow.OutputTo(flow.PortController)}
 	for name, tc := range map[string]struct {
@@ -245,6 +247,8 @@ func TestGuardKeepsDenial(t *testing.T) {
 		"another VID":                       {[]flow.Rule{goodRule(), vid(8)}, false},
 		"to the gateway at equal priority":  {[]flow.Rule{goodRule(), ask}, true},
 		"to the gateway, and then one more": {[]flow.Rule{ask, goodRule()}, true},
+		"in the first table":                {[]flow.Rule{later, low, goodRule()}, false},
+		"in the first table, above":         {[]flow.Rule{later, deny200(), goodRule()}, true},
 	} {
 		d := flow.Decision{Rules: tc.rules}
 		var out Outcome

@@ -147,6 +147,9 @@ func (m *Memory) Installed(r *flow.Rule) {
 	}
 }
 
+// Shields reports whether a deny is remembered that the switch has refused.
+func (m *Memory) Shields() bool { return m != nil && m.denies.Load() != 0 }
+
 // empty reports whether nothing is remembered.
 func (m *Memory) empty() bool { return m == nil || m.denies.Load()|m.others.Load() == 0 }
 

@@ -4,7 +4,9 @@ package conformance
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,31 +23,27 @@ import (
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
+	"switchbridge/policy/kinds"
+	"switchbridge/policy/policytest"
 )
 
-// Policy uses every kind of policy.
+// Policy uses every kind of policy: its chain is the first example of each.
 func Policy() *policy.Policy {
-	ssh := flow.Match{}
-	ssh.SetEthType(flow.EthTypeIPv4)
-	ssh.Fields |= flow.FieldIPProto
-	ssh.IPProto = flow.ProtoTCP
-	dns := ssh
-	dns.IPProto = flow.ProtoUDP
-	lldp := flow.Match{}
-	lldp.SetEthType(flow.EthTypeLLDP)
-	return &policy.Policy{
-		Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall,
-		Chain: []policy.Source{
-			&blocklist.Config{Lists: []blocklist.List{{Name: "bad.txt", Prefixes: []netip.Prefix{
-				netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:bad::/48")}}}},
-			&header.Config{Rules: []header.Rule{
-				{Name: "no ssh", Priority: 200, Match: header.Condition{Header: ssh, Dst: &header.PortRange{First: 22, Last: 22}}, Action: header.Action{Deny: true}},
-				{Name: "dns to port 4", Priority: 150, Match: header.Condition{Header: dns, Dst: &header.PortRange{First: 53, Last: 53}}, Action: header.Action{Output: []flow.PortNo{4}}},
-				{Name: "no lldp", Priority: 100, Match: header.Condition{Header: lldp}, Action: header.Action{Deny: true}, Proactive: true},
-			}},
-			&forward.Config{Mode: policy.Normal},
-		},
+	p := &policy.Policy{Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall}
+	for _, kind := range kinds.All {
+		p.Chain = append(p.Chain, kind.Examples()[0].Entry)
 	}
+	return p
+}
+
+// BenchmarkPolicy is the part of Policy that benchmarks decide by, so that their figures are not of another policy with every new
+// kind.
+func BenchmarkPolicy() *policy.Policy {
+	p := Policy()
+	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
+		return s.Name() != blocklist.Name && s.Name() != header.Name && s.Name() != forward.Name
+	})
+	return p
 }
 
 // Case is one event.
@@ -99,6 +97,17 @@ func Cases() (cases []Case) {
 		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0))
 		packet("not IP", frames.LLDP(frames.Host(1).MAC, 1))
 		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
+		for _, kind := range kinds.All {
+			for i, line := range kind.Examples()[0].Packets {
+				frame, port, err := policytest.Packet(line)
+				if err != nil {
+					panic("example of " + kind.Name() + ": " + err.Error()) // TestCases meets it first
+				}
+				m := flow.ParseFrame(frame, port)
+				add(fmt.Sprintf("%s %d", kind.Name(), i+1), flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
+					BufferID: flow.NoBuffer, TotalLen: len(frame), Match: m, Data: frame, Incomplete: m.Missing()}})
+			}
+		}
 		add("buffered", flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
 			BufferID: 77, TotalLen: 1400, Match: flow.ParseFrame(ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80), 1),
 			Data: ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80)}})

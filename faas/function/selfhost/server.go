@@ -109,6 +109,7 @@ func (s *Server) listen() (err error) {
 		}
 	}
 	s.server = httphost.NewServer(s.mux, nil)
+	s.server.ErrorLog = httphost.ErrorLog(s.log)
 	if !s.config.plain() {
 		if s.server.TLSConfig, s.devCA, err = s.config.TLS.tlsConfig(s.listener, s.log); err != nil {
 			return err

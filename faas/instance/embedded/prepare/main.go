@@ -15,7 +15,10 @@ import (
 	"switchbridge/faas/instance/embedded/training"
 	"switchbridge/faas/instance/wasmhost"
 	"switchbridge/flow"
+	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/forward"
+	"switchbridge/policy/kinds"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -51,7 +54,13 @@ func run(args []string) error {
 // trained is what gateways are expected to ask for, with policies from files among others.
 func trained(files []string) (t wasmhost.Training, err error) {
 	t.Policies = [][]byte{nil} // without one, everything is allowed
-	list, events := training.Policies(), training.Events()
+	list, events := append(training.Policies(), examples()...), training.Events()
+	var lines []string
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			lines = append(lines, e.Packets...)
+		}
+	}
 	for _, file := range files {
 		p, err := policyfile.Load(file)
 		if err != nil {
@@ -67,13 +76,16 @@ func trained(files []string) (t wasmhost.Training, err error) {
 			return t, fmt.Errorf("%s: %w", file, err)
 		}
 		for _, e := range expected {
-			for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
-				ev, err := policytest.Event(e.Packet, protocol)
-				if err != nil {
-					return t, fmt.Errorf("%s: %w", file, err)
-				}
-				events = append(events, ev)
+			lines = append(lines, e.Packet)
+		}
+	}
+	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
+		for _, line := range lines {
+			ev, err := policytest.Event(line, protocol)
+			if err != nil {
+				return t, err
 			}
+			events = append(events, ev)
 		}
 	}
 	for _, p := range list {
@@ -85,4 +97,19 @@ func trained(files []string) (t wasmhost.Training, err error) {
 	}
 	t.Requests, t.Packets, err = embedded.Encode(events...)
 	return t, err
+}
+
+// examples are the policies that the kinds give as examples.
+func examples() (list []*policy.Policy) {
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			p := forward.Default()
+			if kind.Name() == forward.Name {
+				p.Chain = nil
+			}
+			p.Chain = append([]policy.Source{e.Entry}, p.Chain...)
+			list = append(list, p)
+		}
+	}
+	return list
 }

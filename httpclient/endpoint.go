@@ -87,14 +87,13 @@ func (e *endpoint) acquire() *generation {
 func (e *endpoint) maintain(ctx context.Context) {
 	connected, err := e.warm(ctx, e.gen.Load())
 	var probed time.Time
-	due := time.Now()
 	for ctx.Err() == nil {
 		age := e.c.cfg.ConnectionAge
 		wait := age - age/5 + rand.N(2*age/5+1)
 		if fault := e.fault.Load(); !connected || err != nil && fault != nil && *fault != nil {
 			wait = min(wait, warmRetry)
 		}
-		due = time.Now().Add(wait)
+		due := time.Now().Add(wait)
 		for renew := false; !renew; {
 			timer := time.NewTimer(time.Until(due))
 			select {

@@ -169,19 +169,6 @@ var Fields = [...]FieldInfo{
 		OXM: []OXM{{"tunnel_id", 38, 0, 0}}, Compact: 112},
 }
 
-// Fields returns the fields of a kind.
-func (k Kind) Fields() Field { return kindFields[k] }
-
-// Fields returns the fields that have a need.
-func (n Need) Fields() Field { return needFields[n] }
-
-// Fields that a mask may leave bits out of, and those that OpenFlow 1.0's match
-// has a place for.
-const (
-	MaskedFields Field = maskedFields
-	Fields10     Field = fields10
-)
-
 // Info returns the row of f, which is one field.
 func (f Field) Info() *FieldInfo { return &Fields[bits.TrailingZeros32(uint32(f))] }
 
@@ -205,6 +192,10 @@ func Printed(i int) *FieldInfo {
 	}
 	return &Fields[i]
 }
+
+// Offsets returns where in a Match the value and the mask lie; the mask is at 0
+// where the kind has none.
+func (x *FieldInfo) Offsets() (value, mask uintptr) { return x.value, x.mask }
 
 // Ones is a value of all bits.
 func (x *FieldInfo) Ones() uint64 { return ^uint64(0) >> (64 - x.Bits) }

@@ -18,7 +18,7 @@ func (m *Match) Inside(o *Match) bool {
 // Vacuous returns the fields of m that ask for nothing, since all of their bits
 // are masked out.
 func (m *Match) Vacuous() (f Field) {
-	for rest := m.Fields & maskedFields; rest != 0; rest &= rest - 1 {
+	for rest := m.Fields & MaskedFields; rest != 0; rest &= rest - 1 {
 		x, empty := (rest & -rest).Info(), false
 		switch x.Kind {
 		case Number64, VLANTag:

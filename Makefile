@@ -70,7 +70,7 @@ demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, wh
 	fi
 
 .PHONY: test
-test: setup guest lint ## everything: lint, then all tests with the race detector
+test: setup guest check ## everything: check, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...
 
 # The tests that take minutes are named TestLong...: see internal/testlong.
@@ -78,12 +78,16 @@ test: setup guest lint ## everything: lint, then all tests with the race detecto
 test-long: setup guest ## the tests that take minutes: guardrails switched off one by one, and more
 	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
 
-.PHONY: lint
-lint: check-go ## gofmt, vet, staticcheck
+# What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly.
+.PHONY: check
+check: check-go ## in a minute: gofmt, vet for every target, import layers, defaults, documents, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
+	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
+	$(GO) test ./test/house ./settings
 	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
 		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \
 	else \

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -157,7 +158,7 @@ func TestControllerAgainstResponder(t *testing.T) {
 // A FLOW_MOD and a PACKET_OUT count each; a DELETE and LLDP don't; the late half
 // of an answer does not pass for the next packet's.
 func TestWhatCounts(t *testing.T) {
-	lldp := oftest.LLDP(flow.MAC{2}, 1)
+	lldp := frames.LLDP(flow.MAC{2}, 1)
 	addr := fakeController(t, func(n int, xid, buffer uint32) ([]byte, error) {
 		out := flowMod(t, flow.Delete, xid, flow.NoBuffer)
 		out = append(out, packetOut(t, flow.OpenFlow10, flow.NoBuffer, lldp)...)
@@ -361,7 +362,7 @@ func TestCountingIsFree(t *testing.T) {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add(flowMod(f, flow.Add, 1, 2))
 	f.Add(packetOut(f, flow.OpenFlow10, 2, nil))
-	f.Add(packetOut(f, flow.OpenFlow13, flow.NoBuffer, oftest.LLDP(flow.MAC{2}, 1)))
+	f.Add(packetOut(f, flow.OpenFlow13, flow.NoBuffer, frames.LLDP(flow.MAC{2}, 1)))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		if _, err := ofp.ParseHeader(msg); err != nil {
 			return

@@ -16,6 +16,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/oftest"
 )
 
@@ -173,8 +174,8 @@ func ask(ctx context.Context, one asking, n int, d time.Duration, h *stats.Histo
 
 // benchEvent is a TCP SYN of the nth flow.
 func benchEvent(n int) *flow.Event {
-	src := oftest.Host(uint8(1 + n%200)).At(uint16(1024 + n/200%60_000))
-	frame := oftest.TCP(src, oftest.Host(250).At(443), oftest.SYN, nil)
+	src := frames.Host(uint8(1 + n%200)).At(uint16(1024 + n/200%60_000))
+	frame := frames.TCP(src, frames.Host(250).At(443), frames.SYN, nil)
 	return &flow.Event{
 		Type: flow.EventPacketIn, ID: fmt.Sprintf("bench-%d", n), Session: "bench", Time: time.Now(), XID: uint32(n)&0x7fffffff | 1,
 		Switch:   &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13, NTables: 254, Ports: oftest.Ports(4)},

@@ -13,6 +13,7 @@ import (
 
 	"switchbridge/bench/stats"
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -170,7 +171,7 @@ func (s *loadSwitch) quiet(limit time.Duration) error {
 // announce makes the load's destination known, as cbench does, and waits for
 // what comes of it.
 func (s *loadSwitch) announce(n int, v flow.Protocol) error {
-	frame := oftest.GratuitousARP(target(n))
+	frame := frames.GratuitousARP(target(n))
 	p := flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame}
 	p.Match.SetInPort(2)
 	b, err := ofp.AppendPacketIn(nil, v, 0, &p)

@@ -12,6 +12,7 @@ import (
 	"switchbridge/bench/stats"
 	"switchbridge/controller"
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/oftest"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
@@ -109,7 +110,7 @@ func measurePolicy(ctx context.Context, kind string, n, each int) (PolicyRow, er
 		events := make([]flow.Event, batch)
 		for i := 0; i < each; i += batch {
 			for j := range events {
-				frame := oftest.TCP(oftest.Host(1).At(uint16(1024+i%50_000)), oftest.Endpoint{MAC: flow.MAC{2}, IP: dst(i + j), Port: 443}, oftest.SYN, nil)
+				frame := frames.TCP(frames.Host(1).At(uint16(1024+i%50_000)), frames.Endpoint{MAC: flow.MAC{2}, IP: dst(i + j), Port: 443}, frames.SYN, nil)
 				events[j] = flow.Event{Type: flow.EventPacketIn, XID: 1, Switch: sw, PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: flow.ParseFrame(frame, 1)}}
 			}
 			begin := time.Now()

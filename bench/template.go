@@ -6,8 +6,8 @@ import (
 	"net/netip"
 
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
-	"switchbridge/ofproxy/oftest"
 )
 
 // Where things are in the messages that the load consists of. A PACKET_IN
@@ -26,8 +26,8 @@ const bufferIDs = 1 << 24
 
 // target is the host that all of the load's packets go to. It announces itself
 // first, so that a learning controller answers with a rule and not with a flood.
-func target(sw int) oftest.Endpoint {
-	return oftest.Endpoint{MAC: flow.MAC{0x02, 0xfe, byte(sw >> 16), byte(sw >> 8), byte(sw), 0}, IP: netip.AddrFrom4([4]byte{10, 255, byte(sw >> 8), byte(sw)})}
+func target(sw int) frames.Endpoint {
+	return frames.Endpoint{MAC: flow.MAC{0x02, 0xfe, byte(sw >> 16), byte(sw >> 8), byte(sw), 0}, IP: netip.AddrFrom4([4]byte{10, 255, byte(sw >> 8), byte(sw)})}
 }
 
 // batch is a row of PACKET_INs of one size, ready to be written. Each stamp
@@ -45,8 +45,8 @@ type batch struct {
 // newBatch makes the load of switch number sw: TCP SYNs of 60 bytes, the least
 // that Ethernet carries, to target(sw).
 func newBatch(v flow.Protocol, sw, macs int) (*batch, error) {
-	from := oftest.Host(1).At(1024)
-	frame := oftest.TCP(from, target(sw).At(80), oftest.SYN, make([]byte, 6))
+	from := frames.Host(1).At(1024)
+	frame := frames.TCP(from, target(sw).At(80), frames.SYN, make([]byte, 6))
 	p := flow.PacketIn{TotalLen: len(frame), Data: frame}
 	p.Match.SetInPort(1)
 	one, err := ofp.AppendPacketIn(nil, v, 0, &p)

@@ -50,7 +50,10 @@ func (s *Session) apply(j *job) {
 			p.Rule = -1 // the rule does more than the packet's own actions
 		}
 	}
-	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0)
+	// A deny that the switch has refused once may be taken now; then it need not be
+	// remembered any longer.
+	retried := s.memory.Shields() && len(d.Rules) > 0
+	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0 || retried)
 	if len(d.Rules) > 0 {
 		s.ledger.note(ev, d, p)
 	}
@@ -59,7 +62,12 @@ func (s *Session) apply(j *job) {
 		if s.confirms == nil {
 			s.confirms = make(map[uint32]*job)
 		}
-		s.confirms[ev.XID] = j
+		pending := j
+		if j == s.own { // it is used again for the next packet
+			pending = &job{s: s}
+			pending.dec.Rules = copyRules(nil, d.Rules)
+		}
+		s.confirms[ev.XID] = pending
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
@@ -73,7 +81,7 @@ func (s *Session) apply(j *job) {
 	}
 	s.m.installed.Add(float64(len(j.changes)))
 	s.report(j)
-	if !confirm {
+	if !confirm || j == s.own {
 		s.follow(j, false)
 		j.finished()
 	}
@@ -95,25 +103,25 @@ func (s *Session) violations(j *job) {
 	}
 }
 
-// observePolicy compares the version of an answer to the newest seen: a newer
-// one has all switches asked for again and swept, an older one's rules go soon.
+// observePolicy compares the version of an answer to the one that counts. Rules
+// of an older version go soon, and so do those of one that nobody has confirmed.
+// Where no policy_check ever confirms one, a newer one has all switches asked
+// about again, at a pace.
 func (s *Session) observePolicy(d *flow.Decision) {
 	if d.Policy.IsZero() {
 		return
 	}
 	before := s.b.cfg.Versions.Latest()
-	if before == d.Policy {
-		return
-	}
 	switch fresh, now := s.b.cfg.Versions.Observe(d.Policy); fresh {
 	case Newer:
-		if before.IsZero() { // each session's own resync sweeps
+		if before.IsZero() { // the session has just asked for its proactive rules
 			s.log.Info("policy version", "policy", now.String())
 			return
 		}
-		s.log.Info("policy version", "policy", now.String(), "before", before.String())
-		s.b.PolicyChanged()
-	case Older:
+		s.b.faults.Warn("unchecked", "the answers' policy version changes, and no policy_check confirms it: rules of the old policy stay until their timeouts",
+			"policy", now.String(), "before", before.String())
+		s.b.pacer.want()
+	case Older, Unconfirmed:
 		Expire(d)
 	}
 }
@@ -196,6 +204,7 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	var fallen []string
 	for i := range e.rules {
 		if gone[i] && !e.gone[i] && i != rule {
+			s.memory.Refused(&e.rules[i]) // what it denies stays denied, too
 			changes = append(changes, Change{Remove: &Installed{Rule: e.rules[i]}})
 			fallen = append(fallen, e.rules[i].String())
 		}

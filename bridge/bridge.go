@@ -24,6 +24,8 @@ type Bridge struct {
 	first   uint32 // the number before the first that was given
 	numbers atomic.Uint32
 	pool    *pool
+	pacer   pacer
+	faults  Mute // of no session
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -44,6 +46,9 @@ func New(cfg Config) (*Bridge, error) {
 	b.pool = newPool(cfg.Workers)
 	live := cfg.Live()
 	b.live.Store(&live)
+	b.faults.Log = cfg.Logger
+	b.pacer.run, b.pacer.alarm = b.PolicyChanged, b.storm
+	cfg.Versions.onOffer = b.offer
 	return b, nil
 }
 

@@ -9,8 +9,16 @@ import (
 	"switchbridge/flow"
 )
 
-// Config is what a [Bridge] needs. Zero values take the defaults that their
-// comments give; Decider is the one field that must be set.
+// Defaults of a [Config]; flow has those of events that are decided remotely.
+const (
+	DefaultGateway        GatewayID = 1
+	DefaultListTimeout              = 10 * time.Second
+	DefaultLookInterval             = 30 * time.Second
+	DefaultDrainTimeout             = 5 * time.Second
+	DefaultQueuePerSwitch           = 1024
+)
+
+// Config is what a [Bridge] needs. Zero values take the defaults above; Decider is the one field that must be set.
 type Config struct {
 	// Decider answers every event, with all decorators around it. The guardrails
 	// are not one of them.
@@ -21,7 +29,7 @@ type Config struct {
 
 	// Gateway is this gateway's id, the top 16 bits of every cookie it sets. It
 	// must be the same after a restart and differ between gateways that share a
-	// switch. Default: 1.
+	// switch.
 	Gateway GatewayID
 
 	// Admit, if set, is asked about each packet before it takes a place in a
@@ -40,22 +48,22 @@ type Config struct {
 	// bridge's own.
 	Versions *Versions
 
-	// EventTimeout bounds a remote decision. Default 5 s.
+	// EventTimeout bounds a remote decision. Default: flow.DefaultTimeout.
 	EventTimeout time.Duration
 	// ListTimeout is how long a switch may take to list its rules, before a sweep
-	// or a look at its tables is given up. Default 10 s.
+	// or a look at its tables is given up.
 	ListTimeout time.Duration
 	// LookInterval is how often a switch's tables are compared with what must be
-	// in them. Default 30 s; negative is never.
+	// in them; negative is never.
 	LookInterval time.Duration
-	// DrainTimeout bounds the wait for pending decisions at shutdown. Default 5 s.
+	// DrainTimeout bounds the wait for pending decisions at shutdown.
 	DrainTimeout time.Duration
 
 	// Workers is how many remote decisions run at once, over all switches.
-	// Default 256.
+	// Default: flow.DefaultConcurrency.
 	Workers int
 	// QueuePerSwitch is how many events of one switch may wait for a worker; more
-	// are dropped and counted. Default 1,024.
+	// are dropped and counted.
 	QueuePerSwitch int
 
 	// OnDecision, if set, is called for each decision, after its rules were handed
@@ -86,24 +94,24 @@ func (c *Config) setDefaults() error {
 			*d = v
 		}
 	}
-	def(&c.EventTimeout, 5*time.Second)
-	def(&c.ListTimeout, 10*time.Second)
-	def(&c.LookInterval, 30*time.Second)
-	def(&c.DrainTimeout, 5*time.Second)
+	def(&c.EventTimeout, flow.DefaultTimeout)
+	def(&c.ListTimeout, DefaultListTimeout)
+	def(&c.LookInterval, DefaultLookInterval)
+	def(&c.DrainTimeout, DefaultDrainTimeout)
 	if c.Decider == nil {
 		return errors.New("bridge: no decider")
 	}
 	if c.Gateway == 0 {
-		c.Gateway = 1
+		c.Gateway = DefaultGateway
 	}
 	if err := c.Gateway.Validate(); err != nil {
 		return err
 	}
 	if c.Workers == 0 {
-		c.Workers = 256
+		c.Workers = flow.DefaultConcurrency
 	}
 	if c.QueuePerSwitch == 0 {
-		c.QueuePerSwitch = 1024
+		c.QueuePerSwitch = DefaultQueuePerSwitch
 	}
 	if c.Guardrails == nil {
 		c.Guardrails = guard.Default()

@@ -15,12 +15,15 @@ type Metrics struct {
 	events     *prometheus.CounterVec // protocol, type
 	drops      *prometheus.CounterVec // protocol, cause
 	shed       *prometheus.CounterVec // protocol, type
+	collapsed  *prometheus.CounterVec // protocol, type
 	rules      *prometheus.CounterVec // protocol, outcome
 	stage      *prometheus.HistogramVec
 	coalesced  *prometheus.CounterVec // protocol
 	swept      *prometheus.CounterVec // protocol
 	standing   *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
+	storm      prometheus.Gauge
+	offered    prometheus.Gauge
 	guard      *guard.Metrics
 }
 
@@ -38,18 +41,23 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		events:    counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
 		drops:     counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
 		shed:      counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
+		collapsed: counters("events_collapsed_total", "Events other than packets that say what one that waits says already, by protocol and type.", "protocol", "type"),
 		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
+		storm: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_policy_storm_seconds",
+			Help: "While a function's policy version changes again and again: the pause between two times that switches are brought in line. 0: no storm."}),
+		offered: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_policy_rollback_offered",
+			Help: "1 while the function has had a lower policy serial for a minute, which an operator may roll back to."}),
 		stage: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "switchbridge_stage_seconds",
 			Help:    "Time of a packet in each stage: wait (for a worker), decide, total (read to handed to the connection).",
 			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"protocol", "stage"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.stage, m.ungoverned)
+		reg.MustRegister(m.stage, m.ungoverned, m.storm, m.offered)
 	}
 	return m
 }

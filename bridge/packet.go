@@ -147,9 +147,13 @@ func (s *Session) start(j *job) {
 		s.decide(j)
 		return
 	}
+	if !s.waits(j) {
+		return
+	}
 	if s.b.pool.submit(&s.queue, j.run) {
 		return
 	}
+	s.noWait(j)
 	if j.ev.PacketIn == nil {
 		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
 	} else {
@@ -162,6 +166,7 @@ func (s *Session) start(j *job) {
 
 // run decides the event on a goroutine of the pool.
 func (j *job) run() {
+	j.s.noWait(j)
 	j.rec.Wait = time.Since(j.read)
 	j.s.decide(j)
 	_ = j.s.sw.Flush() // the connection's owner learns of the error
@@ -212,5 +217,64 @@ func (s *Session) follow(j *job, settle bool) {
 	}
 	for _, w := range waiting {
 		s.straggler(w, actions)
+	}
+}
+
+// waiting tells events that say the same to a function: of a rule that went, all
+// but how long it lived and what it counted.
+type waiting struct {
+	event    flow.EventType
+	port     flow.PortStatus
+	match    flow.Match
+	cookie   uint64
+	priority uint16
+	table    uint8
+	reason   flow.RemovedReason
+}
+
+// same returns what tells the event from others, where it is of a type of which
+// one is as good as several.
+func same(ev *flow.Event) (w waiting, ok bool) {
+	w.event = ev.Type
+	switch {
+	case ev.PortStatus != nil:
+		w.port = *ev.PortStatus
+	case ev.FlowRemoved != nil:
+		fr := ev.FlowRemoved
+		w.match, w.cookie, w.priority, w.table, w.reason = fr.Match, fr.Cookie, fr.Priority, fr.Table, fr.Reason
+	default:
+		return w, false
+	}
+	return w, true
+}
+
+// waits notes that an event is about to wait for a worker. It is false, and the
+// event is counted, where one that says the same waits already.
+func (s *Session) waits(j *job) bool {
+	w, ok := same(&j.ev)
+	if !ok {
+		return true
+	}
+	s.mu.Lock()
+	_, twice := s.waiting[w]
+	if !twice {
+		if s.waiting == nil {
+			s.waiting = make(map[waiting]struct{})
+		}
+		s.waiting[w] = struct{}{}
+	}
+	s.mu.Unlock()
+	if twice {
+		s.m.collapsed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
+	}
+	return !twice
+}
+
+// noWait says that an event waits no longer.
+func (s *Session) noWait(j *job) {
+	if w, ok := same(&j.ev); ok {
+		s.mu.Lock()
+		delete(s.waiting, w)
+		s.mu.Unlock()
 	}
 }

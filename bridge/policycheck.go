@@ -31,8 +31,9 @@ type PolicyCheck struct {
 // String names the task.
 func (p *PolicyCheck) String() string { return "policy check" }
 
-// Run asks at once and then at every interval, until ctx is done. It returns
-// nil: a function that does not answer is asked again.
+// Run asks at once and then at every interval, until ctx is done, and once more
+// between two intervals where an answer brought a version that no check has
+// confirmed. It returns nil: a function that does not answer is asked again.
 func (p *PolicyCheck) Run(ctx context.Context) error {
 	interval := p.Interval
 	if interval <= 0 {
@@ -41,6 +42,7 @@ func (p *PolicyCheck) Run(ctx context.Context) error {
 	run := rand.Text()
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
+	soon := p.Versions.asked()
 	for n := uint32(1); ; n++ {
 		ev := flow.Event{
 			Type: flow.EventPolicyCheck, ID: "policy-" + run + "-" + strconv.FormatUint(uint64(n), 10),
@@ -51,6 +53,9 @@ func (p *PolicyCheck) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
+			soon = p.Versions.asked()
+		case <-soon:
+			soon = nil // not again before the next interval
 		}
 	}
 }
@@ -75,8 +80,11 @@ func (p *PolicyCheck) check(ctx context.Context, ev *flow.Event, timeout time.Du
 		return
 	}
 	var fresh Freshness
-	if err == nil {
-		fresh, _ = p.Versions.Observe(d.Policy)
+	switch {
+	case err == nil:
+		fresh = p.Versions.Checked(d.Policy)
+	case flow.KindOf(err) == flow.Refused:
+		p.Versions.Unchecked()
 	}
 	if p.OnCheck != nil {
 		p.OnCheck(d.Policy, fresh, err)

@@ -59,7 +59,7 @@ func (s *Session) resyncOnce() {
 		return // there is nothing to remove
 	}
 	if _, err := s.survey(true, s.b.cfg.ListTimeout); err != nil && s.ctx.Err() == nil {
-		s.log.Info("rules of older policy versions were not swept; their timeouts remove them", "err", err)
+		s.faults.Info("not_swept", "rules of older policy versions were not swept; their timeouts remove them", "err", err)
 	}
 }
 
@@ -88,7 +88,7 @@ func (s *Session) connected() {
 			err = j.dec.Failure
 		}
 		if flow.KindOf(err) != flow.Unavailable && flow.KindOf(err) != flow.Overload {
-			s.log.Warn("no proactive rules: the function refuses or can't be understood", "err", err)
+			s.Warn("connected_refused", "no proactive rules: the function refuses or can't be understood", "err", err)
 			return
 		}
 		s.Warn("connected", "no proactive rules yet: the function does not answer", "err", err, "again_in_seconds", pause.Seconds())
@@ -114,7 +114,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 	defer cancel()
 	standing := s.sw.Standing()
 	found := make([]bool, len(standing))
-	current := s.b.cfg.Versions.Latest()
+	current := s.b.cfg.Versions.Confirmed()
 	s.mu.Lock()
 	connected := s.resync.connected
 	s.mu.Unlock()
@@ -199,7 +199,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 		return ours, err
 	}
 	s.m.swept.WithLabelValues(s.m.protocol).Add(float64(removed))
-	s.log.Info("swept rules of older policy versions", "rules", removed, "policy", current.String())
+	s.faults.Info("swept", "swept rules of older policy versions", "rules", removed, "policy", current.String())
 	return ours, nil
 }
 
@@ -314,7 +314,7 @@ func (s *Session) setMissing(why string) {
 	case was != "" && why == "":
 		s.b.cfg.Metrics.ungoverned.Dec()
 		s.standing.pause = 0
-		s.log.Info("the switch has every rule again that brings packets to the gateway")
+		s.faults.Info("standing_back", "the switch has every rule again that brings packets to the gateway")
 	}
 }
 

@@ -51,7 +51,8 @@ type Session struct {
 	drops     atomic.Uint64
 
 	mu       sync.Mutex
-	confirms map[uint32]*job // decisions that the switch has yet to confirm
+	confirms map[uint32]*job      // decisions that the switch has yet to confirm
+	waiting  map[waiting]struct{} // events that wait for a worker, as many as the queue has at most
 	resync   resyncState
 	standing standingState
 

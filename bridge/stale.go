@@ -7,10 +7,10 @@ import (
 )
 
 // StaleTimeout is the hard_timeout of rules that a function with an older
-// policy version returned.
+// policy version returned, or with one that nobody has confirmed.
 const StaleTimeout = 10 * time.Second
 
-// Expire gives the rules of an [Older] answer a hard_timeout of at most
+// Expire gives the rules of an [Older] or [Unconfirmed] answer a hard_timeout of at most
 // StaleTimeout, proactive ones too.
 func Expire(d *flow.Decision) {
 	for i := range d.Rules {

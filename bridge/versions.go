@@ -1,64 +1,256 @@
 package bridge
 
 import (
+	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"switchbridge/flow"
 )
 
-// Freshness says how the policy version of an answer stands to the newest that
-// the gateway has seen.
+// Freshness says how the policy version of an answer stands to the one that
+// counts.
 type Freshness uint8
 
 const (
 	Unversioned Freshness = iota // the answer names none: timeouts alone apply
 	Same
-	Newer // the first answer of it: rules of the version before are to be swept
-	Older // a function that was not updated yet: its rules get StaleTimeout, nothing is swept
+	Newer       // the first word of it: proactive rules are asked for again
+	Older       // a function that was not updated yet: its rules get StaleTimeout, nothing is swept
+	Unconfirmed // of a greater serial, which nobody but this answer has named: its rules get StaleTimeout
 )
 
-func (f Freshness) String() string { return [...]string{"unversioned", "same", "newer", "older"}[f&3] }
-
-// Versions tracks the policy version that a function's answers carry. The zero
-// value has seen none. It is safe for concurrent use.
-type Versions struct {
-	mu     sync.RWMutex
-	latest flow.PolicyVersion
+func (f Freshness) String() string {
+	names := [...]string{"unversioned", "same", "newer", "older", "unconfirmed"}
+	return names[int(f)%len(names)]
 }
 
-// Observe notes an answer's version and says how it stands to the newest, which
-// it returns. Exactly one caller is told of a version that it is Newer.
+// Versions tracks which policy version a function has. The zero value has seen
+// none. It is safe for concurrent use.
+//
+// An answer about a packet confirms nothing, however great its serial is: one
+// answer of one instance must not have every switch swept, nor make all that
+// follow look old. A version counts once a policy_check has brought it, or
+// somebody who proved who they are ([Versions.Confirm]), and rules are swept by
+// such a version alone. Of a function that answers no policy_check, versions are
+// only looked at to know when to ask for proactive rules again.
+type Versions struct {
+	mu        sync.RWMutex
+	confirmed flow.PolicyVersion
+	pushed    bool // confirmed by Confirm: a function that answers no check does not undo it
+
+	// What answers brought while nothing is confirmed.
+	seen   flow.PolicyVersion
+	seenAt atomic.Int64 // Unix nanoseconds, to within seenEvery
+
+	// What policy checks have brought that does not count, without a break.
+	lower   flow.PolicyVersion
+	since   time.Time
+	offered bool
+
+	ask     chan struct{} // has a policy check made before its time; made by asked
+	onOffer func(v flow.PolicyVersion, offered bool)
+}
+
+const (
+	// offerAfter is how long policy checks must have brought one lower version
+	// before a rollback is offered.
+	offerAfter = time.Minute
+	// seenFor is how long the greatest serial of answers counts that nobody has
+	// confirmed and no answer has repeated.
+	seenFor   = time.Minute
+	seenEvery = time.Second
+)
+
+// Observe notes an answer's version and says how it stands to the one that
+// counts, which it returns. Exactly one caller is told of a version that it is
+// Newer.
 //
 // Serials order versions. Two of one serial and different content should not
-// be; the one that came first stays the newest and the other counts as older,
-// so that two such functions can't make the gateway sweep to and fro.
+// be; the one that came first stays.
 func (v *Versions) Observe(version flow.PolicyVersion) (Freshness, flow.PolicyVersion) {
 	v.mu.RLock()
-	latest := v.latest
+	confirmed, seen := v.confirmed, v.seen
 	v.mu.RUnlock()
 	switch {
 	case version.IsZero():
-		return Unversioned, latest
-	case version == latest:
-		return Same, latest
-	case version.Serial < latest.Serial:
-		return Older, latest
+		return Unversioned, v.Latest()
+	case version == confirmed:
+		return Same, confirmed
+	case !confirmed.IsZero() && version.Serial < confirmed.Serial:
+		return Older, confirmed
+	case !confirmed.IsZero():
+		v.CheckSoon()
+		return Unconfirmed, confirmed
+	}
+	now := time.Now().UnixNano()
+	if version == seen {
+		if at := v.seenAt.Load(); now-at > int64(seenEvery) {
+			v.seenAt.CompareAndSwap(at, now)
+		}
+		return Same, seen
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	switch {
-	case version == v.latest:
-		return Same, v.latest
-	case v.latest.IsZero(), version.Serial > v.latest.Serial:
-		v.latest = version
+	case version == v.confirmed || version == v.seen:
+		return Same, version
+	case !v.confirmed.IsZero():
+		return Older, v.confirmed // confirmed in between; the next answer is looked at again
+	case v.seen.IsZero(), version.Serial > v.seen.Serial, now-v.seenAt.Load() > int64(seenFor):
+		v.seen = version
+		v.seenAt.Store(now)
 		return Newer, version
 	}
-	return Older, v.latest
+	return Older, v.seen
 }
 
-// Latest returns the newest version seen, or the zero one.
+// Checked takes what a policy_check brought. The zero version is a function
+// that tells none: nothing is confirmed then.
+func (v *Versions) Checked(version flow.PolicyVersion) Freshness {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case version.IsZero():
+		v.unchecked()
+		return Unversioned
+	case version == v.confirmed:
+		v.noOffer()
+		return Same
+	case v.confirmed.IsZero(), version.Serial > v.confirmed.Serial:
+		v.confirm(version, false)
+		return Newer
+	}
+	now := time.Now()
+	if version != v.lower {
+		v.noOffer()
+		v.lower, v.since = version, now
+	}
+	if !v.offered && now.Sub(v.since) >= offerAfter {
+		v.offered = true
+		if v.onOffer != nil {
+			v.onOffer(version, true)
+		}
+	}
+	return Older
+}
+
+// Unchecked says that the function answers no policy_check.
+func (v *Versions) Unchecked() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.unchecked()
+}
+
+func (v *Versions) unchecked() {
+	v.noOffer()
+	if !v.pushed && !v.confirmed.IsZero() {
+		v.seen, v.confirmed = v.confirmed, flow.PolicyVersion{}
+		v.seenAt.Store(time.Now().UnixNano())
+	}
+}
+
+// Confirm takes a version from who has proved that it counts: the policy file of
+// this machine, or an authenticated push. Where it returns Newer the switches
+// are to be brought in line, at once ([Bridge.PolicyChanged]). A version of a
+// lower serial is not taken.
+func (v *Versions) Confirm(version flow.PolicyVersion) Freshness {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case version.IsZero():
+		return Unversioned
+	case version == v.confirmed:
+		v.pushed = true
+		return Same
+	case v.confirmed.IsZero(), version.Serial > v.confirmed.Serial:
+		v.confirm(version, true)
+		return Newer
+	}
+	return Older
+}
+
+func (v *Versions) confirm(version flow.PolicyVersion, pushed bool) {
+	v.confirmed, v.seen, v.pushed = version, version, pushed
+	v.noOffer()
+}
+
+func (v *Versions) noOffer() {
+	if v.offered && v.onOffer != nil {
+		v.onOffer(v.lower, false)
+	}
+	v.lower, v.since, v.offered = flow.PolicyVersion{}, time.Time{}, false
+}
+
+// Offered returns the version of a lower serial that policy checks have brought
+// for a minute and more, if there is one, and since when: the function was taken
+// back to an older policy, and an operator may follow it ([Versions.Rollback]).
+func (v *Versions) Offered() (version flow.PolicyVersion, since time.Time, ok bool) {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if !v.offered {
+		return flow.PolicyVersion{}, time.Time{}, false
+	}
+	return v.lower, v.since, true
+}
+
+// Rollback makes the offered version the one that counts. It is an operator's
+// to say; [Bridge.Rollback] also brings the switches in line.
+func (v *Versions) Rollback(version flow.PolicyVersion) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	switch {
+	case !v.offered && v.lower.IsZero():
+		return fmt.Errorf("policy %v: no rollback is offered: the function's policy checks bring no lower serial", version)
+	case !v.offered:
+		return fmt.Errorf("policy %v: no rollback is offered yet: policy checks have brought %v for %v, and must for %v", version, v.lower, time.Since(v.since).Round(time.Second), offerAfter)
+	case version != v.lower:
+		return fmt.Errorf("policy %v is not what the function has: policy checks bring %v", version, v.lower)
+	}
+	v.confirm(version, false)
+	return nil
+}
+
+// Latest returns the version that counts or, while none is confirmed, the newest
+// that answers brought. It is for people.
 func (v *Versions) Latest() flow.PolicyVersion {
 	v.mu.RLock()
 	defer v.mu.RUnlock()
-	return v.latest
+	if v.confirmed.IsZero() {
+		return v.seen
+	}
+	return v.confirmed
+}
+
+// Confirmed returns the version that counts: the one that rules are swept by. It
+// is zero while there is none.
+func (v *Versions) Confirmed() flow.PolicyVersion {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.confirmed
+}
+
+// CheckSoon has the function asked for its version before its time. It is at
+// most once more often than usual, whoever calls and how often.
+func (v *Versions) CheckSoon() {
+	select {
+	case v.asked() <- struct{}{}:
+	default:
+	}
+}
+
+func (v *Versions) asked() chan struct{} {
+	v.mu.RLock()
+	ask := v.ask
+	v.mu.RUnlock()
+	if ask != nil {
+		return ask
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.ask == nil {
+		v.ask = make(chan struct{}, 1)
+	}
+	return v.ask
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Decider answers events: the controller itself, in process or behind HTTPS,
@@ -19,6 +20,12 @@ import (
 type Decider interface {
 	Decide(ctx context.Context, ev *Event, d *Decision) error
 }
+
+// What bounds questions to a Decider that is not [Local], where nothing is configured.
+const (
+	DefaultTimeout     = 5 * time.Second // of an event, repeats included
+	DefaultConcurrency = 256             // events at a time
+)
 
 // Local is a Decider that answers within microseconds and never waits for a
 // network: a session calls it on its own goroutine, since a hop would cost more
@@ -186,21 +193,32 @@ func (d *Decision) Reset() {
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of
-// d.Rules says so (-1: PacketOut, or none). Of rules of equal priority one that
-// does not let it pass counts: which of them a switch takes is not defined.
+// d.Rules says so (-1: PacketOut, or none): the one of the highest priority that
+// covers it. Of several tables a deny in the first of them comes before that. Of
+// rules of equal priority one that does not let it pass counts: which of them a
+// switch takes is not defined.
 func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
 	if d.HasPacketOut {
 		return d.PacketOut, -1
 	}
-	rule = -1
+	rule, first := -1, -1
 	for i := range d.Rules {
 		r := &d.Rules[i]
-		if r.Command == Add && r.Match.Covers(p) && (rule < 0 || r.Priority > d.Rules[rule].Priority || r.Priority == d.Rules[rule].Priority && !r.Passes()) {
+		if r.Command != Add || !r.Match.Covers(p) {
+			continue
+		}
+		if rule < 0 || r.Outranks(&d.Rules[rule]) {
 			rule = i
+		}
+		if first < 0 || r.Table < d.Rules[first].Table || r.Table == d.Rules[first].Table && r.Outranks(&d.Rules[first]) {
+			first = i
 		}
 	}
 	if rule < 0 {
 		return nil, -1
+	}
+	if !d.Rules[first].Passes() {
+		rule = first
 	}
 	return d.Rules[rule].Actions, rule
 }

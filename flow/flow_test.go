@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -188,15 +189,25 @@ func TestPacketActions(t *testing.T) {
 	if got, rule := d.PacketActions(&packet); ActionsString(got) != "output:NORMAL" || rule != 2 {
 		t.Errorf("rules only: %v by rule %d", got, rule)
 	}
-	for rule, tie := range map[int]Rule{4: {Priority: 5, Match: fits}, 5: {Priority: 5, Match: fits, Actions: []Action{OutputTo(PortController)}}, 2: {Priority: 5, Match: fits, Goto: 1}} {
-		for len(d.Rules) < max(rule, 4) {
-			d.Rules = append(d.Rules, Rule{Match: other})
+	for name, tt := range map[string]struct {
+		more Rule
+		want int
+	}{
+		"a deny of equal priority":     {Rule{Priority: 5, Match: fits}, 4},
+		"to the gateway, equal":        {Rule{Priority: 5, Match: fits, Actions: []Action{OutputTo(PortController)}}, 4},
+		"a goto of equal priority":     {Rule{Priority: 5, Match: fits, Goto: 1}, 2},
+		"a later table's, higher":      {Rule{Table: 1, Priority: 6, Match: fits, Actions: []Action{OutputTo(3)}}, 4},
+		"a later table's deny, higher": {Rule{Table: 1, Priority: 6, Match: fits}, 4},
+		"a later table's, lower":       {Rule{Table: 1, Priority: 4, Match: fits}, 2},
+	} {
+		d := Decision{Rules: append(slices.Clone(d.Rules), tt.more)}
+		if _, got := d.PacketActions(&packet); got != tt.want {
+			t.Errorf("%s: it is rule %d, want %d", name, got, tt.want)
 		}
-		d.Rules = append(d.Rules, tie)
-		if _, got := d.PacketActions(&packet); got != rule {
-			t.Errorf("with %s too it is rule %d, want %d", tie.String(), got, rule)
-		}
-		d.Rules = d.Rules[:4]
+	}
+	two := Decision{Rules: []Rule{{Table: 1, Priority: 9, Match: fits, Actions: []Action{OutputTo(1)}}, {Priority: 2, Match: fits}, {Priority: 1, Match: fits, Goto: 1}}}
+	if got, rule := two.PacketActions(&packet); len(got) != 0 || rule != 1 {
+		t.Errorf("a deny in the first table: %v by rule %d", got, rule)
 	}
 	d.HasPacketOut = true
 	if got, rule := d.PacketActions(&packet); len(got) != 0 || rule != -1 {

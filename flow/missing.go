@@ -70,11 +70,11 @@ func (m Match) Seen() Match {
 	f, zero := m.Missing(), host(netip.IPv4Unspecified())
 	switch m.EthType {
 	case EthTypeARP:
-		f |= FieldARPSHA | FieldARPTHA
+		f |= NeedARP.Fields()
 	case EthTypeIPv4:
 		f |= FieldIPDSCP | FieldIPECN
 	case EthTypeIPv6:
-		f |= FieldIPDSCP | FieldIPECN | FieldFlowLabel
+		f |= FieldIPDSCP | FieldIPECN | NeedIPv6.Fields()
 		zero = host(netip.IPv6Unspecified())
 	default:
 		return m
@@ -83,20 +83,12 @@ func (m Match) Seen() Match {
 		return m
 	}
 	m.Fields |= f
-	if f&FieldIPSrc != 0 {
-		m.IPSrc = zero
-	}
-	if f&FieldIPDst != 0 {
-		m.IPDst = zero
-	}
-	if f&FieldARPSPA != 0 {
-		m.ARPSPA = zero
-	}
-	if f&FieldARPTPA != 0 {
-		m.ARPTPA = zero
-	}
-	if f&FieldNDTarget != 0 {
-		m.NDTarget = netip.IPv6Unspecified()
+	for rest := f & (Prefix.Fields() | IPv6.Fields()); rest != 0; rest &= rest - 1 {
+		if x := (rest & -rest).Info(); x.Kind == Prefix {
+			x.SetPrefix(&m, zero)
+		} else {
+			x.SetAddr(&m, netip.IPv6Unspecified())
+		}
 	}
 	return m
 }

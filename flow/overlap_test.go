@@ -140,3 +140,47 @@ func TestInside(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkCovers(b *testing.B) {
+	p := ParseFrame(unhex(b, tcpSYN), 1)
+	wide := p.Keep(FieldInPort | FieldEthType | FieldIPProto | FieldIPSrc | FieldIPDst | FieldL4Dst)
+	for _, row := range []struct {
+		name string
+		m    Match
+	}{{"exact", p}, {"wide", wide}} {
+		b.Run(row.name, func(b *testing.B) {
+			for b.Loop() {
+				if !row.m.Covers(&p) {
+					b.Fatal(row.m)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkOverlaps(b *testing.B) {
+	p := ParseFrame(unhex(b, tcpSYN), 1)
+	wide := p.Keep(FieldInPort | FieldEthType | FieldIPProto | FieldIPSrc | FieldIPDst | FieldL4Dst)
+	for b.Loop() {
+		if !wide.Overlaps(&p) {
+			b.Fatal(wide)
+		}
+	}
+}
+
+func BenchmarkInside(b *testing.B) {
+	p := ParseFrame(unhex(b, tcpSYN), 1)
+	wide := p.Keep(FieldInPort | FieldEthType | FieldIPProto | FieldIPSrc | FieldIPDst | FieldL4Dst)
+	for b.Loop() {
+		if !p.Inside(&wide) {
+			b.Fatal(wide)
+		}
+	}
+}
+
+func BenchmarkString(b *testing.B) {
+	p := ParseFrame(unhex(b, tcpSYN), 1)
+	for b.Loop() {
+		_ = p.String()
+	}
+}

@@ -86,6 +86,12 @@ func (r *Rule) Passes() bool {
 	return r.Goto != 0
 }
 
+// Outranks reports whether r counts, of two rules that cover a packet: by its
+// priority, and of equal ones if it does not let the packet pass.
+func (r *Rule) Outranks(o *Rule) bool {
+	return r.Priority > o.Priority || r.Priority == o.Priority && !r.Passes()
+}
+
 // Forwards reports whether a packet that the rule matches may go anywhere: to a
 // port, to a group, or on to another table. A rule that only sets fields drops it.
 func (r *Rule) Forwards() bool {

@@ -67,32 +67,32 @@ func Expressible(p Protocol, m *Match) Field {
 	if p != OpenFlow10 {
 		return ^Field(0)
 	}
-	can := FieldInPort | FieldEthType | FieldVLANPCP
-	if m.EthSrcMask == MACExact {
-		can |= FieldEthSrc
+	can := Fields10 & (NeedNothing.Fields() | NeedTag.Fields())
+	if m.EthSrcMask != MACExact {
+		can &^= FieldEthSrc
 	}
-	if m.EthDstMask == MACExact {
-		can |= FieldEthDst
+	if m.EthDstMask != MACExact {
+		can &^= FieldEthDst
 	}
-	if m.VLANMask == VLANExact {
-		can |= FieldVLAN
+	if m.VLANMask != VLANExact {
+		can &^= FieldVLAN
 	}
 	if !m.Has(FieldEthType) {
 		return can
 	}
 	switch m.EthType {
 	case EthTypeIPv4:
-		can |= FieldIPProto | FieldIPSrc | FieldIPDst | FieldIPDSCP
+		can |= Fields10 & NeedIP.Fields()
 		switch m.IPProto {
 		case ProtoTCP, ProtoUDP:
-			can |= FieldL4Src | FieldL4Dst
+			can |= NeedPorts.Fields()
 		case ProtoICMP:
-			can |= FieldICMPType | FieldICMPCode
+			can |= NeedICMP.Fields()
 		}
 	case EthTypeARP:
-		can |= FieldARPSPA | FieldARPTPA
-		if m.ARPOp <= 0xff {
-			can |= FieldARPOp
+		can |= Fields10 & NeedARP.Fields()
+		if m.ARPOp > 0xff {
+			can &^= FieldARPOp
 		}
 	}
 	return can

@@ -10,6 +10,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/internal/adminside"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/watched"
 )
 
@@ -143,7 +144,7 @@ const (
 // without waiting for the next policy check. It runs until ctx is done.
 func (g *Gateway) followNotices(ctx context.Context) error {
 	var until time.Time
-	var v flow.PolicyVersion
+	var v, brought flow.PolicyVersion
 	again := time.NewTimer(time.Hour)
 	again.Stop()
 	defer again.Stop()
@@ -156,14 +157,22 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 				v = next
 			}
 			until = time.Now().Add(noticeWithin)
+			g.noticed.Store(new(v))
 			g.log.Info("a new policy is out: asking the functions for it", "policy", v.String())
 		case <-again.C:
+		}
+		// Where a policy check was before the notice, the switches may wait for their pace.
+		if versions := g.bridge.Versions(); g.now().functions.check != nil && v != brought && versions.Confirmed() == v {
+			brought = v
+			versions.Confirm(v)
+			g.bridge.PolicyChanged()
 		}
 		g.askOnce(ctx)
 		switch latest := g.bridge.Versions().Latest(); {
 		case latest.Serial >= v.Serial:
 			until = time.Time{}
 		case time.Now().After(until):
+			g.noticed.Store(nil)
 			g.log.Warn("a new policy was announced, and no function has it", "policy", v.String(), "policy_seen", latest.String(), "waited_seconds", noticeWithin.Seconds())
 			until = time.Time{}
 		default:
@@ -187,26 +196,14 @@ func (g *Gateway) askOnce(ctx context.Context) {
 	}
 }
 
-// rollbacker is what bridge.Versions offers: to take a version with a lower
-// serial than the newest for the newest.
-type rollbacker interface {
-	Rollback(flow.PolicyVersion) error
-}
-
-// actRollback takes an older policy version for the newest, on an operator's word.
+// actRollback takes an older policy version for the newest, on an operator's
+// word, once policy checks have brought it for long enough.
 func (g *Gateway) actRollback(r *http.Request) (any, error) {
 	a, v, err := policyOf(r)
 	if err != nil {
 		return nil, err
 	}
-	var versions rollbacker = g.bridge.Versions()
-	before := g.bridge.Versions().Latest()
-	if err := versions.Rollback(v); err != nil {
-		return nil, err
-	}
-	g.log.Warn("the policy is rolled back", "policy", v.String(), "before", before.String())
-	g.bridge.PolicyChanged()
-	return a, nil
+	return a, g.bridge.Rollback(v)
 }
 
 // openAdminTLS reads the certificate of the operator's side, and the authority
@@ -220,9 +217,11 @@ func (g *Gateway) openAdminTLS() (err error) {
 		return fmt.Errorf("admin.tls: %w", err)
 	}
 	if t.ClientCA != "" {
-		g.adminCAs, err = readAuthority("admin.tls.client_ca", t.ClientCA)
+		if g.adminCAs, err = certs.Pool(t.ClientCA); err != nil {
+			return fmt.Errorf("admin.tls.client_ca: %w", err)
+		}
 	}
-	return err
+	return nil
 }
 
 // adminTLS is nil where the operator's side speaks HTTP.

@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"switchbridge/faas/function/devca"
 	"switchbridge/flow"
@@ -75,7 +78,7 @@ func TestActions(t *testing.T) {
 		{"large", "POST", "/api/v1/reload", adminToken, strings.Repeat(" ", 1<<17), 400, "more than"},
 		{"forward", "POST", "/api/v1/policy/rollback", adminToken, `{"policy": "900-00000000"}`, 409, "900-00000000"},
 		{"notice", "POST", "/api/v1/policy/notice", adminToken, fmt.Sprintf(`{"policy": %q}`, latest), 200, latest.String()},
-		{"back", "POST", "/api/v1/policy/rollback", adminToken, `{"policy": "6-00000000"}`, 200, "6-00000000"},
+		{"back", "POST", "/api/v1/policy/rollback", adminToken, `{"policy": "6-00000000"}`, 409, "no rollback is offered"},
 	} {
 		got, body := r.call(row.method, row.path, row.token, "", row.body)
 		if got != row.status || !strings.Contains(strings.ReplaceAll(body, `\"`, `"`), row.says) {
@@ -84,15 +87,44 @@ func TestActions(t *testing.T) {
 	}
 	for _, want := range []string{
 		`msg="admin: action refused" action=reload remote=127.0.0.1:`, `msg="admin: action" action=reload who=token remote=127.0.0.1:`, "result=ok",
-		`action="policy notice" who=token`, "polcy", `msg="the policy is rolled back" policy=6-00000000 before=` + latest.String(),
+		`action="policy notice" who=token`, "polcy",
 	} {
 		if !strings.Contains(r.logs.String(), want) {
 			t.Errorf("the log is without %s:\n%s", want, r.logs)
 		}
 	}
-	if v := (flow.PolicyVersion{Serial: 6}); r.gateway.bridge.Versions().Latest() != v {
-		t.Errorf("policy %v after the rollback", r.gateway.bridge.Versions().Latest())
+	if v := r.gateway.bridge.Versions().Latest(); v != latest {
+		t.Errorf("policy %v after a rollback that was refused", v)
 	}
+}
+
+// What policy checks have brought for a minute can be gone back to.
+func TestRollback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := settings.Default()
+		set.Function.URLs, set.Admin.Listen = []string{settings.Native}, ""
+		g, err := New(set, Options{Listeners: []net.Listener{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		v := g.bridge.Versions()
+		older := flow.PolicyVersion{Serial: 6}
+		v.Checked(flow.PolicyVersion{Serial: 8})
+		back := func() error {
+			_, err := g.actRollback(httptest.NewRequest("POST", "/", strings.NewReader(`{"policy": "6-00000000"}`)))
+			return err
+		}
+		v.Checked(older)
+		if err := back(); err == nil || v.Confirmed() == older {
+			t.Errorf("rolled back before it is offered: %v", err)
+		}
+		time.Sleep(61 * time.Second)
+		v.Checked(older)
+		if err := back(); err != nil || v.Confirmed() != older {
+			t.Errorf("%v: policy %v", err, v.Confirmed())
+		}
+	})
 }
 
 // Without a key that says who, nobody may act.

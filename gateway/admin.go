@@ -69,6 +69,7 @@ type GatewayStatus struct {
 	Version   string        `json:"version"`
 	Started   time.Time     `json:"started"`
 	Function  []string      `json:"function"`
+	Chain     string        `json:"chain"` // what every event passes
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
 	Decisions DecisionStats `json:"decisions"`
@@ -208,7 +209,7 @@ func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 		serve = func() error { return srv.ServeTLS(l, "", "") }
 	}
 	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin: %w", err)
+		return err
 	}
 	return nil
 }

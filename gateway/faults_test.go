@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,27 +17,12 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/frames"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 	"switchbridge/settings"
 )
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // start runs a gateway that asks the function at url, and a fake switch on it.
 func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.Config) *rig {
@@ -56,8 +40,8 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 	if err != nil {
 		t.Fatal(err)
 	}
-	logs := new(logBuffer)
-	g, err := New(set, Options{Logger: slog.New(slog.NewTextHandler(logs, nil)), Listeners: []net.Listener{l}})
+	logs := new(logbuffer.Buffer)
+	g, err := New(set, Options{Logger: logs.Text(), Listeners: []net.Listener{l}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +77,7 @@ func start(t *testing.T, url string, adapt func(*settings.Settings), cfg oftest.
 type rig struct {
 	*oftest.Switch
 	gateway *Gateway
-	logs    *logBuffer
+	logs    *logbuffer.Buffer
 	echoes  chan struct{}
 }
 
@@ -175,7 +159,7 @@ var bomb = sync.OnceValue(func() []byte {
 // Whatever a function answers, the packet and the rules are what the contract
 // says, the log says why, and the next event is answered.
 func TestFunctionFaults(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	bomb()
 	const drop, normal = "", "output:NORMAL"
 	for _, row := range []struct {
@@ -259,7 +243,7 @@ func TestFunctionAnswersAnotherXID(t *testing.T) {
 	}))
 	defer srv.Close()
 	r := start(t, srv.URL, func(s *settings.Settings) { s.Function.Encoding = "openflow" }, oftest.Config{})
-	rules, sentOn := r.outcome(t, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
+	rules, sentOn := r.outcome(t, frames.Ping(frames.Host(1), frames.Host(2), 1, 1))
 	if len(rules) != 0 || sentOn != "" || !strings.Contains(r.logs.String(), "0x0000dead") {
 		t.Errorf("rules %q, packet %q\n%s", rules, sentOn, r.logs)
 	}
@@ -270,9 +254,9 @@ func TestInexpressibleDenyIsNoFailure(t *testing.T) {
 	srv := httptest.NewServer(jsonAnswer(`{"flows": [{"priority": 9, "idle_timeout": 5, "match": {"in_port": 1, "ipv6_src": "2001:db8::1"}, "actions": []}]}`))
 	defer srv.Close()
 	r := start(t, srv.URL, func(s *settings.Settings) { s.FailMode.Default = settings.ModeStandalone }, oftest.Config{Versions: []flow.Protocol{flow.OpenFlow10}})
-	from, to := oftest.Host(1), oftest.Host(2)
+	from, to := frames.Host(1), frames.Host(2)
 	from.IP, to.IP = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
-	rules, sentOn := r.outcome(t, oftest.Ping(from, to, 1, 1))
+	rules, sentOn := r.outcome(t, frames.Ping(from, to, 1, 1))
 	if len(rules) != 0 || sentOn != "" {
 		t.Errorf("rules %q, packet %q", rules, sentOn)
 	}
@@ -285,7 +269,7 @@ func TestExpiredCertificate(t *testing.T) {
 	srv := httptest.NewTLSServer(jsonAnswer("{}")) // of an authority that nobody here trusts
 	defer srv.Close()
 	r := start(t, srv.URL, nil, oftest.Config{})
-	if rules, sentOn := r.outcome(t, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)); len(rules) != 0 || sentOn != "" {
+	if rules, sentOn := r.outcome(t, frames.Ping(frames.Host(1), frames.Host(2), 1, 1)); len(rules) != 0 || sentOn != "" {
 		t.Errorf("rules %q, packet %q", rules, sentOn)
 	}
 	if !strings.Contains(r.logs.String(), "certificate") || !strings.Contains(r.logs.String(), srv.Listener.Addr().String()) {
@@ -316,7 +300,7 @@ func TestFullHandshake(t *testing.T) {
 		s.Function.Encoding = "openflow"
 		s.OpenFlow.Handshake = true
 	}, oftest.Config{Versions: []flow.Protocol{flow.OpenFlow13}})
-	r.outcome(t, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
+	r.outcome(t, frames.Ping(frames.Host(1), frames.Host(2), 1, 1))
 	mu.Lock()
 	defer mu.Unlock()
 	got := strings.Join(types, ", ")

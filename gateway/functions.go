@@ -1,12 +1,12 @@
 package gateway
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,24 +24,21 @@ import (
 	"switchbridge/settings"
 )
 
-// functions is what decides, with every decorator around it:
-//
-//	FailMode -> Routes -> (for each function) State -> Limit -> client; or the embedded or native controller
-//
-// Rates are kept before all of it and guardrails after it, by the bridge.
+// functions is what decides, with every decorator around it. [newFunctions] is
+// where the decorators and their order are chosen. What an event passes before
+// and after them is the bridge's; its String prints the whole chain.
 type functions struct {
 	decider flow.Decider
 	pace    *decider.Pace // nil where no rate is configured
 	names   []string      // for people: URLs, or native
 
-	local   policyhost.Host // decides in this process; nil where every function is remote
-	policy  *policyhost.File
-	run     func(context.Context) error // the embedded host's task, or nil
-	hostUp  <-chan struct{}             // closed when that host decides without waiting
-	remotes []*remote
-	check   *bridge.PolicyCheck // nil where no function is remote
-	set     *settings.Settings
-	before  *functions // whose parts are used on; nil at the start
+	local    policyhost.Host // decides in this process; nil where every function is remote
+	policy   *policyhost.File
+	embedded *embedded.Function // what runs in local; nil where local is none or native
+	remotes  []*remote
+	check    *bridge.PolicyCheck // nil where no function is remote
+	set      *settings.Settings
+	before   *functions // whose parts are used on; nil at the start
 	surroundings
 }
 
@@ -52,7 +49,8 @@ type surroundings struct {
 	metrics  *functionMetrics
 	results  *watched.Results
 	versions *bridge.Versions
-	newer    func(flow.PolicyVersion) // is told of policy versions that sessions have not seen
+	changed  func()                   // has the switches brought in line at once
+	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
 }
 
 // remote is one function behind URLs.
@@ -70,6 +68,7 @@ type remote struct {
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
 
+// newFunctions makes the functions and puts the decorators around them.
 func newFunctions(set *settings.Settings, around surroundings) (*functions, error) {
 	fs := &functions{set: set, surroundings: around}
 	if err := fs.build(); err != nil {
@@ -79,10 +78,21 @@ func newFunctions(set *settings.Settings, around surroundings) (*functions, erro
 	return fs, nil
 }
 
-// build makes the chain that the settings ask for.
+// build makes the chain that the settings ask for: from the outside in a fail
+// mode, routes, and for each remote function its state and its limit.
 func (fs *functions) build() error {
 	set, m := fs.set, fs.metrics
-	fallback, err := fs.function("default", &set.Function, m)
+	around := func(name string, f *settings.Function) (flow.Decider, error) {
+		if !f.Remote() {
+			return fs.inProcess(f)
+		}
+		r, err := fs.remote(name, f, m)
+		if err != nil {
+			return nil, err
+		}
+		return r.state, nil
+	}
+	fallback, err := around("default", &set.Function)
 	if err != nil {
 		return err
 	}
@@ -91,7 +101,7 @@ func (fs *functions) build() error {
 		routes := make([]decider.Route, len(set.Routes))
 		for i := range set.Routes {
 			r := &set.Routes[i]
-			d, err := fs.function(r.Name, &r.Function, m)
+			d, err := around(r.Name, &r.Function)
 			if err != nil {
 				return fmt.Errorf("routes[%d] %q: %w", i, r.Name, err)
 			}
@@ -158,28 +168,33 @@ func guardrails(set *settings.Settings) *guard.Guardrails {
 	return g
 }
 
-// function makes one function with what belongs to it alone.
-func (fs *functions) function(name string, f *settings.Function, m *functionMetrics) (flow.Decider, error) {
-	if !f.Remote() {
-		if fs.local == nil {
-			file, p, err := policyhost.Open(fs.set.Policy, fs.log, fs.results)
-			if err != nil {
-				return nil, err
-			}
-			if fs.local, err = fs.host(f.URLs[0], p); err != nil {
-				return nil, err
-			}
-			file.Follow(fs.local, fs.policyChanged)
-			fs.policy = file
+// inProcess is the controller in this process, which all routes share.
+func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
+	if fs.local == nil {
+		file, p, err := policyhost.Open(fs.set.Policy, fs.log, fs.results)
+		if err != nil {
+			return nil, err
 		}
-		fs.names = append(fs.names, f.URLs[0])
-		return fs.local, nil
+		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
+			return nil, err
+		}
+		file.Follow(fs.local, fs.policyChanged)
+		fs.policy = file
 	}
+	if !slices.Contains(fs.names, f.URLs[0]) {
+		fs.names = append(fs.names, f.URLs[0])
+	}
+	return fs.local, nil
+}
+
+// remote makes one function behind URLs with what belongs to it alone, or takes
+// it over.
+func (fs *functions) remote(name string, f *settings.Function, m *functionMetrics) (*remote, error) {
 	id := identity(name, *f, fs.set)
 	if r := fs.earlier(id); r != nil {
 		fs.remotes = append(fs.remotes, r)
 		fs.names = append(fs.names, f.URLs...)
-		return r.state, nil
+		return r, nil
 	}
 	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m, fs.results)
 	if err != nil {
@@ -190,11 +205,8 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 	if fs.set.Function.PolicyCheck > 0 {
 		r.down.Store("it was not asked yet")
 	}
-	r.limit = decider.NewLimit(&decider.Observe{Next: r.client, On: func(o decider.Observation) {
-		if o.Event.Type == flow.EventPolicyCheck || o.Err == nil && r.down.Load() != "" {
-			r.answered(fs.log, o.Decision.Policy, o.Err)
-		}
-	}}, f.Concurrency, fs.set.Limits.Queue)
+	observe := &decider.Observe{Next: r.client, On: r.observe(fs.log)}
+	r.limit = decider.NewLimit(observe, f.Concurrency, fs.set.Limits.Queue)
 	if old := fs.heir(name, f.URLs); old != nil {
 		r.way, r.state = old.way, old.state
 	} else {
@@ -203,7 +215,16 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 	}
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
-	return r.state, nil
+	return r, nil
+}
+
+// observe notes by each answer whether the function is there.
+func (r *remote) observe(log *slog.Logger) func(decider.Observation) {
+	return func(o decider.Observation) {
+		if o.Event.Type == flow.EventPolicyCheck || o.Err == nil && r.down.Load() != "" {
+			r.answered(log, o.Decision.Policy, o.Err)
+		}
+	}
 }
 
 // host makes what decides in this process: the controller compiled in, or a
@@ -219,8 +240,7 @@ func (fs *functions) host(kind string, p *policy.Policy) (policyhost.Host, error
 	if err := fs.reg.Register(wasmmetrics.New("controller", e.Stats)); err != nil {
 		return nil, err
 	}
-	fs.run = e.Run
-	fs.hostUp = e.Ready()
+	fs.embedded = e
 	return e, nil
 }
 
@@ -271,18 +291,33 @@ func versionName(v flow.PolicyVersion) string {
 	return v.String()
 }
 
-// policyChanged has a new policy of the local host reach the switches.
+// policyChanged has a new policy of the local host count. The file of this
+// machine needs nobody to confirm it, where it is all of the policy; beside
+// remote functions it is a part of the version.
 func (fs *functions) policyChanged() {
-	if fresh, v := fs.versions.Observe(fs.local.Version()); fresh == bridge.Newer {
-		fs.newer(v)
+	if len(fs.remotes) > 0 {
+		fs.versions.CheckSoon()
+		return
+	}
+	if v := fs.local.Version(); fs.versions.Confirm(v) == bridge.Newer {
+		fs.log.Info("policy version", "policy", v.String())
+		fs.changed()
+	}
+}
+
+// confirm takes the version of the local host at the start, if it is all of the
+// policy.
+func (fs *functions) confirm() {
+	if fs.local != nil && len(fs.remotes) == 0 {
+		fs.versions.Confirm(fs.local.Version())
 	}
 }
 
 // ready says which function does not answer, or nil.
 func (fs *functions) ready() error {
-	if fs.hostUp != nil {
+	if fs.embedded != nil {
 		select {
-		case <-fs.hostUp:
+		case <-fs.embedded.Ready():
 		default:
 			return errors.New("the embedded function is being compiled")
 		}

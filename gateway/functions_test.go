@@ -3,7 +3,6 @@ package gateway
 import (
 	"io"
 	"log"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"switchbridge/flow/contract"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/oftest"
 	"switchbridge/settings"
 )
@@ -43,8 +43,8 @@ func TestAdvice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			set := settings.Default()
 			tc.adapt(set)
-			var logs logBuffer
-			advise(set, slog.New(slog.NewTextHandler(&logs, nil)))
+			var logs logbuffer.Buffer
+			advise(set, logs.Text())
 			lines := strings.Split(strings.TrimSpace(logs.String()), "\n")
 			if logs.String() == "" {
 				lines = nil

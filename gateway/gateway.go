@@ -16,11 +16,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"golang.org/x/sync/errgroup"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -55,6 +56,7 @@ type Gateway struct {
 	results  *watched.Results
 	swapped  chan struct{} // a token for each time that running was replaced
 	notices  chan flow.PolicyVersion
+	noticed  atomic.Pointer[flow.PolicyVersion] // the version that was announced last; nil: none, or no function had it in time
 	opts     Options
 	log      *slog.Logger
 	registry *prometheus.Registry
@@ -85,9 +87,11 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan flow.PolicyVersion, 1)}
 	g.registry.MustRegister(g.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	advise(set, g.log)
-	g.recorder = newRecorder(g.log, set.Log.Decisions, g.registry)
-	r := &running{set: set}
 	var err error
+	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
+		return nil, err
+	}
+	r := &running{set: set}
 	if r.tls, err = switchTLS(&set.OpenFlow.TLS); err != nil {
 		return nil, err
 	}
@@ -96,10 +100,11 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry),
-		results: g.results, versions: versions, newer: g.policySeen})
+		results: g.results, versions: versions, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
 		return nil, err
 	}
+	r.functions.confirm()
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
@@ -165,6 +170,7 @@ func (g *Gateway) openflow(r *running) (ofproxy.Config, error) {
 		HandshakeTimeout: o.HandshakeTimeout,
 		WriteTimeout:     o.WriteTimeout,
 		MaxSessions:      o.MaxSessions,
+		MaxPerAddress:    o.MaxPerAddress,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}
@@ -239,8 +245,8 @@ func serverTLS(t *settings.TLS) (*tls.Config, error) {
 	if t.ClientCA == "" {
 		return c, nil
 	}
-	if c.ClientCAs, err = readAuthority("openflow.tls.client_ca", t.ClientCA); err != nil {
-		return nil, err
+	if c.ClientCAs, err = certs.Pool(t.ClientCA); err != nil {
+		return nil, fmt.Errorf("openflow.tls.client_ca: %w", err)
 	}
 	c.ClientAuth = tls.VerifyClientCertIfGiven
 	if t.Require {
@@ -301,29 +307,45 @@ func (g *Gateway) listen() error {
 // decisions finish. Cancellation is a nil return.
 func (g *Gateway) Run(ctx context.Context) error {
 	defer g.Close()
-	group, ctx := errgroup.WithContext(ctx)
+	if err := g.recorder.file.start(); err != nil {
+		return err
+	}
+	group, ctx := task.NewGroup(ctx)
+	g.log.Info("what an event passes", "chain", g.Chain())
 	for _, l := range g.listeners {
 		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.now().functions.names)
-		group.Go(func() error { return g.server.Serve(ctx, l.Listener, l.secure) })
+		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
 	}
 	if g.admin != nil {
 		g.log.Info("metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
-		group.Go(func() error { return g.serveAdmin(ctx, g.admin) })
+		group.Go(ctx, task.New("admin", func(ctx context.Context) error { return g.serveAdmin(ctx, g.admin) }))
 	}
 	for _, s := range g.p4 {
-		group.Go(func() error { return s.Run(ctx) })
+		group.Go(ctx, s)
 	}
-	if run := g.now().functions.run; run != nil {
-		group.Go(func() error { return run(ctx) })
+	if e := g.now().functions.embedded; e != nil {
+		group.Go(ctx, e)
 	}
-	group.Go(func() error { return g.policyChecks(ctx) })
-	group.Go(func() error { return g.followNotices(ctx) })
-	group.Go(func() error {
+	group.Go(ctx, task.New("policy checks", g.policyChecks))
+	group.Go(ctx, task.New("policy notices", g.followNotices))
+	group.Go(ctx, task.New("watch over files", func(ctx context.Context) error {
 		w := watched.Watcher{Files: g.files, Log: g.log}
 		w.Run(ctx)
 		return nil
-	})
-	return group.Wait()
+	}))
+	return group.Wait() // Close writes the records of what was decided until now
+}
+
+// policySeen takes a policy version that a policy check has brought first. One
+// that was announced by somebody who may is not paced.
+func (g *Gateway) policySeen(v flow.PolicyVersion) {
+	if announced := g.noticed.Load(); announced == nil || *announced != v {
+		g.bridge.PolicySeen(v)
+		return
+	}
+	g.bridge.Versions().Confirm(v)
+	g.log.Info("policy version", "policy", v.String())
+	g.bridge.PolicyChanged()
 }
 
 func listenName(l listener) string {
@@ -335,12 +357,6 @@ func listenName(l listener) string {
 	}
 }
 
-// policySeen takes a policy version that was learned outside a switch's event.
-func (g *Gateway) policySeen(v flow.PolicyVersion) {
-	g.log.Info("policy version", "policy", v.String())
-	g.bridge.PolicyChanged()
-}
-
 // Close frees what New took, for a gateway that is not run.
 func (g *Gateway) Close() error {
 	for _, l := range g.listeners {
@@ -349,6 +365,7 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	g.recorder.file.close()
 	return g.now().functions.closeBut(nil)
 }
 
@@ -374,9 +391,13 @@ func (g *Gateway) Switches() []SwitchStatus {
 	return list
 }
 
+// Chain is what every event passes, from the switch's packet to the answer's
+// rules: "rates > queue 1024 > fail mode secure > state > limit 256 > client https://f.example/ > guardrails".
+func (g *Gateway) Chain() string { return g.bridge.String() }
+
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
-	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.now().functions.names, Reloads: g.results.List(), Decisions: g.recorder.stats(g.registry)}
+	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.now().functions.names, Chain: g.Chain(), Reloads: g.results.List(), Decisions: g.recorder.stats(g.registry)}
 	for _, s := range g.server.Sessions() {
 		if s.State == "ready" && s.Missing == "" {
 			st.Switches++

@@ -6,18 +6,23 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/settings"
 )
 
-// recorder counts decisions and writes a record of each to the log.
+// recorder counts decisions, writes records of some to the log, and of all to a
+// file where one is configured.
 type recorder struct {
-	log  *slog.Logger
-	mode atomic.Value // string: settings.Log.Decisions
+	log   *slog.Logger
+	mode  atomic.Value // string: settings.Log.Decisions
+	limit logLimit
+	file  *recordFile // nil: none
 
 	decisions *prometheus.CounterVec // verdict, policy
 	failures  *prometheus.CounterVec // kind
@@ -29,16 +34,21 @@ type recorder struct {
 	policies map[string]bool
 }
 
-func newRecorder(log *slog.Logger, mode string, reg prometheus.Registerer) *recorder {
+func newRecorder(log *slog.Logger, set *settings.Log, reg prometheus.Registerer) (*recorder, error) {
 	r := &recorder{log: log, policies: map[string]bool{},
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decisions_total",
 			Help: "Decisions by verdict and by the policy of the chain that made them."}, []string{"verdict", "policy"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decision_failures_total",
 			Help: "Events without a decision, by kind: unavailable, refused, invalid, overload."}, []string{"kind"}),
 	}
-	reg.MustRegister(r.decisions, r.failures)
-	r.setMode(mode)
-	return r
+	r.setMode(set.Decisions)
+	r.limit = logLimit{log: log, perSwitch: uint32(set.DecisionsRate)}
+	unlogged := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "switchbridge_decisions_unlogged_total",
+		Help: "Decisions beyond the rate at which they are logged."}, func() float64 { return float64(r.limit.total.Load()) })
+	reg.MustRegister(r.decisions, r.failures, unlogged)
+	var err error
+	r.file, err = newRecordFile(set, log, reg)
+	return r, err
 }
 
 // setMode says which decisions are recorded in the log from now on.
@@ -58,40 +68,85 @@ func (r *recorder) observe(rec *bridge.Record) {
 	case rec.Event.Type == flow.EventPacketIn:
 		r.counter(rec.Decision).Inc()
 	}
+	r.file.put(rec, failure)
 	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
 	}
-	level := slog.LevelInfo
-	if failure != nil {
-		level = slog.LevelWarn
-	}
-	if !r.log.Enabled(context.Background(), level) {
+	level := levelOf(failure)
+	if !r.log.Enabled(context.Background(), level) || !r.limit.take(rec, failure) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 14)
-	attrs = append(attrs, slog.String("dpid", rec.Switch.DPID.String()), slog.Uint64("decision", uint64(rec.Event.XID)),
-		slog.String("event", rec.Event.Type.String()))
+	var one decision
+	one.fill(rec, failure)
+	r.log.LogAttrs(context.Background(), level, "decision", one.attrs()...)
+}
+
+func levelOf(failure error) slog.Level {
+	if failure != nil {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// decision is what is kept of one for the log and the file of records. It points
+// to nothing of the session's.
+type decision struct {
+	at      time.Time
+	dpid    flow.DPID
+	number  uint32
+	event   flow.EventType
+	packet  bool // match is a packet's
+	match   flow.Match
+	failure string
+	decided bool // what follows is known
+	verdict flow.Verdict
+	reason  string
+	policy  flow.PolicyVersion
+	rules   int
+	refused int
+	decide  time.Duration
+	total   time.Duration
+	wait    time.Duration
+}
+
+func (d *decision) fill(rec *bridge.Record, failure error) {
+	*d = decision{at: rec.Event.Time, dpid: rec.Switch.DPID, number: rec.Event.XID, event: rec.Event.Type, refused: rec.Refused,
+		decide: rec.Decide, total: rec.Total, wait: rec.Wait}
 	if pi := rec.Event.PacketIn; pi != nil {
-		attrs = append(attrs, slog.String("match", pi.Match.String()))
+		d.packet, d.match = true, pi.Match
 	}
 	if failure != nil {
-		attrs = append(attrs, slog.Any("err", failure))
+		d.failure = failure.Error()
 	}
 	if rec.Err == nil {
-		d := rec.Decision
-		attrs = append(attrs, slog.String("verdict", d.Verdict.String()), slog.String("reason", d.Reason), slog.Int("rules", len(d.Rules)))
-		if !d.Policy.IsZero() {
-			attrs = append(attrs, slog.String("policy", d.Policy.String()))
+		d.decided, d.verdict, d.policy, d.rules = true, rec.Decision.Verdict, rec.Decision.Policy, len(rec.Decision.Rules)
+		d.reason = strings.Clone(rec.Decision.Reason)
+	}
+}
+
+func (d *decision) attrs() []slog.Attr {
+	attrs := make([]slog.Attr, 0, 14)
+	attrs = append(attrs, slog.String("dpid", d.dpid.String()), slog.Uint64("decision", uint64(d.number)), slog.String("event", d.event.String()))
+	if d.packet {
+		attrs = append(attrs, slog.String("match", d.match.String()))
+	}
+	if d.failure != "" {
+		attrs = append(attrs, slog.String("err", d.failure))
+	}
+	if d.decided {
+		attrs = append(attrs, slog.String("verdict", d.verdict.String()), slog.String("reason", d.reason), slog.Int("rules", d.rules))
+		if !d.policy.IsZero() {
+			attrs = append(attrs, slog.String("policy", d.policy.String()))
 		}
-		if rec.Refused > 0 {
-			attrs = append(attrs, slog.Int("rules_refused", rec.Refused))
+		if d.refused > 0 {
+			attrs = append(attrs, slog.Int("rules_refused", d.refused))
 		}
 	}
-	attrs = append(attrs, slog.Float64("decide_seconds", rec.Decide.Seconds()), slog.Float64("total_seconds", rec.Total.Seconds()))
-	if rec.Wait > 0 {
-		attrs = append(attrs, slog.Float64("wait_seconds", rec.Wait.Seconds()))
+	attrs = append(attrs, slog.Float64("decide_seconds", d.decide.Seconds()), slog.Float64("total_seconds", d.total.Seconds()))
+	if d.wait > 0 {
+		attrs = append(attrs, slog.Float64("wait_seconds", d.wait.Seconds()))
 	}
-	r.log.LogAttrs(context.Background(), level, "decision", attrs...)
+	return attrs
 }
 
 // lastCounter remembers one labelled counter.

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,13 +9,18 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
+	"switchbridge/settings"
 )
 
 // Decisions about P4 switches' packets are counted and recorded as others are.
 func TestP4Records(t *testing.T) {
-	var logs logBuffer
+	var logs logbuffer.Buffer
 	reg := prometheus.NewRegistry()
-	r := newRecorder(slog.New(slog.NewTextHandler(&logs, nil)), "all", reg)
+	r, err := newRecorder(logs.Text(), &settings.Default().Log, reg)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ev := flow.Event{Type: flow.EventPacketIn, XID: 9, Switch: &flow.Switch{DPID: 3, Protocol: flow.P4Runtime}, PacketIn: &flow.PacketIn{}}
 	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: 10.0.0.66", Rules: make([]flow.Rule, 1)}
 	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Decide: time.Millisecond, Total: 2 * time.Millisecond})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -257,19 +256,6 @@ func (g *Gateway) listenerTLS() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return g.now().tls, nil }}
 }
 
-// readAuthority reads the certificates of an authority.
-func readAuthority(key, path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", key, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: %s holds no PEM certificate", key, path)
-	}
-	return pool, nil
-}
-
 // redirect is a decider whose next can be replaced.
 type redirect struct{ to atomic.Pointer[flow.Decider] }
 
@@ -284,11 +270,14 @@ func (r *redirect) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	return (*r.to.Load()).Decide(ctx, ev, d)
 }
 
+// String is what it leads to.
+func (r *redirect) String() string { return fmt.Sprint(*r.to.Load()) }
+
 // next makes the functions of new settings. It takes over those that stay the
 // same, and changes nothing of fs.
 func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functions, error) {
 	n := &functions{set: set, surroundings: fs.surroundings, before: fs,
-		local: fs.local, policy: fs.policy, run: fs.run, hostUp: fs.hostUp}
+		local: fs.local, policy: fs.policy, embedded: fs.embedded}
 	if err := n.build(); err != nil {
 		return nil, errors.Join(err, n.closeBut(fs))
 	}

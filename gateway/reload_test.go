@@ -22,6 +22,8 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/internal/frames"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
@@ -38,7 +40,7 @@ const adminToken = "0123456789abcdef"
 type fileRig struct {
 	*testing.T
 	gateway *Gateway
-	logs    *logBuffer
+	logs    *logbuffer.Buffer
 	dir     string
 	admin   string // its URL
 	of      *oftest.Switch
@@ -69,7 +71,7 @@ func (r *fileRig) eventually(what string, holds func() bool) {
 // are in its folder by then.
 func startFile(t *testing.T, config string, files map[string]string) *fileRig {
 	t.Helper()
-	r := &fileRig{T: t, logs: new(logBuffer), dir: t.TempDir(), level: new(slog.LevelVar)}
+	r := &fileRig{T: t, logs: new(logbuffer.Buffer), dir: t.TempDir(), level: new(slog.LevelVar)}
 	for name, text := range files {
 		r.write(name, text)
 	}
@@ -135,7 +137,7 @@ func (r *fileRig) rules() (of []ofp.FlowStats, p4 int) {
 // ping has both switches ask about a packet of one address.
 func (r *fileRig) ping(from uint8) {
 	r.Helper()
-	frame := oftest.Ping(oftest.Host(from), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(from), frames.Host(2), 1, 1)
 	if err := r.of.PacketIn(1, frame); err != nil {
 		r.Fatal(err)
 	}

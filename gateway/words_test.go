@@ -12,6 +12,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/settings"
 )
 
 // A switch that was told ssl: and meets a listener of tcp: is named in the log,
@@ -62,7 +63,10 @@ func TestRuleStatus(t *testing.T) {
 func TestNoEventsNoFigures(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	bridge.NewMetrics(reg)
-	r := newRecorder(nil, "off", prometheus.NewRegistry())
+	r, err := newRecorder(nil, &settings.Log{Decisions: "off"}, prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
 	b, err := json.Marshal(r.stats(reg))
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"net/http"
 	"testing"
@@ -14,13 +13,15 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/certs/certstest"
+	"switchbridge/internal/frames"
 )
 
 // BenchmarkDecide sets Decide beside a bare http.Client that sends and reads
 // the same bytes with the same headers, over TLS on loopback, one at a time and
 // with several under way.
 func BenchmarkDecide(b *testing.B) {
-	ca := newAuthority(b)
+	ca := certstest.New(b)
 	ev := benchmarkEvent()
 	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
 		answer, err := codec.AppendDecision(nil, ev, &flow.Decision{Rules: []flow.Rule{{Priority: 7, BufferID: flow.NoBuffer,
@@ -34,7 +35,7 @@ func BenchmarkDecide(b *testing.B) {
 			w.Header()["Switchbridge-Policy"] = []string{"3-0000beef"}
 			w.Write(answer)
 		}, nil)
-		c, err := New(Config{Endpoints: []string{s.URL}, Codec: codec, CAFile: ca.file(b)})
+		c, err := New(Config{Endpoints: []string{s.URL}, Codec: codec, CAFile: ca.File(b)})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -82,18 +83,15 @@ func BenchmarkDecide(b *testing.B) {
 
 // benchmarkEvent is a TCP packet of 98 bytes.
 func benchmarkEvent() *flow.Event {
-	data := append(bytes.Repeat([]byte{2}, 12), 8, 0, 0x45, 0, 0, 84, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2, 0x9c, 0x40, 0, 22)
-	data = append(data, make([]byte, 98-len(data))...)
+	data := frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(22), frames.ACK, make([]byte, 44))
 	return &flow.Event{Type: flow.EventPacketIn, ID: "event-1", Session: "session-1", Time: time.Now(), XID: 42,
 		Switch:   &flow.Switch{DPID: 0xaa, Protocol: flow.OpenFlow13, NTables: 254},
 		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(data), Data: data, Match: flow.ParseFrame(data, 1)}}
 }
 
 // newBare returns the call that c is measured against.
-func newBare(b *testing.B, c *Client, ca *authority, url string, ev *flow.Event) func(*testing.B) {
-	pool := x509.NewCertPool()
-	pool.AddCert(ca.cert)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 256, DisableCompression: true}}
+func newBare(b *testing.B, c *Client, ca *certstest.Authority, url string, ev *flow.Event) func(*testing.B) {
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.Pool()}, MaxIdleConnsPerHost: 256, DisableCompression: true}}
 	b.Cleanup(client.CloseIdleConnections)
 	body, err := c.cfg.Codec.AppendEvent(nil, ev)
 	if err != nil {

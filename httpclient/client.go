@@ -30,6 +30,7 @@ type Client struct {
 	retries   *budget
 	hedges    *budget
 	answered  latencies
+	poison    quarantine
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -64,6 +65,7 @@ func New(cfg Config) (*Client, error) {
 		retries: newBudget(cfg.RetryBudget, retryBurst),
 		hedges:  newBudget(cfg.HedgeBudget, hedgeBurst),
 	}
+	c.poison = quarantine{lasts: cfg.BreakerOpen, log: cfg.Log, tell: cfg.Metrics.quarantined}
 	var random [6]byte
 	rand.Read(random[:])
 	c.idPrefix = hex.EncodeToString(random[:]) + "-"
@@ -144,13 +146,16 @@ func (c *Client) String() string {
 	for i, e := range c.endpoints {
 		names[i] = e.name
 	}
-	return "function at " + strings.Join(names, ", ")
+	return "client " + strings.Join(names, ", ")
 }
 
 // Decide asks the function. Its errors name the endpoint, the event's type and
 // the switch, and are of kind [flow.Unavailable], [flow.Refused] or
 // [flow.Invalid].
 func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if what, left := c.poison.holds(ev); left > 0 {
+		return flow.Errorf(flow.Unavailable, "%s: %s: the function fails on this %s; it is not asked for another %v", c.endpoints[0].name, describe(ev), what, left.Round(time.Millisecond))
+	}
 	asked := *ev
 	asked.Accepts = flow.AcceptsAll
 	ev = &asked
@@ -163,14 +168,18 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	}
 	c.retries.deposit()
 	c.hedges.deposit()
-	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), deadline: time.Now().Add(c.cfg.Timeout)}
+	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
 	if a.id == "" {
 		a.id = c.newID()
 	}
 	if t, ok := ctx.Deadline(); ok && t.Before(a.deadline) {
 		a.deadline = t
 	}
-	return a.run(ctx, d)
+	err = a.run(ctx, d)
+	if err != nil && a.ill && a.tried != 0 {
+		c.poison.failed(ev, err)
+	}
+	return err
 }
 
 // describe names an event for errors.
@@ -208,6 +217,7 @@ type asking struct {
 	deadline   time.Time
 
 	tried   uint32 // bit for each endpoint that was asked
+	ill     bool   // every answer so far was a 5xx
 	backoff *backoff.ExponentialBackOff
 }
 
@@ -233,6 +243,7 @@ func (a *asking) run(ctx context.Context, d *flow.Decision) error {
 			return nil
 		}
 		failed = a.fail(from, f)
+		a.ill = a.ill && f.outcome == ServerError
 		if f.repeat == never || f.repeat == ifIdempotent && !a.idempotent {
 			return a.advise(ctx, from, f, failed)
 		}
@@ -316,7 +327,7 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 	if after := a.hedgeAfter(); after > 0 {
 		r = a.hedged(ctx, e, done, after)
 	} else {
-		r = e.ask(ctx, done, a.c.header(a.ev, a.id), a.p)
+		r = e.ask(ctx, done, a.ev, a.c.header(a.ev, a.id), a.p)
 	}
 	defer releaseAnswer(r.body)
 	if r.failure == nil {
@@ -353,7 +364,7 @@ type reply struct {
 
 // ask makes one request and tells breaker, metrics and readiness. A success is
 // counted by the caller, who knows what the answer is worth.
-func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p payload) reply {
+func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h http.Header, p payload) reply {
 	g := e.acquire()
 	defer g.release()
 	start := time.Now()
@@ -362,12 +373,15 @@ func (e *endpoint) ask(ctx context.Context, done func(error), h http.Header, p p
 	switch {
 	case f == nil || !f.fault && f.outcome != GivenUp:
 		done(nil)
+		e.ill.Store(false)
 		if last := e.fault.Load(); last == nil || *last != nil {
 			e.fault.Store(new(error))
 		}
-	case f.fault:
+	case f.fault && (f.outcome != ServerError || e.blamed(ev)):
 		done(f.err)
 		e.fault.Store(&f.err)
+	case f.fault:
+		done(errNotCounted)
 	default:
 		done(errNotCounted)
 	}

@@ -18,8 +18,15 @@ import (
 // HedgeAuto as [Config.HedgeAfter] hedges after the 95th percentile of recent answers.
 const HedgeAuto time.Duration = -1
 
+// Defaults of a [Config] that a gateway's settings name, too.
+const (
+	DefaultConnections   = 4
+	DefaultConnectionAge = 3 * time.Minute
+	DefaultTryTimeout    = 2 * time.Second
+)
+
 // Config says how a function is reached. Endpoints and Codec are required; the
-// zero value of everything else stands for the default in its comment, chosen
+// zero value of everything else stands for a default, above or in its comment, chosen
 // for a function behind a CDN, tens of milliseconds away.
 type Config struct {
 	// Endpoints are the function's URLs in order of preference: https://,
@@ -56,12 +63,12 @@ type Config struct {
 	UseProxy bool
 
 	// Connections are dialled ahead, and with HTTP2 are all that there are.
-	// Default 4: a first request on a new connection costs several round trips,
+	// By default a few: a first request on a new connection costs several round trips,
 	// and four carry some hundred events a second at 20 ms each.
 	Connections int
 
 	// MaxIdle is how many idle HTTP/1.1 connections are kept for the next
-	// event. Default 256, as many as events may be under way in the gateway, so
+	// event. By default as many as events may be under way in the gateway, so
 	// that a burst's connections outlive it.
 	MaxIdle int
 
@@ -71,7 +78,7 @@ type Config struct {
 
 	// ConnectionAge is when connections are renewed and the name is looked up
 	// again, give or take a fifth so that gateways don't do it in step.
-	// Default 3 min: longer loses a CDN's steering, shorter buys only handshakes.
+	// Longer than the default loses a CDN's steering, shorter buys only handshakes.
 	ConnectionAge time.Duration
 
 	// Timeout is an event's deadline, repeats included. Default 5 s: longer
@@ -107,7 +114,10 @@ type Config struct {
 	HedgeBudget float64
 
 	// BreakerFailures consecutive failures, or failures of half of at least
-	// twenty requests within 10 s, open an endpoint's breaker. Default 5.
+	// twenty requests within 10 s, open an endpoint's breaker. Default 5. Failures
+	// are connections that fail, timeouts, and 5xx that policy checks get or the
+	// events of several switches. A packet whose answers are 5xx is kept away from
+	// the function for BreakerOpen, and after several of them its switch.
 	BreakerFailures uint32
 
 	// BreakerOpen is how long an open breaker waits before one event tries the
@@ -149,12 +159,12 @@ func (c *Config) setDefaults() error {
 	case c.HedgeAfter < 0 && c.HedgeAfter != HedgeAuto:
 		return fmt.Errorf("httpclient: hedge after %v", c.HedgeAfter)
 	}
-	setDefault(&c.Connections, 4)
-	setDefault(&c.MaxIdle, 256)
+	setDefault(&c.Connections, DefaultConnections)
+	setDefault(&c.MaxIdle, flow.DefaultConcurrency)
 	setDefault(&c.IdleTimeout, 50*time.Second)
-	setDefault(&c.ConnectionAge, 3*time.Minute)
-	setDefault(&c.Timeout, 5*time.Second)
-	setDefault(&c.TryTimeout, 2*time.Second)
+	setDefault(&c.ConnectionAge, DefaultConnectionAge)
+	setDefault(&c.Timeout, flow.DefaultTimeout)
+	setDefault(&c.TryTimeout, DefaultTryTimeout)
 	setDefault(&c.MaxTries, 3)
 	setDefault(&c.BreakerFailures, 5)
 	setDefault(&c.BreakerOpen, time.Second)

@@ -31,13 +31,19 @@ type endpoint struct {
 	// fault is why the last request got no answer; the nil error is a success,
 	// and the nil pointer is that there was no request yet.
 	fault atomic.Pointer[error]
+
+	faults faults
+	// ill says that the latest policy_check got a 5xx and no event a better answer
+	// since: what one switch's events get is not that switch's fault then.
+	ill     atomic.Bool
+	suspect chan struct{} // has maintain send one
 }
 
 // errNotCounted is what a breaker is told of a request that its caller gave up.
 var errNotCounted = errors.New("given up by the caller")
 
 func newEndpoint(c *Client, t target) (*endpoint, error) {
-	e := &endpoint{target: t, c: c}
+	e := &endpoint{target: t, c: c, suspect: make(chan struct{}, 1)}
 	e.request = &http.Request{Method: http.MethodPost, URL: t.url, Host: t.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
 	e.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
@@ -80,21 +86,47 @@ func (e *endpoint) acquire() *generation {
 // maintain keeps e's connections warm and young until ctx ends.
 func (e *endpoint) maintain(ctx context.Context) {
 	connected, err := e.warm(ctx, e.gen.Load())
+	var probed time.Time
 	for ctx.Err() == nil {
 		age := e.c.cfg.ConnectionAge
 		wait := age - age/5 + rand.N(2*age/5+1)
 		if fault := e.fault.Load(); !connected || err != nil && fault != nil && *fault != nil {
 			wait = min(wait, warmRetry)
 		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
-			connected, err = e.renew(ctx)
+		due := time.Now().Add(wait)
+		for renew := false; !renew; {
+			timer := time.NewTimer(time.Until(due))
+			select {
+			case <-ctx.Done():
+				timer.Stop()
+				return
+			case <-timer.C:
+				connected, err = e.renew(ctx)
+				renew = true
+			case <-e.suspect:
+				timer.Stop()
+				if time.Since(probed) >= e.c.cfg.BreakerOpen {
+					f := e.check(ctx, e.gen.Load())
+					e.ill.Store(f != nil && f.fault)
+					probed = time.Now()
+				}
+			}
 		}
 	}
+}
+
+// blamed reports whether a 5xx about an event is the endpoint's fault, which its
+// breaker counts, and not that of the packets of one switch: if several switches
+// have got one of late, or a policy_check has. Otherwise one is sent soon.
+func (e *endpoint) blamed(ev *flow.Event) bool {
+	if e.faults.common(ev) || e.ill.Load() {
+		return true
+	}
+	select {
+	case e.suspect <- struct{}{}:
+	default:
+	}
+	return false
 }
 
 // renew replaces e's connections by new ones, which look the name up and read

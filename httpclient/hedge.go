@@ -3,6 +3,8 @@ package httpclient
 import (
 	"context"
 	"time"
+
+	"switchbridge/flow"
 )
 
 // hedgeAfter returns when the event gets a second request, 0 for never.
@@ -28,7 +30,8 @@ func (a *asking) hedged(ctx context.Context, e *endpoint, done func(error), afte
 	replies := make(chan reply, 2)
 	send := func(e *endpoint, done func(error)) {
 		h := a.c.header(a.ev, a.id)
-		go func() { replies <- e.ask(ctx, done, h, a.p) }()
+		of := &flow.Event{Type: a.ev.Type, Switch: a.ev.Switch}
+		go func() { replies <- e.ask(ctx, done, of, h, a.p) }()
 	}
 	send(e, done)
 	timer := time.NewTimer(after)

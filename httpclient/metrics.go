@@ -18,6 +18,9 @@ type Metrics struct {
 	Hedge func(endpoint string)
 	// Breaker is called with "closed", "open" or "half-open" when the state changes, and at the start.
 	Breaker func(endpoint, state string)
+	// Quarantined is called for each event that is not sent because the function
+	// fails on what is like it: "packet" or "switch".
+	Quarantined func(what string)
 }
 
 func (m *Metrics) request(endpoint string, o Outcome, took time.Duration) {
@@ -35,6 +38,12 @@ func (m *Metrics) retry(endpoint string) {
 func (m *Metrics) hedge(endpoint string) {
 	if m != nil && m.Hedge != nil {
 		m.Hedge(endpoint)
+	}
+}
+
+func (m *Metrics) quarantined(what string) {
+	if m != nil && m.Quarantined != nil {
+		m.Quarantined(what)
 	}
 }
 
@@ -56,13 +65,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Help: "Second requests for an event whose answer was late, by endpoint."}, []string{"endpoint"})
 	breakers := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "switchbridge_function_breaker",
 		Help: "1 for the state that an endpoint's breaker is in."}, []string{"endpoint", "state"})
-	reg.MustRegister(requests, retries, hedges, breakers)
+	quarantined := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_function_quarantined_total",
+		Help: "Events that were not sent, because the function answered 5xx to the same packet, or to several of the same switch, a moment ago."}, []string{"what"})
+	reg.MustRegister(requests, retries, hedges, breakers, quarantined)
 	return &Metrics{
 		Request: func(endpoint string, o Outcome, took time.Duration) {
 			requests.WithLabelValues(endpoint, string(o)).Observe(took.Seconds())
 		},
-		Retry: func(endpoint string) { retries.WithLabelValues(endpoint).Inc() },
-		Hedge: func(endpoint string) { hedges.WithLabelValues(endpoint).Inc() },
+		Retry:       func(endpoint string) { retries.WithLabelValues(endpoint).Inc() },
+		Quarantined: func(what string) { quarantined.WithLabelValues(what).Inc() },
+		Hedge:       func(endpoint string) { hedges.WithLabelValues(endpoint).Inc() },
 		Breaker: func(endpoint, state string) {
 			for _, s := range []string{"closed", "half-open", "open"} {
 				v := 0.0

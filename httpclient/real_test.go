@@ -4,17 +4,10 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
 	"log"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -30,46 +23,8 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/certs/certstest"
 )
-
-// authority issues certificates for 127.0.0.1.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t testing.TB) *authority {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &authority{cert, key}
-}
-
-func (a *authority) issue(t testing.TB, until time.Time) tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "function"},
-		NotBefore: until.Add(-2 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-}
 
 func write(t testing.TB, name string, content []byte) string {
 	path := filepath.Join(t.TempDir(), name)
@@ -79,24 +34,16 @@ func write(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-func (a *authority) file(t testing.TB) string {
-	return write(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw}))
-}
-
 // writePair writes a certificate and its key.
 func writePair(t testing.TB, c tls.Certificate) (cert, key string) {
-	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return write(t, "cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})),
-		write(t, "key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	certPEM, keyPEM := certstest.Pair(t, c)
+	return write(t, "cert.pem", certPEM), write(t, "key.pem", keyPEM)
 }
 
 // server is a function behind TLS whose certificate ca has issued.
-func server(t testing.TB, ca *authority, until time.Time, f http.HandlerFunc, change func(*httptest.Server)) *httptest.Server {
+func server(t testing.TB, ca *certstest.Authority, until time.Time, f http.HandlerFunc, change func(*httptest.Server)) *httptest.Server {
 	s := httptest.NewUnstartedServer(readFirst(f))
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.issue(t, until)}}
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "function", until)}}
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.EnableHTTP2 = true
 	if change != nil {
@@ -111,8 +58,8 @@ func server(t testing.TB, ca *authority, until time.Time, f http.HandlerFunc, ch
 const patience = 20 * time.Second
 
 func TestFaults(t *testing.T) {
-	ca := newAuthority(t)
-	caFile := ca.file(t)
+	ca := certstest.New(t)
+	caFile := ca.File(t)
 	soon := time.Now().Add(time.Hour)
 	bomb := gzipped(t, 8<<20)
 	typed := func(contentType, body string) http.HandlerFunc {
@@ -228,15 +175,15 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestTLSFaults(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	for _, row := range []struct {
 		name    string
 		until   time.Time
 		ca      string
 		explain string
 	}{
-		{"expired", time.Now().Add(-time.Minute), ca.file(t), "expired"},
-		{"unknown authority", time.Now().Add(time.Hour), newAuthority(t).file(t), "unknown authority"},
+		{"expired", time.Now().Add(-time.Minute), ca.File(t), "expired"},
+		{"unknown authority", time.Now().Add(time.Hour), certstest.New(t).File(t), "unknown authority"},
 		{"not of the system's", time.Now().Add(time.Hour), "", "certificate"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -275,11 +222,11 @@ func TestDownAndGarbage(t *testing.T) {
 // TestNoPacketOut: rules of which none covers the packet are a decision, and
 // the packet is dropped.
 func TestNoPacketOut(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	s := server(t, ca, time.Now().Add(time.Hour), func(w http.ResponseWriter, r *http.Request) {
 		answerWith(w, `{"flows":[{"match":{"in_port":9},"actions":[{"type":"OUTPUT","port":2}]}]}`)
 	}, nil)
-	c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t)})
+	c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t)})
 	ev := packetIn()
 	var d flow.Decision
 	if err := c.Decide(t.Context(), ev, &d); err != nil {
@@ -292,7 +239,7 @@ func TestNoPacketOut(t *testing.T) {
 
 // TestAnotherXID: an answer in OpenFlow that is to another event is invalid.
 func TestAnotherXID(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	for _, xid := range []uint32{42, 43} {
 		other := packetIn()
 		other.XID = xid
@@ -305,7 +252,7 @@ func TestAnotherXID(t *testing.T) {
 			w.Header().Set("Content-Type", contract.TypeOpenFlow)
 			w.Write(body)
 		}, nil)
-		c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), Codec: openflow.Codec{}})
+		c := newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t), Codec: openflow.Codec{}})
 		if xid != packetIn().XID {
 			mustFail(t, c, flow.Invalid, "xid 0x0000002b", s.URL)
 			continue
@@ -318,7 +265,7 @@ func TestAnotherXID(t *testing.T) {
 }
 
 func TestRequest(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	for _, http2 := range []bool{false, true} {
 		got := make(chan *http.Request, 1)
 		bodies := make(chan []byte, 1)
@@ -328,7 +275,7 @@ func TestRequest(t *testing.T) {
 			bodies <- body
 			good(w, r)
 		}), nil)
-		c := newClient(t, Config{Endpoints: []string{s.URL + "/decide?code=secret"}, CAFile: ca.file(t), HTTP2: http2,
+		c := newClient(t, Config{Endpoints: []string{s.URL + "/decide?code=secret"}, CAFile: ca.File(t), HTTP2: http2,
 			TokenFile: write(t, "token", []byte("t0ken\n"))})
 		mustDecide(t, c)
 		r := <-got
@@ -414,25 +361,24 @@ func TestEventsWithoutIDGetOne(t *testing.T) {
 }
 
 func TestClientCertificate(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	s := server(t, ca, time.Now().Add(time.Hour), good, func(s *httptest.Server) {
 		s.TLS.ClientAuth = tls.RequireAndVerifyClientCert
-		s.TLS.ClientCAs = x509.NewCertPool()
-		s.TLS.ClientCAs.AddCert(ca.cert)
+		s.TLS.ClientCAs = ca.Pool()
 	})
-	mustFail(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), MaxTries: 1}), flow.Unavailable, s.URL)
-	cert, key := writePair(t, ca.issue(t, time.Now().Add(time.Hour)))
-	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.file(t), CertFile: cert, KeyFile: key}))
+	mustFail(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t), MaxTries: 1}), flow.Unavailable, s.URL)
+	cert, key := writePair(t, ca.Issue(t, "function", time.Now().Add(time.Hour)))
+	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t), CertFile: cert, KeyFile: key}))
 }
 
 // TestRenewalReadsFilesAgain gives the function a certificate of another
 // authority while the client runs.
 func TestRenewalReadsFilesAgain(t *testing.T) {
-	first, second := newAuthority(t), newAuthority(t)
-	caFile := first.file(t)
+	first, second := certstest.New(t), certstest.New(t)
+	caFile := first.File(t)
 	var current atomic.Pointer[tls.Certificate]
-	use := func(a *authority) {
-		cert := a.issue(t, time.Now().Add(time.Hour))
+	use := func(a *certstest.Authority) {
+		cert := a.Issue(t, "function", time.Now().Add(time.Hour))
 		current.Store(&cert)
 	}
 	use(first)
@@ -455,7 +401,7 @@ func TestRenewalReadsFilesAgain(t *testing.T) {
 	}
 	mustDecide(t, c)
 
-	pem, err := os.ReadFile(second.file(t))
+	pem, err := os.ReadFile(second.File(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -613,7 +559,7 @@ func TestEventThatCantBeWritten(t *testing.T) {
 
 // TestManyAtATime shows with -race that events share no memory.
 func TestManyAtATime(t *testing.T) {
-	ca := newAuthority(t)
+	ca := certstest.New(t)
 	for _, cfg := range []Config{{}, {HTTP2: true}, {HedgeAfter: time.Microsecond, HedgeBudget: 1}} {
 		s := server(t, ca, time.Now().Add(time.Hour), func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
@@ -624,7 +570,7 @@ func TestManyAtATime(t *testing.T) {
 			}
 			answerWith(w, `{"reason":"`+ev.Switch.DPID.String()+r.Header.Get("Ce-Id")+`"}`)
 		}, nil)
-		cfg.Endpoints, cfg.CAFile = []string{s.URL}, ca.file(t)
+		cfg.Endpoints, cfg.CAFile = []string{s.URL}, ca.File(t)
 		c := newClient(t, cfg)
 		done := make(chan struct{})
 		for i := range 8 {

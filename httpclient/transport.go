@@ -3,13 +3,13 @@ package httpclient
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"switchbridge/internal/certs"
 )
 
 type dialFunc func(ctx context.Context, network, address string) (net.Conn, error)
@@ -126,13 +126,9 @@ func dialer(cfg *Config, t *target) dialFunc {
 func tlsConfig(cfg *Config) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(0)}
 	if cfg.CAFile != "" {
-		pem, err := os.ReadFile(cfg.CAFile)
-		if err != nil {
+		var err error
+		if c.RootCAs, err = certs.Pool(cfg.CAFile); err != nil {
 			return nil, fmt.Errorf("certificate authority: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("certificate authority: %s has no PEM certificate", cfg.CAFile)
 		}
 	}
 	if cfg.CertFile != "" {

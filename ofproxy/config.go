@@ -10,13 +10,27 @@ import (
 	"switchbridge/ofproxy/ofp"
 )
 
-// Config is what a [Server] needs. Zero values take the defaults that their
-// comments give; Bridge is the one field that must be set.
+// Defaults of a [Config]. A dead switch is noticed within EchoInterval and
+// EchoTimeout together.
+const (
+	DefaultVLANLimit        = 1
+	DefaultEchoInterval     = 5 * time.Second
+	DefaultEchoTimeout      = 5 * time.Second
+	DefaultHandshakeTimeout = 10 * time.Second
+	DefaultWriteTimeout     = 5 * time.Second
+	DefaultMaxSessions      = 4096
+	DefaultMaxPerAddress    = 1024
+)
+
+// DefaultProtocols are the versions offered.
+func DefaultProtocols() []flow.Protocol { return []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} }
+
+// Config is what a [Server] needs. Zero values take the defaults above; Bridge is the one field that must be set.
 type Config struct {
 	// Bridge has the switches' events decided and the answers carried out.
 	Bridge *bridge.Bridge
 
-	// Protocols are the versions offered, highest preferred. Default: 1.3 and 1.0.
+	// Protocols are the versions offered, highest preferred.
 	Protocols []flow.Protocol
 
 	// TLS, when set, is spoken on every connection of the listeners given to
@@ -33,7 +47,6 @@ type Config struct {
 
 	// VLANLimit is how many VLAN tags the switches take off a frame before they
 	// look at the EtherType, 1 or 2: Open vSwitch's other_config:vlan-limit.
-	// Default: 1.
 	VLANLimit uint8
 
 	// Meters are defined on every OpenFlow 1.3 switch when it connects, so that
@@ -51,17 +64,18 @@ type Config struct {
 	BarrierFirst bool
 
 	// EchoInterval is how long a session may be silent before it is asked for a
-	// sign of life, and EchoTimeout how long it has to give one. Defaults 5 s
-	// and 5 s: a dead switch is noticed within 10 s.
+	// sign of life, and EchoTimeout how long it has to give one.
 	EchoInterval time.Duration
 	EchoTimeout  time.Duration
-	// HandshakeTimeout bounds the way from accept to ready. Default 10 s.
+	// HandshakeTimeout bounds the way from accept to ready.
 	HandshakeTimeout time.Duration
 	// WriteTimeout is how long one write may wait for the switch to read.
-	// Default 5 s.
 	WriteTimeout time.Duration
-	// MaxSessions bounds the connections. Default 4,096.
+	// MaxSessions bounds the connections.
 	MaxSessions int
+	// MaxPerAddress bounds the connections from one IPv4 address or IPv6 /64, so
+	// that no host alone takes all of MaxSessions.
+	MaxPerAddress int
 
 	Metrics *Metrics     // nil: none
 	Logger  *slog.Logger // nil: the bridge's
@@ -73,15 +87,21 @@ func (c *Config) setDefaults() {
 			*d = v
 		}
 	}
-	def(&c.EchoInterval, 5*time.Second)
-	def(&c.EchoTimeout, 5*time.Second)
-	def(&c.HandshakeTimeout, 10*time.Second)
-	def(&c.WriteTimeout, 5*time.Second)
+	def(&c.EchoInterval, DefaultEchoInterval)
+	def(&c.EchoTimeout, DefaultEchoTimeout)
+	def(&c.HandshakeTimeout, DefaultHandshakeTimeout)
+	def(&c.WriteTimeout, DefaultWriteTimeout)
 	if len(c.Protocols) == 0 {
-		c.Protocols = []flow.Protocol{flow.OpenFlow13, flow.OpenFlow10}
+		c.Protocols = DefaultProtocols()
+	}
+	if c.VLANLimit == 0 {
+		c.VLANLimit = DefaultVLANLimit
 	}
 	if c.MaxSessions == 0 {
-		c.MaxSessions = 4096
+		c.MaxSessions = DefaultMaxSessions
+	}
+	if c.MaxPerAddress == 0 {
+		c.MaxPerAddress = DefaultMaxPerAddress
 	}
 	if c.Logger == nil {
 		c.Logger = c.Bridge.Logger()

@@ -73,7 +73,6 @@ type fake struct {
 	sw   *oftest.Switch
 	room int // further rules that it takes; negative: any number
 	out  []bridgetest.Frame
-	wait func()
 }
 
 func newFake(t *testing.T, b *bridge.Bridge, cfg oftest.Config) *fake {

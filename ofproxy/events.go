@@ -16,7 +16,7 @@ import (
 // ready announces the switch and hands it to the bridge.
 func (s *session) ready() {
 	sw := s.sw.Load()
-	s.log.Info("switch connected", "protocol", sw.Protocol.String(), "ports", len(sw.Ports), "buffers", sw.NBuffers, "tables", sw.NTables)
+	s.srv.faults.Line(s.log, slog.LevelInfo, "connected", "switch connected", "protocol", sw.Protocol.String(), "ports", len(sw.Ports), "buffers", sw.NBuffers, "tables", sw.NTables)
 	if d := s.desc.Load(); d != nil { // else it is still on its way
 		s.advise(d)
 	}
@@ -43,28 +43,13 @@ func (s *session) portStatus(msg []byte) error {
 	if err := ofp.ParsePortStatus(msg, &ps); err != nil {
 		return err
 	}
-	sw := *s.sw.Load()
-	ports := make([]flow.Port, 0, len(sw.Ports)+1)
-	for _, p := range sw.Ports {
-		if p.No != ps.Port.No {
-			ports = append(ports, p)
-		}
+	if err := s.ports.change(&ps); err != nil {
+		return err
 	}
-	if ps.Reason != flow.PortDeleted {
-		ports = append(ports, ps.Port)
-	}
-	if len(ports) > maxPorts {
-		return fmt.Errorf("more than %d ports", maxPorts)
-	}
-	sw.Ports = ports
-	s.sw.Store(&sw)
-	s.log.Info("port", "what", ps.Reason.String(), "port", ps.Port.No.String(), "name", ps.Port.Name, "up", ps.Port.Up())
+	s.portLog.Info("port", "port", "what", ps.Reason.String(), "port", ps.Port.No.String(), "name", ps.Port.Name, "up", ps.Port.Up())
 	s.core.Load().Port(&ps, s.now)
 	return nil
 }
-
-// maxPorts bounds what a switch can make the gateway remember.
-const maxPorts = 65536
 
 func (s *session) flowRemoved(msg []byte) error {
 	var fr flow.FlowRemoved
@@ -90,13 +75,13 @@ func (s *session) switchError(msg []byte) error {
 	if strings.HasSuffix(infra, ": add") && strings.Contains(e.Name, "METER_EXISTS") {
 		return nil // the MODIFY that follows sets it
 	}
-	s.cfg.Metrics.errors.WithLabelValues(e.Name).Inc()
+	s.cfg.Metrics.errors.WithLabelValues(errorLabel(s.version, &e)).Inc()
 	if q != nil {
 		q.finish(fmt.Errorf("the switch refuses: %s", e.Name))
 		return nil
 	}
 	if infra != "" {
-		s.log.Warn("the switch refuses what the gateway set up", "what", infra, "error", e.Name)
+		s.faults.Warn("infra", "the switch refuses what the gateway set up", "what", infra, "error", e.Name)
 		return nil
 	}
 	why := &bridge.Refusal{SwitchError: e,
@@ -147,7 +132,7 @@ func (s *session) functionHandshake(msg []byte) error {
 	defer cancel()
 	answer, err := s.srv.bridge.Handshake(ctx, s.id, sw, msg)
 	if err != nil {
-		s.log.Warn("the function did not take part in the handshake", "err", err)
+		s.faults.Warn("function_handshake", "the function did not take part in the handshake", "err", err)
 		return nil
 	}
 	for rest := answer; len(rest) > 0; {
@@ -166,9 +151,10 @@ func (s *session) functionHandshake(msg []byte) error {
 // advise says, once a session, what would let packets past the gateway on an
 // Open vSwitch, as far as it can be seen from here, and the line that mends it.
 func (s *session) advise(d *ofp.Desc) {
-	if !strings.Contains(d.Hardware, "Open vSwitch") {
+	if s.advised || !strings.Contains(d.Hardware, "Open vSwitch") {
 		return
 	}
+	s.advised = true
 	bridge := "BRIDGE"
 	if p := s.sw.Load().Port(flow.PortLocal); p != nil && p.Name != "" {
 		bridge = p.Name
@@ -181,5 +167,5 @@ func (s *session) advise(d *ofp.Desc) {
 		args = append(args, "in_band", fmt.Sprintf("ovs-vsctl set bridge %s other-config:disable-in-band=true", bridge),
 			"why_in_band", "a bridge whose controller is on loopback has hidden rules above all others that let traffic past it")
 	}
-	s.log.Log(context.Background(), level, "this gateway can't see whether the bridge is governed without gaps; make sure of it", args...)
+	s.srv.faults.Line(s.log, level, "advice", "this gateway can't see whether the bridge is governed without gaps; make sure of it", args...)
 }

@@ -15,8 +15,8 @@ import (
 	"switchbridge/ofproxy/ofp"
 )
 
-// frames cuts everything that r gives, as a session does.
-func frames(r io.Reader) (list [][]byte, err error) {
+// messages cuts everything that r gives, as a session does.
+func messages(r io.Reader) (list [][]byte, err error) {
 	f := framer{r: r}
 	for {
 		msg, err := f.buffered()
@@ -47,7 +47,7 @@ func TestFramer(t *testing.T) {
 		"with EOF":     iotest.DataErrReader(bytes.NewReader(stream)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			list, err := frames(r)
+			list, err := messages(r)
 			if err != io.EOF || len(list) != 4 || !bytes.Equal(bytes.Join(list, nil), stream) {
 				t.Errorf("%d messages, %v", len(list), err)
 			}
@@ -59,7 +59,7 @@ func FuzzFramer(f *testing.F) {
 	f.Add([]byte{4, 0, 0, 8, 0, 0, 0, 1, 4, 2, 0, 9, 0, 0, 0, 1, 7})
 	f.Add([]byte{4, 0, 0, 7, 0, 0, 0, 1})
 	f.Fuzz(func(t *testing.T, stream []byte) {
-		list, err := frames(iotest.HalfReader(bytes.NewReader(stream)))
+		list, err := messages(iotest.HalfReader(bytes.NewReader(stream)))
 		joined := bytes.Join(list, nil)
 		if !bytes.HasPrefix(stream, joined) {
 			t.Fatalf("%d messages are not the stream's start", len(list))

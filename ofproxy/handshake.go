@@ -67,7 +67,7 @@ func (s *session) helloState() (*state, error) {
 	if err != nil {
 		var ours *sessionError
 		if !errors.As(err, &ours) && s.ctx.Err() == nil && slices.Contains(s.cfg.Protocols, flow.OpenFlow13) {
-			s.log.Warn(`the switch hung up on our HELLO, which offers OpenFlow 1.3; if it speaks 1.0 alone, set openflow.versions: ["1.0"]`)
+			s.faults.Warn("hello", `the switch hung up on our HELLO, which offers OpenFlow 1.3; if it speaks 1.0 alone, set openflow.versions: ["1.0"]`)
 		}
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func (s *session) featuresState() (*state, error) {
 	s.dpid = sw.DPID
 	s.sw.Store(sw)
 	s.log = s.log.With("dpid", sw.DPID.String())
-	s.faults.Log = s.log
+	s.faults.Log, s.portLog.Log = s.log, s.log
 	if s.cfg.FullHandshake {
 		if err := s.functionHandshake(msg); err != nil {
 			return nil, err
@@ -213,6 +213,7 @@ func (s *session) configureState() (*state, error) {
 	if v == flow.OpenFlow10 {
 		// What 1.0 needs came with FEATURES_REPLY, and benchmarks that speak 1.0
 		// answer no barrier.
+		s.ports.set(s.sw.Load().Ports)
 		return stateReady, nil
 	}
 	for !havePorts || !haveBarrier {
@@ -234,7 +235,7 @@ func (s *session) configureState() (*state, error) {
 					return false, err
 				}
 				ports = append(ports, some...)
-				if parts++; parts > maxPortReplies {
+				if parts++; parts > maxPortReplies || len(ports) > maxPorts {
 					return false, errors.New("port description has no end")
 				}
 				havePorts = havePorts || !more
@@ -246,9 +247,7 @@ func (s *session) configureState() (*state, error) {
 			return nil, err
 		}
 	}
-	sw := *s.sw.Load()
-	sw.Ports = ports
-	s.sw.Store(&sw)
+	s.ports.set(ports)
 	return stateReady, nil
 }
 

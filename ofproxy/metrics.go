@@ -2,6 +2,9 @@ package ofproxy
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+	"switchbridge/ofproxy/ofp"
 )
 
 // Metrics counts what is OpenFlow's own; what every session does is counted by
@@ -33,4 +36,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		reg.MustRegister(m.sessions)
 	}
 	return m
+}
+
+// errorLabel is an ERROR's name, of those that the specification has: a switch
+// that counts type and code up would make a series of each pair.
+func errorLabel(v flow.Protocol, e *flow.SwitchError) string {
+	if ofp.KnownError(v, e.Type, e.Code) {
+		return e.Name
+	}
+	return "other"
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -24,9 +25,11 @@ type Server struct {
 	cfg    Config
 	bridge *bridge.Bridge
 	log    *slog.Logger
+	faults bridge.Mute // of all connections together
 
 	mu       sync.Mutex
 	conns    map[*session]struct{}
+	from     map[netip.Addr]int // connections by the peer's network; see peerOf
 	switches map[flow.DPID]*session
 	draining bool
 	wg       sync.WaitGroup
@@ -48,10 +51,17 @@ func NewServer(cfg Config) (*Server, error) {
 		bridge:   cfg.Bridge,
 		log:      cfg.Logger,
 		conns:    make(map[*session]struct{}),
+		from:     make(map[netip.Addr]int),
 		switches: make(map[flow.DPID]*session),
 	}
+	s.faults = bridge.Mute{Log: cfg.Logger, Burst: logLines}
 	return s, nil
 }
+
+// logLines is how many lines of one kind all connections together may log in
+// 10 s: enough for a rack of switches that comes up, and no more than that for
+// whoever connects ten thousand times.
+const logLines = 32
 
 // Serve accepts connections from l, which it closes when ctx is done. Cancelled,
 // it lets pending decisions finish (see [bridge.Bridge.Drain]), closes all
@@ -70,10 +80,10 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
 			s.drain()
 			return nil
 		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("ofproxy: listener %v closed", l.Addr())
+			return errors.New("the listener closed")
 		case err != nil: // out of file descriptors, say: what runs goes on
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.log.Error("accept failed", "listen", l.Addr().String(), "err", err, "again_in_seconds", pause.Seconds())
+			s.faults.Line(s.log, slog.LevelError, "accept", "accept failed", "listen", l.Addr().String(), "err", err, "again_in_seconds", pause.Seconds())
 			time.Sleep(pause)
 			continue
 		}
@@ -91,19 +101,32 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 }
 
 func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session {
+	peer, known := peerOf(conn)
+	cause, limit := "", 0
 	s.mu.Lock()
-	if s.draining || len(s.conns) >= s.cfg.MaxSessions {
-		full := !s.draining
+	switch {
+	case s.draining:
 		s.mu.Unlock()
 		conn.Close()
-		if full {
-			s.cfg.Metrics.closed.WithLabelValues("too_many").Inc()
-			s.log.Warn("connection refused", "remote", conn.RemoteAddr().String(), "limit", s.cfg.MaxSessions, "why", "as many sessions as max_sessions allows")
-		}
+		return nil
+	case known && s.from[peer] >= s.cfg.MaxPerAddress:
+		cause, limit = "too_many_from_address", s.cfg.MaxPerAddress
+	case len(s.conns) >= s.cfg.MaxSessions:
+		cause, limit = "too_many", s.cfg.MaxSessions
+	}
+	if cause != "" {
+		s.mu.Unlock()
+		conn.Close()
+		s.cfg.Metrics.closed.WithLabelValues(cause).Inc()
+		key := map[string]string{"too_many": "openflow.max_sessions", "too_many_from_address": "openflow.max_per_address"}[cause]
+		s.faults.Warn(cause, "connection refused", "remote", remoteName(conn), "limit", limit, "why", "there are as many connections as "+key+" allows")
 		return nil
 	}
 	sess := newSession(ctx, s, conn, secure)
 	s.conns[sess] = struct{}{}
+	if known {
+		s.from[peer]++
+	}
 	s.wg.Add(1)
 	s.mu.Unlock()
 	go func() {
@@ -112,12 +135,36 @@ func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session
 		sess.run()
 		s.mu.Lock()
 		delete(s.conns, sess)
+		if known {
+			if s.from[peer]--; s.from[peer] == 0 {
+				delete(s.from, peer)
+			}
+		}
 		if s.switches[sess.dpid] == sess {
 			delete(s.switches, sess.dpid)
 		}
 		s.mu.Unlock()
 	}()
 	return sess
+}
+
+// peerOf is whose share of the connections conn is of: the peer's IPv4 address,
+// or the /64 of its IPv6 address, of which one host may have every one. A Unix
+// socket's peer has none.
+func peerOf(conn net.Conn) (netip.Addr, bool) {
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	addr := a.AddrPort().Addr().Unmap().WithZone("")
+	if addr.Is6() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
+		p, err := addr.Prefix(64)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		addr = p.Addr()
+	}
+	return addr, true
 }
 
 // drain ends all sessions: no more PACKET_INs are taken, pending decisions may

@@ -24,19 +24,23 @@ type session struct {
 	cfg    *Config
 	log    *slog.Logger
 	faults bridge.Mute
-	conn   net.Conn
-	remote string
-	id     string // ce-subject: unique among all sessions
-	born   time.Time
-	tls    *tls.ConnectionState
+	// A switch's ports come and go together, so that one line is not enough.
+	portLog bridge.Mute
+	conn    net.Conn
+	remote  string
+	id      string // ce-subject: unique among all sessions
+	born    time.Time
+	tls     *tls.ConnectionState
 
 	in      framer
 	out     outbox                         // safe for all
 	core    atomic.Pointer[bridge.Session] // from the moment the switch is known
 	version flow.Protocol
 	dpid    flow.DPID
-	sw      atomic.Pointer[flow.Switch] // replaced, never modified
-	state   atomic.Pointer[state]       // for describe
+	sw      atomic.Pointer[flow.Switch] // replaced, never modified; in the ready state by ports alone
+	ports   portList                    // safe for all
+	advised bool
+	state   atomic.Pointer[state] // for describe
 	desc    atomic.Pointer[ofp.Desc]
 
 	now      time.Time // of the latest read
@@ -71,7 +75,9 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.log = srv.log.With("remote", s.remote)
-	s.faults.Log = s.log
+	s.faults.Log, s.faults.Within = s.log, &srv.faults
+	s.portLog = bridge.Mute{Log: s.log, Burst: portLines, Within: &srv.faults}
+	s.ports.show = s.showPorts
 	s.in.r = conn
 	s.out = outbox{conn: conn, timeout: srv.cfg.WriteTimeout, limit: outboxLimit}
 	s.state.Store(stateHello)
@@ -79,6 +85,16 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 		s.state.Store(stateSecure)
 	}
 	return s
+}
+
+// portLines is how many changes of one switch's ports are logged in 10 s.
+const portLines = 8
+
+// showPorts replaces the switch's description. It is called by one at a time.
+func (s *session) showPorts(ports []flow.Port) {
+	sw := *s.sw.Load()
+	sw.Ports = ports
+	s.sw.Store(&sw)
 }
 
 // outboxLimit is how much may wait for a switch that does not read.
@@ -129,7 +145,7 @@ func (s *session) run() {
 	if cause != "closed_by_switch" && cause != "shutdown" {
 		level = slog.LevelWarn
 	}
-	s.log.Log(context.Background(), level, "session ended", "state", st.name, "cause", cause, "err", inWords(err), "lasted_seconds", time.Since(s.born).Round(time.Millisecond).Seconds(), "dropped_pending", left)
+	s.srv.faults.Line(s.log, level, "ended "+cause, "session ended", "state", st.name, "cause", cause, "err", inWords(err), "lasted_seconds", time.Since(s.born).Round(time.Millisecond).Seconds(), "dropped_pending", left)
 }
 
 // close ends the session; the first cause is the one that is reported. Safe for all.

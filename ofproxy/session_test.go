@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,6 +17,8 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -26,26 +27,9 @@ import (
 type rig struct {
 	t      *testing.T
 	server *Server
-	logs   *logBuffer
+	logs   *logbuffer.Buffer
 	ctx    context.Context
 	cancel context.CancelFunc
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // local makes a function a flow.Local.
@@ -74,7 +58,7 @@ type testConfig struct {
 // bubble runs a test with a server whose configuration is changed by adapt.
 func bubble(t *testing.T, adapt func(*testConfig), body func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &rig{t: t, logs: new(logBuffer)}
+		r := &rig{t: t, logs: new(logbuffer.Buffer)}
 		r.ctx, r.cancel = context.WithCancel(t.Context())
 		log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		cfg := testConfig{Config: Config{Logger: log}, B: bridge.Config{Decider: local(exactRule), Logger: log}}
@@ -218,7 +202,7 @@ func TestMeteredMissLeavesEssentialsUnmetered(t *testing.T) {
 
 // The rule goes first, then the packet; a buffer is used once.
 func TestRuleBeforePacket(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
 		for _, buffers := range []uint32{0, 256} {
 			t.Run(fmt.Sprintf("buffers=%d", buffers), func(t *testing.T) {
@@ -257,7 +241,7 @@ func TestRuleBeforePacket(t *testing.T) {
 }
 
 func TestBarrierBetweenRuleAndPacket(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
 		bubble(t, func(c *testConfig) { c.BarrierFirst = true }, func(r *rig) {
 			var order []ofp.Type
@@ -277,7 +261,7 @@ func TestBarrierBetweenRuleAndPacket(t *testing.T) {
 }
 
 func TestDropFreesTheBuffer(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	deny := local(func(ev *flow.Event, d *flow.Decision) error {
 		d.HasPacketOut, d.Verdict = true, flow.Deny
 		return nil
@@ -312,7 +296,7 @@ func TestDropFreesTheBuffer(t *testing.T) {
 
 // A rule that 1.0 can't express is not installed and the verdict holds.
 func TestInexpressibleRuleKeepsTheVerdict(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	dec := local(func(ev *flow.Event, d *flow.Decision) error {
 		exactRule(ev, d)
 		for i := range d.Rules {
@@ -335,7 +319,7 @@ func TestInexpressibleRuleKeepsTheVerdict(t *testing.T) {
 }
 
 func TestErrorIsTiedToItsDecision(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	forVersions(t, func(t *testing.T, v flow.Protocol) {
 		var seen []flow.SwitchError
 		dec := local(func(ev *flow.Event, d *flow.Decision) error {
@@ -377,7 +361,7 @@ func TestEchoIsAnsweredWhileDecisionsArePending(t *testing.T) {
 		return exactRule(ev, d)
 	})
 	block = nil // made inside the bubble
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	bubble(t, func(c *testConfig) {
 		block = make(chan struct{})
 		c.B.Decider = remote
@@ -434,10 +418,10 @@ func TestStormOfOneSwitchLeavesAnotherItsTurn(t *testing.T) {
 		defer storm.Close()
 		defer quiet.Close()
 		for i := range 500 {
-			storm.PacketIn(1, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, uint16(i)))
+			storm.PacketIn(1, frames.Ping(frames.Host(1), frames.Host(2), 1, uint16(i)))
 		}
 		synctest.Wait()
-		frame := oftest.Ping(oftest.Host(3), oftest.Host(4), 1, 1)
+		frame := frames.Ping(frames.Host(3), frames.Host(4), 1, 1)
 		quiet.PacketIn(1, frame)
 		synctest.Wait()
 		if got := quiet.Take(); len(got) != 2 {
@@ -465,10 +449,10 @@ func TestCoalescedPacketsFollowTheRule(t *testing.T) {
 	}, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1})
 		defer sw.Close()
-		var frames [][]byte
+		var sent [][]byte
 		for i := range 5 {
-			f := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, uint16(i))
-			frames = append(frames, f)
+			f := frames.Ping(frames.Host(1), frames.Host(2), 1, uint16(i))
+			sent = append(sent, f)
 			sw.PacketIn(1, f)
 		}
 		time.Sleep(time.Second)
@@ -478,7 +462,7 @@ func TestCoalescedPacketsFollowTheRule(t *testing.T) {
 			t.Fatalf("asked %d times, got %v", asked, got)
 		}
 		for i, m := range got[1:] {
-			if !bytes.Equal(m.Frame, frames[i]) {
+			if !bytes.Equal(m.Frame, sent[i]) {
 				t.Errorf("packet %d out of order", i)
 			}
 		}
@@ -525,7 +509,7 @@ func TestBadPeers(t *testing.T) {
 
 // One unreadable message costs itself; the session goes on.
 func TestMalformedMessagesCostThemselves(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	bubble(t, nil, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1, Versions: one(flow.OpenFlow13)})
 		defer sw.Close()
@@ -573,7 +557,7 @@ func TestLiveSwitchStays(t *testing.T) {
 }
 
 func TestSwitchThatNeverReads(t *testing.T) {
-	frame := oftest.UDP(oftest.Host(1).At(1), oftest.Host(2).At(2), make([]byte, 1000))
+	frame := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), make([]byte, 1000))
 	bubble(t, nil, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1})
 		defer sw.Close()
@@ -708,6 +692,7 @@ func TestResyncSweepsOnlyItsOwn(t *testing.T) {
 				rule(4, 0xabcdef),                          // nobody's: stays
 				rule(5, 3<<48|9),                           // ours, of no version: stays
 			)
+			r.server.bridge.Versions().Checked(current)
 			go r.server.ServeConn(r.ctx, server)
 			synctest.Wait()
 			left := map[flow.PortNo]bool{}
@@ -727,7 +712,7 @@ func TestResyncSweepsOnlyItsOwn(t *testing.T) {
 // A switch that gives no statistics keeps its rules, and nothing waits for it.
 func TestNoStatisticsNoSweep(t *testing.T) {
 	bubble(t, nil, func(r *rig) {
-		frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+		frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 		sw := r.connect(oftest.Config{DPID: 1, Versions: one(flow.OpenFlow10), Intercept: func(h ofp.Header, _ []byte) bool { return h.Type == ofp.TypeStatsRequest }})
 		defer sw.Close()
 		sw.PacketIn(1, frame)
@@ -751,10 +736,17 @@ func TestNewPolicySweepsTheOld(t *testing.T) {
 		bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
 			sw := r.connect(oftest.Config{DPID: 1, Versions: one(v)})
 			defer sw.Close()
-			sw.PacketIn(1, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
+			sw.PacketIn(1, frames.Ping(frames.Host(1), frames.Host(2), 1, 1))
 			synctest.Wait()
 			version = flow.PolicyVersion{Serial: 2, Hash: 2}
-			sw.PacketIn(3, oftest.Ping(oftest.Host(3), oftest.Host(4), 1, 1))
+			sw.PacketIn(3, frames.Ping(frames.Host(3), frames.Host(4), 1, 1))
+			synctest.Wait()
+			if n := len(sw.Rules()); n < 2 {
+				t.Errorf("an answer alone has the older rules swept: %d are left", n)
+			}
+			if r.server.bridge.Versions().Checked(version) == bridge.Newer {
+				r.server.bridge.PolicySeen(version)
+			}
 			synctest.Wait()
 			for _, st := range sw.Rules() {
 				if st.Rule.Priority == 100 && st.Rule.Match.InPort == 1 {
@@ -764,7 +756,7 @@ func TestNewPolicySweepsTheOld(t *testing.T) {
 			// An edge that was not updated yet: its rule is short-lived and nothing is swept.
 			version = flow.PolicyVersion{Serial: 1, Hash: 1}
 			sw.Take()
-			sw.PacketIn(4, oftest.Ping(oftest.Host(4), oftest.Host(1), 1, 1))
+			sw.PacketIn(4, frames.Ping(frames.Host(4), frames.Host(1), 1, 1))
 			synctest.Wait()
 			got := sw.Take()
 			if len(got) == 0 || got[0].Rule == nil || got[0].Rule.HardTimeout != 10*time.Second {
@@ -775,7 +767,7 @@ func TestNewPolicySweepsTheOld(t *testing.T) {
 }
 
 func TestTruncatedPacketIsNotSentOn(t *testing.T) {
-	frame := oftest.UDP(oftest.Host(1).At(1), oftest.Host(2).At(2), make([]byte, 300))
+	frame := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), make([]byte, 300))
 	bubble(t, nil, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1, Versions: one(flow.OpenFlow10)})
 		defer sw.Close()
@@ -809,7 +801,7 @@ func TestUnauthorizedDatapath(t *testing.T) {
 
 // Shutdown lets a pending decision reach the switch.
 func TestShutdownDrains(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	bubble(t, func(c *testConfig) {
 		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.Type == flow.EventPacketIn {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -15,7 +16,7 @@ import (
 // A FLOW_MOD that carries a packet's buffer and is refused: the packet goes on
 // its own, unless its buffer is gone.
 func TestRefusedRuleLetsItsPacketGo(t *testing.T) {
-	frame := oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1)
+	frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 	type refusal struct{ v10, v13 flow.SwitchError }
 	for name, e := range map[string]refusal{
 		"table full":     {flow.SwitchError{Type: 3, Code: 0}, flow.SwitchError{Type: 5, Code: 1}},
@@ -148,5 +149,66 @@ func TestAnotherGatewayIsNoticed(t *testing.T) {
 		if n := len(sw.Rules()); n != 3 {
 			t.Errorf("%d rules, want the two and the table-miss entry", n)
 		}
+	})
+}
+
+// A deny that the switch refused holds allows back that it would shield, until
+// the switch takes it.
+func TestRefusedDenyShieldsUntilItIsTaken(t *testing.T) {
+	forVersions(t, func(t *testing.T, v flow.Protocol) {
+		var full atomic.Bool
+		full.Store(true)
+		deny, allow := flow.Rule{Priority: 200, IdleTimeout: time.Minute}, flow.Rule{Priority: 100, IdleTimeout: time.Minute, Actions: []flow.Action{flow.OutputTo(2)}}
+		dec := local(func(ev *flow.Event, d *flow.Decision) error {
+			if ev.PacketIn == nil {
+				return nil
+			}
+			m := ev.PacketIn.Match.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthType)
+			deny.Match, allow.Match = m, m
+			if full.Load() || ev.PacketIn.Match.ICMPType == 8 {
+				d.Rules = append(d.Rules, deny)
+				return nil
+			}
+			d.Rules = append(d.Rules, allow)
+			return nil
+		})
+		bubble(t, func(c *testConfig) { c.B.Decider = dec }, func(r *rig) {
+			sw := r.connect(oftest.Config{DPID: 1, Versions: one(v), Refuse: func(rule *flow.Rule) (flow.SwitchError, bool) {
+				return flow.SwitchError{Type: 5, Code: 1}, full.Load() && rule.Priority == 200
+			}})
+			defer sw.Close()
+			ping := func(answer bool) {
+				frame := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
+				if answer {
+					frame = frames.Pong(frames.Host(1), frames.Host(2), 1, 1)
+				}
+				if err := sw.PacketIn(1, frame); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+			}
+			count := func(priority uint16) (n int) {
+				for _, e := range sw.Rules() {
+					if e.Rule.Priority == priority {
+						n++
+					}
+				}
+				return n
+			}
+			ping(false) // refused, and remembered
+			full.Store(false)
+			ping(true)
+			if n := count(100); n != 0 {
+				t.Errorf("the allow is installed %d times below a deny that the switch refused", n)
+			}
+			ping(false) // taken
+			if n := count(200); n != 1 {
+				t.Errorf("the deny is there %d times", n)
+			}
+			ping(true)
+			if n := count(100); n != 1 {
+				t.Errorf("the allow is there %d times, below a deny that the switch has:\n%s", n, r.logs)
+			}
+		})
 	})
 }

@@ -3,7 +3,6 @@ package p4bridge
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -215,16 +214,4 @@ func (b *bmv2) stop() {
 func (b *bmv2) send(port uint32, frame []byte) error {
 	_, err := unix.Write(b.sockets[port], frame)
 	return err
-}
-
-// checksum is RFC 1071's, for frames that tests make.
-func checksum(b []byte) uint16 {
-	var sum uint32
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	for sum > 0xffff {
-		sum = sum>>16 + sum&0xffff
-	}
-	return ^uint16(sum)
 }

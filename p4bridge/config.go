@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -103,7 +104,7 @@ type Config struct {
 	Settle time.Duration
 
 	// HardTimeout is given to rules found in a switch whose age is unknown, and to
-	// direct entries in answer to a packet that have none [300s].
+	// direct entries in answer to a packet that have none [guard.DefaultHardTimeout].
 	HardTimeout time.Duration
 	L2Age       time.Duration // idle timeout of learned addresses; negative is never [300s]
 	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
@@ -138,7 +139,7 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.MaxBackoff, 10*time.Second)
 	def(&c.ProbeEvery, 10*time.Second)
 	def(&c.Settle, 100*time.Millisecond)
-	def(&c.HardTimeout, 300*time.Second)
+	def(&c.HardTimeout, guard.DefaultHardTimeout)
 	def(&c.L2Age, 300*time.Second)
 	def(&c.Counters, 30*time.Second)
 	count(&c.Queue, 4096)

@@ -5,11 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,46 +21,11 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
 )
-
-// logLines collects what a session logs.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logLines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logLines) logger() *slog.Logger { return slog.New(slog.NewJSONHandler(l, nil)) }
-
-// has reports whether one line has all of the texts.
-func (l *logLines) has(texts ...string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for line := range strings.SplitSeq(l.buf.String(), "\n") {
-		all := true
-		for _, t := range texts {
-			all = all && strings.Contains(line, t)
-		}
-		if all {
-			return true
-		}
-	}
-	return false
-}
-
-func (l *logLines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 // metricSum adds up a metric's series that carry the label values, of a
 // histogram how much it has seen.
@@ -188,9 +151,9 @@ func TestDigestOfAnotherLayout(t *testing.T) {
 // A rule that no table can hold is not installed, and the verdict on the packet holds.
 func TestDecisionThatFitsNoTable(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
-		log := new(logLines)
+		log := new(logbuffer.Buffer)
 		cfg := fastConfig(r)
-		cfg.Miss, cfg.Logger = MissPunt, log.logger()
+		cfg.Miss, cfg.Logger = MissPunt, log.JSON()
 		s := run(t, cfg, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 			if ev.PacketIn != nil {
 				m := ev.PacketIn.Match
@@ -204,7 +167,7 @@ func TestDecisionThatFitsNoTable(t *testing.T) {
 		frame := udp(1, 2, 7000)
 		r.packet(t, 1, frame)
 		expect(t, r, 4, frame)
-		if !log.has("0000000000000001", "flow_exact", "set_eth_dst,output") {
+		if !log.Has("0000000000000001", "flow_exact", "set_eth_dst,output") {
 			t.Errorf("no log line names switch, table and action:\n%v", log)
 		}
 		if n := len(entries(t, r, "flow_exact")) + len(entries(t, r, "flow")); n != 0 {
@@ -215,10 +178,10 @@ func TestDecisionThatFitsNoTable(t *testing.T) {
 
 func TestFullTable(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
-		log := new(logLines)
+		log := new(logbuffer.Buffer)
 		cfg := fastConfig(r)
 		cfg.Pipeline, cfg.Mapping = small(t, 3)
-		cfg.Miss, cfg.Logger = MissPunt, log.logger()
+		cfg.Miss, cfg.Logger = MissPunt, log.JSON()
 		s := run(t, cfg, local{toPort(2)})
 		serving(t, s)
 		for i := range 5 {
@@ -229,7 +192,7 @@ func TestFullTable(t *testing.T) {
 		if n := len(entries(t, r, "flow_exact")); n != 3 {
 			t.Errorf("flow_exact has %d entries, want the 3 it has room for", n)
 		}
-		if !log.has("refuses a rule", "table flow_exact", "full", "3 of 3", "l4_src=") {
+		if !log.Has("refuses a rule", "table flow_exact", "full", "3 of 3", "l4_src=") {
 			t.Errorf("no log line says which table is full, and for which key:\n%v", log)
 		}
 	})
@@ -239,9 +202,9 @@ func TestFullTable(t *testing.T) {
 func TestSwitchSaysFull(t *testing.T) {
 	for _, spec := range []bool{false, true} {
 		r := newSimulated(t, p4test.Options{DeviceID: 1, Specification: spec})
-		log := new(logLines)
+		log := new(logbuffer.Buffer)
 		cfg := fastConfig(r)
-		cfg.Logger = log.logger()
+		cfg.Logger = log.JSON()
 		s := run(t, cfg, local{toPort(2)})
 		serving(t, s)
 		code := codes.Unknown
@@ -256,7 +219,7 @@ func TestSwitchSaysFull(t *testing.T) {
 		}})
 		r.Packet(1, udp(1, 2, 1))
 		eventually(t, "the refusal is logged with table, key and decision", func() bool {
-			return log.has("refuses a rule", "flow_exact", "l4_src=1", "Error when adding", `"decision":`)
+			return log.Has("refuses a rule", "flow_exact", "l4_src=1", "Error when adding", `"decision":`)
 		})
 		r.Inject(p4test.Faults{})
 		r.Packet(1, udp(1, 2, 2))
@@ -422,14 +385,14 @@ func TestDemotionStopsWriting(t *testing.T) {
 
 func TestSwitchAnswersUnknown(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
-	log := new(logLines)
+	log := new(logbuffer.Buffer)
 	cfg := fastConfig(r)
-	cfg.Logger = log.logger()
+	cfg.Logger = log.JSON()
 	s := run(t, cfg, local{toPort(2)})
 	serving(t, s)
 	r.Inject(p4test.Faults{WriteStatus: status.Error(codes.Unknown, "")})
 	r.Packet(1, udp(1, 2, 1))
-	eventually(t, "it is logged with table and key", func() bool { return log.has("refuses a rule", "flow_exact", "l4_src=", "no reason") })
+	eventually(t, "it is logged with table and key", func() bool { return log.Has("refuses a rule", "flow_exact", "l4_src=", "no reason") })
 	if st := s.Status().State; st != "serving" {
 		t.Errorf("state %s, want serving: one refusal is no broken session", st)
 	}
@@ -464,9 +427,9 @@ func TestOneElectionIDTwice(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
 		first := run(t, fastConfig(r), local{toPort(2)})
 		serving(t, first)
-		log := new(logLines)
+		log := new(logbuffer.Buffer)
 		cfg := fastConfig(r)
-		cfg.Logger = log.logger()
+		cfg.Logger = log.JSON()
 		second := run(t, cfg, local{toPort(3)})
 		eventually(t, "the second says what is wrong", func() bool {
 			return strings.Contains(second.Status().Error, "another gateway is connected with our election id 0:10")

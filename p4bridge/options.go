@@ -2,11 +2,11 @@ package p4bridge
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
 
+	"switchbridge/internal/certs"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 	"switchbridge/p4src"
@@ -61,13 +61,9 @@ func LoadProgram(p4info, json, file string) (*pipeline.Pipeline, *mapping.Mappin
 func ClientTLS(ca, cert, key, serverName string) (*tls.Config, error) {
 	c := &tls.Config{ServerName: serverName, MinVersion: tls.VersionTLS12}
 	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
+		var err error
+		if c.RootCAs, err = certs.Pool(ca); err != nil {
 			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s: no certificate in it", ca)
 		}
 	}
 	switch {

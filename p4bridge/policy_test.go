@@ -2,15 +2,7 @@ package p4bridge
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,6 +16,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/certs/certstest"
 	"switchbridge/p4bridge/p4test"
 )
 
@@ -95,7 +88,10 @@ func TestGatewayRestarts(t *testing.T) {
 	p := new(versioned)
 	once := func(serial uint64, during func(*Session)) {
 		p.set(serial)
-		s, stop := runUntil(t, fastConfig(r), p)
+		cfg := fastConfig(r)
+		cfg.Bridge = bridgeOf(t, p, nil)
+		cfg.Bridge.Versions().Checked(p.v) // as a policy_check does
+		s, stop := runUntil(t, cfg, p)
 		serving(t, s)
 		during(s)
 		stop()
@@ -204,50 +200,11 @@ func TestCounters(t *testing.T) {
 	})
 }
 
-type authority struct {
-	pool *x509.CertPool
-	pem  []byte
-}
-
-// identities makes a CA, and a certificate of it for a name.
-func identities(t *testing.T) (ca authority, issue func(string) tls.Certificate) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, root, root, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if root, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	ca = authority{x509.NewCertPool(), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	ca.pool.AddCert(root)
-	return ca, func(name string) tls.Certificate {
-		leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, NotAfter: time.Now().Add(time.Hour),
-			IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
-		k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := x509.CreateCertificate(rand.Reader, leaf, root, &k.PublicKey, key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: k}
-	}
-}
-
 // With mutual TLS, a gateway without a certificate gets nowhere and says so; one
 // that is given a certificate later on gets in without a restart.
 func TestMutualTLS(t *testing.T) {
-	ca, issue := identities(t)
-	creds := credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{issue("switch")}, ClientCAs: ca.pool, ClientAuth: tls.RequireAndVerifyClientCert})
+	ca := certstest.New(t)
+	creds := credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{ca.Issue(t, "switch", time.Now().Add(time.Hour))}, ClientCAs: ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert})
 	r := newSimulated(t, p4test.Options{DeviceID: 1, ServerOptions: []grpc.ServerOption{grpc.Creds(creds)}})
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
@@ -257,16 +214,12 @@ func TestMutualTLS(t *testing.T) {
 		}
 	}
 	put := func(c tls.Certificate) {
-		key, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]}))
-		write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))
+		cert, key := certstest.Pair(t, c)
+		write("cert.pem", cert)
+		write("key.pem", key)
 	}
-	write("ca.pem", ca.pem)
-	_, stranger := identities(t)
-	put(stranger("gateway"))
+	write("ca.pem", ca.PEM())
+	put(certstest.New(t).Issue(t, "gateway", time.Now().Add(time.Hour)))
 	cfg := fastConfig(r)
 	cfg.DialTimeout = time.Second
 	refused := func(s *Session) func() bool {
@@ -289,7 +242,7 @@ func TestMutualTLS(t *testing.T) {
 	cfg.TLS = tlsConfig(at("ca.pem"), at("cert.pem"), at("key.pem"), "")
 	s := run(t, cfg, local{exactNormal})
 	eventually(t, "a stranger's certificate is refused", refused(s))
-	put(issue("gateway"))
+	put(ca.Issue(t, "gateway", time.Now().Add(time.Hour)))
 	serving(t, s)
 
 	for _, row := range [][3]string{{at("none"), "", ""}, {at("key.pem"), "", ""}, {at("ca.pem"), at("cert.pem"), ""}, {"", at("ca.pem"), at("key.pem")}} {

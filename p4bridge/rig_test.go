@@ -2,7 +2,6 @@ package p4bridge
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +16,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4src"
@@ -266,37 +266,18 @@ func entries(t testing.TB, r rig, table string) []*p4v1.TableEntry {
 // udp makes a frame from host a to host b: station and address end in the
 // number, and the port tells flows apart.
 func udp(a, b byte, port uint16) []byte {
-	f := make([]byte, 60)
-	copy(f, []byte{2, 0, 0, 0, 0, b, 2, 0, 0, 0, 0, a, 8, 0})
-	ip := f[14:34]
-	copy(ip, []byte{0x45, 0, 0, 46, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, a, 10, 0, 0, b})
-	binary.BigEndian.PutUint16(ip[10:], checksum(ip))
-	binary.BigEndian.PutUint16(f[34:], port)
-	binary.BigEndian.PutUint16(f[36:], 53)
-	binary.BigEndian.PutUint16(f[38:], 26)
-	return f
+	return frames.UDP(frames.Host(a).At(port), frames.Host(b).At(53), make([]byte, 18))
 }
 
 // tcp6 makes a frame of IPv6.
 func tcp6(a, b byte, port uint16) []byte {
-	f := make([]byte, 74)
-	copy(f, []byte{2, 0, 0, 0, 0, b, 2, 0, 0, 0, 0, a, 0x86, 0xdd, 0x60, 0, 0, 0, 0, 20, 6, 64})
-	src, dst := netip.MustParseAddr(fmt.Sprintf("fd00::%d", a)), netip.MustParseAddr(fmt.Sprintf("fd00::%d", b))
-	copy(f[22:], src.AsSlice())
-	copy(f[38:], dst.AsSlice())
-	binary.BigEndian.PutUint16(f[54:], port)
-	binary.BigEndian.PutUint16(f[56:], 443)
-	f[66] = 5 << 4 // the header's length, in words
-	return f
+	from, to := frames.Host(a).At(port), frames.Host(b).At(443)
+	from.IP, to.IP = netip.MustParseAddr(fmt.Sprintf("fd00::%d", a)), netip.MustParseAddr(fmt.Sprintf("fd00::%d", b))
+	return frames.TCP(from, to, 0, nil)
 }
 
 // arp makes a request.
-func arp(a, b byte) []byte {
-	f := make([]byte, 60)
-	copy(f, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, a, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1,
-		2, 0, 0, 0, 0, a, 10, 0, 0, a, 0, 0, 0, 0, 0, 0, 10, 0, 0, b})
-	return f
-}
+func arp(a, b byte) []byte { return frames.ARPRequest(frames.Host(a), frames.Host(b).IP) }
 
 // exactNormal is the policy that most cases need: every flow gets a rule of its
 // own, NORMAL.

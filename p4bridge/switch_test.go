@@ -17,6 +17,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -39,12 +40,12 @@ func TestWhatMustBeThereComesBack(t *testing.T) {
 			p.set(1)
 			cfg := fastConfig(r)
 			cfg.Bridge = bridgeOf(t, p, looking)
-			log := new(logLines)
-			cfg.Logger = log.logger()
+			log := new(logbuffer.Buffer)
+			cfg.Logger = log.JSON()
 			serving(t, run(t, cfg, nil))
 			eventually(t, "the proactive rule", func() bool { return len(r.Entries("flow")) == 1 })
 			lose(r)
-			eventually(t, "it is said", func() bool { return log.has("has lost a rule", "CONTROLLER") || log.has("lost entries", "flow") })
+			eventually(t, "it is said", func() bool { return log.Has("has lost a rule", "CONTROLLER") || log.Has("lost entries", "flow") })
 			eventually(t, "the proactive rule is back", func() bool { return len(r.Entries("flow")) == 1 })
 			n := len(r.Entries("flow_exact"))
 			eventually(t, "a new flow asks", func() bool {
@@ -67,11 +68,11 @@ func TestDefaultActionRefused(t *testing.T) {
 		return nil
 	}})
 	cfg := fastConfig(r)
-	b, log := bridgeOf(t, local{exactNormal}, nil), new(logLines)
-	cfg.Bridge, cfg.Logger = b, log.logger()
+	b, log := bridgeOf(t, local{exactNormal}, nil), new(logbuffer.Buffer)
+	cfg.Bridge, cfg.Logger = b, log.JSON()
 	s := run(t, cfg, nil)
 	serving(t, s)
-	eventually(t, "it is said, in the switch's words", func() bool { return log.has("refuses a rule that brings packets", "not today") })
+	eventually(t, "it is said, in the switch's words", func() bool { return log.Has("refuses a rule that brings packets", "not today") })
 	if s.Status().Missing == "" || b.Ready() == nil {
 		t.Error("the gateway is ready with a switch that does not ask")
 	}
@@ -85,9 +86,9 @@ func TestDefaultActionRefused(t *testing.T) {
 // which may deny, are in.
 func TestFloodAfterProactiveRules(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
-	log := new(logLines)
+	log := new(logbuffer.Buffer)
 	cfg := fastConfig(r)
-	cfg.Miss, cfg.Logger = MissFlood, log.logger()
+	cfg.Miss, cfg.Logger = MissFlood, log.JSON()
 	answer := make(chan struct{})
 	serving(t, run(t, cfg, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 		<-answer
@@ -103,7 +104,7 @@ func TestFloodAfterProactiveRules(t *testing.T) {
 	eventually(t, "it floods", func() bool { r.Packet(2, flooded); return len(r.Out()) > 0 })
 	r.Packet(1, denied)
 	quiet(t, r, denied, 50*time.Millisecond)
-	if log.has("has lost a rule") {
+	if log.Has("has lost a rule") {
 		t.Errorf("nothing was lost:\n%v", log)
 	}
 }
@@ -478,9 +479,9 @@ func TestDenyIsNotPassedBy(t *testing.T) {
 // its answer with it: nobody can say which of them it shielded.
 func TestRefusedEntryTakesRulesWithIt(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1})
-	log := new(logLines)
+	log := new(logbuffer.Buffer)
 	cfg := fastConfig(r)
-	cfg.Entries, cfg.Logger = true, log.logger()
+	cfg.Entries, cfg.Logger = true, log.JSON()
 	cfg.Bridge = bridgeOf(t, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 		if ev.Type == flow.EventSwitchConnected {
 			d.Entries = append(d.Entries, flow.Entry{Table: "acl", Priority: 7, Action: "deny"}) // its name is drop
@@ -492,7 +493,7 @@ func TestRefusedEntryTakesRulesWithIt(t *testing.T) {
 	}}, nil)
 	serving(t, run(t, cfg, nil))
 	eventually(t, "the entry is refused, and the rule goes", func() bool {
-		return log.has("refuses a rule", `no action \"deny\"`, "removed_with_it") && len(r.Entries("flow")) == 0
+		return log.Has("refuses a rule", `no action \"deny\"`, "removed_with_it") && len(r.Entries("flow")) == 0
 	})
 }
 

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/policy/syntax"
+	"switchbridge/policy/wire"
 )
 
 // Policy is the source form of a policy. It is not changed once a controller
@@ -55,11 +57,52 @@ func (p *Policy) Mode() ForwardMode {
 type Source interface {
 	// Name is the policy's name as files and reasons write it, such as "header".
 	Name() string
-	// Validate says what is wrong with the entry. earlier is the chain before it.
+	// Validate says what is wrong with the entry. earlier is the chain before it. What is wrong with one of the entry's items, such as a
+	// rule, is an [ItemError], so that whoever has the file can name the line.
 	Validate(earlier []Source) error
+	// Explain says in words what the entry does, without its name: what "policy eval" writes of it.
+	Explain() string
 	// Compile returns the look-up structures of a valid entry.
 	Compile() Link
+	// Write writes the entry as its kind's Read reads it.
+	Write(w *wire.Writer)
 }
+
+// Kind is one kind of policy, such as blocklist: what the list of kinds (policy/kinds) has of each. It is an interface and not a
+// struct of functions because the linker leaves out methods that nobody calls: a guest, which reads compiled policies alone, has
+// nothing of what reads files.
+type Kind interface {
+	// Name is the kind's name as files and reasons write it, and that of its folder.
+	Name() string
+	// Code says in a compiled policy that an entry is of this kind. It never changes, since functions that are deployed read it.
+	Code() byte
+	// Parse reads an entry of a policy file and tells f what is wrong with it. items are the places of its items, as an [ItemError]
+	// counts them; nil where it has none.
+	Parse(f *syntax.File, n *syntax.Node) (s Source, items []*syntax.Node)
+	// Read reads an entry of a compiled policy. What it returns need not be valid.
+	Read(r *wire.Reader) Source
+	// Examples are entries for whoever tries all kinds: the conformance suite of functions, which has the first one of each kind in one
+	// chain, and the training of the embedded guest, which has them all.
+	Examples() []Example
+}
+
+// Example is an entry of a chain, and packets to ask about.
+type Example struct {
+	Entry Source
+
+	// Packets are in the words of policy/policytest. At least one is decided by the entry, where the conformance suite has none that is.
+	Packets []string
+}
+
+// ItemError is what is wrong with one item of an entry, such as a rule of a header policy.
+type ItemError struct {
+	Index int    // from 0
+	Item  string // how the entry names it
+	Err   error
+}
+
+func (e *ItemError) Error() string { return fmt.Sprintf("%s: %v", e.Item, e.Err) }
+func (e *ItemError) Unwrap() error { return e.Err }
 
 // Link decides packets. It is immutable, and used by several goroutines at a time.
 type Link interface {

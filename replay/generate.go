@@ -20,7 +20,7 @@ import (
 	"github.com/gopacket/gopacket/pcapgo"
 
 	"switchbridge/flow"
-	"switchbridge/ofproxy/oftest"
+	"switchbridge/internal/frames"
 )
 
 // Profile is what kind of network a generated capture comes from.
@@ -114,7 +114,7 @@ type genPacket struct {
 
 // genFlow is one direction of a conversation.
 type genFlow struct {
-	from, to oftest.Endpoint
+	from, to frames.Endpoint
 	proto    uint8
 	denied   bool
 }
@@ -257,8 +257,8 @@ func (g *generator) begin(at time.Duration, number, limit int) (flows int) {
 		}
 	}
 	host := uint16(g.rand.IntN(p.Hosts))
-	inside := oftest.Endpoint{MAC: flow.MAC{2, 0, 0, 1, byte(host >> 8), byte(host)}, Port: uint16(1024 + number%64_000)}
-	outside := oftest.Endpoint{MAC: flow.MAC{2, 0, 0, 2, 0, 1}, IP: g.outside(service.V6), Port: service.Port} // the router's MAC
+	inside := frames.Endpoint{MAC: flow.MAC{2, 0, 0, 1, byte(host >> 8), byte(host)}, Port: uint16(1024 + number%64_000)}
+	outside := frames.Endpoint{MAC: flow.MAC{2, 0, 0, 2, 0, 1}, IP: g.outside(service.V6), Port: service.Port} // the router's MAC
 	if service.Proto != flow.ProtoICMP && g.rand.Float64() < g.cfg.BlockedShare {
 		outside.IP = g.cfg.Blocked[g.rand.IntN(len(g.cfg.Blocked))]
 	}
@@ -338,20 +338,20 @@ func (g *generator) frame(f *genFlow, id uint16, i int) []byte {
 	payload := make([]byte, 20+g.rand.IntN(200))
 	switch f.proto {
 	case flow.ProtoUDP:
-		return oftest.UDP(f.from, f.to, payload)
+		return frames.UDP(f.from, f.to, payload)
 	case flow.ProtoICMP:
 		if i%2 == 1 {
-			return oftest.Pong(f.from, f.to, id, uint16(i/2))
+			return frames.Pong(f.from, f.to, id, uint16(i/2))
 		}
-		return oftest.Ping(f.from, f.to, id, uint16(i/2))
+		return frames.Ping(f.from, f.to, id, uint16(i/2))
 	}
 	switch i {
 	case 0:
-		return oftest.TCP(f.from, f.to, oftest.SYN, nil)
+		return frames.TCP(f.from, f.to, frames.SYN, nil)
 	case 1:
-		return oftest.TCP(f.from, f.to, oftest.SYN|oftest.ACK, nil)
+		return frames.TCP(f.from, f.to, frames.SYN|frames.ACK, nil)
 	}
-	return oftest.TCP(f.from, f.to, oftest.ACK|oftest.PSH, payload)
+	return frames.TCP(f.from, f.to, frames.ACK|frames.PSH, payload)
 }
 
 // writeUntil writes the packets before the given time, in order.

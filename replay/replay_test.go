@@ -24,8 +24,8 @@ import (
 
 	"switchbridge/bench"
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
-	"switchbridge/ofproxy/oftest"
 )
 
 type packet struct {
@@ -51,7 +51,7 @@ func pcap(t testing.TB, packets ...packet) []byte {
 
 // syn begins flow n of host h.
 func syn(h uint8, n uint16) []byte {
-	return oftest.TCP(oftest.Host(h).At(n), oftest.Host(200).At(80), oftest.SYN, nil)
+	return frames.TCP(frames.Host(h).At(n), frames.Host(200).At(80), frames.SYN, nil)
 }
 
 // flowsEvery makes n packets of different flows, a gap apart.
@@ -141,24 +141,24 @@ func TestMaxPace(t *testing.T) {
 
 // Which packets ask, in flow mode.
 func TestFlowMode(t *testing.T) {
-	a, b := oftest.Host(1), oftest.Host(2)
-	a6 := oftest.Endpoint{MAC: a.MAC, IP: netip.MustParseAddr("2001:db8::1")}
-	ping := oftest.Ping(a, b, 1, 1)
+	a, b := frames.Host(1), frames.Host(2)
+	a6 := frames.Endpoint{MAC: a.MAC, IP: netip.MustParseAddr("2001:db8::1")}
+	ping := frames.Ping(a, b, 1, 1)
 	later := bytes.Clone(ping)
 	later[14+6], later[14+7] = 0, 1 // the second fragment
 	list := []packet{
 		{0, syn(1, 1)},               // asks
 		{1 * time.Second, syn(1, 1)}, // the same
-		{2 * time.Second, oftest.TCP(oftest.Host(200).At(80), a.At(1), oftest.SYN|oftest.ACK, nil)}, // the other direction asks
+		{2 * time.Second, frames.TCP(frames.Host(200).At(80), a.At(1), frames.SYN|frames.ACK, nil)}, // the other direction asks
 		{3 * time.Second, syn(1, 2)},                              // another port asks
-		{4 * time.Second, oftest.Tagged(syn(1, 1), 5, 0)},         // another VLAN asks
-		{5 * time.Second, oftest.ARPRequest(a, b.IP)},             // asks
-		{5 * time.Second, oftest.ARPReply(b, a)},                  // asks
-		{6 * time.Second, oftest.NeighborSolicitation(a6, a6.IP)}, // asks
+		{4 * time.Second, frames.Tagged(syn(1, 1), 5, 0)},         // another VLAN asks
+		{5 * time.Second, frames.ARPRequest(a, b.IP)},             // asks
+		{5 * time.Second, frames.ARPReply(b, a)},                  // asks
+		{6 * time.Second, frames.NeighborSolicitation(a6, a6.IP)}, // asks
 		{7 * time.Second, ping},                                   // asks
 		{7 * time.Second, later},                                  // asks: it has no ports
 		{7 * time.Second, ping},
-		{8 * time.Second, oftest.LLDP(a.MAC, 1)}, // asks
+		{8 * time.Second, frames.LLDP(a.MAC, 1)}, // asks
 		{11 * time.Second, syn(1, 1)},            // at 10 s timeout: seen 10 s ago
 		{22 * time.Second, syn(1, 1)},            // 11 s of silence: asks
 	}
@@ -393,8 +393,8 @@ func TestCaptureFaults(t *testing.T) {
 
 // A capture without a single IP packet asks all the same, and is named for what it is.
 func TestNoIP(t *testing.T) {
-	lldp := oftest.LLDP(oftest.Host(1).MAC, 1)
-	cfg := fromPcap(t, allow, packet{0, lldp}, packet{time.Second, lldp}, packet{2 * time.Second, oftest.LLDP(oftest.Host(2).MAC, 2)})
+	lldp := frames.LLDP(frames.Host(1).MAC, 1)
+	cfg := fromPcap(t, allow, packet{0, lldp}, packet{time.Second, lldp}, packet{2 * time.Second, frames.LLDP(frames.Host(2).MAC, 2)})
 	cfg.Pace = PaceMax
 	sum, err := Run(t.Context(), cfg)
 	if err != nil || sum.Packets != 3 || sum.NotIP != 3 || sum.Events != 2 {

@@ -18,9 +18,14 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
+	"switchbridge/httpclient"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/yamlerr"
+	"switchbridge/ofproxy"
+	"switchbridge/ofproxy/ofp"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
@@ -57,6 +62,7 @@ type OpenFlow struct {
 	WriteTimeout     time.Duration `yaml:"write_timeout"`
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 	MaxSessions      int           `yaml:"max_sessions"`
+	MaxPerAddress    int           `yaml:"max_per_address"`
 }
 
 // TLS is what the listeners of scheme ssl speak.
@@ -173,38 +179,54 @@ type Log struct {
 	Format    string `yaml:"format"`    // text or json
 	Level     string `yaml:"level"`     // debug, info, warn, error
 	Decisions string `yaml:"decisions"` // all, deny or off
+
+	DecisionsRate int    `yaml:"decisions_rate"` // records a second of one switch in the log; 0: all
+	Records       string `yaml:"records"`        // file for the records of all decisions; empty: none
+	RecordsSize   int    `yaml:"records_size"`   // MB at which it is rotated
+	RecordsKeep   int    `yaml:"records_keep"`   // older ones that stay
 }
 
-// Default returns the values of absent keys.
+// DefaultAdmin is where the operator's side is served.
+const DefaultAdmin = "127.0.0.1:9653"
+
+// Default returns the values of absent keys. Those of what is configured are its
+// own defaults; here are those that nobody else has.
 func Default() *Settings {
+	g := guard.Default()
+	var versions []Version
+	for _, p := range ofproxy.DefaultProtocols() {
+		versions = append(versions, Version(p))
+	}
 	return &Settings{
 		OpenFlow: OpenFlow{
-			Listen:           []Listen{{Network: "tcp", Address: "127.0.0.1:6653"}},
-			Versions:         []Version{Version(flow.OpenFlow10), Version(flow.OpenFlow13)},
-			GatewayID:        1,
+			Listen:           []Listen{{Network: "tcp", Address: ofp.DefaultAddress}},
+			Versions:         versions,
+			GatewayID:        uint16(bridge.DefaultGateway),
 			TableMiss:        true,
-			VLANLimit:        1,
+			VLANLimit:        ofproxy.DefaultVLANLimit,
 			Coalesce:         true,
-			EchoInterval:     5 * time.Second,
-			EchoTimeout:      5 * time.Second,
-			HandshakeTimeout: 10 * time.Second,
-			WriteTimeout:     5 * time.Second,
-			DrainTimeout:     5 * time.Second,
-			MaxSessions:      4096,
+			EchoInterval:     ofproxy.DefaultEchoInterval,
+			EchoTimeout:      ofproxy.DefaultEchoTimeout,
+			HandshakeTimeout: ofproxy.DefaultHandshakeTimeout,
+			WriteTimeout:     ofproxy.DefaultWriteTimeout,
+			DrainTimeout:     bridge.DefaultDrainTimeout,
+			MaxSessions:      ofproxy.DefaultMaxSessions,
+			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
 		},
-		Function:   defaultFunction(),
-		FailMode:   FailMode{Default: ModeSecure},
-		Guardrails: Guardrails{Tables: []uint8{0, 1}, MinPriority: 1, MaxPriority: 60000, MaxRules: 64, HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour},
-		Limits:     Limits{Queue: 1024, Incomplete: Rate{Rate: 1000, Burst: 1000}},
-		Admin:      Admin{Listen: "127.0.0.1:9653"},
-		Log:        Log{Format: "text", Level: "info", Decisions: "all"},
+		Function: defaultFunction(),
+		FailMode: FailMode{Default: ModeSecure},
+		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
+			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
+		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
+		Admin:  Admin{Listen: DefaultAdmin},
+		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
 }
 
 func defaultFunction() Function {
 	return Function{
-		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: 4, ConnectionAge: 3 * time.Minute,
-		Timeout: 5 * time.Second, TryTimeout: 2 * time.Second, Retry: true, Concurrency: 256, PolicyCheck: 10 * time.Second,
+		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: httpclient.DefaultConnections, ConnectionAge: httpclient.DefaultConnectionAge,
+		Timeout: flow.DefaultTimeout, TryTimeout: httpclient.DefaultTryTimeout, Retry: true, Concurrency: flow.DefaultConcurrency, PolicyCheck: bridge.CheckInterval,
 	}
 }
 
@@ -273,6 +295,7 @@ func (s *Settings) resolve(dir string) {
 		at(&f.Key)
 	}
 	at(&s.Policy)
+	at(&s.Log.Records)
 	for i := range s.OpenFlow.Listen {
 		if l := &s.OpenFlow.Listen[i]; l.Network == "unix" && !strings.HasPrefix(l.Address, "@") { // @ is no file
 			at(&l.Address)
@@ -322,6 +345,8 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:
 		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
+	case o.MaxPerAddress < 1:
+		return fmt.Errorf("openflow.max_per_address: %d: want at least 1", o.MaxPerAddress)
 	case s.Limits.Queue < 1:
 		return fmt.Errorf("limits.queue: %d: want at least 1", s.Limits.Queue)
 	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:
@@ -398,6 +423,14 @@ func (s *Settings) Validate() error {
 	}
 	if err := oneOf("log.decisions", s.Log.Decisions, "all", "deny", "off"); err != nil {
 		return err
+	}
+	switch {
+	case s.Log.DecisionsRate < 0 || s.Log.DecisionsRate > 1_000_000:
+		return fmt.Errorf("log.decisions_rate: %d: want 0, which is no bound, to 1000000 a second", s.Log.DecisionsRate)
+	case s.Log.RecordsSize < 1 || s.Log.RecordsSize > 1<<20:
+		return fmt.Errorf("log.records_size: %d: want 1 to %d MB", s.Log.RecordsSize, 1<<20)
+	case s.Log.RecordsKeep < 0 || s.Log.RecordsKeep > 1000:
+		return fmt.Errorf("log.records_keep: %d: want 0 to 1000 files", s.Log.RecordsKeep)
 	}
 	if err := s.Function.validate("function"); err != nil {
 		return err

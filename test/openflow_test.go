@@ -5,9 +5,7 @@ package test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
@@ -29,6 +27,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/gateway"
+	"switchbridge/internal/certs/certstest"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/watched"
 	"switchbridge/settings"
@@ -459,14 +458,9 @@ func TestTLSBindsDatapaths(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for path, block := range map[string]*pem.Block{
-			name + ".pem": {Type: "CERTIFICATE", Bytes: cert.Certificate[0]}, name + ".key": {Type: "PRIVATE KEY", Bytes: key},
-		} {
-			if err := os.WriteFile(filepath.Join(dir, path), pem.EncodeToMemory(block), 0o600); err != nil {
+		certPEM, keyPEM := certstest.Pair(t, cert)
+		for path, content := range map[string][]byte{name + ".pem": certPEM, name + ".key": keyPEM} {
+			if err := os.WriteFile(filepath.Join(dir, path), content, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}

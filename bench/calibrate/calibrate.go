@@ -28,7 +28,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/httpclient"
-	"switchbridge/ofproxy/oftest"
+	"switchbridge/internal/frames"
 	"switchbridge/replay"
 )
 
@@ -299,7 +299,7 @@ func omission(ctx context.Context, n int, gap time.Duration) (Omission, error) {
 		return o, err
 	}
 	for i := range n {
-		frame := oftest.TCP(oftest.Host(1).At(uint16(1024+i)), oftest.Host(2).At(80), oftest.SYN, nil)
+		frame := frames.TCP(frames.Host(1).At(uint16(1024+i)), frames.Host(2).At(80), frames.SYN, nil)
 		at := time.Unix(1e9, 0).Add(time.Duration(i) * gap)
 		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
 			return o, err

@@ -16,6 +16,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
 )
 
 // Target makes switches of one kind.
@@ -83,7 +84,7 @@ type rig struct {
 	remote bool
 	bridge *bridge.Bridge
 	peer   Peer
-	logs   *logBuffer
+	logs   *logbuffer.Buffer
 
 	mu      sync.Mutex
 	asked   []flow.Event // what the decider was asked, packets copied
@@ -160,7 +161,7 @@ func Run(t *testing.T, target Target) {
 }
 
 func run(t *testing.T, target Target, remote bool, c testCase) {
-	r := &rig{T: t, target: target, remote: remote, logs: new(logBuffer), answer: c.answer}
+	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe}
 	if remote {
@@ -344,21 +345,4 @@ func (r *rig) want(what string, frame []byte, port flow.PortNo, asked bool) {
 	if !slices.Equal(ports, wanted) || was != asked {
 		r.Errorf("%s: leaves by %v, want %v; asked: %v, want %v; rules:\n%s", what, ports, wanted, was, asked, r.rules())
 	}
-}
-
-type logBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }

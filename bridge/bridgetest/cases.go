@@ -8,7 +8,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/ofproxy/oftest"
+	"switchbridge/internal/frames"
 )
 
 // testCase is one thing that must hold on every switch.
@@ -23,10 +23,9 @@ type testCase struct {
 
 // The packets that cases are about. Host n is at port n.
 var (
-	web  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(80), 2, nil)
-	ssh  = oftest.TCP(oftest.Host(1).At(40000), oftest.Host(2).At(22), 2, nil)
-	dns  = oftest.UDP(oftest.Host(1).At(40000), oftest.Host(2).At(53), []byte("question"))
-	back = oftest.TCP(oftest.Host(2).At(80), oftest.Host(1).At(40000), 18, nil)
+	web = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(80), 2, nil)
+	ssh = frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(22), 2, nil)
+	dns = frames.UDP(frames.Host(1).At(40000), frames.Host(2).At(53), []byte("question"))
 )
 
 const conversation = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN |
@@ -52,12 +51,6 @@ func rule(ev *flow.Event, priority uint16, actions ...flow.Action) flow.Rule {
 func between(ev *flow.Event, priority uint16, actions ...flow.Action) flow.Rule {
 	m := ev.PacketIn.Match.Keep(flow.FieldInPort | flow.FieldEthType | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst)
 	return flow.Rule{Priority: priority, IdleTimeout: 60 * time.Second, Match: m, Actions: actions}
-}
-
-// port narrows a rule to a destination port.
-func port(r flow.Rule, dst uint16) flow.Rule {
-	r.Match.SetL4Dst(dst)
-	return r
 }
 
 func version(serial uint64) flow.PolicyVersion {
@@ -177,6 +170,37 @@ var cases = []testCase{{
 		}
 	},
 }, {
+	name:  "a deny that was removed with a refused one shields on",
+	needs: func(t *Target) bool { return t.Room > 0 },
+	run: func(r *rig) {
+		r.peer.Fill()
+		r.answers(func(ev *flow.Event, d *flow.Decision) error {
+			if ev.PacketIn == nil {
+				return nil
+			}
+			if r.count(flow.EventPacketIn) > 1 {
+				d.Rules = append(d.Rules, rule(ev, 100, flow.OutputTo(2)))
+				return nil
+			}
+			d.Rules = append(d.Rules, between(ev, 150))
+			for i := range r.target.Room {
+				d.Rules = append(d.Rules, between(ev, uint16(50+i)))
+			}
+			d.Rules = append(d.Rules, rule(ev, 200)) // which the switch refuses
+			return nil
+		})
+		r.passes(web)
+		r.eventually("the deny below the refused one is gone", func() bool {
+			return strings.Contains(r.logs.String(), "refuses a rule") && len(r.find(func(f *flow.Rule) bool { return f.Priority == 150 })) == 0
+		})
+		r.settle()
+		r.passes(ssh)
+		r.settle()
+		if rules := r.find(func(f *flow.Rule) bool { return len(f.Actions) > 0 && bridge.Decision(f.Cookie) != 0 }); len(rules) != 0 {
+			r.Errorf("an allow of what the first answer denied:\n%s", r.rules())
+		}
+	},
+}, {
 	name:  "a refused rule is told to who subscribes to errors, with the decision's number",
 	needs: func(t *Target) bool { return t.Room > 0 },
 	config: func(c *bridge.Config) {
@@ -284,6 +308,7 @@ var cases = []testCase{{
 			d.Policy = version(2)
 			return nil
 		})
+		r.bridge.Versions().Checked(version(2)) // what rules are swept by
 		r.peer.Reconnect()
 		r.eventually("the rule is gone", func() bool { return len(r.decided()) == 0 })
 		if n := len(r.find(func(f *flow.Rule) bool { return f.Cookie == 7 })); n != 1 {
@@ -354,7 +379,7 @@ var cases = []testCase{{
 	run: func(r *rig) {
 		release := r.holds()
 		for i := range 20 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		release()
@@ -380,7 +405,7 @@ var cases = []testCase{{
 	},
 	run: func(r *rig) {
 		for i := range 10 {
-			r.peer.Inject(1, oftest.TCP(oftest.Host(1).At(uint16(50000+i)), oftest.Host(2).At(80), 2, nil))
+			r.peer.Inject(1, frames.TCP(frames.Host(1).At(uint16(50000+i)), frames.Host(2).At(80), 2, nil))
 		}
 		r.settle()
 		if n := r.count(flow.EventPacketIn); n != 2 {

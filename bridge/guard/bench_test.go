@@ -62,3 +62,15 @@ func BenchmarkGuard(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkForeign is what a rule costs beside the rules of others.
+func BenchmarkForeign(b *testing.B) {
+	var mem Memory
+	mem.Foreign(func(yield func(*flow.Rule)) { yield(&flow.Rule{Priority: 9}) })
+	r := goodRule()
+	for b.Loop() {
+		if text := mem.foreignTo(&r); text != "" {
+			b.Fatal(text)
+		}
+	}
+}

@@ -50,6 +50,19 @@ func Tables(numbers ...uint8) (s TableSet) {
 // Has reports whether table n is in the set.
 func (s *TableSet) Has(n uint8) bool { return s[n>>6]>>(n&63)&1 != 0 }
 
+// Numbers are the tables in the set, the lowest first.
+func (s *TableSet) Numbers() (numbers []uint8) {
+	for n := range 256 {
+		if s.Has(uint8(n)) {
+			numbers = append(numbers, uint8(n))
+		}
+	}
+	return numbers
+}
+
+// DefaultHardTimeout is [Guardrails.HardTimeout] where nothing is configured.
+const DefaultHardTimeout = 300 * time.Second
+
 // Guardrails are the configured bounds. They are read-only once in use and safe
 // for concurrent use.
 type Guardrails struct {
@@ -75,7 +88,7 @@ type Guardrails struct {
 // Default returns what holds where nothing is configured.
 func Default() *Guardrails {
 	return &Guardrails{Tables: Tables(0, 1), MinPriority: 1, MaxPriority: 60000, MaxRules: 64,
-		HardTimeout: 300 * time.Second, MaxHardTimeout: time.Hour}
+		HardTimeout: DefaultHardTimeout, MaxHardTimeout: time.Hour}
 }
 
 // Violation is one refusal.
@@ -173,19 +186,20 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		c.has |= remembers
 	}
 
-	decisive, best := -1, uint16(0)
-	strays := false // the decisive rule, once complete: it no longer covers the packet
-	parts, start, end := d.Parts, 0, len(d.Rules)
+	decisive, first := -1, -1           // of the rules that cover the packet: of all, and of the first table
+	strays, firstStrays := false, false // such a rule, once complete: it no longer covers the packet
+	parts, start := d.Parts, 0
 	for i := range d.Rules {
 		if i == start { // a function's first rule
-			start, end, c.within = len(d.Rules), len(d.Rules), nil
+			end := len(d.Rules)
+			c.within = nil
 			for len(parts) > 0 && parts[0].End <= i {
 				parts = parts[1:]
 			}
 			if len(parts) > 0 {
 				end, c.within = min(parts[0].End, len(d.Rules)), parts[0].Within
-				start = end
 			}
+			start = end
 			if n := end - i; n > g.MaxRules && !c.off(RailTooManyRules) {
 				c.refuse(i, RailTooManyRules, fmt.Sprintf("%d rules where %d are allowed, this one first", n, g.MaxRules))
 				for j := i + 1; j < end; j++ {
@@ -196,8 +210,13 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		r := &d.Rules[i]
 		c.cut = false
 		c.covers = c.packet != nil && concerns(&r.Match, c.packet)
-		if c.covers && r.Command == flow.Add && (decisive < 0 || r.Priority > best || r.Priority == best && !r.Passes()) {
-			decisive, best = i, r.Priority
+		if c.covers && r.Command == flow.Add {
+			if decisive < 0 || r.Outranks(&d.Rules[decisive]) {
+				decisive = i
+			}
+			if first < 0 || r.Table < d.Rules[first].Table || r.Table == d.Rules[first].Table && r.Outranks(&d.Rules[first]) {
+				first = i
+			}
 		}
 		if c.fell(i) {
 			continue
@@ -207,8 +226,9 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 			c.refuse(i, rail, detail)
 			continue
 		}
-		if decisive == i {
-			strays = !r.Match.Has(fields) || !coversIn(r.Match.Fields&^fields, &r.Match, c.packet)
+		if decisive == i || first == i {
+			gone := !r.Match.Has(fields) || !coversIn(r.Match.Fields&^fields, &r.Match, c.packet)
+			strays, firstStrays = decisive == i && gone || decisive != i && strays, first == i && gone || first != i && firstStrays
 		}
 		if c.cut && len(d.Rules) > 1 {
 			c.grow()
@@ -218,6 +238,9 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 	}
 	if len(d.Rules) > 1 {
 		c.answer(rails)
+	}
+	if first >= 0 && first != decisive && !d.Rules[first].Passes() {
+		decisive, strays = first, firstStrays // the switch would not come to the other tables
 	}
 	c.verdict(rails, decisive, strays, out)
 }

@@ -10,57 +10,26 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/flowtest"
 )
 
-// Frames' headers that the tests ask about.
-
+// The event and the rule that the tests ask about.
 var (
-	macA = flow.MAC{2, 0, 0, 0, 0, 0xa}
-	macB = flow.MAC{2, 0, 0, 0, 0, 0xb}
+	testSwitch  = flowtest.Switch
+	tcpPacket   = flowtest.TCP
+	packetEvent = flowtest.Event
+	goodRule    = flowtest.Rule
+
+	macA, macB = flowtest.MACA, flowtest.MACB
 )
 
-const (
-	portA flow.PortNo = 1
-	portB flow.PortNo = 2
-)
-
-func testSwitch() *flow.Switch {
-	return &flow.Switch{DPID: 0x1a, Protocol: flow.OpenFlow13, NTables: 254, Ports: []flow.Port{{No: portA}, {No: portB}, {No: flow.PortLocal}}}
-}
-
-// tcpPacket is what ParseFrame makes of a TCP segment from A to B.
-func tcpPacket(dstPort uint16) *flow.PacketIn {
-	var m flow.Match
-	m.SetInPort(portA)
-	m.SetEthSrc(macA, flow.MACExact)
-	m.SetEthDst(macB, flow.MACExact)
-	m.SetVLAN(flow.VLANNone, flow.VLANExact)
-	m.SetEthType(flow.EthTypeIPv4)
-	m.SetIPProto(flow.ProtoTCP)
-	m.SetIPSrc(netip.MustParsePrefix("10.0.0.1/32"))
-	m.SetIPDst(netip.MustParsePrefix("10.0.0.2/32"))
-	m.SetL4Src(40000)
-	m.SetL4Dst(dstPort)
-	return &flow.PacketIn{BufferID: flow.NoBuffer, Match: m, Data: []byte{1, 2, 3}}
-}
-
-func packetEvent(pi *flow.PacketIn) *flow.Event {
-	return &flow.Event{Type: flow.EventPacketIn, ID: "e1", XID: 7, Switch: testSwitch(), PacketIn: pi}
-}
+const portA, portB = flowtest.PortA, flowtest.PortB
 
 // run checks d on a switch that holds everything.
 func run(g *Guardrails, ev *flow.Event, d *flow.Decision) []Violation {
 	var out Outcome
 	g.Check(ev, d, nil, nil, &out)
 	return out.Violations
-}
-
-// goodRule passes every guardrail for tcpPacket(80).
-func goodRule() flow.Rule {
-	r := flow.Rule{Priority: 100, IdleTimeout: 30 * time.Second, Actions: []flow.Action{flow.OutputTo(portB)}}
-	r.Match.SetInPort(portA)
-	r.Match.SetIPDst(netip.MustParsePrefix("10.0.0.2/32"))
-	return r
 }
 
 func TestGuardRefusesRule(t *testing.T) {
@@ -113,7 +82,7 @@ func TestGuardRefusesRule(t *testing.T) {
 			if len(d.Rules) != 1 || d.Rules[0].Priority != 60000 {
 				t.Fatalf("rules that stay: %v", d.Rules)
 			}
-			if d.HasPacketOut && r.Priority < 60000 {
+			if d.HasPacketOut && r.Priority < 60000 && r.Passes() {
 				t.Fatalf("PACKET_OUT pinned to %v though the rule that decides stays", d.PacketOut)
 			}
 		})
@@ -266,6 +235,8 @@ func TestGuardKeepsDenial(t *testing.T) {
 		r.Match.SetVLAN(vlan, flow.VLANExact)
 		return r
 	}
+	later, low := goodRule(), deny200()
+	later.Table, later.Priority, low.Priority = 1, 300, 50
 	ask := goodRule()
 	ask.Actions = []flow.Action{flow.OutputTo(flow.PortController)}
 	for name, tc := range map[string]struct {
@@ -276,6 +247,8 @@ func TestGuardKeepsDenial(t *testing.T) {
 		"another VID":                       {[]flow.Rule{goodRule(), vid(8)}, false},
 		"to the gateway at equal priority":  {[]flow.Rule{goodRule(), ask}, true},
 		"to the gateway, and then one more": {[]flow.Rule{ask, goodRule()}, true},
+		"in the first table":                {[]flow.Rule{later, low, goodRule()}, false},
+		"in the first table, above":         {[]flow.Rule{later, deny200(), goodRule()}, true},
 	} {
 		d := flow.Decision{Rules: tc.rules}
 		var out Outcome

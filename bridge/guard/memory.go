@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -147,6 +146,9 @@ func (m *Memory) Installed(r *flow.Rule) {
 	}
 }
 
+// Shields reports whether a deny is remembered that the switch has refused.
+func (m *Memory) Shields() bool { return m != nil && m.denies.Load() != 0 }
+
 // empty reports whether nothing is remembered.
 func (m *Memory) empty() bool { return m == nil || m.denies.Load()|m.others.Load() == 0 }
 
@@ -218,26 +220,6 @@ func (m *Memory) foreignTo(r *flow.Rule) string {
 	return ""
 }
 
-// vacuous returns the fields of a complete match that ask for nothing, since all
-// of their bits are masked out. A switch lists its rules without them.
-func vacuous(m *flow.Match) (f flow.Field) {
-	when := func(field flow.Field, empty bool) {
-		if m.Has(field) && empty {
-			f |= field
-		}
-	}
-	when(flow.FieldEthSrc, m.EthSrcMask == flow.MAC{})
-	when(flow.FieldEthDst, m.EthDstMask == flow.MAC{})
-	when(flow.FieldVLAN, m.VLANMask == 0)
-	when(flow.FieldIPSrc, m.IPSrc.Bits() == 0)
-	when(flow.FieldIPDst, m.IPDst.Bits() == 0)
-	when(flow.FieldARPSPA, m.ARPSPA.Bits() == 0)
-	when(flow.FieldARPTPA, m.ARPTPA.Bits() == 0)
-	when(flow.FieldMetadata, m.MetadataMask == 0)
-	when(flow.FieldTunnelID, m.TunnelMask == 0)
-	return f
-}
-
 // seed makes the hash one that nobody outside can find two equal rules of.
 var seed = maphash.MakeSeed()
 
@@ -245,36 +227,31 @@ var seed = maphash.MakeSeed()
 // a switch may take for one.
 func hashOf(r *flow.Rule) uint64 {
 	m := r.Match.Canonical()
-	m = m.Keep(^vacuous(&m))
+	m = m.Keep(^m.Vacuous())
 	if m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&flow.VLANPresent == 0 {
 		m.SetVLAN(flow.VLANNone, flow.VLANExact) // with a mask of that bit alone, too: so 1.0 says it
 	}
-	var room [256]byte
+	var room [384]byte
 	b, be := room[:0], binary.BigEndian
-	prefix := func(p netip.Prefix) {
-		a := p.Addr().As16() // whether IPv4 or not eth_type says
-		b = append(append(b, a[:]...), byte(p.Bits()))
-	}
 	b = append(b, r.Table)
 	b = be.AppendUint16(b, r.Priority)
 	b = be.AppendUint32(b, uint32(m.Fields))
-	b = be.AppendUint32(b, uint32(m.InPort))
-	for _, a := range [...]flow.MAC{m.EthDst, m.EthDstMask, m.EthSrc, m.EthSrcMask, m.ARPSHA, m.ARPTHA} {
-		b = append(b, a[:]...)
-	}
-	for _, v := range [...]uint16{m.EthType, m.VLAN, m.VLANMask, m.L4Src, m.L4Dst, m.ARPOp} {
-		b = be.AppendUint16(b, v)
-	}
-	b = append(b, m.VLANPCP, m.IPDSCP, m.IPECN, m.IPProto, m.ICMPType, m.ICMPCode)
-	prefix(m.IPSrc)
-	prefix(m.IPDst)
-	prefix(m.ARPSPA)
-	prefix(m.ARPTPA)
-	b = be.AppendUint32(b, m.FlowLabel)
-	nd := m.NDTarget.As16()
-	b = append(b, nd[:]...)
-	for _, v := range [...]uint64{m.Metadata, m.MetadataMask, m.TunnelID, m.TunnelMask} {
-		b = be.AppendUint64(b, v)
+	for rest := m.Fields; rest != 0; rest &= rest - 1 {
+		switch x := (rest & -rest).Info(); x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			a, mask := x.MAC(&m)
+			b = append(append(b, a[:]...), mask[:]...)
+		case flow.Prefix:
+			p := x.Prefix(&m)
+			a := p.Addr().As16() // whether IPv4 or not eth_type says
+			b = append(append(b, a[:]...), byte(p.Bits()))
+		case flow.IPv6:
+			a := x.Addr(&m).As16()
+			b = append(b, a[:]...)
+		default:
+			v, mask := x.Number(&m)
+			b = be.AppendUint64(be.AppendUint64(b, v), mask)
+		}
 	}
 	return maphash.Bytes(seed, b)
 }

@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -531,30 +533,32 @@ func (c *check) protocol() flow.Protocol {
 // inRange says what of m no switch could be told, or "". Decoders refuse most
 // of it; a controller in process has none in front of it.
 func inRange(m *flow.Match) string {
-	const narrow = flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldVLANPCP | flow.FieldVLAN | flow.FieldFlowLabel | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldNDTarget
-	switch {
-	case m.Has(flow.FieldIPSrc) && !m.IPSrc.IsValid():
-		return "match: ip_src is no prefix"
-	case m.Has(flow.FieldIPDst) && !m.IPDst.IsValid():
-		return "match: ip_dst is no prefix"
-	case m.Fields&narrow == 0:
-		return ""
-	case m.Has(flow.FieldIPDSCP) && m.IPDSCP > 0x3f:
-		return "match: ip_dscp has six bits"
-	case m.Has(flow.FieldIPECN) && m.IPECN > 3:
-		return "match: ip_ecn has two bits"
-	case m.Has(flow.FieldVLANPCP) && m.VLANPCP > 7:
-		return "match: vlan_pcp has three bits"
-	case m.Has(flow.FieldVLAN) && (m.VLAN|m.VLANMask)&^flow.VLANExact != 0:
+	ip := flow.NeedIP.Fields() & flow.Prefix.Fields()
+	for rest := m.Fields & ip; rest != 0; rest &= rest - 1 {
+		if f := rest & -rest; !f.Info().Prefix(m).IsValid() {
+			return fmt.Sprintf("match: %v is no prefix", f)
+		}
+	}
+	if f := m.Beyond(); f != 0 {
+		bits := f.Info().Bits
+		return fmt.Sprintf("match: %v has %s bits", f, cmp.Or(bitsOf[bits], strconv.Itoa(int(bits))))
+	}
+	if m.Has(flow.FieldVLAN) && (m.VLAN|m.VLANMask)&^flow.VLANExact != 0 {
 		return "match: vlan_vid has thirteen bits"
-	case m.Has(flow.FieldFlowLabel) && m.FlowLabel > 0xfffff:
-		return "match: ipv6_flabel has twenty bits"
-	case m.Has(flow.FieldARPSPA) && !(m.ARPSPA.IsValid() && m.ARPSPA.Addr().Is4()):
-		return "match: arp_spa is no IPv4 prefix"
-	case m.Has(flow.FieldARPTPA) && !(m.ARPTPA.IsValid() && m.ARPTPA.Addr().Is4()):
-		return "match: arp_tpa is no IPv4 prefix"
-	case m.Has(flow.FieldNDTarget) && !m.NDTarget.Is6():
-		return "match: ipv6_nd_target is no IPv6 address"
+	}
+	for rest := m.Fields & flow.Prefix.Fields() &^ ip; rest != 0; rest &= rest - 1 {
+		f := rest & -rest
+		if p := f.Info().Prefix(m); !p.IsValid() || !p.Addr().Is4() {
+			return fmt.Sprintf("match: %v is no IPv4 prefix", f)
+		}
+	}
+	for rest := m.Fields & flow.IPv6.Fields(); rest != 0; rest &= rest - 1 {
+		if f := rest & -rest; !f.Info().Addr(m).Is6() {
+			return fmt.Sprintf("match: %v is no IPv6 address", f)
+		}
 	}
 	return ""
 }
+
+// bitsOf are the widths that fields have which are no whole bytes.
+var bitsOf = map[uint8]string{2: "two", 3: "three", 6: "six", 20: "twenty"}

@@ -9,6 +9,7 @@ import (
 
 	"switchbridge/bench"
 	"switchbridge/cmd/internal/cli"
+	"switchbridge/ofproxy/ofp"
 )
 
 func controllerCommand() *cobra.Command {
@@ -48,7 +49,7 @@ Example, against a gateway that allows everything:
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&cfg.Target, "target", "127.0.0.1:6653", "the controller: HOST:PORT or unix:PATH")
+	fl.StringVar(&cfg.Target, "target", ofp.DefaultAddress, "the controller: HOST:PORT or unix:PATH")
 	fl.StringVar(&cfg.Mode, "mode", bench.Latency, "latency or flood")
 	fl.IntVar(&cfg.Switches, "switches", 1, "fake switches")
 	fl.StringVar(&version, "openflow", "1.0", "version to speak: 1.0 or 1.3")

@@ -13,6 +13,7 @@ import (
 	"switchbridge/bench/calibrate"
 	"switchbridge/bench/stats"
 	"switchbridge/cmd/internal/cli"
+	"switchbridge/ofproxy/ofp"
 )
 
 // peers are the controllers that a command measures side by side: switchbridge's
@@ -186,7 +187,7 @@ func sessionsCommand() *cobra.Command {
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&cfg.Target, "target", "127.0.0.1:6653", "the controller: HOST:PORT or unix:PATH")
+	fl.StringVar(&cfg.Target, "target", ofp.DefaultAddress, "the controller: HOST:PORT or unix:PATH")
 	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
 	fl.IntVar(&cfg.Sessions, "sessions", 1000, "fake switches")
 	fl.DurationVar(&cfg.Duration, "duration", 3*time.Second, "of each latency measurement")

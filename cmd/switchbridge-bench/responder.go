@@ -7,6 +7,7 @@ import (
 
 	"switchbridge/bench"
 	"switchbridge/cmd/internal/cli"
+	"switchbridge/ofproxy/ofp"
 )
 
 // responderCommand is what the other commands start as the controller that
@@ -27,7 +28,7 @@ func responderCommand() *cobra.Command {
 			return r.Serve(c.Context(), ln)
 		},
 	}
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:6653", "address to serve at")
+	c.Flags().StringVar(&listen, "listen", ofp.DefaultAddress, "address to serve at")
 	c.Flags().DurationVar(&r.Delay, "delay", 0, "how long to hold each answer back")
 	return c
 }

@@ -14,13 +14,14 @@ import (
 	"switchbridge/flow"
 	"switchbridge/gateway"
 	"switchbridge/internal/adminclient"
+	"switchbridge/settings"
 )
 
 // adminFlags say how a gateway's operator's side is called.
 type adminFlags struct{ adminclient.Config }
 
 func (f *adminFlags) register(fl *pflag.FlagSet) {
-	fl.StringVar(&f.URL, "admin", "127.0.0.1:9653", "the gateway's admin address, or its URL (https://...)")
+	fl.StringVar(&f.URL, "admin", settings.DefaultAdmin, "the gateway's admin address, or its URL (https://...)")
 	f.credentials(fl)
 }
 
@@ -79,8 +80,9 @@ func rollbackCommand() *cobra.Command {
 		Short: "Have a running gateway take an earlier policy for the newest",
 		Long: `Have a running gateway take a policy with a lower serial for the newest one, and
 sweep the rules of the one after it. Give the functions the earlier policy first
-(policy push --force): a gateway never takes a lower serial by itself, since one
-of several functions may only be late.`,
+(policy push --force): once the gateway's policy checks have brought it for a
+minute, which its log says, it can be gone back to. A gateway never takes a lower
+serial by itself, since one of several functions may only be late.`,
 		Example: `  switchbridge policy rollback 17-0c0ffee1 --admin-token-file token`,
 		Args:    cli.Exactly(1, "a policy's version, as status and policy check print it"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -86,9 +86,9 @@ Examples:
 	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")
 	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it is given the policy compiled")
 	fl.StringVar(&f.function.Configure, "configure", "", "file that the --wasm guest is configured with as it is, in place of a policy")
-	fl.IntVar(&f.function.Concurrency, "concurrency", httphost.DefaultMaxConcurrent, "events at a time; more are answered with 429")
+	fl.IntVar(&f.function.Concurrency, "concurrency", f.function.Concurrency, "events at a time; more are answered with 429")
 	fl.IntVar(&f.function.Instances, "instances", 0, "instances that decide at one time (default: twice the cores)")
-	fl.DurationVar(&f.function.Deadline, "deadline", time.Second, "for one event in an instance")
+	fl.DurationVar(&f.function.Deadline, "deadline", f.function.Deadline, "for one event in an instance")
 	fl.IntVar(&f.function.Memory, "memory", f.function.Memory, "greatest memory of one instance, in MiB")
 
 	f.notify.register(fl)

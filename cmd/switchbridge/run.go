@@ -16,15 +16,15 @@ import (
 )
 
 func runCommand() *cobra.Command {
-	var f runFlags
+	f, d := runFlags{}, settings.Default()
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the gateway",
-		Long: `Run the gateway: accept switches, ask a function about each packet that they
+		Long: fmt.Sprintf(`Run the gateway: accept switches, ask a function about each packet that they
 have no rule for, and install what it answers.
 
-Without a configuration it listens for OpenFlow on 127.0.0.1:6653 and serves
-metrics, health and state on 127.0.0.1:9653. Without --function the controller
+Without a configuration it listens for OpenFlow on %s and serves
+metrics, health and state on %s. Without --function the controller
 decides in this process, in a WebAssembly instance that exists for one event only
 (--function native calls it without one); without --policy it allows everything,
 and says so.
@@ -37,7 +37,7 @@ since the terminal was closed.
 Examples:
   switchbridge run --policy policy.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
-  switchbridge run --config switchbridge.yaml --check`,
+  switchbridge run --config switchbridge.yaml --check`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			set, err := f.settings(c)
@@ -60,7 +60,7 @@ Examples:
 				return err
 			}
 			if f.check {
-				fmt.Fprintln(c.OutOrStdout(), "the configuration is good")
+				fmt.Fprintf(c.OutOrStdout(), "the configuration is good\nevery event passes: %s\n", g.Chain())
 				return g.Close()
 			}
 			ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = g.Reload(ctx, "SIGHUP") }) // the log has the error
@@ -70,17 +70,17 @@ Examples:
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
-	fl.StringSliceVar(&f.openflow, "openflow", nil, "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
+	fl.StringSliceVar(&f.openflow, "openflow", listens(d), "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
 	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
-	fl.StringVar(&f.admin, "admin", "", "address of metrics, health and state; \"off\" for none")
-	fl.StringSliceVar(&f.function, "function", nil, "embedded (the default), native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
+	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of metrics, health and state; \"off\" for none")
+	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
-	fl.StringVar(&f.encoding, "encoding", "", "what the function is spoken to in: openflow or json")
-	fl.StringVar(&f.decisions, "log-decisions", "", "a log record for each decision: all, deny or off")
-	fl.StringVar(&f.logFormat, "log-format", "", "text or json")
-	fl.StringVar(&f.logLevel, "log-level", "", "debug, info, warn or error")
+	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")
+	fl.StringVar(&f.decisions, "log-decisions", d.Log.Decisions, "a log record for each decision: all, deny or off")
+	fl.StringVar(&f.logFormat, "log-format", d.Log.Format, "text or json")
+	fl.StringVar(&f.logLevel, "log-level", d.Log.Level, "debug, info, warn or error")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve profiles under /debug/pprof/ on the admin address")
 	fl.BoolVar(&f.check, "check", false, "check the configuration and the policy, and exit")
 	return c
@@ -102,7 +102,7 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 			return nil, err
 		}
 	}
-	if len(f.openflow) > 0 {
+	if c.Flags().Changed("openflow") {
 		set.OpenFlow.Listen = nil
 		for _, s := range f.openflow {
 			l, err := settings.ParseListen(s)
@@ -127,7 +127,7 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 			set.P4.Switches = append(set.P4.Switches, sw)
 		}
 	}
-	if len(f.function) > 0 {
+	if c.Flags().Changed("function") {
 		set.Function.URLs = f.function
 	}
 	over("admin", &set.Admin.Listen, strings.TrimPrefix(f.admin, "off"))
@@ -143,6 +143,14 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 		return nil, err
 	}
 	return set, nil
+}
+
+// listens are the listeners of settings as the flag takes them.
+func listens(set *settings.Settings) (list []string) {
+	for _, l := range set.OpenFlow.Listen {
+		list = append(list, l.String())
+	}
+	return list
 }
 
 // newLogger writes text for people or JSON for machines.

@@ -98,7 +98,8 @@ func (st *fullStatus) print(w io.Writer) error {
 	if policy == "" {
 		policy = "none seen yet"
 	}
-	fmt.Fprintf(w, "gateway    %s, up %v\nfunction   %s\npolicy     %s\n", g.Version, time.Since(g.Started).Round(time.Second), strings.Join(g.Function, ", "), policy)
+	fmt.Fprintf(w, "gateway    %s, up %v\nfunction   %s\nchain      %s\npolicy     %s\n", g.Version, time.Since(g.Started).Round(time.Second), strings.Join(g.Function, ", "),
+		g.Chain, policy)
 	d := &g.Decisions
 	fmt.Fprintf(w, "decisions  %d allow, %d deny, %d without verdict, %d failed\n", d.Allow, d.Deny, d.None, d.Failed)
 	if d.Count > 0 {

@@ -1,8 +1,11 @@
 package contract_test
 
 import (
+	"encoding/json"
 	"maps"
 	"net/http"
+	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -190,5 +193,72 @@ func TestCoversIncompleteHeader(t *testing.T) {
 			d.Rules[0].CoversIncomplete != want[0] || d.Rules[1].CoversIncomplete != want[1] {
 			t.Errorf("%q: %v, %+v", value, err, d.Rules)
 		}
+	}
+}
+
+// TestDocumentedFields holds the page's table of a match's fields, and the schema's
+// match, against flow.Fields.
+func TestDocumentedFields(t *testing.T) {
+	var want, old []string
+	for i := range flow.Fields {
+		for _, o := range flow.Fields[i].OXM {
+			want = append(want, o.Name)
+		}
+		if name := flow.Fields[i].Name10; name != "" && !slices.Contains(old, name) {
+			old = append(old, name)
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(old)
+
+	page, err := os.ReadFile("../../docs/contract.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "| field | value |\n|---|---|\n")
+	table, rest, _ := strings.Cut(rest, "\n\n")
+	names := regexp.MustCompile("`([a-z0-9_]+)`")
+	documented := func(text string) (list []string) {
+		for _, m := range names.FindAllStringSubmatch(text, -1) {
+			list = append(list, m[1])
+		}
+		slices.Sort(list)
+		return slices.Compact(list)
+	}
+	var cells string
+	for line := range strings.Lines(table) {
+		cells += strings.Split(line, "|")[1]
+	}
+	if got := documented(cells); !slices.Equal(got, want) {
+		t.Errorf("docs/contract.md has the fields\n%q, want\n%q", got, want)
+	}
+	_, old10, _ := strings.Cut(rest, "in matches only:")
+	old10, _, _ = strings.Cut(old10, ".")
+	if got := documented(old10); !slices.Equal(got, old) {
+		t.Errorf("docs/contract.md has OpenFlow 1.0's names\n%q, want\n%q", got, old)
+	}
+
+	schema, err := os.ReadFile("../../docs/contract.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s struct {
+		Defs struct {
+			Match struct {
+				Properties map[string]any `json:"properties"`
+			} `json:"match"`
+		} `json:"$defs"`
+	}
+	if err := json.Unmarshal(schema, &s); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for name := range s.Defs.Match.Properties {
+		if !slices.Contains(old, name) {
+			got = append(got, name)
+		}
+	}
+	if slices.Sort(got); !slices.Equal(got, want) {
+		t.Errorf("docs/contract.schema.json has the fields\n%q, want\n%q", got, want)
 	}
 }

@@ -6,6 +6,7 @@
 //
 //	Observe -> FailMode -> Routes -> (for each route) State -> Limit -> the controller
 //
+// Each prints itself and what it wraps. The gateway's status shows the chain in use.
 // [FailMode] is outside [Limit], whose refusals it must tell from a function
 // that is away. Guardrails (package bridge/guard) look at what comes out of all
 // of them; [Routes] tells them which function each rule came from. Decorators pass on whether what

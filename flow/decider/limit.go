@@ -16,17 +16,19 @@ import (
 // It is for remote controllers: one in process is bounded by the goroutines
 // that call it, and a semaphore would cost more than its answer.
 type Limit struct {
-	next  flow.Decider
-	sem   *semaphore.Weighted
-	queue int64
-	wait  atomic.Int64
-	run   atomic.Int64
+	next        flow.Decider
+	concurrency int
+	sem         *semaphore.Weighted
+	queue       int64
+	wait        atomic.Int64
+	run         atomic.Int64
 }
 
 // NewLimit makes a Limit of concurrency events at a time and queue waiting.
 // Concurrency below 1 counts as 1, queue below 0 as 0.
 func NewLimit(next flow.Decider, concurrency, queue int) *Limit {
-	return &Limit{next: next, sem: semaphore.NewWeighted(int64(max(concurrency, 1))), queue: int64(max(queue, 0))}
+	concurrency = max(concurrency, 1)
+	return &Limit{next: next, concurrency: concurrency, sem: semaphore.NewWeighted(int64(concurrency)), queue: int64(max(queue, 0))}
 }
 
 // Decide asks next when there is room.

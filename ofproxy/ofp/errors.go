@@ -55,6 +55,20 @@ var (
 	}
 )
 
+// KnownError reports whether an error's type and code have names in the
+// version.
+func KnownError(v flow.Protocol, typ, code uint16) bool {
+	names := errorNames13[:]
+	if v == flow.OpenFlow10 {
+		names = errorNames10[:]
+	}
+	if int(typ) >= len(names) {
+		return false
+	}
+	_, list, _ := strings.Cut(names[typ], ": ")
+	return int(code) <= strings.Count(list, " ")
+}
+
 // ErrorName returns the name of an error in the version's own terms, such as
 // "BAD_MATCH: BAD_PREREQ"; numbers stand for what has no name.
 func ErrorName(v flow.Protocol, typ, code uint16) string {

@@ -159,34 +159,25 @@ func fitInstructions(r *flow.Rule, h headers) (length int, err error) {
 // holds says why a switch would refuse a rule for m, or hold another one in its
 // place, though m can be written: what is only reported, [CheckMatch] lets pass.
 func holds(v flow.Protocol, m *flow.Match) error {
-	const small = flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldFlowLabel | flow.FieldARPOp |
-		flow.FieldNDTarget
 	if v == flow.OpenFlow10 && m.Has(flow.FieldEthType) && m.EthType < 0x0600 && m.EthType != ethTypeLength {
 		return unsupported(v, fmt.Sprintf("a match on eth_type %#04x: it is a length, and %#04x is what frames with one have", m.EthType, ethTypeLength))
 	}
-	if m.Fields&small == 0 {
-		return nil
-	}
+	neighbor, beyond := m.Fields&flow.NeedNeighbor.Fields(), m.Beyond()
 	outOfRange := func(f flow.Field, value uint64) error {
 		return fmt.Errorf("match: %v %#x is out of range", f, value)
 	}
 	switch {
 	case m.Has(flow.FieldVLAN) && m.VLAN&m.VLANMask&^flow.VLANExact != 0:
 		return outOfRange(flow.FieldVLAN, uint64(m.VLAN))
-	case m.Has(flow.FieldVLANPCP) && m.VLANPCP > 7:
-		return outOfRange(flow.FieldVLANPCP, uint64(m.VLANPCP))
-	case m.Has(flow.FieldIPDSCP) && m.IPDSCP > 0x3f:
-		return outOfRange(flow.FieldIPDSCP, uint64(m.IPDSCP))
-	case m.Has(flow.FieldIPECN) && m.IPECN > 3:
-		return outOfRange(flow.FieldIPECN, uint64(m.IPECN))
-	case m.Has(flow.FieldFlowLabel) && m.FlowLabel > 0xfffff:
-		return outOfRange(flow.FieldFlowLabel, uint64(m.FlowLabel))
+	case beyond != 0:
+		n, _ := beyond.Info().Number(m)
+		return outOfRange(beyond, n)
 	case m.Has(flow.FieldARPOp) && m.ARPOp > 0xff: // Open vSwitch: BAD_VALUE
 		return outOfRange(flow.FieldARPOp, uint64(m.ARPOp))
-	case m.Has(flow.FieldNDTarget) && (!m.Has(flow.FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
-		return prerequisite(flow.FieldNDTarget, "icmp_type 135 or 136") // OpenFlow 1.3.5, 7.2.3.8
-	case m.Has(flow.FieldNDTarget|flow.FieldICMPCode) && m.ICMPCode != 0: // RFC 4861, 4.3 and 4.4
-		return prerequisite(flow.FieldNDTarget, "icmp_code 0")
+	case neighbor != 0 && (!m.Has(flow.FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
+		return prerequisite(neighbor, "icmp_type 135 or 136") // OpenFlow 1.3.5, 7.2.3.8
+	case neighbor != 0 && m.Has(flow.FieldICMPCode) && m.ICMPCode != 0: // RFC 4861, 4.3 and 4.4
+		return prerequisite(neighbor, "icmp_code 0")
 	}
 	return nil
 }

@@ -110,7 +110,7 @@ func written(v flow.Protocol, xid uint32, r *flow.Rule) (b []byte) {
 		return nil // of an action that has no bytes
 	}
 	if v == flow.OpenFlow10 {
-		if r.Table != 0 || r.Meter != 0 || r.Goto != 0 || r.CookieMask != 0 || r.Match.Fields&^fields10 != 0 {
+		if r.Table != 0 || r.Meter != 0 || r.Goto != 0 || r.CookieMask != 0 || r.Match.Fields&^flow.Fields10 != 0 {
 			return nil // there is no place for it
 		}
 		return mustEnd(appendFlowMod10(nil, xid, r, flow.NoBuffer), 0)

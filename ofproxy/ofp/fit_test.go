@@ -49,7 +49,7 @@ func (d dice) anyRule() flow.Rule {
 	if d(2) == 0 { // nothing that 1.0 lacks
 		r.Table, r.Goto, r.Meter, r.CookieMask = 0, 0, 0, 0
 		r.Flags &= flags10
-		r.Match.Fields &= fields10
+		r.Match.Fields &= flow.Fields10
 		r.Match = r.Match.Canonical()
 	}
 	r.Actions = d.anyActions(&r.Match)

@@ -8,6 +8,10 @@ import (
 	"switchbridge/flow"
 )
 
+// DefaultAddress is where switches of the same machine look for a controller, at
+// OpenFlow's port (OpenFlow 1.3.5, 6.3.1).
+const DefaultAddress = "127.0.0.1:6653"
+
 var be = binary.BigEndian
 
 // HeaderLen is the length of the header that every message starts with.

@@ -30,17 +30,12 @@ const (
 
 const vlanNone10 = 0xffff // OFP_VLAN_NONE
 
-// fields10 are the fields that 1.0 has a place for, prerequisites permitting.
-const fields10 = flow.FieldInPort | flow.FieldEthDst | flow.FieldEthSrc | flow.FieldEthType | flow.FieldVLAN | flow.FieldVLANPCP |
-	flow.FieldIPDSCP | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst |
-	flow.FieldICMPType | flow.FieldICMPCode | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
-
 // check10 says why 1.0 can't express m, or nil. A field whose prerequisite is
 // missing is an error too: 1.0 ignores such a field, which would widen the
 // match (OpenFlow 1.0.0, 3.4).
 func check10(m *flow.Match) error {
 	const v = flow.OpenFlow10
-	if rest := m.Fields &^ fields10; rest != 0 {
+	if rest := m.Fields &^ flow.Fields10; rest != 0 {
 		return unsupported(v, "a match on "+rest.String())
 	}
 	if m.Has(flow.FieldEthSrc) && !macExactOrAny(m.EthSrcMask) {
@@ -60,36 +55,34 @@ func check10(m *flow.Match) error {
 	if err := checkVLAN10(m); err != nil {
 		return err
 	}
-	if f := m.Fields & (flow.FieldIPDSCP | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst |
-		flow.FieldICMPType | flow.FieldICMPCode); f != 0 && (!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeIPv4) {
+	ports, icmp := m.Fields&flow.NeedPorts.Fields(), m.Fields&flow.NeedICMP.Fields()
+	if f := m.Fields&flow.NeedIP.Fields() | ports | icmp; f != 0 && (!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeIPv4) {
 		if m.Has(flow.FieldEthType) && m.EthType == flow.EthTypeIPv6 {
 			return unsupported(v, "a match on "+f.String()+" of IPv6")
 		}
 		return prerequisite(f, "eth_type 0x0800")
 	}
-	if f := m.Fields & (flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA); f != 0 && (!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeARP) {
+	if f := m.Fields & flow.NeedARP.Fields(); f != 0 && (!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeARP) {
 		return prerequisite(f, "eth_type 0x0806")
 	}
 	if m.Has(flow.FieldARPOp) && m.ARPOp > 0xff {
 		return unsupported(v, fmt.Sprintf("arp_op %d", m.ARPOp))
 	}
-	if f := m.Fields & (flow.FieldL4Src | flow.FieldL4Dst); f != 0 {
+	if ports != 0 {
 		if m.Has(flow.FieldIPProto) && m.IPProto == flow.ProtoSCTP {
-			return unsupported(v, "a match on "+f.String()+" of SCTP")
+			return unsupported(v, "a match on "+ports.String()+" of SCTP")
 		}
 		if !m.Has(flow.FieldIPProto) || m.IPProto != flow.ProtoTCP && m.IPProto != flow.ProtoUDP {
-			return prerequisite(f, "ip_proto 6 or 17")
+			return prerequisite(ports, "ip_proto 6 or 17")
 		}
 	}
-	if f := m.Fields & (flow.FieldICMPType | flow.FieldICMPCode); f != 0 && (!m.Has(flow.FieldIPProto) || m.IPProto != flow.ProtoICMP) {
-		return prerequisite(f, "ip_proto 1")
+	if icmp != 0 && (!m.Has(flow.FieldIPProto) || m.IPProto != flow.ProtoICMP) {
+		return prerequisite(icmp, "ip_proto 1")
 	}
-	for _, a := range [...]struct {
-		f flow.Field
-		p *netip.Prefix
-	}{{flow.FieldIPSrc, &m.IPSrc}, {flow.FieldIPDst, &m.IPDst}, {flow.FieldARPSPA, &m.ARPSPA}, {flow.FieldARPTPA, &m.ARPTPA}} {
-		if m.Has(a.f) && !a.p.Addr().Is4() {
-			return fmt.Errorf("match: %v %v is not an IPv4 prefix", a.f, *a.p)
+	for rest := m.Fields & flow.Prefix.Fields(); rest != 0; rest &= rest - 1 {
+		f := rest & -rest
+		if p := f.Info().Prefix(m); !p.Addr().Is4() {
+			return fmt.Errorf("match: %v %v is not an IPv4 prefix", f, p)
 		}
 	}
 	return nil

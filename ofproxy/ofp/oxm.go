@@ -8,87 +8,67 @@ import (
 	"switchbridge/flow"
 )
 
-// OXM header parts (OpenFlow 1.3.5, 7.2.3.2) and fields (7.2.3.7, enum
-// oxm_ofb_match_fields).
+// OXM header parts (OpenFlow 1.3.5, 7.2.3.2).
 const (
 	matchOXM      = 1 // OFPMT_OXM
 	oxmClassBasic = 0x8000
-
-	oxmInPort     = 0
-	oxmMetadata   = 2
-	oxmEthDst     = 3
-	oxmEthSrc     = 4
-	oxmEthType    = 5
-	oxmVLAN       = 6
-	oxmVLANPCP    = 7
-	oxmIPDSCP     = 8
-	oxmIPECN      = 9
-	oxmIPProto    = 10
-	oxmIPv4Src    = 11
-	oxmIPv4Dst    = 12
-	oxmTCPSrc     = 13
-	oxmTCPDst     = 14
-	oxmUDPSrc     = 15
-	oxmUDPDst     = 16
-	oxmSCTPSrc    = 17
-	oxmSCTPDst    = 18
-	oxmICMPv4Type = 19
-	oxmICMPv4Code = 20
-	oxmARPOp      = 21
-	oxmARPSPA     = 22
-	oxmARPTPA     = 23
-	oxmARPSHA     = 24
-	oxmARPTHA     = 25
-	oxmIPv6Src    = 26
-	oxmIPv6Dst    = 27
-	oxmFlowLabel  = 28
-	oxmICMPv6Type = 29
-	oxmICMPv6Code = 30
-	oxmNDTarget   = 31
-	oxmTunnelID   = 38
 )
 
-// oxmLen is the length of a field's value, without a mask; 0 is a field that
-// our nouns lack.
-var oxmLen = [...]uint8{
-	oxmInPort: 4, oxmMetadata: 8, oxmEthDst: 6, oxmEthSrc: 6, oxmEthType: 2, oxmVLAN: 2, oxmVLANPCP: 1, oxmIPDSCP: 1, oxmIPECN: 1,
-	oxmIPProto: 1, oxmIPv4Src: 4, oxmIPv4Dst: 4, oxmTCPSrc: 2, oxmTCPDst: 2, oxmUDPSrc: 2, oxmUDPDst: 2, oxmSCTPSrc: 2, oxmSCTPDst: 2,
-	oxmICMPv4Type: 1, oxmICMPv4Code: 1, oxmARPOp: 2, oxmARPSPA: 4, oxmARPTPA: 4, oxmARPSHA: 6, oxmARPTHA: 6, oxmIPv6Src: 16,
-	oxmIPv6Dst: 16, oxmFlowLabel: 4, oxmICMPv6Type: 1, oxmICMPv6Code: 1, oxmNDTarget: 16, oxmTunnelID: 8,
-}
+// Fields (7.2.3.7, enum oxm_ofb_match_fields) that are spoken of beyond what
+// flow.Fields says of all of them: in actions, and beside a PACKET_IN's frame.
+const (
+	oxmInPort   = 0
+	oxmMetadata = 2
+	oxmEthDst   = 3
+	oxmEthSrc   = 4
+	oxmEthType  = 5
+	oxmVLAN     = 6
+	oxmVLANPCP  = 7
+	oxmIPDSCP   = 8
+	oxmIPv4Src  = 11
+	oxmIPv4Dst  = 12
+	oxmTCPSrc   = 13
+	oxmTCPDst   = 14
+	oxmUDPSrc   = 15
+	oxmUDPDst   = 16
+	oxmSCTPSrc  = 17
+	oxmSCTPDst  = 18
+	oxmIPv6Src  = 26
+	oxmIPv6Dst  = 27
+	oxmTunnelID = 38
+)
 
 // check13 says which field of m lacks its prerequisite (OpenFlow 1.3.5,
 // 7.2.3.8), or nil. A switch would refuse the message with BAD_PREREQ.
 func check13(m *flow.Match) error {
 	ipv4 := m.Has(flow.FieldEthType) && m.EthType == flow.EthTypeIPv4
 	ipv6 := m.Has(flow.FieldEthType) && m.EthType == flow.EthTypeIPv6
-	if f := m.Fields & (flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src |
-		flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode); f != 0 && !ipv4 && !ipv6 {
+	ports, icmp, neighbor := m.Fields&flow.NeedPorts.Fields(), m.Fields&flow.NeedICMP.Fields(), m.Fields&flow.NeedNeighbor.Fields()
+	if f := m.Fields&flow.NeedIP.Fields() | ports | icmp; f != 0 && !ipv4 && !ipv6 {
 		return prerequisite(f, "eth_type 0x0800 or 0x86dd")
 	}
-	if f := m.Fields & (flow.FieldFlowLabel | flow.FieldNDTarget); f != 0 && !ipv6 {
+	if f := m.Fields&flow.NeedIPv6.Fields() | neighbor; f != 0 && !ipv6 {
 		return prerequisite(f, "eth_type 0x86dd")
 	}
-	if f := m.Fields & (flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldARPSHA | flow.FieldARPTHA); f != 0 &&
-		(!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeARP) {
+	if f := m.Fields & flow.NeedARP.Fields(); f != 0 && (!m.Has(flow.FieldEthType) || m.EthType != flow.EthTypeARP) {
 		return prerequisite(f, "eth_type 0x0806")
 	}
 	proto := -1
 	if m.Has(flow.FieldIPProto) {
 		proto = int(m.IPProto)
 	}
-	if f := m.Fields & (flow.FieldL4Src | flow.FieldL4Dst); f != 0 && proto != flow.ProtoTCP && proto != flow.ProtoUDP && proto != flow.ProtoSCTP {
-		return prerequisite(f, "ip_proto 6, 17 or 132")
+	if ports != 0 && proto != flow.ProtoTCP && proto != flow.ProtoUDP && proto != flow.ProtoSCTP {
+		return prerequisite(ports, "ip_proto 6, 17 or 132")
 	}
-	if f := m.Fields & (flow.FieldICMPType | flow.FieldICMPCode); f != 0 && !(ipv4 && proto == flow.ProtoICMP || ipv6 && proto == flow.ProtoICMPv6) {
-		return prerequisite(f, "ip_proto 1 of IPv4 or 58 of IPv6")
+	if icmp != 0 && !(ipv4 && proto == flow.ProtoICMP || ipv6 && proto == flow.ProtoICMPv6) {
+		return prerequisite(icmp, "ip_proto 1 of IPv4 or 58 of IPv6")
 	}
-	if m.Has(flow.FieldNDTarget) {
-		if proto != flow.ProtoICMPv6 {
-			return prerequisite(flow.FieldNDTarget, "ip_proto 58")
-		}
-		if !m.NDTarget.Is6() {
-			return fmt.Errorf("match: ipv6_nd_target %v is not an IPv6 address", m.NDTarget)
+	if neighbor != 0 && proto != flow.ProtoICMPv6 {
+		return prerequisite(neighbor, "ip_proto 58")
+	}
+	for rest := m.Fields & flow.IPv6.Fields(); rest != 0; rest &= rest - 1 {
+		if f := rest & -rest; !f.Info().Addr(m).Is6() {
+			return fmt.Errorf("match: %v %v is not an IPv6 address", f, f.Info().Addr(m))
 		}
 	}
 	if err := checkVID(m); err != nil {
@@ -97,17 +77,11 @@ func check13(m *flow.Match) error {
 	if m.Has(flow.FieldVLANPCP) && (!m.Has(flow.FieldVLAN) || m.VLAN&m.VLANMask&flow.VLANPresent == 0) {
 		return prerequisite(flow.FieldVLANPCP, "a vlan_vid with a tag")
 	}
-	if m.Has(flow.FieldIPSrc) && !family(m.IPSrc, ipv4) {
-		return fmt.Errorf("match: ip_src %v is not of eth_type %#04x", m.IPSrc, m.EthType)
-	}
-	if m.Has(flow.FieldIPDst) && !family(m.IPDst, ipv4) {
-		return fmt.Errorf("match: ip_dst %v is not of eth_type %#04x", m.IPDst, m.EthType)
-	}
-	if m.Has(flow.FieldARPSPA) && !family(m.ARPSPA, true) {
-		return fmt.Errorf("match: arp_spa %v is not an IPv4 prefix", m.ARPSPA)
-	}
-	if m.Has(flow.FieldARPTPA) && !family(m.ARPTPA, true) {
-		return fmt.Errorf("match: arp_tpa %v is not an IPv4 prefix", m.ARPTPA)
+	if f := otherFamily(m, ipv4); f != 0 {
+		if x := f.Info(); x.Need == flow.NeedARP {
+			return fmt.Errorf("match: %v %v is not an IPv4 prefix", f, x.Prefix(m))
+		}
+		return fmt.Errorf("match: %v %v is not of eth_type %#04x", f, f.Info().Prefix(m), m.EthType)
 	}
 	return nil
 }
@@ -179,14 +153,14 @@ func oxmMAC(b []byte, field uint8, a, mask flow.MAC) []byte {
 	return append(b, mask[:]...)
 }
 
-func oxmVLANs(b []byte, v, mask uint16) []byte {
+func oxmVLANs(b []byte, field uint8, v, mask uint16) []byte {
 	switch mask & flow.VLANExact {
 	case 0:
 		return b
 	case flow.VLANExact:
-		return oxm16(b, oxmVLAN, v&flow.VLANExact)
+		return oxm16(b, field, v&flow.VLANExact)
 	}
-	return be.AppendUint16(be.AppendUint16(oxmMasked(b, oxmVLAN, 2), v&mask&flow.VLANExact), mask&flow.VLANExact)
+	return be.AppendUint16(be.AppendUint16(oxmMasked(b, field, 2), v&mask&flow.VLANExact), mask&flow.VLANExact)
 }
 
 // oxmPrefix appends an address of either family; field4 is IPv4's.
@@ -215,93 +189,12 @@ func oxmPrefix(b []byte, field4, field6 uint8, p netip.Prefix) []byte {
 	return b
 }
 
-func sliceOf4(a netip.Addr) []byte { b := a.As4(); return b[:] }
-
-func appendOXMs(b []byte, m *flow.Match) []byte {
-	if m.Has(flow.FieldInPort) {
-		b = oxm32(b, oxmInPort, uint32(m.InPort))
-	}
-	if m.Has(flow.FieldMetadata) {
-		b = oxm64(b, oxmMetadata, m.Metadata, m.MetadataMask)
-	}
-	if m.Has(flow.FieldEthDst) {
-		b = oxmMAC(b, oxmEthDst, m.EthDst, m.EthDstMask)
-	}
-	if m.Has(flow.FieldEthSrc) {
-		b = oxmMAC(b, oxmEthSrc, m.EthSrc, m.EthSrcMask)
-	}
-	if m.Has(flow.FieldEthType) {
-		b = oxm16(b, oxmEthType, m.EthType)
-	}
-	if m.Has(flow.FieldVLAN) {
-		b = oxmVLANs(b, m.VLAN, m.VLANMask)
-	}
-	if m.Has(flow.FieldVLANPCP) {
-		b = oxm8(b, oxmVLANPCP, m.VLANPCP&7)
-	}
-	if m.Has(flow.FieldIPDSCP) {
-		b = oxm8(b, oxmIPDSCP, m.IPDSCP&0x3f)
-	}
-	if m.Has(flow.FieldIPECN) {
-		b = oxm8(b, oxmIPECN, m.IPECN&3)
-	}
-	if m.Has(flow.FieldIPProto) {
-		b = oxm8(b, oxmIPProto, m.IPProto)
-	}
-	if m.Has(flow.FieldIPSrc) {
-		b = oxmPrefix(b, oxmIPv4Src, oxmIPv6Src, m.IPSrc)
-	}
-	if m.Has(flow.FieldIPDst) {
-		b = oxmPrefix(b, oxmIPv4Dst, oxmIPv6Dst, m.IPDst)
-	}
-	if m.Fields&(flow.FieldL4Src|flow.FieldL4Dst) != 0 {
-		src, dst := portFields(m.IPProto)
-		if m.Has(flow.FieldL4Src) {
-			b = oxm16(b, src, m.L4Src)
-		}
-		if m.Has(flow.FieldL4Dst) {
-			b = oxm16(b, dst, m.L4Dst)
-		}
-	}
-	if m.Fields&(flow.FieldICMPType|flow.FieldICMPCode) != 0 {
-		typ, code := uint8(oxmICMPv4Type), uint8(oxmICMPv4Code)
-		if m.IPProto == flow.ProtoICMPv6 {
-			typ, code = oxmICMPv6Type, oxmICMPv6Code
-		}
-		if m.Has(flow.FieldICMPType) {
-			b = oxm8(b, typ, m.ICMPType)
-		}
-		if m.Has(flow.FieldICMPCode) {
-			b = oxm8(b, code, m.ICMPCode)
-		}
-	}
-	if m.Has(flow.FieldARPOp) {
-		b = oxm16(b, oxmARPOp, m.ARPOp)
-	}
-	if m.Has(flow.FieldARPSPA) {
-		b = oxmPrefix(b, oxmARPSPA, oxmARPSPA, m.ARPSPA)
-	}
-	if m.Has(flow.FieldARPTPA) {
-		b = oxmPrefix(b, oxmARPTPA, oxmARPTPA, m.ARPTPA)
-	}
-	if m.Has(flow.FieldARPSHA) {
-		b = oxmMAC(b, oxmARPSHA, m.ARPSHA, flow.MACExact)
-	}
-	if m.Has(flow.FieldARPTHA) {
-		b = oxmMAC(b, oxmARPTHA, m.ARPTHA, flow.MACExact)
-	}
-	if m.Has(flow.FieldFlowLabel) {
-		b = oxm32(b, oxmFlowLabel, m.FlowLabel&0xfffff)
-	}
-	if m.Has(flow.FieldNDTarget) {
-		a := m.NDTarget.As16()
-		b = append(oxm(b, oxmNDTarget, 16), a[:]...)
-	}
-	if m.Has(flow.FieldTunnelID) {
-		b = oxm64(b, oxmTunnelID, m.TunnelID, m.TunnelMask)
-	}
-	return b
+func oxmIPv6(b []byte, field uint8, a netip.Addr) []byte {
+	v := a.As16()
+	return append(oxm(b, field, 16), v[:]...)
 }
+
+func sliceOf4(a netip.Addr) []byte { b := a.As4(); return b[:] }
 
 // portFields returns the fields of a protocol's source and destination port.
 func portFields(proto uint8) (src, dst uint8) {
@@ -414,14 +307,6 @@ func parseMatch13(b []byte, lacking func(x rawOXM) error) (m flow.Match, rest []
 // passOver is for parseMatch13: what our nouns lack does not matter.
 func passOver(rawOXM) error { return nil }
 
-// maskable are the fields whose mask the specification allows and our nouns
-// express.
-const maskable = 1<<oxmMetadata | 1<<oxmEthDst | 1<<oxmEthSrc | 1<<oxmVLAN | 1<<oxmIPv4Src | 1<<oxmIPv4Dst | 1<<oxmARPSPA |
-	1<<oxmARPTPA | 1<<oxmIPv6Src | 1<<oxmIPv6Dst | 1<<oxmTunnelID
-
-// prefixes are those whose mask must be one.
-const prefixes = 1<<oxmIPv4Src | 1<<oxmIPv4Dst | 1<<oxmARPSPA | 1<<oxmARPTPA | 1<<oxmIPv6Src | 1<<oxmIPv6Dst
-
 // inexpressible says why our nouns can't express a known field as it is masked,
 // or returns nil.
 func (x *rawOXM) inexpressible() error {
@@ -474,75 +359,6 @@ func (x *rawOXM) set(m *flow.Match) error {
 	return nil
 }
 
-// put adds a field's bit, value and mask to m.
-func (x *rawOXM) put(m *flow.Match) error {
-	switch x.field {
-	case oxmIPv4Src, oxmIPv4Dst, oxmARPSPA, oxmARPTPA, oxmIPv6Src, oxmIPv6Dst:
-		x.setPrefix(m)
-	case oxmInPort:
-		m.SetInPort(flow.PortNo(be.Uint32(x.value)))
-	case oxmMetadata:
-		m.Fields |= flow.FieldMetadata
-		m.Metadata, m.MetadataMask = x.value64()
-	case oxmTunnelID:
-		m.Fields |= flow.FieldTunnelID
-		m.TunnelID, m.TunnelMask = x.value64()
-	case oxmEthDst:
-		m.SetEthDst(x.mac())
-	case oxmEthSrc:
-		m.SetEthSrc(x.mac())
-	case oxmEthType:
-		m.SetEthType(be.Uint16(x.value))
-	case oxmVLAN:
-		mask := flow.VLANExact
-		if x.masked {
-			mask &= be.Uint16(x.mask)
-		}
-		m.SetVLAN(be.Uint16(x.value), mask)
-	case oxmVLANPCP:
-		m.Fields |= flow.FieldVLANPCP
-		m.VLANPCP = x.value[0] & 7
-	case oxmIPDSCP:
-		m.Fields |= flow.FieldIPDSCP
-		m.IPDSCP = x.value[0] & 0x3f
-	case oxmIPECN:
-		m.Fields |= flow.FieldIPECN
-		m.IPECN = x.value[0] & 3
-	case oxmIPProto:
-		m.SetIPProto(x.value[0])
-	case oxmTCPSrc, oxmUDPSrc, oxmSCTPSrc:
-		m.SetL4Src(be.Uint16(x.value))
-		return x.protocol(m)
-	case oxmTCPDst, oxmUDPDst, oxmSCTPDst:
-		m.SetL4Dst(be.Uint16(x.value))
-		return x.protocol(m)
-	case oxmICMPv4Type, oxmICMPv6Type:
-		m.Fields |= flow.FieldICMPType
-		m.ICMPType = x.value[0]
-		return x.protocol(m)
-	case oxmICMPv4Code, oxmICMPv6Code:
-		m.Fields |= flow.FieldICMPCode
-		m.ICMPCode = x.value[0]
-		return x.protocol(m)
-	case oxmARPOp:
-		m.Fields |= flow.FieldARPOp
-		m.ARPOp = be.Uint16(x.value)
-	case oxmARPSHA:
-		m.Fields |= flow.FieldARPSHA
-		m.ARPSHA = flow.MAC(x.value)
-	case oxmARPTHA:
-		m.Fields |= flow.FieldARPTHA
-		m.ARPTHA = flow.MAC(x.value)
-	case oxmFlowLabel:
-		m.Fields |= flow.FieldFlowLabel
-		m.FlowLabel = be.Uint32(x.value) & 0xfffff
-	case oxmNDTarget:
-		m.Fields |= flow.FieldNDTarget
-		m.NDTarget = netip.AddrFrom16([16]byte(x.value))
-	}
-	return nil
-}
-
 func (x *rawOXM) value64() (v, mask uint64) {
 	v, mask = be.Uint64(x.value), 1<<64-1
 	if x.masked {
@@ -553,9 +369,18 @@ func (x *rawOXM) value64() (v, mask uint64) {
 
 func (x *rawOXM) mac() (a, mask flow.MAC) {
 	if x.masked {
-		return flow.MAC(x.value), flow.MAC(x.mask)
+		mask = flow.MAC(x.mask)
+		return flow.MAC(x.value).And(mask), mask
 	}
 	return flow.MAC(x.value), flow.MACExact
+}
+
+func (x *rawOXM) vlan() (v, mask uint16) {
+	mask = flow.VLANExact
+	if x.masked {
+		mask &= be.Uint16(x.mask)
+	}
+	return be.Uint16(x.value) & mask, mask
 }
 
 // protocol makes of a port's or an ICMP field's protocol the ip_proto that says
@@ -569,41 +394,16 @@ func (x *rawOXM) protocol(m *flow.Match) error {
 	return nil
 }
 
-// protoOf returns the ip_proto of a port's or an ICMP field.
-func protoOf(field uint8) uint8 {
-	switch field {
-	case oxmTCPSrc, oxmTCPDst:
-		return flow.ProtoTCP
-	case oxmUDPSrc, oxmUDPDst:
-		return flow.ProtoUDP
-	case oxmSCTPSrc, oxmSCTPDst:
-		return flow.ProtoSCTP
-	case oxmICMPv4Type, oxmICMPv4Code:
-		return flow.ProtoICMP
-	}
-	return flow.ProtoICMPv6
-}
-
 func addr4(b []byte) netip.Addr  { return netip.AddrFrom4([4]byte(b[:4])) }
 func addr16(b []byte) netip.Addr { return netip.AddrFrom16([16]byte(b[:16])) }
 
-func (x *rawOXM) setPrefix(m *flow.Match) {
+func (x *rawOXM) prefix() netip.Prefix {
 	a, _ := netip.AddrFromSlice(x.value)
 	n := a.BitLen()
 	if x.masked {
 		n, _ = maskLen(x.mask)
 	}
-	p := netip.PrefixFrom(a, n)
-	switch x.field {
-	case oxmIPv4Src, oxmIPv6Src:
-		m.SetIPSrc(p)
-	case oxmIPv4Dst, oxmIPv6Dst:
-		m.SetIPDst(p)
-	case oxmARPSPA:
-		m.SetARPSPA(p)
-	case oxmARPTPA:
-		m.SetARPTPA(p)
-	}
+	return netip.PrefixFrom(a, n).Masked()
 }
 
 // maskLen returns the number of leading ones of a mask that has no others.

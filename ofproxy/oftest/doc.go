@@ -11,11 +11,10 @@
 //	go controller.Serve(server)
 //	sw := oftest.Serve(client, oftest.Config{DPID: 1})
 //	defer sw.Close()
-//	err := sw.PacketIn(1, oftest.Ping(oftest.Host(1), oftest.Host(2), 1, 1))
+//	err := sw.PacketIn(1, frames.Ping(frames.Host(1), frames.Host(2), 1, 1))
 //	m, err := sw.Next(ctx) // the FLOW_MOD that comes back
 //
-// The frames of a test are built by [TCP], [UDP], [Ping], [ARPRequest] and
-// their neighbours.
+// Frames are built by package internal/frames.
 //
 // Limitations: time does not pass in the flow tables, so timeouts never fire;
 // actions are not carried out, [Switch.Forward] only says which they are;

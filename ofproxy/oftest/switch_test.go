@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 )
 
@@ -142,8 +143,8 @@ func TestNoVersionInCommon(t *testing.T) {
 func TestBuffers(t *testing.T) {
 	bothVersions(t, func(t *testing.T, v flow.Protocol) {
 		sw, p := ready(t, v, Config{NBuffers: 2})
-		frames := [][]byte{Ping(Host(1), Host(2), 1, 1), Ping(Host(1), Host(2), 1, 2), Ping(Host(1), Host(2), 1, 3)}
-		for i, f := range frames {
+		pings := [][]byte{frames.Ping(frames.Host(1), frames.Host(2), 1, 1), frames.Ping(frames.Host(1), frames.Host(2), 1, 2), frames.Ping(frames.Host(1), frames.Host(2), 1, 3)}
+		for i, f := range pings {
 			if err := sw.PacketIn(flow.PortNo(i+1), f); err != nil {
 				t.Fatal(err)
 			}
@@ -173,10 +174,10 @@ func TestBuffers(t *testing.T) {
 		if len(got) != 5 {
 			t.Fatalf("%d messages: %v", len(got), got)
 		}
-		if got[0].XID != 20 || !bytes.Equal(got[0].Frame, frames[1]) || got[1].Frame != nil {
+		if got[0].XID != 20 || !bytes.Equal(got[0].Frame, pings[1]) || got[1].Frame != nil {
 			t.Errorf("FLOW_MODs let go %x and %x", got[0].Frame, got[1].Frame)
 		}
-		if got[2].PacketOut == nil || !bytes.Equal(got[2].Frame, frames[2]) {
+		if got[2].PacketOut == nil || !bytes.Equal(got[2].Frame, pings[2]) {
 			t.Errorf("%v let go %x", got[2], got[2].Frame)
 		}
 	})
@@ -185,7 +186,7 @@ func TestBuffers(t *testing.T) {
 func TestMissSendLen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sw, p := ready(t, flow.OpenFlow10, Config{})
-		long := UDP(Host(1).At(1), Host(2).At(2), make([]byte, 300))
+		long := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), make([]byte, 300))
 		for _, want := range []int{128, len(long)} {
 			if err := sw.PacketIn(1, long); err != nil {
 				t.Fatal(err)
@@ -306,7 +307,7 @@ func TestForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := flow.OpenFlow13
 		sw, p := ready(t, v, Config{})
-		ping := Ping(Host(1), Host(2), 1, 1)
+		ping := frames.Ping(frames.Host(1), frames.Host(2), 1, 1)
 		if acts, asked, err := sw.Forward(1, ping); len(acts) != 0 || asked || err != nil {
 			t.Fatalf("empty table: %v, %v, %v; want a silent drop", acts, asked, err)
 		}
@@ -481,7 +482,7 @@ func FuzzHandle(f *testing.F) {
 	for _, v := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
 		f.Add(uint8(v), ofp.AppendFeaturesRequest(nil, v, 1))
 		f.Add(uint8(v), ofp.AppendDescRequest(nil, v, 1))
-		r := flow.Rule{Match: flow.ParseFrame(TCP(Host(1).At(1), Host(2).At(2), SYN, nil), 1), Actions: []flow.Action{flow.OutputTo(2)}}
+		r := flow.Rule{Match: flow.ParseFrame(frames.TCP(frames.Host(1).At(1), frames.Host(2).At(2), frames.SYN, nil), 1), Actions: []flow.Action{flow.OutputTo(2)}}
 		if b, err := ofp.AppendFlowMod(nil, v, 1, &r, 0); err == nil {
 			f.Add(uint8(v), b)
 		}

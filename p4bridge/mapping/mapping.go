@@ -201,7 +201,7 @@ func (m *Mapping) Advice() (list []string) {
 		ip, ethType := false, slices.ContainsFunc(d.implied, func(i implied) bool { return i.field == flow.FieldEthType })
 		for _, k := range d.keys {
 			for _, o := range k.oxms {
-				ip = ip || slices.Equal(o.ethTypes, ipv4Only)
+				ip = ip || slices.Equal(o.ethTypes, []uint16{flow.EthTypeIPv4})
 				ethType = ethType || o.field == flow.FieldEthType
 			}
 		}

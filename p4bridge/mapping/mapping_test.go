@@ -404,3 +404,14 @@ func TestIncomplete(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkEntry(b *testing.B) {
+	m := ours(b)
+	r := flow.Rule{Priority: 100, Match: packet(), Actions: []flow.Action{flow.OutputTo(2)}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := m.Entry(&r, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -5,6 +5,8 @@
 // It holds what decides and no more: comments of header rules stay behind, and the prefixes of a
 // blocklist come back sorted.
 //
+// Each entry of the chain is its kind's code, and what the kind writes.
+//
 //	"SBP" | format version (1) | serial (8) | hash (4) | length of the body (4) | CRC-32C (4) | body
 //
 // Numbers of a fixed size are big-endian; those in the body are mostly varints. The checksum goes
@@ -16,11 +18,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"switchbridge/policy"
-	"switchbridge/policy/blocklist"
-	"switchbridge/policy/forward"
-	"switchbridge/policy/header"
+	"switchbridge/policy/kinds"
+	"switchbridge/policy/wire"
 )
 
 const (
@@ -28,13 +30,6 @@ const (
 	formatVersion = 1
 	headerSize    = len(magic) + 1 + 8 + 4 + 4 + 4
 	checksumAt    = headerSize - 4
-)
-
-// Kinds of chain entries.
-const (
-	kindBlocklist = iota + 1
-	kindHeader
-	kindForward
 )
 
 // Errors of Unpack, each in the chain of what it returns.
@@ -51,33 +46,27 @@ func checksum(blob []byte) uint32 {
 	return crc32.Update(crc32.Checksum(blob[:checksumAt], castagnoli), castagnoli, blob[headerSize:])
 }
 
-// Pack packs a valid policy. It fails only for a chain entry of a kind that it doesn't know.
+// Pack packs a valid policy. It fails only for a chain entry of a kind that is not in the list of kinds.
 func Pack(p *policy.Policy) ([]byte, error) {
-	w := writer{b: make([]byte, headerSize)}
-	w.install(&p.Install)
-	w.uint(uint64(len(p.Chain)))
+	w := wire.NewWriter(make([]byte, headerSize))
+	writeInstall(w, &p.Install)
+	w.Uint(uint64(len(p.Chain)))
 	for i, source := range p.Chain {
-		switch s := source.(type) {
-		case *blocklist.Config:
-			w.byte(kindBlocklist)
-			w.blocklist(s)
-		case *header.Config:
-			w.byte(kindHeader)
-			w.header(s)
-		case *forward.Config:
-			w.byte(kindForward)
-			w.byte(byte(s.Mode))
-		default:
+		kind := kinds.Named(source.Name())
+		if kind == nil {
 			return nil, fmt.Errorf("chain entry %d: %s can't be compiled", i+1, source.Name())
 		}
+		w.Byte(kind.Code())
+		source.Write(w)
 	}
-	copy(w.b, magic)
-	w.b[len(magic)] = formatVersion
-	binary.BigEndian.PutUint64(w.b[4:], p.Serial)
-	binary.BigEndian.PutUint32(w.b[12:], p.Hash)
-	binary.BigEndian.PutUint32(w.b[16:], uint32(len(w.b)-headerSize))
-	binary.BigEndian.PutUint32(w.b[checksumAt:], checksum(w.b))
-	return w.b, nil
+	b := w.Bytes()
+	copy(b, magic)
+	b[len(magic)] = formatVersion
+	binary.BigEndian.PutUint64(b[4:], p.Serial)
+	binary.BigEndian.PutUint32(b[12:], p.Hash)
+	binary.BigEndian.PutUint32(b[16:], uint32(len(b)-headerSize))
+	binary.BigEndian.PutUint32(b[checksumAt:], checksum(b))
+	return b, nil
 }
 
 // Is reports whether b begins like a compiled policy of any version.
@@ -118,28 +107,43 @@ func Unpack(b []byte) (*policy.Policy, error) {
 		return nil, fmt.Errorf("%w: checksum %08x, want %08x", ErrChecksum, got, want)
 	}
 	p := &policy.Policy{Serial: binary.BigEndian.Uint64(b[4:]), Hash: binary.BigEndian.Uint32(b[12:])}
-	r := reader{b: b[headerSize:]}
-	r.install(&p.Install)
-	for n := r.count(2); n > 0 && r.err == nil; n-- {
-		switch kind := r.byte(); kind {
-		case kindBlocklist:
-			p.Chain = append(p.Chain, r.blocklist())
-		case kindHeader:
-			p.Chain = append(p.Chain, r.header())
-		case kindForward:
-			p.Chain = append(p.Chain, &forward.Config{Mode: policy.ForwardMode(r.byte())})
-		default:
-			r.fail("chain entry of the unknown kind %d", kind)
+	r := wire.NewReader(b[headerSize:])
+	readInstall(r, &p.Install)
+	for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
+		code := r.Byte()
+		kind := kinds.Coded(code)
+		if kind == nil {
+			r.Failf("chain entry of the unknown kind %d", code)
+			break
 		}
+		p.Chain = append(p.Chain, kind.Read(r))
 	}
-	if r.err == nil && r.at != len(r.b) {
-		r.fail("%d stray bytes", len(r.b)-r.at)
+	if left := r.Left(); left != 0 {
+		r.Failf("%d stray bytes", left)
 	}
-	if r.err != nil {
-		return nil, fmt.Errorf("%w: at byte %d: %w", ErrFormat, headerSize+r.at, r.err)
+	if err := r.Err(); err != nil {
+		return nil, fmt.Errorf("%w: at byte %d: %w", ErrFormat, headerSize+r.At(), err)
 	}
 	if err := p.Validate(); err != nil {
 		return nil, fmt.Errorf("compiled policy: %w", err)
 	}
 	return p, nil
+}
+
+func writeInstall(w *wire.Writer, i *policy.Install) {
+	w.Byte(byte(i.Rule))
+	w.Uint(uint64(i.IdleTimeout / time.Second))
+	w.Uint(uint64(i.HardTimeout / time.Second))
+	w.Uint(uint64(i.Priority))
+	w.Byte(i.Table)
+}
+
+func readInstall(r *wire.Reader, i *policy.Install) {
+	*i = policy.Install{
+		Rule:        policy.Granularity(r.Byte()),
+		IdleTimeout: time.Duration(r.Uint(0xffff)) * time.Second,
+		HardTimeout: time.Duration(r.Uint(0xffff)) * time.Second,
+		Priority:    uint16(r.Uint(0xffff)),
+		Table:       r.Byte(),
+	}
 }

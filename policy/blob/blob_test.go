@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"net/netip"
 	"os"
@@ -92,6 +93,29 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if again := pack(t, got); !bytes.Equal(again, b) {
 		t.Error("packed again it differs")
+	}
+}
+
+// TestBytesStay holds what Pack writes to what deployed functions read: testdata/full.hex was packed once, and is not made anew. Other
+// bytes for it are another format version.
+func TestBytesStay(t *testing.T) {
+	text, err := os.ReadFile("testdata/full.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := hex.DecodeString(strings.Join(strings.Fields(string(text)), ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := pack(t, full()); !bytes.Equal(got, want) {
+		t.Errorf("packed\n%x\nwant\n%x", got, want)
+	}
+	got, err := Unpack(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(full(), got, same...); diff != "" {
+		t.Error(diff)
 	}
 }
 

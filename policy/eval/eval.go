@@ -46,12 +46,13 @@ func (f *Flow) Headers() *flow.Match { return &f.headers }
 
 // Report is what a policy decides for a capture.
 type Report struct {
-	Policy    string  `json:"policy"`
-	Packets   int     `json:"packets"`
-	Truncated int     `json:"truncated"` // packets of which the capture holds a part
-	Allowed   int     `json:"allowed"`   // flows
-	Denied    int     `json:"denied"`
-	Flows     []*Flow `json:"flows"` // by first packet
+	Policy    string   `json:"policy"`
+	Chain     []string `json:"chain"` // what each entry does, in words
+	Packets   int      `json:"packets"`
+	Truncated int      `json:"truncated"` // packets of which the capture holds a part
+	Allowed   int      `json:"allowed"`   // flows
+	Denied    int      `json:"denied"`
+	Flows     []*Flow  `json:"flows"` // by first packet
 }
 
 // keyFields are the headers that policies look at.
@@ -70,6 +71,9 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 		opt.InPort = 1
 	}
 	report := &Report{Policy: c.Version().String(), Flows: []*Flow{}}
+	for _, entry := range c.Policy().Chain {
+		report.Chain = append(report.Chain, entry.Name()+": "+entry.Explain())
+	}
 	flows := make(map[flow.Match]*Flow)
 	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
 	var d flow.Decision

@@ -94,7 +94,8 @@ func TestWrite(t *testing.T) {
 	if err := report.WriteJSON(&js); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"PACKET  PACKETS  FROM", "policy 9-", "58 packets", "forward: normal", ":25"} {
+	for _, want := range []string{"PACKET  PACKETS  FROM", "policy 9-", "58 packets", "forward: normal", ":25",
+		"  1. header: decides by headers: 0 rules that allow, 1 that deny\n  2. forward: allows what reaches it; allowed packets go by normal\n"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("the text has no %q:\n%s", want, text.String())
 		}

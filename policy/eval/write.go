@@ -22,7 +22,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return enc.Encode(r)
 }
 
-// WriteText writes a table of the flows, then how many each reason decided.
+// WriteText writes a table of the flows, then what the policy consists of and how many flows each reason decided.
 func (r *Report) WriteText(w io.Writer) error {
 	out := bufio.NewWriter(w) // keeps the first error until Flush
 	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
@@ -50,6 +50,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		return cmp.Or(cmp.Compare(b.flows, a.flows), cmp.Compare(a.verdict, b.verdict), cmp.Compare(a.reason, b.reason))
 	})
 	fmt.Fprintf(out, "\npolicy %s: %d packets, %d flows: %d allowed, %d denied\n", r.Policy, r.Packets, len(r.Flows), r.Allowed, r.Denied)
+	for i, entry := range r.Chain {
+		fmt.Fprintf(out, "  %d. %s\n", i+1, entry)
+	}
 	if r.Truncated > 0 {
 		fmt.Fprintf(out, "the capture holds only a part of %d packets\n", r.Truncated)
 	}

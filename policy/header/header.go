@@ -52,17 +52,7 @@ func (*Config) Name() string { return Name }
 // maxEntries bounds what one policy may hold, counted after ranges are split.
 const maxEntries = 1 << 20
 
-// RuleError is what is wrong with one rule.
-type RuleError struct {
-	Index int // from 0
-	Rule  string
-	Err   error
-}
-
-func (e *RuleError) Error() string { return fmt.Sprintf("%s: %v", e.Rule, e.Err) }
-func (e *RuleError) Unwrap() error { return e.Err }
-
-// Validate implements [policy.Source]. Its errors are [RuleError]s.
+// Validate implements [policy.Source]. Its errors are of type [policy.ItemError].
 func (c *Config) Validate(earlier []policy.Source) error {
 	entries := 0
 	for i := range c.Rules {
@@ -73,7 +63,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			err = fmt.Errorf("with this rule the list has more than %d entries, counted after port ranges are split", maxEntries)
 		}
 		if err != nil {
-			return &RuleError{Index: i, Rule: c.label(i), Err: err}
+			return &policy.ItemError{Index: i, Item: c.label(i), Err: err}
 		}
 	}
 	return c.checkProactive(earlier)

@@ -37,7 +37,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 			continue
 		}
 		fail := func(format string, args ...any) error {
-			return &RuleError{Index: i, Rule: c.label(i), Err: fmt.Errorf("proactive: "+format, args...)}
+			return &policy.ItemError{Index: i, Item: c.label(i), Err: fmt.Errorf("proactive: "+format, args...)}
 		}
 		n := match.expansions()
 		if total += n; total > limit {

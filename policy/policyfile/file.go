@@ -21,9 +21,10 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"switchbridge/flow"
 	"switchbridge/policy"
-	"switchbridge/policy/forward"
-	"switchbridge/policy/header"
+	"switchbridge/policy/kinds"
+	"switchbridge/policy/syntax"
 )
 
 // Limits of what is read, in bytes.
@@ -46,7 +47,7 @@ func Load(path string) (*policy.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := decoder{name: path, dir: filepath.Dir(path), newest: info.ModTime(), open: openFile}
+	d := decoder{File: syntax.File{Name: path}, dir: filepath.Dir(path), newest: info.ModTime(), open: openFile}
 	return d.read(f)
 }
 
@@ -54,7 +55,7 @@ func Load(path string) (*policy.Policy, error) {
 // lists are relative to baseDir. Without a serial it has that of its newest
 // list, or 1.
 func Parse(r io.Reader, name, baseDir string) (*policy.Policy, error) {
-	d := decoder{name: name, dir: baseDir, open: openFile}
+	d := decoder{File: syntax.File{Name: name}, dir: baseDir, open: openFile}
 	return d.read(r)
 }
 
@@ -75,84 +76,50 @@ func openFile(path string) (io.ReadCloser, time.Time, error) {
 	return f, info.ModTime(), nil
 }
 
-// Error is one thing wrong with a policy.
-type Error struct {
-	File string
-	Line int // 0: the file as a whole
-	Msg  string
-}
-
-func (e *Error) Error() string {
-	if e.Line == 0 {
-		return e.File + ": " + e.Msg
-	}
-	return fmt.Sprintf("%s:%d: %s", e.File, e.Line, e.Msg)
-}
-
-// Errors is all that is wrong with a policy, in the file's order.
-type Errors []*Error
-
-// maxErrors is how many are reported.
-const maxErrors = 20
-
-func (e Errors) Error() string {
-	s := make([]string, 0, len(e))
-	for i, err := range e {
-		if i == maxErrors {
-			s = append(s, fmt.Sprintf("%s: and %d more", err.File, len(e)-i))
-			break
-		}
-		s = append(s, err.Error())
-	}
-	return strings.Join(s, "\n")
-}
+// What is wrong with a policy: one thing with its line, and all of them.
+type (
+	Error  = syntax.Error
+	Errors = syntax.Errors
+)
 
 // decoder reads one policy.
 type decoder struct {
-	name   string
+	syntax.File
 	dir    string
 	open   func(path string) (io.ReadCloser, time.Time, error)
 	newest time.Time // of the files read
 	sum    hash.Hash // of their content
-	errs   Errors
+	files  []string  // lists
 
-	entries []*yaml.Node                    // of the chain
-	rules   map[*header.Config][]*yaml.Node // of each header policy
-	files   []string                        // lists
-}
-
-func (d *decoder) errorf(n *yaml.Node, format string, args ...any) {
-	line := 0
-	if n != nil {
-		line = n.Line
-	}
-	d.errs = append(d.errs, &Error{File: d.name, Line: line, Msg: fmt.Sprintf(format, args...)})
+	entries []*syntax.Node   // of the chain
+	items   [][]*syntax.Node // of each entry
 }
 
 func (d *decoder) read(r io.Reader) (*policy.Policy, error) {
 	body, err := readAll(r, MaxFile)
 	if err != nil {
-		return nil, &Error{File: d.name, Msg: err.Error()}
+		return nil, &Error{File: d.Name, Msg: err.Error()}
 	}
 	d.sum = sha256.New()
 	d.hash(body)
-	d.rules = make(map[*header.Config][]*yaml.Node)
+	d.Open = d.list
 
 	p := &policy.Policy{Install: policy.DefaultInstall}
 	var doc, more yaml.Node
 	dec := yaml.NewDecoder(strings.NewReader(string(body)))
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return nil, &Error{File: d.name, Msg: "the file is empty: want at least a chain"}
+		return nil, &Error{File: d.Name, Msg: "the file is empty: want at least a chain"}
 	case err != nil:
-		return nil, &Error{File: d.name, Msg: strings.TrimPrefix(err.Error(), "yaml: ")}
+		return nil, &Error{File: d.Name, Msg: strings.TrimPrefix(err.Error(), "yaml: ")}
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-		return nil, &Error{File: d.name, Line: more.Line, Msg: "a second YAML document: want one policy in a file"}
+		return nil, &Error{File: d.Name, Line: more.Line, Msg: "a second YAML document: want one policy in a file"}
 	}
-	d.policy(doc.Content[0], p)
-	if len(d.errs) > 0 {
-		return nil, d.errs
+	root := node(doc.Content[0])
+	d.policy(root, p)
+	if len(d.Errs) > 0 {
+		return nil, d.Errs
 	}
 	if p.Serial == 0 {
 		p.Serial = 1
@@ -162,9 +129,9 @@ func (d *decoder) read(r io.Reader) (*policy.Policy, error) {
 	}
 	p.Files = d.files
 	p.Hash = binary.BigEndian.Uint32(d.sum.Sum(nil))
-	d.validate(p, doc.Content[0])
-	if len(d.errs) > 0 {
-		return nil, d.errs
+	d.validate(p, root)
+	if len(d.Errs) > 0 {
+		return nil, d.Errs
 	}
 	return p, nil
 }
@@ -177,9 +144,9 @@ func (d *decoder) hash(body []byte) {
 }
 
 // validate finds the lines for what the policy finds wrong with itself.
-func (d *decoder) validate(p *policy.Policy, doc *yaml.Node) {
+func (d *decoder) validate(p *policy.Policy, doc *syntax.Node) {
 	if err := p.ValidateInstall(); err != nil {
-		d.errorf(doc, "%v", err)
+		d.Errorf(doc, "%v", err)
 	}
 	for i, s := range p.Chain {
 		err := s.Validate(p.Chain[:i])
@@ -187,62 +154,118 @@ func (d *decoder) validate(p *policy.Policy, doc *yaml.Node) {
 			continue
 		}
 		n := d.entries[i]
-		var re *header.RuleError
-		if c, ok := s.(*header.Config); ok && errors.As(err, &re) {
-			n = d.rules[c][re.Index]
+		var item *policy.ItemError
+		if errors.As(err, &item) && item.Index < len(d.items[i]) {
+			n = d.items[i][item.Index]
 		}
-		d.errorf(n, "%s: %v", s.Name(), err)
+		d.Errorf(n, "%s: %v", s.Name(), err)
 	}
 }
 
-func (d *decoder) policy(n *yaml.Node, p *policy.Policy) {
+func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 	in := &p.Install
-	d.mapping(n, "policy", []key{
-		{"serial", func(n *yaml.Node) { p.Serial = d.number(n, "serial", 1, 1<<63-1) }},
-		{"install", func(n *yaml.Node) { in.Rule, _ = parsed(d, n, "install", policy.ParseGranularity) }},
-		{"idle_timeout", func(n *yaml.Node) { in.IdleTimeout = d.seconds(n, "idle_timeout") }},
-		{"hard_timeout", func(n *yaml.Node) { in.HardTimeout = d.seconds(n, "hard_timeout") }},
-		{"priority", func(n *yaml.Node) {
-			in.Priority = uint16(d.number(n, "priority", policy.MinPriority, policy.MaxPriority))
-		}},
-		{"table", func(n *yaml.Node) { in.Table = uint8(d.number(n, "table", 0, 253)) }},
-		{"chain", func(n *yaml.Node) { p.Chain = d.chain(n) }},
-	})
-	if len(p.Chain) == 0 && len(d.errs) == 0 {
-		d.errorf(n, "policy: want a chain of at least one policy")
+	d.Mapping(n, "policy",
+		syntax.Key("serial", func(n *syntax.Node) { p.Serial = d.Number(n, "serial", 1, 1<<63-1) }),
+		syntax.Key("install", func(n *syntax.Node) { in.Rule, _ = syntax.Parsed(&d.File, n, "install", policy.ParseGranularity) }),
+		syntax.Key("idle_timeout", func(n *syntax.Node) { in.IdleTimeout, _ = syntax.Parsed(&d.File, n, "idle_timeout", parseSeconds) }),
+		syntax.Key("hard_timeout", func(n *syntax.Node) { in.HardTimeout, _ = syntax.Parsed(&d.File, n, "hard_timeout", parseSeconds) }),
+		syntax.Key("priority", func(n *syntax.Node) {
+			in.Priority = uint16(d.Number(n, "priority", policy.MinPriority, policy.MaxPriority))
+		}),
+		syntax.Key("table", func(n *syntax.Node) { in.Table = uint8(d.Number(n, "table", 0, 253)) }),
+		syntax.Key("chain", func(n *syntax.Node) { p.Chain = d.chain(n) }),
+	)
+	if len(p.Chain) == 0 && len(d.Errs) == 0 {
+		d.Errorf(n, "policy: want a chain of at least one policy")
 	}
 }
 
-func (d *decoder) chain(n *yaml.Node) (chain []policy.Source) {
-	for i, entry := range d.sequence(n, "chain") {
-		before, faults := len(chain), len(d.errs)
-		d.mapping(entry, fmt.Sprintf("chain entry %d", i+1), []key{
-			{"blocklist", func(n *yaml.Node) { chain = append(chain, d.blocklist(n)) }},
-			{"header", func(n *yaml.Node) { chain = append(chain, d.header(n)) }},
-			{"forward", func(n *yaml.Node) { chain = append(chain, d.forward(n)) }},
-		})
+// parseSeconds reads a timeout: 30, 30s or 5m.
+func parseSeconds(s string) (time.Duration, error) {
+	v, err := time.ParseDuration(s)
+	if sec, numErr := flow.ParseNumber(s, 32); numErr == nil {
+		v, err = time.Duration(sec)*time.Second, nil
+	}
+	if err != nil || v < 0 || v > policy.MaxTimeout || v%time.Second != 0 {
+		return 0, fmt.Errorf("%q: want whole seconds, such as 30s, at most 65535", s)
+	}
+	return v, nil
+}
+
+func (d *decoder) chain(n *syntax.Node) (chain []policy.Source) {
+	var fields []syntax.Field
+	var names []string
+	for _, kind := range kinds.All {
+		names = append(names, kind.Name())
+		fields = append(fields, syntax.Key(kind.Name(), func(n *syntax.Node) {
+			source, items := kind.Parse(&d.File, n)
+			chain, d.items = append(chain, source), append(d.items, items)
+		}))
+	}
+	for i, entry := range d.Sequence(n, "chain") {
+		before, faults := len(chain), len(d.Errs)
+		d.Mapping(entry, fmt.Sprintf("chain entry %d", i+1), fields...)
 		switch len(chain) - before {
 		case 0:
-			if len(d.errs) == faults {
-				d.errorf(entry, "chain entry %d: want one of blocklist, header, forward", i+1)
+			if len(d.Errs) == faults {
+				d.Errorf(entry, "chain entry %d: want one of %s", i+1, strings.Join(names, ", "))
 			}
 		case 1:
 			d.entries = append(d.entries, entry)
 		default:
-			d.errorf(entry, "chain entry %d: two policies in one entry have no order: give each its own", i+1)
+			d.Errorf(entry, "chain entry %d: two policies in one entry have no order: give each its own", i+1)
 		}
 	}
 	return chain
 }
 
-func (d *decoder) forward(n *yaml.Node) policy.Source {
-	c := &forward.Config{Mode: policy.Normal}
-	d.mapping(n, "forward", []key{
-		{"mode", func(n *yaml.Node) {
-			if m, ok := parsed(d, n, "forward: mode", policy.ParseForwardMode); ok {
-				c.Mode = m
-			}
-		}},
-	})
-	return c
+// list reads a list file that the policy names.
+func (d *decoder) list(name string) (path string, body []byte, err error) {
+	path = name
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(d.dir, path)
+	}
+	d.files = append(d.files, path)
+	f, modified, err := d.open(path)
+	if err != nil {
+		return path, nil, err
+	}
+	defer f.Close()
+	if body, err = readAll(f, MaxList); err != nil {
+		return path, nil, err
+	}
+	if modified.After(d.newest) {
+		d.newest = modified
+	}
+	d.hash(body)
+	return path, body, nil
+}
+
+// readAll reads at most limit bytes.
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		err = fmt.Errorf("larger than %d MiB", limit>>20)
+	}
+	return body, err
+}
+
+// node returns what kinds read, which know no YAML. An alias is not followed, so a short file stays a small tree.
+func node(n *yaml.Node) *syntax.Node {
+	to := &syntax.Node{Line: n.Line, Value: n.Value, Null: n.Tag == "!!null", Anchor: n.Anchor != ""}
+	switch n.Kind {
+	case yaml.MappingNode:
+		to.Shape = syntax.Mapping
+	case yaml.SequenceNode:
+		to.Shape = syntax.Sequence
+	case yaml.AliasNode:
+		to.Shape = syntax.Alias
+	}
+	if len(n.Content) > 0 {
+		to.Content = make([]*syntax.Node, len(n.Content))
+		for i := range n.Content {
+			to.Content[i] = node(n.Content[i])
+		}
+	}
+	return to
 }

@@ -16,8 +16,8 @@ import (
 var versions = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13}
 
 // leastShare is the part of the traced packets, in per cent, that must meet a rule with actions: a packet
-// that meets none shows nothing.
-const leastShare = 30 // it is 55 and more
+// that meets none shows nothing. It is 55 to 60 over a minute; a few seconds have some 200 packets.
+const leastShare = 30
 
 // shownLeaks are printed whole.
 const shownLeaks = 5
@@ -66,7 +66,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLongAnswers is TestAnswers with other seeds, a minute long.
+// TestLongAnswers is TestAnswers with other seeds, two minutes long.
 func TestLongAnswers(t *testing.T) {
 	testlong.Need(t)
 	first := uint64(time.Now().Unix()) << 20
@@ -74,7 +74,7 @@ func TestLongAnswers(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			t.Parallel()
 			c := NewCourt(t, v)
-			leaks := try(c, Options{}, first, time.Minute, 50)
+			leaks := try(c, Options{}, first, 2*time.Minute, 50)
 			check(t, c.Counts, leaks)
 		})
 	}

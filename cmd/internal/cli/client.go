@@ -2,7 +2,6 @@ package cli
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/httpclient"
+	"switchbridge/internal/certs"
 )
 
 // ClientFlags are how a command reaches a function to measure it: as a gateway
@@ -71,13 +71,9 @@ func (f *ClientFlags) Bare() (*http.Client, http.Header, error) {
 	}
 	tc := &tls.Config{}
 	if f.CA != "" {
-		pem, err := os.ReadFile(f.CA)
-		if err != nil {
-			return nil, nil, err
-		}
-		tc.RootCAs = x509.NewCertPool()
-		if !tc.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, nil, fmt.Errorf("--function-ca: %s holds no PEM certificate", f.CA)
+		var err error
+		if tc.RootCAs, err = certs.Pool(f.CA); err != nil {
+			return nil, nil, fmt.Errorf("--function-ca: %w", err)
 		}
 	}
 	t := &http.Transport{TLSClientConfig: tc, MaxIdleConns: 512, MaxIdleConnsPerHost: 512, DisableCompression: true}

@@ -4,7 +4,9 @@ package conformance
 
 import (
 	"bytes"
+	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,36 +17,33 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
+	"switchbridge/policy/kinds"
+	"switchbridge/policy/policytest"
 )
 
-// Policy uses every kind of policy.
+// Policy uses every kind of policy: its chain is the first example of each.
 func Policy() *policy.Policy {
-	ssh := flow.Match{}
-	ssh.SetEthType(flow.EthTypeIPv4)
-	ssh.Fields |= flow.FieldIPProto
-	ssh.IPProto = flow.ProtoTCP
-	dns := ssh
-	dns.IPProto = flow.ProtoUDP
-	lldp := flow.Match{}
-	lldp.SetEthType(flow.EthTypeLLDP)
-	return &policy.Policy{
-		Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall,
-		Chain: []policy.Source{
-			&blocklist.Config{Lists: []blocklist.List{{Name: "bad.txt", Prefixes: []netip.Prefix{
-				netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("2001:db8:bad::/48")}}}},
-			&header.Config{Rules: []header.Rule{
-				{Name: "no ssh", Priority: 200, Match: header.Condition{Header: ssh, Dst: &header.PortRange{First: 22, Last: 22}}, Action: header.Action{Deny: true}},
-				{Name: "dns to port 4", Priority: 150, Match: header.Condition{Header: dns, Dst: &header.PortRange{First: 53, Last: 53}}, Action: header.Action{Output: []flow.PortNo{4}}},
-				{Name: "no lldp", Priority: 100, Match: header.Condition{Header: lldp}, Action: header.Action{Deny: true}, Proactive: true},
-			}},
-			&forward.Config{Mode: policy.Normal},
-		},
+	p := &policy.Policy{Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall}
+	for _, kind := range kinds.All {
+		p.Chain = append(p.Chain, kind.Examples()[0].Entry)
 	}
+	return p
+}
+
+// BenchmarkPolicy is the part of Policy that benchmarks decide by, so that their figures are not of another policy with every new
+// kind.
+func BenchmarkPolicy() *policy.Policy {
+	p := Policy()
+	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
+		return s.Name() != blocklist.Name && s.Name() != header.Name && s.Name() != forward.Name
+	})
+	return p
 }
 
 // Case is one event.
@@ -92,12 +91,23 @@ func Cases() (cases []Case) {
 		packet("directed port", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoUDP, 40000, 53))
 		incomplete("cut short", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 22)[:30], false)
 		incomplete("cut before the ports", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 40000, 443)[:36], false)
-		incomplete("fragment of TCP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 0, 0)), false)
-		incomplete("fragment of ICMP", fragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
-		incomplete("fragment from a blocked source", fragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
-		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 8<<8, 0))
-		packet("not IP", append([]byte{1, 0x80, 0xc2, 0, 0, 0xe, 2, 0, 0, 0, 0, 1, 0x88, 0xcc}, make([]byte, 46)...))
+		incomplete("fragment of TCP", frames.LaterFragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 0, 0)), false)
+		incomplete("fragment of ICMP", frames.LaterFragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
+		incomplete("fragment from a blocked source", frames.LaterFragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
+		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0))
+		packet("not IP", frames.LLDP(frames.Host(1).MAC, 1))
 		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
+		for _, kind := range kinds.All {
+			for i, line := range kind.Examples()[0].Packets {
+				frame, port, err := policytest.Packet(line)
+				if err != nil {
+					panic("example of " + kind.Name() + ": " + err.Error()) // TestCases meets it first
+				}
+				m := flow.ParseFrame(frame, port)
+				add(fmt.Sprintf("%s %d", kind.Name(), i+1), flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
+					BufferID: flow.NoBuffer, TotalLen: len(frame), Match: m, Data: frame, Incomplete: m.Missing()}})
+			}
+		}
 		add("buffered", flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{
 			BufferID: 77, TotalLen: 1400, Match: flow.ParseFrame(ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80), 1),
 			Data: ipv4("10.0.0.1", "10.0.0.3", flow.ProtoTCP, 1, 80)}})
@@ -120,12 +130,6 @@ func Cases() (cases []Case) {
 	}
 	return append(cases, ofDigest("digest", 0, flow.AcceptsAll), ofDigest("digest, older gateway", 0, 0),
 		ofDigest("digest of a fragment", flow.FieldL4Src|flow.FieldL4Dst, flow.AcceptsAll))
-}
-
-// fragment makes a frame of IPv4 a later fragment.
-func fragment(frame []byte) []byte {
-	frame[20], frame[21] = 0x00, 0xb9
-	return frame
 }
 
 // typeHello is OFPT_HELLO, in every version. OpenFlow 1.3.5, 7.1.
@@ -154,17 +158,17 @@ func inPort(no flow.PortNo) (m flow.Match) {
 	return m
 }
 
-// ipv4 is an Ethernet frame with an IPv4 header and the first 8 bytes of a TCP or UDP header.
+// ipv4 is a frame of TCP, UDP or an ICMP echo request, which has no ports.
 func ipv4(src, dst string, proto byte, srcPort, dstPort uint16) []byte {
-	s, d := netip.MustParseAddr(src).As4(), netip.MustParseAddr(dst).As4()
-	b := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00, 0x45, 0, 0, 40, 0, 1, 0x40, 0, 64, proto, 0, 0}
-	b = append(append(b, s[:]...), d[:]...)
-	b = append(b, byte(srcPort>>8), byte(srcPort), byte(dstPort>>8), byte(dstPort))
-	b = append(b, make([]byte, 16)...)
-	if proto == flow.ProtoTCP {
-		b[46] = 5 << 4 // its header's length
+	from, to := frames.Host(1).At(srcPort), frames.Host(2).At(dstPort)
+	from.IP, to.IP = netip.MustParseAddr(src), netip.MustParseAddr(dst)
+	switch proto {
+	case flow.ProtoTCP:
+		return frames.TCP(from, to, frames.SYN, nil)
+	case flow.ProtoUDP:
+		return frames.UDP(from, to, make([]byte, 12))
 	}
-	return b
+	return frames.Ping(from, to, 1, 1)
 }
 
 // Run asks d all cases and compares its answers with those of the controller in process, asked in

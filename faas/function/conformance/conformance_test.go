@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
@@ -30,6 +31,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/kinds"
 )
 
 const guestPackage = "switchbridge/cmd/function-wasm"
@@ -76,6 +78,24 @@ func TestCases(t *testing.T) {
 		flow.EventError, flow.EventPolicyCheck, flow.EventHandshake} {
 		if !seen[want] {
 			t.Errorf("no case is a %s", want)
+		}
+	}
+	if err := Policy().Validate(); err != nil {
+		t.Fatalf("the examples of all kinds, chained: %v", err)
+	}
+	c := controller.New(Policy())
+	decided := make(map[string]bool)
+	for _, row := range Cases() {
+		var d flow.Decision
+		if err := c.Decide(t.Context(), row.Event, &d); err != nil {
+			t.Fatalf("%s: %v", row.Name, err)
+		}
+		kind, _, _ := strings.Cut(d.Reason, ": ")
+		decided[kind] = true
+	}
+	for _, kind := range kinds.All {
+		if !decided[kind.Name()] {
+			t.Errorf("no case is decided by the first example of %s: give it a packet that is, and put it before forward in the list of kinds", kind.Name())
 		}
 	}
 }

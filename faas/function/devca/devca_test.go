@@ -2,7 +2,6 @@ package devca
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"switchbridge/internal/certs"
 )
 
 // What trusts the authority once trusts a server of a later start.
@@ -19,12 +20,10 @@ func TestAuthorityStays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trusted, err := os.ReadFile(first.Path)
+	pool, err := certs.Pool(first.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(trusted)
 
 	again, err := Open(dir)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 
 // Defaults of [Config].
 const (
-	DefaultMaxConcurrent = 256
-	DefaultTimeout       = 5 * time.Second
+	DefaultMaxConcurrent = flow.DefaultConcurrency
+	DefaultTimeout       = flow.DefaultTimeout
 )
 
 // Config is what a [Handler] is made of: a Decider and its Codecs, or a Guest, or both.
@@ -57,6 +57,8 @@ type Handler struct {
 	records *record.Writer
 	log     *slog.Logger
 	calls   sync.Pool // of *call
+
+	panicked, failed quiet
 }
 
 // New checks cfg and returns its handler.
@@ -257,7 +259,7 @@ func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.log.Error("controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
+			h.panicked.log(h.log, slog.LevelError, "controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
 			err = refuse(http.StatusInternalServerError, "controller failed")
 		}
 	}()
@@ -344,7 +346,7 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 		if c.direct {
 			event, id = c.request.Event, c.request.ID
 		}
-		h.log.Error("event failed", "event", event.String(), "id", id, "err", err)
+		h.failed.log(h.log, slog.LevelError, "event failed", "event", event.String(), "id", id, "err", err)
 	}
 	http.Error(w, contract.Printable(err.Error()), c.status)
 }

@@ -55,6 +55,7 @@ type Mux struct {
 	log       *slog.Logger
 	metrics   *metrics
 	draining  atomic.Bool
+	refused   quiet
 }
 
 // served is a function with its metrics, which are looked up by name once; none without a registry.
@@ -122,7 +123,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := m.authorise(r); err != nil {
 		m.metrics.refuse()
-		m.log.Warn("caller refused", "remote", r.RemoteAddr, "err", err)
+		m.refused.log(m.log, slog.LevelWarn, "caller refused", "remote", r.RemoteAddr, "err", err)
 		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
 		writeText(w, http.StatusUnauthorized, err.Error())
 		return
@@ -144,7 +145,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if recorded.status == http.StatusOK {
 		f.ok.Inc()
 	} else {
-		m.metrics.events.WithLabelValues(f.Name, strconv.Itoa(recorded.status)).Inc()
+		m.metrics.events.WithLabelValues(f.Name, statusLabel(recorded.status)).Inc()
 	}
 	f.seconds.Observe(time.Since(began).Seconds())
 }
@@ -266,6 +267,15 @@ func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
 		}
 	}
 	return err
+}
+
+// statusLabel is a status that HTTP knows, as a label: a guest may answer with
+// any number.
+func statusLabel(status int) string {
+	if http.StatusText(status) == "" {
+		return "other"
+	}
+	return strconv.Itoa(status)
 }
 
 func (m *metrics) refuse() {

@@ -74,7 +74,7 @@ func (s *Server) serveAdmin(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("admin: %w", err)
+		return err
 	}
 	return nil
 }

@@ -71,9 +71,6 @@ const (
 	DefaultListen = "127.0.0.1:8443"
 	DefaultName   = "controller"
 	DefaultDrain  = 9 * time.Second // platforms end a container 10 s (Cloud Run) or 30 s (Kubernetes) after they asked it to go
-
-	defaultDeadline = time.Second
-	defaultMemory   = 64 // MiB
 )
 
 // Default returns a Config without functions.
@@ -81,7 +78,7 @@ func Default() Config { return Config{Records: "-", Drain: DefaultDrain} }
 
 // DefaultFunction returns the controller in pristine instances, which answers everywhere.
 func DefaultFunction() Function {
-	return Function{Name: DefaultName, Concurrency: httphost.DefaultMaxConcurrent, Deadline: defaultDeadline, Memory: defaultMemory}
+	return Function{Name: DefaultName, Concurrency: httphost.DefaultMaxConcurrent, Deadline: wasmhost.DefaultDeadline, Memory: wasmhost.DefaultMemoryLimit >> 20}
 }
 
 // UnmarshalYAML gives a function the defaults.

@@ -22,6 +22,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/files"
+	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 )
 
@@ -30,16 +31,21 @@ type hosted struct {
 	config  *Function
 	handler *httphost.Handler
 
-	guest   function.Answerer           // nil for native
-	run     func(context.Context) error // the guest's host; nil for native
-	up      <-chan struct{}             // closed when run has compiled the guest; nil for native
-	failed  atomic.Pointer[error]       // why the guest can't be run
-	end     context.CancelFunc          // ends run
-	files   func() []watched.File       // the policy's, to watch
-	metrics prometheus.Collector        // nil: none
-	version func() flow.PolicyVersion   // zero for guests with policies of their own
-	close   func()                      // takes the files out of the results
-	wasm    [sha256.Size]byte           // of the guest's file, where it is one of one's own
+	guest   guestHost                 // nil for native
+	failed  atomic.Pointer[error]     // why the guest can't be run
+	end     context.CancelFunc        // ends the guest
+	files   func() []watched.File     // the policy's, to watch
+	metrics prometheus.Collector      // nil: none
+	version func() flow.PolicyVersion // zero for guests with policies of their own
+	close   func()                    // takes the files out of the results
+	wasm    [sha256.Size]byte         // of the guest's file, where it is one of one's own
+}
+
+// guestHost has a guest answer. Run compiles it first.
+type guestHost interface {
+	function.Answerer
+	task.Task
+	Ready() <-chan struct{} // closed when Run has compiled the guest
 }
 
 // around is what functions have from their server.
@@ -124,7 +130,7 @@ func (h *hosted) pristine(wasm []byte, a *around) (*embedded.Function, error) {
 		return nil, err
 	}
 	h.follow(file, e, a)
-	h.guest, h.run, h.up = e, e.Run, e.Ready()
+	h.guest = e
 	h.metrics = wasmmetrics.New(f.Name, e.Stats)
 	return e, nil
 }
@@ -142,7 +148,7 @@ func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 	config := h.config.host()
 	config.Wasm, config.Policy, config.CacheDir, config.Log = wasm, text, a.cacheDir, a.log
 	host := wasmhost.New(config)
-	h.guest, h.run, h.up = host, host.Run, host.Ready()
+	h.guest = host
 	file.Follow(host.SetPolicy)
 	h.files, h.close, h.wasm = file.Files, file.Close, sha256.Sum256(wasm)
 	h.version = func() flow.PolicyVersion { return flow.PolicyVersion{} }
@@ -171,11 +177,11 @@ func (h *hosted) ready() error {
 	if err := h.failed.Load(); err != nil {
 		return *err
 	}
-	if h.up == nil {
+	if h.guest == nil {
 		return nil
 	}
 	select {
-	case <-h.up:
+	case <-h.guest.Ready():
 		return nil
 	default:
 		return errors.New("its guest is being compiled")

@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/internal/logbuffer"
 )
 
 // knativeService is what our manifests use of serving.knative.dev/v1, which Cloud Run takes too.
@@ -293,7 +294,7 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 		}
 		args = append(args, p.args[i], value)
 	}
-	var log safeBuffer
+	var log logbuffer.Buffer
 	cmd := exec.Command(program, args...)
 	cmd.Env = []string{p.portEnv + "=" + port, "SWITCHBRIDGE_TOKENS=" + tokens, "CACHE_DIRECTORY=" + cache}
 	cmd.Stderr = &log

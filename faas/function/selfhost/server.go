@@ -23,9 +23,9 @@ import (
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/function/record"
 	"switchbridge/flow"
-	"switchbridge/internal/adminside"
 	"switchbridge/internal/files"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 )
 
@@ -45,7 +45,7 @@ type Server struct {
 
 	file   *watched.Value[Config] // nil: no configuration to read again
 	begun  chan struct{}          // closed when Run runs
-	group  *errgroup.Group        // of what runs
+	group  *task.Group            // of what runs
 	guests context.Context        // done when the last event has its answer
 
 	// OnPolicy, if set before Run, is told of every new policy of a function.
@@ -220,7 +220,7 @@ func (s *Server) listen() (err error) {
 		}
 	}
 	s.server = httphost.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().mux.ServeHTTP(w, r) }), nil)
-	s.server.ErrorLog = adminside.ErrorLog(s.log, "functions")
+	s.server.ErrorLog = httphost.ErrorLog(s.log.With("server", "functions"))
 	if !s.config.plain() {
 		if s.server.TLSConfig, s.pair, s.devCA, err = s.config.TLS.tlsConfig(s.listener, s.log, s.results); err != nil {
 			return err
@@ -303,13 +303,13 @@ func (s *Server) Check(ctx context.Context) error {
 	defer end()
 	var group errgroup.Group
 	for _, f := range s.now().functions {
-		if f.run == nil {
+		if f.guest == nil {
 			continue
 		}
-		group.Go(func() error { return f.run(guests) })
+		group.Go(func() error { return f.guest.Run(guests) })
 	}
 	for _, f := range s.now().functions {
-		if f.run == nil {
+		if f.guest == nil {
 			continue
 		}
 		if err := f.decides(ctx); err != nil {
@@ -329,45 +329,53 @@ func (s *Server) Run(ctx context.Context) error {
 	// Guests outlive ctx: events that were taken are decided.
 	guests, endGuests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endGuests()
-	group, ctx := errgroup.WithContext(ctx)
+	group, ctx := task.NewGroup(ctx)
 	s.group, s.guests = group, guests
 	close(s.begun)
 	for _, f := range s.now().functions {
 		s.run(f)
 	}
-	group.Go(func() error {
+	group.Go(ctx, task.New("watch over files", func(ctx context.Context) error {
 		w := watched.Watcher{Files: s.files, Log: s.log}
 		w.Run(ctx)
 		return nil
-	})
+	}))
 	if s.admin != nil {
-		group.Go(func() error { return s.serveAdmin(guests) })
+		group.Go(guests, task.New("admin", s.serveAdmin))
 	}
-	group.Go(s.serve)
-	group.Go(func() error {
+	group.Go(ctx, task.New("functions", func(context.Context) error { return s.serve() }))
+	group.Go(ctx, task.New("shutdown", func(ctx context.Context) error {
 		<-ctx.Done()
 		s.drain(ctx)
 		endGuests()
 		return nil
-	})
+	}))
 	return group.Wait()
 }
 
 // run starts a function's guest, if it has one.
 func (s *Server) run(f *hosted) {
-	if f.run == nil {
+	if f.guest == nil {
 		return
 	}
 	ctx, end := context.WithCancel(s.guests)
 	f.end = end
-	s.group.Go(func() error {
-		defer end()
-		return s.runGuest(ctx, f)
-	})
+	s.group.Go(ctx, &aliveGuest{s, f})
 }
 
-func (s *Server) runGuest(ctx context.Context, f *hosted) error {
-	err := f.run(ctx)
+// aliveGuest is a function's guest, whose end is the program's only where no
+// other function is left.
+type aliveGuest struct {
+	s *Server
+	f *hosted
+}
+
+func (g *aliveGuest) String() string { return "guest" } // whose errors name the function
+
+func (g *aliveGuest) Run(ctx context.Context) error {
+	s, f := g.s, g.f
+	defer f.end()
+	err := f.guest.Run(ctx)
 	if err == nil {
 		return nil
 	}

@@ -2,7 +2,6 @@ package selfhost
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,6 +22,8 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/certs"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/internal/watched"
 )
 
@@ -32,26 +33,8 @@ type running struct {
 	t      *testing.T
 	client *http.Client
 	base   string // the functions' URL, without a path
-	log    *safeBuffer
+	log    *logbuffer.Buffer
 	stop   func() error // ends the server as SIGTERM does, and waits for it
-}
-
-// safeBuffer is a log that is read while it is written.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // base is a Config on loopback without TLS for some functions.
@@ -79,8 +62,8 @@ func guestOf(t *testing.T, name, configuration string) Function {
 
 func prepare(t *testing.T, c Config, records io.Writer) *running {
 	t.Helper()
-	log := &safeBuffer{}
-	s, err := New(c, records, slog.New(slog.NewTextHandler(log, nil)))
+	log := new(logbuffer.Buffer)
+	s, err := New(c, records, log.Text())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +231,7 @@ func TestSeveralFunctions(t *testing.T) {
 		native("iot", 8, func(f *Function) { f.Path = "/iot" }),
 		labs,
 	)
-	var records safeBuffer
+	var records logbuffer.Buffer
 	r := prepare(t, c, &records)
 	r.start()
 	for _, row := range []struct{ host, path, policy string }{{"campus.example", "/", "7-"}, {"CAMPUS.example:443", "/iot", "7-"}, {"", "/iot", "8-"}} {
@@ -504,12 +487,10 @@ func TestTransports(t *testing.T) {
 	token := writeFile(t, "token", []byte("0123456789abcdef\n"))
 	secure.Token = token
 	r := serve(t, secure)
-	pem, err := os.ReadFile(filepath.Join(dir, "development-ca.pem"))
+	roots, err := certs.Pool(filepath.Join(dir, "development-ca.pem"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	for _, http2 := range []bool{false, true} {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, Protocols: new(http.Protocols)}
 		tr.Protocols.SetHTTP1(!http2)
@@ -564,12 +545,10 @@ func TestClientCertificates(t *testing.T) {
 	c := base(guestOf(t, "controller", "well"))
 	c.Plain, c.TLS.DevCA, c.TLS.ClientCA = false, ours, filepath.Join(ours, "development-ca.pem")
 	r := serve(t, c)
-	pem, err := os.ReadFile(c.TLS.ClientCA)
+	roots, err := certs.Pool(c.TLS.ClientCA)
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	with := func(certs ...tls.Certificate) *http.Client {
 		tr := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certs}}
 		t.Cleanup(tr.CloseIdleConnections)
@@ -633,6 +612,6 @@ func TestServersLog(t *testing.T) {
 		resp.Body.Close()
 	}
 	until(t, "the handshake's failure is a record", func() bool {
-		return strings.Contains(r.log.String(), `level=WARN msg="http: TLS handshake error from `) && strings.Contains(r.log.String(), "server=functions")
+		return r.log.Has("level=WARN", "server=functions", `err="http: TLS handshake error from `)
 	})
 }

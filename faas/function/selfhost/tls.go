@@ -2,13 +2,13 @@ package selfhost
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 
 	"switchbridge/faas/function/devca"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/watched"
 )
 
@@ -29,13 +29,8 @@ func (t *TLS) tlsConfig(l net.Listener, log *slog.Logger, results *watched.Resul
 		c.Certificates, devCA = []tls.Certificate{made}, path
 	}
 	if t.ClientCA != "" {
-		pem, err := os.ReadFile(t.ClientCA)
-		if err != nil {
+		if c.ClientCAs, err = certs.Pool(t.ClientCA); err != nil {
 			return nil, nil, "", fmt.Errorf("authority of client certificates: %w", err)
-		}
-		c.ClientCAs = x509.NewCertPool()
-		if !c.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, nil, "", fmt.Errorf("authority of client certificates: %s holds no PEM certificate", t.ClientCA)
 		}
 		// Who shows none gets no further than the health paths: httphost.Mux refuses the rest.
 		c.ClientAuth = tls.VerifyClientCertIfGiven

@@ -67,6 +67,9 @@ func DefaultCacheDir() string {
 	return filepath.Join(dir, "switchbridge")
 }
 
+// defaultName is the function's in logs and metrics.
+const defaultName = "controller"
+
 // Options says how to run a guest. Zero values mean the defaults.
 type Options struct {
 	Name      string         // default: controller
@@ -82,6 +85,7 @@ type Options struct {
 // Function is a flow.Decider that decides every event in a pristine instance. Run must run;
 // events wait until the guest is compiled.
 type Function struct {
+	name    string
 	full    *function.Decider
 	host    *wasmhost.Host
 	scratch sync.Pool // of *exchange
@@ -102,7 +106,7 @@ func New(o Options) (*Function, error) {
 		lean = func() ([]byte, error) { return assets.ReadFile(leanAsset) }
 	}
 	if o.Name == "" {
-		o.Name = "controller"
+		o.Name = defaultName
 	}
 	if o.Policy == nil {
 		o.Policy = forward.Default()
@@ -120,7 +124,7 @@ func New(o Options) (*Function, error) {
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
 	return &Function{
-		full: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version(),
+		name: o.Name, full: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version(),
 		scratch: sync.Pool{New: func() any { return new(exchange) }},
 	}, nil
 }
@@ -210,7 +214,13 @@ func (f *Function) Run(ctx context.Context) error { return f.host.Run(ctx) }
 // Ready is closed when events need not wait any more.
 func (f *Function) Ready() <-chan struct{} { return f.host.Ready() }
 
-func (f *Function) String() string { return f.host.String() }
+// String is "embedded" for the binary's own controller.
+func (f *Function) String() string {
+	if f.name == defaultName {
+		return "embedded"
+	}
+	return f.host.String()
+}
 
 // Stats returns what the host counted.
 func (f *Function) Stats() wasmhost.Stats { return f.host.Stats() }

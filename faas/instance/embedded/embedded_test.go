@@ -182,8 +182,8 @@ func ofBinary(b *testing.B, p *policy.Policy) *embedded.Function {
 // BenchmarkDecide is one decision after the other on one core: the controller compiled in, and in
 // a pristine instance.
 func BenchmarkDecide(b *testing.B) {
-	b.Run("native", func(b *testing.B) { benchmark(b, controller.New(conformance.Policy())) })
-	f := ofBinary(b, conformance.Policy())
+	b.Run("native", func(b *testing.B) { benchmark(b, controller.New(conformance.BenchmarkPolicy())) })
+	f := ofBinary(b, conformance.BenchmarkPolicy())
 	b.Run("pristine", func(b *testing.B) {
 		before := f.Stats()
 		benchmark(b, f)

@@ -59,18 +59,18 @@ func configure(_, size uint32) uint64 {
 func openSpans() {
 	for size := 8; size <= largestObject; size += 8 {
 		for range 2 { // what is left of a span may be one object
-			bytes = make([]byte, size)
+			plain = make([]byte, size)
 			pointers = make([]*byte, size/8)
 		}
 	}
-	bytes, pointers = nil, nil
+	plain, pointers = nil, nil
 }
 
 const largestObject = 2048
 
 // Global, so that what is made for them is on the heap.
 var (
-	bytes    []byte
+	plain    []byte
 	pointers []*byte
 )
 

@@ -20,6 +20,13 @@ import (
 	"switchbridge/flow"
 )
 
+// Defaults of a [Config].
+const (
+	DefaultMemoryLimit  = 64 << 20
+	DefaultDeadline     = time.Second
+	DefaultInitDeadline = 10 * time.Second
+)
+
 // Config says what to run and within which limits. Zero values mean the defaults.
 type Config struct {
 	Name string                 // of the function, in logs, errors and metrics
@@ -38,9 +45,9 @@ type Config struct {
 	WarmUpPackets [][]byte
 
 	CacheDir     string        // where compiled modules are kept; empty: nowhere
-	MemoryLimit  uint64        // greatest linear memory in bytes; default 64 MiB
-	Deadline     time.Duration // for one event; default 1 s
-	InitDeadline time.Duration // for initialisation and configuration; default 10 s
+	MemoryLimit  uint64        // greatest linear memory in bytes
+	Deadline     time.Duration // for one event
+	InitDeadline time.Duration // for initialisation and configuration
 	Instances    int           // that may decide at one time; default 2 x GOMAXPROCS
 	WholeCopy    bool          // put all of memory back, whatever an event wrote: to compare with
 
@@ -95,14 +102,14 @@ type engine struct {
 // New returns a host that compiles nothing yet: Run does, and events wait for it.
 func New(config Config) *Host {
 	if config.MemoryLimit == 0 {
-		config.MemoryLimit = 64 << 20
+		config.MemoryLimit = DefaultMemoryLimit
 	}
 	config.MemoryLimit = min(config.MemoryLimit, maxMemory)
 	if config.Deadline == 0 {
-		config.Deadline = time.Second
+		config.Deadline = DefaultDeadline
 	}
 	if config.InitDeadline == 0 {
-		config.InitDeadline = 10 * time.Second
+		config.InitDeadline = DefaultInitDeadline
 	}
 	if config.Instances == 0 {
 		config.Instances = 2 * runtime.GOMAXPROCS(0)

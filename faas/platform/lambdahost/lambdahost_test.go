@@ -14,7 +14,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +24,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 )
@@ -66,7 +66,7 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // start builds cmd/function-lambda as it is deployed and runs it with the emulated Runtime API.
 // It returns the API and what the function wrote to its logs.
-func start(t *testing.T, env ...string) (*runtimeAPI, *logs) {
+func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
 	bootstrap := filepath.Join(dir, "bootstrap")
@@ -80,7 +80,7 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logs) {
 	}
 	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
 	server := httptest.NewServer(api)
-	out := new(logs)
+	out := new(logbuffer.Buffer)
 	function := exec.Command(bootstrap)
 	function.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + server.Listener.Addr().String(), "LAMBDA_TASK_ROOT=" + dir}, env...)
 	function.Stdout, function.Stderr = out, out
@@ -94,24 +94,6 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logs) {
 		server.Close()
 	})
 	return api, out
-}
-
-// logs are what a function wrote so far.
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) lines() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Split(strings.TrimSpace(l.buf.String()), "\n")
 }
 
 func packed(t *testing.T, p *policy.Policy) []byte {
@@ -190,7 +172,7 @@ func TestConformance(t *testing.T) {
 	want, records := 3*len(conformance.Cases()), 0
 	for end := time.Now().Add(10 * time.Second); records != want && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		records = 0
-		for _, line := range logs.lines() {
+		for _, line := range logs.Lines() {
 			if conformance.CheckRecord([]byte(line)) == nil {
 				records++
 			}

@@ -460,3 +460,29 @@ func FuzzParseDecision(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkEvent(b *testing.B) {
+	nd := ip(flow.EthTypeIPv6, flow.ProtoICMPv6, "fe80::1", "fe80::2")
+	nd.SetICMP(135, 0)
+	nd.Fields |= flow.FieldNDTarget
+	nd.NDTarget = netip.MustParseAddr("fe80::2")
+	for name, m := range map[string]flow.Match{"tcp": tcp4(), "nd": nd} {
+		ev, back := newEvent(m), blank()
+		buf := make([]byte, 0, MaxEvent)
+		b.Run(name+"/append", func(b *testing.B) {
+			for b.Loop() {
+				if _, ok := AppendEvent(buf, ev); !ok {
+					b.Fatal("it doesn't fit")
+				}
+			}
+		})
+		msg, _ := AppendEvent(nil, ev)
+		b.Run(name+"/parse", func(b *testing.B) {
+			for b.Loop() {
+				if err := ParseEvent(msg, back); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -251,35 +251,31 @@ func TestDocumentedMatch(t *testing.T) {
 		}
 	}
 	one := func(written any, set func(*flow.Match)) []value { return []value{{set: set, written: written}} }
-	values := map[flow.Field][]value{
-		flow.FieldInPort:    one(uint64(0x44332211), func(m *flow.Match) { m.InPort = 0x44332211 }),
-		flow.FieldEthDst:    one(mac[:], func(m *flow.Match) { m.SetEthDst(mac, flow.MACExact) }),
-		flow.FieldEthSrc:    one(mac[:], func(m *flow.Match) { m.SetEthSrc(mac, flow.MACExact) }),
-		flow.FieldEthType:   one(uint64(0x2211), func(m *flow.Match) { m.EthType = 0x2211 }),
-		flow.FieldVLAN:      one(0x1000|uint64(0x123), func(m *flow.Match) { m.SetVLAN(flow.VLANPresent|0x123, flow.VLANExact) }),
-		flow.FieldVLANPCP:   one(uint64(5), func(m *flow.Match) { m.VLANPCP = 5 }),
-		flow.FieldIPDSCP:    one(uint64(46), func(m *flow.Match) { m.IPDSCP = 46 }),
-		flow.FieldIPECN:     one(uint64(3), func(m *flow.Match) { m.IPECN = 3 }),
-		flow.FieldIPProto:   one(uint64(17), func(m *flow.Match) { m.IPProto = 17 }),
-		flow.FieldIPSrc:     address((*flow.Match).SetIPSrc, "source"),
-		flow.FieldIPDst:     address((*flow.Match).SetIPDst, "destination"),
-		flow.FieldL4Src:     one(uint64(0x2211), func(m *flow.Match) { m.L4Src = 0x2211 }),
-		flow.FieldL4Dst:     one(uint64(0x2211), func(m *flow.Match) { m.L4Dst = 0x2211 }),
-		flow.FieldICMPType:  one(uint64(8), func(m *flow.Match) { m.ICMPType = 8 }),
-		flow.FieldICMPCode:  one(uint64(9), func(m *flow.Match) { m.ICMPCode = 9 }),
-		flow.FieldARPOp:     one(uint64(0x2211), func(m *flow.Match) { m.ARPOp = 0x2211 }),
-		flow.FieldARPSPA:    address((*flow.Match).SetARPSPA, "source")[:1],
-		flow.FieldARPTPA:    address((*flow.Match).SetARPTPA, "destination")[:1],
-		flow.FieldARPSHA:    one(mac[:], func(m *flow.Match) { m.ARPSHA = mac }),
-		flow.FieldARPTHA:    one(mac[:], func(m *flow.Match) { m.ARPTHA = mac }),
-		flow.FieldFlowLabel: one(small(0x32211), func(m *flow.Match) { m.FlowLabel = 0x32211 }),
-		flow.FieldNDTarget:  one(pattern(16), func(m *flow.Match) { m.NDTarget = v6 }),
-		flow.FieldMetadata: one(uint64(0x8877665544332211), func(m *flow.Match) {
-			m.Metadata, m.MetadataMask = 0x8877665544332211, ^uint64(0)
-		}),
-		flow.FieldTunnelID: one(uint64(0x8877665544332211), func(m *flow.Match) {
-			m.TunnelID, m.TunnelMask = 0x8877665544332211, ^uint64(0)
-		}),
+	values := map[flow.Field][]value{}
+	for i := range flow.Fields {
+		x := &flow.Fields[i]
+		if x.Compact == 0 {
+			continue
+		}
+		number := uint64(0x8877665544332211) & x.Ones()
+		var written any = number
+		if x.Kind == flow.Number32 {
+			written = small(number)
+		}
+		switch x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			values[x.Field] = one(mac[:], func(m *flow.Match) { x.SetMAC(m, mac, flow.MACExact) })
+		case flow.Prefix:
+			list := address(func(m *flow.Match, p netip.Prefix) { x.SetPrefix(m, p) }, map[uint8]string{40: "source", 56: "destination"}[x.Compact])
+			if x.Need == flow.NeedARP {
+				list = list[:1]
+			}
+			values[x.Field] = list
+		case flow.IPv6:
+			values[x.Field] = one(pattern(16), func(m *flow.Match) { x.SetAddr(m, v6) })
+		default:
+			values[x.Field] = one(written, func(m *flow.Match) { x.SetNumber(m, number, x.Ones()) })
+		}
 	}
 	documented := map[string]bool{"fields": true, "ipv4": true}
 	for field, list := range values {

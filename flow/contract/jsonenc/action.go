@@ -214,14 +214,14 @@ func parseSetField(o operands) (a flow.Action, err error) {
 		return a, err
 	}
 	port := func(t flow.ActionType) {
-		a.Type, a.IPProto = t, names[field].Proto
+		a.Type, a.IPProto = t, names[field].oxm.Proto
 		a.Value, err = limited[uint32](v, max16)
 	}
 	address := func(t flow.ActionType) {
 		a.Type = t
 		var text string
 		if text, err = stringOf(v); err == nil {
-			a.Addr, err = addrOf(text, names[field].EthType == flow.EthTypeIPv4)
+			a.Addr, err = addrOf(text, names[field].oxm.EthType == flow.EthTypeIPv4)
 		}
 	}
 	switch field {

@@ -1,82 +1,68 @@
 package jsonenc
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
+	"slices"
 	"strings"
 
 	"switchbridge/flow"
-	"switchbridge/flow/contract"
 )
 
-// names are the fields that a match may have.
-var names = func() map[string]*contract.MatchField {
-	byName := make(map[string]*contract.MatchField, len(contract.MatchFields)+len(ryu10))
-	for i := range contract.MatchFields {
-		byName[contract.MatchFields[i].Name] = &contract.MatchFields[i]
-	}
-	for i := range ryu10 {
-		byName[ryu10[i].Name] = &ryu10[i]
+// name is what a member's name says.
+type name struct {
+	*flow.FieldInfo
+	oxm flow.OXM
+}
+
+// names are the names that a match's members may have: OpenFlow 1.3's of
+// flow.Fields, and ofctl_rest's of OpenFlow 1.0, for rules that are copied from
+// there. What those that begin with nw_ and tp_ mean depends on the others: see
+// later.
+var names = func() map[string]name {
+	byName := map[string]name{}
+	for i := range flow.Fields {
+		x := &flow.Fields[i]
+		for _, o := range x.OXM {
+			byName[o.Name] = name{x, o}
+		}
+		if x.Name10 != "" && x.Need != flow.NeedARP && x.Need != flow.NeedICMP {
+			o := flow.OXM{Name: x.Name10}
+			if x.Kind == flow.Prefix {
+				o.EthType = flow.EthTypeIPv4
+			}
+			byName[x.Name10] = name{x, o}
+		}
 	}
 	return byName
 }()
 
-// ryu10 are ofctl_rest's names of OpenFlow 1.0, for rules that are copied from there.
-// What those that begin with nw_ and tp_ mean depends on the others: see ofctl.
-var ryu10 = [...]contract.MatchField{
-	{Name: "dl_src", Field: flow.FieldEthSrc},
-	{Name: "dl_dst", Field: flow.FieldEthDst},
-	{Name: "dl_type", Field: flow.FieldEthType},
-	{Name: "dl_vlan", Field: flow.FieldVLAN},
-	{Name: "dl_vlan_pcp", Field: flow.FieldVLANPCP},
-	{Name: "nw_src", Field: flow.FieldIPSrc, EthType: flow.EthTypeIPv4},
-	{Name: "nw_dst", Field: flow.FieldIPDst, EthType: flow.EthTypeIPv4},
-	{Name: "nw_proto", Field: flow.FieldIPProto},
-	{Name: "tp_src", Field: flow.FieldL4Src},
-	{Name: "tp_dst", Field: flow.FieldL4Dst},
-}
-
-// ofctl are the names whose meaning depends on other members, in the order in
+// later are the names whose meaning depends on other members, in the order in
 // which it is found: in 1.0 ARP's operation and addresses stand in IP's places,
 // and ICMP's type and code in those of the ports (OpenFlow 1.0.0, 3.4).
-var ofctl = [...]struct {
-	name         string
-	arp          string
-	icmp, icmpv6 string
-}{
-	{name: "nw_src", arp: "arp_spa"},
-	{name: "nw_dst", arp: "arp_tpa"},
-	{name: "nw_proto", arp: "arp_op"},
-	{name: "tp_src", icmp: "icmpv4_type", icmpv6: "icmpv6_type"},
-	{name: "tp_dst", icmp: "icmpv4_code", icmpv6: "icmpv6_code"},
-}
+var later = [...]string{"nw_src", "nw_dst", "nw_proto", "tp_src", "tp_dst"}
 
 // parseMatch reads a match and adds what its names say of eth_type and ip_proto.
 func parseMatch(raw json.RawMessage) (flow.Match, error) {
 	p := matchParser{}
-	var later [len(ofctl)]json.RawMessage
+	var waiting [len(later)]json.RawMessage
 	err := members(raw, func(name string, v json.RawMessage) error {
-		for i := range ofctl {
-			if ofctl[i].name == name {
-				later[i] = v
-				return nil
-			}
+		if i := slices.Index(later[:], name); i >= 0 {
+			waiting[i] = v
+			return nil
 		}
 		return p.member(name, name, v)
 	})
 	if err != nil {
 		return p.m, err
 	}
-	for i, v := range later {
+	for i, v := range waiting {
 		if v == nil {
 			continue
 		}
-		name := ofctl[i].name
-		if err := p.member(name, p.meaning(i), v); err != nil {
-			return p.m, at(name, err)
+		if err := p.member(later[i], p.meaning(later[i]), v); err != nil {
+			return p.m, at(later[i], err)
 		}
 	}
 	m, implied, by := &p.m, &p.implied, &p.by
@@ -98,14 +84,13 @@ func parseMatch(raw json.RawMessage) (flow.Match, error) {
 // matchParser is a match while its members are read.
 type matchParser struct {
 	m       flow.Match
-	implied contract.MatchField
+	implied flow.OXM  // its EthType and Proto
 	by      [2]string // the names that implied eth_type and ip_proto
 }
 
-// meaning returns the name of 1.3 for what ofctl[i] stands for beside the other
-// members, or its own.
-func (p *matchParser) meaning(i int) string {
-	x := &ofctl[i]
+// meaning returns the name of 1.3 for what one of later stands for beside the
+// other members, or its own.
+func (p *matchParser) meaning(name10 string) string {
 	ethType, proto := p.implied.EthType, p.implied.Proto
 	if p.m.Has(flow.FieldEthType) {
 		ethType = p.m.EthType
@@ -113,16 +98,22 @@ func (p *matchParser) meaning(i int) string {
 	if p.m.Has(flow.FieldIPProto) {
 		proto = p.m.IPProto
 	}
-	name := ""
-	switch {
-	case ethType == flow.EthTypeARP:
-		name = x.arp
-	case proto == flow.ProtoICMP:
-		name = x.icmp
-	case proto == flow.ProtoICMPv6:
-		name = x.icmpv6
+	need := flow.NeedICMP
+	if ethType == flow.EthTypeARP {
+		need = flow.NeedARP
 	}
-	return cmp.Or(name, x.name)
+	for rest := need.Fields(); rest != 0; rest &= rest - 1 {
+		x := (rest & -rest).Info()
+		if x.Name10 != name10 {
+			continue
+		}
+		for _, o := range x.OXM {
+			if o.Proto == 0 || o.Proto == proto {
+				return o.Name
+			}
+		}
+	}
+	return name10
 }
 
 // member reads the value of a member, which means what names has for meaning.
@@ -134,76 +125,70 @@ func (p *matchParser) member(name, meaning string, v json.RawMessage) error {
 	if p.m.Has(x.Field) {
 		return fmt.Errorf("%v was given by another name before", x.Field)
 	}
-	if x.EthType != 0 {
-		if p.implied.EthType != 0 && p.implied.EthType != x.EthType {
+	if x.oxm.EthType != 0 {
+		if p.implied.EthType != 0 && p.implied.EthType != x.oxm.EthType {
 			return fmt.Errorf("can't be together with %s: no packet has both", p.by[0])
 		}
-		p.implied.EthType, p.by[0] = x.EthType, name
+		p.implied.EthType, p.by[0] = x.oxm.EthType, name
 	}
-	if x.Proto != 0 {
-		if p.implied.Proto != 0 && p.implied.Proto != x.Proto {
+	if x.oxm.Proto != 0 {
+		if p.implied.Proto != 0 && p.implied.Proto != x.oxm.Proto {
 			return fmt.Errorf("can't be together with %s: no packet has both", p.by[1])
 		}
-		p.implied.Proto, p.by[1] = x.Proto, name
+		p.implied.Proto, p.by[1] = x.oxm.Proto, name
 	}
 	p.m.Fields |= x.Field
 	return parseField(&p.m, x, v)
 }
 
-func parseField(m *flow.Match, x *contract.MatchField, v json.RawMessage) (err error) {
-	switch x.Field {
-	case flow.FieldInPort:
-		m.InPort, err = portOf(v)
-	case flow.FieldEthDst:
-		m.EthDst, m.EthDstMask, err = maskedMAC(v)
-	case flow.FieldEthSrc:
-		m.EthSrc, m.EthSrcMask, err = maskedMAC(v)
-	case flow.FieldEthType:
-		m.EthType, err = uintOf[uint16](v)
-	case flow.FieldVLAN:
-		m.VLAN, m.VLANMask, err = vlanOf(v)
-	case flow.FieldVLANPCP:
-		m.VLANPCP, err = limited[uint8](v, 7)
-	case flow.FieldIPDSCP:
-		m.IPDSCP, err = limited[uint8](v, 63)
-	case flow.FieldIPECN:
-		m.IPECN, err = limited[uint8](v, 3)
-	case flow.FieldIPProto:
-		m.IPProto, err = uintOf[uint8](v)
-	case flow.FieldIPSrc:
-		m.IPSrc, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
-	case flow.FieldIPDst:
-		m.IPDst, err = prefixOf(v, x.EthType == flow.EthTypeIPv4)
-	case flow.FieldL4Src:
-		m.L4Src, err = uintOf[uint16](v)
-	case flow.FieldL4Dst:
-		m.L4Dst, err = uintOf[uint16](v)
-	case flow.FieldICMPType:
-		m.ICMPType, err = uintOf[uint8](v)
-	case flow.FieldICMPCode:
-		m.ICMPCode, err = uintOf[uint8](v)
-	case flow.FieldARPOp:
-		m.ARPOp, err = uintOf[uint16](v)
-	case flow.FieldARPSPA:
-		m.ARPSPA, err = prefixOf(v, true)
-	case flow.FieldARPTPA:
-		m.ARPTPA, err = prefixOf(v, true)
-	case flow.FieldARPSHA:
-		m.ARPSHA, err = macOf(v)
-	case flow.FieldARPTHA:
-		m.ARPTHA, err = macOf(v)
-	case flow.FieldFlowLabel:
-		m.FlowLabel, err = limited[uint32](v, 0xfffff)
-	case flow.FieldNDTarget:
-		var text string
-		if text, err = stringOf(v); err == nil {
-			m.NDTarget, err = addrOf(text, false)
+func parseField(m *flow.Match, x name, v json.RawMessage) error {
+	switch x.Kind {
+	case flow.Number8:
+		return narrow[uint8](m, x, v)
+	case flow.Number16:
+		return narrow[uint16](m, x, v)
+	case flow.Number32:
+		return narrow[uint32](m, x, v)
+	case flow.Number64:
+		n, mask, err := masked64(v)
+		x.SetNumber(m, n, mask)
+		return err
+	case flow.PortNumber:
+		port, err := portOf(v)
+		x.SetNumber(m, uint64(port), 0)
+		return err
+	case flow.VLANTag:
+		n, mask, err := vlanOf(v)
+		x.SetNumber(m, uint64(n), uint64(mask))
+		return err
+	case flow.Address:
+		a, err := macOf(v)
+		x.SetMAC(m, a, flow.MACExact)
+		return err
+	case flow.MaskedMAC:
+		a, mask, err := maskedMAC(v)
+		x.SetMAC(m, a, mask)
+		return err
+	case flow.Prefix:
+		p, err := prefixOf(v, x.oxm.EthType != flow.EthTypeIPv6)
+		x.SetPrefix(m, p)
+		return err
+	case flow.IPv6:
+		text, err := stringOf(v)
+		if err != nil {
+			return err
 		}
-	case flow.FieldMetadata:
-		m.Metadata, m.MetadataMask, err = masked64(v)
-	case flow.FieldTunnelID:
-		m.TunnelID, m.TunnelMask, err = masked64(v)
+		a, err := addrOf(text, false)
+		x.SetAddr(m, a)
+		return err
 	}
+	return fmt.Errorf("%s is of no kind that JSON has", x.Name)
+}
+
+// narrow reads a number that has as many bits as its field at most.
+func narrow[T unsigned](m *flow.Match, x name, v json.RawMessage) error {
+	n, err := limited(v, T(x.Ones()))
+	x.SetNumber(m, uint64(n), 0)
 	return err
 }
 
@@ -265,68 +250,41 @@ func vlanOf(raw json.RawMessage) (v, mask uint16, err error) {
 
 func (w *writer) match(m *flow.Match) {
 	w.open('{')
-	if m.Has(flow.FieldInPort) {
-		w.port("in_port", m.InPort)
-	}
-	if m.Has(flow.FieldEthSrc) {
-		w.mac("eth_src", m.EthSrc, m.EthSrcMask)
-	}
-	if m.Has(flow.FieldEthDst) {
-		w.mac("eth_dst", m.EthDst, m.EthDstMask)
-	}
-	w.number(m, flow.FieldEthType, "eth_type", uint64(m.EthType))
-	if m.Has(flow.FieldVLAN) {
-		w.vlan(m)
-	}
-	w.number(m, flow.FieldVLANPCP, "vlan_pcp", uint64(m.VLANPCP))
-	w.number(m, flow.FieldIPDSCP, "ip_dscp", uint64(m.IPDSCP))
-	w.number(m, flow.FieldIPECN, "ip_ecn", uint64(m.IPECN))
-	w.number(m, flow.FieldIPProto, "ip_proto", uint64(m.IPProto))
-	w.prefix(m, flow.FieldIPSrc, family(m.IPSrc)+"_src", m.IPSrc)
-	w.prefix(m, flow.FieldIPDst, family(m.IPDst)+"_dst", m.IPDst)
-	w.number(m, flow.FieldL4Src, transport(m)+"_src", uint64(m.L4Src))
-	w.number(m, flow.FieldL4Dst, transport(m)+"_dst", uint64(m.L4Dst))
-	if m.Fields&(flow.FieldICMPType|flow.FieldICMPCode) != 0 {
-		name := icmp(m)
-		if name == "" {
-			w.fail("match: %v: ip_proto does not say which ICMP it is of", m.Fields&(flow.FieldICMPType|flow.FieldICMPCode))
+	for i := range flow.Fields {
+		x := flow.Printed(i)
+		if m.Fields&x.Field == 0 {
+			continue
 		}
-		w.number(m, flow.FieldICMPType, name+"_type", uint64(m.ICMPType))
-		w.number(m, flow.FieldICMPCode, name+"_code", uint64(m.ICMPCode))
+		o, ok := x.OXMOf(m)
+		name := o.Name
+		if !ok {
+			switch x.Need {
+			case flow.NeedPorts:
+				name = x.Name10
+			default:
+				w.fail("match: %v: ip_proto does not say which ICMP it is of", m.Fields&x.Need.Fields())
+			}
+		}
+		switch x.Kind {
+		case flow.Number8, flow.Number16, flow.Number32:
+			v, _ := x.Number(m)
+			w.uint(name, v)
+		case flow.Number64:
+			w.wide(name, x, m)
+		case flow.PortNumber:
+			v, _ := x.Number(m)
+			w.port(name, flow.PortNo(v))
+		case flow.VLANTag:
+			w.vlan(name, x, m)
+		case flow.Address, flow.MaskedMAC:
+			w.mac(name, x, m)
+		case flow.Prefix:
+			w.prefix(name, x, m)
+		case flow.IPv6:
+			w.string(name, x.Addr(m).String())
+		}
 	}
-	w.number(m, flow.FieldARPOp, "arp_op", uint64(m.ARPOp))
-	w.prefix(m, flow.FieldARPSPA, "arp_spa", m.ARPSPA)
-	w.prefix(m, flow.FieldARPTPA, "arp_tpa", m.ARPTPA)
-	if m.Has(flow.FieldARPSHA) {
-		w.mac("arp_sha", m.ARPSHA, flow.MACExact)
-	}
-	if m.Has(flow.FieldARPTHA) {
-		w.mac("arp_tha", m.ARPTHA, flow.MACExact)
-	}
-	w.number(m, flow.FieldFlowLabel, "ipv6_flabel", uint64(m.FlowLabel))
-	if m.Has(flow.FieldNDTarget) {
-		w.string("ipv6_nd_target", m.NDTarget.String())
-	}
-	w.wide(m, flow.FieldMetadata, "metadata", m.Metadata, m.MetadataMask)
-	w.wide(m, flow.FieldTunnelID, "tunnel_id", m.TunnelID, m.TunnelMask)
 	w.close('}')
-}
-
-// family returns the first part of an address's name.
-func family(p netip.Prefix) string {
-	if p.Addr().Is4() {
-		return "ipv4"
-	}
-	return "ipv6"
-}
-
-// transport returns the first part of a port's name; "tp", ofctl_rest's of 1.0,
-// where the match doesn't say the protocol.
-func transport(m *flow.Match) string {
-	if m.Has(flow.FieldIPProto) {
-		return transportOf(m.IPProto)
-	}
-	return "tp"
 }
 
 func transportOf(proto uint8) string {
@@ -341,27 +299,10 @@ func transportOf(proto uint8) string {
 	return "tp"
 }
 
-func icmp(m *flow.Match) string {
-	switch {
-	case m.Has(flow.FieldIPProto) && m.IPProto == flow.ProtoICMP:
-		return "icmpv4"
-	case m.Has(flow.FieldIPProto) && m.IPProto == flow.ProtoICMPv6:
-		return "icmpv6"
-	}
-	return ""
-}
-
-func (w *writer) number(m *flow.Match, f flow.Field, name string, v uint64) {
-	if m.Has(f) {
-		w.uint(name, v)
-	}
-}
-
-func (w *writer) prefix(m *flow.Match, f flow.Field, name string, p netip.Prefix) {
-	switch {
-	case !m.Has(f):
+func (w *writer) prefix(name string, x *flow.FieldInfo, m *flow.Match) {
+	switch p := x.Prefix(m); {
 	case !p.IsValid():
-		w.fail("match: %v is not a valid prefix", f)
+		w.fail("match: %v is not a valid prefix", x.Field)
 	case p.IsSingleIP():
 		w.string(name, p.Addr().String())
 	default:
@@ -369,7 +310,8 @@ func (w *writer) prefix(m *flow.Match, f flow.Field, name string, p netip.Prefix
 	}
 }
 
-func (w *writer) mac(name string, a, mask flow.MAC) {
+func (w *writer) mac(name string, x *flow.FieldInfo, m *flow.Match) {
+	a, mask := x.MAC(m)
 	if mask == flow.MACExact {
 		w.string(name, a.String())
 		return
@@ -377,24 +319,23 @@ func (w *writer) mac(name string, a, mask flow.MAC) {
 	w.string(name, a.String()+"/"+mask.String())
 }
 
-func (w *writer) vlan(m *flow.Match) {
-	switch {
-	case m.VLANMask != flow.VLANExact:
-		w.string("vlan_vid", fmt.Sprintf("0x%04x/0x%04x", m.VLAN, m.VLANMask))
-	case m.VLAN&flow.VLANPresent == 0:
-		w.string("vlan_vid", fmt.Sprintf("0x%04x", m.VLAN))
+func (w *writer) vlan(name string, x *flow.FieldInfo, m *flow.Match) {
+	switch v, mask := x.Number(m); {
+	case mask != uint64(flow.VLANExact):
+		w.string(name, fmt.Sprintf("0x%04x/0x%04x", v, mask))
+	case v&uint64(flow.VLANPresent) == 0:
+		w.string(name, fmt.Sprintf("0x%04x", v))
 	default:
-		w.uint("vlan_vid", uint64(m.VLAN&^flow.VLANPresent))
+		w.uint(name, v&^uint64(flow.VLANPresent))
 	}
 }
 
 // wide writes a 64-bit field.
-func (w *writer) wide(m *flow.Match, f flow.Field, name string, v, mask uint64) {
-	switch {
-	case !m.Has(f):
-	case mask == ^uint64(0):
+func (w *writer) wide(name string, x *flow.FieldInfo, m *flow.Match) {
+	v, mask := x.Number(m)
+	if mask == ^uint64(0) {
 		w.hex(name, v)
-	default:
-		w.string(name, fmt.Sprintf("%#x/%#x", v, mask))
+		return
 	}
+	w.string(name, fmt.Sprintf("%#x/%#x", v, mask))
 }

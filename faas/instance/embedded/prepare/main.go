@@ -1,27 +1,24 @@
 // Command prepare makes the guest that becomes part of the binary: it has it decide what gateways
-// ask, the conformance suite and the packets that example policies speak of among it, and rewrites it
-// as [wasmhost.Prepare] says.
+// ask (package training, and the packets that example policies speak of) and rewrites it as
+// [wasmhost.Prepare] says.
 //
 //	go run ./faas/instance/embedded/prepare guest.wasm faas/instance/embedded/assets configs/policies/*.yaml
 package main
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/faas/instance/embedded/training"
 	"switchbridge/faas/instance/wasmhost"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
-	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
+	"switchbridge/policy/kinds"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -41,7 +38,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	training, err := training(args[2:])
+	training, err := trained(args[2:])
 	if err != nil {
 		return err
 	}
@@ -54,11 +51,16 @@ func run(args []string) error {
 		os.WriteFile(filepath.Join(args[1], "function.lean"), lean, 0o644))
 }
 
-// training is what gateways are expected to ask for, with policies from files among others.
-func training(files []string) (t wasmhost.Training, err error) {
+// trained is what gateways are expected to ask for, with policies from files among others.
+func trained(files []string) (t wasmhost.Training, err error) {
 	t.Policies = [][]byte{nil} // without one, everything is allowed
-	list := policies()
-	lines := slices.Clone(packets)
+	list, events := append(training.Policies(), examples()...), training.Events()
+	var lines []string
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			lines = append(lines, e.Packets...)
+		}
+	}
 	for _, file := range files {
 		p, err := policyfile.Load(file)
 		if err != nil {
@@ -77,17 +79,6 @@ func training(files []string) (t wasmhost.Training, err error) {
 			lines = append(lines, e.Packet)
 		}
 	}
-	for _, p := range list {
-		compiled, err := blob.Pack(p)
-		if err != nil {
-			return t, err
-		}
-		t.Policies = append(t.Policies, compiled)
-	}
-	var events []*flow.Event
-	for _, c := range conformance.Cases() {
-		events = append(events, c.Event)
-	}
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
 		for _, line := range lines {
 			ev, err := policytest.Event(line, protocol)
@@ -97,50 +88,28 @@ func training(files []string) (t wasmhost.Training, err error) {
 			events = append(events, ev)
 		}
 	}
-	// As long as a PACKET_IN can be, for which the guest must make a larger buffer.
-	long, err := policytest.Event(packets[0], flow.OpenFlow13)
-	if err != nil {
-		return t, err
+	for _, p := range list {
+		compiled, err := blob.Pack(p)
+		if err != nil {
+			return t, err
+		}
+		t.Policies = append(t.Policies, compiled)
 	}
-	long.PacketIn.Data = append(long.PacketIn.Data, make([]byte, longest)...)
-	long.PacketIn.TotalLen = len(long.PacketIn.Data)
-	events = append(events, long)
 	t.Requests, t.Packets, err = embedded.Encode(events...)
 	return t, err
 }
 
-const longest = 60_000
-
-// packets are one of every kind that has headers of its own.
-var packets = []string{
-	"arp 10.0.0.1 > 10.0.0.2",
-	"arp 10.0.0.1 > 10.0.0.1",
-	"icmp 10.0.0.1 > 10.0.0.2 type 8",
-	"icmpv6 2001:db8::1 > 2001:db8::2 type 128",
-	"icmpv6 2001:db8::1 > ff02::1:ff00:2 type 135",
-	"tcp 10.0.0.1:40000 > 10.0.0.2:443",
-	"tcp 10.0.0.1:40000 > 10.0.0.2:443 vlan 7",
-	"tcp [2001:db8::1]:40000 > [2001:db8::2]:443",
-	"tcp [2001:db8::1]:40000 > [2001:db8::2]:443 vlan 7",
-	"udp 10.0.0.1:5353 > 224.0.0.251:5353",
-	"udp [2001:db8::1]:5353 > [ff02::fb]:5353",
-	"fragment 10.0.0.1 > 10.0.0.2",
-	"lldp",
-}
-
-// policies has one of every kind, every way to forward, and a long list.
-func policies() []*policy.Policy {
-	list := []*policy.Policy{conformance.Policy()}
-	for _, mode := range []policy.ForwardMode{policy.Normal, policy.Flood, policy.Learn} {
-		list = append(list, &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{&forward.Config{Mode: mode}}})
+// examples are the policies that the kinds give as examples.
+func examples() (list []*policy.Policy) {
+	for _, kind := range kinds.All {
+		for _, e := range kind.Examples() {
+			p := forward.Default()
+			if kind.Name() == forward.Name {
+				p.Chain = nil
+			}
+			p.Chain = append([]policy.Source{e.Entry}, p.Chain...)
+			list = append(list, p)
+		}
 	}
-	const addresses = 20_000
-	long := make([]netip.Prefix, addresses)
-	for i := range long {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], 0x0b000000+uint32(i)*7)
-		long[i] = netip.PrefixFrom(netip.AddrFrom4(b), 32)
-	}
-	return append(list, &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{
-		&blocklist.Config{Lists: []blocklist.List{{Name: "long", Prefixes: long}}}, &forward.Config{Mode: policy.Normal}}})
+	return list
 }

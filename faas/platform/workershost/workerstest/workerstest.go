@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"switchbridge/faas/platform/workershost"
+	"switchbridge/internal/logbuffer"
 )
 
 // Token opens a Worker that Start started; NextToken does too, as during a rotation.
@@ -45,7 +46,7 @@ type Options struct {
 type Worker struct {
 	URL    string
 	policy string // the file that stands for workershost.PolicyKey
-	logs   logs
+	logs   logbuffer.Buffer
 }
 
 // Start builds the function, hands it to a workerd of its own with the configuration that we
@@ -165,23 +166,6 @@ func (w *Worker) Exchange(ctx context.Context, header http.Header, body []byte) 
 
 // Logs returns what the Worker and workerd have written so far.
 func (w *Worker) Logs() string { return w.logs.String() }
-
-type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
 
 var (
 	mu    sync.Mutex

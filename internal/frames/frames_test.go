@@ -1,4 +1,4 @@
-package oftest
+package frames
 
 import (
 	"net/netip"
@@ -24,6 +24,7 @@ func TestFrames(t *testing.T) {
 		{"arp request", ARPRequest(a, b.IP), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=ff:ff:ff:ff:ff:ff,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_op=1,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"},
 		{"arp reply", ARPReply(b, a), "in_port=3,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_op=2,arp_spa=10.0.0.2,arp_tpa=10.0.0.1,arp_sha=02:00:00:00:00:02,arp_tha=02:00:00:00:00:01"},
 		{"tcp", TCP(a.At(1234), b.At(80), SYN, []byte("odd")), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=1234,l4_dst=80"},
+		{"later fragment", LaterFragment(TCP(a.At(1234), b.At(80), SYN, nil)), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2"},
 		{"udp", UDP(a.At(68), b.At(67), nil), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=68,l4_dst=67"},
 		{"ping", Ping(a, b, 1, 2), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=1,ip_src=10.0.0.1,ip_dst=10.0.0.2,icmp_type=8,icmp_code=0"},
 		{"pong v6", Pong(b6, a6, 1, 2), "in_port=3,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::2,ip_dst=2001:db8::1,icmp_type=129,icmp_code=0,ipv6_flabel=0x0"},

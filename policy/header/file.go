@@ -1,64 +1,63 @@
-package policyfile
+package header
 
 import (
 	"fmt"
 	"net/netip"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"switchbridge/flow"
 	"switchbridge/policy"
-	"switchbridge/policy/header"
+	"switchbridge/policy/syntax"
 )
 
-func (d *decoder) header(n *yaml.Node) policy.Source {
-	c := &header.Config{}
-	d.mapping(n, "header", []key{
-		{"rules", func(n *yaml.Node) {
+// Parse implements [policy.Kind]. Its items are the rules.
+func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, rules []*syntax.Node) {
+	c := &Config{}
+	f.Mapping(n, Name,
+		syntax.Key("rules", func(n *syntax.Node) {
 			names := make(map[string]int)
-			for i, r := range d.sequence(n, "header: rules") {
-				rule := d.rule(r, i)
+			for i, r := range f.Sequence(n, "header: rules") {
+				rule := parseRule(f, r, i)
 				if first, taken := names[rule.Name]; taken && rule.Name != "" {
-					d.errorf(r, "header: rule %s: the name is that of the rule on line %d", rule.Name, first)
+					f.Errorf(r, "header: rule %s: the name is that of the rule on line %d", rule.Name, first)
 				}
 				names[rule.Name] = r.Line
 				c.Rules = append(c.Rules, rule)
-				d.rules[c] = append(d.rules[c], r)
+				rules = append(rules, r)
 			}
-		}},
-		{"max_proactive", func(n *yaml.Node) { c.MaxProactive = int(d.number(n, "header: max_proactive", 1, 65535)) }},
-	})
-	return c
+		}),
+		syntax.Key("max_proactive", func(n *syntax.Node) { c.MaxProactive = int(f.Number(n, "header: max_proactive", 1, 65535)) }),
+	)
+	return c, rules
 }
 
 // defaultPriority is a rule's that names none.
 const defaultPriority = 100
 
-func (d *decoder) rule(n *yaml.Node, index int) header.Rule {
-	r := header.Rule{Priority: defaultPriority}
+func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
+	r := Rule{Priority: defaultPriority}
 	// Errors name the rule, so its name is read before the rest.
 	where := fmt.Sprintf("header: rule %d", index+1)
-	if n.Kind == yaml.MappingNode {
+	if n.Shape == syntax.Mapping {
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == "name" && n.Content[i+1].Kind == yaml.ScalarNode {
+			if n.Content[i].Value == "name" && n.Content[i+1].Shape == syntax.Scalar {
 				where = "header: rule " + n.Content[i+1].Value
 			}
 		}
 	}
 	acted := false
-	d.mapping(n, where, []key{
-		{"name", func(n *yaml.Node) { r.Name, _ = parsed(d, n, where+": name", parseName) }},
-		{"comment", func(n *yaml.Node) { r.Comment, _ = d.scalar(n, where+": comment") }},
-		{"priority", func(n *yaml.Node) {
-			r.Priority = uint16(d.number(n, where+": priority", policy.MinPriority, policy.MaxPriority))
-		}},
-		{"match", func(n *yaml.Node) { r.Match = d.condition(n, where+": match") }},
-		{"action", func(n *yaml.Node) { acted = true; r.Action = d.action(n, where+": action") }},
-		{"proactive", func(n *yaml.Node) { r.Proactive = d.boolean(n, where+": proactive") }},
-	})
+	f.Mapping(n, where,
+		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(f, n, where+": name", parseName) }),
+		syntax.Key("comment", func(n *syntax.Node) { r.Comment, _ = f.Scalar(n, where+": comment") }),
+		syntax.Key("priority", func(n *syntax.Node) {
+			r.Priority = uint16(f.Number(n, where+": priority", policy.MinPriority, policy.MaxPriority))
+		}),
+		syntax.Key("match", func(n *syntax.Node) { r.Match = parseCondition(f, n, where+": match") }),
+		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
+		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
+	)
 	if !acted {
-		d.errorf(n, "%s: want an action", where)
+		f.Errorf(n, "%s: want an action", where)
 	}
 	return r
 }
@@ -71,9 +70,9 @@ func parseName(s string) (string, error) {
 	return s, nil
 }
 
-func (d *decoder) action(n *yaml.Node, where string) (a header.Action) {
-	if n.Kind == yaml.ScalarNode {
-		a.Deny, _ = parsed(d, n, where, func(s string) (bool, error) {
+func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
+	if n.Shape == syntax.Scalar {
+		a.Deny, _ = syntax.Parsed(f, n, where, func(s string) (bool, error) {
 			if s != "allow" && s != "deny" {
 				return false, fmt.Errorf("%q: want allow, deny, or a mapping with output, set-queue or meter", s)
 			}
@@ -81,95 +80,95 @@ func (d *decoder) action(n *yaml.Node, where string) (a header.Action) {
 		})
 		return a
 	}
-	d.mapping(n, where, []key{
-		{"output", func(n *yaml.Node) {
-			ports := []*yaml.Node{n}
-			if n.Kind == yaml.SequenceNode {
+	f.Mapping(n, where,
+		syntax.Key("output", func(n *syntax.Node) {
+			ports := []*syntax.Node{n}
+			if n.Shape == syntax.Sequence {
 				ports = n.Content
 			}
 			for _, n := range ports {
-				if p, ok := parsed(d, n, where+": output", flow.ParsePort); ok {
+				if p, ok := syntax.Parsed(f, n, where+": output", flow.ParsePort); ok {
 					a.Output = append(a.Output, p)
 				}
 			}
-		}},
-		{"set-queue", func(n *yaml.Node) {
+		}),
+		syntax.Key("set-queue", func(n *syntax.Node) {
 			a.SetQueue = true
-			a.Queue = uint32(d.number(n, where+": set-queue", 0, 0xfffffffe))
-		}},
-		{"meter", func(n *yaml.Node) { a.Meter = uint32(d.number(n, where+": meter", 1, 0xffff0000)) }},
-	})
+			a.Queue = uint32(f.Number(n, where+": set-queue", 0, 0xfffffffe))
+		}),
+		syntax.Key("meter", func(n *syntax.Node) { a.Meter = uint32(f.Number(n, where+": meter", 1, 0xffff0000)) }),
+	)
 	return a
 }
 
-// condition reads a match. The keys of ports and ICMP types say the protocol too.
-func (d *decoder) condition(n *yaml.Node, where string) (c header.Condition) {
+// parseCondition reads a match. The keys of ports and ICMP types say the protocol too.
+func parseCondition(f *syntax.File, n *syntax.Node, where string) (c Condition) {
 	m := &c.Header
 	at := func(name string) string { return where + ": " + name }
 
 	// proto sets ip_proto for a key that implies it.
-	proto := func(n *yaml.Node, name string, p uint8) {
+	proto := func(n *syntax.Node, name string, p uint8) {
 		if m.Has(flow.FieldIPProto) && m.IPProto != p {
-			d.errorf(n, "%s: another key asks for ip_proto %d", at(name), m.IPProto)
+			f.Errorf(n, "%s: another key asks for ip_proto %d", at(name), m.IPProto)
 			return
 		}
 		m.SetIPProto(p)
 	}
-	ports := func(name string, p uint8, side **header.PortRange) key {
-		return key{name, func(n *yaml.Node) {
+	ports := func(name string, p uint8, side **PortRange) syntax.Field {
+		return syntax.Key(name, func(n *syntax.Node) {
 			proto(n, name, p)
-			if r, ok := parsed(d, n, at(name), parsePorts); ok {
+			if r, ok := syntax.Parsed(f, n, at(name), parsePorts); ok {
 				*side = &r
 			}
-		}}
+		})
 	}
-	icmp := func(name string, p uint8, f flow.Field, value *uint8) key {
-		return key{name, func(n *yaml.Node) {
+	icmp := func(name string, p uint8, field flow.Field, value *uint8) syntax.Field {
+		return syntax.Key(name, func(n *syntax.Node) {
 			proto(n, name, p)
-			m.Fields |= f
-			*value = uint8(d.number(n, at(name), 0, 255))
-		}}
+			m.Fields |= field
+			*value = uint8(f.Number(n, at(name), 0, 255))
+		})
 	}
-	mac := func(name string, set func(*flow.Match, flow.MAC, flow.MAC)) key {
-		return key{name, func(n *yaml.Node) {
-			if a, ok := parsed(d, n, at(name), parseMAC); ok {
+	mac := func(name string, set func(*flow.Match, flow.MAC, flow.MAC)) syntax.Field {
+		return syntax.Key(name, func(n *syntax.Node) {
+			if a, ok := syntax.Parsed(f, n, at(name), parseMAC); ok {
 				set(m, a.addr, a.mask)
 			}
-		}}
+		})
 	}
-	prefix := func(name string, set func(*flow.Match, netip.Prefix), only4 bool) key {
-		return key{name, func(n *yaml.Node) {
-			p, ok := parsed(d, n, at(name), parsePrefix)
+	prefix := func(name string, set func(*flow.Match, netip.Prefix), only4 bool) syntax.Field {
+		return syntax.Key(name, func(n *syntax.Node) {
+			p, ok := syntax.Parsed(f, n, at(name), syntax.ParsePrefix)
 			if ok && only4 && !p.Addr().Is4() {
-				d.errorf(n, "%s: %v is not IPv4", at(name), p)
+				f.Errorf(n, "%s: %v is not IPv4", at(name), p)
 			} else if ok {
 				set(m, p)
 			}
-		}}
+		})
 	}
-	keys := []key{
-		{"in_port", func(n *yaml.Node) {
-			if p, ok := parsed(d, n, at("in_port"), parseInPort); ok {
+	keys := []syntax.Field{
+		syntax.Key("in_port", func(n *syntax.Node) {
+			if p, ok := syntax.Parsed(f, n, at("in_port"), parseInPort); ok {
 				m.SetInPort(p)
 			}
-		}},
+		}),
 		mac("eth_src", (*flow.Match).SetEthSrc),
 		mac("eth_dst", (*flow.Match).SetEthDst),
-		{"eth_type", func(n *yaml.Node) {
-			if t, ok := parsed(d, n, at("eth_type"), parseEthType); ok {
+		syntax.Key("eth_type", func(n *syntax.Node) {
+			if t, ok := syntax.Parsed(f, n, at("eth_type"), parseEthType); ok {
 				m.SetEthType(t)
 			}
-		}},
-		{"vlan_vid", func(n *yaml.Node) {
-			if v, ok := parsed(d, n, at("vlan_vid"), parseVLAN); ok {
+		}),
+		syntax.Key("vlan_vid", func(n *syntax.Node) {
+			if v, ok := syntax.Parsed(f, n, at("vlan_vid"), parseVLAN); ok {
 				m.SetVLAN(v.id, v.mask)
 			}
-		}},
-		{"ip_proto", func(n *yaml.Node) {
-			if p, ok := parsed(d, n, at("ip_proto"), parseProto); ok {
+		}),
+		syntax.Key("ip_proto", func(n *syntax.Node) {
+			if p, ok := syntax.Parsed(f, n, at("ip_proto"), parseProto); ok {
 				proto(n, "ip_proto", p)
 			}
-		}},
+		}),
 		prefix("ip_src", (*flow.Match).SetIPSrc, false),
 		prefix("ip_dst", (*flow.Match).SetIPDst, false),
 		ports("tcp_src", flow.ProtoTCP, &c.Src), ports("tcp_dst", flow.ProtoTCP, &c.Dst),
@@ -179,16 +178,16 @@ func (d *decoder) condition(n *yaml.Node, where string) (c header.Condition) {
 		icmp("icmp_code", flow.ProtoICMP, flow.FieldICMPCode, &m.ICMPCode),
 		icmp("icmpv6_type", flow.ProtoICMPv6, flow.FieldICMPType, &m.ICMPType),
 		icmp("icmpv6_code", flow.ProtoICMPv6, flow.FieldICMPCode, &m.ICMPCode),
-		{"arp_op", func(n *yaml.Node) {
-			if op, ok := parsed(d, n, at("arp_op"), parseARPOp); ok {
+		syntax.Key("arp_op", func(n *syntax.Node) {
+			if op, ok := syntax.Parsed(f, n, at("arp_op"), parseARPOp); ok {
 				m.Fields |= flow.FieldARPOp
 				m.ARPOp = op
 			}
-		}},
+		}),
 		prefix("arp_spa", (*flow.Match).SetARPSPA, true),
 		prefix("arp_tpa", (*flow.Match).SetARPTPA, true),
 	}
-	d.mapping(n, where, keys)
+	f.Mapping(n, where, keys...)
 	return c
 }
 
@@ -201,7 +200,7 @@ func parseInPort(s string) (flow.PortNo, error) {
 }
 
 // parsePorts reads 22 or 8000-8080.
-func parsePorts(s string) (r header.PortRange, err error) {
+func parsePorts(s string) (r PortRange, err error) {
 	first, last, isRange := strings.Cut(s, "-")
 	if !isRange {
 		last = first
@@ -211,7 +210,7 @@ func parsePorts(s string) (r header.PortRange, err error) {
 	if err1 != nil || err2 != nil || a > b {
 		return r, fmt.Errorf("%q: want a port such as 22, or a range such as 8000-8080", s)
 	}
-	return header.PortRange{First: uint16(a), Last: uint16(b)}, nil
+	return PortRange{First: uint16(a), Last: uint16(b)}, nil
 }
 
 type maskedMAC struct{ addr, mask flow.MAC }

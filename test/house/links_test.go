@@ -1,4 +1,4 @@
-package test
+package house
 
 import (
 	"io/fs"
@@ -18,7 +18,7 @@ var (
 // Every link of a page to a file, a folder or a heading leads there.
 func TestLinks(t *testing.T) {
 	links := 0
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,11 @@
-package oftest
+// Package frames makes Ethernet frames, for tests, generated captures and load.
+//
+// The builders return whole frames, without padding and frame check sequence,
+// whose lengths and checksums are right. They panic where the two addresses are
+// not of one family: the caller's own mistake. Frames that are wrong on purpose,
+// or random, are their makers' (test/judge, flow's tests), and those that people
+// write as a line of text are policy/policytest's.
+package frames
 
 import (
 	"encoding/binary"
@@ -40,10 +47,6 @@ const etherLen = 14
 
 // Broadcast is Ethernet's address of everybody.
 var Broadcast = flow.MACExact
-
-// The builders return whole Ethernet frames, without padding and frame check
-// sequence, whose lengths and checksums are right. They panic where the two
-// addresses are not of one family: a test's own mistake.
 
 // ARPRequest asks, by broadcast, who has target (RFC 826).
 func ARPRequest(from Endpoint, target netip.Addr) []byte {
@@ -139,6 +142,18 @@ func Tagged(frame []byte, vid uint16, pcp uint8) []byte {
 	return append(b, frame[12:]...)
 }
 
+// LaterFragment returns an IPv4 frame, without a tag, as a fragment that is not the
+// first of its datagram (RFC 791, 3.1): offset 1,480. What was its layer-4 header
+// is data.
+func LaterFragment(frame []byte) []byte {
+	b := append(make([]byte, 0, len(frame)), frame...)
+	header := b[etherLen : etherLen+20]
+	binary.BigEndian.PutUint16(header[6:], 1480/8)
+	header[10], header[11] = 0, 0
+	binary.BigEndian.PutUint16(header[10:], ^fold(onesSum(0, header)))
+	return b
+}
+
 func ether(b []byte, src, dst flow.MAC, ethType uint16) []byte {
 	b = append(b, dst[:]...)
 	b = append(b, src[:]...)
@@ -149,7 +164,7 @@ func ether(b []byte, src, dst flow.MAC, ethType uint16) []byte {
 // addresses' family and an Ethernet header.
 func ip(from, to Endpoint, proto uint8, l4 []byte, sum int) []byte {
 	if from.IP.Is4() != to.IP.Is4() {
-		panic(fmt.Sprintf("oftest: a packet from %v to %v", from.IP, to.IP))
+		panic(fmt.Sprintf("frames: a packet from %v to %v", from.IP, to.IP))
 	}
 	src, dst := from.IP.AsSlice(), to.IP.AsSlice()
 	if proto == flow.ProtoICMP {

@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/bridge"
+	"switchbridge/flow"
+	"switchbridge/internal/rotate"
+	"switchbridge/settings"
+)
+
+// logLimit bounds the records of decisions in the log: so many a second of each
+// switch, and overall times that of all. Allows take three quarters of either,
+// so that what was denied or failed still has room; one line a second counts
+// what is left out. It takes no lock, since every decision passes it.
+type logLimit struct {
+	log       *slog.Logger
+	perSwitch uint32 // 0: no bound
+
+	all      atomic.Uint64
+	bySwitch [256]atomic.Uint64 // by a hash of the DPID: switches may share one
+
+	total   atomic.Uint64
+	left    [4]atomic.Uint64 // since the latest line, by verdict; the last: failures
+	planned atomic.Bool      // of that line
+}
+
+// overall is how many switches' records there may be together.
+const overall = 4
+
+// take reports whether a record may be logged, and counts it otherwise.
+func (l *logLimit) take(rec *bridge.Record, failure error) bool {
+	if l.perSwitch == 0 {
+		return true
+	}
+	class, first := 3, true
+	if failure == nil {
+		class, first = int(rec.Decision.Verdict)%3, rec.Decision.Verdict == flow.Deny
+	}
+	second := uint32(rec.Event.Time.Add(rec.Total).Unix())
+	hash := uint64(rec.Switch.DPID) * 0x9e3779b97f4a7c15
+	if spend(&l.bySwitch[hash>>56], second, l.perSwitch, first) && spend(&l.all, second, overall*l.perSwitch, first) {
+		return true
+	}
+	l.total.Add(1)
+	l.left[class].Add(1)
+	if !l.planned.Load() && !l.planned.Swap(true) {
+		time.AfterFunc(time.Second, l.sum)
+	}
+	return false
+}
+
+// spend takes one of a second's records from a cell, which holds the second and
+// how many of it are spent.
+func spend(cell *atomic.Uint64, second, limit uint32, first bool) bool {
+	if !first {
+		limit -= limit / 4
+	}
+	for {
+		old := cell.Load()
+		now := old
+		if int32(second-uint32(old>>32)) > 0 {
+			now = uint64(second) << 32
+		}
+		if uint32(now) >= limit {
+			return false
+		}
+		if cell.CompareAndSwap(old, now+1) {
+			return true
+		}
+	}
+}
+
+// sum logs how many records were left out.
+func (l *logLimit) sum() {
+	l.planned.Store(false)
+	l.log.Info("decisions without a record here: more than log.decisions_rate", "allow", l.left[flow.Allow].Swap(0),
+		"deny", l.left[flow.Deny].Swap(0), "none", l.left[flow.NoVerdict].Swap(0), "failed", l.left[3].Swap(0))
+}
+
+// Bounds of a file of records.
+const (
+	recordsWaiting = 4096     // that wait for the disk; more are shed and counted
+	recordsChunk   = 64 << 10 // bytes that are written at once
+)
+
+// recordFile writes the records of all decisions to a file, one JSON line each,
+// in the order in which they come. Sessions only hand them over: what the disk
+// can't follow is shed.
+type recordFile struct {
+	waiting chan decision
+	stop    chan struct{}
+	done    chan struct{} // closed when run has returned; nil: it does not run
+	out     *rotate.File
+	set     *settings.Log
+	log     *slog.Logger
+
+	written, shed, failed prometheus.Counter
+}
+
+// newRecordFile is for the file that the settings name; nil where they name none.
+// It makes no file yet: a gateway that is only checked may be another user's.
+func newRecordFile(set *settings.Log, log *slog.Logger, reg prometheus.Registerer) (*recordFile, error) {
+	records := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_records_total",
+		Help: "Records of decisions for log.records: written, shed because the disk did not follow, failed."}, []string{"outcome"})
+	reg.MustRegister(records)
+	if set.Records == "" {
+		return nil, nil
+	}
+	if info, err := os.Stat(filepath.Dir(set.Records)); err != nil {
+		return nil, fmt.Errorf("log.records: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("log.records: %s is not a folder", filepath.Dir(set.Records))
+	}
+	return &recordFile{set: set, log: log, waiting: make(chan decision, recordsWaiting), stop: make(chan struct{}),
+		written: records.WithLabelValues("written"), shed: records.WithLabelValues("shed"), failed: records.WithLabelValues("failed")}, nil
+}
+
+// put hands a record over. It never waits.
+func (f *recordFile) put(rec *bridge.Record, failure error) {
+	if f == nil {
+		return
+	}
+	if len(f.waiting) == cap(f.waiting) {
+		f.shed.Inc()
+		return
+	}
+	var d decision
+	d.fill(rec, failure)
+	select {
+	case f.waiting <- d:
+	default:
+		f.shed.Inc()
+	}
+}
+
+// start opens the file and has records written from now on.
+func (f *recordFile) start() (err error) {
+	if f == nil {
+		return nil
+	}
+	if f.out, err = rotate.Open(f.set.Records, int64(f.set.RecordsSize)<<20, f.set.RecordsKeep); err != nil {
+		return fmt.Errorf("log.records: %w", err)
+	}
+	f.done = make(chan struct{})
+	go f.run()
+	return nil
+}
+
+// close writes what waits and closes the file. Nothing is put afterwards.
+func (f *recordFile) close() {
+	if f == nil || f.done == nil {
+		return
+	}
+	close(f.stop)
+	<-f.done
+	f.done = nil
+	f.out.Close()
+}
+
+func (f *recordFile) run() {
+	defer close(f.done)
+	var lines bytes.Buffer
+	json := slog.NewJSONHandler(&lines, nil)
+	n, broken := 0, false
+	add := func(d *decision) {
+		level := slog.LevelInfo
+		if d.failure != "" {
+			level = slog.LevelWarn
+		}
+		r := slog.NewRecord(d.at, level, "decision", 0)
+		r.AddAttrs(d.attrs()...)
+		_ = json.Handle(context.Background(), r) // to memory
+		n++
+	}
+	flush := func() {
+		_, err := f.out.Write(lines.Bytes())
+		if err == nil {
+			f.written.Add(float64(n))
+		} else {
+			f.failed.Add(float64(n))
+			if !broken {
+				f.log.Error("records of decisions can't be written", "err", err)
+			}
+		}
+		broken = err != nil
+		lines.Reset()
+		n = 0
+	}
+	for {
+		var d decision
+		select {
+		case d = <-f.waiting:
+		default:
+			if n > 0 {
+				flush()
+			}
+			select {
+			case d = <-f.waiting:
+			case <-f.stop:
+				select {
+				case d = <-f.waiting:
+				default:
+					return
+				}
+			}
+		}
+		if add(&d); lines.Len() >= recordsChunk {
+			flush()
+		}
+	}
+}

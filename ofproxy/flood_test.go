@@ -1,0 +1,375 @@
+package ofproxy
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/bridge"
+	"switchbridge/flow"
+	"switchbridge/internal/frames"
+	"switchbridge/ofproxy/ofp"
+	"switchbridge/ofproxy/oftest"
+)
+
+// series returns how many series a metric has, and their values' sum.
+func series(t *testing.T, reg *prometheus.Registry, name string) (n int, sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			for _, m := range f.GetMetric() {
+				n++
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return n, sum
+}
+
+// addressed is a connection from an address.
+type addressed struct {
+	net.Conn
+	from *net.TCPAddr
+}
+
+func (a addressed) RemoteAddr() net.Addr { return a.from }
+
+// dial is a connection from an address to the rig's server.
+func (r *rig) dial(ip string, port int) net.Conn {
+	client, server := net.Pipe()
+	go r.server.ServeConn(r.ctx, addressed{server, &net.TCPAddr{IP: net.ParseIP(ip), Port: port}})
+	return client
+}
+
+// Ten times as many connections as there may be, none of which says a word, leave
+// room for a switch from elsewhere, and end at the handshake's deadline.
+func TestHalfOpenConnectionsLeaveRoom(t *testing.T) {
+	for _, from := range []func(i int) string{
+		func(int) string { return "192.0.2.1" },
+		func(i int) string { return fmt.Sprintf("2001:db8::%x:%x", i>>16, i&0xffff) }, // one host's /64
+	} {
+		t.Run(from(1), func(t *testing.T) {
+			reg := prometheus.NewRegistry()
+			bubble(t, func(c *testConfig) { c.Metrics = NewMetrics(reg); c.MaxSessions, c.MaxPerAddress = 4096, 1024 }, func(r *rig) {
+				var open []net.Conn
+				for i := range 40960 {
+					open = append(open, r.dial(from(i), 1024+i%60000))
+				}
+				synctest.Wait()
+				if n := len(r.server.Sessions()); n != 1024 {
+					t.Errorf("%d connections of one address, want 1024", n)
+				}
+				sw := oftest.Serve(r.dial("192.0.2.2", 1), oftest.Config{DPID: 7})
+				defer sw.Close()
+				synctest.Wait()
+				if !r.ready(7) {
+					t.Error("a switch from another address is locked out")
+				}
+				time.Sleep(r.server.cfg.HandshakeTimeout + time.Second)
+				synctest.Wait()
+				if n := len(r.server.Sessions()); n != 1 {
+					t.Errorf("%d connections after the handshake's deadline, want 1", n)
+				}
+				if n, sum := series(t, reg, "switchbridge_openflow_sessions_closed_total"); n != 2 || sum != 40960 {
+					t.Errorf("%d causes, %v connections counted", n, sum)
+				}
+				if len(r.server.from) != 1 {
+					t.Errorf("%d addresses are remembered", len(r.server.from))
+				}
+				if n := len(r.logs.String()); n > 1<<17 {
+					t.Errorf("%d bytes of log", n)
+				}
+				again := oftest.Serve(r.dial(from(0), 2), oftest.Config{DPID: 8})
+				defer again.Close()
+				synctest.Wait()
+				if !r.ready(8) {
+					t.Error("the address can't connect afterwards")
+				}
+				for _, c := range open {
+					c.Close()
+				}
+			})
+		})
+	}
+}
+
+// A handshake's deadline holds for a peer that always has something to say.
+func TestTricklingHandshakeEnds(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		client := r.pipe()
+		defer client.Close()
+		go func() {
+			b := make([]byte, 64)
+			for {
+				if _, err := client.Read(b); err != nil {
+					return
+				}
+			}
+		}()
+		hello := ofp.AppendHello(nil, 1, flow.OpenFlow13)
+		start := time.Now()
+		var err error
+		for i := 0; err == nil && time.Since(start) < time.Minute; i++ {
+			msg := hello
+			if i > 0 {
+				msg = ofp.AppendEchoRequest(nil, flow.OpenFlow13, uint32(i), nil)
+			}
+			_, err = client.Write(msg)
+			time.Sleep(50 * time.Millisecond)
+		}
+		synctest.Wait()
+		if d := time.Since(start); d > r.server.cfg.HandshakeTimeout+time.Second {
+			t.Errorf("the connection lives %v", d)
+		}
+		r.wantLog("session ended", "cause=handshake_timeout")
+	})
+}
+
+// What a peer can have logged again and again is logged now and then: each kind
+// of flood, 200 times a second for a minute, makes less than 1 MB, and says how
+// much was left out.
+func TestFloodsLeaveTheLogReadable(t *testing.T) {
+	version := flow.OpenFlow13
+	wrong := func(typ byte, body ...byte) []byte {
+		n := ofp.HeaderLen + len(body)
+		return append([]byte{byte(version), typ, byte(n >> 8), byte(n), 0, 0, 0, 9}, body...)
+	}
+	desc := func() []byte { // an unasked description: 1056 bytes
+		b := wrong(19, make([]byte, 8+1056)...)
+		copy(b[ofp.HeaderLen+8+256:], "Open vSwitch")
+		return b
+	}()
+	for name, flood := range map[string]func(r *rig, sw *oftest.Switch, i int){
+		"ERROR":              func(r *rig, sw *oftest.Switch, i int) { sw.SendError(uint32(i), uint16(i), uint16(i>>8), nil) },
+		"malformed":          func(r *rig, sw *oftest.Switch, i int) { sw.SendRaw(wrong(11, 1, 2, 3)) },
+		"malformed PACKETIN": func(r *rig, sw *oftest.Switch, i int) { sw.SendRaw(wrong(10, 1, 2, 3)) },
+		"description":        func(r *rig, sw *oftest.Switch, i int) { sw.SendRaw(desc) },
+		"PORT_STATUS": func(r *rig, sw *oftest.Switch, i int) {
+			sw.SendPortStatus(&flow.PortStatus{Reason: flow.PortModified, Port: flow.Port{No: 1, Name: strings.Repeat("x", 15), State: uint32(i & 1)}})
+		},
+		"truncated": func(r *rig, sw *oftest.Switch, i int) {
+			p, _ := ofp.AppendPacketIn(nil, version, 9, &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: inPort(1), Data: frames.Ping(frames.Host(1), frames.Host(2), 1, uint16(i))})
+			sw.SendRaw(p)
+		},
+		"reconnect": func(r *rig, _ *oftest.Switch, i int) {
+			sw := oftest.Serve(r.pipe(), oftest.Config{DPID: flow.DPID(1000 + i)})
+			synctest.Wait()
+			sw.Close()
+		},
+		"one DPID": func(r *rig, _ *oftest.Switch, i int) {
+			sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1})
+			synctest.Wait()
+			sw.Close()
+		},
+		"not OpenFlow": func(r *rig, _ *oftest.Switch, i int) {
+			c := r.pipe()
+			go c.Write([]byte("GET / HTTP/1.1\r\nHost: switchbridge\r\n\r\n"))
+			synctest.Wait()
+			c.Close()
+		},
+		"hangs up": func(r *rig, _ *oftest.Switch, i int) {
+			r.pipe().Close()
+			synctest.Wait()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, func(r *rig) {
+				sw := r.connect(oftest.Config{DPID: 1, Versions: one(version)})
+				defer sw.Close()
+				const rate, seconds = 200, 60
+				for i := range rate * seconds {
+					flood(r, sw, i)
+					if i%10 == 0 {
+						time.Sleep(10 * time.Second / rate)
+					}
+					if i%1000 == 0 {
+						synctest.Wait()
+						sw.Take()
+					}
+				}
+				synctest.Wait()
+				logged := 0
+				for line := range strings.Lines(r.logs.String()) {
+					if !strings.Contains(line, "level=DEBUG") {
+						logged += len(line)
+					}
+				}
+				if logged > 1<<20 {
+					t.Errorf("%d bytes of log in %d s", logged, seconds)
+				}
+				if !strings.Contains(r.logs.String(), "also_muted=") && name != "description" {
+					t.Errorf("nothing says that lines were left out:\n%.2000s", r.logs)
+				}
+			})
+		})
+	}
+}
+
+func inPort(p flow.PortNo) (m flow.Match) {
+	m.SetInPort(p)
+	return m
+}
+
+// A switch that makes errors up, of every type and code, makes no series of each.
+func TestErrorLabelsAreBounded(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	m := NewMetrics(reg)
+	for i := range 1 << 20 {
+		for _, v := range versions {
+			e := flow.SwitchError{Type: uint16(i >> 8 & 0xfff), Code: uint16(i & 0xff)}
+			if i&1 == 1 {
+				e.Type, e.Code = uint16(i*7919), uint16(i*104729)
+			}
+			e.Name = ofp.ErrorName(v, e.Type, e.Code)
+			m.errors.WithLabelValues(errorLabel(v, &e)).Inc()
+		}
+	}
+	n, sum := series(t, reg, "switchbridge_openflow_switch_errors_total")
+	if sum != 2<<20 || n > 160 {
+		t.Errorf("%d series for %v errors", n, sum)
+	}
+	e := flow.SwitchError{Type: 4, Code: 9, Name: ofp.ErrorName(flow.OpenFlow13, 4, 9)}
+	if got := errorLabel(flow.OpenFlow13, &e); got != "BAD_MATCH: BAD_PREREQ" {
+		t.Errorf("a known error is %q", got)
+	}
+	// And by the session itself.
+	reg = prometheus.NewRegistry()
+	bubble(t, func(c *testConfig) { c.Metrics = NewMetrics(reg) }, func(r *rig) {
+		sw := r.connect(oftest.Config{DPID: 1})
+		defer sw.Close()
+		for i := range 5000 {
+			sw.SendError(uint32(i), uint16(1000+i), uint16(i), nil)
+		}
+		synctest.Wait()
+		if n, sum := series(t, reg, "switchbridge_openflow_switch_errors_total"); n != 1 || sum != 5000 {
+			t.Errorf("%d series for %v errors", n, sum)
+		}
+	})
+}
+
+// 65,536 ports that come, change and go one by one cost a bounded number of
+// copies, and the list is right within a moment.
+func TestManyPortsAreNotCopiedForEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		copied, shown := 0, []flow.Port(nil)
+		p := portList{show: func(list []flow.Port) { copied += len(list); shown = list }}
+		p.set(nil)
+		tell := func(reason flow.PortReason, n int, name string) error {
+			return p.change(&flow.PortStatus{Reason: reason, Port: flow.Port{No: flow.PortNo(n), Name: name}})
+		}
+		each := func(reason flow.PortReason, name string) {
+			copied = 0
+			for i := range maxPorts {
+				if err := tell(reason, i+1, name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if copied > 8*maxPorts {
+				t.Errorf("%v: %d ports copied for %d changes", reason, copied, maxPorts)
+			}
+			time.Sleep(2 * portsWithin)
+			synctest.Wait()
+		}
+		each(flow.PortAdded, "a")
+		if len(shown) != maxPorts || shown[maxPorts-1].No != maxPorts {
+			t.Fatalf("%d ports are shown", len(shown))
+		}
+		if tell(flow.PortAdded, maxPorts+1, "one too many") == nil {
+			t.Error("there is no bound")
+		}
+		old := shown
+		each(flow.PortModified, "b")
+		if len(shown) != maxPorts || shown[0].Name != "b" || shown[maxPorts-1].Name != "b" {
+			t.Errorf("%d ports are shown, the last %+v", len(shown), shown[len(shown)-1])
+		}
+		if old[0].Name != "a" {
+			t.Error("a list that somebody has was modified")
+		}
+		copied = 0
+		for i := range 10 * maxPorts { // one comes and goes
+			if err := tell(flow.PortReason(1-i&1), 5, "c"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if copied > 10*8*maxPorts || len(p.list) > 2*maxPorts {
+			t.Errorf("%d ports copied, %d kept", copied, len(p.list))
+		}
+		tell(flow.PortAdded, 5, "c")
+		each(flow.PortDeleted, "")
+		if len(shown) != 0 || len(p.list) != 0 {
+			t.Errorf("%d ports are left, %d kept", len(shown), len(p.list))
+		}
+	})
+}
+
+// With a remote function that is slow, floods of what it is subscribed to wait
+// in a bounded queue: what is equal collapses, the rest is shed, and all is
+// counted.
+func TestSubscribedFloodsAreBounded(t *testing.T) {
+	const queue = 64
+	reg := prometheus.NewRegistry()
+	hold := make(chan struct{})
+	asked := 0
+	bubble(t, func(c *testConfig) {
+		c.B.Metrics, c.B.QueuePerSwitch, c.B.Workers, c.B.EventTimeout = bridge.NewMetrics(reg), queue, 2, time.Hour
+		c.B.Subscribe = map[flow.EventType]bool{flow.EventFlowRemoved: true, flow.EventPortStatus: true}
+		hold = make(chan struct{})
+		h := hold
+		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+			if ev.Type != flow.EventSwitchConnected {
+				<-h
+				asked++
+			}
+			return nil
+		})
+	}, func(r *rig) {
+		sw := r.connect(oftest.Config{DPID: 1})
+		defer sw.Close()
+		removed := func(port uint32) *flow.FlowRemoved {
+			return &flow.FlowRemoved{Priority: 7, Match: inPort(flow.PortNo(port)), Packets: uint64(port)}
+		}
+		for range 10 * queue { // all the same
+			sw.SendFlowRemoved(removed(1))
+			sw.SendPortStatus(&flow.PortStatus{Reason: flow.PortModified, Port: flow.Port{No: 1, Name: "p1"}})
+		}
+		synctest.Wait()
+		if _, n := series(t, reg, "switchbridge_events_shed_total"); n != 0 {
+			t.Errorf("%v equal events were shed", n)
+		}
+		if _, n := series(t, reg, "switchbridge_events_collapsed_total"); n < 20*queue-4 {
+			t.Errorf("%v of %d equal events collapsed", n, 20*queue)
+		}
+		if n := r.server.Sessions()[0].Pending; n > 4 {
+			t.Errorf("%d equal events are pending", n)
+		}
+		for i := range 10 * queue { // each another
+			sw.SendFlowRemoved(removed(uint32(10 + i)))
+		}
+		synctest.Wait()
+		pending := r.server.Sessions()[0].Pending
+		if pending > queue+2 {
+			t.Errorf("%d events are pending, the queue takes %d", pending, queue)
+		}
+		if _, n := series(t, reg, "switchbridge_events_shed_total"); int(n) < 10*queue-pending {
+			t.Errorf("%v events counted as shed, %d pending", n, pending)
+		}
+		close(hold)
+		synctest.Wait()
+		asked = 0
+		sw.SendFlowRemoved(removed(1)) // what waited is told again
+		synctest.Wait()
+		if asked != 1 {
+			t.Errorf("an event that came after the equal one was decided is told %d times", asked)
+		}
+	})
+}

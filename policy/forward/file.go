@@ -1,0 +1,17 @@
+package forward
+
+import (
+	"switchbridge/policy"
+	"switchbridge/policy/syntax"
+)
+
+// Parse implements [policy.Kind].
+func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
+	c := &Config{Mode: policy.Normal}
+	f.Mapping(n, Name, syntax.Key("mode", func(n *syntax.Node) {
+		if m, ok := syntax.Parsed(f, n, "forward: mode", policy.ParseForwardMode); ok {
+			c.Mode = m
+		}
+	}))
+	return c, nil
+}

@@ -1,0 +1,25 @@
+package forward
+
+import "switchbridge/policy"
+
+// Kind implements [policy.Kind].
+type Kind struct{}
+
+// Name implements [policy.Kind].
+func (Kind) Name() string { return Name }
+
+// Code implements [policy.Kind].
+func (Kind) Code() byte { return 3 }
+
+// Explain implements [policy.Source].
+func (c *Config) Explain() string {
+	return "allows what reaches it; allowed packets go by " + c.Mode.String()
+}
+
+// Examples implements [policy.Kind].
+func (Kind) Examples() (list []policy.Example) {
+	for m := policy.Normal; m <= policy.Learn; m++ {
+		list = append(list, policy.Example{Entry: &Config{Mode: m}})
+	}
+	return list
+}

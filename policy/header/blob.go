@@ -1,0 +1,160 @@
+package header
+
+import (
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/policy/wire"
+)
+
+// Flags of a header rule.
+const (
+	flagProactive = 1 << iota
+	flagDeny
+	flagQueue
+	flagSrcPorts
+	flagDstPorts
+)
+
+// Write implements [policy.Source]. Comments stay behind.
+func (c *Config) Write(w *wire.Writer) {
+	w.Uint(uint64(c.MaxProactive))
+	w.Uint(uint64(len(c.Rules)))
+	for i := range c.Rules {
+		writeRule(w, &c.Rules[i])
+	}
+}
+
+// Read implements [policy.Kind].
+func (Kind) Read(r *wire.Reader) policy.Source {
+	c := &Config{MaxProactive: int(r.Uint(0xffff))}
+	for n := r.Count(8); n > 0 && r.Err() == nil; n-- {
+		c.Rules = append(c.Rules, readRule(r))
+	}
+	return c
+}
+
+func writeRule(w *wire.Writer, rule *Rule) {
+	var flags byte
+	for _, f := range []struct {
+		set  bool
+		flag byte
+	}{
+		{rule.Proactive, flagProactive}, {rule.Action.Deny, flagDeny}, {rule.Action.SetQueue, flagQueue},
+		{rule.Match.Src != nil, flagSrcPorts}, {rule.Match.Dst != nil, flagDstPorts},
+	} {
+		if f.set {
+			flags |= f.flag
+		}
+	}
+	w.Text(rule.Name)
+	w.Uint(uint64(rule.Priority))
+	w.Byte(flags)
+	writeMatch(w, &rule.Match.Header)
+	for _, ports := range []*PortRange{rule.Match.Src, rule.Match.Dst} {
+		if ports != nil {
+			w.Uint(uint64(ports.First))
+			w.Uint(uint64(ports.Last))
+		}
+	}
+	w.Uint(uint64(len(rule.Action.Output)))
+	for _, port := range rule.Action.Output {
+		w.Uint(uint64(port))
+	}
+	if rule.Action.SetQueue {
+		w.Uint(uint64(rule.Action.Queue))
+	}
+	w.Uint(uint64(rule.Action.Meter))
+}
+
+func readRule(r *wire.Reader) (rule Rule) {
+	rule.Name = r.Text()
+	rule.Priority = uint16(r.Uint(0xffff))
+	flags := r.Byte()
+	rule.Proactive = flags&flagProactive != 0
+	rule.Action.Deny = flags&flagDeny != 0
+	rule.Action.SetQueue = flags&flagQueue != 0
+	readMatch(r, &rule.Match.Header)
+	ports := func(flag byte) *PortRange {
+		if flags&flag == 0 {
+			return nil
+		}
+		return &PortRange{First: uint16(r.Uint(0xffff)), Last: uint16(r.Uint(0xffff))}
+	}
+	rule.Match.Src = ports(flagSrcPorts)
+	rule.Match.Dst = ports(flagDstPorts)
+	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
+		rule.Action.Output = append(rule.Action.Output, flow.PortNo(r.Uint(0xffffffff)))
+	}
+	if rule.Action.SetQueue {
+		rule.Action.Queue = uint32(r.Uint(0xffffffff))
+	}
+	rule.Action.Meter = uint32(r.Uint(0xffffffff))
+	return rule
+}
+
+// matchFields are the fields that a header rule may look at, in the order in which they are written.
+var matchFields = []struct {
+	field flow.Field
+	write func(*wire.Writer, *flow.Match)
+	read  func(*wire.Reader, *flow.Match)
+}{
+	{flow.FieldInPort,
+		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.InPort)) },
+		func(r *wire.Reader, m *flow.Match) { m.InPort = flow.PortNo(r.Uint(0xffffffff)) }},
+	{flow.FieldEthDst,
+		func(w *wire.Writer, m *flow.Match) { w.MAC(m.EthDst, m.EthDstMask) },
+		func(r *wire.Reader, m *flow.Match) { m.EthDst, m.EthDstMask = r.MAC() }},
+	{flow.FieldEthSrc,
+		func(w *wire.Writer, m *flow.Match) { w.MAC(m.EthSrc, m.EthSrcMask) },
+		func(r *wire.Reader, m *flow.Match) { m.EthSrc, m.EthSrcMask = r.MAC() }},
+	{flow.FieldEthType,
+		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.EthType)) },
+		func(r *wire.Reader, m *flow.Match) { m.EthType = uint16(r.Uint(0xffff)) }},
+	{flow.FieldVLAN,
+		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.VLAN)); w.Uint(uint64(m.VLANMask)) },
+		func(r *wire.Reader, m *flow.Match) {
+			m.VLAN, m.VLANMask = uint16(r.Uint(0xffff)), uint16(r.Uint(0xffff))
+		}},
+	{flow.FieldIPProto,
+		func(w *wire.Writer, m *flow.Match) { w.Byte(m.IPProto) },
+		func(r *wire.Reader, m *flow.Match) { m.IPProto = r.Byte() }},
+	{flow.FieldIPSrc,
+		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.IPSrc) },
+		func(r *wire.Reader, m *flow.Match) { m.IPSrc = r.Prefix() }},
+	{flow.FieldIPDst,
+		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.IPDst) },
+		func(r *wire.Reader, m *flow.Match) { m.IPDst = r.Prefix() }},
+	{flow.FieldICMPType,
+		func(w *wire.Writer, m *flow.Match) { w.Byte(m.ICMPType) },
+		func(r *wire.Reader, m *flow.Match) { m.ICMPType = r.Byte() }},
+	{flow.FieldICMPCode,
+		func(w *wire.Writer, m *flow.Match) { w.Byte(m.ICMPCode) },
+		func(r *wire.Reader, m *flow.Match) { m.ICMPCode = r.Byte() }},
+	{flow.FieldARPOp,
+		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.ARPOp)) },
+		func(r *wire.Reader, m *flow.Match) { m.ARPOp = uint16(r.Uint(0xffff)) }},
+	{flow.FieldARPSPA,
+		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.ARPSPA) },
+		func(r *wire.Reader, m *flow.Match) { m.ARPSPA = r.Prefix() }},
+	{flow.FieldARPTPA,
+		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.ARPTPA) },
+		func(r *wire.Reader, m *flow.Match) { m.ARPTPA = r.Prefix() }},
+}
+
+func writeMatch(w *wire.Writer, m *flow.Match) {
+	w.Uint(uint64(m.Fields))
+	for i := range matchFields {
+		if f := &matchFields[i]; m.Has(f.field) {
+			f.write(w, m)
+		}
+	}
+}
+
+func readMatch(r *wire.Reader, m *flow.Match) {
+	m.Fields = flow.Field(r.Uint(0xffffffff)) // Validate refuses what a rule may not look at
+	for i := range matchFields {
+		if f := &matchFields[i]; m.Has(f.field) {
+			f.read(r, m)
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package mac
+
+import (
+	"fmt"
+	"strings"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/policy/syntax"
+)
+
+// Parse implements [policy.Kind].
+func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
+	c := &Config{}
+	var inline List
+	f.Mapping(n, Name,
+		syntax.Key("deny", func(n *syntax.Node) { c.Deny, _ = syntax.Parsed(f, n, "mac: deny", parseDenied) }),
+		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "mac: match", parseDirection) }),
+		syntax.Key("addresses", func(n *syntax.Node) {
+			for i, a := range f.Sequence(n, "mac: addresses") {
+				if p, ok := syntax.Parsed(f, a, fmt.Sprintf("mac: address %d", i+1), parsePrefix); ok {
+					inline.Prefixes = append(inline.Prefixes, p)
+				}
+			}
+		}),
+		syntax.Key("files", func(n *syntax.Node) {
+			for _, item := range f.Sequence(n, "mac: files") {
+				if name, ok := f.Scalar(item, "mac: files"); ok {
+					c.Lists = append(c.Lists, List{Name: name, Prefixes: syntax.List(f, item, Name, name, parsePrefix)})
+				}
+			}
+		}),
+	)
+	if len(inline.Prefixes) > 0 {
+		c.Lists = append([]List{inline}, c.Lists...)
+	}
+	return c, nil
+}
+
+func parseDirection(s string) (Direction, error) {
+	for i, name := range directionNames {
+		if s == name {
+			return Direction(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want src, dst or both", s)
+}
+
+func parseDenied(s string) (Denied, error) {
+	for i, name := range deniedNames {
+		if s == name {
+			return Denied(i), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want listed or unlisted", s)
+}
+
+// parsePrefix reads an address, its first three to five bytes, or its first bits as address/length.
+func parsePrefix(s string) (p Prefix, err error) {
+	text, length, slash := strings.Cut(s, "/")
+	bits := uint64(8 * (strings.Count(text, ":") + 1))
+	if bits >= minBits && bits < 48 && !slash {
+		text += strings.Repeat(":00", 6-int(bits/8))
+	}
+	p.Addr, err = flow.ParseMAC(text)
+	if err == nil && slash {
+		bits, err = flow.ParseNumber(length, 8)
+	}
+	if err != nil || bits < minBits || bits > 48 {
+		return p, fmt.Errorf("%.40q: want an Ethernet address such as 02:00:00:00:00:01, its first bytes such as b8:27:eb, or its first 24 bits and more such as 70:b3:d5:12:30:00/36", s)
+	}
+	p.Bits = uint8(bits)
+	if number(p.Addr)<<(16+p.Bits) != 0 {
+		return p, fmt.Errorf("%s has bits beyond its length", s)
+	}
+	return p, nil
+}

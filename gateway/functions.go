@@ -35,6 +35,7 @@ type functions struct {
 
 	local   policyhost.Host // decides in this process; nil where every function is remote
 	policy  *policyhost.File
+	vlans   bool                        // the local policy, as it is at the start, looks at VLANs
 	run     func(context.Context) error // the embedded host's task, or nil
 	hostUp  <-chan struct{}             // closed when that host decides without waiting
 	remotes []*remote
@@ -138,7 +139,7 @@ func (fs *functions) function(name string, f *settings.Function, m *functionMetr
 			if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 				return nil, err
 			}
-			fs.policy = file
+			fs.policy, fs.vlans = file, p.LooksAt()&flow.FieldVLAN != 0
 			fs.names = append(fs.names, f.URLs[0])
 		}
 		return fs.local, nil

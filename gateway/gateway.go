@@ -77,6 +77,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
 		return nil, err
 	}
+	g.recorder.vlans.wanted.Store(g.functions.vlans)
 	if g.bridge, err = bridge.New(g.core()); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}

@@ -62,6 +62,14 @@ type RuleError struct {
 func (e *RuleError) Error() string { return fmt.Sprintf("%s: %v", e.Rule, e.Err) }
 func (e *RuleError) Unwrap() error { return e.Err }
 
+// LooksAt returns the fields that some rule names.
+func (c *Config) LooksAt() (fields flow.Field) {
+	for i := range c.Rules {
+		fields |= c.Rules[i].Match.fields()
+	}
+	return fields
+}
+
 // Validate implements [policy.Source]. Its errors are [RuleError]s.
 func (c *Config) Validate(earlier []policy.Source) error {
 	entries := 0

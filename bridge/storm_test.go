@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,22 +114,23 @@ func TestRollbackIsOffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offers []bool
 		v := Versions{onOffer: func(_ flow.PolicyVersion, offered bool) { offers = append(offers, offered) }}
-		has := uint64(8)
+		var has atomic.Uint64
+		has.Store(8)
 		check := PolicyCheck{Versions: &v, Decider: flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
-			d.Policy = serial(has)
+			d.Policy = serial(has.Load())
 			return nil
 		})}
 		ctx, cancel := context.WithCancel(t.Context())
 		go check.Run(ctx)
 		time.Sleep(15 * time.Second)
-		has = 7
+		has.Store(7)
 		time.Sleep(30 * time.Second)
 		if _, _, ok := v.Offered(); ok || v.Rollback(serial(7)) == nil {
 			t.Error("offered after half a minute")
 		}
-		has = 8 // one edge that was behind
+		has.Store(8) // one edge that was behind
 		time.Sleep(10 * time.Second)
-		has = 7
+		has.Store(7)
 		time.Sleep(50 * time.Second)
 		if _, _, ok := v.Offered(); ok {
 			t.Error("offered although it did not hold")
@@ -162,27 +164,28 @@ func TestRollbackIsOffered(t *testing.T) {
 func TestNewVersionIsCheckedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v Versions
-		n, has := 0, uint64(1)
+		var n atomic.Int32
+		var has atomic.Uint64
+		has.Store(1)
 		check := PolicyCheck{Versions: &v, Decider: flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
-			n++
-			d.Policy = serial(has)
+			n.Add(1)
+			d.Policy = serial(has.Load())
 			return nil
 		})}
 		ctx, cancel := context.WithCancel(t.Context())
 		go check.Run(ctx)
 		time.Sleep(12 * time.Second)
-		has = 2
+		has.Store(2)
 		v.Observe(serial(2))
 		synctest.Wait()
-		if v.Confirmed() != serial(2) || n != 3 {
-			t.Errorf("after %d checks %v is confirmed", n, v.Confirmed())
+		if v.Confirmed() != serial(2) || n.Load() != 3 {
+			t.Errorf("after %d checks %v is confirmed", n.Load(), v.Confirmed())
 		}
-		for has < 10_000 {
-			has++
-			v.Observe(serial(has))
+		for has.Load() < 10_000 {
+			v.Observe(serial(has.Add(1)))
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n < 20 || n > 3+2*11 {
+		if n := n.Load(); n < 20 || n > 3+2*11 {
 			t.Errorf("%d checks in 100 s", n)
 		}
 		cancel()

@@ -6,6 +6,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -76,6 +77,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
 		return nil, err
 	}
+	g.recorder.vlans.wanted.Store(g.functions.vlans)
 	if g.bridge, err = bridge.New(g.core()); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -226,7 +228,7 @@ func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flo
 		return errors.New("the switch showed no certificate that openflow.tls.client_ca signed, which openflow.tls.bind asks for")
 	}
 	cert := state.PeerCertificates[0]
-	names := append([]string{cert.Subject.CommonName}, cert.DNSNames...)
+	names := certNames(cert)
 	for _, b := range bindings {
 		for _, name := range names {
 			if name != b.Name {
@@ -240,6 +242,15 @@ func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flo
 		}
 	}
 	return fmt.Errorf("openflow.tls.bind lets no certificate named %q be this datapath", names)
+}
+
+// certNames are the names that a certificate proves: its alternative names or,
+// only where it has none of any kind, its common name (RFC 6125, 6.4.4).
+func certNames(cert *x509.Certificate) []string {
+	if len(cert.DNSNames)+len(cert.IPAddresses)+len(cert.URIs)+len(cert.EmailAddresses) > 0 {
+		return cert.DNSNames
+	}
+	return []string{cert.Subject.CommonName}
 }
 
 func (g *Gateway) listen() error {

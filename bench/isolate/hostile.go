@@ -271,10 +271,12 @@ func (a *attacker) attack(ctx context.Context) {
 		}
 		a.send(ctx, p)
 	}
-	if p == nil || over(p) {
-		p, _ = a.connect(context.WithoutCancel(ctx)) // without it there is a switch less
+	// One that behaves again begins anew, with nothing on its way.
+	if p != nil {
+		p.conn.Close()
+		<-p.ended
 	}
-	a.idle = p
+	a.idle, _ = a.connect(context.WithoutCancel(ctx)) // without it there is a switch less
 }
 
 func over(p *peer) bool {
@@ -295,6 +297,8 @@ func pause(ctx context.Context, d time.Duration) {
 
 // send writes batch after batch until the connection or ctx ends.
 func (a *attacker) send(ctx context.Context, p *peer) {
+	// A gateway may read slowly; the end must not wait for it.
+	defer context.AfterFunc(ctx, func() { p.conn.SetWriteDeadline(time.Unix(1, 0)) })()
 	var b []byte
 	for ctx.Err() == nil {
 		b = b[:0]

@@ -339,9 +339,22 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 			return err
 		}
 		took := time.Since(begin).Seconds()
-		d, err := h.stop(ctx, control, e.caFile)
-		if err != nil {
-			return err
+		var d Did
+		stopped := make(chan error, 1)
+		go func() {
+			var err error
+			d, err = h.stop(ctx, control, e.caFile)
+			stopped <- err
+		}()
+		for over := false; !over; { // victims go on meanwhile
+			phase(settle, nil, false)
+			select {
+			case err := <-stopped:
+				if over = true; err != nil {
+					return err
+				}
+			default:
+			}
 		}
 		did += float64(d.Sent) / took
 		answered += float64(d.Answered) / took
@@ -352,16 +365,32 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 			return err
 		}
 		row.HostileRSS = max(row.HostileRSS, memory.reset())
-		phase(settle, nil, false)
 		phase(e.cfg.Quiet, &quiet, true)
 	}
 	if n, example := v.lostConnections(); n > 0 {
 		row.failures = append(row.failures, fmt.Sprintf("%d victims lost their connection: %s", n, example))
+		if why := ended(logFile); why != "" {
+			row.failures = append(row.failures, "the gateway ended: "+why)
+		}
 	}
 	row.Quiet, row.Hostile = quiet.Latency(), hostile.Latency()
 	n := float64(e.cfg.Rounds)
 	row.QuietLog, row.HostileLog, row.Did, row.Answered = quietLog, hostileLog/n, did/n, answered/n
 	return nil
+}
+
+// ended returns how the gateway's program ended, where it crashed.
+func ended(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	for _, word := range []string{"\nfatal error: ", "\npanic: "} {
+		if at := strings.Index(string(b), word); at >= 0 {
+			return strings.TrimSpace(string(b[at : at+min(len(b)-at, 1500)]))
+		}
+	}
+	return ""
 }
 
 func size(path string) (int64, error) {

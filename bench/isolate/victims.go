@@ -204,9 +204,14 @@ func (v *victims) run(d time.Duration, h *stats.Histogram, wait bool) tally {
 	}
 }
 
-// outstanding is how many packets wait for an answer.
+// outstanding is how many packets wait for an answer. Those of a victim whose
+// connection has ended are lost.
 func (v *victims) outstanding() (n int) {
 	for _, one := range v.all {
+		if one.failed != nil {
+			v.tally.lost += uint64(len(one.pending))
+			clear(one.pending)
+		}
 		n += len(one.pending)
 	}
 	return n

@@ -259,7 +259,7 @@ func TestVLANHint(t *testing.T) {
 		want           int
 	}{{"no tag", true, false, 1}, {"a tag", true, true, 0}, {"no VLAN in the policy", false, false, 0}} {
 		t.Run(row.name, func(t *testing.T) {
-			var logs logBuffer
+			var logs logbuffer.Buffer
 			r := newTestRecorder(t, &logs, prometheus.NewRegistry(), func(l *settings.Log) { l.Decisions = "off" })
 			r.vlans.wanted.Store(row.wanted)
 			s := newFlood(1)

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,13 +16,21 @@ import (
 func TestResyncsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex
 		var runs, alarms []time.Duration
-		p := pacer{run: func() { runs = append(runs, time.Since(start)) }, alarm: func(d time.Duration) { alarms = append(alarms, d) }}
+		note := func(list *[]time.Duration, d time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			*list = append(*list, d)
+		}
+		p := pacer{run: func() { note(&runs, time.Since(start)) }, alarm: func(d time.Duration) { note(&alarms, d) }}
 		for time.Since(start) < 2*time.Hour {
 			p.want()
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		// 0, 0, 10, 30, 70, 150, 310, 630, 1230, 1830, ... s
 		if len(runs) < 10 || len(runs) > 20 || runs[0] != 0 {
 			t.Fatalf("%d runs in 2 h: %v", len(runs), runs)
@@ -34,14 +43,18 @@ func TestResyncsArePaced(t *testing.T) {
 		if alarms[0] != 20*time.Second || alarms[len(alarms)-1] != resyncPauseMax {
 			t.Errorf("alarms %v", alarms)
 		}
+		mu.Unlock()
 		time.Sleep(time.Hour)
 		synctest.Wait()
+		mu.Lock()
 		if n := len(runs); alarms[len(alarms)-1] != 0 || n > 20 {
 			t.Errorf("the alarm does not end: %v; %d runs", alarms, n)
 		}
 		before := len(runs)
+		mu.Unlock()
 		p.want()
 		synctest.Wait()
+		mu.Lock()
 		if len(runs) != before+1 {
 			t.Errorf("after an hour of peace a change does not count at once")
 		}

@@ -162,7 +162,7 @@ func TestDecider(t *testing.T) {
 		})
 	}
 	err := NewDecider(&answers{}, textCodec{}).Decide(t.Context(), &flow.Event{Session: "bad"}, new(flow.Decision))
-	if flow.KindOf(err) != flow.Invalid {
+	if flow.KindOf(err) != flow.Refused { // what came is at fault
 		t.Error(err)
 	}
 }

@@ -154,6 +154,7 @@ func (s *Session) start(j *job) {
 		return
 	}
 	s.noWait(j)
+	s.shed.Add(1)
 	if j.ev.PacketIn == nil {
 		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
 	} else {
@@ -164,12 +165,18 @@ func (s *Session) start(j *job) {
 	s.follow(j, false)
 }
 
-// run decides the event on a goroutine of the pool.
-func (j *job) run() {
+// run decides the event on a goroutine of the pool, and returns what the function
+// took for its answer.
+func (j *job) run() time.Duration {
 	j.s.noWait(j)
 	j.rec.Wait = time.Since(j.read)
 	j.s.decide(j)
+	took := j.rec.Decide
+	if j.rec.Err != nil || j.dec.Failure != nil {
+		took = 0
+	}
 	_ = j.s.sw.Flush() // the connection's owner learns of the error
+	return took
 }
 
 // decide has an event decided and carries the decision out.

@@ -22,24 +22,32 @@ type pool struct {
 // queue holds what one session wants decided.
 type queue struct {
 	limit   int // tasks that may wait
-	tasks   []func()
+	tasks   []task
 	running int
 	listed  bool // in pool.ready
+	share   share
 }
+
+// task has something decided, and returns how long the function took for it; 0
+// where it gave no answer of its own.
+type task func() time.Duration
 
 func newPool(max int) *pool { return &pool{max: max} }
 
-// perQueue is how many goroutines one queue may hold.
+// perQueue is how many goroutines one queue may hold at the most.
 func (p *pool) perQueue() int { return max(1, p.max/2) }
 
+// may reports whether q may hold another goroutine.
+func (p *pool) may(q *queue) bool { return q.running < min(p.perQueue(), q.share.may()) }
+
 // submit queues a task; false means that the queue is full.
-func (p *pool) submit(q *queue, task func()) bool {
+func (p *pool) submit(q *queue, t task) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(q.tasks) >= q.limit {
 		return false
 	}
-	q.tasks = append(q.tasks, task)
+	q.tasks = append(q.tasks, t)
 	p.waiting++
 	p.list(q)
 	if p.running < p.max && len(p.ready) > 0 {
@@ -51,7 +59,7 @@ func (p *pool) submit(q *queue, task func()) bool {
 
 // list puts q in turn if it may run something. The caller holds mu.
 func (p *pool) list(q *queue) {
-	if !q.listed && len(q.tasks) > 0 && q.running < p.perQueue() {
+	if !q.listed && len(q.tasks) > 0 && p.may(q) {
 		q.listed = true
 		p.ready = append(p.ready, q)
 	}
@@ -63,15 +71,18 @@ func (p *pool) work() {
 		q := p.ready[0]
 		p.ready = p.ready[1:]
 		q.listed = false
-		task := q.tasks[0]
+		run := q.tasks[0]
 		q.tasks[0] = nil
 		q.tasks = q.tasks[1:]
 		p.waiting--
 		q.running++
 		p.list(q)
 		p.mu.Unlock()
-		task()
+		took := run()
 		p.mu.Lock()
+		if took > 0 {
+			q.share.observe(took, q.running, len(q.tasks), p.perQueue())
+		}
 		q.running--
 		p.list(q)
 	}

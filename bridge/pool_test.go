@@ -14,8 +14,8 @@ func TestPoolServesInTurn(t *testing.T) {
 		a, b := &queue{limit: 10}, &queue{limit: 10}
 		var order []string
 		gate := make(chan struct{})
-		task := func(name string) func() {
-			return func() { <-gate; order = append(order, name) }
+		task := func(name string) task {
+			return func() time.Duration { <-gate; order = append(order, name); return 0 }
 		}
 		for range 3 {
 			p.submit(a, task("a"))
@@ -48,14 +48,14 @@ func TestPoolDrainAndDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 2}
-		p.submit(q, func() { time.Sleep(3 * time.Second) })
+		p.submit(q, func() time.Duration { time.Sleep(3 * time.Second); return 0 })
 		synctest.Wait()
 		for i := range 2 {
-			if !p.submit(q, func() {}) {
+			if !p.submit(q, func() time.Duration { return 0 }) {
 				t.Errorf("task %d found no place", i)
 			}
 		}
-		if p.submit(q, func() {}) {
+		if p.submit(q, func() time.Duration { return 0 }) {
 			t.Error("a full queue took a task")
 		}
 		if left := p.drain(time.Second); left != 3 {

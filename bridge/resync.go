@@ -248,7 +248,9 @@ type standingState struct {
 	missing string // what is not there, and why; empty: nothing
 	pause   time.Duration
 	timer   *time.Timer // of the next look
-	due     time.Time
+	due     time.Time   // of the next look; zero: none is planned
+	looking bool        // one is under way, and plans the next when it is over
+	rest    time.Time   // no look begins before
 	closed  bool
 }
 
@@ -343,19 +345,33 @@ func (s *Session) lookAgain() {
 // lookSoon has the tables looked at because something may have gone wrong.
 func (s *Session) lookSoon() { s.lookIn(standingRetryMin) }
 
-// lookIn has the tables looked at in d, or earlier if that is planned.
+// lookIn has the tables looked at in d, or earlier if that is planned. There is
+// never more than one look at a time, and a pause between two, whatever the switch
+// says was removed.
 func (s *Session) lookIn(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st := &s.standing
-	if st.closed {
+	now := time.Now()
+	due := now.Add(d)
+	if due.Before(st.rest) {
+		due = st.rest
+	}
+	if st.closed || !st.due.IsZero() && !due.Before(st.due) {
 		return
 	}
-	due := time.Now().Add(d)
-	if st.timer == nil {
-		st.timer, st.due = time.AfterFunc(d, s.look), due
-	} else if st.due.IsZero() || due.Before(st.due) {
-		st.due = due
+	st.due = due
+	if !st.looking {
+		s.planLook(now)
+	}
+}
+
+// planLook sets the timer of the next look. The caller holds mu.
+func (s *Session) planLook(now time.Time) {
+	st := &s.standing
+	if d := st.due.Sub(now); st.timer == nil {
+		st.timer = time.AfterFunc(d, s.look)
+	} else {
 		st.timer.Reset(d)
 	}
 }
@@ -364,15 +380,36 @@ func (s *Session) lookIn(d time.Duration) {
 // next look. A switch that takes long to list its rules is asked less often.
 func (s *Session) look() {
 	s.mu.Lock()
-	s.standing.due = time.Time{}
+	if s.standing.looking {
+		s.mu.Unlock() // the timer was set again while it fired
+		return
+	}
+	s.standing.looking, s.standing.due = true, time.Time{}
 	resyncing := s.resync.running // which sweeps when the new rules are in
 	s.mu.Unlock()
 	start := time.Now()
 	if _, err := s.survey(!resyncing, s.b.cfg.ListTimeout); err != nil && s.ctx.Err() == nil {
 		s.Warn("look", "the switch does not list its rules, so that a rule which was lost would not be noticed", "err", err)
 	}
-	s.lookLater(time.Since(start))
+	took := time.Since(start)
+	s.lookLater(took)
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := &s.standing
+	st.looking = false
+	st.rest = now.Add(max(lookPause, took))
+	if st.closed || st.due.IsZero() {
+		return
+	}
+	if st.due.Before(st.rest) {
+		st.due = st.rest
+	}
+	s.planLook(now)
 }
+
+// lookPause is the least time between two looks.
+const lookPause = 100 * time.Millisecond
 
 // lookLater plans a regular look.
 func (s *Session) lookLater(took time.Duration) {

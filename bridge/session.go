@@ -49,6 +49,7 @@ type Session struct {
 	coalescer *Coalescer[*job] // nil where packets don't wait for each other
 	events    atomic.Uint64
 	drops     atomic.Uint64
+	shed      atomic.Uint32 // events that found the queue full since the owner last waited; see Crowded
 
 	mu       sync.Mutex
 	confirms map[uint32]*job      // decisions that the switch has yet to confirm
@@ -137,6 +138,21 @@ func (s *Session) Drops(cause string, n int) {
 		s.drops.Add(uint64(n))
 		s.m.drops.WithLabelValues(s.m.protocol, cause).Add(float64(n))
 	}
+}
+
+// crowd is how many events may find the queue full before the owner waits.
+const crowd = 64
+
+// Crowded reports, once in a while, that the switch says more than can be decided.
+// Its connection should then not be read for a moment: to read and drop hundreds
+// of thousands of packets a second takes a core that the other switches' packets
+// need, and the switch is better at dropping its own.
+func (s *Session) Crowded() bool {
+	if s.shed.Load() < crowd {
+		return false
+	}
+	s.shed.Store(0)
+	return true
 }
 
 // Warn logs a fault, and one of the same key again only after a while, with how

@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,13 +16,21 @@ import (
 func TestResyncsArePaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
+		var mu sync.Mutex
 		var runs, alarms []time.Duration
-		p := pacer{run: func() { runs = append(runs, time.Since(start)) }, alarm: func(d time.Duration) { alarms = append(alarms, d) }}
+		note := func(list *[]time.Duration, d time.Duration) {
+			mu.Lock()
+			defer mu.Unlock()
+			*list = append(*list, d)
+		}
+		p := pacer{run: func() { note(&runs, time.Since(start)) }, alarm: func(d time.Duration) { note(&alarms, d) }}
 		for time.Since(start) < 2*time.Hour {
 			p.want()
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
 		}
+		mu.Lock()
+		defer mu.Unlock()
 		// 0, 0, 10, 30, 70, 150, 310, 630, 1230, 1830, ... s
 		if len(runs) < 10 || len(runs) > 20 || runs[0] != 0 {
 			t.Fatalf("%d runs in 2 h: %v", len(runs), runs)
@@ -33,14 +43,18 @@ func TestResyncsArePaced(t *testing.T) {
 		if alarms[0] != 20*time.Second || alarms[len(alarms)-1] != resyncPauseMax {
 			t.Errorf("alarms %v", alarms)
 		}
+		mu.Unlock()
 		time.Sleep(time.Hour)
 		synctest.Wait()
+		mu.Lock()
 		if n := len(runs); alarms[len(alarms)-1] != 0 || n > 20 {
 			t.Errorf("the alarm does not end: %v; %d runs", alarms, n)
 		}
 		before := len(runs)
+		mu.Unlock()
 		p.want()
 		synctest.Wait()
+		mu.Lock()
 		if len(runs) != before+1 {
 			t.Errorf("after an hour of peace a change does not count at once")
 		}
@@ -113,22 +127,23 @@ func TestRollbackIsOffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var offers []bool
 		v := Versions{onOffer: func(_ flow.PolicyVersion, offered bool) { offers = append(offers, offered) }}
-		has := uint64(8)
+		var has atomic.Uint64
+		has.Store(8)
 		check := PolicyCheck{Versions: &v, Decider: flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
-			d.Policy = serial(has)
+			d.Policy = serial(has.Load())
 			return nil
 		})}
 		ctx, cancel := context.WithCancel(t.Context())
 		go check.Run(ctx)
 		time.Sleep(15 * time.Second)
-		has = 7
+		has.Store(7)
 		time.Sleep(30 * time.Second)
 		if _, _, ok := v.Offered(); ok || v.Rollback(serial(7)) == nil {
 			t.Error("offered after half a minute")
 		}
-		has = 8 // one edge that was behind
+		has.Store(8) // one edge that was behind
 		time.Sleep(10 * time.Second)
-		has = 7
+		has.Store(7)
 		time.Sleep(50 * time.Second)
 		if _, _, ok := v.Offered(); ok {
 			t.Error("offered although it did not hold")
@@ -162,27 +177,28 @@ func TestRollbackIsOffered(t *testing.T) {
 func TestNewVersionIsCheckedSoon(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var v Versions
-		n, has := 0, uint64(1)
+		var n atomic.Int32
+		var has atomic.Uint64
+		has.Store(1)
 		check := PolicyCheck{Versions: &v, Decider: flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
-			n++
-			d.Policy = serial(has)
+			n.Add(1)
+			d.Policy = serial(has.Load())
 			return nil
 		})}
 		ctx, cancel := context.WithCancel(t.Context())
 		go check.Run(ctx)
 		time.Sleep(12 * time.Second)
-		has = 2
+		has.Store(2)
 		v.Observe(serial(2))
 		synctest.Wait()
-		if v.Confirmed() != serial(2) || n != 3 {
-			t.Errorf("after %d checks %v is confirmed", n, v.Confirmed())
+		if v.Confirmed() != serial(2) || n.Load() != 3 {
+			t.Errorf("after %d checks %v is confirmed", n.Load(), v.Confirmed())
 		}
-		for has < 10_000 {
-			has++
-			v.Observe(serial(has))
+		for has.Load() < 10_000 {
+			v.Observe(serial(has.Add(1)))
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n < 20 || n > 3+2*11 {
+		if n := n.Load(); n < 20 || n > 3+2*11 {
 			t.Errorf("%d checks in 100 s", n)
 		}
 		cancel()

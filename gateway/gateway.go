@@ -105,6 +105,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	r.functions.confirm()
+	g.recorder.vlans.wanted.Store(r.functions.vlans)
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
@@ -261,7 +262,7 @@ func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flo
 		return errors.New("the switch showed no certificate that openflow.tls.client_ca signed, which openflow.tls.bind asks for")
 	}
 	cert := state.PeerCertificates[0]
-	names := append([]string{cert.Subject.CommonName}, cert.DNSNames...)
+	names := certNames(cert)
 	for _, b := range bindings {
 		for _, name := range names {
 			if name != b.Name {
@@ -275,6 +276,15 @@ func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flo
 		}
 	}
 	return fmt.Errorf("openflow.tls.bind lets no certificate named %q be this datapath", names)
+}
+
+// certNames are the names that a certificate proves: its alternative names or,
+// only where it has none of any kind, its common name (RFC 6125, 6.4.4).
+func certNames(cert *x509.Certificate) []string {
+	if len(cert.DNSNames)+len(cert.IPAddresses)+len(cert.URIs)+len(cert.EmailAddresses) > 0 {
+		return cert.DNSNames
+	}
+	return []string{cert.Subject.CommonName}
 }
 
 func (g *Gateway) listen() error {

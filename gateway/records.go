@@ -35,7 +35,7 @@ type logLimit struct {
 }
 
 // overall is how many switches' records there may be together.
-const overall = 4
+const overall = 2
 
 // take reports whether a record may be logged, and counts it otherwise.
 func (l *logLimit) take(rec *bridge.Record, failure error) bool {

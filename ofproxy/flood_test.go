@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -261,22 +262,32 @@ func TestErrorLabelsAreBounded(t *testing.T) {
 // copies, and the list is right within a moment.
 func TestManyPortsAreNotCopiedForEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		copied, shown := 0, []flow.Port(nil)
-		p := portList{show: func(list []flow.Port) { copied += len(list); shown = list }}
+		p := portList{show: func(list []flow.Port) {
+			mu.Lock()
+			defer mu.Unlock()
+			copied += len(list)
+			shown = list
+		}}
 		p.set(nil)
 		tell := func(reason flow.PortReason, n int, name string) error {
 			return p.change(&flow.PortStatus{Reason: reason, Port: flow.Port{No: flow.PortNo(n), Name: name}})
 		}
 		each := func(reason flow.PortReason, name string) {
+			mu.Lock()
 			copied = 0
+			mu.Unlock()
 			for i := range maxPorts {
 				if err := tell(reason, i+1, name); err != nil {
 					t.Fatal(err)
 				}
 			}
+			mu.Lock()
 			if copied > 8*maxPorts {
 				t.Errorf("%v: %d ports copied for %d changes", reason, copied, maxPorts)
 			}
+			mu.Unlock()
 			time.Sleep(2 * portsWithin)
 			synctest.Wait()
 		}
@@ -335,6 +346,10 @@ func TestSubscribedFloodsAreBounded(t *testing.T) {
 	}, func(r *rig) {
 		sw := r.connect(oftest.Config{DPID: 1})
 		defer sw.Close()
+		rest := func() { // a switch that floods is read more slowly
+			time.Sleep(time.Second)
+			synctest.Wait()
+		}
 		removed := func(port uint32) *flow.FlowRemoved {
 			return &flow.FlowRemoved{Priority: 7, Match: inPort(flow.PortNo(port)), Packets: uint64(port)}
 		}
@@ -342,7 +357,7 @@ func TestSubscribedFloodsAreBounded(t *testing.T) {
 			sw.SendFlowRemoved(removed(1))
 			sw.SendPortStatus(&flow.PortStatus{Reason: flow.PortModified, Port: flow.Port{No: 1, Name: "p1"}})
 		}
-		synctest.Wait()
+		rest()
 		if _, n := series(t, reg, "switchbridge_events_shed_total"); n != 0 {
 			t.Errorf("%v equal events were shed", n)
 		}
@@ -355,7 +370,7 @@ func TestSubscribedFloodsAreBounded(t *testing.T) {
 		for i := range 10 * queue { // each another
 			sw.SendFlowRemoved(removed(uint32(10 + i)))
 		}
-		synctest.Wait()
+		rest()
 		pending := r.server.Sessions()[0].Pending
 		if pending > queue+2 {
 			t.Errorf("%d events are pending, the queue takes %d", pending, queue)
@@ -364,10 +379,10 @@ func TestSubscribedFloodsAreBounded(t *testing.T) {
 			t.Errorf("%v events counted as shed, %d pending", n, pending)
 		}
 		close(hold)
-		synctest.Wait()
+		rest()
 		asked = 0
 		sw.SendFlowRemoved(removed(1)) // what waited is told again
-		synctest.Wait()
+		rest()
 		if asked != 1 {
 			t.Errorf("an event that came after the equal one was decided is told %d times", asked)
 		}

@@ -293,6 +293,11 @@ func (s *session) alive(d time.Duration) bool {
 	return false
 }
 
+// crowdedPause is how long a switch that says more than can be decided is not
+// read. What it says meanwhile waits in its connection, answers to our echo
+// requests, too, for at most the second or so that the connection's buffers hold.
+const crowdedPause = time.Millisecond
+
 // readyState is the life of a session.
 func (s *session) readyState() (*state, error) {
 	s.ready()
@@ -305,6 +310,12 @@ func (s *session) readyState() (*state, error) {
 			s.packetIn(msg)
 		} else if err := s.handle(h, msg); err != nil {
 			return nil, err
+		}
+		if s.core.Load().Crowded() {
+			if err := s.out.flush(); err != nil {
+				return nil, err
+			}
+			time.Sleep(crowdedPause)
 		}
 		if s.out.waiting() > outboxFlush {
 			if err := s.out.flush(); err != nil {

@@ -869,3 +869,50 @@ func TestRefusedHelloIsTold(t *testing.T) {
 		r.wantLog(`set openflow.versions: [\"1.0\"]`)
 	})
 }
+
+// A switch that says more than can be decided is read more slowly, and what it
+// asks itself is still answered.
+func TestCrowdedSwitchIsReadSlowly(t *testing.T) {
+	var release chan struct{}
+	bubble(t, func(c *testConfig) {
+		release = make(chan struct{})
+		c.B.Workers, c.B.QueuePerSwitch, c.B.EventTimeout = 2, 4, time.Hour
+		c.B.Decider = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+			if ev.Type == flow.EventPacketIn && ev.Switch.DPID == 1 {
+				<-release
+			}
+			return exactRule(ev, d)
+		})
+	}, func(r *rig) {
+		defer close(release)
+		var echoed time.Time
+		storm := r.connect(oftest.Config{DPID: 1, Intercept: func(h ofp.Header, _ []byte) bool {
+			if h.Type == ofp.TypeEchoReply {
+				echoed = time.Now()
+			}
+			return false
+		}})
+		quiet := r.connect(oftest.Config{DPID: 2})
+		defer storm.Close()
+		defer quiet.Close()
+		begin := time.Now()
+		const packets = 6400
+		for i := range packets {
+			storm.PacketIn(1, frames.Ping(frames.Host(1), frames.Host(2), uint16(i>>8), uint16(i)))
+		}
+		storm.SendEcho(77, []byte("alive?"))
+		frame := frames.Ping(frames.Host(3), frames.Host(4), 1, 1)
+		quiet.PacketIn(1, frame)
+		if _, err := quiet.UntilReleased(context.Background(), frame); err != nil || time.Since(begin) > crowdedPause {
+			t.Errorf("another switch waited %v: %v", time.Since(begin), err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if took := echoed.Sub(begin); took < 95*time.Millisecond || took > 110*time.Millisecond {
+			t.Errorf("%d packets that find no room were read in %v, want some 64 in %v", packets, took, crowdedPause)
+		}
+		if got := r.server.Sessions()[0]; got.Drops != packets-5 {
+			t.Errorf("%d drops of %d packets, want all but the 5 that there is room for", got.Drops, packets)
+		}
+	})
+}

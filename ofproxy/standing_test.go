@@ -212,3 +212,33 @@ func TestRefusedDenyShieldsUntilItIsTaken(t *testing.T) {
 		})
 	})
 }
+
+// A switch that says ever again that a standing rule was removed has its tables
+// looked at once at a time, with pauses.
+func TestFloodOfRemovedStandingRules(t *testing.T) {
+	var looks atomic.Int64
+	bubble(t, nil, func(r *rig) {
+		sw := r.connect(oftest.Config{DPID: 1, Versions: one(flow.OpenFlow13), Intercept: func(h ofp.Header, _ []byte) bool {
+			if h.Type == ofp.TypeStatsRequest {
+				looks.Add(1)
+			}
+			return false
+		}})
+		defer sw.Close()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		sw.Take()
+		looks.Store(0)
+		begin := time.Now()
+		for time.Since(begin) < time.Second {
+			if err := sw.SendFlowRemoved(&flow.FlowRemoved{Cookie: 1 << 48}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		if n := looks.Load(); n < 2 || n > 15 {
+			t.Errorf("the switch was asked for its rules %d times within a second", n)
+		}
+	})
+}

@@ -64,7 +64,7 @@ func (o *owner) end() {
 	o.mu.Unlock()
 	o.core.Drops("disconnected", len(o.c.events))
 	if left := o.core.Close(); left > 0 {
-		o.s.log.Info("events given up with the session", "events", left)
+		o.s.faults.Info("given_up", "events given up with the session", "events", left)
 	}
 }
 

@@ -107,7 +107,7 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 		pause := wait.NextBackOff()
 		s.status.set("waiting", err)
-		s.log.Warn("session ended", "error", err, "again_in_seconds", pause.Round(time.Millisecond).Seconds())
+		s.faults.Warn("ended", "session ended", "error", err, "again_in_seconds", pause.Round(time.Millisecond).Seconds())
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -155,7 +155,7 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 				return served, err
 			}
 			s.metrics.serving(0)
-			s.log.Warn("demoted: another gateway is primary; nothing more is written")
+			s.faults.Warn("demoted", "demoted: another gateway is primary; nothing more is written")
 			continue
 		}
 		if codes.Code(update.GetStatus().GetCode()) == codes.NotFound {
@@ -167,7 +167,7 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 			return served, errNoPrimary
 		}
 		s.status.set("backup", nil)
-		s.log.Info("backup: another gateway is primary")
+		s.faults.Info("backup", "backup: another gateway is primary")
 	}
 }
 
@@ -209,7 +209,7 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 	s.status.set(StateServing, nil)
 	s.metrics.serving(1)
 	s.readyOnce.Do(func() { close(s.ready) })
-	s.log.Info("serving", "pipeline", s.cfg.Pipeline.Name, "miss", s.cfg.Miss.String())
+	s.faults.Info("serving", "serving", "pipeline", s.cfg.Pipeline.Name, "miss", s.cfg.Miss.String())
 	o.core.Ready()
 	ctx, cancel := context.WithCancel(t.ctx)
 	var reads sync.WaitGroup

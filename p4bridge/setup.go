@@ -51,7 +51,7 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the switch refuses program %q: %w", p.Name, err)
 	}
-	o.s.log.Info("pushed the pipeline", "pipeline", p.Name, "cookie", p.Cookie)
+	o.s.faults.Info("pushed", "pushed the pipeline", "pipeline", p.Name, "cookie", p.Cookie)
 	return nil
 }
 
@@ -85,7 +85,7 @@ func (o *owner) clearReplication(ctx context.Context) error {
 		}
 	}
 	if len(updates) > 0 {
-		o.s.log.Info("deleted what replicates packets, before the push", "groups_and_sessions", len(updates))
+		o.s.faults.Info("replicates", "deleted what replicates packets, before the push", "groups_and_sessions", len(updates))
 	}
 	return nil
 }

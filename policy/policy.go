@@ -52,6 +52,17 @@ func (p *Policy) Mode() ForwardMode {
 	return Normal
 }
 
+// LooksAt returns the match fields that the chain's entries name, as far as they
+// say so.
+func (p *Policy) LooksAt() (fields flow.Field) {
+	for _, s := range p.Chain {
+		if l, ok := s.(interface{ LooksAt() flow.Field }); ok {
+			fields |= l.LooksAt()
+		}
+	}
+	return fields
+}
+
 // Source is one entry of a chain before it is compiled: plain data, valid
 // once Validate has returned nil.
 type Source interface {

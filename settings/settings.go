@@ -76,7 +76,7 @@ type TLS struct {
 
 // Binding says which datapaths a certificate's name may be.
 type Binding struct {
-	Name  string        `yaml:"name"` // common name or DNS name
+	Name  string        `yaml:"name"` // DNS name; common name of a certificate without alternative names
 	DPIDs []DPIDPattern `yaml:"dpids"`
 }
 

@@ -490,6 +490,26 @@ var cases = []testCase{{
 		}
 	},
 }, {
+	name: "a proactive rule that ends by itself is told to who subscribes",
+	config: func(c *bridge.Config) {
+		c.Subscribe = map[flow.EventType]bool{flow.EventFlowRemoved: true}
+	},
+	answer: func(ev *flow.Event, d *flow.Decision) error {
+		if ev.Type == flow.EventSwitchConnected {
+			one := allowHTTP(300)
+			one.HardTimeout = time.Second
+			d.Rules = append(d.Rules, one)
+		}
+		return nil
+	},
+	needs: func(t *Target) bool { return !t.Simulated || t.ExactFirst }, // the fake OpenFlow switch has no timeouts
+	run: func(r *rig) {
+		r.eventually("its end is told", func() bool { return r.count(flow.EventFlowRemoved) > 0 })
+		if fr := r.last(flow.EventFlowRemoved).FlowRemoved; fr.Reason != flow.RemovedHard || !r.bridge.Owns(fr.Cookie) {
+			r.Errorf("told is %+v", fr)
+		}
+	},
+}, {
 	name: "an answer to another event is held to the guardrails, too",
 	answer: func(ev *flow.Event, d *flow.Decision) error {
 		if ev.Type == flow.EventSwitchConnected {

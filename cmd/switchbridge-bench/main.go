@@ -21,7 +21,8 @@ func rootCommand() *cobra.Command {
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "switchbridge bench"}, // as one types it
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
-		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand())
+		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand(),
+		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand())
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands
 	return root

@@ -41,6 +41,16 @@ func (c *Codecs) of(e guest.Encoding) contract.Codec {
 	return nil
 }
 
+// types are the media types of those that are spoken.
+func (c *Codecs) types() (list []string) {
+	for _, codec := range []contract.Codec{c.OpenFlow, c.JSON} {
+		if codec != nil {
+			list = append(list, codec.ContentType())
+		}
+	}
+	return list
+}
+
 // Function is an Answerer that asks a Decider, such as the controller.
 type Function struct {
 	decider flow.Decider
@@ -77,7 +87,7 @@ func (f *Function) Answer(ctx context.Context, r *guest.Request, a *guest.Answer
 func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *guest.Answer) (status uint16, err error) {
 	codec := f.codecs.of(r.Encoding)
 	if codec == nil {
-		return 415, fmt.Errorf("encoding %q is not spoken here", r.Encoding)
+		return 415, NotSpoken(r.Encoding.String(), f.codecs.types()...)
 	}
 	s.sw = flow.Switch{DPID: flow.DPID(r.DPID)}
 	s.event = flow.Event{Type: r.Event, ID: r.ID, Session: r.Session, Switch: &s.sw, State: r.State}
@@ -103,7 +113,10 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if !d.Policy.IsZero() {
 		a.Policy = s.policyText
 	}
-	a.Reason, a.Verdict = d.Reason, d.Verdict.String()
+	a.Reason = d.Reason
+	if d.Verdict != flow.NoVerdict {
+		a.Verdict = d.Verdict.String()
+	}
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -181,7 +194,7 @@ func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 	var err error
 	if x.body, err = f.codec.AppendEvent(x.body[:0], &x.asked); err != nil {
 		x.Close()
-		return nil, flow.Errorf(flow.Invalid, "encode %s: %w", ev.Type, err)
+		return nil, flow.Errorf(flow.Refused, "encode %s: %w", ev.Type, err) // what came is at fault, not the function
 	}
 	x.request = guest.Request{
 		Event: ev.Type, Encoding: f.encoding, State: ev.State, Body: x.body,

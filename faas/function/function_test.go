@@ -75,8 +75,8 @@ func TestFunction(t *testing.T) {
 		reason   string
 	}{
 		{"hello", guest.EncodingOpenFlow, 200, "hello"},
-		{"hello", guest.EncodingJSON, 415, `encoding "application/json" is not spoken here`},
-		{"hello", 77, 415, `encoding "" is not`},
+		{"hello", guest.EncodingJSON, 415, `content type "application/json": want application/openflow`},
+		{"hello", 77, 415, `content type ""`},
 		{"bad body", guest.EncodingOpenFlow, 400, "switchbridge.packet_in.v1: bad body"},
 		{"refuse", guest.EncodingOpenFlow, 422, "not this one"},
 		{"full", guest.EncodingOpenFlow, 429, "no place"},
@@ -162,7 +162,7 @@ func TestDecider(t *testing.T) {
 		})
 	}
 	err := NewDecider(&answers{}, textCodec{}).Decide(t.Context(), &flow.Event{Session: "bad"}, new(flow.Decision))
-	if flow.KindOf(err) != flow.Invalid {
+	if flow.KindOf(err) != flow.Refused { // what came is at fault
 		t.Error(err)
 	}
 }

@@ -20,7 +20,7 @@ const (
 func ReadRequest(h contract.Header, body []byte, r *guest.Request) error {
 	*r = guest.Request{}
 	if len(body) > guest.MaxBody {
-		return statusError(413, "body of %d bytes, limit %d", len(body), guest.MaxBody)
+		return TooLarge()
 	}
 	var ev flow.Event
 	if err := contract.GetEvent(h, &ev); err != nil {
@@ -28,7 +28,7 @@ func ReadRequest(h contract.Header, body []byte, r *guest.Request) error {
 	}
 	contentType := h.Get(headerContentType)
 	if r.Encoding = guest.ParseEncoding(contentType); r.Encoding == guest.EncodingNone {
-		return statusError(415, "content type %q: want %s or %s", contentType, contract.TypeOpenFlow, contract.TypeJSON)
+		return NotSpoken(contentType, contract.TypeOpenFlow, contract.TypeJSON)
 	}
 	if err := contract.GetState(h, &ev); err != nil {
 		return &StatusError{Status: 400, Err: err}
@@ -62,7 +62,9 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	}
 	set(headerContentType, a.Encoding.String())
 	set(contract.HeaderReason, a.Reason)
-	set(contract.HeaderVerdict, a.Verdict)
+	if a.Verdict != flow.NoVerdict.String() { // which an absent header says
+		set(contract.HeaderVerdict, a.Verdict)
+	}
 	if len(a.State) > 0 {
 		h.Set(contract.HeaderState, base64.StdEncoding.EncodeToString(a.State))
 		set(contract.HeaderStateKey, a.StateKey)

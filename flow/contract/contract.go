@@ -76,16 +76,19 @@ type Header interface {
 	Set(key, value string)
 }
 
-const sourcePrefix = "/switches/"
+const (
+	sourcePrefix  = "/switches/"
+	sourceGateway = "/gateway" // no switch's, or one's that is not known yet
+)
 
 // PutEvent writes ev's envelope, all but the content type and the body.
 func PutEvent(h Header, ev *flow.Event) {
 	h.Set(HeaderSpecVersion, SpecVersion)
 	h.Set(HeaderType, ev.Type.String())
-	if ev.Switch != nil {
+	if ev.Switch != nil && !(ev.Type == flow.EventHandshake && ev.Switch.DPID == 0) { // HELLO comes before the switch says who it is
 		h.Set(HeaderSource, sourcePrefix+ev.Switch.DPID.String())
 	} else {
-		h.Set(HeaderSource, "/gateway")
+		h.Set(HeaderSource, sourceGateway)
 	}
 	if ev.Session != "" {
 		h.Set(HeaderSubject, ev.Session)
@@ -115,6 +118,8 @@ func GetEvent(h Header, ev *flow.Event) error {
 			return fmt.Errorf("ce-source: %w", err)
 		}
 		ev.Switch = &flow.Switch{DPID: dpid}
+	} else if ev.Type == flow.EventHandshake && source == sourceGateway {
+		ev.Switch = new(flow.Switch)
 	} else if ev.Type != flow.EventPolicyCheck || source == "" {
 		return fmt.Errorf("ce-source %q: want %s<dpid>", source, sourcePrefix)
 	}

@@ -52,6 +52,14 @@ func (*Config) Name() string { return Name }
 // maxEntries bounds what one policy may hold, counted after ranges are split.
 const maxEntries = 1 << 20
 
+// LooksAt returns the fields that some rule names.
+func (c *Config) LooksAt() (fields flow.Field) {
+	for i := range c.Rules {
+		fields |= c.Rules[i].Match.fields()
+	}
+	return fields
+}
+
 // Validate implements [policy.Source]. Its errors are of type [policy.ItemError].
 func (c *Config) Validate(earlier []policy.Source) error {
 	entries := 0

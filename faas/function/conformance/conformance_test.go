@@ -203,6 +203,7 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 		})
 	}
 	records.check(t, len(encodings)*len(Cases()))
+	t.Run("refusals", func(t *testing.T) { Refusals(t, overHTTP(t, mux, false)) })
 }
 
 // lines are the decision records that a host wrote, one Write each.

@@ -42,4 +42,5 @@ func TestFastly(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
 	}
 	records.check(t, len(encodings)*len(Cases()))
+	t.Run("refusals", func(t *testing.T) { Refusals(t, exchange) })
 }

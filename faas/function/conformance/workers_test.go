@@ -13,6 +13,7 @@ func TestWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker := workerstest.Start(t, workerstest.Options{Policy: compiled})
+	t.Run("refusals", func(t *testing.T) { Refusals(t, worker.Exchange) })
 	for _, e := range encodings {
 		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, worker.Exchange), e.codec) })
 	}

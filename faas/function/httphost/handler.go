@@ -9,8 +9,8 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchbridge/faas/function"
@@ -57,6 +57,8 @@ type Handler struct {
 	records *record.Writer
 	log     *slog.Logger
 	calls   sync.Pool // of *call
+
+	reading atomic.Int64 // bytes of bodies that are not complete
 
 	panicked, failed quiet
 }
@@ -154,6 +156,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // retryAfter is in seconds. A place is free again within a decision's time; HTTP counts in no less.
 const retryAfter = "1"
 
+// maxReading bounds the bytes of bodies that are not complete, of all callers.
+const maxReading = 64 << 20
+
 // maxKept bounds the buffers that wait for the next event, so that one large
 // event does not stay in memory.
 const maxKept = 64 << 10
@@ -184,17 +189,17 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 		c.encoding = codec.ContentType()
 	}
 
+	// The body first: who sends it slowly keeps nobody from being decided about.
+	var err error
+	if c.body, err = h.readBody(c.body, w, r); err != nil {
+		return err
+	}
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
 	default:
 		w.Header().Set("Retry-After", retryAfter)
 		return refuse(http.StatusTooManyRequests, "%d events are being decided, the most at a time", cap(h.slots))
-	}
-
-	var err error
-	if c.body, err = readBody(c.body, w, r); err != nil {
-		return err
 	}
 	if c.direct {
 		return h.ask(c, w, r)
@@ -280,6 +285,9 @@ func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	return &refusal{http.StatusServiceUnavailable, err}
 }
 
+// asRefusal takes an error's status along.
+func asRefusal(err error) error { return &refusal{function.StatusOf(err), err} }
+
 func (h *Handler) codec(r *http.Request) (contract.Codec, error) {
 	v := r.Header.Get("Content-Type")
 	if c, ok := h.codecs[v]; ok { // as the gateway writes it
@@ -290,32 +298,44 @@ func (h *Handler) codec(r *http.Request) (contract.Codec, error) {
 			return c, nil
 		}
 	}
-	return nil, refuse(http.StatusUnsupportedMediaType, "content type %q: want one of %s", v, h.mediaTypes())
+	return nil, asRefusal(function.NotSpoken(v, h.mediaTypes()...))
 }
 
-func (h *Handler) mediaTypes() string {
+func (h *Handler) mediaTypes() []string {
 	var types []string
 	for _, t := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
 		if h.codecs[t] != nil || h.direct[guest.ParseEncoding(t)] {
 			types = append(types, t)
 		}
 	}
-	return strings.Join(types, ", ")
+	return types
 }
 
 // readBody appends the body of r to b. It refuses one that is larger than the
 // contract allows before reading it where its length is declared.
-func readBody(b []byte, w http.ResponseWriter, r *http.Request) ([]byte, error) {
+//
+// What all callers have sent of bodies that are not complete is bounded, too; how
+// long one may take is the server's to say ([NewServer]).
+func (h *Handler) readBody(b []byte, w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Header.Get("Content-Encoding") != "" {
-		return b, refuse(http.StatusUnsupportedMediaType, "content encoding %q: bodies are sent as they are", r.Header.Get("Content-Encoding"))
+		return b, asRefusal(function.Encoded(r.Header.Get("Content-Encoding")))
 	}
 	if r.ContentLength > flow.MaxBody {
-		return b, refuse(http.StatusRequestEntityTooLarge, "body of %d bytes, more than %d", r.ContentLength, flow.MaxBody)
+		return b, asRefusal(function.TooLarge())
 	}
 	body := http.MaxBytesReader(w, r.Body, flow.MaxBody)
+	held := int64(0)
+	defer func() { h.reading.Add(-held) }()
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
+		}
+		if more := int64(cap(b)) - held; more > 0 {
+			held += more
+			if h.reading.Add(more) > maxReading {
+				w.Header().Set("Retry-After", retryAfter)
+				return b, refuse(http.StatusTooManyRequests, "bodies of %d bytes are being read, the most at a time", maxReading)
+			}
 		}
 		n, err := body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
@@ -324,7 +344,7 @@ func readBody(b []byte, w http.ResponseWriter, r *http.Request) ([]byte, error) 
 		}
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return b, refuse(http.StatusRequestEntityTooLarge, "body of more than %d bytes", flow.MaxBody)
+			return b, asRefusal(function.TooLarge())
 		}
 		if err != nil {
 			return b, refuse(http.StatusBadRequest, "reading the body: %w", err)

@@ -161,7 +161,7 @@ func TestRefusals(t *testing.T) {
 	}{
 		{"method", httphost.Config{}, func(r *http.Request) { r.Method = "GET" }, event, 405, "an event is a POST"},
 		{"content type", httphost.Config{}, func(r *http.Request) { r.Header.Set("Content-Type", "text/html") }, event, 415, "text/html"},
-		{"no content type", httphost.Config{}, func(r *http.Request) { r.Header.Del("Content-Type") }, event, 415, "want one of application/json"},
+		{"no content type", httphost.Config{}, func(r *http.Request) { r.Header.Del("Content-Type") }, event, 415, "want application/json"},
 		{"compressed", httphost.Config{}, func(r *http.Request) { r.Header.Set("Content-Encoding", "gzip") }, event, 415, "gzip"},
 		{"large", httphost.Config{}, nil, large, 413, "more than"},
 		{"large and chunked", httphost.Config{}, func(r *http.Request) { r.ContentLength = -1 }, large, 413, "more than"},

@@ -8,7 +8,7 @@ import (
 
 // Timeouts and sizes of [NewServer].
 const (
-	readTimeout    = 10 * time.Second // a whole request: a client that trickles its body holds one of the handler's places
+	readTimeout    = 10 * time.Second // a whole request: a client that trickles its body holds memory
 	idleTimeout    = 2 * time.Minute  // longer than the gateway keeps idle connections, so that it is the gateway that closes them
 	maxHeaderBytes = 32 << 10         // travelling state is at most 5.5 KiB of them
 )

@@ -41,6 +41,9 @@ func Of(r *guest.Request, a *guest.Answer) Record {
 	}
 	if rec.Status < 300 {
 		rec.Reason = a.Reason
+		if rec.Verdict == "" {
+			rec.Verdict = flow.NoVerdict.String()
+		}
 	} else {
 		rec.Error = a.Reason
 	}

@@ -200,7 +200,9 @@ func (h *Host) load() (m *module, err error) {
 	if h.config.Prepared {
 		m, err = preparedModule(wasm)
 	} else {
-		m, err = prepareModule(wasm)
+		if m, err = prepareModule(wasm); err == nil {
+			err = m.boundStack()
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGuest, err)
@@ -283,7 +285,11 @@ func (e *engine) close() {
 func instantiateRefuel(ctx context.Context, r wazero.Runtime) error {
 	refuel := func(ctx context.Context, guest api.Module, _ []uint64) {
 		fuel := guest.ExportedGlobal(exportFuel).(api.MutableGlobal)
-		if left := int32(fuel.Get()); isAbsent(left) {
+		left := int32(fuel.Get())
+		if left == deepFuel {
+			panic(errDeep)
+		}
+		if isAbsent(left) {
 			panic(&absentError{function: uint32(left - absentFuel)})
 		}
 		if c, ok := ctx.(*callContext); ok && c.left() <= 0 {

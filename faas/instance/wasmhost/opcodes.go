@@ -168,6 +168,7 @@ const (
 	opI32LtS        = 0x48
 	opI32GtU        = 0x4b
 	opI32GeU        = 0x4f
+	opI32GtS        = 0x4a
 	opI32Add        = 0x6a
 	opI32Sub        = 0x6b
 	opI32Or         = 0x72

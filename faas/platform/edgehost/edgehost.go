@@ -152,12 +152,12 @@ func authorize(r *Request, p Platform) error {
 // readBody refuses a body that says it is too long before reading it.
 func readBody(r *Request, p Platform) ([]byte, error) {
 	if encoding := r.Header.Get("Content-Encoding"); encoding != "" {
-		return nil, refuse(415, "content encoding %.40q: bodies are sent as they are", encoding)
+		return nil, function.Encoded(encoding)
 	}
 	size := 0
 	if n, err := strconv.ParseUint(r.Header.Get("Content-Length"), 10, 63); err == nil {
 		if n > guest.MaxBody {
-			return nil, refuse(413, "body of %d bytes, limit %d", n, guest.MaxBody)
+			return nil, function.TooLarge()
 		}
 		size = int(n)
 	}
@@ -166,7 +166,7 @@ func readBody(r *Request, p Platform) ([]byte, error) {
 		return nil, refuse(400, "reading the body: %w", err)
 	}
 	if len(body) > guest.MaxBody {
-		return nil, refuse(413, "body of more than %d bytes", guest.MaxBody)
+		return nil, function.TooLarge()
 	}
 	return body, nil
 }

@@ -71,9 +71,9 @@ func TestAnswer(t *testing.T) {
 		{"a stranger", func(_ *platform, r *Request) { r.Header.Set("Authorization", "") }, 401, "no valid bearer token", "tokens"},
 		{"body fails", func(p *platform, _ *Request) { p.bodyErr = errors.New("gone") }, 400, "body: gone", "tokens body"},
 		{"large body", func(p *platform, _ *Request) { p.body = make([]byte, flow.MaxBody+1) }, 413, "more than 1048576 bytes", "tokens body"},
-		{"large by its own account", func(_ *platform, r *Request) { r.Header.Set("Content-Length", "1048577") }, 413, "1048577", "tokens"},
+		{"large by its own account", func(_ *platform, r *Request) { r.Header.Set("Content-Length", "1048577") }, 413, "more than 1048576 bytes", "tokens"},
 		{"no event", func(_ *platform, r *Request) { r.Header.Set("Ce-Type", "") }, 400, "", "tokens body"},
-		{"encoding not spoken", func(_ *platform, r *Request) { r.Header.Set("Content-Type", contract.TypeJSON) }, 415, "not spoken here", "tokens body policy"},
+		{"encoding not spoken", func(_ *platform, r *Request) { r.Header.Set("Content-Type", contract.TypeJSON) }, 415, "want application/openflow", "tokens body policy"},
 		{"no policy", func(p *platform, _ *Request) {
 			p.policy = func() ([]byte, error) { return nil, errors.New("no store") }
 		}, 503, "policy: no store", "tokens body policy"},

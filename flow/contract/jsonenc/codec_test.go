@@ -571,7 +571,7 @@ func TestEscapedBase64(t *testing.T) {
 // TestStrings: whatever a switch calls its port is JSON.
 func TestStrings(t *testing.T) {
 	for _, name := range []string{"eth0", `a"b\c`, "x\x00\n\xff", "grün", "<&>\u2028"} {
-		b, err := codec.AppendEvent(nil, &flow.Event{Type: flow.EventSwitchConnected, Switch: &flow.Switch{DPID: 1, Ports: []flow.Port{{Name: name}}}})
+		b, err := codec.AppendEvent(nil, &flow.Event{Type: flow.EventSwitchConnected, Switch: &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13, Ports: []flow.Port{{Name: name}}}})
 		if err != nil || !json.Valid(b) {
 			t.Fatalf("%q: %s (%v)", name, b, err)
 		}

@@ -206,6 +206,8 @@ func parseEvent(body []byte, ev *flow.Event) error {
 	}
 	missing := ""
 	switch {
+	case ev.Type == flow.EventSwitchConnected && (ev.Switch == nil || ev.Switch.Protocol == 0): // which is all that it tells
+		missing = "switch.protocol"
 	case ev.Type == flow.EventPacketIn && ev.PacketIn == nil:
 		missing = "packet_in"
 	case ev.Type == flow.EventFlowRemoved && ev.FlowRemoved == nil:

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench/isolate"
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/flow"
+)
+
+func isolateCommand() *cobra.Command {
+	var cfg isolate.Config
+	var quick, asJSON bool
+	c := &cobra.Command{
+		Use:   "isolate",
+		Short: "Measure what one hostile switch does to fifteen others, to memory and to the log",
+		Long: `Measure what one hostile switch does to fifteen others that behave well: the
+latency of their packets, the gateway's memory, and its log. Rounds are quiet,
+hostile, quiet. Each kind of hostility has a gateway of its own, with default
+settings, once with the embedded function and once with one over HTTPS.
+
+Each claim is a line at the end. A missed goal is a figure; a packet of a victim
+that is lost or wrongly answered, or a new switch that is not served, is a failure,
+and the exit code says so.`,
+		Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if quick {
+				cfg.Quick()
+			}
+			if cfg.Profiles != "" {
+				if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
+					return err
+				}
+			}
+			if !asJSON {
+				if err := isolate.WriteHead(c.ErrOrStderr()); err != nil {
+					return err
+				}
+				cfg.OnRow = func(r *isolate.Row) { _ = r.WriteText(c.ErrOrStderr()) } // progress
+			}
+			r, err := isolate.Run(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = cli.WriteJSON(c.OutOrStdout(), r)
+			} else {
+				err = r.WriteText(c.OutOrStdout())
+			}
+			return errors.Join(err, r.Err())
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVar(&quick, "quick", false, "one short round of each: under two minutes")
+	fl.StringSliceVar(&cfg.Kinds, "kind", nil, "kinds of hostility: "+strings.Join(isolate.Kinds(), ", ")+" (default: all)")
+	fl.StringSliceVar(&cfg.Functions, "function", nil, "embedded, remote (default: both)")
+	fl.IntVar(&cfg.Victims, "victims", 15, "switches that behave well")
+	fl.Float64Var(&cfg.Rate, "rate", 20, "packets a second of each of them")
+	fl.IntVar(&cfg.Rounds, "rounds", 3, "hostile phases, each between two quiet ones")
+	fl.DurationVar(&cfg.Quiet, "quiet", 3*time.Second, "length of a quiet phase")
+	fl.DurationVar(&cfg.Hostile, "hostile", 7*time.Second, "length of a hostile phase")
+	fl.StringVar(&cfg.Profiles, "profiles", "", "folder for a CPU profile of the gateway in a hostile phase of each kind")
+	fl.StringSliceVar(&cfg.Gateway, "gateway", nil, "flags of the gateway, such as --log-decisions=off, for a look at what a setting does")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// isolateHostileCommand is what isolate starts as the hostile switch.
+func isolateHostileCommand() *cobra.Command {
+	var h isolate.Hostile
+	c := &cobra.Command{
+		Use: "isolate-hostile", Short: "Be a hostile switch", Hidden: true, Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			h.DPID = flow.DPID(400)
+			return h.Serve(c.Context(), c.InOrStdin(), c.OutOrStdout())
+		},
+	}
+	c.Flags().StringVar(&h.Kind, "kind", "", "what it does")
+	c.Flags().StringVar(&h.Target, "target", "", "HOST:PORT of the gateway")
+	return c
+}
+
+// isolateFunctionCommand is what isolate starts as the hostile function.
+func isolateFunctionCommand() *cobra.Command {
+	var f isolate.Function
+	c := &cobra.Command{
+		Use: "isolate-function", Short: "Be a function that can be made hostile", Hidden: true, Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := f.Serve(c.Context()); err != nil {
+				return fmt.Errorf("isolate-function: %w", err)
+			}
+			return nil
+		},
+	}
+	c.Flags().StringVar(&f.Kind, "kind", "", "what it does")
+	c.Flags().StringVar(&f.Listen, "listen", "", "HOST:PORT to serve at")
+	c.Flags().StringVar(&f.DevCA, "dev-ca", "", "folder of the development CA")
+	c.Flags().StringVar(&f.Policy, "policy", "", "policy file")
+	return c
+}

@@ -179,9 +179,13 @@ func (s *session) claimState() (*state, error) {
 	if err := s.srv.claim(s); err != nil {
 		return nil, err
 	}
-	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id}))
+	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id, Settle: settle}))
 	return stateConfigure, nil
 }
+
+// settle is how long after the BARRIER a decision answers packets of its kind
+// that were on their way up while the switch took the rules.
+const settle = 50 * time.Millisecond
 
 // maxPortReplies bounds the parts of a port description.
 const maxPortReplies = 256

@@ -273,7 +273,7 @@ func TestBadInput(t *testing.T) {
 			s.Secrets[fastlyhost.SecretStore][fastlyhost.KeyTokens] = strings.Repeat(token+"\n", 3)
 		}, 503, "3 tokens, at most 2"},
 		{"large body", func(_ *fastlytest.Service, r *fastlytest.Request) { r.Body = make([]byte, flow.MaxBody+1) }, 413, "body of more than 1048576 bytes"},
-		{"a body that says it is large", header("Content-Length", "1048577"), 413, "body of 1048577 bytes, limit 1048576"},
+		{"a body that says it is large", header("Content-Length", "1048577"), 413, "body of more than 1048576 bytes"},
 		{"body cut short", func(_ *fastlytest.Service, r *fastlytest.Request) { r.Body = r.Body[:len(r.Body)-3] }, 400, "packet_in"},
 		{"a body that says it is longer", header("Content-Length", "5000"), 200, ""},
 		{"compressed", header("Content-Encoding", "gzip"), 415, `content encoding "gzip"`},

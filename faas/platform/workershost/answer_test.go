@@ -133,7 +133,7 @@ func TestAnswer(t *testing.T) {
 		{"three tokens", vars(workershost.TokensBinding, token+"\n"+nextToken+"\n"+token), 503, "3 tokens", ""},
 
 		{"compressed", header("Content-Encoding", "gzip"), 415, "gzip", ""},
-		{"a length over the limit", header("Content-Length", "1048577"), 413, "body of 1048577 bytes, limit 1048576", ""},
+		{"a length over the limit", header("Content-Length", "1048577"), 413, "body of more than 1048576 bytes", ""},
 		{"a length beyond numbers", header("Content-Length", "99999999999999999999"), 200, "", "body store"},
 		{"a body over the limit", func(_ *workershost.Request, p *platform) { p.body = make([]byte, guest.MaxBody+1) }, 413, "more than 1048576 bytes", "body"},
 		{"a body cut off", func(_ *workershost.Request, p *platform) { p.bodyErr = errors.New("gone") }, 400, "reading the body: gone", "body"},

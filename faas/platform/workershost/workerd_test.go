@@ -83,7 +83,7 @@ func TestFaults(t *testing.T) {
 		{"in chunks", good, workerstest.Token, nil, true, 200, ""},
 		{"garbage", good, workerstest.Token, []byte("garbage"), false, 400, "switchbridge.packet_in.v1"},
 		{"no body", good, workerstest.Token, []byte{}, false, 400, "switchbridge.packet_in.v1"},
-		{"large", good, workerstest.Token, large, false, 413, "body of 1048577 bytes"},
+		{"large", good, workerstest.Token, large, false, 413, "body of more than 1048576 bytes"},
 		{"large in chunks", good, workerstest.Token, large, true, 413, "body of more than 1048576 bytes"},
 		{"no policy", nil, workerstest.Token, nil, false, 503, "namespace POLICY has no key policy.blob"},
 		{"policy cut short", good[:len(good)/2], workerstest.Token, nil, false, 503, "cut short"},

@@ -16,7 +16,7 @@ func (s *Session) apply(j *job) {
 	j.out.Actions, j.out.Rule, j.out.Violations = nil, -1, j.out.Violations[:0]
 	if rec.Err == nil {
 		s.observePolicy(d)
-		s.b.cfg.Guardrails.Check(ev, d, s.sw, &s.memory, &j.out)
+		s.b.live.Load().Guardrails.Check(ev, d, s.sw, &s.memory, &j.out)
 		if len(j.out.Violations) > 0 {
 			s.violations(j)
 		}
@@ -29,7 +29,7 @@ func (s *Session) apply(j *job) {
 	}
 
 	flags := flow.RuleFlags(0)
-	if s.b.cfg.Subscribe[flow.EventFlowRemoved] {
+	if s.b.live.Load().Subscribe[flow.EventFlowRemoved] {
 		flags = flow.SendFlowRemoved
 	}
 	j.changes = j.changes[:0]

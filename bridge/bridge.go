@@ -16,7 +16,8 @@ import (
 
 // Bridge is what the sessions of all switches share.
 type Bridge struct {
-	cfg   Config
+	cfg   Config // but for what live has
+	live  atomic.Pointer[Live]
 	log   *slog.Logger
 	local bool // the decider answers in place
 
@@ -43,6 +44,8 @@ func New(cfg Config) (*Bridge, error) {
 	b.first = rand.Uint32()
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
+	live := cfg.Live()
+	b.live.Store(&live)
 	b.faults.Log = cfg.Logger
 	b.pacer.run, b.pacer.alarm = b.PolicyChanged, b.storm
 	cfg.Versions.onOffer = b.offer
@@ -121,7 +124,7 @@ func (b *Bridge) Drain() {
 	}
 	b.mu.Unlock()
 	if left := b.pool.drain(b.cfg.DrainTimeout); left > 0 {
-		b.log.Warn("shutting down with decisions pending", "pending", left, "waited", b.cfg.DrainTimeout)
+		b.log.Warn("shutting down with decisions pending", "pending", left, "waited_seconds", b.cfg.DrainTimeout.Seconds())
 	}
 	for _, s := range b.open() {
 		_ = s.sw.Flush() // its owner learns of the error
@@ -150,12 +153,13 @@ type Status struct {
 
 // decide asks the decider, with the deadline of events where it is remote.
 func (b *Bridge) decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	live := b.live.Load()
 	if b.local {
-		return b.cfg.Decider.Decide(ctx, ev, d)
+		return live.Decider.Decide(ctx, ev, d)
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cfg.EventTimeout)
+	ctx, cancel := context.WithTimeout(ctx, live.EventTimeout)
 	defer cancel()
-	return b.cfg.Decider.Decide(ctx, ev, d)
+	return live.Decider.Decide(ctx, ev, d)
 }
 
 // Handshake has the function take its part in OpenFlow's handshake, with the

@@ -89,7 +89,7 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 
 // paced drops a packet over a configured rate. It must free the packet's buffer.
 func (s *Session) paced(j *job, now time.Time) bool {
-	if s.b.cfg.Admit == nil || s.b.cfg.Admit(&j.ev, now) == nil {
+	if admit := s.b.live.Load().Admit; admit == nil || admit(&j.ev, now) == nil {
 		return false
 	}
 	s.Drop("rate")
@@ -115,7 +115,7 @@ func (s *Session) free(j *job) {
 // subscribes to its type. It is called by the goroutine that owns the
 // connection; ev is the session's from then on.
 func (s *Session) Event(ev flow.Event, now time.Time) {
-	if !s.b.cfg.Subscribe[ev.Type] || s.draining.Load() {
+	if !s.b.live.Load().Subscribe[ev.Type] || s.draining.Load() {
 		return
 	}
 	s.events.Add(1)
@@ -161,7 +161,7 @@ func (s *Session) start(j *job) {
 		s.Drop("queue_full")
 		s.free(j)
 	}
-	s.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", s.queue.limit)
+	s.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", s.b.live.Load().QueuePerSwitch)
 	s.follow(j, false)
 }
 

@@ -60,6 +60,17 @@ func (p *PolicyCheck) Run(ctx context.Context) error {
 	}
 }
 
+// Ask asks once, beside what Run asks, and waits for the answer as long as an
+// interval.
+func (p *PolicyCheck) Ask(ctx context.Context) {
+	ev := flow.Event{Type: flow.EventPolicyCheck, ID: "policy-" + rand.Text(), Time: time.Now(), XID: 1}
+	interval := p.Interval
+	if interval <= 0 {
+		interval = CheckInterval
+	}
+	p.check(ctx, &ev, interval)
+}
+
 func (p *PolicyCheck) check(ctx context.Context, ev *flow.Event, timeout time.Duration) {
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

@@ -67,7 +67,7 @@ func (p *pool) list(q *queue) {
 
 func (p *pool) work() {
 	p.mu.Lock()
-	for len(p.ready) > 0 {
+	for len(p.ready) > 0 && p.running <= p.max { // it may have been resized
 		q := p.ready[0]
 		p.ready = p.ready[1:]
 		q.listed = false
@@ -139,4 +139,19 @@ func (p *pool) drain(d time.Duration) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.running + p.waiting
+}
+
+// resize changes how many goroutines there may be. Those beyond end with what
+// they have to do.
+func (p *pool) resize(max int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.max = max
+}
+
+// limit changes how many of q's tasks may wait.
+func (p *pool) limit(q *queue, n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	q.limit = n
 }

@@ -91,7 +91,7 @@ func (s *Session) connected() {
 			s.Warn("connected_refused", "no proactive rules: the function refuses or can't be understood", "err", err)
 			return
 		}
-		s.Warn("connected", "no proactive rules yet: the function does not answer", "err", err, "again_in", pause)
+		s.Warn("connected", "no proactive rules yet: the function does not answer", "err", err, "again_in_seconds", pause.Seconds())
 		timer := time.NewTimer(pause)
 		select {
 		case <-s.ctx.Done():

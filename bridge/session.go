@@ -82,7 +82,6 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 	if s.faults = opt.Faults; s.faults == nil {
 		s.faults = &Mute{Log: s.log}
 	}
-	s.queue.limit = b.cfg.QueuePerSwitch
 	if opt.Held > 0 || b.cfg.Coalesce && !b.local {
 		s.coalescer = NewCoalescer[*job](CoalesceLimits{PerKey: opt.Held, Settle: opt.Settle})
 	}
@@ -92,6 +91,7 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 	b.sessions[s] = struct{}{}
 	s.draining.Store(b.draining)
 	b.mu.Unlock()
+	b.pool.limit(&s.queue, b.live.Load().QueuePerSwitch)
 	return s
 }
 

@@ -100,7 +100,7 @@ func (b *Bridge) storm(pause time.Duration) {
 	b.cfg.Metrics.storm.Set(pause.Seconds())
 	if pause > 0 {
 		b.log.Warn("the function's policy version changes again and again; its verdicts count at once, and the switches are brought in line at this pace",
-			"policy", b.cfg.Versions.Latest().String(), "once_in", pause.String())
+			"policy", b.cfg.Versions.Latest().String(), "once_in_seconds", pause.Seconds())
 	} else {
 		b.log.Info("the function's policy version has come to rest", "policy", b.cfg.Versions.Latest().String())
 	}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -16,6 +15,8 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/adminside"
+	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
 )
@@ -49,7 +50,11 @@ type RuleStatus struct {
 	Table    uint8   `json:"table_id"`
 	Priority uint16  `json:"priority"`
 	Match    string  `json:"match"`
-	Actions  string  `json:"actions"`
+	Actions  string  `json:"actions"` // with meter and goto, in the order in which they count
+	Meter    uint32  `json:"meter,omitempty"`
+	Goto     uint8   `json:"goto_table,omitempty"`
+	Flags    string  `json:"flags,omitempty"`
+	More     string  `json:"more,omitempty"` // the rule in the switch's words, where it says what the other members can't
 	Idle     float64 `json:"idle_timeout"`
 	Hard     float64 `json:"hard_timeout"`
 	Cookie   string  `json:"cookie"`
@@ -68,32 +73,43 @@ type GatewayStatus struct {
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
 	Decisions DecisionStats `json:"decisions"`
+	// Reloads are the latest of the configuration, the policy, tokens and
+	// certificates: when each was read, and what was wrong with it.
+	Reloads []watched.Result `json:"reloads"`
 }
 
-// adminHandler serves the operator's side. Nothing in it changes the gateway.
+// adminHandler serves the operator's side. Only what POST asks for changes the
+// gateway; see action.
 func (g *Gateway) adminHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", g.readyz)
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Status()) })
-	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, http.StatusOK, g.Switches()) })
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { adminside.WriteJSON(w, http.StatusOK, g.Status()) })
+	mux.HandleFunc("GET /api/v1/switches", func(w http.ResponseWriter, r *http.Request) { adminside.WriteJSON(w, http.StatusOK, g.Switches()) })
 	mux.HandleFunc("GET /api/v1/switches/{dpid}/rules", g.rules)
 	mux.HandleFunc("GET /api/v1/p4", func(w http.ResponseWriter, r *http.Request) {
 		list := []p4bridge.Status{}
 		for _, s := range g.p4 {
 			list = append(list, s.Status())
 		}
-		writeJSON(w, http.StatusOK, list)
+		adminside.WriteJSON(w, http.StatusOK, list)
 	})
-	if g.settings.Admin.Pprof {
+	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
+	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
+	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
+	if g.now().set.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return mux
+	names := g.now().set.Admin.Hosts
+	if host, _, err := net.SplitHostPort(g.now().set.Admin.Listen); err == nil {
+		names = append([]string{host}, names...)
+	}
+	return adminside.Hosts(names, mux)
 }
 
 func switchStatus(s *ofproxy.Session) SwitchStatus {
@@ -115,27 +131,50 @@ func (g *Gateway) readyz(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	if err := g.results.Err(); err != nil {
+		fmt.Fprintln(w, err)
+	}
 }
 
 func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 	dpid, err := flow.ParseDPID(r.PathValue("dpid"))
 	if err != nil {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": err.Error()})
+		adminside.WriteError(w, http.StatusBadRequest, err)
 		return
 	}
 	rules, err := g.server.Rules(r.Context(), dpid)
 	if err != nil {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": err.Error()})
+		adminside.WriteError(w, http.StatusNotFound, err)
 		return
 	}
 	list := []RuleStatus{}
 	for i := range rules {
-		st := &rules[i]
-		list = append(list, RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
-			Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
-			Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()})
+		list = append(list, ruleStatus(&rules[i]))
 	}
-	writeJSON(w, http.StatusOK, list)
+	adminside.WriteJSON(w, http.StatusOK, list)
+}
+
+// ruleStatus is all that a rule says.
+func ruleStatus(st *bridge.Installed) RuleStatus {
+	return RuleStatus{Table: st.Rule.Table, Priority: st.Rule.Priority, Match: st.Rule.Match.String(), Actions: actionsOf(&st.Rule),
+		Meter: st.Rule.Meter, Goto: st.Rule.Goto, Flags: flagsOf(st.Rule.Flags), More: st.Text,
+		Idle: st.Rule.IdleTimeout.Seconds(), Hard: st.Rule.HardTimeout.Seconds(), Cookie: "0x" + strconv.FormatUint(st.Rule.Cookie, 16),
+		Decision: bridge.Decision(st.Rule.Cookie), Packets: st.Packets, Bytes: st.Bytes, Age: st.Duration.Seconds()}
+}
+
+// flagsOf names a rule's flags as ovs-ofctl does.
+func flagsOf(f flow.RuleFlags) string {
+	var names []string
+	for i, name := range []string{"send_flow_rem", "check_overlap", "reset_counts", "no_packet_counts", "no_byte_counts"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+			f &^= 1 << i
+		}
+	}
+	if f != 0 {
+		names = append(names, fmt.Sprintf("%#x", uint16(f)))
+	}
+	return strings.Join(names, ",")
 }
 
 // actionsOf writes all that a rule does.
@@ -153,17 +192,10 @@ func actionsOf(r *flow.Rule) string {
 	return strings.Join(parts, ",")
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.Encode(v)
-}
-
 // serveAdmin runs the operator's side until ctx is done.
 func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
-	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		TLSConfig: g.adminTLS(), ErrorLog: adminside.ErrorLog(g.log, "admin")}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
@@ -172,7 +204,11 @@ func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 		}
 	})
 	defer stop()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	serve := func() error { return srv.Serve(l) }
+	if srv.TLSConfig != nil {
+		serve = func() error { return srv.ServeTLS(l, "", "") }
+	}
+	if err := serve(); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil

@@ -64,7 +64,7 @@ func TestChain(t *testing.T) {
 				t.Errorf("chain\n%s\nwant\n%s", got, tc.want)
 			}
 			w := httptest.NewRecorder()
-			g.adminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/api/v1/status", nil))
+			g.adminHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://localhost/api/v1/status", nil))
 			var st GatewayStatus
 			if err := json.Unmarshal(w.Body.Bytes(), &st); err != nil || st.Chain != tc.want {
 				t.Errorf("status shows chain %q: %v", st.Chain, err)

@@ -1,12 +1,12 @@
 package gateway
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,7 +19,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
 	"switchbridge/httpclient"
-	"switchbridge/internal/task"
+	"switchbridge/internal/watched"
 	"switchbridge/policy"
 	"switchbridge/settings"
 )
@@ -39,25 +39,50 @@ type functions struct {
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
 	set      *settings.Settings
+	before   *functions // whose parts are used on; nil at the start
+	surroundings
+}
+
+// surroundings are what functions have from the gateway, whichever they are.
+type surroundings struct {
 	log      *slog.Logger
 	reg      *prometheus.Registry
+	metrics  *functionMetrics
+	results  *watched.Results
+	versions *bridge.Versions
+	changed  func()                   // has the switches brought in line at once
+	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
 }
 
 // remote is one function behind URLs.
 type remote struct {
 	name   string
+	urls   []string
+	id     string // see identity
 	client flow.Decider
+	files  func() []watched.File
 	close  func() error
+	limit  *decider.Limit
+	way    *redirect // from state to limit
+	state  *decider.State
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
 
-// newFunctions makes the functions and puts the decorators around them: from the
-// outside in a fail mode, routes, and for each remote function its state and its
-// limit.
-func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Registry) (*functions, error) {
-	fs := &functions{set: set, log: log, reg: reg}
-	m := newFunctionMetrics(reg)
+// newFunctions makes the functions and puts the decorators around them.
+func newFunctions(set *settings.Settings, around surroundings) (*functions, error) {
+	fs := &functions{set: set, surroundings: around}
+	if err := fs.build(); err != nil {
+		return nil, errors.Join(err, fs.closeBut(nil))
+	}
+	fs.commit()
+	return fs, nil
+}
+
+// build makes the chain that the settings ask for: from the outside in a fail
+// mode, routes, and for each remote function its state and its limit.
+func (fs *functions) build() error {
+	set, m := fs.set, fs.metrics
 	around := func(name string, f *settings.Function) (flow.Decider, error) {
 		if !f.Remote() {
 			return fs.inProcess(f)
@@ -66,12 +91,11 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		if err != nil {
 			return nil, err
 		}
-		observe := &decider.Observe{Next: r.client, On: r.observe(log)}
-		return decider.NewState(decider.NewLimit(observe, f.Concurrency, set.Limits.Queue), decider.StateLimits{}), nil
+		return r.state, nil
 	}
 	fallback, err := around("default", &set.Function)
 	if err != nil {
-		return nil, errors.Join(err, fs.close())
+		return err
 	}
 	next := fallback
 	if len(set.Routes) > 0 {
@@ -80,7 +104,7 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 			r := &set.Routes[i]
 			d, err := around(r.Name, &r.Function)
 			if err != nil {
-				return nil, errors.Join(fmt.Errorf("routes[%d] %q: %w", i, r.Name, err), fs.close())
+				return fmt.Errorf("routes[%d] %q: %w", i, r.Name, err)
 			}
 			routes[i] = decider.Route{Name: r.Name, EthTypes: r.EthTypes, IPProtos: r.IPProtos, Decider: d}
 			for _, p := range r.Switches {
@@ -93,24 +117,31 @@ func newFunctions(set *settings.Settings, log *slog.Logger, reg *prometheus.Regi
 		next = decider.NewRoutes(routes, fallback)
 	}
 
-	if len(fs.remotes) > 0 && set.Function.PolicyCheck > 0 {
-		fs.check = &bridge.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck}
+	if len(fs.remotes) > 0 {
+		fs.check = &bridge.PolicyCheck{Decider: next, Interval: set.Function.PolicyCheck, Versions: fs.versions, OnNewer: fs.newer}
 	}
 	fail := &decider.FailMode{Next: next, PerSwitch: map[flow.DPID]decider.Mode{}, Default: failMode(set.FailMode.Default)}
 	for dpid, mode := range set.FailMode.Switches {
 		d, err := flow.ParseDPID(dpid)
 		if err != nil {
-			return nil, errors.Join(err, fs.close())
+			return err
 		}
 		fail.PerSwitch[d] = failMode(mode)
 	}
 	fs.decider = fail
-	if l := &set.Limits; l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 || l.Incomplete.Rate > 0 {
+	if l := &set.Limits; fs.before != nil && fs.before.pace != nil && sameRates(l, &fs.before.set.Limits) {
+		fs.pace = fs.before.pace // with what is in its buckets
+	} else if l.PerSwitch.Rate > 0 || l.PerPort.Rate > 0 || l.EssentialsRate.Rate > 0 || l.Incomplete.Rate > 0 {
 		fs.pace = decider.NewPace(fail, decider.Rates{PerSwitch: rateOf(l.PerSwitch), PerPort: rateOf(l.PerPort), Essentials: rateOf(l.EssentialsRate),
 			Incomplete: rateOf(l.Incomplete)})
 		fs.pace.OnPaced = func(_ *flow.Event, bucket string) { m.paced.WithLabelValues(bucket).Inc() }
 	}
-	return fs, nil
+	return nil
+}
+
+// sameRates reports whether the rates of two settings are equal.
+func sameRates(a, b *settings.Limits) bool {
+	return a.PerSwitch == b.PerSwitch && a.PerPort == b.PerPort && a.EssentialsRate == b.EssentialsRate && a.Incomplete == b.Incomplete
 }
 
 func failMode(m settings.Mode) decider.Mode {
@@ -141,28 +172,47 @@ func guardrails(set *settings.Settings) *guard.Guardrails {
 // inProcess is the controller in this process, which all routes share.
 func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 	if fs.local == nil {
-		file, p, err := policyhost.Open(fs.set.Policy, fs.log)
+		file, p, err := policyhost.Open(fs.set.Policy, fs.log, fs.results)
 		if err != nil {
 			return nil, err
 		}
 		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 			return nil, err
 		}
+		file.Follow(fs.local, fs.policyChanged)
 		fs.policy, fs.vlans = file, p.LooksAt()&flow.FieldVLAN != 0
+	}
+	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])
 	}
 	return fs.local, nil
 }
 
-// remote makes the client of one function behind URLs.
+// remote makes one function behind URLs with what belongs to it alone, or takes
+// it over.
 func (fs *functions) remote(name string, f *settings.Function, m *functionMetrics) (*remote, error) {
-	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m)
+	id := identity(name, *f, fs.set)
+	if r := fs.earlier(id); r != nil {
+		fs.remotes = append(fs.remotes, r)
+		fs.names = append(fs.names, f.URLs...)
+		return r, nil
+	}
+	r, err := newRemote(name, f, bool(fs.set.OpenFlow.Handshake), fs.log, m, fs.results)
 	if err != nil {
 		return nil, err
 	}
+	r.id = id
 	r.down.Store("")
 	if fs.set.Function.PolicyCheck > 0 {
 		r.down.Store("it was not asked yet")
+	}
+	observe := &decider.Observe{Next: r.client, On: r.observe(fs.log)}
+	r.limit = decider.NewLimit(observe, f.Concurrency, fs.set.Limits.Queue)
+	if old := fs.heir(name, f.URLs); old != nil {
+		r.way, r.state = old.way, old.state
+	} else {
+		r.way = redirectTo(r.limit)
+		r.state = decider.NewState(r.way, decider.StateLimits{})
 	}
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
@@ -242,34 +292,26 @@ func versionName(v flow.PolicyVersion) string {
 	return v.String()
 }
 
-// tasks are what runs beside the sessions: policy checks, the embedded function and the watch over the
-// policy file.
-func (fs *functions) tasks(b *bridge.Bridge) []task.Task {
-	var list []task.Task
-	versions := b.Versions()
-	if c := fs.check; c != nil {
-		c.Versions, c.OnNewer = versions, b.PolicySeen
-		list = append(list, c)
+// policyChanged has a new policy of the local host count. The file of this
+// machine needs nobody to confirm it, where it is all of the policy; beside
+// remote functions it is a part of the version.
+func (fs *functions) policyChanged() {
+	if len(fs.remotes) > 0 {
+		fs.versions.CheckSoon()
+		return
 	}
-	if fs.embedded != nil {
-		list = append(list, fs.embedded)
+	if v := fs.local.Version(); fs.versions.Confirm(v) == bridge.Newer {
+		fs.log.Info("policy version", "policy", v.String())
+		fs.changed()
 	}
-	if fs.local != nil {
-		// The file of this machine needs nobody to confirm it, where it is all of the
-		// policy; beside remote functions it is a part of the version.
-		changed := versions.CheckSoon
-		if len(fs.remotes) == 0 {
-			versions.Confirm(fs.local.Version())
-			changed = func() {
-				if v := fs.local.Version(); versions.Confirm(v) == bridge.Newer {
-					fs.log.Info("policy version", "policy", v.String())
-					b.PolicyChanged()
-				}
-			}
-		}
-		list = append(list, task.New("policy file "+fs.set.Policy, func(ctx context.Context) error { return fs.policy.Watch(ctx, fs.local, changed) }))
+}
+
+// confirm takes the version of the local host at the start, if it is all of the
+// policy.
+func (fs *functions) confirm() {
+	if fs.local != nil && len(fs.remotes) == 0 {
+		fs.versions.Confirm(fs.local.Version())
 	}
-	return list
 }
 
 // ready says which function does not answer, or nil.
@@ -287,12 +329,4 @@ func (fs *functions) ready() error {
 		}
 	}
 	return nil
-}
-
-func (fs *functions) close() error {
-	var err error
-	for _, r := range fs.remotes {
-		err = errors.Join(err, r.close())
-	}
-	return err
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -21,6 +22,7 @@ import (
 	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/task"
+	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
@@ -35,25 +37,39 @@ type Options struct {
 	// Listeners, if not nil, take the place of those of the settings: for tests,
 	// and empty where the settings are only to be checked.
 	Listeners []net.Listener
+	// Config is the file of the settings, which is watched, and Load reads it
+	// again, with what the command line says over it. Empty and nil: the settings
+	// stay as they are.
+	Config string
+	Load   func() (*settings.Settings, error)
+	// Level, if set, is that of Logger, and changes with the settings.
+	Level *slog.LevelVar
+
 	// Admin, if set, takes the place of the settings' admin address.
 	Admin net.Listener
 }
 
 // Gateway is a gateway that is ready to run.
 type Gateway struct {
-	settings *settings.Settings
+	running  atomic.Pointer[running]
+	config   *watched.Value[*settings.Settings] // nil: nothing to read again
+	results  *watched.Results
+	swapped  chan struct{} // a token for each time that running was replaced
+	notices  chan flow.PolicyVersion
+	noticed  atomic.Pointer[flow.PolicyVersion] // the version that was announced last; nil: none, or no function had it in time
 	opts     Options
 	log      *slog.Logger
 	registry *prometheus.Registry
 	recorder *recorder
 	started  time.Time
 
-	functions *functions
 	bridge    *bridge.Bridge
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
 	listeners []listener
 	admin     net.Listener
+	adminPair *watched.Pair  // nil: the operator's side speaks HTTP
+	adminCAs  *x509.CertPool // whose client certificates may act; nil: nobody's
 }
 
 type listener struct {
@@ -67,21 +83,39 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{settings: set, opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now()}
-	g.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g := &Gateway{opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(),
+		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan flow.PolicyVersion, 1)}
+	g.registry.MustRegister(g.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	advise(set, g.log)
 	var err error
 	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
 		return nil, err
 	}
-	if g.functions, err = newFunctions(set, g.log, g.registry); err != nil {
+	r := &running{set: set}
+	if r.tls, err = switchTLS(&set.OpenFlow.TLS); err != nil {
 		return nil, err
 	}
-	g.recorder.vlans.wanted.Store(g.functions.vlans)
-	if g.bridge, err = bridge.New(g.core()); err != nil {
+	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
+		return nil, err
+	}
+	versions := new(bridge.Versions)
+	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry),
+		results: g.results, versions: versions, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
+	if err != nil {
+		return nil, err
+	}
+	r.functions.confirm()
+	g.recorder.vlans.wanted.Store(r.functions.vlans)
+	g.running.Store(r)
+	core := g.core(r)
+	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
+	if g.bridge, err = bridge.New(core); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
-	cfg, err := g.openflow()
+	if err := g.openConfig(); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	cfg, err := g.openflow(r)
 	if err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -98,34 +132,33 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 }
 
 // core turns the settings into the configuration of what all sessions share.
-func (g *Gateway) core() bridge.Config {
-	o, l := &g.settings.OpenFlow, &g.settings.Limits
+func (g *Gateway) core(r *running) bridge.Config {
+	o, l := &r.set.OpenFlow, &r.set.Limits
 	cfg := bridge.Config{
-		Decider:        g.functions.decider,
-		Guardrails:     guardrails(g.settings),
+		Decider:        r.functions.decider,
+		Guardrails:     guardrails(r.set),
 		Gateway:        bridge.GatewayID(o.GatewayID),
 		Subscribe:      map[flow.EventType]bool{},
 		Coalesce:       o.Coalesce,
 		DrainTimeout:   o.DrainTimeout,
-		EventTimeout:   g.settings.Function.Timeout,
-		Workers:        g.settings.Function.Concurrency,
+		EventTimeout:   r.set.Function.Timeout,
+		Workers:        r.set.Function.Concurrency,
 		QueuePerSwitch: l.Queue,
 		OnDecision:     g.recorder.observe,
-		Metrics:        bridge.NewMetrics(g.registry),
 		Logger:         g.log,
 	}
 	for _, t := range o.Subscribe {
 		cfg.Subscribe[flow.EventType(t)] = true
 	}
-	if p := g.functions.pace; p != nil {
+	if p := r.functions.pace; p != nil {
 		cfg.Admit = p.Admit
 	}
 	return cfg
 }
 
 // openflow turns the settings into the server's configuration.
-func (g *Gateway) openflow() (ofproxy.Config, error) {
-	o := &g.settings.OpenFlow
+func (g *Gateway) openflow(r *running) (ofproxy.Config, error) {
+	o := &r.set.OpenFlow
 	cfg := ofproxy.Config{
 		Bridge:           g.bridge,
 		NoTableMiss:      !o.TableMiss,
@@ -148,32 +181,33 @@ func (g *Gateway) openflow() (ofproxy.Config, error) {
 	for _, m := range o.Meters {
 		cfg.Meters = append(cfg.Meters, ofp.Meter{ID: m.ID, KBPS: m.Unit == "kbps", Rate: m.Rate, Burst: m.Burst})
 	}
-	if o.TLS.Cert == "" {
+	if r.tls == nil {
 		return cfg, nil
 	}
-	var err error
-	if cfg.TLS, err = serverTLS(&o.TLS); err != nil {
-		return cfg, err
-	}
-	if len(o.TLS.Bind) > 0 {
-		cfg.Authorize = func(state *tls.ConnectionState, dpid flow.DPID) error { return authorize(o.TLS.Bind, state, dpid) }
+	cfg.TLS = g.listenerTLS()
+	cfg.Authorize = func(state *tls.ConnectionState, dpid flow.DPID) error {
+		if bind := g.now().set.OpenFlow.TLS.Bind; len(bind) > 0 {
+			return authorize(bind, state, dpid)
+		}
+		return nil
 	}
 	return cfg, nil
 }
 
 // p4Sessions makes the sessions of the P4Runtime switches.
 func (g *Gateway) p4Sessions() error {
-	if len(g.settings.P4.Switches) == 0 {
+	set := g.now().set
+	if len(set.P4.Switches) == 0 {
 		return nil
 	}
 	m := p4bridge.NewMetrics(g.registry)
-	for i := range g.settings.P4.Switches {
-		cfg, err := p4Config(&g.settings.P4.Switches[i])
+	for i := range set.P4.Switches {
+		cfg, err := p4Config(&set.P4.Switches[i])
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
 		cfg.Bridge = g.bridge
-		cfg.HardTimeout = g.settings.Guardrails.HardTimeout
+		cfg.HardTimeout = set.Guardrails.HardTimeout
 		cfg.Logger, cfg.Metrics = g.log, m
 		s, err := p4bridge.New(cfg)
 		if err != nil {
@@ -258,7 +292,7 @@ func (g *Gateway) listen() error {
 		g.listeners = append(g.listeners, listener{Listener: l})
 	}
 	if g.opts.Listeners == nil {
-		for _, at := range g.settings.OpenFlow.Listen {
+		for _, at := range g.now().set.OpenFlow.Listen {
 			l, err := listen.Open(at.Network, at.Address)
 			if err != nil {
 				return fmt.Errorf("openflow.listen %s: %w", at, err)
@@ -266,8 +300,11 @@ func (g *Gateway) listen() error {
 			g.listeners = append(g.listeners, listener{l, at.Secure})
 		}
 	}
-	if g.admin = g.opts.Admin; g.admin == nil && g.settings.Admin.Listen != "" {
-		l, err := net.Listen("tcp", g.settings.Admin.Listen)
+	if err := g.openAdminTLS(); err != nil {
+		return err
+	}
+	if g.admin = g.opts.Admin; g.admin == nil && g.now().set.Admin.Listen != "" {
+		l, err := net.Listen("tcp", g.now().set.Admin.Listen)
 		if err != nil {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
@@ -286,20 +323,39 @@ func (g *Gateway) Run(ctx context.Context) error {
 	group, ctx := task.NewGroup(ctx)
 	g.log.Info("what an event passes", "chain", g.Chain())
 	for _, l := range g.listeners {
-		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.functions.names)
+		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.now().functions.names)
 		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
 	}
 	if g.admin != nil {
-		g.log.Info("metrics, health and state", "admin", "http://"+g.admin.Addr().String())
+		g.log.Info("metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
 		group.Go(ctx, task.New("admin", func(ctx context.Context) error { return g.serveAdmin(ctx, g.admin) }))
 	}
 	for _, s := range g.p4 {
 		group.Go(ctx, s)
 	}
-	for _, t := range g.functions.tasks(g.bridge) {
-		group.Go(ctx, t)
+	if e := g.now().functions.embedded; e != nil {
+		group.Go(ctx, e)
 	}
+	group.Go(ctx, task.New("policy checks", g.policyChecks))
+	group.Go(ctx, task.New("policy notices", g.followNotices))
+	group.Go(ctx, task.New("watch over files", func(ctx context.Context) error {
+		w := watched.Watcher{Files: g.files, Log: g.log}
+		w.Run(ctx)
+		return nil
+	}))
 	return group.Wait() // Close writes the records of what was decided until now
+}
+
+// policySeen takes a policy version that a policy check has brought first. One
+// that was announced by somebody who may is not paced.
+func (g *Gateway) policySeen(v flow.PolicyVersion) {
+	if announced := g.noticed.Load(); announced == nil || *announced != v {
+		g.bridge.PolicySeen(v)
+		return
+	}
+	g.bridge.Versions().Confirm(v)
+	g.log.Info("policy version", "policy", v.String())
+	g.bridge.PolicyChanged()
 }
 
 func listenName(l listener) string {
@@ -320,12 +376,12 @@ func (g *Gateway) Close() error {
 		g.admin.Close()
 	}
 	g.recorder.file.close()
-	return g.functions.close()
+	return g.now().functions.closeBut(nil)
 }
 
 // Ready says why the gateway can't decide, or does not govern a switch that is
 // connected; or nil.
-func (g *Gateway) Ready() error { return errors.Join(g.functions.ready(), g.bridge.Ready()) }
+func (g *Gateway) Ready() error { return errors.Join(g.now().functions.ready(), g.bridge.Ready()) }
 
 // Addrs are the addresses at which switches connect.
 func (g *Gateway) Addrs() []net.Addr {
@@ -351,7 +407,7 @@ func (g *Gateway) Chain() string { return g.bridge.String() }
 
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
-	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.functions.names, Chain: g.Chain(), Decisions: g.recorder.stats(g.registry)}
+	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.now().functions.names, Chain: g.Chain(), Reloads: g.results.List(), Decisions: g.recorder.stats(g.registry)}
 	for _, s := range g.server.Sessions() {
 		if s.State == "ready" && s.Missing == "" {
 			st.Switches++

@@ -20,7 +20,7 @@ import (
 // file where one is configured.
 type recorder struct {
 	log   *slog.Logger
-	mode  string // settings.Log.Decisions
+	mode  atomic.Value // string: settings.Log.Decisions
 	limit logLimit
 	file  *recordFile // nil: none
 	vlans vlanHint
@@ -36,12 +36,13 @@ type recorder struct {
 }
 
 func newRecorder(log *slog.Logger, set *settings.Log, reg prometheus.Registerer) (*recorder, error) {
-	r := &recorder{log: log, mode: set.Decisions, policies: map[string]bool{},
+	r := &recorder{log: log, policies: map[string]bool{},
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decisions_total",
 			Help: "Decisions by verdict and by the policy of the chain that made them."}, []string{"verdict", "policy"}),
 		failures: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_decision_failures_total",
 			Help: "Events without a decision, by kind: unavailable, refused, invalid, overload."}, []string{"kind"}),
 	}
+	r.setMode(set.Decisions)
 	r.limit = logLimit{log: log, perSwitch: uint32(set.DecisionsRate)}
 	unlogged := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "switchbridge_decisions_unlogged_total",
 		Help: "Decisions beyond the rate at which they are logged."}, func() float64 { return float64(r.limit.total.Load()) })
@@ -50,6 +51,9 @@ func newRecorder(log *slog.Logger, set *settings.Log, reg prometheus.Registerer)
 	r.file, err = newRecordFile(set, log, reg)
 	return r, err
 }
+
+// setMode says which decisions are recorded in the log from now on.
+func (r *recorder) setMode(mode string) { r.mode.Store(mode) }
 
 // observe is the bridge's OnDecision. It is called by many at a time.
 func (r *recorder) observe(rec *bridge.Record) {
@@ -67,7 +71,7 @@ func (r *recorder) observe(rec *bridge.Record) {
 		r.counter(rec.Decision).Inc()
 	}
 	r.file.put(rec, failure)
-	if r.mode == "off" || r.mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
+	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
 	}
 	level := levelOf(failure)
@@ -140,9 +144,9 @@ func (d *decision) attrs() []slog.Attr {
 			attrs = append(attrs, slog.Int("rules_refused", d.refused))
 		}
 	}
-	attrs = append(attrs, slog.Duration("decide", d.decide), slog.Duration("total", d.total))
+	attrs = append(attrs, slog.Float64("decide_seconds", d.decide.Seconds()), slog.Float64("total_seconds", d.total.Seconds()))
 	if d.wait > 0 {
-		attrs = append(attrs, slog.Duration("wait", d.wait))
+		attrs = append(attrs, slog.Float64("wait_seconds", d.wait.Seconds()))
 	}
 	return attrs
 }
@@ -232,7 +236,11 @@ func add(sum, h *dto.Histogram) {
 }
 
 // quantile interpolates within the bucket that holds the q-th sample.
+// There is none without samples, for which it returns 0.
 func quantile(h *dto.Histogram, q float64) float64 {
+	if h.GetSampleCount() == 0 {
+		return 0
+	}
 	rank := q * float64(h.GetSampleCount())
 	lower, below := 0.0, 0.0
 	for _, b := range h.GetBucket() {
@@ -253,9 +261,9 @@ type DecisionStats struct {
 	None   uint64  `json:"none"`
 	Failed uint64  `json:"failed"`
 	Count  uint64  `json:"count"`
-	P50    float64 `json:"p50"`
-	P90    float64 `json:"p90"`
-	P99    float64 `json:"p99"`
+	P50    float64 `json:"p50,omitempty"` // absent where Count is 0
+	P90    float64 `json:"p90,omitempty"`
+	P99    float64 `json:"p99,omitempty"`
 }
 
 func (r *recorder) stats(g prometheus.Gatherer) DecisionStats {

@@ -30,7 +30,7 @@ func TestP4Records(t *testing.T) {
 	}
 	lines := strings.SplitAfter(logs.String(), "\n")
 	for i, wants := range [][]string{
-		{"level=INFO", "msg=decision", "dpid=0000000000000003", "decision=9", "verdict=deny", `reason="blocklist: 10.0.0.66"`, "rules=1", "decide=1ms", "total=2ms"},
+		{"level=INFO", "msg=decision", "dpid=0000000000000003", "decision=9", "verdict=deny", `reason="blocklist: 10.0.0.66"`, "rules=1", "decide_seconds=0.001", "total_seconds=0.002"},
 		{"level=WARN", "msg=decision", `err="unavailable: away"`},
 	} {
 		for _, want := range wants {

@@ -287,13 +287,14 @@ func TestVLANHint(t *testing.T) {
 		if err := os.WriteFile(set.Policy, []byte("serial: 1\nchain:\n  - header:\n      rules:\n        - {match: "+text+", action: deny}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		fs, err := newFunctions(set, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		reg := prometheus.NewRegistry()
+		fs, err := newFunctions(set, surroundings{log: slog.New(slog.DiscardHandler), reg: reg, metrics: newFunctionMetrics(reg), versions: new(bridge.Versions)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if fs.vlans != want {
 			t.Errorf("%s: the policy looks at VLANs: %v", text, fs.vlans)
 		}
-		fs.close()
+		fs.closeBut(nil)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/httpclient"
+	"switchbridge/internal/watched"
 	"switchbridge/settings"
 )
 
@@ -31,10 +32,12 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 
 // newRemote makes the client of one function. The handshake is full where the
 // gateway's is: then an event does not carry it.
-func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.Logger, m *functionMetrics) (*remote, error) {
+func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.Logger, m *functionMetrics, results *watched.Results) (*remote, error) {
 	var codec contract.Codec = openflow.Codec{Full: fullHandshake}
+	other := &httpclient.Other{Codec: jsonenc.Codec{}, Advice: "say function.encoding: json (--encoding json)"}
 	if f.Encoding == "json" {
 		codec = jsonenc.Codec{}
+		other = &httpclient.Other{Codec: openflow.Codec{Full: fullHandshake}, Advice: "say function.encoding: openflow (--encoding openflow)"}
 	}
 	client, err := httpclient.New(httpclient.Config{
 		Endpoints:     f.URLs,
@@ -54,9 +57,11 @@ func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.
 		HedgeAfter:    f.HedgeAfter,
 		Log:           log.With("function", name),
 		Metrics:       m.client,
+		Other:         other,
+		Results:       results,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &remote{name: name, client: client, close: client.Close}, nil
+	return &remote{name: name, urls: f.URLs, client: client, files: client.Files, close: client.Close}, nil
 }

@@ -17,6 +17,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/watched"
 )
 
 // Client asks a function. It is safe for use by several goroutines.
@@ -25,6 +26,7 @@ type Client struct {
 	endpoints []*endpoint
 	token     *tokenFile
 	ctype     []string // the Content-Type header's value
+	other     otherEncoding
 	retries   *budget
 	hedges    *budget
 	answered  latencies
@@ -68,9 +70,15 @@ func New(cfg Config) (*Client, error) {
 	rand.Read(random[:])
 	c.idPrefix = hex.EncodeToString(random[:]) + "-"
 	var err error
-	if c.token, err = openToken(cfg.TokenFile, cfg.Log); err != nil {
+	if c.token, err = openToken(cfg.TokenFile, cfg.Log, cfg.Results); err != nil {
 		return nil, fmt.Errorf("httpclient: %w", err)
 	}
+	made := false
+	defer func() {
+		if !made {
+			c.token.close()
+		}
+	}()
 	for _, s := range cfg.Endpoints {
 		t, err := parseTarget(s)
 		if err != nil {
@@ -90,7 +98,17 @@ func New(cfg Config) (*Client, error) {
 	for _, e := range c.endpoints {
 		c.wg.Go(func() { e.maintain(ctx) })
 	}
+	made = true
 	return c, nil
+}
+
+// Files are those that may change while the client is in use: a watch over them
+// notices a change sooner than the client would by itself.
+func (c *Client) Files() []watched.File {
+	if c.token == nil {
+		return nil
+	}
+	return []watched.File{c.token}
 }
 
 // Close ends what runs in the background and closes connections as their
@@ -98,6 +116,7 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Close() error {
 	c.stop()
 	c.wg.Wait()
+	c.token.close()
 	for _, e := range c.endpoints {
 		e.gen.Load().retire()
 	}
@@ -182,7 +201,7 @@ func (c *Client) header(ev *flow.Event, id string) http.Header {
 	h[contract.HeaderID] = []string{id}
 	h["Content-Type"] = c.ctype
 	h["User-Agent"] = userAgent
-	if auth := c.token.authorization(time.Now()); auth != nil {
+	if auth := c.token.authorization(); auth != nil {
 		h["Authorization"] = auth
 	}
 	return h
@@ -226,7 +245,7 @@ func (a *asking) run(ctx context.Context, d *flow.Decision) error {
 		failed = a.fail(from, f)
 		a.ill = a.ill && f.outcome == ServerError
 		if f.repeat == never || f.repeat == ifIdempotent && !a.idempotent {
-			return failed
+			return a.advise(ctx, from, f, failed)
 		}
 		if try >= a.c.cfg.MaxTries {
 			return fmt.Errorf("%w (after %d tries)", failed, try)

@@ -12,6 +12,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/watched"
 )
 
 // HedgeAuto as [Config.HedgeAfter] hedges after the 95th percentile of recent answers.
@@ -125,6 +126,14 @@ type Config struct {
 
 	Log     *slog.Logger // default: silent
 	Metrics *Metrics     // default: silent
+
+	// Other, if set, is an encoding that could be spoken instead. Where the
+	// function refuses or garbles an answer, it is asked the same in this
+	// encoding, at times, and if it can be spoken to so, errors say it.
+	Other *Other
+
+	// Results, if set, are told how the token file was read.
+	Results *watched.Results
 
 	// Via, a HOST:PORT, is connected to in place of every endpoint's own: a
 	// relay that leads there. Names and certificates stay the endpoint's.

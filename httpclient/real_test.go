@@ -34,8 +34,8 @@ func write(t testing.TB, name string, content []byte) string {
 	return path
 }
 
-// files writes a certificate and its key.
-func files(t testing.TB, c tls.Certificate) (cert, key string) {
+// writePair writes a certificate and its key.
+func writePair(t testing.TB, c tls.Certificate) (cert, key string) {
 	certPEM, keyPEM := certstest.Pair(t, c)
 	return write(t, "cert.pem", certPEM), write(t, "key.pem", keyPEM)
 }
@@ -367,7 +367,7 @@ func TestClientCertificate(t *testing.T) {
 		s.TLS.ClientCAs = ca.Pool()
 	})
 	mustFail(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t), MaxTries: 1}), flow.Unavailable, s.URL)
-	cert, key := files(t, ca.Issue(t, "function", time.Now().Add(time.Hour)))
+	cert, key := writePair(t, ca.Issue(t, "function", time.Now().Add(time.Hour)))
 	mustDecide(t, newClient(t, Config{Endpoints: []string{s.URL}, CAFile: ca.File(t), CertFile: cert, KeyFile: key}))
 }
 
@@ -456,15 +456,14 @@ func TestUnixSocketAndCleartextHTTP2(t *testing.T) {
 
 func TestTokenIsReadAgain(t *testing.T) {
 	path := write(t, "token", []byte("first"))
-	token, err := openToken(path, slog.New(slog.DiscardHandler))
+	token, err := openToken(path, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	now := time.Now()
 	expect := func(want string) {
 		t.Helper()
-		now = now.Add(2 * tokenEvery)
-		if got := token.authorization(now); len(got) != 1 || got[0] != want {
+		_, _ = token.Look(t.Context(), false)
+		if got := token.authorization(); len(got) != 1 || got[0] != want {
 			t.Errorf("header %q, want %q", got, want)
 		}
 	}

@@ -44,6 +44,10 @@ func (s *session) secureState() (*state, error) {
 	tc := tls.Server(s.conn, s.cfg.TLS)
 	tc.SetDeadline(s.born.Add(s.cfg.HandshakeTimeout))
 	if err := tc.Handshake(); err != nil {
+		var plain tls.RecordHeaderError
+		if errors.As(err, &plain) {
+			return nil, endf("tls", "the switch doesn't speak TLS, and this listener does: tell the switch ssl:, or have the gateway listen at tcp: (%w)", err)
+		}
 		return nil, endf("tls", "TLS: %w", err)
 	}
 	tc.SetDeadline(time.Time{})

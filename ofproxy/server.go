@@ -83,7 +83,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener, secure bool) error {
 			return errors.New("the listener closed")
 		case err != nil: // out of file descriptors, say: what runs goes on
 			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.faults.Line(s.log, slog.LevelError, "accept", "accept failed", "listen", l.Addr().String(), "err", err, "again_in", pause)
+			s.faults.Line(s.log, slog.LevelError, "accept", "accept failed", "listen", l.Addr().String(), "err", err, "again_in_seconds", pause.Seconds())
 			time.Sleep(pause)
 			continue
 		}

@@ -145,7 +145,7 @@ func (s *session) run() {
 	if cause != "closed_by_switch" && cause != "shutdown" {
 		level = slog.LevelWarn
 	}
-	s.srv.faults.Line(s.log, level, "ended "+cause, "session ended", "state", st.name, "cause", cause, "err", err, "lasted", time.Since(s.born).Round(time.Millisecond), "dropped_pending", left)
+	s.srv.faults.Line(s.log, level, "ended "+cause, "session ended", "state", st.name, "cause", cause, "err", inWords(err), "lasted_seconds", time.Since(s.born).Round(time.Millisecond).Seconds(), "dropped_pending", left)
 }
 
 // close ends the session; the first cause is the one that is reported. Safe for all.
@@ -180,6 +180,11 @@ func (s *session) next() (ofp.Header, []byte, error) {
 			}
 			if err := s.fill(); err != nil {
 				return ofp.Header{}, nil, err
+			}
+			if s.version == 0 { // before a HELLO; what is foreign may look like a message that never ends
+				if first := s.in.buf[s.in.start:s.in.end]; foreign(first) != "" {
+					return ofp.Header{}, nil, endf("not_openflow", "%s (bytes % x)", foreign(first), first[:min(len(first), 16)])
+				}
 			}
 			continue
 		}

@@ -480,7 +480,8 @@ func TestBadPeers(t *testing.T) {
 		says  string
 	}{
 		{"nothing at all", nil, 11 * time.Second, "handshake_timeout", "did not finish the handshake within 10s (state hello)"},
-		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), 11 * time.Second, "handshake_timeout", ""},
+		{"HTTP", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), 0, "not_openflow", "speaks HTTP"},
+		{"TLS", []byte("\x16\x03\x01\x02\x00\x01\x00\x01"), 0, "not_openflow", "the switch speaks TLS"},
 		{"garbage", bytes.Repeat([]byte{0xff, 0x07, 0x00, 0x10}, 64), 0, "not_openflow", "first message is not a HELLO"},
 		{"length under 8", []byte{4, 0, 0, 7, 0, 0, 0, 1}, 0, "framing", "length 7 is under 8"},
 		{"half a HELLO, for ever", hello[:5], 11 * time.Second, "handshake_timeout", ""},

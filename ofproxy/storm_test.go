@@ -69,7 +69,7 @@ func TestGrowingSerialIsNoStorm(t *testing.T) {
 					if n := connected.Load() - asked; n < 4 || n > 7 {
 						t.Errorf("checked %v: asked about the switch %d times in 5 min", checked, n)
 					}
-					r.wantLog("policy version changes again and again", "once_in=1m20s")
+					r.wantLog("policy version changes again and again", "once_in_seconds=80")
 					if n := len(r.logs.String()); n > 1<<20 {
 						t.Errorf("%d bytes of log", n)
 					}

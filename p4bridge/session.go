@@ -107,7 +107,7 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 		pause := wait.NextBackOff()
 		s.status.set("waiting", err)
-		s.faults.Warn("ended", "session ended", "error", err, "again_in", pause.Round(time.Millisecond))
+		s.faults.Warn("ended", "session ended", "error", err, "again_in_seconds", pause.Round(time.Millisecond).Seconds())
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

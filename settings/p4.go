@@ -3,7 +3,6 @@ package settings
 import (
 	"errors"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/internal/listen"
 )
 
 // P4 is the side that connects to P4Runtime switches.
@@ -223,7 +223,7 @@ func (s *P4Switch) validate() error {
 	case s.P4Info != "" && s.Mapping == "":
 		return errors.New("mapping: a program of your own needs one")
 	}
-	if _, _, err := net.SplitHostPort(s.Address); err != nil {
+	if err := listen.CheckHostPort(s.Address); err != nil {
 		return fmt.Errorf("address: %w", err)
 	}
 	switch s.Miss {

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +22,7 @@ import (
 	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/httpclient"
+	"switchbridge/internal/listen"
 	"switchbridge/internal/yamlerr"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -158,8 +159,19 @@ type Rate struct {
 
 // Admin is the operator's side.
 type Admin struct {
-	Listen string `yaml:"listen"`
-	Pprof  bool   `yaml:"pprof"`
+	Listen    string   `yaml:"listen"`
+	Hosts     []string `yaml:"hosts"`      // names that requests may call the gateway by, beside those it listens on
+	TokenFile string   `yaml:"token_file"` // of who may act
+	TLS       AdminTLS `yaml:"tls"`
+	Pprof     bool     `yaml:"pprof"`
+}
+
+// AdminTLS is the operator's side's certificate, and whose certificates open its
+// actions.
+type AdminTLS struct {
+	Cert     string `yaml:"cert"`
+	Key      string `yaml:"key"`
+	ClientCA string `yaml:"client_ca"`
 }
 
 // Log says what is logged and how.
@@ -292,6 +304,10 @@ func (s *Settings) resolve(dir string) {
 	at(&s.OpenFlow.TLS.Cert)
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)
+	at(&s.Admin.TokenFile)
+	at(&s.Admin.TLS.Cert)
+	at(&s.Admin.TLS.Key)
+	at(&s.Admin.TLS.ClientCA)
 	function(&s.Function)
 	for i := range s.P4.Switches {
 		s.P4.Switches[i].resolve(dir)
@@ -343,7 +359,7 @@ func (s *Settings) Validate() error {
 	}
 	for _, l := range o.Listen {
 		if l.Network == "tcp" {
-			if err := checkHostPort(l.Address); err != nil {
+			if err := listen.CheckHostPort(l.Address); err != nil {
 				return fmt.Errorf("openflow.listen: %w", err)
 			}
 		}
@@ -387,9 +403,17 @@ func (s *Settings) Validate() error {
 		}
 	}
 	if s.Admin.Listen != "" {
-		if err := checkHostPort(s.Admin.Listen); err != nil {
+		if err := listen.CheckHostPort(s.Admin.Listen); err != nil {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
+	}
+	switch t := &s.Admin.TLS; {
+	case (t.Cert == "") != (t.Key == ""):
+		return errors.New("admin.tls: cert and key go together")
+	case t.ClientCA != "" && t.Cert == "":
+		return errors.New("admin.tls.client_ca: needs cert and key")
+	case s.Admin.TokenFile != "" && s.Admin.Listen != "" && t.Cert == "" && !listen.Loopback(s.Admin.Listen):
+		return fmt.Errorf("admin.token_file: %s is not loopback, and the token would go over the network in clear: admin.tls.cert and key are needed", s.Admin.Listen)
 	}
 	if err := oneOf("log.format", s.Log.Format, "text", "json"); err != nil {
 		return err
@@ -427,18 +451,6 @@ func (s *Settings) Validate() error {
 // maxRuleTimeout is the longest that a FLOW_MOD can say (OpenFlow 1.3.5, 7.3.4.1: 16 bits of seconds).
 const maxRuleTimeout = math.MaxUint16 * time.Second
 
-// checkHostPort says whether HOST:PORT can be listened at, as far as the text goes.
-func checkHostPort(address string) error {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
-	}
-	if _, err := net.LookupPort("tcp", port); err != nil {
-		return fmt.Errorf("address %s: port %q: want a number up to 65535", address, port)
-	}
-	return nil
-}
-
 func oneOf(key, value string, allowed ...string) error {
 	for _, a := range allowed {
 		if value == a {
@@ -464,6 +476,13 @@ func (f *Function) validate(key string) error {
 		}
 		if !known {
 			return fmt.Errorf("%s.urls: %q: want embedded or native alone, or https://..., http://... or unix:///path", key, u)
+		}
+		if at, err := url.Parse(u); err != nil {
+			return fmt.Errorf("%s.urls: %w", key, err)
+		} else if port := at.Port(); port != "" {
+			if err := listen.CheckPort(at.Host, port); err != nil {
+				return fmt.Errorf("%s.urls: %w", key, err)
+			}
 		}
 	}
 	if err := oneOf(key+".encoding", f.Encoding, "openflow", "json"); err != nil {

@@ -53,7 +53,7 @@ func TestReferenceExamples(t *testing.T) {
 		inside = false
 	}
 	got, err := Parse(strings.NewReader(strings.NewReplacer(
-		`client_ca: "" `, `client_ca: ca.pem `, // which bind needs
+		`client_ca: ""                 # PEM file`, `client_ca: ca.pem # PEM file`, // which bind needs
 		"device=1,", "device=2,", // the short form is about the same switch
 	).Replace(strings.Join(file, ""))), "etc/sb.yaml")
 	if err != nil {

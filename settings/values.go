@@ -9,6 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/internal/listen"
 )
 
 // Listen is a place to accept switches at: tcp:HOST:PORT, ssl:HOST:PORT or
@@ -52,7 +53,11 @@ func (l Listen) String() string {
 
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (l *Listen) UnmarshalYAML(n *yaml.Node) (err error) {
-	*l, err = ParseListen(n.Value)
+	if *l, err = ParseListen(n.Value); err == nil && l.Network == "tcp" {
+		if err = listen.CheckHostPort(l.Address); err != nil { // here, where the line is known
+			err = fmt.Errorf("openflow.listen: %w", err)
+		}
+	}
 	return at(n, err)
 }
 

@@ -29,6 +29,7 @@ import (
 	"switchbridge/gateway"
 	"switchbridge/internal/certs/certstest"
 	"switchbridge/internal/ovs"
+	"switchbridge/internal/watched"
 	"switchbridge/settings"
 )
 
@@ -119,7 +120,7 @@ func startFunction(t *testing.T, policy string) *function {
 func (f *function) start(cert tls.Certificate) {
 	f.t.Helper()
 	log := testLog(f.t, "function")
-	file, p, err := policyhost.Open(f.policy, log)
+	file, p, err := policyhost.Open(f.policy, log, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -144,7 +145,11 @@ func (f *function) start(cert tls.Certificate) {
 	srv := httphost.NewServer(mux, &tls.Config{Certificates: []tls.Certificate{cert}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	running.Go(func() { file.Watch(ctx, native, nil) })
+	file.Follow(native, nil)
+	running.Go(func() {
+		w := watched.Watcher{Files: file.Files, Log: log}
+		w.Run(ctx)
+	})
 	running.Go(func() { srv.ServeTLS(l, "", "") })
 	f.stop = sync.OnceFunc(func() { cancel(); srv.Close(); running.Wait() })
 }

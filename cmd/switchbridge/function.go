@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -15,6 +16,8 @@ import (
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/function/selfhost"
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/flow"
+	"switchbridge/internal/adminclient"
 )
 
 func functionCommand() *cobra.Command {
@@ -28,6 +31,7 @@ type serveFlags struct {
 	config              string
 	server              selfhost.Config
 	function            selfhost.Function
+	notify              notifyFlags
 	check               bool
 	logFormat, logLevel string
 }
@@ -48,8 +52,10 @@ Without --cert it makes a development CA, which stays the same from run to run,
 and prints the gateway's line. Off loopback it wants --token-file or --client-ca:
 whoever may call it may ask what your policy is.
 
-Policy files, and the lists that they name, are read again when they change, and
-on SIGHUP. On SIGTERM events that are being decided get their answers.
+The configuration, policy files, the lists that they name, the token file and the
+certificate are read again when they change, and on SIGHUP; what can't be used
+changes nothing. On SIGTERM events that are being decided get their answers, and
+on SIGHUP where there is a terminal, since that was closed.
 
 Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
 function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
@@ -85,6 +91,7 @@ Examples:
 	fl.DurationVar(&f.function.Deadline, "deadline", f.function.Deadline, "for one event in an instance")
 	fl.IntVar(&f.function.Memory, "memory", f.function.Memory, "greatest memory of one instance, in MiB")
 
+	f.notify.register(fl)
 	fl.BoolVar(&f.check, "check", false, "check configuration, policies and guests, fill the cache, and exit")
 	fl.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	fl.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -95,7 +102,7 @@ Examples:
 var functionFlags = []string{"policy", "native", "wasm", "configure", "concurrency", "instances", "deadline", "memory"}
 
 func (f *serveFlags) run(c *cobra.Command) error {
-	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel)
+	log, err := newLogger(c.ErrOrStderr(), f.logFormat, f.logLevel, new(slog.LevelVar))
 	if err != nil {
 		return cli.Usage(err)
 	}
@@ -119,6 +126,8 @@ func (f *serveFlags) run(c *cobra.Command) error {
 		fmt.Fprintln(c.OutOrStdout(), "the functions are good")
 		return nil
 	}
+	ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = server.Reload(ctx) }) // the log has the error
+	defer stop()
 	if err := server.Listen(); err != nil {
 		return err
 	}
@@ -133,8 +142,20 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	if a := server.AdminAddr(); a != nil {
 		log.Info("metrics, health and state", "admin", "http://"+a.String())
 	}
-	defer onHangup(c.Context(), server.Reload)()
-	return server.Run(c.Context())
+	gateways, err := f.notify.clients()
+	if err != nil {
+		return err
+	}
+	told := &teller{gateways: gateways, log: log}
+	server.OnPolicy = func(v flow.PolicyVersion) { told.tell(c.Context(), v) }
+	defer told.wait()
+	if f.config != "" {
+		err := server.Watch(f.config, func() (selfhost.Config, error) { return f.settings(c, os.Getenv) })
+		if err != nil {
+			return err
+		}
+	}
+	return server.Run(ctx)
 }
 
 // settings are the file's, with what flags and environment say put over them.
@@ -187,24 +208,31 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 	return config, config.Validate()
 }
 
-// onHangup calls reload on every SIGHUP until ctx is done or the returned function is called.
-func onHangup(ctx context.Context, reload func()) (stop func()) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer signal.Stop(hangup)
-		for {
-			select {
-			case <-hangup:
-				reload()
-			case <-ctx.Done():
+// teller tells gateways of new policies, beside what else happens.
+type teller struct {
+	gateways []*adminclient.Client
+	log      *slog.Logger
+	calls    sync.WaitGroup
+}
+
+// tellWithin bounds a call: a gateway that is away asks for the policy when it is back.
+const tellWithin = 5 * time.Second
+
+func (t *teller) tell(ctx context.Context, v flow.PolicyVersion) {
+	for _, g := range t.gateways {
+		t.calls.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, tellWithin)
+			defer cancel()
+			if err := g.Notice(ctx, v); err != nil {
+				t.log.Warn("a gateway was not told of the new policy, and sees it at its next policy check", "gateway", g.String(), "policy", v.String(), "err", err)
 				return
 			}
-		}
-	}()
-	return cancel
+			t.log.Info("a gateway was told of the new policy", "gateway", g.String(), "policy", v.String())
+		})
+	}
 }
+
+func (t *teller) wait() { t.calls.Wait() }
 
 func openRecords(where string, stdout io.Writer) (io.Writer, func() error, error) {
 	nothing := func() error { return nil }

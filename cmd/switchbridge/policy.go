@@ -18,7 +18,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
-	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand())
+	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
 	return c
 }
 

@@ -29,7 +29,8 @@ func pushCommand() *cobra.Command {
 compiled, or one that is compiled already. Without --yes nothing is written;
 what would be is printed, and which policy is there now. A policy of a larger
 serial isn't written over without --force, nor is what can't be read. What was
-written is read back. Tokens and keys come from the environment only.`,
+written is read back. With --notify gateways ask their functions for the policy
+at once. Tokens and keys of platforms come from the environment only.`,
 		Example: `  switchbridge policy push file policy.blob policy.yaml
   switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes
   switchbridge policy push workers policy.yaml --account ID --namespace ID --yes
@@ -44,12 +45,16 @@ written is read back. Tokens and keys come from the environment only.`,
 	}
 	c.PersistentFlags().BoolVar(&how.yes, "yes", false, "write (without it, only say what would be written)")
 	c.PersistentFlags().BoolVar(&how.force, "force", false, "write over a newer policy, and over what can't be read")
+	how.notify.register(c.PersistentFlags())
 	c.AddCommand(pushFile(&how), pushFastly(&how), pushWorkers(&how), pushLambda(&how))
 	return c
 }
 
 // pushing is what an operator allows.
-type pushing struct{ yes, force bool }
+type pushing struct {
+	yes, force bool
+	notify     notifyFlags // who is told
+}
 
 func pushFile(how *pushing) *cobra.Command {
 	return &cobra.Command{
@@ -143,6 +148,10 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 	if err != nil {
 		return err
 	}
+	gateways, err := how.notify.clients()
+	if err != nil {
+		return err
+	}
 	out := c.OutOrStdout()
 	fmt.Fprintf(out, "%s: version %v, %d bytes compiled, sha256 %x\n", path, version, len(compiled), sha256.Sum256(compiled))
 	fmt.Fprintln(out, "to", p.Target)
@@ -174,6 +183,7 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 	if err != nil {
 		return err
 	}
+	warn(c, notify(c.Context(), gateways, version)) // the policy is out all the same
 	warn(c, p.Clean(c.Context(), func(d push.Delete) {
 		fmt.Fprintf(out, "deleted %s: %s, of an older policy\n", d.Store, d.Key)
 	}))

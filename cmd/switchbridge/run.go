@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -28,6 +29,11 @@ decides in this process, in a WebAssembly instance that exists for one event onl
 (--function native calls it without one); without --policy it allows everything,
 and says so.
 
+The configuration and every file that it names are read again when they change,
+on SIGHUP, and by switchbridge reload; what can't be used changes nothing
+(docs/operating.md). With a terminal SIGHUP ends the gateway as SIGTERM does,
+since the terminal was closed.
+
 Examples:
   switchbridge run --policy policy.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
@@ -38,12 +44,15 @@ Examples:
 			if err != nil {
 				return cli.Usage(err)
 			}
-			log, err := newLogger(c.ErrOrStderr(), set.Log.Format, set.Log.Level)
+			level := new(slog.LevelVar)
+			log, err := newLogger(c.ErrOrStderr(), set.Log.Format, set.Log.Level, level)
 			if err != nil {
 				return cli.Usage(err)
 			}
-			o := gateway.Options{Version: cli.Version(version), Logger: log}
-			if f.check { // beside a gateway that runs, and has the ports
+			o := gateway.Options{Version: cli.Version(version), Logger: log, Level: level}
+			if !f.check {
+				o.Config, o.Load = f.config, func() (*settings.Settings, error) { return f.settings(c) }
+			} else { // beside a gateway that runs, and has the ports
 				o.Listeners, set.Admin.Listen = []net.Listener{}, ""
 			}
 			g, err := gateway.New(set, o)
@@ -54,7 +63,9 @@ Examples:
 				fmt.Fprintf(c.OutOrStdout(), "the configuration is good\nevery event passes: %s\n", g.Chain())
 				return g.Close()
 			}
-			return g.Run(c.Context())
+			ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = g.Reload(ctx, "SIGHUP") }) // the log has the error
+			defer stop()
+			return g.Run(ctx)
 		},
 	}
 	fl := c.Flags()
@@ -143,12 +154,11 @@ func listens(set *settings.Settings) (list []string) {
 }
 
 // newLogger writes text for people or JSON for machines.
-func newLogger(w io.Writer, format, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
+func newLogger(w io.Writer, format, level string, now *slog.LevelVar) (*slog.Logger, error) {
+	if err := now.UnmarshalText([]byte(level)); err != nil {
 		return nil, err
 	}
-	o := &slog.HandlerOptions{Level: l}
+	o := &slog.HandlerOptions{Level: now}
 	if format == "json" {
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}

@@ -15,7 +15,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady, "switchbridge-listening": waitListening})
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	testscript.Main(m, map[string]func(){"switchbridge": main, "switchbridge-wait": waitReady, "switchbridge-listening": waitListening, "switchbridge-says": waitSays})
 }
 
 // waitReady waits until the gateway whose admin address is the first argument
@@ -49,6 +53,18 @@ func waitListening() {
 		}
 	}
 	fmt.Fprintln(os.Stderr, "nobody listens at", os.Args[1], "after 20 s")
+	os.Exit(1)
+}
+
+// waitSays waits until the file that is the first argument has the second in it.
+func waitSays() {
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if b, err := os.ReadFile(os.Args[1]); err == nil && strings.Contains(string(b), os.Args[2]) {
+			return
+		}
+	}
+	b, _ := os.ReadFile(os.Args[1])
+	fmt.Fprintf(os.Stderr, "%s does not say %q after 30 s:\n%s", os.Args[1], os.Args[2], b)
 	os.Exit(1)
 }
 

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,31 +12,34 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/gateway"
+	"switchbridge/internal/adminclient"
+	"switchbridge/internal/watched"
 	"switchbridge/p4bridge"
-	"switchbridge/settings"
 )
 
 func statusCommand() *cobra.Command {
-	var admin string
+	var admin adminFlags
 	var asJSON, withRules bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
 		Args:  cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			st, err := fetchStatus(c.Context(), admin, withRules)
+			client, err := admin.client()
+			if err != nil {
+				return err
+			}
+			st, err := fetchStatus(c.Context(), client, withRules)
 			if err != nil {
 				return err
 			}
 			if asJSON {
-				enc := json.NewEncoder(c.OutOrStdout())
-				enc.SetIndent("", "  ")
-				return enc.Encode(st)
+				return cli.WriteJSON(c.OutOrStdout(), st)
 			}
 			return st.print(c.OutOrStdout())
 		},
 	}
-	c.Flags().StringVar(&admin, "admin", settings.DefaultAdmin, "the gateway's admin address")
+	admin.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how many a table has")
 	return c
@@ -52,15 +52,15 @@ type fullStatus struct {
 	P4       []p4bridge.Status               `json:"p4"`
 }
 
-func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus, error) {
+func fetchStatus(ctx context.Context, admin *adminclient.Client, withRules bool) (*fullStatus, error) {
 	st := new(fullStatus)
-	if err := getJSON(ctx, admin, "/api/v1/status", &st.Gateway); err != nil {
+	if err := admin.Get(ctx, "/api/v1/status", &st.Gateway); err != nil {
 		return nil, err
 	}
-	if err := getJSON(ctx, admin, "/api/v1/switches", &st.Switches); err != nil {
+	if err := admin.Get(ctx, "/api/v1/switches", &st.Switches); err != nil {
 		return nil, err
 	}
-	if err := getJSON(ctx, admin, "/api/v1/p4", &st.P4); err != nil {
+	if err := admin.Get(ctx, "/api/v1/p4", &st.P4); err != nil {
 		return nil, err
 	}
 	if !withRules {
@@ -72,7 +72,7 @@ func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus
 			continue
 		}
 		var rules []gateway.RuleStatus
-		if err := getJSON(ctx, admin, "/api/v1/switches/"+s.DPID+"/rules", &rules); err != nil {
+		if err := admin.Get(ctx, "/api/v1/switches/"+s.DPID+"/rules", &rules); err != nil {
 			return nil, err
 		}
 		st.Rules[s.DPID] = rules
@@ -80,36 +80,16 @@ func fetchStatus(ctx context.Context, admin string, withRules bool) (*fullStatus
 	return st, nil
 }
 
-func getJSON(ctx context.Context, admin, path string, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	if !strings.Contains(admin, "://") {
-		admin = "http://" + admin
+// reloadText says how a file was read last.
+func reloadText(r watched.Result) string {
+	text := "in use since " + r.Time.Local().Format(time.DateTime)
+	switch {
+	case !r.OK:
+		return "CHANGED AND NOT IN USE: " + r.Error
+	case len(r.Restart) > 0:
+		text += "; after a restart only: " + joined(r.Restart)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, admin+path, nil)
-	if err != nil {
-		return cli.Usage(err)
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %w", admin, err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
-	if err != nil {
-		return fmt.Errorf("%s%s: %w", admin, path, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		var problem struct{ Error string }
-		if json.Unmarshal(body, &problem) == nil && problem.Error != "" {
-			return errors.New(problem.Error)
-		}
-		return fmt.Errorf("%s%s: %s", admin, path, resp.Status)
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return fmt.Errorf("%s%s: %w", admin, path, err)
-	}
-	return nil
+	return text
 }
 
 func (st *fullStatus) print(w io.Writer) error {
@@ -124,6 +104,11 @@ func (st *fullStatus) print(w io.Writer) error {
 	fmt.Fprintf(w, "decisions  %d allow, %d deny, %d without verdict, %d failed\n", d.Allow, d.Deny, d.None, d.Failed)
 	if d.Count > 0 {
 		fmt.Fprintf(w, "latency    p50 %s, p90 %s, p99 %s (PACKET_IN read to answer sent)\n", seconds(d.P50), seconds(d.P90), seconds(d.P99))
+	}
+	for _, r := range g.Reloads {
+		if !r.OK || r.What == "configuration" {
+			fmt.Fprintf(w, "reload     %s %s: %s\n", r.What, r.File, reloadText(r))
+		}
 	}
 	if len(st.P4) > 0 {
 		fmt.Fprintln(w)
@@ -174,7 +159,13 @@ func (st *fullStatus) print(w io.Writer) error {
 		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 		fmt.Fprintln(tw, "TABLE\tPRIORITY\tPACKETS\tIDLE\tHARD\tDECISION\tMATCH\tACTIONS")
 		for _, r := range rules {
-			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, r.Actions)
+			actions := r.Actions
+			for _, more := range []string{r.Flags, r.More} {
+				if more != "" {
+					actions += " (" + more + ")"
+				}
+			}
+			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, actions)
 		}
 		if err := tw.Flush(); err != nil {
 			return err

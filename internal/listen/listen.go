@@ -2,6 +2,7 @@
 package listen
 
 import (
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -27,6 +28,23 @@ func removeStale(path string) {
 		return
 	}
 	os.Remove(path)
+}
+
+// CheckHostPort says what is wrong with HOST:PORT, as far as the text goes.
+func CheckHostPort(address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	return CheckPort(address, port)
+}
+
+// CheckPort says what is wrong with the port of an address.
+func CheckPort(address, port string) error {
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		return fmt.Errorf("address %s: port %q: want a number up to 65535", address, port)
+	}
+	return nil
 }
 
 // Loopback reports whether HOST:PORT is reached from this machine alone.

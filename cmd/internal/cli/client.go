@@ -43,15 +43,17 @@ func (f *ClientFlags) Open(url string, full bool) (*httpclient.Client, error) {
 // of the URL's own address.
 func (f *ClientFlags) OpenVia(url, via string, full bool) (*httpclient.Client, error) {
 	var codec contract.Codec = openflow.Codec{Full: full}
+	other := &httpclient.Other{Codec: jsonenc.Codec{}, Advice: "say --encoding json"}
 	switch f.Encoding {
 	case "openflow":
 	case "json":
 		codec = jsonenc.Codec{}
+		other = &httpclient.Other{Codec: openflow.Codec{Full: full}, Advice: "say --encoding openflow"}
 	default:
 		return nil, Usagef("--encoding %q: want openflow or json", f.Encoding)
 	}
 	return httpclient.New(httpclient.Config{
-		Endpoints: []string{url}, Via: via, Codec: codec, CAFile: f.CA, TokenFile: f.TokenFile, HTTP2: f.HTTP2,
+		Endpoints: []string{url}, Via: via, Codec: codec, Other: other, CAFile: f.CA, TokenFile: f.TokenFile, HTTP2: f.HTTP2,
 		Timeout: f.Timeout, TryTimeout: f.Timeout, MaxTries: 1, RetryBudget: -1, MaxIdle: 512,
 	})
 }

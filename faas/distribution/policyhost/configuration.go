@@ -1,13 +1,13 @@
 package policyhost
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"time"
 
 	"switchbridge/faas/instance/guest"
 	"switchbridge/internal/files"
+	"switchbridge/internal/watched"
 )
 
 // MaxConfiguration bounds what is read for a guest's configure, in bytes.
@@ -16,50 +16,53 @@ const MaxConfiguration = guest.MaxPolicy
 // Configuration is a file that a guest's configure is given as it is: the policy of a guest that
 // has a form of its own for it.
 type Configuration struct {
-	Watched
-	path string
-	last []byte
+	*watched.Value[[]byte] // nil where there is no file
+	path                   string
+	log                    *slog.Logger
+	set                    func(context.Context, []byte) error
 }
 
-// OpenConfiguration reads the file. An empty path is an empty configuration.
-func OpenConfiguration(path string, log *slog.Logger) (*Configuration, []byte, error) {
-	c := &Configuration{Watched: newWatched(log), path: path}
+// OpenConfiguration reads the file. An empty path is an empty configuration. results may be nil.
+func OpenConfiguration(path string, log *slog.Logger, results *watched.Results) (*Configuration, []byte, error) {
+	c := &Configuration{path: path, log: log}
 	if path == "" {
 		return c, nil, nil
 	}
-	c.files = []string{path}
-	err := c.read()
-	return c, c.last, err
+	var err error
+	c.Value, err = watched.Open(watched.Source[[]byte]{What: "policy", Paths: []string{path}, Log: log, Results: results,
+		Read: func() ([]byte, []string, error) {
+			b, err := files.ReadFile(path, MaxConfiguration)
+			return b, nil, err
+		}, Use: c.use})
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, c.Last(), nil
 }
 
-func (c *Configuration) read() (err error) {
-	c.stamp = c.look()
-	c.last, err = files.ReadFile(c.path, MaxConfiguration)
-	return err
-}
+// Follow calls set with the new content from now on. It is called once, before anything looks at the file.
+func (c *Configuration) Follow(set func(context.Context, []byte) error) { c.set = set }
 
-// Watch calls set with the new content whenever the file has changed, until ctx is done. It
-// returns nil.
-func (c *Configuration) Watch(ctx context.Context, set func(context.Context, []byte) error) error {
-	c.watch(ctx, func(ctx context.Context) error {
-		if c.path == "" {
-			return nil
-		}
-		before := c.last
-		if err := c.read(); err != nil {
-			c.last = before
-			return err
-		}
-		if bytes.Equal(before, c.last) {
-			return nil
-		}
-		start := time.Now()
-		if err := set(ctx, c.last); err != nil {
-			c.last = before
-			return err
-		}
-		c.log.Info("configuration changed", "file", c.path, "bytes", len(c.last), "took", time.Since(start))
+// Files are those to watch.
+func (c *Configuration) Files() []watched.File {
+	if c.Value == nil {
 		return nil
-	})
+	}
+	return []watched.File{c.Value}
+}
+
+func (c *Configuration) use(ctx context.Context, b []byte) error {
+	start := time.Now()
+	if err := c.set(ctx, b); err != nil {
+		return err
+	}
+	c.log.Info("reloaded", "what", "policy", "file", c.path, "bytes", len(b), "took_seconds", time.Since(start).Seconds())
 	return nil
+}
+
+// Close takes the file out of the results.
+func (c *Configuration) Close() {
+	if c.Value != nil {
+		c.Value.Close()
+	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/internal/files"
+	"switchbridge/internal/watched"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
@@ -25,32 +26,111 @@ type Host interface {
 }
 
 // File is a policy file that may change while it is in use: a policy as people write it, with
-// the lists that it names, or a compiled one. A bad file changes nothing but a log line.
+// the lists that it names, or a compiled one. A bad file changes nothing. It is a watched.File.
 type File struct {
-	Watched
-	path string
+	*watched.Value[*policy.Policy] // nil where there is no file
+	path                           string
+	log                            *slog.Logger
+	host                           Host
+	onChange                       func()
 }
 
-// Open reads a policy file; an empty path is the policy that allows all.
-func Open(path string, log *slog.Logger) (*File, *policy.Policy, error) {
-	f := &File{Watched: newWatched(log), path: path}
+// Open reads a policy file; an empty path is the policy that allows all. results may be nil.
+func Open(path string, log *slog.Logger, results *watched.Results) (*File, *policy.Policy, error) {
+	f := &File{path: path, log: log}
 	if path == "" {
 		log.Warn("no policy is given: every packet is allowed (--policy FILE)")
 		return f, forward.Default(), nil
 	}
-	p, err := f.read()
-	return f, p, err
+	var err error
+	f.Value, err = watched.Open(watched.Source[*policy.Policy]{What: "policy", Paths: []string{path}, Log: log, Results: results,
+		Read: func() (*policy.Policy, []string, error) {
+			p, err := load(path)
+			if err != nil {
+				return nil, nil, err
+			}
+			return p, p.Files, nil
+		}, Use: f.use})
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f.Last(), nil
 }
 
-func (f *File) read() (*policy.Policy, error) {
-	p, err := load(f.path)
-	if err != nil {
-		return nil, err
+// Follow gives host each new policy from now on, and calls onChange, if not nil, after each. It is
+// called once, before anything looks at the file.
+func (f *File) Follow(host Host, onChange func()) { f.host, f.onChange = host, onChange }
+
+// Path is the file; empty for none.
+func (f *File) Path() string { return f.path }
+
+// Files are those to watch.
+func (f *File) Files() []watched.File {
+	if f.Value == nil {
+		return nil
 	}
-	f.files = append([]string{f.path}, p.Files...)
-	f.stamp = f.look()
-	return p, nil
+	return []watched.File{f.Value}
 }
+
+// Check says whether the file, as it is now, could be used.
+func (f *File) Check() error {
+	if f.Value == nil {
+		return nil
+	}
+	p, err := f.Try()
+	if err != nil {
+		return err
+	}
+	return f.newer(p)
+}
+
+// Reload reads the file whether or not it looks changed: what SIGHUP means.
+func (f *File) Reload(ctx context.Context) error {
+	if f.Value == nil {
+		return nil
+	}
+	_, err := f.Look(ctx, true)
+	return err
+}
+
+// Close takes the file out of the results.
+func (f *File) Close() {
+	if f.Value != nil {
+		f.Value.Close()
+	}
+}
+
+// newer refuses a policy that can't take the place of the host's.
+func (f *File) newer(p *policy.Policy) error {
+	if old, next := f.host.Version(), p.Version(); next != old && next.Serial <= old.Serial {
+		return fmt.Errorf("%s: its content changed and its serial, %d, is not above %d: serials only grow", f.path, next.Serial, old.Serial)
+	}
+	return nil
+}
+
+// use makes p the host's policy.
+func (f *File) use(ctx context.Context, p *policy.Policy) error {
+	if err := f.newer(p); err != nil {
+		return err
+	}
+	old, next := f.host.Version(), p.Version()
+	if next == old {
+		f.log.Info("the policy is read, and is the same", "file", f.path, "policy", next.String())
+		return nil
+	}
+	start := time.Now()
+	if err := f.host.SetPolicy(ctx, p); err != nil {
+		return err
+	}
+	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
+	if f.onChange != nil {
+		f.onChange()
+	}
+	return nil
+}
+
+// Take makes the file's policy the host's, in the place of one from another file.
+func (f *File) Take(ctx context.Context) error { return f.use(ctx, f.Last()) }
 
 // load reads a policy in either form.
 func load(path string) (*policy.Policy, error) {
@@ -85,41 +165,4 @@ func isBlob(path string) (bool, error) {
 		return false, err
 	}
 	return blob.Is(head[:n]), nil
-}
-
-// Watch gives host the new policy whenever a file has changed, and calls onChange, if not nil,
-// after each, until ctx is done. It returns nil.
-func (f *File) Watch(ctx context.Context, host Host, onChange func()) error {
-	f.watch(ctx, func(ctx context.Context) error {
-		changed, err := f.reload(ctx, host)
-		if changed && onChange != nil {
-			onChange()
-		}
-		return err
-	})
-	return nil
-}
-
-func (f *File) reload(ctx context.Context, host Host) (changed bool, err error) {
-	if f.path == "" {
-		return false, nil
-	}
-	p, err := f.read()
-	if err != nil {
-		return false, err
-	}
-	old, next := host.Version(), p.Version()
-	switch {
-	case next == old:
-		f.log.Info("the policy is read, and is the same", "file", f.path, "policy", next.String())
-		return false, nil
-	case next.Serial <= old.Serial:
-		return false, fmt.Errorf("%s: its content changed and its serial, %d, is not above %d: serials only grow", f.path, next.Serial, old.Serial)
-	}
-	start := time.Now()
-	if err := host.SetPolicy(ctx, p); err != nil {
-		return false, err
-	}
-	f.log.Info("policy changed", "file", f.path, "policy", next.String(), "before", old.String(), "took", time.Since(start))
-	return true, nil
 }

@@ -2,6 +2,7 @@ package policyhost
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,15 +25,16 @@ const seven = "serial: 7\nchain:\n  - forward: {mode: normal}\n"
 func TestFile(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	path := filepath.Join(t.TempDir(), "policy")
-	if _, _, err := Open(path, log); err == nil {
+	if _, _, err := Open(path, log, nil); err == nil {
 		t.Error("a file that isn't there was opened")
 	}
 	write(t, path, seven)
-	file, p, err := Open(path, log)
+	file, p, err := Open(path, log, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	host := NewNative(p)
+	file.Follow(host, nil)
 
 	// The compiled form of the next one takes its place.
 	next := *p
@@ -52,7 +54,7 @@ func TestFile(t *testing.T) {
 		{"broken", "serial: [", path, 8},
 	} {
 		write(t, path, row.content)
-		_, err := file.reload(t.Context(), host)
+		_, err := file.Look(t.Context(), false)
 		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
 			t.Errorf("%s: %v, want %q", row.name, err, row.want)
 		}
@@ -65,41 +67,37 @@ func TestFile(t *testing.T) {
 
 func TestWithoutFile(t *testing.T) {
 	var said strings.Builder
-	file, p, err := Open("", slog.New(slog.NewTextHandler(&said, nil)))
+	file, _, err := Open("", slog.New(slog.NewTextHandler(&said, nil)), nil)
 	if err != nil || !strings.Contains(said.String(), "every packet is allowed") {
 		t.Fatal(err, said.String())
 	}
-	if changed, err := file.reload(t.Context(), NewNative(p)); changed || err != nil {
-		t.Error(changed, err)
+	if err := errors.Join(file.Check(), file.Reload(t.Context())); err != nil || file.Files() != nil {
+		t.Error(err, file.Files())
 	}
 }
 
 func TestConfiguration(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "configuration")
 	write(t, path, "before")
-	c, text, err := OpenConfiguration(path, slog.New(slog.DiscardHandler))
+	c, text, err := OpenConfiguration(path, slog.New(slog.DiscardHandler), nil)
 	if err != nil || string(text) != "before" {
 		t.Fatal(string(text), err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	given := make(chan string)
+	var given []string
 	refuse := true
-	go c.Watch(ctx, func(_ context.Context, b []byte) error {
-		given <- string(b)
+	c.Follow(func(_ context.Context, b []byte) error {
+		given = append(given, string(b))
 		if refuse {
-			refuse = false
-			return context.DeadlineExceeded
+			return errors.New("no such key")
 		}
 		return nil
 	})
 	write(t, path, "after")
-	c.Reload()
-	if got := <-given; got != "after" {
-		t.Errorf("given %q", got)
+	if changed, err := c.Look(t.Context(), false); changed || err == nil || string(c.Last()) != "before" {
+		t.Errorf("refused: changed %v, %v, %q is in use", changed, err, c.Last())
 	}
-	c.Reload() // it was refused, so it is given again
-	if got := <-given; got != "after" {
-		t.Errorf("given %q again", got)
+	refuse = false
+	if changed, err := c.Look(t.Context(), true); !changed || err != nil || len(given) != 2 {
+		t.Errorf("asked again: changed %v, %v, given %q", changed, err, given)
 	}
 }

@@ -6,10 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"sync"
-	"time"
 )
 
 // ErrToken says that a caller showed no valid token.
@@ -66,68 +63,5 @@ func (t Tokens) Check(authorization string) error {
 	if valid != 1 || !strings.EqualFold(scheme, "bearer") {
 		return ErrToken
 	}
-	return nil
-}
-
-// TokenFile reads tokens from a file, and again when the file changes.
-type TokenFile struct {
-	path string
-
-	mu     sync.Mutex
-	tokens Tokens
-	read   time.Time // when the file was looked at last
-	stamp  time.Time // its modification time
-	err    error
-}
-
-// lookInterval is how long a change of the file may take to count.
-const lookInterval = 2 * time.Second
-
-// OpenTokens reads the file for the first time.
-func OpenTokens(path string) (*TokenFile, error) {
-	f := &TokenFile{path: path}
-	if err := f.load(); err != nil {
-		return nil, err
-	}
-	f.read = time.Now()
-	return f, nil
-}
-
-// Check is Tokens.Check. A file that became unreadable or empty changes nothing; Err says so.
-func (f *TokenFile) Check(authorization string) error {
-	f.mu.Lock()
-	if time.Since(f.read) > lookInterval {
-		f.read = time.Now()
-		f.err = f.load()
-	}
-	tokens := f.tokens
-	f.mu.Unlock()
-	return tokens.Check(authorization)
-}
-
-// Err is what was wrong with the file when it was looked at last.
-func (f *TokenFile) Err() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.err
-}
-
-func (f *TokenFile) load() error {
-	info, err := os.Stat(f.path)
-	if err != nil {
-		return fmt.Errorf("token file: %w", err)
-	}
-	if info.ModTime().Equal(f.stamp) {
-		return f.err
-	}
-	text, err := os.ReadFile(f.path)
-	if err != nil {
-		return fmt.Errorf("token file: %w", err)
-	}
-	tokens, err := ParseTokens(string(text))
-	if err != nil {
-		return fmt.Errorf("token file %s: %w", f.path, err)
-	}
-	f.tokens, f.stamp = tokens, info.ModTime()
 	return nil
 }

@@ -28,7 +28,7 @@ type Function struct {
 }
 
 // Checker says whether a header Authorization opens the functions; auth.Tokens and
-// *auth.TokenFile do.
+// *tokenfile.File do.
 type Checker interface {
 	Check(authorization string) error
 }
@@ -252,12 +252,21 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "switchbridge_function_refused_total", Help: "Callers without a valid token or certificate.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{m.events, m.seconds, m.busy, m.refused} {
-		if err := reg.Register(c); err != nil {
-			return nil, err
+	// A mux that takes the place of another counts on where that one was.
+	return m, errors.Join(register(reg, &m.events), register(reg, &m.seconds), register(reg, &m.busy), register(reg, &m.refused))
+}
+
+// register registers a collector, or makes it the equal one that is there.
+func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
+	err := reg.Register(*c)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(err, &there) {
+		if have, ok := there.ExistingCollector.(C); ok {
+			*c = have
+			return nil
 		}
 	}
-	return m, nil
+	return err
 }
 
 // statusLabel is a status that HTTP knows, as a label: a guest may answer with

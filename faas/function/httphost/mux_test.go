@@ -15,7 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
-	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/auth/tokenfile"
 )
 
 // says is a function that answers with its name.
@@ -107,13 +107,13 @@ func TestMuxHealth(t *testing.T) {
 	}
 }
 
-func tokenFile(t *testing.T, text string) *auth.TokenFile {
+func tokenFile(t *testing.T, text string) *tokenfile.File {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f, err := auth.OpenTokens(path)
+	f, err := tokenfile.Open(path, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -214,8 +214,8 @@ func (c *Config) Validate() error {
 		return errors.New("functions: none")
 	}
 	if c.Admin != "" {
-		if _, _, err := net.SplitHostPort(c.Admin); err != nil {
-			return fmt.Errorf("admin %q: want HOST:PORT", c.Admin)
+		if err := listen.CheckHostPort(c.Admin); err != nil {
+			return fmt.Errorf("admin %q: want HOST:PORT: %w", c.Admin, err)
 		}
 	}
 	for i := range c.Functions {

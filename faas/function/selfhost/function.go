@@ -2,6 +2,7 @@ package selfhost
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/files"
 	"switchbridge/internal/task"
+	"switchbridge/internal/watched"
 )
 
 // hosted is a function with what keeps it going.
@@ -31,9 +33,12 @@ type hosted struct {
 
 	guest   guestHost                 // nil for native
 	failed  atomic.Pointer[error]     // why the guest can't be run
-	watch   task.Task                 // over the policy's files
-	reload  func()                    // has watch read them now
+	end     context.CancelFunc        // ends the guest
+	files   func() []watched.File     // the policy's, to watch
+	metrics prometheus.Collector      // nil: none
 	version func() flow.PolicyVersion // zero for guests with policies of their own
+	close   func()                    // takes the files out of the results
+	wasm    [sha256.Size]byte         // of the guest's file, where it is one of one's own
 }
 
 // guestHost has a guest answer. Run compiles it first.
@@ -43,21 +48,30 @@ type guestHost interface {
 	Ready() <-chan struct{} // closed when Run has compiled the guest
 }
 
+// around is what functions have from their server.
+type around struct {
+	cacheDir string
+	records  *record.Writer
+	log      *slog.Logger
+	results  *watched.Results
+	onPolicy func(flow.PolicyVersion) // is told of every new policy
+}
+
 // open reads what the function is made of and compiles nothing yet.
-func open(f *Function, cacheDir string, records *record.Writer, log *slog.Logger, reg prometheus.Registerer) (*hosted, error) {
-	named := log.With("function", f.Name) // wasmhost adds the name itself
-	h := &hosted{config: f}
-	cfg := httphost.Config{Name: f.Name, MaxConcurrent: f.Concurrency, Records: records, Log: named}
+func open(f *Function, a *around) (*hosted, error) {
+	named := a.log.With("function", f.Name) // wasmhost adds the name itself
+	h := &hosted{config: f, end: func() {}}
+	cfg := httphost.Config{Name: f.Name, MaxConcurrent: f.Concurrency, Records: a.records, Log: named}
 	var err error
 	switch {
 	case f.Native:
-		err = h.native(&cfg, named)
+		err = h.native(&cfg, a)
 	case f.Wasm == "":
-		err = h.embedded(&cfg, cacheDir, log, reg)
+		err = h.embedded(&cfg, a)
 	case f.Policy != "":
-		err = h.policyGuest(&cfg, cacheDir, log, reg)
+		err = h.policyGuest(&cfg, a)
 	default:
-		err = h.ownGuest(&cfg, cacheDir, log, reg)
+		err = h.ownGuest(&cfg, a)
 	}
 	if err != nil {
 		return nil, err
@@ -67,21 +81,21 @@ func open(f *Function, cacheDir string, records *record.Writer, log *slog.Logger
 }
 
 // native is the controller, called.
-func (h *hosted) native(cfg *httphost.Config, log *slog.Logger) error {
-	file, p, err := policyhost.Open(h.config.Policy, log)
+func (h *hosted) native(cfg *httphost.Config, a *around) error {
+	file, p, err := policyhost.Open(h.config.Policy, a.log.With("function", h.config.Name), a.results)
 	if err != nil {
 		return err
 	}
 	n := policyhost.NewNative(p)
-	h.follow(file, n)
+	h.follow(file, n, a)
 	cfg.Decider, cfg.Codecs = n, []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 
 // embedded is the controller in pristine instances. Events are decoded here, as for the native one, so
 // that what an instance is asked is as short as can be.
-func (h *hosted) embedded(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
-	e, err := h.pristine(nil, cacheDir, log, reg)
+func (h *hosted) embedded(cfg *httphost.Config, a *around) error {
+	e, err := h.pristine(nil, a)
 	if err != nil {
 		return err
 	}
@@ -90,64 +104,72 @@ func (h *hosted) embedded(cfg *httphost.Config, cacheDir string, log *slog.Logge
 }
 
 // policyGuest is another guest that takes compiled policies. What it speaks is its own affair.
-func (h *hosted) policyGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
+func (h *hosted) policyGuest(cfg *httphost.Config, a *around) error {
 	wasm, err := files.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}
-	e, err := h.pristine(wasm, cacheDir, log, reg)
+	e, err := h.pristine(wasm, a)
 	if err != nil {
 		return err
 	}
+	h.wasm = sha256.Sum256(wasm)
 	cfg.Guest, cfg.Direct = e, []guest.Encoding{guest.EncodingOpenFlow, guest.EncodingJSON}
 	return nil
 }
 
-func (h *hosted) pristine(wasm []byte, cacheDir string, log *slog.Logger, reg prometheus.Registerer) (*embedded.Function, error) {
+func (h *hosted) pristine(wasm []byte, a *around) (*embedded.Function, error) {
 	f := h.config
-	file, p, err := policyhost.Open(f.Policy, log.With("function", f.Name))
+	file, p, err := policyhost.Open(f.Policy, a.log.With("function", f.Name), a.results)
 	if err != nil {
 		return nil, err
 	}
-	e, err := embedded.New(embedded.Options{Name: f.Name, Wasm: wasm, Policy: p, CacheDir: cacheDir,
-		Deadline: f.Deadline, Instances: f.Instances, Memory: uint64(f.Memory) << 20, Log: log})
+	e, err := embedded.New(embedded.Options{Name: f.Name, Wasm: wasm, Policy: p, CacheDir: a.cacheDir,
+		Deadline: f.Deadline, Instances: f.Instances, Memory: uint64(f.Memory) << 20, Log: a.log})
 	if err != nil {
 		return nil, err
 	}
-	h.follow(file, e)
+	h.follow(file, e, a)
 	h.guest = e
-	return e, reg.Register(wasmmetrics.New(f.Name, e.Stats))
+	h.metrics = wasmmetrics.New(f.Name, e.Stats)
+	return e, nil
 }
 
 // ownGuest is a guest with policies of its own, or none.
-func (h *hosted) ownGuest(cfg *httphost.Config, cacheDir string, log *slog.Logger, reg prometheus.Registerer) error {
+func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 	wasm, err := files.ReadFile(h.config.Wasm, maxWasm)
 	if err != nil {
 		return err
 	}
-	file, text, err := policyhost.OpenConfiguration(h.config.Configure, log.With("function", h.config.Name))
+	file, text, err := policyhost.OpenConfiguration(h.config.Configure, a.log.With("function", h.config.Name), a.results)
 	if err != nil {
 		return err
 	}
 	config := h.config.host()
-	config.Wasm, config.Policy, config.CacheDir, config.Log = wasm, text, cacheDir, log
+	config.Wasm, config.Policy, config.CacheDir, config.Log = wasm, text, a.cacheDir, a.log
 	host := wasmhost.New(config)
 	h.guest = host
-	h.watch = h.watching(func(ctx context.Context) error { return file.Watch(ctx, host.SetPolicy) })
-	h.reload = file.Reload
+	file.Follow(host.SetPolicy)
+	h.files, h.close, h.wasm = file.Files, file.Close, sha256.Sum256(wasm)
 	h.version = func() flow.PolicyVersion { return flow.PolicyVersion{} }
 	cfg.Guest, cfg.Direct = host, []guest.Encoding{guest.EncodingOpenFlow, guest.EncodingJSON}
-	return reg.Register(wasmmetrics.New(h.config.Name, host.Stats))
+	h.metrics = wasmmetrics.New(h.config.Name, host.Stats)
+	return nil
 }
 
-func (h *hosted) follow(file *policyhost.File, host policyhost.Host) {
-	h.watch = h.watching(func(ctx context.Context) error { return file.Watch(ctx, host, nil) })
-	h.reload = file.Reload
-	h.version = host.Version
+func (h *hosted) follow(file *policyhost.File, host policyhost.Host, a *around) {
+	file.Follow(host, func() { a.onPolicy(host.Version()) })
+	h.files, h.close, h.version = file.Files, file.Close, host.Version
 }
 
-func (h *hosted) watching(run func(context.Context) error) task.Task {
-	return task.New("policy of function "+h.config.Name, run)
+// decides asks a guest that is run for its policy's version, which waits until it is compiled and
+// gets the reason where it can't be run.
+func (h *hosted) decides(ctx context.Context) error {
+	if h.guest == nil {
+		return nil
+	}
+	check := guest.Request{Event: flow.EventPolicyCheck, Encoding: guest.EncodingOpenFlow}
+	return h.guest.Answer(ctx, &check, new(guest.Answer))
 }
 
 // ready says why the function doesn't answer without waiting, or nil.

@@ -2,6 +2,7 @@ package selfhost
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -17,27 +19,48 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/auth/tokenfile"
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/function/record"
-	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
+	"switchbridge/internal/files"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/task"
+	"switchbridge/internal/watched"
 )
 
 // Server serves functions.
 type Server struct {
-	config    Config
-	log       *slog.Logger
-	registry  *prometheus.Registry
-	functions []*hosted
-	alive     atomic.Int32 // functions that can answer
-	mux       *httphost.Mux
-	server    *http.Server
-	listener  net.Listener
-	admin     net.Listener // nil: none
-	devCA     string       // file of the development CA, where its certificate is used
+	config   Config // of the start
+	log      *slog.Logger
+	registry *prometheus.Registry
+	results  *watched.Results
+	around   around
+	current  atomic.Pointer[serving]
+	server   *http.Server
+	listener net.Listener
+	admin    net.Listener  // nil: none
+	pair     *watched.Pair // nil: no certificate that could be read again
+	devCA    string        // file of the development CA, where its certificate is used
+
+	file   *watched.Value[Config] // nil: no configuration to read again
+	begun  chan struct{}          // closed when Run runs
+	group  *task.Group            // of what runs
+	guests context.Context        // done when the last event has its answer
+
+	// OnPolicy, if set before Run, is told of every new policy of a function.
+	OnPolicy func(flow.PolicyVersion)
 }
+
+// serving is what a reload replaces.
+type serving struct {
+	config    Config
+	functions []*hosted
+	tokens    httphost.Checker // nil: none
+	mux       *httphost.Mux
+}
+
+func (s *Server) now() *serving { return s.current.Load() }
 
 // New reads everything that config names, so that mistakes show here. Only guests are not looked
 // into yet. Records get one JSON line for each event; nil: none.
@@ -45,36 +68,124 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: log, registry: prometheus.NewRegistry()}
-	s.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{})}
+	s.registry.MustRegister(s.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	written := record.NewWriter(records)
 	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "switchbridge_function_records_failed_total", Help: "Decision records that could not be written.",
 	}, func() float64 { return float64(written.Failed()) }))
-	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Log: log, Registry: s.registry}
-	var err error
-	if mux.Tokens, err = config.tokens(); err != nil {
+	s.around = around{cacheDir: config.CacheDir, records: written, log: log, results: s.results, onPolicy: func(v flow.PolicyVersion) {
+		if s.OnPolicy != nil {
+			s.OnPolicy(v)
+		}
+	}}
+	next, err := s.prepare(config, nil)
+	if err != nil {
 		return nil, err
 	}
-	for i := range s.config.Functions {
-		f := &s.config.Functions[i]
-		h, err := open(f, config.CacheDir, written, log, s.registry)
+	s.current.Store(next)
+	return s, errors.Join(s.measure(next, nil))
+}
+
+// prepare makes what a configuration asks for, and takes over what is there already.
+func (s *Server) prepare(config Config, old *serving) (_ *serving, err error) {
+	n := &serving{config: config}
+	defer func() {
 		if err != nil {
-			return nil, fmt.Errorf("function %s: %w", f.Name, err)
+			n.closeBut(old)
 		}
-		s.functions = append(s.functions, h)
+	}()
+	if old != nil && config.Token == old.config.Token {
+		n.tokens = old.tokens
+	} else if n.tokens, err = config.tokens(s.log, s.results); err != nil {
+		return nil, err
+	}
+	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Tokens: n.tokens, Log: s.log, Registry: s.registry}
+	for i := range config.Functions {
+		f := &config.Functions[i]
+		h := old.same(f)
+		if h == nil {
+			if h, err = open(f, &s.around); err != nil {
+				return nil, fmt.Errorf("function %s: %w", f.Name, err)
+			}
+			if before := old.named(f.Name); before != nil && h.version().Serial < before.version().Serial {
+				h.close()
+				return nil, fmt.Errorf("function %s: its policy %s has serial %d, and %d is in use: serials only grow", f.Name, f.Policy, h.version().Serial, before.version().Serial)
+			}
+		}
+		n.functions = append(n.functions, h)
 		mux.Functions = append(mux.Functions, httphost.Function{Name: f.Name, Host: f.Host, Path: f.Path, Handler: h.handler, Ready: h.ready})
 	}
-	s.alive.Store(int32(len(s.functions)))
-	s.mux, err = httphost.NewMux(mux)
-	return s, err
+	n.mux, err = httphost.NewMux(mux)
+	return n, err
+}
+
+// same returns the function that is just as f says, with the same guest; or nil.
+func (s *serving) same(f *Function) *hosted {
+	if s == nil {
+		return nil
+	}
+	for _, h := range s.functions {
+		if *h.config != *f || h.failed.Load() != nil {
+			continue
+		}
+		if f.Wasm != "" {
+			if wasm, err := files.ReadFile(f.Wasm, maxWasm); err != nil || sha256.Sum256(wasm) != h.wasm {
+				continue
+			}
+		}
+		return h
+	}
+	return nil
+}
+
+// named returns the function of a name, or nil.
+func (s *serving) named(name string) *hosted {
+	if s != nil {
+		for _, h := range s.functions {
+			if h.config.Name == name {
+				return h
+			}
+		}
+	}
+	return nil
+}
+
+// closeBut closes what others don't use.
+func (s *serving) closeBut(others *serving) {
+	if f, ok := s.tokens.(*tokenfile.File); ok && (others == nil || others.tokens != s.tokens) {
+		f.Close()
+	}
+	for _, h := range s.functions {
+		if others == nil || !slices.Contains(others.functions, h) {
+			h.close()
+		}
+	}
+}
+
+// measure has the registry collect from the functions of next in the place of old's.
+func (s *Server) measure(next, old *serving) error {
+	if old != nil {
+		for _, h := range old.functions {
+			if h.metrics != nil && !slices.Contains(next.functions, h) {
+				s.registry.Unregister(h.metrics)
+			}
+		}
+	}
+	var errs []error
+	for _, h := range next.functions {
+		if h.metrics != nil && (old == nil || !slices.Contains(old.functions, h)) {
+			errs = append(errs, s.registry.Register(h.metrics))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // tokens are those of the file or of the environment; nil where there are none.
-func (c *Config) tokens() (httphost.Checker, error) {
+func (c *Config) tokens(log *slog.Logger, results *watched.Results) (httphost.Checker, error) {
 	switch {
 	case c.Token != "":
-		file, err := auth.OpenTokens(c.Token)
+		file, err := tokenfile.Open(c.Token, log, results)
 		if err != nil {
 			return nil, err
 		}
@@ -108,10 +219,10 @@ func (s *Server) listen() (err error) {
 			return fmt.Errorf("admin: %w", err)
 		}
 	}
-	s.server = httphost.NewServer(s.mux, nil)
-	s.server.ErrorLog = httphost.ErrorLog(s.log)
+	s.server = httphost.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().mux.ServeHTTP(w, r) }), nil)
+	s.server.ErrorLog = httphost.ErrorLog(s.log.With("server", "functions"))
 	if !s.config.plain() {
-		if s.server.TLSConfig, s.devCA, err = s.config.TLS.tlsConfig(s.listener, s.log); err != nil {
+		if s.server.TLSConfig, s.pair, s.devCA, err = s.config.TLS.tlsConfig(s.listener, s.log, s.results); err != nil {
 			return err
 		}
 	}
@@ -162,8 +273,8 @@ func (s *Server) GatewayFlags() string {
 	if s.devCA != "" {
 		line += " --function-ca " + s.devCA
 	}
-	if s.config.Token != "" {
-		line += " --function-token-file " + s.config.Token
+	if t := s.config.Token; t != "" {
+		line += " --function-token-file " + t
 	}
 	return line
 }
@@ -185,33 +296,23 @@ func (s *Server) host() string {
 	return net.JoinHostPort(name, strconv.Itoa(address.Port))
 }
 
-// Reload has every function read its policy's files now. It doesn't wait; what is wrong is logged
-// and changes nothing.
-func (s *Server) Reload() {
-	for _, f := range s.functions {
-		f.reload()
-	}
-}
-
 // Check compiles every guest and gives it its policy, which fills the cache, too. It serves
 // nothing, and the server can't be run afterwards.
 func (s *Server) Check(ctx context.Context) error {
 	guests, end := context.WithCancel(ctx)
 	defer end()
 	var group errgroup.Group
-	for _, f := range s.functions {
+	for _, f := range s.now().functions {
 		if f.guest == nil {
 			continue
 		}
 		group.Go(func() error { return f.guest.Run(guests) })
 	}
-	for _, f := range s.functions {
+	for _, f := range s.now().functions {
 		if f.guest == nil {
 			continue
 		}
-		// A question waits for the guest, and gets the reason where there will be none.
-		check := guest.Request{Event: flow.EventPolicyCheck, Encoding: guest.EncodingOpenFlow}
-		if err := f.guest.Answer(ctx, &check, new(guest.Answer)); err != nil {
+		if err := f.decides(ctx); err != nil {
 			return err
 		}
 	}
@@ -229,12 +330,16 @@ func (s *Server) Run(ctx context.Context) error {
 	guests, endGuests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endGuests()
 	group, ctx := task.NewGroup(ctx)
-	for _, f := range s.functions {
-		group.Go(ctx, f.watch)
-		if f.guest != nil {
-			group.Go(guests, &aliveGuest{s, f})
-		}
+	s.group, s.guests = group, guests
+	close(s.begun)
+	for _, f := range s.now().functions {
+		s.run(f)
 	}
+	group.Go(ctx, task.New("watch over files", func(ctx context.Context) error {
+		w := watched.Watcher{Files: s.files, Log: s.log}
+		w.Run(ctx)
+		return nil
+	}))
 	if s.admin != nil {
 		group.Go(guests, task.New("admin", s.serveAdmin))
 	}
@@ -248,6 +353,16 @@ func (s *Server) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+// run starts a function's guest, if it has one.
+func (s *Server) run(f *hosted) {
+	if f.guest == nil {
+		return
+	}
+	ctx, end := context.WithCancel(s.guests)
+	f.end = end
+	s.group.Go(ctx, &aliveGuest{s, f})
+}
+
 // aliveGuest is a function's guest, whose end is the program's only where no
 // other function is left.
 type aliveGuest struct {
@@ -259,16 +374,19 @@ func (g *aliveGuest) String() string { return "guest" } // whose errors name the
 
 func (g *aliveGuest) Run(ctx context.Context) error {
 	s, f := g.s, g.f
+	defer f.end()
 	err := f.guest.Run(ctx)
 	if err == nil {
 		return nil
 	}
 	f.failed.Store(&err)
-	if s.alive.Add(-1) == 0 {
-		return err
+	for _, other := range s.now().functions {
+		if other.failed.Load() == nil {
+			s.log.Error("a function can't be run; the others go on", "function", f.config.Name, "err", err)
+			return nil
+		}
 	}
-	s.log.Error("a function can't be run; the others go on", "function", f.config.Name, "err", err)
-	return nil
+	return err
 }
 
 func (s *Server) serve() error {
@@ -286,8 +404,8 @@ func (s *Server) serve() error {
 
 // drain ends the server in good order.
 func (s *Server) drain(ctx context.Context) {
-	s.mux.Drain()
-	s.log.Info("shutting down: events that are being decided get their answers", "at_most", s.config.Drain)
+	s.now().mux.Drain()
+	s.log.Info("shutting down: events that are being decided get their answers", "at_most_seconds", s.config.Drain.Seconds())
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
 	defer cancel()
 	if err := s.server.Shutdown(grace); err != nil {

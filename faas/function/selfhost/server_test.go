@@ -24,6 +24,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/internal/certs"
 	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/watched"
 )
 
 // running is a server under test.
@@ -426,7 +427,7 @@ func TestReload(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		r.Reload()
+		_ = r.Reload(t.Context()) // the log says what is wrong
 	}
 	r.post("/own", "any").want(t, 200, "before")
 	rewrite(policy, policyOf(8))
@@ -591,17 +592,13 @@ func TestCertificateIsReadAgain(t *testing.T) {
 		}
 	}
 	make()
-	p, err := openPair(cert, key, slog.New(slog.DiscardHandler))
+	p, err := watched.OpenPair(cert, key, slog.New(slog.DiscardHandler), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	serial := func() string {
-		p.looked = time.Time{} // lookInterval is over
-		pair, err := p.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(pair.Certificate[0])
+		_, _ = p.Look(t.Context(), false)
+		leaf, err := x509.ParseCertificate(p.Last().Certificate[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -619,4 +616,18 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	if serial() == first {
 		t.Error("the new certificate was not taken")
 	}
+}
+
+// What Go's HTTP server says of a connection is a record of the log, whatever its format.
+func TestServersLog(t *testing.T) {
+	c := base(fn("native", func(f *Function) { f.Native = true }))
+	c.Plain, c.TLS.DevCA = false, t.TempDir()
+	r := serve(t, c)
+	resp, err := http.Get("http://" + r.Addr().String() + "/")
+	if err == nil {
+		resp.Body.Close()
+	}
+	until(t, "the handshake's failure is a record", func() bool {
+		return r.log.Has("level=WARN", "server=functions", `err="http: TLS handshake error from `)
+	})
 }

@@ -184,7 +184,7 @@ func (h *Host) begin(ctx context.Context) error {
 	}
 	h.chooseReset(h.engine.module)
 	h.current.Store(first)
-	h.log.Info("function ready", "took", time.Since(began), "cached", h.engine.module.lean,
+	h.log.Info("function ready", "took_seconds", time.Since(began).Seconds(), "cached", h.engine.module.lean,
 		"memory", len(first.memory), "reset", h.Stats().Reset)
 	return nil
 }

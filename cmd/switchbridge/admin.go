@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/flow"
+	"switchbridge/gateway"
+	"switchbridge/internal/adminclient"
+	"switchbridge/settings"
+)
+
+// adminFlags say how a gateway's operator's side is called.
+type adminFlags struct{ adminclient.Config }
+
+func (f *adminFlags) register(fl *pflag.FlagSet) {
+	fl.StringVar(&f.URL, "admin", settings.DefaultAdmin, "the gateway's admin address, or its URL (https://...)")
+	f.credentials(fl)
+}
+
+// credentials adds the flags about what the operator's side is shown.
+func (f *adminFlags) credentials(fl *pflag.FlagSet) {
+	fl.StringVar(&f.TokenFile, "admin-token-file", "", "file with the token that the gateway's actions want")
+	fl.StringVar(&f.CA, "admin-ca", "", "PEM file of the authority that signed the admin side's certificate")
+	fl.StringVar(&f.Cert, "admin-cert", "", "PEM file of a client certificate that the gateway's actions take, in the token's place")
+	fl.StringVar(&f.Key, "admin-key", "", "PEM file of its key")
+}
+
+func (f *adminFlags) client() (*adminclient.Client, error) {
+	c, err := adminclient.New(f.Config)
+	if err != nil {
+		return nil, cli.Usage(err)
+	}
+	return c, nil
+}
+
+func reloadCommand() *cobra.Command {
+	var f adminFlags
+	c := &cobra.Command{
+		Use:   "reload",
+		Short: "Have a running gateway read its configuration, policy and other files again",
+		Long: `Have a running gateway read its configuration, policy and other files again, and
+say how that went. Nothing changes where something is wrong, and the reason is
+printed. A gateway also reads its files by itself when they change, and on SIGHUP.
+
+Actions want the token of the gateway's admin.token_file, or a client certificate.`,
+		Example: `  switchbridge reload --admin-token-file token`,
+		Args:    cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			var answer gateway.ReloadAnswer
+			if err := client.Post(c.Context(), "/api/v1/reload", struct{}{}, &answer); err != nil {
+				return err
+			}
+			tw := tabwriter.NewWriter(c.OutOrStdout(), 0, 8, 2, ' ', 0)
+			for _, r := range answer.Reloads {
+				fmt.Fprintf(tw, "%s\t%s\t%s\n", r.What, r.File, reloadText(r))
+			}
+			return tw.Flush()
+		},
+	}
+	f.register(c.Flags())
+	return c
+}
+
+func rollbackCommand() *cobra.Command {
+	var f adminFlags
+	c := &cobra.Command{
+		Use:   "rollback SERIAL-HASH",
+		Short: "Have a running gateway take an earlier policy for the newest",
+		Long: `Have a running gateway take a policy with a lower serial for the newest one, and
+sweep the rules of the one after it. Give the functions the earlier policy first
+(policy push --force): once the gateway's policy checks have brought it for a
+minute, which its log says, it can be gone back to. A gateway never takes a lower
+serial by itself, since one of several functions may only be late.`,
+		Example: `  switchbridge policy rollback 17-0c0ffee1 --admin-token-file token`,
+		Args:    cli.Exactly(1, "a policy's version, as status and policy check print it"),
+		RunE: func(c *cobra.Command, args []string) error {
+			if _, err := flow.ParsePolicyVersion(args[0]); err != nil {
+				return cli.Usage(err)
+			}
+			client, err := f.client()
+			if err != nil {
+				return err
+			}
+			if err := client.Post(c.Context(), "/api/v1/policy/rollback", gateway.PolicyAction{Policy: args[0]}, nil); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "the gateway's policy is", args[0])
+			return nil
+		},
+	}
+	f.register(c.Flags())
+	return c
+}
+
+// notifyFlags say which gateways are told of a new policy.
+type notifyFlags struct {
+	gateways []string
+	admin    adminFlags
+}
+
+func (f *notifyFlags) register(fl *pflag.FlagSet) {
+	fl.StringArrayVar(&f.gateways, "notify", nil, "admin address of a gateway that is told of the new policy (repeatable)")
+	f.admin.credentials(fl)
+}
+
+// clients are those of the gateways.
+func (f *notifyFlags) clients() ([]*adminclient.Client, error) {
+	var list []*adminclient.Client
+	for _, url := range f.gateways {
+		g := f.admin
+		g.URL = url
+		c, err := g.client()
+		if err != nil {
+			return nil, fmt.Errorf("--notify: %w", err)
+		}
+		list = append(list, c)
+	}
+	return list, nil
+}
+
+// notify tells gateways of a new policy.
+func notify(ctx context.Context, gateways []*adminclient.Client, v flow.PolicyVersion) error {
+	var errs []error
+	for _, g := range gateways {
+		if err := g.Notice(ctx, v); err != nil {
+			errs = append(errs, fmt.Errorf("gateway %v was not told of policy %v: %w", g, v, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// joined is a list for people; "-" for none.
+func joined(list []string) string {
+	if len(list) == 0 {
+		return "-"
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,244 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/internal/adminside"
+	"switchbridge/internal/certs"
+	"switchbridge/internal/watched"
+)
+
+// Errors of callers.
+var (
+	errNoCredentials = errors.New("actions are switched off: neither admin.token_file nor admin.tls.client_ca is configured")
+	errNotAllowed    = errors.New("actions want the token of admin.token_file, or a client certificate of admin.tls.client_ca")
+)
+
+// who says by what a caller is known, or why it may not act.
+func (g *Gateway) who(r *http.Request) (string, error) {
+	tokens := g.now().tokens
+	if tokens == nil && g.adminCAs == nil {
+		return "", errNoCredentials
+	}
+	if g.adminCAs != nil && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {
+		return "certificate of " + r.TLS.VerifiedChains[0][0].Subject.String(), nil
+	}
+	if tokens != nil && tokens.Check(r.Header.Get("Authorization")) == nil {
+		return "token", nil
+	}
+	return "", errNotAllowed
+}
+
+// badRequest is an action's error about what it was asked.
+type badRequest struct{ error }
+
+// action serves something that changes the gateway. Whoever asks must show a
+// token or a certificate, and the log says who asked, for what, and how it went.
+func (g *Gateway) action(name string, act func(r *http.Request) (answer any, err error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who, err := g.who(r)
+		if err != nil {
+			g.log.Warn("admin: action refused", "action", name, "remote", r.RemoteAddr, "err", err)
+			status := http.StatusUnauthorized
+			if err == errNoCredentials {
+				status = http.StatusForbidden
+			} else {
+				w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
+			}
+			adminside.WriteError(w, status, err)
+			return
+		}
+		answer, err := act(r)
+		var bad badRequest
+		switch {
+		case errors.As(err, &bad):
+			g.log.Warn("admin: action", "action", name, "who", who, "remote", r.RemoteAddr, "err", err)
+			adminside.WriteError(w, http.StatusBadRequest, err)
+		case err != nil:
+			g.log.Warn("admin: action", "action", name, "who", who, "remote", r.RemoteAddr, "err", err)
+			adminside.WriteError(w, http.StatusConflict, err)
+		default:
+			g.log.Info("admin: action", "action", name, "who", who, "remote", r.RemoteAddr, "result", "ok")
+			adminside.WriteJSON(w, http.StatusOK, answer)
+		}
+	}
+}
+
+// ReloadAnswer is what POST /api/v1/reload answers.
+type ReloadAnswer struct {
+	Reloads []watched.Result `json:"reloads"`
+}
+
+func (g *Gateway) actReload(r *http.Request) (any, error) {
+	if err := adminside.ReadJSON(r, &struct{}{}); err != nil {
+		return nil, badRequest{err}
+	}
+	// The caller may go, and what was begun is finished.
+	err := g.Reload(context.WithoutCancel(r.Context()), "admin")
+	return ReloadAnswer{g.results.List()}, err
+}
+
+// PolicyAction is the body of POST /api/v1/policy/notice and /rollback, and
+// their answer.
+type PolicyAction struct {
+	Policy string `json:"policy"` // SERIAL-HASH
+}
+
+func policyOf(r *http.Request) (a PolicyAction, v flow.PolicyVersion, err error) {
+	if err = adminside.ReadJSON(r, &a); err != nil {
+		return a, v, badRequest{err}
+	}
+	if v, err = flow.ParsePolicyVersion(a.Policy); err != nil {
+		return a, v, badRequest{fmt.Errorf("policy: %w", err)}
+	}
+	if v.IsZero() {
+		return a, v, badRequest{errors.New("policy: it is missing: want SERIAL-HASH")}
+	}
+	return a, v, nil
+}
+
+// actNotice hears that a new policy is out.
+func (g *Gateway) actNotice(r *http.Request) (any, error) {
+	a, v, err := policyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	g.notice(v)
+	return a, nil
+}
+
+// notice has the functions asked for the policy until it is seen. It doesn't wait.
+func (g *Gateway) notice(v flow.PolicyVersion) {
+	for {
+		select {
+		case g.notices <- v:
+			return
+		default:
+		}
+		select { // the newest of those that wait counts
+		case w := <-g.notices:
+			if w.Serial > v.Serial {
+				v = w
+			}
+		default:
+		}
+	}
+}
+
+// A policy is out when the platform has it, and functions show it one after the
+// other some time later: each edge reads its store at its own pace.
+const (
+	noticeEvery  = 200 * time.Millisecond
+	noticeWithin = time.Minute
+	askWithin    = 2 * time.Second // a function that hangs is asked again
+)
+
+// followNotices asks the functions for their policy after each notice, at once
+// and again until one has it, so that the rules of the policy before are swept
+// without waiting for the next policy check. It runs until ctx is done.
+func (g *Gateway) followNotices(ctx context.Context) error {
+	var until time.Time
+	var v, brought flow.PolicyVersion
+	again := time.NewTimer(time.Hour)
+	again.Stop()
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case next := <-g.notices:
+			if until.IsZero() || next.Serial > v.Serial {
+				v = next
+			}
+			until = time.Now().Add(noticeWithin)
+			g.noticed.Store(new(v))
+			g.log.Info("a new policy is out: asking the functions for it", "policy", v.String())
+		case <-again.C:
+		}
+		// Where a policy check was before the notice, the switches may wait for their pace.
+		if versions := g.bridge.Versions(); g.now().functions.check != nil && v != brought && versions.Confirmed() == v {
+			brought = v
+			versions.Confirm(v)
+			g.bridge.PolicyChanged()
+		}
+		g.askOnce(ctx)
+		switch latest := g.bridge.Versions().Latest(); {
+		case latest.Serial >= v.Serial:
+			until = time.Time{}
+		case time.Now().After(until):
+			g.noticed.Store(nil)
+			g.log.Warn("a new policy was announced, and no function has it", "policy", v.String(), "policy_seen", latest.String(), "waited_seconds", noticeWithin.Seconds())
+			until = time.Time{}
+		default:
+			again.Reset(noticeEvery)
+		}
+	}
+}
+
+// askOnce asks every function for its policy's version.
+func (g *Gateway) askOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	fs := g.now().functions
+	if fs.policy != nil {
+		for _, f := range fs.policy.Files() {
+			f.Event(ctx)
+		}
+	}
+	if fs.check != nil {
+		fs.check.Ask(ctx)
+	}
+}
+
+// actRollback takes an older policy version for the newest, on an operator's
+// word, once policy checks have brought it for long enough.
+func (g *Gateway) actRollback(r *http.Request) (any, error) {
+	a, v, err := policyOf(r)
+	if err != nil {
+		return nil, err
+	}
+	return a, g.bridge.Rollback(v)
+}
+
+// openAdminTLS reads the certificate of the operator's side, and the authority
+// of those who may act.
+func (g *Gateway) openAdminTLS() (err error) {
+	t := &g.now().set.Admin.TLS
+	if t.Cert == "" || g.now().set.Admin.Listen == "" && g.opts.Admin == nil {
+		return nil
+	}
+	if g.adminPair, err = watched.OpenPair(t.Cert, t.Key, g.log, g.results); err != nil {
+		return fmt.Errorf("admin.tls: %w", err)
+	}
+	if t.ClientCA != "" {
+		if g.adminCAs, err = certs.Pool(t.ClientCA); err != nil {
+			return fmt.Errorf("admin.tls.client_ca: %w", err)
+		}
+	}
+	return nil
+}
+
+// adminTLS is nil where the operator's side speaks HTTP.
+func (g *Gateway) adminTLS() *tls.Config {
+	if g.adminPair == nil {
+		return nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return g.adminPair.Get(), nil }}
+	if g.adminCAs != nil { // who shows none may read
+		c.ClientCAs, c.ClientAuth = g.adminCAs, tls.VerifyClientCertIfGiven
+	}
+	return c
+}
+
+func (g *Gateway) adminScheme() string {
+	if g.adminPair != nil {
+		return "https"
+	}
+	return "http"
+}

@@ -1,0 +1,421 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/internal/frames"
+	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/watched"
+	"switchbridge/ofproxy/ofp"
+	"switchbridge/ofproxy/oftest"
+	"switchbridge/p4bridge/p4test"
+	"switchbridge/policy"
+	"switchbridge/policy/policyfile"
+	"switchbridge/settings"
+)
+
+const adminToken = "0123456789abcdef"
+
+// fileRig is a gateway that runs by a configuration file, with a fake switch of
+// OpenFlow and one of P4 on it.
+type fileRig struct {
+	*testing.T
+	gateway *Gateway
+	logs    *logbuffer.Buffer
+	dir     string
+	admin   string // its URL
+	of      *oftest.Switch
+	p4      *p4test.Target
+	level   *slog.LevelVar
+}
+
+func (r *fileRig) write(name, text string) string {
+	r.Helper()
+	path := filepath.Join(r.dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		r.Fatal(err)
+	}
+	return path
+}
+
+// eventually waits until something holds.
+func (r *fileRig) eventually(what string, holds func() bool) {
+	r.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("%s: not after twenty seconds; the log:\n%s", what, r.logs)
+		}
+	}
+}
+
+// startFile runs a gateway by a configuration; tokens and policies that it names
+// are in its folder by then.
+func startFile(t *testing.T, config string, files map[string]string) *fileRig {
+	t.Helper()
+	r := &fileRig{T: t, logs: new(logbuffer.Buffer), dir: t.TempDir(), level: new(slog.LevelVar)}
+	for name, text := range files {
+		r.write(name, text)
+	}
+	p4l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.p4 = p4test.New(p4test.Options{DeviceID: 1})
+	r.p4.Start(p4l)
+	t.Cleanup(r.p4.Stop)
+	r.write("token", adminToken)
+	path := r.write("switchbridge.yaml", config)
+	load := func() (*settings.Settings, error) {
+		set, err := settings.Load(path)
+		if err != nil {
+			return nil, err
+		}
+		set.Admin.TokenFile = filepath.Join(r.dir, "token")
+		set.P4.Switches = []settings.P4Switch{{Device: 1, Address: p4l.Addr().String(), Miss: "punt"}}
+		return set, nil
+	}
+	set, err := load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := func() net.Listener {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+	l, admin := listen(), listen()
+	g, err := New(set, Options{Logger: slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: r.level})), Level: r.level,
+		Config: path, Load: load, Listeners: []net.Listener{l}, Admin: admin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.gateway, r.admin = g, "http://"+admin.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- g.Run(ctx) }()
+	if r.of, err = oftest.Dial(t.Context(), l.Addr().String(), nil, oftest.Config{DPID: 0x2a, Versions: []flow.Protocol{flow.OpenFlow13}}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		r.of.Close()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("gateway: %v", err)
+		}
+	})
+	r.eventually("both switches are governed", func() bool { return g.Status().Switches == 2 && g.Ready() == nil })
+	return r
+}
+
+// rules are those of decisions in the switches, of which each has some.
+func (r *fileRig) rules() (of []ofp.FlowStats, p4 int) {
+	of = slices.DeleteFunc(r.of.Rules(), func(s ofp.FlowStats) bool { return s.Rule.Priority == 0 || s.Rule.Cookie&0xffffffffffff == 0 })
+	return of, len(r.p4.Entries("flow")) + len(r.p4.Entries("flow_exact"))
+}
+
+// ping has both switches ask about a packet of one address.
+func (r *fileRig) ping(from uint8) {
+	r.Helper()
+	frame := frames.Ping(frames.Host(from), frames.Host(2), 1, 1)
+	if err := r.of.PacketIn(1, frame); err != nil {
+		r.Fatal(err)
+	}
+	r.p4.Packet(1, frame)
+}
+
+func (r *fileRig) call(method, path, token, host, body string) (int, string) {
+	r.Helper()
+	req, err := http.NewRequestWithContext(r.Context(), method, r.admin+path, strings.NewReader(body))
+	if err != nil {
+		r.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	req.Host = host
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return resp.StatusCode, string(b)
+}
+
+// reloads is the result of one kind in the status.
+func (r *fileRig) reloads(what string) watched.Result {
+	r.Helper()
+	_, body := r.call("GET", "/api/v1/status", "", "", "")
+	var st GatewayStatus
+	if err := json.Unmarshal([]byte(body), &st); err != nil {
+		r.Fatal(err)
+	}
+	i := slices.IndexFunc(st.Reloads, func(r watched.Result) bool { return r.What == what })
+	if i < 0 {
+		r.Fatalf("nothing about %s in %s", what, body)
+	}
+	return st.Reloads[i]
+}
+
+func (r *fileRig) metric(line string) bool {
+	r.Helper()
+	_, body := r.call("GET", "/metrics", "", "", "")
+	return strings.Contains(body, "\n"+line+"\n")
+}
+
+const allowAll = "serial: 7\nchain:\n  - forward: {mode: normal}\n"
+
+const blockAll = "serial: 8\nchain:\n  - blocklist: {addresses: [10.0.0.0/8]}\n  - forward: {mode: normal}\n"
+
+// A policy that changes on disk decides and sweeps, whatever the switch speaks;
+// one that can't be used changes nothing, and says where it is wrong.
+func TestPolicyReload(t *testing.T) {
+	r := startFile(t, "function: {urls: [native]}\npolicy: policy.yaml\n", map[string]string{"policy.yaml": allowAll})
+	r.ping(1)
+	r.eventually("both have rules", func() bool { of, p4 := r.rules(); return len(of) > 0 && p4 > 0 })
+	allowed, _ := r.rules()
+
+	policy := r.write("policy.yaml", "serial: 8\nchain:\n  - nonsense: {}\n")
+	r.eventually("the mistake is seen", func() bool { return !r.reloads("policy").OK })
+	if got := r.reloads("policy"); !strings.Contains(got.Error, policy+":3:") {
+		t.Errorf("no place in %+v", got)
+	}
+	if status, body := r.call("GET", "/readyz", "", "", ""); status != 200 || !strings.HasPrefix(body, "ready\n") || !strings.Contains(body, policy+":3:") {
+		t.Errorf("readyz %d %q", status, body)
+	}
+	if !r.metric(`switchbridge_reload_success{what="policy"} 0`) || !r.metric(`switchbridge_reload_success{what="configuration"} 1`) {
+		t.Error("the metric does not say which of the two failed")
+	}
+	if of, p4 := r.rules(); len(of) != len(allowed) || p4 == 0 {
+		t.Errorf("%d rules and %d entries are left", len(of), p4)
+	}
+
+	// As a ConfigMap or an editor does: a file beside it takes its place.
+	os.Rename(r.write("new", blockAll), policy)
+	r.eventually("the rules of the old policy are gone", func() bool {
+		of, p4 := r.rules()
+		return p4 == 0 && !slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return s.Rule.Cookie == allowed[0].Rule.Cookie })
+	})
+	if got := r.reloads("policy"); !got.OK || !r.metric(`switchbridge_reload_success{what="policy"} 1`) {
+		t.Errorf("%+v", got)
+	}
+	r.ping(1)
+	r.eventually("both are denied", func() bool {
+		of, p4 := r.rules()
+		return len(of) == 1 && len(of[0].Rule.Actions) == 0 && p4 > 0
+	})
+}
+
+// What can change does, what can't stays and is named, and a mistake anywhere
+// changes nothing.
+func TestConfigurationReload(t *testing.T) {
+	const head = "function: {urls: [native]}\npolicy: policy.yaml\n"
+	r := startFile(t, head+"guardrails: {hard_timeout: 40s, max_hard_timeout: 40s}\n", map[string]string{
+		"policy.yaml": "serial: 7\nhard_timeout: 100s\nchain:\n  - forward: {mode: normal}\n", "next.yaml": blockAll})
+	hard := func(from uint8) time.Duration { // of the rule that a ping gets
+		t.Helper()
+		before, _ := r.rules()
+		var of []ofp.FlowStats
+		r.ping(from)
+		r.eventually("the ping is answered", func() bool { of, _ = r.rules(); return len(of) > len(before) })
+		for _, s := range of {
+			if !slices.ContainsFunc(before, func(b ofp.FlowStats) bool { return b.Rule.Cookie == s.Rule.Cookie }) {
+				return s.Rule.HardTimeout
+			}
+		}
+		t.Fatal("no new rule")
+		return 0
+	}
+	if got := hard(1); got != 40*time.Second {
+		t.Fatalf("hard_timeout %v before, want 40s", got)
+	}
+	reload := func() (int, string) { return r.call("POST", "/api/v1/reload", adminToken, "", "") }
+
+	config := r.write("switchbridge.yaml", head+"guardrails: {hard_timeout: 30s, max_hard_timeout: 30s}\nopenflow: {gateway_id: 5, subscribe: [flow_removed]}\nlog: {level: debug, decisions: off}\n"+
+		"fail_mode: {default: standalone}\nlimits: {per_port: {rate: 1000}, queue: 7}\n")
+	if status, body := reload(); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	got := r.reloads("configuration")
+	if want := []string{"openflow.gateway_id"}; !got.OK || !slices.Equal(got.Restart, want) {
+		t.Errorf("%+v: want a restart for %q", got, want)
+	}
+	for _, key := range []string{"guardrails.max_hard_timeout", "openflow.subscribe", "log.level", "log.decisions", "fail_mode.default", "limits.per_port.rate", "limits.queue"} {
+		if !slices.Contains(got.Changed, key) {
+			t.Errorf("%s is not among what changed: %q", key, got.Changed)
+		}
+	}
+	if got := hard(3); got != 30*time.Second {
+		t.Errorf("hard_timeout %v after, want 30s", got)
+	}
+	if of, _ := r.rules(); of[0].Rule.Cookie>>48 != 1 {
+		t.Errorf("cookie %#x: the gateway's id changed", of[0].Rule.Cookie)
+	}
+	if r.level.Level() != slog.LevelDebug || !strings.Contains(r.logs.String(), "key=openflow.gateway_id") {
+		t.Errorf("level %v; the log:\n%s", r.level.Level(), r.logs)
+	}
+
+	for _, row := range []struct{ name, text, want string }{
+		{"no YAML", "guardrails: {max_hard_timeout: 20s, hard_timeout: 20s\n", config + ": yaml: line"},
+		{"unknown key", head + "guardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\nlimit: {}\n", config + `: line 4: unknown key "limit"`},
+		{"bad value", head + "guardrails: {hard_timeout: 20s, max_hard_timeout: 20s, max_rules: 0}\n", "guardrails.max_rules"},
+		{"no such policy", "function: {urls: [native]}\npolicy: none.yaml\nguardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\n", "none.yaml"},
+		{"smaller serial", "function: {urls: [native]}\npolicy: old.yaml\nguardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\n", "serials only grow"},
+		{"no such authority", head + "guardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\nroutes: [{name: a, function: {urls: [\"https://f.example/\"], ca: none.pem}}]\n", ""},
+	} {
+		r.write("old.yaml", strings.Replace(allowAll, "7", "6", 1))
+		r.write("switchbridge.yaml", row.text)
+		status, body := reload()
+		if row.want == "" { // a function elsewhere beside one in this process wants a restart
+			if got := r.reloads("configuration"); status != 200 || !slices.Contains(got.Restart, "routes") {
+				t.Errorf("%s: %d %s, %+v", row.name, status, body, got)
+			}
+			continue
+		}
+		if got := r.reloads("configuration"); status != 409 || !strings.Contains(body, strings.ReplaceAll(row.want, `"`, `\"`)) || got.OK || !strings.Contains(got.Error, row.want) {
+			t.Errorf("%s: %d %s, %+v; want %q", row.name, status, body, got, row.want)
+		}
+		if got := r.gateway.now().set.Guardrails.MaxHardTimeout; got != 30*time.Second {
+			t.Errorf("%s: max_hard_timeout is %v", row.name, got)
+		}
+		if status, body := r.call("GET", "/readyz", "", "", ""); status != 200 || !strings.Contains(body, row.want) {
+			t.Errorf("%s: readyz %d %q", row.name, status, body)
+		}
+	}
+
+	// Another policy's file, noticed by itself.
+	r.write("switchbridge.yaml", "function: {urls: [native]}\npolicy: next.yaml\n")
+	r.eventually("the other file decides", func() bool { return strings.HasPrefix(r.gateway.Status().Policy, "8-") })
+	r.write("next.yaml", strings.Replace(blockAll, "8", "9", 1))
+	r.eventually("the other file is watched", func() bool { return strings.HasPrefix(r.gateway.Status().Policy, "9-") })
+}
+
+// functionOf is a function over HTTP that decides by a policy; ask is called for
+// each policy check, before the answer.
+func functionOf(t *testing.T, decide flow.Decider, ask func()) string {
+	t.Helper()
+	h, err := httphost.New(httphost.Config{Decider: decide, Codecs: []contract.Codec{jsonenc.Codec{}}, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get(contract.HeaderType) == flow.EventPolicyCheck.String() && ask != nil {
+			ask()
+		}
+		h.ServeHTTP(w, req)
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func parsePolicy(t *testing.T, text string) *policy.Policy {
+	t.Helper()
+	p, err := policyfile.Parse(strings.NewReader(text), "policy", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// A flow that passes stops within a second of the moment at which the function
+// has a policy that denies it, when the gateway was told that one is out.
+func TestPolicyNotice(t *testing.T) {
+	var now atomic.Pointer[controller.Controller]
+	now.Store(controller.New(parsePolicy(t, allowAll)))
+	next := controller.New(parsePolicy(t, blockAll))
+	var out atomic.Bool // the gateway was told; before it, connections are tried with a question
+	var asked atomic.Int32
+	var shown atomic.Pointer[time.Time]
+	url := functionOf(t, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		return now.Load().Decide(ctx, ev, d)
+	}), func() {
+		if out.Load() && asked.Add(1) == 3 { // the platform takes a while to show the policy
+			at := time.Now()
+			shown.Store(&at)
+			now.Store(next)
+		}
+	})
+	r := startFile(t, "function: {urls: [\""+url+"\"], encoding: json, policy_check: 1h}\n", nil)
+	r.ping(1)
+	r.eventually("the flow passes in both switches", func() bool { of, p4 := r.rules(); return len(of) > 0 && p4 > 0 })
+	allowed, _ := r.rules()
+	out.Store(true)
+	if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", fmt.Sprintf(`{"policy": %q}`, next.Version())); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.eventually("the flow is stopped", func() bool {
+		of, p4 := r.rules()
+		return p4 == 0 && !slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return s.Rule.Cookie == allowed[0].Rule.Cookie })
+	})
+	if took := time.Since(*shown.Load()); took > time.Second {
+		t.Errorf("the flow passed for %v after the function had the policy", took)
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("asked %d times, want no more than until the policy was seen", n)
+	}
+}
+
+// Functions behind URLs change while events are under way: none fails, and one
+// that stays the same is left alone.
+func TestFunctionReload(t *testing.T) {
+	first := functionOf(t, controller.New(parsePolicy(t, allowAll)), nil)
+	second := functionOf(t, controller.New(parsePolicy(t, blockAll)), nil)
+	config := func(url string) string {
+		return "function: {urls: [\"" + url + "\"], encoding: json}\nroutes:\n  - {name: away, ports: [99], function: {urls: [\"" + first + "\"], encoding: json}}\n"
+	}
+	r := startFile(t, config(first), nil)
+	r.ping(1)
+	r.eventually("allowed", func() bool { of, p4 := r.rules(); return len(of) == 1 && len(of[0].Rule.Actions) > 0 && p4 > 0 })
+	before := r.gateway.now().functions.remotes
+	r.write("switchbridge.yaml", config(second))
+	if err := r.gateway.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.gateway.Ready(); err != nil {
+		t.Errorf("not ready after the reload: %v", err)
+	}
+	after := r.gateway.now().functions.remotes
+	if after[0] == before[0] || after[1] != before[1] {
+		t.Errorf("exchanged: %v, the one that stays: %v", after[0] != before[0], after[1] != before[1])
+	}
+	r.ping(3)
+	r.eventually("denied by the new function", func() bool {
+		of, _ := r.rules()
+		return slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return len(s.Rule.Actions) == 0 })
+	})
+	// The same URL with another timeout: the state of conversations stays.
+	r.write("switchbridge.yaml", strings.Replace(config(second), "encoding: json}", "encoding: json, timeout: 3s}", 1))
+	if err := r.gateway.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.gateway.now().functions.remotes; now[0] == after[0] || now[0].state != after[0].state {
+		t.Error("the function's state was lost, or the function was not exchanged")
+	}
+	if r.gateway.now().set.Function.Timeout != 3*time.Second {
+		t.Error("the timeout stayed")
+	}
+}

@@ -26,10 +26,14 @@ func TestOtherEncoding(t *testing.T) {
 		json   bool             // it answers JSON
 		advise bool
 	}{
-		{"415", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "what is this?", 415) }, true, true},
+		{"415", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "what is this?", http.StatusUnsupportedMediaType)
+		}, true, true},
 		{"400", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "no JSON", 400) }, true, true},
 		{"JSON all the same", func(w http.ResponseWriter, r *http.Request) { answerWith(w, "{}") }, true, true},
-		{"neither", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "what is this?", 415) }, false, false},
+		{"neither", func(w http.ResponseWriter, r *http.Request) {
+			http.Error(w, "what is this?", http.StatusUnsupportedMediaType)
+		}, false, false},
 		{"no such path", func(w http.ResponseWriter, r *http.Request) { http.Error(w, "nothing here", 404) }, true, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -45,7 +49,7 @@ func TestOtherEncoding(t *testing.T) {
 					t.Error("the headers are those of the other encoding")
 				}
 				if !row.json {
-					http.Error(w, "no", 415)
+					http.Error(w, "no", http.StatusUnsupportedMediaType)
 					return
 				}
 				answerWith(w, decision)

@@ -35,7 +35,7 @@ func Hosts(names []string, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !open[r.URL.Path] && !ours(r, names) {
-			WriteError(w, http.StatusMisdirectedRequest, fmt.Errorf("Host %q is no name or address of this server: call it by its address, or add the name to its configuration (admin.hosts)", r.Host))
+			WriteError(w, http.StatusMisdirectedRequest, fmt.Errorf("host %q is no name or address of this server: call it by its address, or add the name to its configuration (admin.hosts)", r.Host))
 			return
 		}
 		next.ServeHTTP(w, r)

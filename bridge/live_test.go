@@ -71,7 +71,8 @@ func TestPoolResize(t *testing.T) {
 			p.submit(q, func() time.Duration { <-gate; return 0 })
 			synctest.Wait()
 		}
-		if p.submit(q, func() time.Duration { return 0 }) && p.submit(q, func() time.Duration { return 0 }) {
+		third, fourth := p.submit(q, func() time.Duration { return 0 }), p.submit(q, func() time.Duration { return 0 })
+		if third && fourth {
 			t.Error("more wait than the new limit lets")
 		}
 		close(gate)

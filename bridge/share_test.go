@@ -29,7 +29,7 @@ func flood(p *pool, q *queue, f *server, d time.Duration) (done, most int) {
 	for time.Now().Before(end) {
 		for p.submit(q, func() time.Duration { defer ran.Add(1); return f.ask() }) {
 		}
-		if end.Sub(time.Now()) < d/2 {
+		if time.Until(end) < d/2 {
 			p.mu.Lock()
 			most = max(most, q.running)
 			p.mu.Unlock()

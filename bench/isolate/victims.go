@@ -53,16 +53,6 @@ type tally struct {
 	example        string // of a wrong answer
 }
 
-func (t *tally) add(o *tally) {
-	t.sent += o.sent
-	t.answered += o.answered
-	t.lost += o.lost
-	t.wrong += o.wrong
-	if t.example == "" {
-		t.example = o.example
-	}
-}
-
 // victim is one of them.
 type victim struct {
 	fd      int

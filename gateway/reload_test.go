@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -376,6 +377,30 @@ func TestPolicyNotice(t *testing.T) {
 	}
 	if n := asked.Load(); n != 3 {
 		t.Errorf("asked %d times, want no more than until the policy was seen", n)
+	}
+
+	// The pace of what functions name by themselves is not that of notices, neither
+	// where the notice is first nor where a policy check was before it.
+	for i, serial := range []string{"80", "81", "82", "83"} {
+		r.ping(uint8(3 + i)) // a packet like one before is not always asked about
+		r.eventually("the switch has a rule of the policy before", func() bool { of, _ := r.rules(); return len(of) > 0 })
+		before, _ := r.rules()
+		later := controller.New(parsePolicy(t, regexp.MustCompile(`serial: \d+`).ReplaceAllString(allowAll, "serial: "+serial)))
+		now.Store(later)
+		if serial >= "82" {
+			r.gateway.now().functions.check.Ask(t.Context())
+		}
+		told := time.Now()
+		if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", fmt.Sprintf(`{"policy": %q}`, later.Version())); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+		r.eventually("the rule is swept", func() bool {
+			of, _ := r.rules()
+			return !slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return s.Rule.Cookie == before[0].Rule.Cookie })
+		})
+		if took := time.Since(told); took > 2*time.Second {
+			t.Errorf("policy %s: the switch was in line %v after its notice", serial, took)
+		}
 	}
 }
 

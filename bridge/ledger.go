@@ -8,9 +8,10 @@ import (
 )
 
 // Bounds of how many of a session's latest decisions an error can still be tied
-// to. A session starts with few and gets more as it decides more.
+// to. A session starts with one, since most idle switches never need more, and
+// gets more as it decides more.
 const (
-	ledgerMin = 8
+	ledgerMin = 1
 	ledgerMax = 256
 )
 

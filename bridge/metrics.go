@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -25,6 +26,7 @@ type Metrics struct {
 	storm      prometheus.Gauge
 	offered    prometheus.Gauge
 	guard      *guard.Metrics
+	made       sync.Map // what of returned, by protocol's label
 }
 
 // NewMetrics registers the metrics with reg; nil registers nothing.
@@ -74,16 +76,21 @@ type protocolMetrics struct {
 	stageMake  prometheus.Observer
 }
 
+// of is the same for all sessions of a protocol.
 func (m *Metrics) of(p flow.Protocol) *protocolMetrics {
 	name := protocolLabel(p)
-	return &protocolMetrics{Metrics: m, protocol: name,
+	if made, ok := m.made.Load(name); ok {
+		return made.(*protocolMetrics)
+	}
+	made, _ := m.made.LoadOrStore(name, &protocolMetrics{Metrics: m, protocol: name,
 		packetIns:  m.events.WithLabelValues(name, "packet_in"),
 		installed:  m.rules.WithLabelValues(name, "sent"),
 		coalesced:  m.coalesced.WithLabelValues(name),
 		stageWait:  m.stage.WithLabelValues(name, "wait"),
 		stageMake:  m.stage.WithLabelValues(name, "decide"),
 		stageTotal: m.stage.WithLabelValues(name, "total"),
-	}
+	})
+	return made.(*protocolMetrics)
 }
 
 // protocolLabel is the protocol as a label: openflow or p4.

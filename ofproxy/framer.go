@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	framerMin = 4 << 10
+	framerMin = 2 << 10
 	framerMax = 256 << 10 // grown to under load, so that one read takes many messages
 )
 

@@ -347,7 +347,7 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 	}
 
 	// Bodies that are half there take no place, and are answered when they are whole.
-	half := func() net.Conn {
+	half := func() (net.Conn, *bufio.Reader) {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -356,15 +356,24 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 		q := policyCheck(t, "http://"+address)
 		q.Header.Set("Content-Type", "application/json")
 		q.Header.Set("Authorization", "Bearer "+testToken)
-		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 2\r\n")
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: f\r\nContent-Length: 2\r\nExpect: 100-continue\r\n")
 		q.Header.Write(conn)
-		fmt.Fprint(conn, "\r\n{")
-		return conn
+		fmt.Fprint(conn, "\r\n")
+		r := bufio.NewReader(conn)
+		if resp, err := http.ReadResponse(r, nil); err != nil || resp.StatusCode != 100 { // the body is read: the request is in
+			t.Fatalf("instead of 100 Continue: %v, %v", resp, err)
+		}
+		fmt.Fprint(conn, "{")
+		return conn, r
 	}
-	held := []net.Conn{half(), half(), half()}
-	after := half() // connections are accepted in order: when this one is answered, those are in
+	var held [3]net.Conn
+	var answers [3]*bufio.Reader
+	for i := range held {
+		held[i], answers[i] = half()
+	}
+	after, answer := half()
 	fmt.Fprint(after, "}")
-	if resp, err := http.ReadResponse(bufio.NewReader(after), nil); err != nil || resp.StatusCode != 200 {
+	if resp, err := http.ReadResponse(answer, nil); err != nil || resp.StatusCode != 200 {
 		t.Errorf("beside three slow callers: %v, %v", resp, err)
 	}
 
@@ -379,9 +388,9 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 		}
 		return err != nil
 	})
-	for _, conn := range held {
+	for i, conn := range held {
 		fmt.Fprint(conn, "}")
-		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		resp, err := http.ReadResponse(answers[i], nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,27 +13,12 @@ import (
 // Parse implements [policy.Kind].
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
 	c := &Config{}
-	var inline List
+	addresses, files, each := syntax.Lists(f, Name, syntax.ParsePrefix, parseLine)
 	f.Mapping(n, Name,
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "blocklist: match", ParseDirection) }),
-		syntax.Key("addresses", func(n *syntax.Node) {
-			for i, a := range f.Sequence(n, "blocklist: addresses") {
-				if p, ok := syntax.Parsed(f, a, fmt.Sprintf("blocklist: address %d", i+1), syntax.ParsePrefix); ok {
-					inline.Prefixes = append(inline.Prefixes, p)
-				}
-			}
-		}),
-		syntax.Key("files", func(n *syntax.Node) {
-			for _, item := range f.Sequence(n, "blocklist: files") {
-				if name, ok := f.Scalar(item, "blocklist: files"); ok {
-					c.Lists = append(c.Lists, List{Name: name, Prefixes: syntax.List(f, item, Name, name, parseLine)})
-				}
-			}
-		}),
+		addresses, files,
 	)
-	if len(inline.Prefixes) > 0 {
-		c.Lists = append([]List{inline}, c.Lists...)
-	}
+	each(func(name string, list []netip.Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil
 }
 

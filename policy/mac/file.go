@@ -12,28 +12,13 @@ import (
 // Parse implements [policy.Kind].
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
 	c := &Config{}
-	var inline List
+	addresses, files, each := syntax.Lists(f, Name, parsePrefix, parsePrefix)
 	f.Mapping(n, Name,
 		syntax.Key("deny", func(n *syntax.Node) { c.Deny, _ = syntax.Parsed(f, n, "mac: deny", parseDenied) }),
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "mac: match", parseDirection) }),
-		syntax.Key("addresses", func(n *syntax.Node) {
-			for i, a := range f.Sequence(n, "mac: addresses") {
-				if p, ok := syntax.Parsed(f, a, fmt.Sprintf("mac: address %d", i+1), parsePrefix); ok {
-					inline.Prefixes = append(inline.Prefixes, p)
-				}
-			}
-		}),
-		syntax.Key("files", func(n *syntax.Node) {
-			for _, item := range f.Sequence(n, "mac: files") {
-				if name, ok := f.Scalar(item, "mac: files"); ok {
-					c.Lists = append(c.Lists, List{Name: name, Prefixes: syntax.List(f, item, Name, name, parsePrefix)})
-				}
-			}
-		}),
+		addresses, files,
 	)
-	if len(inline.Prefixes) > 0 {
-		c.Lists = append([]List{inline}, c.Lists...)
-	}
+	each(func(name string, list []Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil
 }
 

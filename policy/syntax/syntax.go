@@ -235,3 +235,37 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	}
 	return p, nil
 }
+
+// Lists are the keys addresses, items in the policy itself, and files, names of files with one item a line, of a kind that decides by such
+// lists: its name is where, item reads one in the policy and line one of a file. Call each after the mapping is read: it hands over the list in
+// the policy, if it has any, under an empty name, and then those of the files in their order.
+func Lists[T any](f *File, where string, item, line func(string) (T, error)) (addresses, files Field, each func(add func(name string, items []T))) {
+	type list struct {
+		name  string
+		items []T
+	}
+	var inline []T
+	var named []list
+	addresses = Key("addresses", func(n *Node) {
+		for i, a := range f.Sequence(n, where+": addresses") {
+			if v, ok := Parsed(f, a, fmt.Sprintf("%s: address %d", where, i+1), item); ok {
+				inline = append(inline, v)
+			}
+		}
+	})
+	files = Key("files", func(n *Node) {
+		for _, a := range f.Sequence(n, where+": files") {
+			if name, ok := f.Scalar(a, where+": files"); ok {
+				named = append(named, list{name, List(f, a, where, name, line)})
+			}
+		}
+	})
+	return addresses, files, func(add func(name string, items []T)) {
+		if len(inline) > 0 {
+			add("", inline)
+		}
+		for _, l := range named {
+			add(l.name, l.items)
+		}
+	}
+}

@@ -10,7 +10,7 @@ import (
 // Field is one bit for each field of a [Match].
 type Field uint32
 
-// The fields, in the order of [Fields].
+// The fields, in the order of [Fields]. Compiled policies have these bits, and values in their order: a new one goes to the end.
 const (
 	FieldInPort Field = 1 << iota
 	FieldEthDst

@@ -249,6 +249,21 @@ func (m *Match) Complete(packet *Match) error {
 	return nil
 }
 
+// NotDiscovery returns the fields of m that neighbour discovery has and no other
+// packet (OpenFlow 1.3.5, 7.2.3.8; RFC 4861, 4.3 and 4.4), where m does not ask
+// for such a packet, and what it would have to ask for. f is 0 where nothing is
+// wrong.
+func (m *Match) NotDiscovery() (f Field, want string) {
+	f = m.Fields & NeedNeighbor.Fields()
+	switch {
+	case f != 0 && (!m.Has(FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
+		return f, "icmp_type 135 or 136"
+	case f != 0 && m.Has(FieldICMPCode) && m.ICMPCode != 0:
+		return f, "icmp_code 0"
+	}
+	return 0, ""
+}
+
 // String writes the match as a person reads it: in_port=1,eth_type=0x0800,...
 func (m Match) String() string {
 	if m.Fields == 0 {

@@ -60,6 +60,28 @@ func (m *Match) Missing() Field {
 	return want &^ m.Fields
 }
 
+// Unseen returns [Match.Missing] and every other field outside of a conversation
+// that a packet with headers m may have, as far as its other headers tell, and
+// does not show. A P4 digest has many of them.
+func (m *Match) Unseen() Field {
+	f := m.Missing()
+	unknown := m.Fields&FieldEthType == 0 || m.EthType == EthTypeVLAN || m.EthType == EthTypeQinQ
+	ipv6 := unknown || m.EthType == EthTypeIPv6
+	discovers := m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode)
+	for need, may := range [...]bool{
+		NeedTag:      m.Fields&FieldVLAN == 0 || m.VLAN&VLANPresent != 0,
+		NeedIP:       ipv6 || m.EthType == EthTypeIPv4,
+		NeedIPv6:     ipv6,
+		NeedARP:      unknown || m.EthType == EthTypeARP,
+		NeedNeighbor: ipv6 && discovers && (m.Fields&FieldIPProto == 0 || m.IPProto == ProtoICMPv6 || extensionHeader(m.IPProto)),
+	} {
+		if may {
+			f |= Need(need).Fields() &^ Conversation &^ m.Fields
+		}
+	}
+	return f
+}
+
 // Seen returns the headers m of a frame as a switch's rules see them: with 0 in
 // the fields that the frame has and does not show. What is behind a VLAN tag that
 // the switch leaves on stays absent, since no rule can ask for it.

@@ -331,9 +331,6 @@ func zeroed(m flow.Match, f flow.Field) flow.Match {
 	return m
 }
 
-// unlisted are fields that Missing leaves out, since others stand for them.
-const unlisted = flow.FieldVLANPCP | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldFlowLabel | flow.FieldARPSHA | flow.FieldARPTHA
-
 const l4 = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode | flow.FieldNDTarget
 
 // How many frames the judge sees; SWITCHBRIDGE_FRAMES says another number.
@@ -406,8 +403,12 @@ func disagreement(t *testing.T, frame []byte, text string, seen map[string]int) 
 	if filled := zeroed(got, promised&^got.Fields); filled != want {
 		return fmt.Sprintf("parsed %v\nzeroed %v\nwant   %v", got, filled, want)
 	}
-	if hidden := promised &^ got.Fields &^ missing &^ unlisted; hidden != 0 {
-		return fmt.Sprintf("parsed %v\nmissing %v lacks %v", got, missing, hidden)
+	unseen := got.Unseen()
+	if hidden := promised &^ got.Fields &^ unseen; hidden != 0 {
+		return fmt.Sprintf("parsed %v\nunseen %v lacks %v", got, unseen, hidden)
+	}
+	if lacks := promised & (flow.Conversation | flow.FieldNDTarget) &^ got.Fields &^ missing; lacks != 0 || missing&^unseen != 0 {
+		return fmt.Sprintf("parsed %v\nmissing %v lacks %v\nunseen %v", got, missing, lacks, unseen)
 	}
 	if promised&^got.Fields != 0 && missing == 0 {
 		return fmt.Sprintf("parsed %v\nnothing is missing, but %v is hidden", got, promised&^got.Fields)
@@ -418,8 +419,8 @@ func disagreement(t *testing.T, frame []byte, text string, seen map[string]int) 
 	if want.Fields == flow.FieldInPort {
 		return ""
 	}
-	if wrong := wronglyMissing(&want, j, missing); wrong != 0 {
-		return fmt.Sprintf("parsed %v\nmissing %v has %v, which such a packet can't have", got, missing, wrong)
+	if wrong := wronglyMissing(&want, j, unseen); wrong != 0 {
+		return fmt.Sprintf("parsed %v\nunseen %v has %v, which such a packet can't have", got, unseen, wrong)
 	}
 	return ""
 }

@@ -69,6 +69,13 @@ type FieldInfo struct {
 
 	// P4 says that a mapping to P4 tables may name it.
 	P4 bool
+
+	// ICMPType is of which of the messages of NeedNeighbor the field is; 0 is both.
+	ICMPType uint8
+
+	// Later says that the contract's first version had no such field. Functions of that time take no event with it, so JSON's events
+	// leave it out; the packet's data have it.
+	Later bool
 }
 
 // OXM is one of OpenFlow 1.3's names of a field (1.3.5, 7.2.3.7), its number,
@@ -274,6 +281,22 @@ func (x *FieldInfo) SetMAC(m *Match, a, mask MAC) {
 	*in[MAC](m, x.value) = a
 	if x.Kind == MaskedMAC {
 		*in[MAC](m, x.mask) = mask
+	}
+}
+
+// Copy gives m the field as from has it.
+func (x *FieldInfo) Copy(m, from *Match) {
+	switch x.Kind {
+	case Address, MaskedMAC:
+		a, mask := x.MAC(from)
+		x.SetMAC(m, a, mask)
+	case Prefix:
+		x.SetPrefix(m, x.Prefix(from))
+	case IPv6:
+		x.SetAddr(m, x.Addr(from))
+	default:
+		v, mask := x.Number(from)
+		x.SetNumber(m, v, mask)
 	}
 }
 

@@ -255,13 +255,26 @@ func (m *Match) Complete(packet *Match) error {
 // wrong.
 func (m *Match) NotDiscovery() (f Field, want string) {
 	f = m.Fields & NeedNeighbor.Fields()
-	switch {
+	switch other := f &^ m.discovers(); {
 	case f != 0 && (!m.Has(FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
 		return f, "icmp_type 135 or 136"
 	case f != 0 && m.Has(FieldICMPCode) && m.ICMPCode != 0:
 		return f, "icmp_code 0"
+	case other != 0:
+		return other, fmt.Sprint("icmp_type ", (other & -other).Info().ICMPType)
 	}
 	return 0, ""
+}
+
+// discovers returns the fields that a message of neighbour discovery of m's type
+// has, or one of any type where m has none.
+func (m *Match) discovers() (f Field) {
+	for rest := NeedNeighbor.Fields(); rest != 0; rest &= rest - 1 {
+		if x := (rest & -rest).Info(); x.ICMPType == 0 || !m.Has(FieldICMPType) || x.ICMPType == m.ICMPType {
+			f |= x.Field
+		}
+	}
+	return f
 }
 
 // String writes the match as a person reads it: in_port=1,eth_type=0x0800,...

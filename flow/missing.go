@@ -75,8 +75,12 @@ func (m *Match) Unseen() Field {
 		NeedARP:      unknown || m.EthType == EthTypeARP,
 		NeedNeighbor: ipv6 && discovers && (m.Fields&FieldIPProto == 0 || m.IPProto == ProtoICMPv6 || extensionHeader(m.IPProto)),
 	} {
+		has := Need(need).Fields()
+		if Need(need) == NeedNeighbor {
+			has = m.discovers()
+		}
 		if may {
-			f |= Need(need).Fields() &^ Conversation &^ m.Fields
+			f |= has &^ Conversation &^ m.Fields
 		}
 	}
 	return f
@@ -97,6 +101,9 @@ func (m Match) Seen() Match {
 		f |= FieldIPDSCP | FieldIPECN
 	case EthTypeIPv6:
 		f |= FieldIPDSCP | FieldIPECN | NeedIPv6.Fields()
+		if f&FieldNDTarget != 0 && discovery(m.ICMPType, m.ICMPCode) {
+			f |= m.discovers()
+		}
 		zero = host(netip.IPv6Unspecified())
 	default:
 		return m

@@ -36,6 +36,7 @@ const (
 	FieldNDTarget
 	FieldMetadata
 	FieldTunnelID
+	FieldNDSLL
 
 	fieldEnd
 )
@@ -174,6 +175,8 @@ var Fields = [...]FieldInfo{
 		OXM: []OXM{{"metadata", 2, 0, 0}}, Compact: 104},
 	{Field: FieldTunnelID, Name: "tunnel_id", Kind: Number64, Bits: 64, value: unsafe.Offsetof(Match{}.TunnelID), mask: unsafe.Offsetof(Match{}.TunnelMask),
 		OXM: []OXM{{"tunnel_id", 38, 0, 0}}, Compact: 112},
+	{Field: FieldNDSLL, Name: "ipv6_nd_sll", Kind: Address, Bits: 48, Need: NeedNeighbor, ICMPType: 135, value: unsafe.Offsetof(Match{}.NDSLL),
+		OXM: []OXM{{"ipv6_nd_sll", 32, EthTypeIPv6, ProtoICMPv6}}, Compact: 120, Later: true},
 }
 
 // Info returns the row of f, which is one field.

@@ -114,6 +114,7 @@ type Match struct {
 	MetadataMask uint64
 	TunnelID     uint64
 	TunnelMask   uint64
+	NDSLL        MAC // the source's own address in a neighbour solicitation, or 0 where it says none
 }
 
 // Has reports whether every field in f is set.

@@ -5,7 +5,6 @@ package compact
 
 import (
 	"net/netip"
-
 	"switchbridge/flow"
 )
 

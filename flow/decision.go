@@ -168,6 +168,12 @@ type Decision struct {
 	State    []byte // at most MaxState; nil: nothing to bring back
 	StateKey StateKey
 
+	// Change is what becomes of one of [Event.States]; nil where none of them changes. The host of the controller carries it out.
+	Change *StateChange
+
+	// Read are the versions of the states that the decision rests on, after Change. The host of the controller says so.
+	Read []StateVersion
+
 	Handshake []byte // EventHandshake: the messages to pass on to the switch
 
 	Entries []Entry // P4 only: table entries beside Rules
@@ -189,7 +195,7 @@ type Part struct {
 
 // Reset empties d for another event and keeps its slices' memory.
 func (d *Decision) Reset() {
-	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0]}
+	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0]}
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of

@@ -320,11 +320,11 @@ func (s *Server) Hold(ctx context.Context) error {
 	var waits []chan struct{}
 	for _, sess := range s.ready() {
 		done := make(chan struct{})
-		sess.role.Store(int32(roleHolds))
 		b, err := sess.out.begin()
 		if err != nil {
 			continue // it is about to end
 		}
+		sess.role.Store(int32(roleHolds)) // what is queued after the BARRIER would come too late
 		b = sess.onBarrier(b, func() { close(done) })
 		sess.out.end(b)
 		_ = sess.out.flush() // its owner learns of the error

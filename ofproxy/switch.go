@@ -51,15 +51,16 @@ func (s *session) Flush() error {
 // Write appends FLOW_MODs, a BARRIER_REQUEST where one is wanted, and the
 // PACKET_OUT, in one stretch of the outbox.
 func (s *session) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, confirm bool) error {
-	if role(s.role.Load()) != roleAlone {
+	b, err := s.out.begin()
+	if err != nil {
+		return err
+	}
+	if role(s.role.Load()) != roleAlone { // Hold sets it under the outbox's lock
+		s.out.end(b)
 		if p != nil && len(p.In.Data) > 0 {
 			s.passOn(p.In)
 		}
 		return bridge.ErrElsewhere
-	}
-	b, err := s.out.begin()
-	if err != nil {
-		return err
 	}
 	var bad []refusedChange
 	released, sent := p == nil, 0

@@ -331,7 +331,7 @@ func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]by
 		case found:
 			return append([]byte(nil), msg...), nil
 		case h.Type == ofp.TypePacketIn:
-			s.srv.bridge.Early(s.version)
+			s.early(msg)
 		case s.state.Load() == stateConfigure:
 			if err := s.handle(h, msg); err != nil {
 				return nil, err

@@ -89,7 +89,7 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	s.in.r = conn
 	s.out = outbox{conn: conn, timeout: srv.cfg.WriteTimeout, limit: outboxLimit}
 	if srv.bridge.Pair() != nil {
-		s.received = make(chan *flow.PacketIn, 64)
+		s.received = make(chan *flow.PacketIn, maxReceived)
 	}
 	s.state.Store(stateHello)
 	if secure {
@@ -339,6 +339,7 @@ func (s *session) readyState() (*state, error) {
 
 // govern has the switch's packets decided until the session ends, or the other gateway of a pair leads.
 func (s *session) govern() error {
+	s.takeReceived()
 	for {
 		h, msg, err := s.next()
 		switch {

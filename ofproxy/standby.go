@@ -30,6 +30,9 @@ const (
 	demotedEvery  = 50 * time.Millisecond
 )
 
+// maxReceived bounds the packets of a switch that wait while it changes its gateway.
+const maxReceived = 1024
+
 // errDemoted says that the switch obeys the other gateway; errWoken that the reader was to look up.
 var (
 	errDemoted = errors.New("the switch obeys the other gateway of the pair")
@@ -370,6 +373,23 @@ func (s *Server) Receive(dpid flow.DPID, p *flow.PacketIn) error {
 	default:
 		return fmt.Errorf("switch %v has too many packets to decide", dpid)
 	}
+}
+
+// early takes a packet that comes before the switch is set up. A switch that has just changed its gateway sends what the other one would have
+// had, so it waits; others of before are dropped.
+func (s *session) early(msg []byte) {
+	if s.received != nil && s.state.Load() == stateConfigure {
+		pi := new(flow.PacketIn)
+		if ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, pi) == nil {
+			pi.Data = append([]byte(nil), pi.Data...)
+			select {
+			case s.received <- pi:
+				return
+			default:
+			}
+		}
+	}
+	s.srv.bridge.Early(s.version)
 }
 
 // takeReceived decides the packets that the other gateway has passed on. The owner calls it.

@@ -17,7 +17,6 @@ import (
 	"path/filepath"
 	"slices"
 	"syscall"
-	"testing"
 	"time"
 
 	"switchbridge/bench"
@@ -85,7 +84,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = ovs.Outside(ctx, func(tb testing.TB) error {
+	err = ovs.Outside(func(tb ovs.TB) error {
 		l, err := newLab(tb, program, cfg.Protocol)
 		if err != nil {
 			return err
@@ -116,7 +115,7 @@ type process struct {
 	ended chan struct{}
 }
 
-func newLab(tb testing.TB, program, protocol string) (*lab, error) {
+func newLab(tb ovs.TB, program, protocol string) (*lab, error) {
 	l := &lab{program: program, sw: ovs.Start(tb, ovs.Options{})}
 	if l.sw.Dummy() {
 		return nil, errors.New("hosts need root, for network namespaces")

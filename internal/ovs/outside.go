@@ -1,18 +1,30 @@
 package ovs
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
-	"testing"
 )
+
+// TB is what this package needs of a test. A *testing.T and a *testing.B are one.
+type TB interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skip(args ...any)
+	Skipf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(f func())
+	Failed() bool
+	TempDir() string
+}
 
 // Outside runs f with what stands for a test, so that a program which is none may have a private Open vSwitch. Where f, or what it calls,
 // fails or skips, Outside returns why. It cleans up before it returns.
-func Outside(ctx context.Context, f func(tb testing.TB) error) error {
-	o := &outside{ctx: ctx}
+func Outside(f func(tb TB) error) error {
+	o := new(outside)
 	done := make(chan error, 1)
 	go func() {
 		err := errors.New("the lab has stopped")
@@ -33,22 +45,26 @@ func Outside(ctx context.Context, f func(tb testing.TB) error) error {
 	return <-done
 }
 
-// outside is a testing.TB of its own. Its methods are called by f's goroutine.
+// outside is a TB. Its methods are called by f's goroutine.
 type outside struct {
-	testing.TB // what is not below panics
-	ctx        context.Context
-	cleanups   []func()
+	cleanups []func()
 
 	mu  sync.Mutex
 	why error
 }
 
-func (o *outside) Helper()                  {}
-func (o *outside) Context() context.Context { return o.ctx }
-func (o *outside) Name() string             { return "lab" }
-func (o *outside) Cleanup(f func())         { o.cleanups = append(o.cleanups, f) }
-func (o *outside) Log(...any)               {}
-func (o *outside) Logf(string, ...any)      {}
+func (o *outside) Helper()             {}
+func (o *outside) Cleanup(f func())    { o.cleanups = append(o.cleanups, f) }
+func (o *outside) Logf(string, ...any) {}
+
+func (o *outside) TempDir() string {
+	dir, err := os.MkdirTemp("", "lab-")
+	if err != nil {
+		o.Fatal(err)
+	}
+	o.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
 
 func (o *outside) Failed() bool {
 	o.mu.Lock()
@@ -56,21 +72,15 @@ func (o *outside) Failed() bool {
 	return o.why != nil
 }
 
-func (o *outside) note(why string) {
+func (o *outside) stop(why string) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	if o.why == nil {
 		o.why = errors.New(why)
 	}
-}
-
-func (o *outside) stop(why string) {
-	o.note(why)
+	o.mu.Unlock()
 	runtime.Goexit()
 }
 
-func (o *outside) Error(args ...any)                 { o.note(fmt.Sprint(args...)) }
-func (o *outside) Errorf(format string, args ...any) { o.note(fmt.Sprintf(format, args...)) }
 func (o *outside) Fatal(args ...any)                 { o.stop(fmt.Sprint(args...)) }
 func (o *outside) Fatalf(format string, args ...any) { o.stop(fmt.Sprintf(format, args...)) }
 func (o *outside) Skip(args ...any)                  { o.stop(fmt.Sprint(args...)) }

@@ -8,7 +8,9 @@
 package header
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -71,7 +73,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			err = fmt.Errorf("with this rule the list has more than %d entries, counted after port ranges are split", maxEntries)
 		}
 		if err != nil {
-			return &policy.ItemError{Index: i, Item: c.label(i), Err: err}
+			return &policy.ItemError{Index: i, Item: c.Label(i), Err: err}
 		}
 	}
 	return c.checkProactive(earlier)
@@ -99,21 +101,32 @@ func (r *Rule) validate() error {
 	return nil
 }
 
-// label is how errors and reasons name a rule.
-func (c *Config) label(i int) string {
+// Label is how errors and reasons name a rule, counted from 0.
+func (c *Config) Label(i int) string {
 	if n := c.Rules[i].Name; n != "" {
 		return n
 	}
 	return fmt.Sprintf("rule %d", i+1)
 }
 
-// conditions returns what the rules match, in the list's order and with
+// Conditions returns what the rules match, in the list's order and with
 // prerequisites, which Validate has seen to be possible.
-func (c *Config) conditions() []Condition {
+func (c *Config) Conditions() []Condition {
 	list := make([]Condition, len(c.Rules))
 	for i := range c.Rules {
 		list[i] = c.Rules[i].Match
 		list[i].Header, _ = complete(list[i].Header)
 	}
 	return list
+}
+
+// Order returns the places of the rules in the order in which they are asked:
+// by priority, and in the list's order among equals.
+func (c *Config) Order() []int {
+	order := make([]int, len(c.Rules))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(c.Rules[b].Priority, c.Rules[a].Priority) })
+	return order
 }

@@ -12,16 +12,20 @@
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
 //	lldp
 //
+//	ip 10.0.0.1 > 10.0.0.2 ip_proto 47
+//	eth eth_type 0x88b5
+//
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
-// ARP request goes to ff:ff:ff:ff:ff:ff.
+// ARP request goes to ff:ff:ff:ff:ff:ff. Any other field is said by its name in
+// policies, such as "eth_src 02:00:00:00:01:00" or "ip_dscp 46". [Words] writes
+// the line for headers.
 package policytest
 
 import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 
 	"github.com/gopacket/gopacket"
@@ -38,7 +42,7 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	}
 	proto, rest := words[0], words[1:]
 	var src, dst netip.AddrPort
-	if proto != "lldp" {
+	if proto != "lldp" && proto != "eth" {
 		if len(rest) < 3 || rest[1] != ">" {
 			return nil, 0, fmt.Errorf("packet %q: want SOURCE > DESTINATION after %s", line, proto)
 		}
@@ -50,23 +54,89 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 		}
 		rest = rest[3:]
 	}
-	option := map[string]uint16{"port": 1}
-	for ; len(rest) >= 2; rest = rest[2:] {
-		v, err := strconv.ParseUint(rest[1], 10, 16)
-		if err != nil {
-			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
-		}
-		option[rest[0]] = uint16(v)
+	option, err := options(rest)
+	if err != nil {
+		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	list, err := build(proto, src, dst, option)
-	if err != nil || len(rest) != 0 {
-		return nil, 0, fmt.Errorf("packet %q: %v", line, err)
+	list, err := build(proto, src, dst, &option)
+	if err != nil {
+		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
+	}
+	if extra := option.Fields &^ option.taken; extra != 0 {
+		return nil, 0, fmt.Errorf("packet %q: %s has no %v", line, proto, extra)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	return buf.Bytes(), flow.PortNo(option["port"]), nil
+	return buf.Bytes(), option.InPort, nil
+}
+
+// said is what a line says of a packet besides its ends, and which of it the packet has a place for.
+type said struct {
+	flow.Match
+	taken flow.Field
+}
+
+// has reports whether a field is said.
+func (o *said) has(f flow.Field) bool {
+	o.taken |= f
+	return o.Fields&f != 0
+}
+
+// short are names of fields that are older than the rule that a field is called as in policies.
+var short = map[string]flow.Field{"port": flow.FieldInPort, "vlan": flow.FieldVLAN, "type": flow.FieldICMPType, "code": flow.FieldICMPCode}
+
+// options reads pairs of a field's name and its value.
+func options(words []string) (o said, err error) {
+	o.SetInPort(1)
+	o.taken = flow.FieldInPort | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldEthSrc | flow.FieldEthDst
+	for ; len(words) > 0; words = words[2:] {
+		f := short[words[0]]
+		for i := range flow.Fields {
+			if x := &flow.Fields[i]; x.Name == words[0] && x.Kind != flow.Prefix && x.Kind != flow.Number64 && x.Need != flow.NeedPorts {
+				f = x.Field
+			}
+		}
+		switch {
+		case f == 0:
+			return o, fmt.Errorf("no word %q: want a field's name, port, vlan, type or code", words[0])
+		case len(words) == 1:
+			return o, fmt.Errorf("want a value after %s", words[0])
+		}
+		x := f.Info()
+		switch x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			a, err := flow.ParseMAC(words[1])
+			if err != nil {
+				return o, err
+			}
+			x.SetMAC(&o.Match, a, flow.MACExact)
+		case flow.IPv6:
+			a, err := netip.ParseAddr(words[1])
+			if err != nil || !a.Is6() {
+				return o, fmt.Errorf("%s %q: want an IPv6 address", words[0], words[1])
+			}
+			x.SetAddr(&o.Match, a)
+		case flow.PortNumber:
+			p, err := flow.ParsePort(words[1])
+			if err != nil {
+				return o, err
+			}
+			o.SetInPort(p)
+		default:
+			bits := int(x.Bits)
+			if f == flow.FieldVLAN {
+				bits = 12
+			}
+			v, err := flow.ParseNumber(words[1], bits)
+			if err != nil {
+				return o, fmt.Errorf("%s: %w", words[0], err)
+			}
+			x.SetNumber(&o.Match, v, 0)
+		}
+	}
+	return o, nil
 }
 
 // end reads ADDRESS or ADDRESS:PORT.
@@ -88,32 +158,78 @@ func mac(a netip.Addr) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, 0, 0, 0, b[len(b)-1]}
 }
 
-func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]gopacket.SerializableLayer, error) {
+func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.SerializableLayer, error) {
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
 	var ipProto layers.IPProtocol
 	switch proto {
 	case "lldp":
+	case "eth":
+		if !option.has(flow.FieldEthType) {
+			return nil, fmt.Errorf("want an eth_type")
+		}
+		if eth.EthernetType = layers.EthernetType(option.EthType); option.EthType < 0x0600 {
+			eth.EthernetType = layers.EthernetTypeLLC // 802.3, by the length of what follows
+			tail = []gopacket.SerializableLayer{gopacket.Payload("\x42\x42\x03 of a packet that a test made")}
+			eth.Length = uint16(len(tail[0].(gopacket.Payload)))
+		}
 	case "arp":
-		s, d := src.Addr().AsSlice(), dst.Addr().AsSlice()
+		if !src.Addr().Is4() || !dst.Addr().Is4() {
+			return nil, fmt.Errorf("ARP is IPv4's, not of %v and %v", src.Addr(), dst.Addr())
+		}
 		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
-		tail = []gopacket.SerializableLayer{&layers.ARP{
+		arp := &layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: eth.SrcMAC, SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
-		}}
+			SourceHwAddress: eth.SrcMAC, SourceProtAddress: src.Addr().AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: dst.Addr().AsSlice(),
+		}
+		if option.has(flow.FieldARPOp) {
+			arp.Operation = option.ARPOp
+		}
+		if option.has(flow.FieldARPSHA) {
+			arp.SourceHwAddress = option.ARPSHA[:]
+		}
+		if option.has(flow.FieldARPTHA) {
+			arp.DstHwAddress = option.ARPTHA[:]
+		}
+		tail = []gopacket.SerializableLayer{arp}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
 		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: true}, payload}
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
+	case "sctp":
+		ipProto = layers.IPProtocolSCTP
+		tail = []gopacket.SerializableLayer{&layers.SCTP{SrcPort: layers.SCTPPort(src.Port()), DstPort: layers.SCTPPort(dst.Port())}, payload}
+	case "ip":
+		if !option.has(flow.FieldIPProto) {
+			return nil, fmt.Errorf("want an ip_proto")
+		}
+		ipProto = layers.IPProtocol(option.IPProto)
 	case "icmp":
 		ipProto = layers.IPProtocolICMPv4
-		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(option["type"]<<8 | option["code"])}, payload}
+		option.has(flow.FieldICMPType | flow.FieldICMPCode)
+		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(option.ICMPType, option.ICMPCode)}, payload}
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
-		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+		option.has(flow.FieldICMPType | flow.FieldICMPCode)
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(option.ICMPType, option.ICMPCode)}, payload}
+		target := net.IP(make([]byte, 16))
+		if option.has(flow.FieldNDTarget) {
+			target = option.NDTarget.AsSlice()
+		}
+		switch {
+		case option.ICMPCode != 0:
+		case option.ICMPType == layers.ICMPv6TypeNeighborSolicitation:
+			sent := &layers.ICMPv6NeighborSolicitation{TargetAddress: target}
+			if option.has(flow.FieldNDSLL) {
+				sent.Options = layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: option.NDSLL[:]}}
+			}
+			tail[1] = sent
+		case option.ICMPType == layers.ICMPv6TypeNeighborAdvertisement:
+			tail[1] = &layers.ICMPv6NeighborAdvertisement{TargetAddress: target}
+		}
 	case "nd":
 		target := dst.Addr()
 		if !target.Is6() {
@@ -133,7 +249,7 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		return nil, fmt.Errorf("no protocol %q", proto)
 	}
 	if ipProto != 0 {
-		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth)
+		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth, option)
 		if err != nil {
 			return nil, err
 		}
@@ -146,21 +262,33 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		}
 		tail = append([]gopacket.SerializableLayer{ip}, tail...)
 	}
-	if vid, ok := option["vlan"]; ok {
-		tail = append([]gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: vid, Type: eth.EthernetType}}, tail...)
-		eth.EthernetType = layers.EthernetTypeDot1Q
+	if option.has(flow.FieldEthSrc) {
+		eth.SrcMAC = option.EthSrc[:]
+	}
+	if option.has(flow.FieldEthDst) {
+		eth.DstMAC = option.EthDst[:]
+	}
+	if option.has(flow.FieldVLAN | flow.FieldVLANPCP) {
+		tag := &layers.Dot1Q{VLANIdentifier: option.VLAN, Priority: option.VLANPCP, Type: eth.EthernetType}
+		if eth.EthernetType == layers.EthernetTypeLLC {
+			tag.Type = layers.EthernetType(eth.Length)
+		}
+		tail = append([]gopacket.SerializableLayer{tag}, tail...)
+		eth.EthernetType, eth.Length = layers.EthernetTypeDot1Q, 0
 	}
 	return append([]gopacket.SerializableLayer{eth}, tail...), nil
 }
 
-func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet) (gopacket.SerializableLayer, error) {
+func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet, option *said) (gopacket.SerializableLayer, error) {
 	eth.SrcMAC, eth.DstMAC = mac(src), mac(dst)
 	if src.Is4() != dst.Is4() {
 		return nil, fmt.Errorf("%v and %v are of two families", src, dst)
 	}
+	option.has(flow.FieldIPDSCP | flow.FieldIPECN)
+	tos := option.IPDSCP<<2 | option.IPECN
 	if src.Is4() {
 		eth.EthernetType = layers.EthernetTypeIPv4
-		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+		ip := &layers.IPv4{Version: 4, TOS: tos, TTL: 64, Protocol: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
 		if proto == "fragment" {
 			ip.FragOffset = 185
 		}
@@ -170,7 +298,8 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 		return nil, fmt.Errorf("fragments are IPv4")
 	}
 	eth.EthernetType = layers.EthernetTypeIPv6
-	return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}, nil
+	option.has(flow.FieldFlowLabel)
+	return &layers.IPv6{Version: 6, TrafficClass: tos, FlowLabel: option.FlowLabel, HopLimit: 64, NextHeader: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}, nil
 }
 
 // Event returns the event of a switch with four ports that has no rule for the

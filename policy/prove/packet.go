@@ -1,0 +1,123 @@
+package prove
+
+import (
+	"net/netip"
+
+	"switchbridge/flow"
+)
+
+// ICMPv6 types of neighbour discovery (RFC 4861, 4.3 and 4.4).
+const (
+	solicitation  = 135
+	advertisement = 136
+)
+
+// frames are what no frame's headers are: their terms cover it. incomplete are headers of packets that don't show all that they have;
+// a switch's rules can't tell such packets apart, and what is promised is not about them.
+var (
+	frames = []*term{
+		{[]atom{between(flow.FieldInPort, 0, 0)}, nobody},
+		{[]atom{between(flow.FieldInPort, 0xffffff00, uint64(flow.PortLocal)-1)}, nobody},
+		{[]atom{is(flow.FieldInPort, uint64(flow.PortAny))}, nobody},
+		{[]atom{between(flow.FieldVLAN, 1, uint64(flow.VLANPresent)-1)}, nobody},
+		{[]atom{between(flow.FieldEthType, 0, 0x05fe)}, nobody},
+		{[]atom{is(flow.FieldEthType, flow.EthTypeVLAN)}, nobody},
+		{[]atom{is(flow.FieldEthType, flow.EthTypeQinQ)}, nobody},
+	}
+	incomplete = func() (list []*term) {
+		// A packet of IPv6 whose last header is an extension is a later fragment, or has more of them than are walked.
+		for _, proto := range []uint64{0, 43, 44, 51, 60} {
+			list = append(list, &term{[]atom{is(flow.FieldEthType, flow.EthTypeIPv6), is(flow.FieldIPProto, proto)}, nobody})
+		}
+		return append(list, &term{[]atom{is(flow.FieldEthType, flow.EthTypeARP), between(flow.FieldARPOp, 0x100, 0xffff)}, nobody})
+	}()
+)
+
+// preferred are values that people read easily: of a TCP packet between two hosts of a lab.
+var preferred = func() (list [len(flow.Fields)][]word) {
+	for f, v := range map[flow.Field][]uint64{
+		flow.FieldInPort: {1}, flow.FieldVLAN: {0}, flow.FieldEthType: {flow.EthTypeIPv4, flow.EthTypeIPv6}, flow.FieldIPProto: {flow.ProtoTCP, flow.ProtoUDP},
+		flow.FieldL4Src: {40000}, flow.FieldL4Dst: {80, 443}, flow.FieldICMPType: {8}, flow.FieldARPOp: {1},
+	} {
+		for _, v := range v {
+			list[place(f)] = append(list[place(f)], number(v, f.Info().Bits))
+		}
+	}
+	for f, v := range map[flow.Field]string{
+		flow.FieldIPSrc: "10.0.0.1", flow.FieldIPDst: "10.0.0.2", flow.FieldARPSPA: "10.0.0.1", flow.FieldARPTPA: "10.0.0.2", flow.FieldNDTarget: "2001:db8::2",
+	} {
+		list[place(f)] = append(list[place(f)], addressOf(netip.MustParseAddr(v)))
+	}
+	for i, f := range []flow.Field{flow.FieldEthSrc, flow.FieldEthDst, flow.FieldARPSHA} {
+		list[place(f)] = append(list[place(f)], macWord(flow.MAC{2, 0, 0, 0, 0, byte(i%2 + 1)}))
+	}
+	return list
+}()
+
+// packet returns the headers with the values of a point: the fields that a frame of this EtherType and protocol shows.
+func packet(p *[len(flow.Fields)]word) (m flow.Match) {
+	set := func(fields flow.Field) {
+		for rest := fields; rest != 0; rest &= rest - 1 {
+			x := (rest & -rest).Info()
+			w := p[place(x.Field)]
+			switch x.Kind {
+			case flow.Address, flow.MaskedMAC:
+				x.SetMAC(&m, macOf(w), flow.MACExact)
+			case flow.Prefix:
+				a := addressIn(w, m.EthType != flow.EthTypeIPv6)
+				x.SetPrefix(&m, netip.PrefixFrom(a, a.BitLen()))
+			case flow.IPv6:
+				x.SetAddr(&m, addressIn(w, false))
+			default:
+				x.SetNumber(&m, w.Hi>>(64-x.Bits), x.Ones())
+			}
+		}
+	}
+	set(flow.FieldInPort | flow.FieldEthDst | flow.FieldEthSrc | flow.FieldEthType | flow.FieldVLAN)
+	if m.VLAN&flow.VLANPresent != 0 {
+		set(flow.NeedTag.Fields())
+	}
+	switch m.EthType {
+	case flow.EthTypeARP:
+		set(flow.NeedARP.Fields())
+	case flow.EthTypeIPv4, flow.EthTypeIPv6:
+		set(flow.NeedIP.Fields())
+		v6 := m.EthType == flow.EthTypeIPv6
+		if v6 {
+			set(flow.NeedIPv6.Fields())
+		}
+		switch {
+		case m.IPProto == flow.ProtoTCP || m.IPProto == flow.ProtoUDP || m.IPProto == flow.ProtoSCTP:
+			set(flow.NeedPorts.Fields())
+		case m.IPProto == flow.ProtoICMP && !v6:
+			set(flow.NeedICMP.Fields())
+		case m.IPProto == flow.ProtoICMPv6 && v6:
+			set(flow.NeedICMP.Fields())
+			if m.ICMPCode == 0 && m.ICMPType == solicitation {
+				set(flow.NeedNeighbor.Fields())
+			} else if m.ICMPCode == 0 && m.ICMPType == advertisement {
+				set(flow.FieldNDTarget)
+			}
+		}
+	}
+	return m
+}
+
+// point is packet's inverse.
+func point(m *flow.Match) (p [len(flow.Fields)]word) {
+	for rest := m.Fields; rest != 0; rest &= rest - 1 {
+		a := atomOf((rest & -rest).Info(), m)
+		p[a.field] = a.bits.value
+	}
+	return p
+}
+
+// covers reports whether a packet meets a term.
+func (t *term) covers(p *[len(flow.Fields)]word) bool {
+	for i := range t.atoms {
+		if a := &t.atoms[i]; a.of(cube{p[a.field], not(word{})}) != inside {
+			return false
+		}
+	}
+	return true
+}

@@ -3,6 +3,7 @@ package prove
 import (
 	"cmp"
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"switchbridge/flow"
@@ -137,6 +138,9 @@ func is(f flow.Field, v uint64) atom {
 // between is the condition that a number is from first to last.
 func between(f flow.Field, first, last uint64) atom {
 	n := f.Info().Bits
+	if size := last - first + 1; size&(size-1) == 0 && first&(size-1) == 0 { // a prefix
+		return atom{field: place(f), bits: cube{number(first, n), leading(int(n) - bits.TrailingZeros64(size))}}
+	}
 	return among(f, set{{number(first, n), cube{number(last, n), leading(int(n))}.last()}})
 }
 

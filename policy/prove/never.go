@@ -59,7 +59,9 @@ func (p *Prover) Never() (list []Never, err error) {
 			list = append(list, Never{Entry: r.Entry, Label: r.label, By: shadows})
 		}
 		for j := range terms {
-			before = append(before, &terms[j])
+			if alive { // what never decides covers nothing that is not covered before it
+				before = append(before, &terms[j])
+			}
 		}
 	}
 	return list, nil

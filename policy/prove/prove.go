@@ -50,7 +50,7 @@ func newRegion(lists ...[]atom) (r region, ok bool) {
 // Prover asks about one policy. It is used by one goroutine at a time.
 type Prover struct {
 	chain  *chain
-	budget int
+	search search
 }
 
 // New returns a prover of p, which is valid. budget bounds all that it is asked; 0 is [DefaultBudget]. It fails where an entry is of a kind
@@ -63,19 +63,20 @@ func New(p *policy.Policy, budget int) (*Prover, error) {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	return &Prover{c, budget}, nil
+	return &Prover{c, search{budget: budget, prefer: &preferred}}, nil
 }
 
 // find looks for a packet of r outside of terms. used are the owners of the terms that cover r where there is none.
 func (p *Prover) find(r *region, terms []*term) (at *[len(flow.Fields)]word, used map[int]bool, err error) {
-	s := search{budget: p.budget, prefer: &preferred}
-	found := s.uncovered(&r.box, r.must, append(r.not[:len(r.not):len(r.not)], terms...))
-	p.budget = s.budget
+	s := &p.search
+	s.used = nil
+	found := s.uncovered(&r.box, r.must, r.not, terms)
 	switch {
 	case s.budget < 0:
 		return nil, nil, ErrBudget
 	case found:
-		return &s.point, s.used, nil
+		at := s.point
+		return &at, s.used, nil
 	}
 	return nil, s.used, nil
 }

@@ -5,7 +5,6 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
-	"sort"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -147,7 +146,14 @@ func (r relation) negated(not bool) relation {
 
 // hull says how the values from first to last lie to s.
 func (s set) hull(first, last word) relation {
-	i := sort.Search(len(s), func(i int) bool { return !less(s[i].last, first) })
+	i, n := 0, len(s)
+	for i < n { // the number of ranges that end before first
+		if mid := (i + n) / 2; less(s[mid].last, first) {
+			i = mid + 1
+		} else {
+			n = mid
+		}
+	}
 	switch {
 	case i == len(s) || less(last, s[i].first):
 		return outside

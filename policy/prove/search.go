@@ -13,86 +13,99 @@ type search struct {
 	used   map[int]bool
 	prefer *[len(flow.Fields)][]word // values that a packet should rather have
 	point  [len(flow.Fields)]word
-	stack  [][]*term // by depth
+
+	terms  []*term
+	levels []*level // by how often the region was halved
+}
+
+// level is what is left of the terms at a depth: indexes, which the garbage collector has no business with.
+type level struct {
+	kept    []int32
+	singles [len(flow.Fields)][]single
 }
 
 // single is a term of which one condition is open.
 type single struct {
-	atom *atom
-	term *term
+	term int32
+	atom int32
 }
+
+func (s *search) atom(o single) *atom { return &s.terms[o.term].atoms[o.atom] }
 
 // uncovered finds a packet in b that meets all of must and is covered by no term of terms. Where found is false and the budget is not
 // used up there is none, and s.used has the owners of the terms that cover the region.
-func (s *search) uncovered(b *box, must []*atom, terms []*term) (found bool) {
+func (s *search) uncovered(b *box, must []*atom, terms ...[]*term) (found bool) {
 	if s.used == nil {
 		s.used = make(map[int]bool)
 	}
-	list := make([]*term, 0, len(must)+len(terms))
+	s.terms = s.terms[:0]
 	for _, a := range must {
 		turned := *a
 		turned.not = !a.not
-		list = append(list, &term{atoms: []atom{turned}, owner: nobody})
+		s.terms = append(s.terms, &term{atoms: []atom{turned}, owner: nobody})
 	}
-	return s.find(b, append(list, terms...), 0)
+	for _, list := range terms {
+		s.terms = append(s.terms, list...)
+	}
+	all := make([]int32, len(s.terms))
+	for i := range all {
+		all[i] = int32(i)
+	}
+	return s.find(b, all, 0)
 }
 
 // nobody owns terms that are no entry's.
 const nobody = -1
 
 // find leaves a packet in s.point.
-func (s *search) find(b *box, terms []*term, depth int) bool {
-	if s.budget -= len(terms) + 1; s.budget < 0 {
+func (s *search) find(b *box, list []int32, depth int) bool {
+	if s.budget -= len(list) + 1; s.budget < 0 {
 		return false
 	}
-	if depth == len(s.stack) {
-		s.stack = append(s.stack, nil)
+	if depth == len(s.levels) {
+		s.levels = append(s.levels, &level{})
 	}
-	kept := s.stack[depth][:0]
-	var (
-		singles         [len(flow.Fields)][]single
-		fields          flow.Field
-		best            *atom
-		fewest, fewBits int
-	)
-	for _, t := range terms {
-		n, open := 0, 0
-		var first *atom
+	l := s.levels[depth]
+	l.kept = l.kept[:0]
+	for i := range l.singles {
+		l.singles[i] = l.singles[i][:0]
+	}
+	var best *atom
+	var fewest, fewBits int
+next:
+	for _, index := range list {
+		t := s.terms[index]
+		n, at, open := 0, 0, 0
 		for i := range t.atoms {
 			a := &t.atoms[i]
-			switch a.of(b[a.field]) {
+			switch c := &b[a.field]; a.of(*c) {
 			case outside:
-				n = -1
+				continue next
 			case across:
-				n++
-				if o := a.open(b[a.field]); first == nil || o < open {
-					first, open = a, o
+				if n++; n == 1 {
+					at, open = i, a.open(*c)
+				} else if o := a.open(*c); o < open {
+					at, open = i, o
 				}
 			}
-			if n < 0 {
-				break
-			}
 		}
-		switch {
-		case n < 0:
-			continue
-		case n == 0:
+		if n == 0 {
 			s.used[t.owner] = true
 			return false
-		case n == 1:
-			singles[first.field] = append(singles[first.field], single{first, t})
-			fields |= 1 << first.field
-		case best == nil || n < fewest || n == fewest && open < fewBits:
-			best, fewest, fewBits = first, n, open
 		}
-		kept = append(kept, t)
+		switch a := &t.atoms[at]; {
+		case n == 1:
+			l.singles[a.field] = append(l.singles[a.field], single{index, int32(at)})
+		case best == nil || n < fewest || n == fewest && open < fewBits:
+			best, fewest, fewBits = a, n, open
+		}
+		l.kept = append(l.kept, index)
 	}
-	s.stack[depth] = kept
-	for i := range singles {
-		if best != nil && len(singles[i]) == 0 {
+	for i := range l.singles {
+		if best != nil && len(l.singles[i]) == 0 {
 			continue
 		}
-		v, ok := s.value(b[i], i, singles[i])
+		v, ok := s.value(b[i], i, l.singles[i])
 		if !ok {
 			return false
 		}
@@ -110,7 +123,7 @@ func (s *search) find(b *box, terms []*term, depth int) bool {
 	if best.set == nil && !zero(and(best.bits.value, bit)) == !best.not {
 		half, other = other, half
 	}
-	return s.find(&half, kept, depth+1) || s.find(&other, kept, depth+1)
+	return s.find(&half, l.kept, depth+1) || s.find(&other, l.kept, depth+1)
 }
 
 // value finds one of c that meets none of the conditions.
@@ -122,7 +135,7 @@ func (s *search) value(c cube, field int, list []single) (word, bool) {
 				continue
 			}
 			for i := range list {
-				if list[i].atom.of(cube{v, not(word{})}) == inside {
+				if s.atom(list[i]).of(cube{v, not(word{})}) == inside {
 					continue next
 				}
 			}
@@ -138,9 +151,9 @@ func (s *search) gap(c cube, list []single) (word, bool) {
 	}
 	var open []single
 	for _, o := range list {
-		switch o.atom.of(c) {
+		switch s.atom(o).of(c) {
 		case inside:
-			s.used[o.term.owner] = true
+			s.used[s.terms[o.term].owner] = true
 			return word{}, false
 		case across:
 			open = append(open, o)
@@ -149,9 +162,9 @@ func (s *search) gap(c cube, list []single) (word, bool) {
 	if len(open) == 0 {
 		return c.value, true
 	}
-	bit := open[0].atom.split(c)
+	bit := s.atom(open[0]).split(c)
 	for _, o := range open[1:] {
-		if b := o.atom.split(c); less(bit, b) {
+		if b := s.atom(o).split(c); less(bit, b) {
 			bit = b
 		}
 	}

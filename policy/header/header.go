@@ -83,7 +83,7 @@ func (r *Rule) validate() error {
 	if r.Priority < policy.MinPriority || r.Priority > policy.MaxPriority {
 		return fmt.Errorf("priority %d: want %d to %d", r.Priority, policy.MinPriority, policy.MaxPriority)
 	}
-	if err := r.Match.validate(); err != nil {
+	if err := r.Match.Validate(); err != nil {
 		return err
 	}
 	a := &r.Action
@@ -114,8 +114,7 @@ func (c *Config) Label(i int) string {
 func (c *Config) Conditions() []Condition {
 	list := make([]Condition, len(c.Rules))
 	for i := range c.Rules {
-		list[i] = c.Rules[i].Match
-		list[i].Header, _ = complete(list[i].Header)
+		list[i] = c.Rules[i].Match.Completed()
 	}
 	return list
 }

@@ -33,7 +33,11 @@ func parse(text string, files map[string]string) (*policy.Policy, error) {
 		}
 		return io.NopCloser(strings.NewReader(body)), time.UnixMilli(1234), nil
 	}}
-	return d.read(strings.NewReader(text))
+	doc, err := d.read(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	return doc.Policy, nil
 }
 
 func match(set func(*flow.Match)) (m flow.Match) {

@@ -163,9 +163,12 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
 	var ipProto layers.IPProtocol
+	overIP := true
 	switch proto {
 	case "lldp":
+		overIP = false
 	case "eth":
+		overIP = false
 		if !option.has(flow.FieldEthType) {
 			return nil, fmt.Errorf("want an eth_type")
 		}
@@ -175,6 +178,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 			eth.Length = uint16(len(tail[0].(gopacket.Payload)))
 		}
 	case "arp":
+		overIP = false
 		if !src.Addr().Is4() || !dst.Addr().Is4() {
 			return nil, fmt.Errorf("ARP is IPv4's, not of %v and %v", src.Addr(), dst.Addr())
 		}
@@ -248,7 +252,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 	default:
 		return nil, fmt.Errorf("no protocol %q", proto)
 	}
-	if ipProto != 0 {
+	if overIP {
 		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth, option)
 		if err != nil {
 			return nil, err

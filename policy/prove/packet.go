@@ -33,29 +33,47 @@ var (
 	}()
 )
 
-// preferred are values that people read easily: of a TCP packet between two hosts of a lab.
-var preferred = func() (list [len(flow.Fields)][]word) {
+var ethType = place(flow.FieldEthType)
+
+// preferred returns values of a field that people read easily: of a TCP packet between two hosts of a lab.
+func preferred(field int, family word) []word {
+	if family == number(flow.EthTypeIPv6, 16) && flow.Fields[field].Kind == flow.Prefix {
+		return easy6[field]
+	}
+	return easy[field]
+}
+
+type values [len(flow.Fields)][]word
+
+func (list *values) add(f flow.Field, v word) { list[place(f)] = append(list[place(f)], v) }
+
+var easy, easy6 = func() (list, list6 values) {
 	for f, v := range map[flow.Field][]uint64{
-		flow.FieldInPort: {1}, flow.FieldVLAN: {0}, flow.FieldEthType: {flow.EthTypeIPv4, flow.EthTypeIPv6}, flow.FieldIPProto: {flow.ProtoTCP, flow.ProtoUDP},
-		flow.FieldL4Src: {40000}, flow.FieldL4Dst: {80, 443}, flow.FieldICMPType: {8}, flow.FieldARPOp: {1},
+		flow.FieldInPort: {1}, flow.FieldVLAN: {uint64(flow.VLANNone), uint64(flow.VLANPresent | 1)}, flow.FieldEthType: {flow.EthTypeIPv4, flow.EthTypeIPv6},
+		flow.FieldIPProto: {flow.ProtoTCP, flow.ProtoUDP}, flow.FieldL4Src: {40000}, flow.FieldL4Dst: {80, 443}, flow.FieldICMPType: {8}, flow.FieldARPOp: {1},
 	} {
 		for _, v := range v {
-			list[place(f)] = append(list[place(f)], number(v, f.Info().Bits))
+			list.add(f, number(v, f.Info().Bits))
 		}
 	}
-	for f, v := range map[flow.Field]string{
-		flow.FieldIPSrc: "10.0.0.1", flow.FieldIPDst: "10.0.0.2", flow.FieldARPSPA: "10.0.0.1", flow.FieldARPTPA: "10.0.0.2", flow.FieldNDTarget: "2001:db8::2",
-	} {
-		list[place(f)] = append(list[place(f)], addressOf(netip.MustParseAddr(v)))
-	}
 	for i, f := range []flow.Field{flow.FieldEthSrc, flow.FieldEthDst, flow.FieldARPSHA} {
-		list[place(f)] = append(list[place(f)], macWord(flow.MAC{2, 0, 0, 0, 0, byte(i%2 + 1)}))
+		list.add(f, macWord(flow.MAC{2, 0, 0, 0, 0, byte(i%2 + 1)}))
 	}
-	return list
+	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "10.0.0.1", flow.FieldIPDst: "10.0.0.2", flow.FieldARPSPA: "10.0.0.1", flow.FieldARPTPA: "10.0.0.2"} {
+		list.add(f, addressOf(netip.MustParseAddr(v)))
+	}
+	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "2001:db8::1", flow.FieldIPDst: "2001:db8::2"} {
+		list6.add(f, addressOf(netip.MustParseAddr(v)))
+	}
+	list.add(flow.FieldNDTarget, addressOf(netip.MustParseAddr("2001:db8::2")))
+	return list, list6
 }()
 
+// point is a packet by the value of each field, of which those count that the packet has.
+type point [len(flow.Fields)]word
+
 // packet returns the headers with the values of a point: the fields that a frame of this EtherType and protocol shows.
-func packet(p *[len(flow.Fields)]word) (m flow.Match) {
+func packet(p *point) (m flow.Match) {
 	set := func(fields flow.Field) {
 		for rest := fields; rest != 0; rest &= rest - 1 {
 			x := (rest & -rest).Info()
@@ -103,17 +121,18 @@ func packet(p *[len(flow.Fields)]word) (m flow.Match) {
 	return m
 }
 
-// point is packet's inverse.
-func point(m *flow.Match) (p [len(flow.Fields)]word) {
-	for rest := m.Fields; rest != 0; rest &= rest - 1 {
-		a := atomOf((rest & -rest).Info(), m)
-		p[a.field] = a.bits.value
+// decide returns the rule that decides a packet.
+func (c *chain) decide(at *point) *rule {
+	for i := range c.terms {
+		if c.terms[i].covers(at) {
+			return &c.rules[c.terms[i].owner]
+		}
 	}
-	return p
+	return &c.rules[len(c.rules)-1] // which covers all
 }
 
 // covers reports whether a packet meets a term.
-func (t *term) covers(p *[len(flow.Fields)]word) bool {
+func (t *term) covers(p *point) bool {
 	for i := range t.atoms {
 		if a := &t.atoms[i]; a.of(cube{p[a.field], not(word{})}) != inside {
 			return false

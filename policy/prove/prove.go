@@ -13,7 +13,6 @@ package prove
 import (
 	"errors"
 
-	"switchbridge/flow"
 	"switchbridge/policy"
 )
 
@@ -63,11 +62,11 @@ func New(p *policy.Policy, budget int) (*Prover, error) {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	return &Prover{c, search{budget: budget, prefer: &preferred}}, nil
+	return &Prover{c, search{budget: budget}}, nil
 }
 
 // find looks for a packet of r outside of terms. used are the owners of the terms that cover r where there is none.
-func (p *Prover) find(r *region, terms []*term) (at *[len(flow.Fields)]word, used map[int]bool, err error) {
+func (p *Prover) find(r *region, terms []*term) (at *point, used map[int]bool, err error) {
 	s := &p.search
 	s.used = nil
 	found := s.uncovered(&r.box, r.must, r.not, terms)

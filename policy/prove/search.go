@@ -1,6 +1,10 @@
 package prove
 
-import "switchbridge/flow"
+import (
+	"slices"
+
+	"switchbridge/flow"
+)
 
 // search looks for a packet of a region that no term of a list covers. It goes down into halves of the region until one of them is
 // covered by one term, or only terms are left that look at a single field each, whose values are then looked for field by field. So it
@@ -11,8 +15,7 @@ import "switchbridge/flow"
 type search struct {
 	budget int // terms that may still be looked at; below 0: the search gave up
 	used   map[int]bool
-	prefer *[len(flow.Fields)][]word // values that a packet should rather have
-	point  [len(flow.Fields)]word
+	point  point
 
 	terms  []*term
 	levels []*level // by how often the region was halved
@@ -101,19 +104,18 @@ next:
 		}
 		l.kept = append(l.kept, index)
 	}
-	for i := range l.singles {
-		if best != nil && len(l.singles[i]) == 0 {
-			continue
-		}
+	for i := range l.singles { // in the order of fields: eth_type comes before addresses
 		v, ok := s.value(b[i], i, l.singles[i])
 		if !ok {
 			return false
 		}
 		s.point[i] = v
 	}
-	if best == nil {
+	// These values meet no term of one field. Often they meet none of the others either.
+	if best == nil || !slices.ContainsFunc(l.kept, func(i int32) bool { return s.terms[i].covers(&s.point) }) {
 		return true
 	}
+	s.budget -= len(l.kept)
 	// The half that does not meet the condition comes first: there its term covers nothing.
 	half, c := *b, &b[best.field]
 	bit := best.split(*c)
@@ -128,19 +130,17 @@ next:
 
 // value finds one of c that meets none of the conditions.
 func (s *search) value(c cube, field int, list []single) (word, bool) {
-	if s.prefer != nil {
-	next:
-		for _, v := range s.prefer[field] {
-			if !c.has(v) {
-				continue
-			}
-			for i := range list {
-				if s.atom(list[i]).of(cube{v, not(word{})}) == inside {
-					continue next
-				}
-			}
-			return v, true
+next:
+	for _, v := range preferred(field, s.point[ethType]) {
+		if !c.has(v) {
+			continue
 		}
+		for i := range list {
+			if s.atom(list[i]).of(cube{v, not(word{})}) == inside {
+				continue next
+			}
+		}
+		return v, true
 	}
 	return s.gap(c, list)
 }

@@ -50,6 +50,7 @@ func Load(path string) (*policy.Policy, error) {
 type Document struct {
 	Policy   *policy.Policy
 	Promises []promise.Promise // in the file's order
+	Compiled []byte            // the file, where it was a compiled policy (see policy/blob), which has nothing else
 
 	entries []*syntax.Node   // of the chain
 	items   [][]*syntax.Node // of each entry

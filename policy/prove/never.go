@@ -113,8 +113,9 @@ func (p *Prover) covered(terms []term, owners []int) (bool, error) {
 	return true, nil
 }
 
-// Lines says on which line of a policy file an entry is; 0 where there is none, as in a compiled policy.
-type Lines func(Entry) int
+// Lines says on which line of a policy file an entry of the chain is, or one of its items; 0 where there is none, as in a compiled
+// policy. It is policyfile.Document's Line.
+type Lines func(chain, item int) int
 
 // maxNamed is how many entries an error names.
 const maxNamed = 8
@@ -140,10 +141,8 @@ func (n *Never) Text(lines Lines) string {
 }
 
 func (e Entry) name(label string, lines Lines) string {
-	if lines != nil {
-		if line := lines(e); line > 0 {
-			return fmt.Sprintf("%s (line %d)", label, line)
-		}
+	if line := lines.of(e); line > 0 {
+		return fmt.Sprintf("%s (line %d)", label, line)
 	}
 	if e.Chain < 0 || e.Item >= 0 {
 		return label

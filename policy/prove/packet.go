@@ -59,8 +59,13 @@ var easy, easy6 = func() (list, list6 values) {
 	for i, f := range []flow.Field{flow.FieldEthSrc, flow.FieldEthDst, flow.FieldARPSHA} {
 		list.add(f, macWord(flow.MAC{2, 0, 0, 0, 0, byte(i%2 + 1)}))
 	}
-	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "10.0.0.1", flow.FieldIPDst: "10.0.0.2", flow.FieldARPSPA: "10.0.0.1", flow.FieldARPTPA: "10.0.0.2"} {
-		list.add(f, addressOf(netip.MustParseAddr(v)))
+	for f, hosts := range map[flow.Field][]string{
+		flow.FieldIPSrc: {"10.0.0.1", "10.0.0.3", "192.0.2.1"}, flow.FieldIPDst: {"10.0.0.2", "10.0.0.4", "192.0.2.2"},
+		flow.FieldARPSPA: {"10.0.0.1"}, flow.FieldARPTPA: {"10.0.0.2"},
+	} {
+		for _, v := range hosts {
+			list.add(f, addressOf(netip.MustParseAddr(v)))
+		}
 	}
 	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "2001:db8::1", flow.FieldIPDst: "2001:db8::2"} {
 		list6.add(f, addressOf(netip.MustParseAddr(v)))

@@ -25,6 +25,7 @@ type chain struct {
 	policy *policy.Policy
 	rules  []rule
 	terms  []term // of all rules, in their order; owners are indexes of rules
+	list   []*term
 }
 
 // rule is one that decides.
@@ -56,6 +57,9 @@ func newChain(p *policy.Policy) (*chain, error) {
 		}
 	}
 	c.add(Entry{-1, -1}, "the end of the chain", flow.Deny, policy.Treatment{}, nil)
+	for i := range c.terms {
+		c.list = append(c.list, &c.terms[i])
+	}
 	return c, nil
 }
 
@@ -78,6 +82,9 @@ func (c *chain) header(at int, h *header.Config) {
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, condition(&conditions[i])...)
 	}
 }
+
+// before returns the terms of all rules before one.
+func (c *chain) before(r *rule) []*term { return c.list[:r.first] }
 
 // of returns a rule's terms.
 func (c *chain) of(r *rule) []term { return c.terms[r.first : r.first+r.terms] }

@@ -159,8 +159,11 @@ func (p *Prover) replay(at *point, v flow.Verdict) (*Counterexample, error) {
 	if ev.PacketIn.Match != m {
 		return nil, fmt.Errorf("a packet was found that can't be made: %v becomes %v", m, ev.PacketIn.Match)
 	}
+	if p.controller == nil {
+		p.controller = controller.New(p.chain.policy)
+	}
 	var d flow.Decision
-	if err := controller.New(p.chain.policy).Decide(context.Background(), ev, &d); err != nil {
+	if err := p.controller.Decide(context.Background(), ev, &d); err != nil {
 		return nil, err
 	}
 	if c.Verdict, c.Reason = d.Verdict, d.Reason; d.Verdict != v {

@@ -13,6 +13,7 @@ package prove
 import (
 	"errors"
 
+	"switchbridge/controller"
 	"switchbridge/policy"
 )
 
@@ -50,6 +51,8 @@ func newRegion(lists ...[]atom) (r region, ok bool) {
 type Prover struct {
 	chain  *chain
 	search search
+
+	controller *controller.Controller // what packets are tried on; nil until one is
 }
 
 // New returns a prover of p, which is valid. budget bounds all that it is asked; 0 is [DefaultBudget]. It fails where an entry is of a kind
@@ -62,14 +65,14 @@ func New(p *policy.Policy, budget int) (*Prover, error) {
 	if budget == 0 {
 		budget = DefaultBudget
 	}
-	return &Prover{c, search{budget: budget}}, nil
+	return &Prover{chain: c, search: search{budget: budget}}, nil
 }
 
 // find looks for a packet of r outside of terms. used are the owners of the terms that cover r where there is none.
-func (p *Prover) find(r *region, terms []*term) (at *point, used map[int]bool, err error) {
+func (p *Prover) find(r *region, terms ...[]*term) (at *point, used map[int]bool, err error) {
 	s := &p.search
 	s.used = nil
-	found := s.uncovered(&r.box, r.must, r.not, terms)
+	found := s.uncovered(&r.box, r.must, append([][]*term{r.not}, terms...)...)
 	switch {
 	case s.budget < 0:
 		return nil, nil, ErrBudget

@@ -18,8 +18,8 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
-	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
+	c := &cobra.Command{Use: "policy", Short: "Check, prove and compare policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
+	c.AddCommand(checkCommand(), testCommand(), explainCommand(), diffCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
 	return c
 }
 

@@ -23,6 +23,7 @@
 package policytest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -332,7 +333,14 @@ func Switch(p flow.Protocol) *flow.Switch {
 // Expectation is what a policy file's comment says that a packet gets:
 //
 //	# expect: PACKET => VERDICT (REASON)
-type Expectation struct{ Packet, Want string }
+//
+// The reason may be left out.
+type Expectation struct {
+	Packet, Want string
+
+	File string // where it is written; empty where nobody said
+	Line int
+}
 
 // ParseExpectation reads what follows "expect:".
 func ParseExpectation(line string) (e Expectation, err error) {
@@ -340,21 +348,47 @@ func ParseExpectation(line string) (e Expectation, err error) {
 	if !ok {
 		return e, fmt.Errorf("expectation %q: want PACKET => VERDICT (REASON)", line)
 	}
-	return Expectation{strings.TrimSpace(packet), strings.TrimSpace(want)}, nil
+	return Expectation{Packet: strings.TrimSpace(packet), Want: strings.TrimSpace(want)}, nil
 }
 
 // Expectations returns those of a policy file's text.
 func Expectations(policy string) (list []Expectation, err error) {
-	for line := range strings.Lines(policy) {
-		if text, ok := strings.CutPrefix(line, "# expect: "); ok {
-			e, err := ParseExpectation(text)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, e)
+	return ReadExpectations(policy, "", "# expect: ")
+}
+
+// ReadExpectations returns those on the lines of a file that begin with a prefix. Without one, empty lines and comments are none.
+func ReadExpectations(text, file, prefix string) (list []Expectation, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line, ok := strings.CutPrefix(line, prefix)
+		if !ok || prefix == "" && (strings.TrimSpace(line) == "" || line[0] == '#') {
+			continue
 		}
+		e, err := ParseExpectation(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, number, err)
+		}
+		e.File, e.Line = file, number
+		list = append(list, e)
 	}
 	return list, nil
+}
+
+// Try asks d about the packet, at an OpenFlow 1.3 switch. It returns what the packet gets, or nothing where that is what is wanted.
+func (e *Expectation) Try(ctx context.Context, d flow.Decider) (got string, err error) {
+	ev, err := Event(e.Packet, flow.OpenFlow13)
+	if err != nil {
+		return "", err
+	}
+	var decision flow.Decision
+	if err := d.Decide(ctx, ev, &decision); err != nil {
+		return "", err
+	}
+	if got = Sum(&decision); got == e.Want || decision.Verdict.String() == e.Want {
+		return "", nil
+	}
+	return got, nil
 }
 
 // Sum writes the part of a decision that policies are about: "deny (reason)".

@@ -38,7 +38,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 			}
 			continue
 		}
-		if a := t.lacks(&at); a != nil && decided < 0 && len(e.Near) < maxNear {
+		if a := t.lacks(&at); a != nil && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
 			x := &flow.Fields[a.field]
 			e.Near = append(e.Near, fmt.Sprintf("%s %v: it wants %s, and the packet's is %s", r.name(r.label, lines), r.verdict, a.text(m), value(x, at[a.field], m)))
 		}

@@ -35,12 +35,21 @@ var (
 
 var ethType = place(flow.FieldEthType)
 
-// preferred returns values of a field that people read easily: of a TCP packet between two hosts of a lab.
-func preferred(field int, family word) []word {
-	if family == number(flow.EthTypeIPv6, 16) && flow.Fields[field].Kind == flow.Prefix {
-		return easy6[field]
+// preferred returns values of a field within a cube that people read easily: of a TCP packet between two hosts of a lab, or the first hosts of
+// a network.
+func preferred(field int, c cube, family word) []word {
+	if flow.Fields[field].Kind != flow.Prefix {
+		return easy[field]
 	}
-	return easy[field]
+	list, last := easy[field], word{Hi: 1 << 32}
+	if family == number(flow.EthTypeIPv6, 16) {
+		list, last = easy6[field], word{Lo: 1}
+	}
+	host := last
+	if f := flow.Fields[field].Field; f == flow.FieldIPDst || f == flow.FieldARPTPA {
+		host = word{Hi: last.Hi << 1, Lo: last.Lo << 1}
+	}
+	return append(list[:len(list):len(list)], or(c.value, andNot(host, c.mask)))
 }
 
 type values [len(flow.Fields)][]word

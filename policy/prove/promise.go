@@ -79,9 +79,15 @@ func ends(h *promise.Hosts) (list [][]atom) {
 		families[family] = append(families[family], span{c.value, c.last()})
 	}
 	for i, ethType := range []uint64{flow.EthTypeIPv4, flow.EthTypeIPv6} {
-		if len(families[i]) > 0 {
-			list = append(list, []atom{is(flow.FieldEthType, ethType), among(ip, newSet(families[i]))})
+		if len(families[i]) == 0 {
+			continue
 		}
+		hosts := among(ip, newSet(families[i]))
+		if len(h.Prefixes) == 1 { // as bits, which narrow the box that is searched
+			p := h.Prefixes[0]
+			hosts = atom{field: place(ip), bits: cube{addressOf(p.Masked().Addr()), leading(p.Bits())}}
+		}
+		list = append(list, []atom{is(flow.FieldEthType, ethType), hosts})
 	}
 	if len(h.MACs) > 0 {
 		var spans []span

@@ -131,7 +131,7 @@ next:
 // value finds one of c that meets none of the conditions.
 func (s *search) value(c cube, field int, list []single) (word, bool) {
 next:
-	for _, v := range preferred(field, s.point[ethType]) {
+	for _, v := range preferred(field, c, s.point[ethType]) {
 		if !c.has(v) {
 			continue
 		}

@@ -6,6 +6,9 @@ import (
 	"switchbridge/state"
 )
 
+// Stateful reports whether the policy has machines.
+func (c *Controller) Stateful() bool { return c.machines != nil }
+
 // StateKeys implements [state.Machines]. It allocates nothing where the policy has no machines.
 func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 	if c.machines == nil {
@@ -14,15 +17,38 @@ func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 	return c.machines.StateKeys(ev, keys)
 }
 
-// Machines returns what says which states the decisions of a valid policy read, for hosts whose controller is elsewhere, such as in a
-// guest; nil where they read none.
-func Machines(p *policy.Policy) state.Machines {
+// Keys says which states the decisions of a policy read, for hosts whose controller is elsewhere, such as in a guest. It keeps nothing
+// of the policy but its machines.
+type Keys struct {
+	version  flow.PolicyVersion
+	machines policy.Machines // nil: none
+}
+
+var _ state.Machines = (*Keys)(nil)
+
+// KeysOf returns the Keys of a valid policy.
+func KeysOf(p *policy.Policy) *Keys {
+	k := &Keys{version: p.Version()}
 	for _, s := range p.Chain {
 		if _, ok := s.(policy.Remembering); ok {
-			return s.Compile().(policy.Machines)
+			k.machines = s.Compile().(policy.Machines)
 		}
 	}
-	return nil
+	return k
+}
+
+// Version returns the version of the policy.
+func (k *Keys) Version() flow.PolicyVersion { return k.version }
+
+// Stateful reports whether the policy has machines.
+func (k *Keys) Stateful() bool { return k.machines != nil }
+
+// StateKeys implements [state.Machines].
+func (k *Keys) StateKeys(ev *flow.Event, keys []string) []string {
+	if k.machines == nil {
+		return keys
+	}
+	return k.machines.StateKeys(ev, keys)
 }
 
 // askBy is ask for a chain that has machines.

@@ -13,6 +13,7 @@ const (
 	flagQueue
 	flagSrcPorts
 	flagDstPorts
+	flagReplies // a function that is older than it lets no replies in
 )
 
 // Write implements [policy.Source]. Comments stay behind.
@@ -41,6 +42,7 @@ func writeRule(w *wire.Writer, rule *Rule) {
 	}{
 		{rule.Proactive, flagProactive}, {rule.Action.Deny, flagDeny}, {rule.Action.SetQueue, flagQueue},
 		{rule.Match.Src != nil, flagSrcPorts}, {rule.Match.Dst != nil, flagDstPorts},
+		{rule.Action.Replies, flagReplies},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -72,6 +74,7 @@ func readRule(r *wire.Reader) (rule Rule) {
 	flags := r.Byte()
 	rule.Proactive = flags&flagProactive != 0
 	rule.Action.Deny = flags&flagDeny != 0
+	rule.Action.Replies = flags&flagReplies != 0
 	rule.Action.SetQueue = flags&flagQueue != 0
 	readMatch(r, &rule.Match.Header)
 	ports := func(flag byte) *PortRange {

@@ -55,7 +55,7 @@ func (c *Config) Compile() policy.Link {
 		if r.Action.Deny {
 			out.Verdict = flow.Deny
 		} else {
-			out.Treatment = r.Action.treatment()
+			out.Treatment, out.Replies = r.Action.treatment(), r.Action.Replies
 		}
 		if r.Proactive {
 			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})

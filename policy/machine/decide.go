@@ -224,8 +224,6 @@ func eventID(ev *flow.Event) uint64 {
 // packet tries the transitions that a packet can make. It returns the first one that it makes, or -1; whether something was counted; and, where a
 // transition may be made by what the packet does not show, what that is.
 func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (makes int, counted bool, unseen string) {
-	var facts *flow.Facts
-	var room flow.Facts
 	for i := range m.states[r.own.state].packet {
 		t := &m.states[r.own.state].packet[i]
 		ok, hidden := t.match.Test(p)
@@ -242,29 +240,22 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 			continue
 		}
 		r.matched = true
-		if facts == nil && (t.quotes != nil || t.Flags != Flags{}) {
-			facts = in.ReadFacts(&room)
-		}
 		if t.Flags != (Flags{}) {
-			if !facts.HasTCPFlags {
+			flags, ok := in.ReadTCPFlags()
+			if !ok {
 				return -1, counted, "tcp_flags"
 			}
-			if facts.TCPFlags&t.Flags.Set != t.Flags.Set || facts.TCPFlags&t.Flags.Clear != 0 {
+			if flags&t.Flags.Set != t.Flags.Set || flags&t.Flags.Clear != 0 {
 				continue
 			}
 		}
 		if t.quotes != nil {
-			if facts.Quoted.Fields == 0 {
-				return -1, counted, "the quoted packet"
-			}
-			quoted := policy.NewPacket(&facts.Quoted)
-			quoted.Missing &= quotedFields
-			ok, hidden := t.quotes.Test(&quoted)
+			quoted, ok := in.Quoted()
 			if !ok {
-				continue
+				return -1, counted, "the packet that it quotes"
 			}
-			if hidden != 0 {
-				return -1, counted, hidden.String() + " of the quoted packet"
+			if ok, _ := t.quotes.Test(&policy.Packet{Match: &quoted}); !ok {
+				continue
 			}
 		}
 		if t.Count == 0 {

@@ -13,7 +13,7 @@ type recalled struct {
 	own   value
 	reads []value // of other machines
 
-	restarts fault // a state was of no use, and its machine starts again
+	restarts string // a state was of no use, and its machine starts again: the note of it
 	left     int64 // milliseconds until time alone changes a state of another machine; -1: it does not
 
 	matched bool // the packet satisfied the headers of a transition, and other machines' states were as it asks
@@ -42,7 +42,7 @@ func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machin
 			return false
 		}
 		*v = value{state: m.Start, serial: v.serial}
-		r.restarts = why
+		r.restarts = m.Name + " starts again: " + string(why)
 		return true
 	}
 	if !use(m, 0, &r.own) {
@@ -185,7 +185,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 	}
 	if r.restarts != "" {
 		rec.Unsettled = unknownState
-		rec.Note = m.Name + " starts again: " + string(r.restarts)
+		rec.Note = r.restarts
 	}
 	v := &r.own
 	id := eventID(rec.Event)

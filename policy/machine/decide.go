@@ -14,7 +14,7 @@ type recalled struct {
 	reads []value // of other machines
 
 	restarts string // a state was of no use, and its machine starts again: the note of it
-	left     int64 // milliseconds until time alone changes a state of another machine; -1: it does not
+	left     int64  // milliseconds until time alone changes a state of another machine; -1: it does not
 
 	matched bool // the packet satisfied the headers of a transition, and other machines' states were as it asks
 }
@@ -331,7 +331,8 @@ func (s *state) moves(p *policy.Packet, r *recalled) bool {
 func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, hidden, looked flow.Field) {
 	next := 0
 	if r.table != nil {
-		at, hidden, looked := r.table.Find(p)
+		var at int
+		at, hidden, looked = r.table.Find(p)
 		switch {
 		case at < 0:
 			return nil, 0, looked
@@ -339,7 +340,7 @@ func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, h
 			return &r.outcomes[at], hidden, looked
 		}
 		next = at + 1
-		for _, c := range r.match[:next] {
+		for _, c := range r.match[:next] { // where the first one might be, those before it count
 			looked |= c.Fields()
 		}
 	}

@@ -20,7 +20,7 @@ func NewTrial(c *controller.Controller) *Trial {
 	return &Trial{c: c, states: make(map[string]flow.State)}
 }
 
-// Decide implements [flow.Decider]. It sets the event's States.
+// Decide implements [flow.Decider]. It sets the event's States, as they were before the decision.
 func (t *Trial) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	t.keys, t.read = t.c.StateKeys(ev, t.keys[:0]), t.read[:0]
 	for _, key := range t.keys {
@@ -32,9 +32,9 @@ func (t *Trial) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 	if err := t.c.Decide(ctx, ev, d); err != nil || d.Change == nil {
 		return err
 	}
-	changed := &t.read[d.Change.Index]
+	changed := t.read[d.Change.Index]
 	changed.Version++
 	changed.Data = d.Change.Data
-	t.states[changed.Key] = *changed
+	t.states[changed.Key] = changed
 	return nil
 }

@@ -43,7 +43,7 @@ func Encode(events ...*flow.Event) (requests, packets [][]byte, err error) {
 		}
 		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()),
 			DPID: uint64(ev.Switch.DPID), ID: ev.ID, Session: ev.Session, Body: body,
-			Accepts: contract.AcceptsText(ev.Accepts), Incomplete: contract.IncompleteText(ev.PacketIn)}
+			Accepts: contract.AcceptsText(ev.Accepts), Incomplete: contract.IncompleteText(ev.PacketIn), States: guest.AppendStates(nil, ev.States)}
 		if !ev.Time.IsZero() {
 			r.Time = ev.Time.UnixNano()
 		}

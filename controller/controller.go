@@ -142,13 +142,13 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	var out policy.Outcome
+	var by policy.Recollection
 	rec := &nothing
 	if c.machines == nil {
 		out = c.ask(p)
 	} else {
-		rec = &policy.Recollection{Event: ev}
-		out = c.askBy(p, rec)
-		j.Change = rec.Change
+		out, by = c.askBy(p, ev)
+		rec, j.Change = &by, by.Change
 	}
 	alone := false
 	if c.replies {

@@ -52,30 +52,27 @@ func (k *Keys) StateKeys(ev *flow.Event, keys []string) []string {
 }
 
 // askBy is ask for a chain that has machines.
-func (c *Controller) askBy(p policy.Packet, rec *policy.Recollection) policy.Outcome {
+func (c *Controller) askBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, rec policy.Recollection) {
 	var depends flow.Field
 	for _, l := range c.links {
-		var out policy.Outcome
 		if l == policy.Link(c.machines) {
-			out = c.machines.DecideBy(&p, rec)
+			out, rec = c.machines.DecideBy(p, ev)
 		} else {
 			out = l.Decide(p)
 		}
 		depends |= out.Depends
 		if out.Verdict != flow.NoVerdict {
 			out.Depends = depends
-			return out
+			return out, rec
 		}
 	}
-	return undecided(depends)
+	return undecided(depends), rec
 }
 
 // notice has the machines take note of an event that is no packet.
 func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
-	if c.machines == nil {
-		return
+	if c.machines != nil {
+		rec := c.machines.Notice(ev)
+		d.Change, d.Reason = rec.Change, rec.Note
 	}
-	rec := policy.Recollection{Event: ev}
-	c.machines.Notice(&rec)
-	d.Change, d.Reason = rec.Change, rec.Note
 }

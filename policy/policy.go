@@ -153,10 +153,10 @@ type Machines interface {
 	Link
 	// StateKeys appends the keys of the states that the event's decision reads.
 	StateKeys(ev *flow.Event, keys []string) []string
-	// DecideBy is Decide with the states of r's event. It fills the rest of r.
-	DecideBy(p *Packet, r *Recollection) Outcome
-	// Notice takes note of an event that is no packet: it fills r.
-	Notice(r *Recollection)
+	// DecideBy is Decide with the states of the packet's event.
+	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
+	// Notice takes note of an event that is no packet.
+	Notice(ev *flow.Event) Recollection
 }
 
 // Remembering is a Source that compiles into [Machines]. Packets must reach it: what a switch decides by itself it never sees.
@@ -167,8 +167,6 @@ type Remembering interface {
 
 // Recollection is what states had to do with a decision.
 type Recollection struct {
-	Event *flow.Event
-
 	Change *flow.StateChange // nil: no state changes
 	Note   string            // what the reason says of it, after a semicolon; empty: nothing
 

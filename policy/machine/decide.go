@@ -25,7 +25,7 @@ const skew = 5 * time.Second
 
 // recall reads the states of an event. Where one of them can't be used, it says why and whose it is.
 func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machine, why fault) {
-	others := m.others[on]
+	_, others := m.readsOn(on)
 	r.left = -1
 	if len(ev.States) != 1+len(others) {
 		return m, faultUnread
@@ -160,15 +160,22 @@ const (
 )
 
 // DecideBy implements [policy.Machines]. A packet that moves the machine is decided in the state that it moves to.
-func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outcome {
-	at, hidden, depends := l.scopes.Find(p)
+func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, rec policy.Recollection) {
+	at, hidden, depends := l.scopes.Find(&p)
 	if at < 0 {
-		return policy.Outcome{Depends: depends}
+		out.Depends = depends
+		return out, rec
 	}
 	m := &l.machines[at]
 	if hidden != 0 {
-		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends)
+		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends), rec
 	}
+	out = m.decideBy(&p, ev, &rec, depends)
+	return out, rec
+}
+
+// decideBy decides about a packet that the machine is for.
+func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recollection, depends flow.Field) policy.Outcome {
 	need := m.Key.need(p.Match)
 	for _, k := range m.need {
 		need |= k.need(p.Match)
@@ -179,7 +186,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		return m.deny(" has a state of its own for each "+m.Key.String()+", but the packet does not show "+hidden.String(), depends)
 	}
 	var r recalled
-	if blame, why := m.recall(OnPacket, rec.Event, &r); why != "" {
+	if blame, why := m.recall(OnPacket, ev, &r); why != "" {
 		rec.Unsettled = unknownState
 		return blame.deny(": "+string(why), depends)
 	}
@@ -188,7 +195,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		rec.Note = r.restarts
 	}
 	v := &r.own
-	id := eventID(rec.Event)
+	id := eventID(ev)
 	if state := v.sighting(id); state >= 0 { // a repeat gets the answer that it had
 		if state != v.state {
 			rec.Unsettled = oldState
@@ -197,7 +204,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		return m.decide(p, rec, &r, depends, false)
 	}
 	from := v.state
-	to, counted, unseen := m.packet(p, rec.Event.PacketIn, &r)
+	to, counted, unseen := m.packet(p, ev.PacketIn, &r)
 	switch {
 	case unseen != "":
 		rec.Unsettled = unknownState
@@ -267,7 +274,7 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 		}
 		w := r.own.window(t.index)
 		counted = true
-		if w.count(t.Transition, r.now, distinct) {
+		if w.count(t.Packet, r.now, distinct) {
 			w.entries = nil
 			return t.index, true, ""
 		}
@@ -354,32 +361,33 @@ func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, h
 }
 
 // Notice implements [policy.Machines].
-func (l *link) Notice(rec *policy.Recollection) {
-	p, on := noticed(rec.Event)
+func (l *link) Notice(ev *flow.Event) (rec policy.Recollection) {
+	p, on := noticed(ev)
 	m := l.concerned(&p, on)
 	if m == nil {
-		return
+		return rec
 	}
-	if keysOf(m, on, rec.Event.Switch, &p, nil) == nil {
-		return // of a rule that went, which names no one flow, host or whatever has a state
+	if keysOf(m, on, ev.Switch, &p, nil) == nil {
+		return rec // of a rule that went, which names no one flow, host or whatever has a state
 	}
 	var r recalled
-	if blame, why := m.recall(on, rec.Event, &r); why != "" {
+	if blame, why := m.recall(on, ev, &r); why != "" {
 		rec.Note = blame.Name + ": " + string(why)
-		return
+		return rec
 	}
-	id := eventID(rec.Event)
+	id := eventID(ev)
 	if r.own.sighting(id) >= 0 {
-		return
+		return rec
 	}
-	for _, i := range m.byEvent[on] {
+	for _, i := range m.on[on].transitions {
 		t := &m.Transitions[i]
-		if t.From.has(r.own.state) && t.noticed(rec.Event) && r.hold(m.conditions(t.When, on)) {
-			m.moved(&r, t.To, rec)
-			m.change(&r, id, rec)
-			return
+		if t.From.has(r.own.state) && t.noticed(ev) && r.hold(m.conditions(t.When, on)) {
+			m.moved(&r, t.To, &rec)
+			m.change(&r, id, &rec)
+			return rec
 		}
 	}
+	return rec
 }
 
 // noticed reports whether an event makes the transition, which it may trigger.

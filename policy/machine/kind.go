@@ -62,7 +62,7 @@ func (Kind) Examples() []policy.Example {
 						When: []When{{Machine: "guard", In: 1}}, Action: Action{Action: header.Action{Output: []flow.PortNo{2}}}}}},
 				},
 				Transitions: []Transition{
-					{From: 1, To: 1, Match: header.Condition{Header: knock, Dst: &header.PortRange{First: 7777, Last: 7777}}, Flags: Flags{Set: flow.SYN, Clear: flow.ACK}},
+					{From: 1, To: 1, Packet: &Packet{Match: header.Condition{Header: knock, Dst: &header.PortRange{First: 7777, Last: 7777}}, Flags: Flags{Set: flow.SYN, Clear: flow.ACK}}},
 					{From: 2, To: 0, On: OnTime, After: time.Minute},
 					{From: 2, To: 0, On: OnRemoved, Removed: 1 << flow.RemovedIdle},
 				},
@@ -71,8 +71,8 @@ func (Kind) Examples() []policy.Example {
 				Name: "guard", For: header.Condition{Header: uplink}, Key: Network, OnError: Restart,
 				States: []State{{Name: "quiet", Action: Action{Next: true}}, {Name: "alarm", Action: deny}},
 				Transitions: []Transition{
-					{From: 1, To: 1, Match: header.Condition{Header: tcp}, Count: 20, Distinct: flow.FieldL4Dst, Within: 10 * time.Second},
-					{From: 1, To: 1, HasQuotes: true, Quotes: header.Condition{Header: cellar}},
+					{From: 1, To: 1, Packet: &Packet{Match: header.Condition{Header: tcp}, Count: 20, Distinct: flow.FieldL4Dst, Within: 10 * time.Second}},
+					{From: 1, To: 1, Packet: &Packet{Quotes: &header.Condition{Header: cellar}}},
 					{From: 2, To: 0, On: OnPort, Ports: PortUp},
 				},
 			},

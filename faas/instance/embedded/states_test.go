@@ -144,7 +144,7 @@ func devices(n int) *policy.Policy {
 			States: []machine.State{
 				{Name: "good", Rules: []machine.Rule{{Name: "web", Match: web(address(i), 443)}}, Action: deny}, {Name: "bad", Action: deny}},
 			Transitions: []machine.Transition{
-				{From: 1, To: 1, Match: web(address(i), 23)}, {From: 2, To: 0, On: machine.OnTime, After: 10 * time.Minute}},
+				{From: 1, To: 1, Packet: &machine.Packet{Match: web(address(i), 23)}}, {From: 2, To: 0, On: machine.OnTime, After: 10 * time.Minute}},
 		})
 	}
 	return &policy.Policy{Serial: 1, Install: policy.DefaultInstall, Chain: []policy.Source{c, &forward.Config{Mode: policy.Normal}}}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
@@ -30,6 +31,9 @@ func warmUp() (requests, packets [][]byte, err error) {
 			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: match, Data: make([]byte, 1500)},
 		})
 	}
+	stateful := *events[0] // so that there is room for states
+	stateful.Time, stateful.States = time.Unix(1, 0), make([]flow.State, 4)
+	events = append(events, &stateful)
 	return Encode(events...)
 }
 

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"time"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/state"
@@ -15,6 +17,14 @@ func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 		return keys
 	}
 	return c.machines.StateKeys(ev, keys)
+}
+
+// StateOf returns the name of the state that a value of a key means at a time, for people.
+func (c *Controller) StateOf(key string, data []byte, at time.Time) string {
+	if c.machines == nil {
+		return ""
+	}
+	return c.machines.StateOf(key, data, at)
 }
 
 // Keys says which states the decisions of a policy read, for hosts whose controller is elsewhere, such as in a guest. It keeps nothing

@@ -157,6 +157,8 @@ type Machines interface {
 	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
 	// Notice takes note of an event that is no packet.
 	Notice(ev *flow.Event) Recollection
+	// StateOf returns the name of the state that a value of a key means at a time, for people.
+	StateOf(key string, data []byte, at time.Time) string
 }
 
 // Remembering is a Source that compiles into [Machines]. Packets must reach it: what a switch decides by itself it never sees.

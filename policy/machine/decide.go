@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"strings"
 	"time"
 
 	"switchbridge/flow"
@@ -412,4 +413,19 @@ func (t *Transition) noticed(ev *flow.Event) bool {
 		return t.Removed>>ev.FlowRemoved.Reason&1 != 0
 	}
 	return true
+}
+
+// StateOf implements [policy.Machines].
+func (l *link) StateOf(key string, data []byte, at time.Time) string {
+	name, _, _ := strings.Cut(key, "/")
+	for i := range l.machines {
+		if m := &l.machines[i]; m.Name == name {
+			var v value
+			if why := m.load(data, at.UnixMilli(), &v); why != "" {
+				return string(why)
+			}
+			return m.States[v.state].Name
+		}
+	}
+	return "no machine's"
 }

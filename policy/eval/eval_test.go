@@ -138,7 +138,7 @@ func TestCutCapture(t *testing.T) {
 	}
 }
 
-// A machine for each device of two captures allows what it does; docs/evaluation.md has these figures.
+// A machine for each device of two captures allows what it does; policy/machine/README.md has these figures.
 func TestDevicesOfCaptures(t *testing.T) {
 	for _, tt := range []struct {
 		policy, pcap                  string

@@ -12,7 +12,7 @@ import (
 type recalled struct {
 	now   int64
 	own   value
-	reads []value // of other machines
+	reads [maxReads]uint8 // the states of other machines
 
 	restarts string // a state was of no use, and its machine starts again: the note of it
 	left     int64  // milliseconds until time alone changes a state of another machine; -1: it does not
@@ -34,30 +34,25 @@ func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machin
 	if r.now = ev.Time.UnixMilli(); ev.Time.IsZero() || r.now <= 0 {
 		return m, faultTime
 	}
-	use := func(m *machine, i int, v *value) bool {
-		if why = m.load(ev.States[i].Data, r.now, v); why == "" {
-			return true
-		}
+	if why = m.load(ev.States[0].Data, r.now, &r.own); why != "" {
 		if m.OnError == Deny {
-			blame = m
-			return false
+			return m, why
 		}
-		*v = value{state: m.Start, serial: v.serial}
+		r.own = value{state: m.Start, serial: r.own.serial}
 		r.restarts = m.Name + " starts again: " + string(why)
-		return true
-	}
-	if !use(m, 0, &r.own) {
-		return blame, why
 	}
 	r.now = max(r.now, r.own.written)
-	if len(others) > 0 {
-		r.reads = make([]value, len(others))
-	}
 	for i, other := range others {
-		if !use(other, 1+i, &r.reads[i]) {
-			return blame, why
+		var v value
+		if why = other.load(ev.States[1+i].Data, r.now, &v); why != "" {
+			if other.OnError == Deny {
+				return other, why
+			}
+			v = value{state: other.Start}
+			r.restarts = other.Name + " starts again: " + string(why)
 		}
-		r.left = sooner(r.left, other.left(&r.reads[i], r.now))
+		r.reads[i] = uint8(v.state)
+		r.left = sooner(r.left, other.left(&v, r.now))
 	}
 	return nil, ""
 }
@@ -142,7 +137,7 @@ func (m *machine) left(v *value, now int64) int64 {
 // hold reports whether other machines are in the states that conditions ask for.
 func (r *recalled) hold(list []condition) bool {
 	for _, c := range list {
-		if !c.in.has(r.reads[c.read].state) {
+		if !c.in.has(int(r.reads[c.read])) {
 			return false
 		}
 	}
@@ -305,7 +300,7 @@ func (m *machine) decide(p *policy.Packet, rec *policy.Recollection, r *recalled
 	s := &m.states[r.own.state]
 	depends |= s.fields
 	if rec.Unsettled == "" && (tried && r.matched || !tried && s.moves(p, r)) {
-		rec.Unsettled = m.Name + " in " + m.States[r.own.state].Name + " may move by such a packet"
+		rec.Unsettled = s.unsettled
 	}
 	if left := sooner(r.left, m.left(&r.own, r.now)); left >= 0 {
 		rec.Limited, rec.Left = true, time.Duration(left)*time.Millisecond

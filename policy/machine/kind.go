@@ -27,7 +27,7 @@ const explained = 8
 // Explain implements [policy.Source].
 func (c *Config) Explain() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d machines decide by what has been before", len(c.Machines))
+	b.WriteString("decides by what has been before")
 	for i := range c.Machines[:min(len(c.Machines), explained)] {
 		m := &c.Machines[i]
 		names := make([]string, len(m.States))
@@ -37,7 +37,7 @@ func (c *Config) Explain() string {
 		fmt.Fprintf(&b, "; %s (by %v): %s, starting in %s, %d transitions", m.Name, m.Key, strings.Join(names, ", "), m.States[m.Start].Name, len(m.Transitions))
 	}
 	if more := len(c.Machines) - explained; more > 0 {
-		fmt.Fprintf(&b, "; and %d more", more)
+		fmt.Fprintf(&b, "; and %d more machines", more)
 	}
 	return b.String()
 }

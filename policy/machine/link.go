@@ -42,7 +42,7 @@ func (m *machine) readsOn(on Trigger) (reads []read, others []*machine) {
 
 // state is a compiled state.
 type state struct {
-	reason    string // how a reason begins
+	unsettled string // what is said of a rule that is not installed
 	rules     rules
 	otherwise policy.Outcome
 	packet    []transition // that packets make from here
@@ -128,9 +128,10 @@ func (m *machine) compile(source *Machine) {
 	for i := range m.states {
 		from := &source.States[i]
 		s := &m.states[i]
-		s.reason = Name + ": " + source.Name + " in " + from.Name
-		s.otherwise = from.Action.outcome(s.reason)
-		s.rules.compile(m, from, s.reason)
+		in := source.Name + " in " + from.Name
+		s.unsettled = in + " may move by such a packet"
+		s.otherwise = from.Action.outcome(Name + ": " + in)
+		s.rules.compile(m, from, Name+": "+in)
 	}
 	for i := range source.Transitions {
 		t := &source.Transitions[i]

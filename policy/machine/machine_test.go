@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -585,5 +586,66 @@ func TestManyMachines(t *testing.T) {
 		if len(l.states) != 4 {
 			t.Errorf("%d states, want 4", len(l.states))
 		}
+	}
+}
+
+func TestExplainAndNotes(t *testing.T) {
+	p, err := policyfile.Parse(strings.NewReader(`
+chain:
+  - machine:
+      machines:
+        - {name: a, for: {in_port: 1}, key: port, start: x, states: {x: allow, y: deny}, transitions: [{from: x, to: y, match: {tcp_dst: 1}}, {from: y, to: x, after: 1s}]}
+        - {name: b, for: {in_port: 2}, key: port, start: x, states: {x: allow, y: deny}, transitions: [{from: any, to: y, count: 3, within: 1s}]}
+        - {name: c, for: {in_port: 3}, key: port, start: x, states: {x: allow, y: deny}, transitions: [{from: x, to: y, match: {in_port: 3}, tcp_flags: fin}, {from: y, to: y, quotes: {tcp_dst: 1}}]}
+        - {name: d, for: {ip_proto: tcp}, key: port, start: x, states: {x: allow}, transitions: [{from: x, to: x, tcp_flags: fin}]}
+`), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.Chain[0].(*machine.Config)
+	const want = "decides by what has been before; a (by port): x, y, starting in x, 2 transitions; b (by port): x, y, starting in x, 1 transitions; " +
+		"c (by port): x, y, starting in x, 2 transitions; d (by port): x, starting in x, 1 transitions"
+	if got := c.Explain(); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	notes := []string{
+		"machine b is never settled: every packet that it is for is asked about, and no rule installed",
+		"machine c in x: every packet that matches one of these transitions is asked about: 1 looks at TCP flags",
+		"machine c in y: every packet that matches one of these transitions is asked about: 2 looks at what ICMP errors quote",
+		"machine d is never settled in x: transition 1 looks at TCP flags; every packet that it is for is asked about, and no rule installed",
+	}
+	if got := c.Notes(); !slices.Equal(got, notes) {
+		t.Errorf("%s\nwant %s", strings.Join(got, "\n"), strings.Join(notes, "\n"))
+	}
+	for range 100 {
+		c.Machines = append(c.Machines, c.Machines[1])
+	}
+	if got := c.Notes(); len(got) != 21 || got[20] != "the same of 84 more machines" {
+		t.Errorf("%d notes, the last %q", len(got), got[len(got)-1])
+	}
+	if got := c.Explain(); !strings.HasSuffix(got, "; and 96 more machines") {
+		t.Error(got)
+	}
+}
+
+// A policy without machines asks for nothing.
+func TestNoStates(t *testing.T) {
+	p, err := policyfile.Parse(strings.NewReader("chain:\n  - forward: {mode: normal}\n"), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev, _ := policytest.Event("tcp 10.0.0.1:1 > 10.0.0.2:2", flow.OpenFlow13)
+	for name, m := range map[string]interface {
+		StateKeys(*flow.Event, []string) []string
+		Stateful() bool
+	}{"controller": controller.New(p), "keys": controller.KeysOf(p)} {
+		var keys []string
+		if n := testing.AllocsPerRun(100, func() { keys = m.StateKeys(ev, keys) }); n != 0 || len(keys) != 0 || m.Stateful() {
+			t.Errorf("%s: %v allocations, keys %q, stateful %v", name, n, keys, m.Stateful())
+		}
+	}
+	stateful := newLab(t, one("key: src\nforget: never\nstart: a\nstates: {a: allow}"))
+	if keys := controller.KeysOf(stateful.c.Policy()).StateKeys(ev, nil); len(keys) != 1 || keys[0] != "m/10.0.0.1" || keys[0] != stateful.c.StateKeys(ev, nil)[0] {
+		t.Errorf("keys %q", keys)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/logbuffer"
@@ -87,12 +89,13 @@ type Peer interface {
 // rig is one case on one target.
 type rig struct {
 	*testing.T
-	target Target
-	remote bool
-	bridge *bridge.Bridge
-	config bridge.Config // what bridge was made of
-	peer   Peer
-	logs   *logbuffer.Buffer
+	target  Target
+	remote  bool
+	bridge  *bridge.Bridge
+	config  bridge.Config // what bridge was made of
+	metrics *prometheus.Registry
+	peer    Peer
+	logs    *logbuffer.Buffer
 
 	mu      sync.Mutex
 	asked   []flow.Event // what the decider was asked, packets copied
@@ -169,9 +172,9 @@ func Run(t *testing.T, target Target) {
 }
 
 func run(t *testing.T, target Target, remote bool, c testCase) {
-	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer}
+	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer, metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe}
+	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe, Metrics: bridge.NewMetrics(r.metrics)}
 	if remote {
 		cfg.Decider = function{r}
 	} else {

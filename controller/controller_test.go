@@ -450,6 +450,7 @@ chain:
         - {name: in, priority: 9, match: {in_port: 1, tcp_dst: 22}, action: allow, replies: allow}
         - {name: out, priority: 8, match: {in_port: 2, ip_src: 10.0.0.0/31, tcp_dst: 22}, action: allow}
         - {name: no, priority: 7, match: {ip_dst: 10.0.0.3}, action: deny}
+        - {name: never, priority: 7, match: {in_port: 2, ip_dst: 10.0.0.1}, action: deny, replies: deny}
         - {name: any, priority: 6, match: {ip_src: 10.0.0.3}, action: allow, replies: allow}`, `
 chain:
   - blocklist: {addresses: [10.0.0.3]}

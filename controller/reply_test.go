@@ -58,6 +58,8 @@ func TestReplies(t *testing.T) {
 				"ip_src=10.0.0.2,ip_dst=10.0.0.1,icmp_type=8,icmp_code=0 idle=30s hard=5m0s actions=drop", ""},
 		{"a fragment shows no ports, and no rule of it may stand in an answer's way", answered, of13, "fragment 10.0.0.2 > 10.0.0.1 port 2",
 			"deny (" + none + "; no rule: the packet does not show l4_src,l4_dst)\npacket drop", ""},
+		{"a fragment of what may be answered has no rule, which would open all ports", "install: host-pair\nchain: [{header: {rules: [{name: to-two, match: {ip_dst: 10.0.0.2}, action: allow, replies: allow}]}}]", of13,
+			"fragment 10.0.0.1 > 10.0.0.2", "allow (header: to-two; no rule: the packet does not show l4_src,l4_dst)\npacket output:NORMAL", ""},
 		{"over IPv6 a 1.0 switch can't hold the rule of a question", answered, of10, "tcp [2001:db8::2]:80 > [2001:db8::1]:40000 port 2",
 			"deny (" + none + "; no rule: OpenFlow 1.0 can't match ip_proto,ip_dst,l4_dst here)\npacket drop", ""},
 		{"a question may have come by any port that the chain names", ports, of13, "tcp 10.0.0.2:8080 > 10.0.0.1:40000 port 2",
@@ -68,6 +70,12 @@ func TestReplies(t *testing.T) {
 		{"but not where one of them lets no replies in", ports, of13, "tcp 10.0.0.2:8081 > 10.0.0.1:40000 port 2",
 			"deny (" + none + ")\nrule table=0,priority=100,in_port=2,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_proto=6," +
 				"ip_src=10.0.0.2,ip_dst=10.0.0.1,l4_src=8081,l4_dst=40000 idle=30s hard=5m0s actions=drop", ""},
+		{"a deny may say that it means answers, too", "chain: [{header: {rules: [{name: no, priority: 200, match: {in_port: 3}, action: deny, replies: deny}]}}, {forward: {replies: allow}}]", of13,
+			"tcp 10.0.0.2:80 > 10.0.0.1:40000 port 3", "deny (header: no)\nrule table=0,priority=100,in_port=3,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_proto=6," +
+				"ip_src=10.0.0.2,ip_dst=10.0.0.1,l4_src=80,l4_dst=40000 idle=30s hard=5m0s actions=drop", ""},
+		{"a blocked host answers nothing", "chain: [{blocklist: {match: src, addresses: [10.0.0.2]}}, {forward: {replies: allow}}]", of13,
+			"tcp 10.0.0.2:80 > 10.0.0.1:40000 port 3", "deny (blocklist: 10.0.0.2)\nrule table=0,priority=100,in_port=3,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_proto=6," +
+				"ip_src=10.0.0.2,ip_dst=10.0.0.1,l4_src=80,l4_dst=40000 idle=30s hard=5m0s actions=drop", ""},
 		{"install none has no say in conversations", "install: none\nchain: [{header: {rules: [{name: web, match: {tcp_dst: 80}, action: allow, replies: allow}]}}]", of13,
 			"tcp 10.0.0.1:40000 > 10.0.0.2:80", "allow (header: web)\nrule table=0,priority=100," + there + " idle=2m0s hard=1h0m0s actions=output:NORMAL", ""},
 		{"learn learns from both directions", "chain: [{header: {rules: [{name: no, match: {ip_src: 10.0.0.2}, action: deny}]}}, {forward: {mode: learn, replies: allow}}]", of13,

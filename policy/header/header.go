@@ -46,6 +46,7 @@ type Action struct {
 	Queue    uint32
 	Meter    uint32 // 0: none
 	Replies  bool   // what answers an allowed packet is allowed, too
+	NoReply  bool   // a denied packet is denied even if it is an answer
 }
 
 // Name implements [policy.Source].
@@ -105,8 +106,8 @@ func (r *Rule) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
 	}
-	if a.Deny && a.Replies {
-		return fmt.Errorf("replies: a denied packet has none")
+	if a.Deny && a.Replies || !a.Deny && a.NoReply {
+		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
 	}
 	if a.Replies && r.Proactive {
 		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")

@@ -105,15 +105,7 @@ func (s *Session) settleReply(j *job) (later bool) {
 		j.accept(s, o.ends)
 		return false
 	}
-	if j == s.own { // the packet is the connection's, and the job the next packet's
-		kept := &job{s: s, ev: j.ev, pi: *j.ev.PacketIn, dec: j.dec, done: j.done}
-		kept.pi.Data = slices.Clone(kept.pi.Data)
-		kept.ev.PacketIn = &kept.pi
-		kept.rec = j.rec
-		kept.rec.Event, kept.rec.Decision = &kept.ev, &kept.dec
-		j.dec = flow.Decision{}
-		j = kept
-	}
+	j = s.keep(j)
 	if !r.submit(j, q.port) {
 		r.count("shed")
 		s.Drop("reply_overload")
@@ -214,13 +206,13 @@ func (r *replies) expire(now time.Time) {
 	}
 }
 
-// forget is told of a rule that the switch did not take, or that was removed.
-func (s *Session) forget(rule *flow.Rule) {
+// forget is told of the match of a rule that the switch did not take, or that was removed.
+func (s *Session) forget(m *flow.Match) {
 	r := s.replies.Load()
 	if r == nil {
 		return
 	}
-	key := rule.Match.Keep(flow.Conversation &^ flow.FieldInPort)
+	key := m.Keep(flow.Conversation &^ flow.FieldInPort)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.memo, key)
@@ -257,6 +249,15 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 		go r.work()
 	}
 	return true
+}
+
+// discard drops what waits and returns how much that was. The session has ended.
+func (r *replies) discard() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.waiting)
+	r.waiting = nil
+	return n
 }
 
 // next takes a packet to look for; those of another port than the last one's go first.

@@ -144,7 +144,7 @@ func (j *job) accept(s *Session, ends time.Time) {
 	} else {
 		d.Reason += " (a reply)"
 	}
-	d.IfReply = nil
+	d.IfReply, d.Entries = nil, nil
 }
 
 // deny makes the decision that of a packet which answers nothing. A question may open the conversation at any moment, so nothing of it
@@ -158,12 +158,18 @@ func (j *job) deny() {
 			r.HardTimeout = flow.ReplyLife
 		}
 	}
+	for i := range d.Entries {
+		if e := &d.Entries[i]; e.HardTimeout == 0 || e.HardTimeout > flow.ReplyLife {
+			e.HardTimeout = flow.ReplyLife
+		}
+	}
 }
 
 // shed makes the decision that of a packet of which nobody found out whether it is a reply: it is dropped, and the next one may ask again.
 func (j *job) shed() {
 	d := &j.dec
-	d.IfReply, d.Rules, d.Parts, d.HasPacketOut, d.PacketOut = nil, d.Rules[:0], d.Parts[:0], true, d.PacketOut[:0]
+	d.IfReply, d.Entries, d.Rules, d.Parts = nil, nil, d.Rules[:0], d.Parts[:0]
+	d.HasPacketOut, d.PacketOut = true, d.PacketOut[:0]
 	d.Reason += "; whether it is a reply was not looked up"
 }
 

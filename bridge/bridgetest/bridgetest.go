@@ -152,7 +152,7 @@ func (inPlace) Local() bool { return true }
 func Run(t *testing.T, target Target) {
 	for _, c := range slices.Concat(cases, replyCases, stateCases) {
 		for _, remote := range []bool{false, true} {
-			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
+			if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 				continue
 			}
 			where := "in place"

@@ -216,7 +216,8 @@ var replyCases = []testCase{{
 		}
 	},
 }, {
-	name: "a reply passes after its own rule idled out",
+	name:  "a reply passes after its own rule idled out",
+	idles: true,
 	run: func(r *rig) {
 		r.answers(r.timed().decide)
 		r.want("the question", ssh, 2, true)
@@ -230,7 +231,8 @@ var replyCases = []testCase{{
 		r.wantFrom(2, "what the server says then", sshData, 1, true)
 	},
 }, {
-	name: "an idle session lives for its time, and data opens it again afterwards",
+	name:  "an idle session lives for its time, and data opens it again afterwards",
+	idles: true,
 	run: func(r *rig) {
 		r.answers(r.timed().decide)
 		r.want("the question", ssh, 2, true)
@@ -246,7 +248,8 @@ var replyCases = []testCase{{
 		r.wantFrom(2, "what the server says to that", sshData, 1, true)
 	},
 }, {
-	name: "a session with a keepalive of a minute costs its two questions",
+	name:  "a session with a keepalive of a minute costs its two questions",
+	idles: true,
 	run: func(r *rig) {
 		r.answers(r.timed().decide)
 		ping := frames.TCP(client.At(40000), server.At(1883), frames.PSH|frames.ACK, []byte{0xc0, 0})
@@ -261,7 +264,8 @@ var replyCases = []testCase{{
 		}
 	},
 }, {
-	name: "a stream in one direction keeps that direction's rule",
+	name:  "a stream in one direction keeps that direction's rule",
+	idles: true,
 	run: func(r *rig) {
 		r.answers(r.timed().decide)
 		there := frames.UDP(client.At(40000), server.At(5004), []byte("stream"))

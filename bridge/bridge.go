@@ -21,11 +21,13 @@ type Bridge struct {
 	log   *slog.Logger
 	local bool // the decider answers in place
 
-	first   uint32 // the number before the first that was given
-	numbers atomic.Uint32
-	pool    *pool
-	pacer   pacer
-	faults  Mute // of no session
+	first    uint32 // the number before the first that was given
+	numbers  atomic.Uint32
+	pool     *pool
+	pacer    pacer
+	book     book
+	revoking atomic.Int32 // packets that wait for rules of older states to be removed
+	faults   Mute         // of no session
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -41,7 +43,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
 	// Decisions are numbered from a random start, so that a rule that an earlier
 	// run of this gateway left is not taken for one of this run's.
-	b.first = rand.Uint32() &^ 1
+	b.first = rand.Uint32() & numberMask &^ 1
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
 	live := cfg.Live()
@@ -59,9 +61,9 @@ func (b *Bridge) Local() bool { return b.local }
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
-// Number returns a number that is never zero, for a message of the gateway's
-// own. It is odd.
-func (b *Bridge) Number() uint32 { return b.numbers.Add(2) | 1 }
+// Number returns a number of 31 bits that is never zero, for a message of the
+// gateway's own. It is odd.
+func (b *Bridge) Number() uint32 { return (b.numbers.Add(2) | 1) & numberMask }
 
 // decision numbers a decision. That of one about a packet is even, so that a
 // rule tells by its cookie whether a packet has brought it, also after a restart.
@@ -70,7 +72,7 @@ func (b *Bridge) decision(ev *flow.Event) uint32 {
 		return b.Number()
 	}
 	for {
-		if n := b.numbers.Add(2); n != 0 {
+		if n := b.numbers.Add(2) & numberMask; n != 0 {
 			return n
 		}
 	}
@@ -79,12 +81,17 @@ func (b *Bridge) decision(ev *flow.Event) uint32 {
 // answersPacket reports whether n is the number of a decision about a packet.
 func answersPacket(n uint32) bool { return n&1 == 0 }
 
+// age is how far the numbers had come from the first when n was given.
+func (b *Bridge) age(n uint32) uint32 { return (n&^1 - b.first) & numberMask }
+
 // issued reports whether this process gave the number n.
-func (b *Bridge) issued(n uint32) bool { return n&^1-b.first-1 < b.numbers.Load()-b.first }
+func (b *Bridge) issued(n uint32) bool {
+	return (b.age(n)-1)&numberMask < b.age(b.numbers.Load())
+}
 
 // issuedSince reports whether this process gave the number n, and not before it
 // gave start.
-func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && n-b.first >= start-b.first }
+func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && b.age(n) >= b.age(start) }
 
 // Owns reports whether a cookie is one of this gateway's.
 func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }

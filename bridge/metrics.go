@@ -23,6 +23,8 @@ type Metrics struct {
 	swept      *prometheus.CounterVec // protocol
 	replies    *prometheus.CounterVec // protocol, outcome
 	standing   *prometheus.CounterVec // protocol
+	revoked    *prometheus.CounterVec // protocol
+	again      *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
 	storm      prometheus.Gauge
 	offered    prometheus.Gauge
@@ -49,6 +51,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
 		replies:   counters("reply_looks_total", "Packets that may be replies, by how their question's rule was looked for: remembered, found, none, shed (more than the switch is asked about), failed.", "protocol", "outcome"),
+		revoked:   counters("revoked_rules_total", "Rules that were removed because a state changed on which they rest.", "protocol"),
+		again:     counters("decided_again_total", "Events decided once more because a state changed while they were under way.", "protocol"),
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
@@ -73,6 +77,8 @@ type protocolMetrics struct {
 	packetIns  prometheus.Counter
 	installed  prometheus.Counter
 	coalesced  prometheus.Counter
+	revoked    prometheus.Counter
+	again      prometheus.Counter
 	stageWait  prometheus.Observer
 	stageTotal prometheus.Observer
 	stageMake  prometheus.Observer
@@ -88,6 +94,8 @@ func (m *Metrics) of(p flow.Protocol) *protocolMetrics {
 		packetIns:  m.events.WithLabelValues(name, "packet_in"),
 		installed:  m.rules.WithLabelValues(name, "sent"),
 		coalesced:  m.coalesced.WithLabelValues(name),
+		revoked:    m.revoked.WithLabelValues(name),
+		again:      m.again.WithLabelValues(name),
 		stageWait:  m.stage.WithLabelValues(name, "wait"),
 		stageMake:  m.stage.WithLabelValues(name, "decide"),
 		stageTotal: m.stage.WithLabelValues(name, "total"),

@@ -105,15 +105,7 @@ func (s *Session) settleReply(j *job) (later bool) {
 		j.accept(s, o.ends)
 		return false
 	}
-	if j == s.own { // the packet is the connection's, and the job the next packet's
-		kept := &job{s: s, ev: j.ev, pi: *j.ev.PacketIn, dec: j.dec, done: j.done}
-		kept.pi.Data = slices.Clone(kept.pi.Data)
-		kept.ev.PacketIn = &kept.pi
-		kept.rec = j.rec
-		kept.rec.Event, kept.rec.Decision = &kept.ev, &kept.dec
-		j.dec = flow.Decision{}
-		j = kept
-	}
+	j = s.keep(j)
 	if !r.submit(j, q.port) {
 		r.count("shed")
 		s.Drop("reply_overload")
@@ -152,7 +144,7 @@ func (j *job) accept(s *Session, ends time.Time) {
 	} else {
 		d.Reason += " (a reply)"
 	}
-	d.IfReply = nil
+	d.IfReply, d.Entries = nil, nil
 }
 
 // deny makes the decision that of a packet which answers nothing. A question may open the conversation at any moment, so nothing of it
@@ -166,12 +158,18 @@ func (j *job) deny() {
 			r.HardTimeout = flow.ReplyLife
 		}
 	}
+	for i := range d.Entries {
+		if e := &d.Entries[i]; e.HardTimeout == 0 || e.HardTimeout > flow.ReplyLife {
+			e.HardTimeout = flow.ReplyLife
+		}
+	}
 }
 
 // shed makes the decision that of a packet of which nobody found out whether it is a reply: it is dropped, and the next one may ask again.
 func (j *job) shed() {
 	d := &j.dec
-	d.IfReply, d.Rules, d.Parts, d.HasPacketOut, d.PacketOut = nil, d.Rules[:0], d.Parts[:0], true, d.PacketOut[:0]
+	d.IfReply, d.Entries, d.Rules, d.Parts = nil, nil, d.Rules[:0], d.Parts[:0]
+	d.HasPacketOut, d.PacketOut = true, d.PacketOut[:0]
 	d.Reason += "; whether it is a reply was not looked up"
 }
 
@@ -214,13 +212,13 @@ func (r *replies) expire(now time.Time) {
 	}
 }
 
-// forget is told of a rule that the switch did not take, or that was removed.
-func (s *Session) forget(rule *flow.Rule) {
+// forget is told of the match of a rule that the switch did not take, or that was removed.
+func (s *Session) forget(m *flow.Match) {
 	r := s.replies.Load()
 	if r == nil {
 		return
 	}
-	key := rule.Match.Keep(flow.Conversation &^ flow.FieldInPort)
+	key := m.Keep(flow.Conversation &^ flow.FieldInPort)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.memo, key)
@@ -257,6 +255,15 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 		go r.work()
 	}
 	return true
+}
+
+// discard drops what waits and returns how much that was. The session has ended.
+func (r *replies) discard() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := len(r.waiting)
+	r.waiting = nil
+	return n
 }
 
 // next takes a packet to look for; those of another port than the last one's go first.

@@ -22,6 +22,9 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		}
 		return nil, false
 	}
+	if out.NoReply {
+		return nil, false
+	}
 	if m.ICMPError() {
 		return c.quoted(pi, p, out, proto), len(pi.Data) > 0
 	}

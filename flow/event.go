@@ -85,6 +85,7 @@ type Accepts uint32
 const (
 	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
 	AcceptsReply                                // [Decision.IfReply]
+	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 
 	acceptsEnd
 )

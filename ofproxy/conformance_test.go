@@ -284,8 +284,10 @@ func (w *vswitch) Restart(b *bridge.Bridge) {
 
 // Elapse takes Open vSwitch's clock ahead, by steps in which it still hears the gateway.
 func (w *vswitch) Elapse(d time.Duration) {
-	if _, err := w.control.Call("time/warp", fmt.Sprint(d.Milliseconds()), "1000"); err != nil {
-		w.t.Fatal(err)
+	for _, call := range [][]string{{"time/warp", fmt.Sprint(d.Milliseconds()), "1000"}, {"revalidator/wait"}} {
+		if _, err := w.control.Call(call[0], call[1:]...); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 

@@ -245,7 +245,9 @@ type Outcome struct {
 	Depends flow.Field
 
 	// Replies says, of an allowed packet, that what answers it is allowed too.
-	Replies bool
+	// NoReply says, of a denied one, that it is denied even if it is an answer, as
+	// a link says that denies by who sends and not by what is said.
+	Replies, NoReply bool
 
 	Treatment
 }

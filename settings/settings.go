@@ -139,7 +139,9 @@ type Guardrails struct {
 	MaxRules       int           `yaml:"max_rules"`
 	HardTimeout    time.Duration `yaml:"hard_timeout"`
 	MaxHardTimeout time.Duration `yaml:"max_hard_timeout"`
-	ProactiveWide  bool          `yaml:"proactive_wide"`
+	// MaxConversation is MaxHardTimeout for rules of one conversation; 0: the same.
+	MaxConversation time.Duration `yaml:"max_conversation"`
+	ProactiveWide   bool          `yaml:"proactive_wide"`
 }
 
 // Limits are packets per second; 0 is none.
@@ -216,7 +218,7 @@ func Default() *Settings {
 		Function: defaultFunction(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
-			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
+			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, MaxConversation: g.MaxConversation, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Admin:  Admin{Listen: DefaultAdmin},
 		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
@@ -341,6 +343,8 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("openflow.vlan_limit: %d: want 1 or 2", o.VLANLimit)
 	case s.Guardrails.MaxHardTimeout < time.Second || s.Guardrails.MaxHardTimeout > maxRuleTimeout:
 		return fmt.Errorf("guardrails.max_hard_timeout: %v: want 1s to %v", s.Guardrails.MaxHardTimeout, maxRuleTimeout)
+	case s.Guardrails.MaxConversation != 0 && (s.Guardrails.MaxConversation < time.Second || s.Guardrails.MaxConversation > maxRuleTimeout):
+		return fmt.Errorf("guardrails.max_conversation: %v: want 0 or 1s to %v", s.Guardrails.MaxConversation, maxRuleTimeout)
 	case s.Guardrails.HardTimeout > s.Guardrails.MaxHardTimeout:
 		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
 	case o.MaxSessions < 1:

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/logbuffer"
@@ -87,12 +89,13 @@ type Peer interface {
 // rig is one case on one target.
 type rig struct {
 	*testing.T
-	target Target
-	remote bool
-	bridge *bridge.Bridge
-	config bridge.Config // what bridge was made of
-	peer   Peer
-	logs   *logbuffer.Buffer
+	target  Target
+	remote  bool
+	bridge  *bridge.Bridge
+	config  bridge.Config // what bridge was made of
+	metrics *prometheus.Registry
+	peer    Peer
+	logs    *logbuffer.Buffer
 
 	mu      sync.Mutex
 	asked   []flow.Event // what the decider was asked, packets copied
@@ -147,9 +150,9 @@ func (inPlace) Local() bool { return true }
 // Run runs the suite on a target. Each case is a test of its own, named after
 // what must hold.
 func Run(t *testing.T, target Target) {
-	for _, c := range slices.Concat(cases, replyCases) {
+	for _, c := range slices.Concat(cases, replyCases, stateCases) {
 		for _, remote := range []bool{false, true} {
-			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
+			if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 				continue
 			}
 			where := "in place"
@@ -169,9 +172,9 @@ func Run(t *testing.T, target Target) {
 }
 
 func run(t *testing.T, target Target, remote bool, c testCase) {
-	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer}
+	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer, metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe}
+	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe, Metrics: bridge.NewMetrics(r.metrics)}
 	if remote {
 		cfg.Decider = function{r}
 	} else {

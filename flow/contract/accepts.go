@@ -12,6 +12,7 @@ import (
 var acceptNames = [...]string{
 	"covers_incomplete",
 	"reply",
+	"revoke",
 }
 
 // AcceptNames are the names of the members in a.

@@ -51,6 +51,9 @@ const (
 
 	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
 	HeaderIfReply = "Switchbridge-If-Reply"
+
+	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
+	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )
 
 // SpecVersion is the value of [HeaderSpecVersion].

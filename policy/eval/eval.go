@@ -95,7 +95,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 	}
 	flows := make(map[flow.Match]*Flow)
 	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
-	trial := NewTrial(c)
+	trial, open := NewTrial(c), conversations{}
 	var d flow.Decision
 	var now time.Time
 	defer func() { report.States = trial.inStates(now) }()
@@ -128,6 +128,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 			if err := trial.Decide(ctx, &ev, &d); err != nil {
 				return report, fmt.Errorf("%s: packet %d: %w", p.File, p.Number, err)
 			}
+			open.settle(&ev, &d)
 			if move, ok := trial.moved(&ev, &d); ok {
 				move.Packet, move.File, move.Offset = p.Number, p.File, p.Offset
 				report.Moves = append(report.Moves, move)

@@ -13,7 +13,8 @@ const (
 	flagQueue
 	flagSrcPorts
 	flagDstPorts
-	flagReplies // a function that is older than it lets no replies in
+	flagReplies // a function that is older than these two lets no replies in
+	flagNoReply
 )
 
 // Write implements [policy.Source]. Comments stay behind.
@@ -97,6 +98,9 @@ func (a *Action) flags() (flags byte) {
 	if a.Replies {
 		flags |= flagReplies
 	}
+	if a.NoReply {
+		flags |= flagNoReply
+	}
 	return flags
 }
 
@@ -112,7 +116,8 @@ func (a *Action) writeRest(w *wire.Writer) {
 }
 
 func (a *Action) readRest(r *wire.Reader, flags byte) {
-	a.Deny, a.SetQueue, a.Replies = flags&flagDeny != 0, flags&flagQueue != 0, flags&flagReplies != 0
+	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
+	a.Replies, a.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
 		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))
 	}

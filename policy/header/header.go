@@ -46,6 +46,7 @@ type Action struct {
 	Queue    uint32
 	Meter    uint32 // 0: none
 	Replies  bool   // what answers an allowed packet is allowed, too
+	NoReply  bool   // a denied packet is denied even if it is an answer
 }
 
 // Name implements [policy.Source].
@@ -111,8 +112,8 @@ func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
 	}
-	if a.Deny && a.Replies {
-		return fmt.Errorf("replies: a denied packet has none")
+	if a.Deny && a.Replies || !a.Deny && a.NoReply {
+		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
 	}
 	for _, p := range a.Output {
 		switch {

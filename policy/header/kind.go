@@ -52,7 +52,11 @@ func (Kind) Examples() []policy.Example {
 	lldp.SetEthType(flow.EthTypeLLDP)
 	return []policy.Example{{Entry: &Config{Rules: []Rule{
 		{Name: "no ssh", Priority: 200, Match: Condition{Header: ssh, Dst: &PortRange{First: 22, Last: 22}}, Action: Action{Deny: true}},
-		{Name: "dns to port 4", Priority: 150, Match: Condition{Header: dns, Dst: &PortRange{First: 53, Last: 53}}, Action: Action{Output: []flow.PortNo{4}, Replies: true}},
+		{Name: "dns to port 4", Priority: 150, Match: Condition{Header: dns, Dst: &PortRange{First: 53, Last: 53}}, Action: Action{Output: []flow.PortNo{4}}},
 		{Name: "no lldp", Priority: 100, Match: Condition{Header: lldp}, Action: Action{Deny: true}, Proactive: true},
+	}}}, {Entry: &Config{Rules: []Rule{
+		{Name: "dns and its answers", Priority: 150, Match: Condition{Header: dns, Dst: &PortRange{First: 53, Last: 53}}, Action: Action{Replies: true}},
+		{Name: "nothing else from 53", Priority: 100, Match: Condition{Header: dns, Src: &PortRange{First: 53, Last: 53}}, Action: Action{Deny: true}},
+		{Name: "not even answers", Priority: 100, Match: Condition{Header: ssh, Src: &PortRange{First: 22, Last: 22}}, Action: Action{Deny: true, NoReply: true}},
 	}}}}
 }

@@ -58,7 +58,7 @@ func (c *Config) Compile() policy.Link {
 		label := c.label(i)
 		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
 		if r.Action.Deny {
-			out.Verdict = flow.Deny
+			out.Verdict, out.NoReply = flow.Deny, r.Action.NoReply
 		} else {
 			out.Treatment, out.Replies = r.Action.treatment(), r.Action.Replies
 		}

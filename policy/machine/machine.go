@@ -305,7 +305,7 @@ func (a *Action) validate() error {
 	if a.Next && (a.Deny || len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: what the next link decides takes no output, queue or meter here")
 	}
-	if a.Replies {
+	if a.Replies || a.NoReply {
 		return fmt.Errorf("replies: what answers a packet is let in by header and forward alone")
 	}
 	return a.Action.Validate()

@@ -2,31 +2,44 @@ package machine
 
 import (
 	"encoding/binary"
-	"hash/crc32"
-	"math"
 	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy/wire"
 )
 
-// A state as stores keep it:
+// A state as stores keep it. Numbers are little-endian; all before the ids has its place, since to read varints takes a guest longer than to decide.
 //
-//	version (1) | CRC-32C of what follows (4) | hash of the machine (8) | state (1) | serial | entered | written | ids | windows
+//	version (1) | checksum of what follows (4) | hash of the machine (8) | state (1) | serial (8) | written (8) | entered (8) | ids (1 and 9 each) | windows
 //
-// The serial grows by one with each change and begins at 1. Entered and written are when the machine came into its state and when the
-// value was made, in milliseconds of Unix time; entered is written as its distance from written. Ids are the hashes (8) of the last
+// The checksum is 32 bits of FNV-1a: it finds damage, not forgery. The serial grows by one with each change and begins at 1. Written and entered are when the
+// value was made and when the machine came into its state, in milliseconds of Unix time. Ids are the hashes (8) of the last
 // events that changed it, each with the state (1) that the event was decided in. A window is the index of a transition that counts, and its
-// entries: how long before written each was, and for distinct values the value. Numbers of no fixed size are varints.
-const valueVersion = 1
+// entries, in varints: how long before written each was, and for distinct values the value.
+const (
+	valueVersion = 1
+
+	atHash    = 5
+	atState   = 13
+	atSerial  = 14
+	atWritten = 22
+	atEntered = 30
+	atIDs     = 38
+	idSize    = 9
+)
+
+var le = binary.LittleEndian
+
+func checksum(b []byte) uint32 {
+	h := hashOf(b[atHash:])
+	return uint32(h ^ h>>32)
+}
 
 const (
 	maxValue   = 4096 // bytes, as stores take (state.MaxData)
 	maxIDs     = 4
 	maxWindows = 3500 // bytes of all windows; the rest of a value is less than 100
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // value is a state of a machine, decoded.
 type value struct {
@@ -58,41 +71,35 @@ const (
 
 // parse reads a value of a machine. Its windows share b's memory.
 func (v *value) parse(b []byte, m *machine) fault {
-	const fixed = 14
-	if len(b) == 0 || len(b) > maxValue {
-		return faultCorrupt
-	}
-	if b[0] > valueVersion { // which may have another checksum, too
+	switch {
+	case len(b) > 0 && b[0] > valueVersion: // which may have another checksum, too
 		return faultNewer
-	}
-	if b[0] != valueVersion || len(b) < fixed || crc32.Checksum(b[5:], castagnoli) != binary.LittleEndian.Uint32(b[1:]) {
+	case len(b) <= atIDs || len(b) > maxValue || b[0] != valueVersion || checksum(b) != le.Uint32(b[1:]):
 		return faultCorrupt
 	}
-	r := wire.NewReader(b[fixed:])
-	v.state = int(b[13])
-	v.serial = r.Uint(math.MaxUint64)
-	if binary.LittleEndian.Uint64(b[5:]) != m.hash {
+	v.serial = le.Uint64(b[atSerial:])
+	if le.Uint64(b[atHash:]) != m.hash {
 		return faultMachine
 	}
-	ago := int64(r.Uint(math.MaxInt64))
-	v.written = int64(r.Uint(math.MaxInt64))
-	v.entered = v.written - ago
-	n := int(r.Byte())
-	if n > maxIDs {
+	v.state = int(b[atState])
+	v.written, v.entered = int64(le.Uint64(b[atWritten:])), int64(le.Uint64(b[atEntered:]))
+	n := int(b[atIDs])
+	if v.state >= len(m.states) || v.serial == 0 || v.entered <= 0 || v.entered > v.written || n > maxIDs || len(b) < atIDs+1+n*idSize {
 		return faultCorrupt
 	}
+	b = b[atIDs+1:]
 	for i := range n {
-		if id := r.Raw(8); id != nil {
-			v.ids[i] = seen{binary.LittleEndian.Uint64(id), r.Byte()}
-		}
+		v.ids[i] = seen{le.Uint64(b), b[idSize-1]}
 		if v.ids[i].id == 0 || int(v.ids[i].state) >= len(m.states) {
 			return faultCorrupt
 		}
+		b = b[idSize:]
 	}
-	if r.Left() > 0 {
-		v.windows = readWindows(r, v.written, m.Transitions)
+	if len(b) == 0 {
+		return ""
 	}
-	if r.Err() != nil || v.serial == 0 || v.state >= len(m.states) || v.entered <= 0 {
+	r := wire.NewReader(b)
+	if v.windows = readWindows(r, v.written, m.Transitions); r.Err() != nil {
 		return faultCorrupt
 	}
 	return ""
@@ -102,21 +109,21 @@ func (v *value) parse(b []byte, m *machine) fault {
 func (v *value) append(b []byte, m *machine) []byte {
 	start := len(b)
 	b = append(b, valueVersion, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint64(b, m.hash)
+	b = le.AppendUint64(b, m.hash)
 	b = append(b, byte(v.state))
-	b = binary.AppendUvarint(b, v.serial)
-	b = binary.AppendUvarint(b, uint64(v.written-v.entered))
-	b = binary.AppendUvarint(b, uint64(v.written))
+	b = le.AppendUint64(b, v.serial)
+	b = le.AppendUint64(b, uint64(v.written))
+	b = le.AppendUint64(b, uint64(v.entered))
 	n := 0
 	for n < maxIDs && v.ids[n].id != 0 {
 		n++
 	}
 	b = append(b, byte(n))
 	for _, s := range v.ids[:n] {
-		b = append(binary.LittleEndian.AppendUint64(b, s.id), s.state)
+		b = append(le.AppendUint64(b, s.id), s.state)
 	}
 	b = appendWindows(b, v, m.Transitions)
-	binary.LittleEndian.PutUint32(b[start+1:], crc32.Checksum(b[start+5:], castagnoli))
+	le.PutUint32(b[start+1:], checksum(b[start:]))
 	return b
 }
 

@@ -175,7 +175,13 @@ func BenchmarkStates(b *testing.B) {
 		for name, policies := range map[string][2]any{"header": {rules(n), plain}, "machine": {devices(n), stateful}, "machine moves": {devices(n), moves}} {
 			p, ev := policies[0].(*policy.Policy), policies[1].(*flow.Event)
 			b.Run(fmt.Sprintf("%d/%s/native", n, name), func(b *testing.B) { benchmarkOf(b, controller.New(p), ev) })
-			b.Run(fmt.Sprintf("%d/%s/pristine", n, name), func(b *testing.B) { benchmarkOf(b, ofBinary(b, p), ev) })
+			b.Run(fmt.Sprintf("%d/%s/pristine", n, name), func(b *testing.B) {
+				f := ofBinary(b, p)
+				before := f.Stats()
+				benchmarkOf(b, f, ev)
+				after := f.Stats()
+				b.ReportMetric(float64(after.BytesRestored-before.BytesRestored)/float64(after.Events-before.Events), "B-restored/op")
+			})
 		}
 	}
 }

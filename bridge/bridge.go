@@ -144,6 +144,9 @@ func (b *Bridge) Drain() {
 		b.log.Warn("shutting down with decisions pending", "pending", left, "waited_seconds", b.cfg.DrainTimeout.Seconds())
 	}
 	for _, s := range b.open() {
+		if r := s.replies.Load(); r != nil {
+			r.drain(lookFor)
+		}
 		_ = s.sw.Flush() // its owner learns of the error
 	}
 	close(b.drained)

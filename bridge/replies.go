@@ -36,7 +36,8 @@ type replies struct {
 	order   []remembered           // the oldest first
 	waiting []*job
 	running int
-	last    flow.PortNo // whose packet was looked for last
+	idle    chan struct{} // closed when nothing runs, while draining
+	last    flow.PortNo   // whose packet was looked for last
 }
 
 // opening is a rule that lets a conversation's packets pass in one direction.
@@ -257,6 +258,24 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 	return true
 }
 
+// drain waits until nothing is looked for, for at most d.
+func (r *replies) drain(d time.Duration) {
+	r.mu.Lock()
+	if r.running == 0 {
+		r.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	r.idle = idle
+	r.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
+}
+
 // discard drops what waits and returns how much that was. The session has ended.
 func (r *replies) discard() int {
 	r.mu.Lock()
@@ -271,7 +290,10 @@ func (r *replies) next() *job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.waiting) == 0 || r.s.ctx.Err() != nil {
-		r.running--
+		if r.running--; r.running == 0 && r.idle != nil {
+			close(r.idle)
+			r.idle = nil
+		}
 		return nil
 	}
 	i := max(0, slices.IndexFunc(r.waiting, func(j *job) bool { return j.ev.PacketIn.Match.InPort != r.last }))

@@ -79,7 +79,9 @@ func (b *Bridge) Number() uint32 {
 }
 
 // peers reports whether the other gateway of a pair gave the number n.
-func (b *Bridge) peers(n uint32) bool { return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit }
+func (b *Bridge) peers(n uint32) bool {
+	return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit
+}
 
 // age is how many numbers were given from the first to n.
 func (b *Bridge) age(n uint32) uint32 {

@@ -80,7 +80,19 @@ func (r *recorder) observe(rec *bridge.Record) {
 	}
 	var one decision
 	one.fill(rec, failure)
-	r.log.LogAttrs(context.Background(), level, "decision", one.attrs()...)
+	attrs := one.attrs()
+	if r.limit.fits(rec, failure, lineLen(attrs)) {
+		r.log.LogAttrs(context.Background(), level, "decision", attrs...)
+	}
+}
+
+// lineLen is about how many bytes a line of the log with attrs has.
+func lineLen(attrs []slog.Attr) int {
+	n := len(`time=2006-01-02T15:04:05.000Z level=INFO msg=decision `)
+	for _, a := range attrs {
+		n += len(a.Key) + len(a.Value.String()) + len(`="" `)
+	}
+	return n
 }
 
 func levelOf(failure error) slog.Level {

@@ -25,6 +25,7 @@ type Bridge struct {
 	numbers atomic.Uint32
 	pool    *pool
 	pacer   pacer
+	turns   turns
 	faults  Mute // of no session
 
 	mu       sync.Mutex

@@ -16,6 +16,7 @@ type pool struct {
 	ready   []*queue // queues that have a task and may run it, in turn
 	running int
 	waiting int
+	asked   [2]asked      // the latest two queues that something was put in
 	idle    chan struct{} // closed when nothing runs or waits, while draining
 }
 
@@ -26,6 +27,12 @@ type queue struct {
 	running int
 	listed  bool // in pool.ready
 	share   share
+}
+
+// asked is when something was last put in a queue.
+type asked struct {
+	q  *queue
+	at time.Time
 }
 
 // task has something decided, and returns how long the function took for it; 0
@@ -49,12 +56,26 @@ func (p *pool) submit(q *queue, t task) bool {
 	}
 	q.tasks = append(q.tasks, t)
 	p.waiting++
+	if p.asked[0].q != q {
+		p.asked[1] = p.asked[0]
+	}
+	p.asked[0] = asked{q, time.Now()}
 	p.list(q)
 	if p.running < p.max && len(p.ready) > 0 {
 		p.running++
 		go p.work()
 	}
 	return true
+}
+
+// others reports whether other queues than q are in use. The caller holds mu.
+func (p *pool) others(q *queue, now time.Time) bool {
+	for _, a := range p.asked {
+		if a.q != nil && a.q != q && now.Sub(a.at) < turnCalm {
+			return true
+		}
+	}
+	return false
 }
 
 // list puts q in turn if it may run something. The caller holds mu.
@@ -81,7 +102,7 @@ func (p *pool) work() {
 		took := run()
 		p.mu.Lock()
 		if took > 0 {
-			q.share.observe(took, q.running, len(q.tasks), p.perQueue())
+			q.share.observe(took, q.running, len(q.tasks), p.perQueue(), p.others(q, time.Now()))
 		}
 		q.running--
 		p.list(q)
@@ -108,6 +129,11 @@ func (p *pool) discard(q *queue) int {
 	n := len(q.tasks)
 	q.tasks = nil
 	p.waiting -= n
+	for i := range p.asked {
+		if p.asked[i].q == q {
+			p.asked[i] = asked{} // it would keep the session
+		}
+	}
 	for i, r := range p.ready {
 		if r == q {
 			p.ready = append(p.ready[:i], p.ready[i+1:]...)

@@ -72,16 +72,23 @@ func (o *owner) end() {
 func (o *owner) serve(ctx context.Context) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	turn, told := o.s.cfg.Bridge.Turn(), time.Now()
+	defer turn.End()
 	for {
 		if ctx.Err() != nil { // select would choose among all that is ready
 			return context.Cause(ctx)
 		}
+		var pause time.Duration
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case ev := <-o.c.events:
+			begin := time.Now()
 			o.handle(ev)
 			o.drain()
+			end := time.Now()
+			pause = turn.Spend(begin.Sub(told), end.Sub(begin), end)
+			told = end
 		case n := <-o.c.idle:
 			o.idle(n)
 		case <-o.wake:
@@ -99,6 +106,7 @@ func (o *owner) serve(ctx context.Context) error {
 			}
 			return err
 		}
+		time.Sleep(pause)
 	}
 }
 

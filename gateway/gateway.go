@@ -105,7 +105,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	r.functions.confirm()
-	g.recorder.vlans.wanted.Store(r.functions.vlans)
+	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)

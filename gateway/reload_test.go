@@ -444,3 +444,45 @@ func TestFunctionReload(t *testing.T) {
 		t.Error("the timeout stayed")
 	}
 }
+
+// The hint about VLANs that no packet shows follows the policy that counts by now,
+// one of another file, too, and packets of either protocol.
+func TestReloadRenewsTheTagHint(t *testing.T) {
+	const rules = "chain:\n  - header:\n      rules:\n        - {match: %s, action: deny}\n"
+	plain, looks := fmt.Sprintf("serial: 1\n"+rules, "{tcp_dst: 22}"), fmt.Sprintf("serial: 2\n"+rules, "{vlan_vid: 5}")
+	for _, row := range []struct {
+		name     string
+		protocol flow.Protocol
+		change   func(r *fileRig)
+	}{
+		{"the file changes, OpenFlow", flow.OpenFlow13, func(r *fileRig) { r.write("policy.yaml", looks) }},
+		{"the file changes, P4", flow.P4Runtime, func(r *fileRig) { r.write("policy.yaml", looks) }},
+		{"another file", flow.OpenFlow13, func(r *fileRig) {
+			r.write("other.yaml", looks)
+			r.write("switchbridge.yaml", "policy: other.yaml\nfunction: {urls: [native]}\n")
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := startFile(t, "policy: policy.yaml\nfunction: {urls: [native]}\n", map[string]string{"policy.yaml": plain})
+			f := newFlood(1)
+			f.ev.Switch.Protocol = row.protocol
+			f.pi.Match.SetVLAN(flow.VLANNone, flow.VLANExact)
+			hints := func() int {
+				for range 2000 {
+					f.next(r.gateway.recorder, flow.Allow)
+				}
+				return strings.Count(r.logs.String(), "the policy looks at VLANs")
+			}
+			if n := hints(); n != 0 {
+				t.Errorf("%d hints for a policy that looks at none", n)
+			}
+			row.change(r)
+			if err := r.gateway.Reload(t.Context(), "test"); err != nil {
+				t.Fatal(err)
+			}
+			if n := hints(); n != 1 {
+				t.Errorf("%d hints after the reload, want 1", n)
+			}
+		})
+	}
+}

@@ -118,6 +118,11 @@ func (s *Session) observePolicy(d *flow.Decision) {
 			s.log.Info("policy version", "policy", now.String())
 			return
 		}
+		if s.b.cfg.Versions.Sweeping() == now {
+			s.b.log.Info("policy version, which no policy_check confirms and which was announced", "policy", now.String(), "before", before.String())
+			s.b.PolicyChanged()
+			return
+		}
 		s.b.faults.Warn("unchecked", "the answers' policy version changes, and no policy_check confirms it: rules of the old policy stay until their timeouts",
 			"policy", now.String(), "before", before.String())
 		s.b.pacer.want()

@@ -60,6 +60,9 @@ func (b *Bridge) Local() bool { return b.local }
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
+// QueuePerSwitch is how many events of one switch may wait; it changes with [Bridge.Update].
+func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
+
 // Number returns a number that is never zero: a decision's, or a message's of
 // the gateway's own.
 func (b *Bridge) Number() uint32 {

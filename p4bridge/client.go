@@ -24,6 +24,10 @@ import (
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
 
+// sendQueue is how many messages may wait for the stream: packets on their way out,
+// and acknowledgements.
+const sendQueue = 4096
+
 var (
 	errDemoted   = errors.New("another gateway has become primary")
 	errStopped   = errors.New("the gateway stops")
@@ -47,7 +51,7 @@ type client struct {
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
 
-	events chan *event // pointers, since a match is large and most of a queue's places are empty
+	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
 }
@@ -94,9 +98,9 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	c := &client{
 		cfg: cfg, faults: &s.faults, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
-		events:      make(chan *event, cfg.Queue),
+		events:      newInbox(cfg.Bridge.QueuePerSwitch),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
-		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
+		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.stream, err = c.rpc.StreamChannel(c.ctx, grpc.ForceCodecV2(newWireCodec()))
@@ -237,7 +241,7 @@ func (c *client) digest(list []byte) error {
 	now := time.Now()
 	full, bad := 0, 0
 	eachSample(list, func(b []byte) {
-		if len(c.events) == cap(c.events) {
+		if c.events.full() {
 			full++
 			return
 		}
@@ -252,7 +256,9 @@ func (c *client) digest(list []byte) error {
 			return
 		}
 		pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: match, Incomplete: m.Incomplete(&match)}
-		c.events <- &event{pi: pi, list: l, read: now} // there is room, and nobody else fills it
+		if !c.events.put(&event{pi: pi, list: l, read: now}) { // a reload has made room less
+			full++
+		}
 	})
 	c.dropped("not_read", full)
 	c.dropped("malformed", bad)
@@ -278,9 +284,7 @@ func (c *client) packet(p *p4v1.PacketIn) {
 		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
 		return
 	}
-	select {
-	case c.events <- &event{pi: pi, read: time.Now()}:
-	default:
+	if !c.events.put(&event{pi: pi, read: time.Now()}) {
 		c.dropped("not_read", 1)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -479,6 +480,62 @@ func TestDigestFlood(t *testing.T) {
 	})
 }
 
+// As many events of a switch wait as limits.queue says, whether the function is in
+// this process or away, and a reload changes it.
+func TestQueueIsOfTheLimits(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote %v", remote), func(t *testing.T) {
+			r := newSimulated(t, p4test.Options{DeviceID: 1})
+			reg := prometheus.NewRegistry()
+			gate := make(chan struct{})
+			wait := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+				if ev.Type == flow.EventPacketIn {
+					<-gate
+				}
+				return toPort(2)(ctx, ev, d)
+			})
+			var decider flow.Decider = wait
+			if !remote {
+				decider = local{wait}
+			}
+			cfg := fastConfig(r)
+			var live bridge.Live
+			cfg.Bridge = bridgeOf(t, decider, func(b *bridge.Config) {
+				counted(reg)(b)
+				b.QueuePerSwitch, b.Workers = 64, 2 // one of them for a switch
+				live = b.Live()
+			})
+			serving(t, run(t, cfg, nil))
+			lost := func() int {
+				return int(metricSum(t, reg, drops, "p4", "not_read") + metricSum(t, reg, drops, "p4", "queue_full"))
+			}
+			port := uint16(0)
+			sent := 0
+			for _, limit := range []int{64, 7, 300} {
+				live.QueuePerSwitch = limit
+				if err := cfg.Bridge.Update(live); err != nil {
+					t.Fatal(err)
+				}
+				before, decided := lost(), len(r.Entries("flow_exact"))
+				const packets = 1000
+				for range packets {
+					port++
+					r.Packet(1, udp(1, 2, port))
+				}
+				sent += packets
+				// One is being decided. In place all others wait before the bridge; else they
+				// wait in it, and those on the way there are dropped by it.
+				want := packets - limit - 1
+				eventually(t, fmt.Sprintf("%d of %d are dropped with room for %d, not %d", want, packets, limit, lost()-before), func() bool { return lost()-before == want })
+				for range packets - want {
+					gate <- struct{}{}
+				}
+				eventually(t, "the rest is decided", func() bool { return len(r.Entries("flow_exact")) == decided+limit+1 })
+			}
+		})
+	}
+}
+
 // A switch sends a million digests a second: the gateway steps over what it has
 // no room for, counts it, and grows by no more than its queues; the flooded
 // switch's own rules go on being written, and another's come as ever.
@@ -486,7 +543,7 @@ func TestMillionDigestsASecond(t *testing.T) {
 	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 2})
 	reg := prometheus.NewRegistry()
 	cfg := fastConfig(flooded)
-	cfg.Queue, cfg.Bridge = 1024, bridgeOf(t, local{toPort(2)}, counted(reg))
+	cfg.Bridge = bridgeOf(t, local{toPort(2)}, counted(reg))
 	serving(t, run(t, cfg, nil))
 	other := fastConfig(calm)
 	other.Device = 2

@@ -62,7 +62,7 @@ func (o *owner) end() {
 	o.mu.Lock()
 	o.ended = true
 	o.mu.Unlock()
-	o.core.Drops("disconnected", len(o.c.events))
+	o.core.Drops("disconnected", o.c.events.len())
 	if left := o.core.Close(); left > 0 {
 		o.s.faults.Info("given_up", "events given up with the session", "events", left)
 	}
@@ -82,10 +82,17 @@ func (o *owner) serve(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case ev := <-o.c.events:
+		case <-o.c.events.ready:
 			begin := time.Now()
-			o.handle(ev)
-			o.drain()
+			// All that is there, so that under load one Write carries many events' rules,
+			// and alone an event waits for nobody.
+			for range o.s.cfg.Batch {
+				ev := o.c.events.take()
+				if ev == nil {
+					break
+				}
+				o.handle(ev)
+			}
 			end := time.Now()
 			pause = turn.Spend(begin.Sub(told), end.Sub(begin), end)
 			told = end
@@ -141,19 +148,6 @@ func every(d time.Duration) *time.Ticker {
 	t := time.NewTicker(time.Hour)
 	t.Stop()
 	return t
-}
-
-// drain takes what else is there, so that under load one Write carries many
-// events' rules, and alone an event waits for nobody.
-func (o *owner) drain() {
-	for range o.s.cfg.Batch {
-		select {
-		case ev := <-o.c.events:
-			o.handle(ev)
-		default:
-			return
-		}
-	}
 }
 
 // handle is a packet's way in.

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -44,7 +45,7 @@ func (g *Gateway) action(name string, act func(r *http.Request) (answer any, err
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := g.who(r)
 		if err != nil {
-			g.log.Warn("admin: action refused", "action", name, "remote", r.RemoteAddr, "err", err)
+			g.refused.Log(g.log, slog.LevelWarn, "admin: action refused", "action", name, "remote", r.RemoteAddr, "err", err)
 			status := http.StatusUnauthorized
 			if err == errNoCredentials {
 				status = http.StatusForbidden

@@ -21,6 +21,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
@@ -61,6 +62,7 @@ type Gateway struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	recorder *recorder
+	refused  quiet.Line // callers who may not act
 	started  time.Time
 
 	bridge    *bridge.Bridge

@@ -12,6 +12,7 @@ package isolate
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -266,7 +267,13 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		}
 	}
 	logFile := filepath.Join(e.dir, fmt.Sprintf("log-%d", e.runs))
-	g, admin, err := e.gateway(ctx, row, url, logFile)
+	p4 := ""
+	if row.Kind == Digests {
+		if p4, err = freeAddr(); err != nil {
+			return err
+		}
+	}
+	g, admin, err := e.gateway(ctx, row, url, p4, logFile)
 	if err != nil {
 		return err
 	}
@@ -276,7 +283,7 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		return err
 	}
 	defer v.close()
-	h, err := e.hostile(ctx, row.Kind, g.Addr)
+	h, err := e.hostile(ctx, row.Kind, cmp.Or(p4, g.Addr))
 	if err != nil {
 		return err
 	}
@@ -403,7 +410,7 @@ func size(path string) (int64, error) {
 }
 
 // gateway starts one, which may use all cores.
-func (e *environment) gateway(ctx context.Context, row *Row, url, logFile string) (r *bench.Process, admin string, err error) {
+func (e *environment) gateway(ctx context.Context, row *Row, url, p4, logFile string) (r *bench.Process, admin string, err error) {
 	settings := "{}\n"
 	if row.Kind == FlowRemoved || row.Kind == PortStatus {
 		settings = "openflow: {subscribe: [" + row.Kind + "]}\n"
@@ -412,6 +419,9 @@ func (e *environment) gateway(ctx context.Context, row *Row, url, logFile string
 		return nil, "", err
 	}
 	args := "exec {self} run --config {dir}/gateway.yaml --openflow tcp:127.0.0.1:{port} --admin " + admin
+	if p4 != "" {
+		args += fmt.Sprintf(" --p4 device=%d,addr=%s", hostileDPID, p4)
+	}
 	for _, f := range e.cfg.Gateway {
 		args += " '" + f + "'"
 	}

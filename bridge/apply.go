@@ -62,6 +62,11 @@ func (s *Session) apply(j *job) {
 		if s.confirms == nil {
 			s.confirms = make(map[uint32]*job)
 		}
+		confirm = len(s.confirms) < maxConfirms
+		s.mu.Unlock()
+	}
+	if confirm {
+		s.mu.Lock()
 		pending := j
 		if j == s.own { // it is used again for the next packet
 			pending = &job{s: s}

@@ -23,7 +23,8 @@ type pool struct {
 // queue holds what one session wants decided.
 type queue struct {
 	limit   int // tasks that may wait
-	tasks   []task
+	tasks   []waitingTask
+	bytes   int // of their packets
 	running int
 	listed  bool // in pool.ready
 	share   share
@@ -33,6 +34,12 @@ type queue struct {
 type asked struct {
 	q  *queue
 	at time.Time
+}
+
+// waitingTask is a task and how much memory it keeps.
+type waitingTask struct {
+	run   task
+	bytes int
 }
 
 // task has something decided, and returns how long the function took for it; 0
@@ -47,14 +54,15 @@ func (p *pool) perQueue() int { return max(1, p.max/2) }
 // may reports whether q may hold another goroutine.
 func (p *pool) may(q *queue) bool { return q.running < min(p.perQueue(), q.share.may()) }
 
-// submit queues a task; false means that the queue is full.
-func (p *pool) submit(q *queue, t task) bool {
+// submit queues a task that keeps so many bytes; false means that the queue is full.
+func (p *pool) submit(q *queue, t task, bytes int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(q.tasks) >= q.limit {
+	if len(q.tasks) >= q.limit || q.bytes+bytes > QueueBytes {
 		return false
 	}
-	q.tasks = append(q.tasks, t)
+	q.tasks = append(q.tasks, waitingTask{t, bytes})
+	q.bytes += bytes
 	p.waiting++
 	if p.asked[0].q != q {
 		p.asked[1] = p.asked[0]
@@ -92,14 +100,15 @@ func (p *pool) work() {
 		q := p.ready[0]
 		p.ready = p.ready[1:]
 		q.listed = false
-		run := q.tasks[0]
-		q.tasks[0] = nil
+		next := q.tasks[0]
+		q.tasks[0].run = nil
 		q.tasks = q.tasks[1:]
+		q.bytes -= next.bytes
 		p.waiting--
 		q.running++
 		p.list(q)
 		p.mu.Unlock()
-		took := run()
+		took := next.run()
 		p.mu.Lock()
 		if took > 0 {
 			q.share.observe(took, q.running, len(q.tasks), p.perQueue(), p.others(q, time.Now()))
@@ -127,7 +136,7 @@ func (p *pool) discard(q *queue) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(q.tasks)
-	q.tasks = nil
+	q.tasks, q.bytes = nil, 0
 	p.waiting -= n
 	for i := range p.asked {
 		if p.asked[i].q == q {

@@ -24,6 +24,13 @@ import (
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
 
+// Bounds of what a switch can have us keep, whatever it says.
+const (
+	maxRead   = 256 << 20 // bytes of all messages that answer one read
+	maxPacket = 1<<16 - 1 // bytes of a packet, as in OpenFlow's messages
+	maxOther  = 4 << 20   // bytes of a message on the stream that is no list of digests
+)
+
 // sendQueue is how many messages may wait for the stream: packets on their way out,
 // and acknowledgements.
 const sendQueue = 4096
@@ -99,7 +106,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		cfg: cfg, faults: &s.faults, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
 		events:      newInbox(cfg.Bridge.QueuePerSwitch),
-		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
+		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
@@ -178,6 +185,9 @@ func (c *client) receive() {
 func (c *client) received(b []byte) error {
 	if list, ok := digestBytes(b); ok {
 		return c.digest(list)
+	}
+	if len(b) > maxOther {
+		return fmt.Errorf("a message of %d bytes, at most %d", len(b), maxOther)
 	}
 	msg := new(p4v1.StreamMessageResponse)
 	if err := proto.Unmarshal(b, msg); err != nil {
@@ -279,6 +289,9 @@ func (c *client) settle(l *digestList, samples int) {
 
 func (c *client) packet(p *p4v1.PacketIn) {
 	pi, err := c.cfg.Mapping.Packet(p)
+	if err == nil && len(p.GetPayload()) > maxPacket {
+		err = fmt.Errorf("a packet of %d bytes, at most %d", len(p.GetPayload()), maxPacket)
+	}
 	if err != nil {
 		c.dropped("malformed", 1)
 		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
@@ -352,13 +365,16 @@ func (c *client) read(ctx context.Context, entities ...*p4v1.Entity) ([]*p4v1.En
 		return nil, err
 	}
 	var out []*p4v1.Entity
-	for {
+	for size := 0; ; {
 		resp, err := rd.Recv()
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if size += proto.Size(resp); size > maxRead {
+			return nil, fmt.Errorf("the switch answers a read with more than %d bytes", maxRead)
 		}
 		out = append(out, resp.GetEntities()...)
 	}

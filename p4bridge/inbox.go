@@ -1,6 +1,10 @@
 package p4bridge
 
-import "sync"
+import (
+	"sync"
+
+	"switchbridge/bridge"
+)
 
 // inbox has the events that the stream's reader has taken and the owner has not.
 // What there is no room for is the reader's to drop.
@@ -8,8 +12,9 @@ type inbox struct {
 	limit func() int    // how many may wait; it may change
 	ready chan struct{} // capacity 1: there is something
 
-	mu   sync.Mutex
-	list []*event // pointers, since a match is large
+	mu    sync.Mutex
+	list  []*event // pointers, since a match is large
+	bytes int      // of their packets
 }
 
 func newInbox(limit func() int) *inbox {
@@ -29,10 +34,11 @@ func (b *inbox) full() bool { return b.len() >= b.limit() }
 func (b *inbox) put(ev *event) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.list) >= b.limit() {
+	if len(b.list) >= b.limit() || b.bytes+len(ev.pi.Data) > bridge.QueueBytes {
 		return false
 	}
 	b.list = append(b.list, ev)
+	b.bytes += len(ev.pi.Data)
 	b.wake()
 	return true
 }
@@ -46,6 +52,7 @@ func (b *inbox) take() *event {
 	}
 	ev := b.list[0]
 	b.list[0] = nil
+	b.bytes -= len(ev.pi.Data)
 	if b.list = b.list[1:]; len(b.list) > 0 {
 		b.wake()
 	}

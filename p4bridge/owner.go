@@ -163,8 +163,18 @@ func (o *owner) handle(ev *event) {
 // idle removes entries that the switch says are idle: it never does so itself.
 func (o *owner) idle(n *p4v1.IdleTimeoutNotification) {
 	for _, e := range n.GetTableEntry() {
+		if o.crowded() {
+			return // it is told again
+		}
 		o.retire(pipeline.KeyOf(e), flow.RemovedIdle)
 	}
+}
+
+// crowded reports whether the switch has as much to write as may wait.
+func (o *owner) crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) >= maxWaiting
 }
 
 // retire removes an entry whose time is over, if it is this gateway's.

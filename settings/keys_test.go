@@ -149,7 +149,8 @@ func TestEveryKeyIsChecked(t *testing.T) {
 				continue
 			}
 			name := strings.TrimSuffix(key[strings.LastIndex(key, ".")+1:], "[]")
-			said := strings.Contains(err.Error(), name) || strings.Contains(err.Error(), strings.Trim(v, `"{}`))
+			words := strings.Fields(strings.Trim(v, `"{}`))
+			said := strings.Contains(err.Error(), name) || strings.Contains(err.Error(), words[len(words)-1])
 			if !strings.HasPrefix(err.Error(), fmt.Sprintf("sb.yaml: line %d: ", line)) || !said || strings.Contains(err.Error(), "settings.") {
 				t.Errorf("%s: %s: error %q, want one about line %d\n%s", key, v, err, line, text)
 			}

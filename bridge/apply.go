@@ -68,20 +68,17 @@ func (s *Session) carryOut(j *job) {
 	}
 	if confirm {
 		s.mu.Lock()
-		if s.confirms == nil {
-			s.confirms = make(map[uint32]*job)
+		if confirm = len(s.confirms) < maxConfirms; confirm {
+			if s.confirms == nil {
+				s.confirms = make(map[uint32]*job)
+			}
+			pending := j
+			if j.owners { // it is used again for the next packet
+				pending = &job{s: s}
+				pending.dec.Rules = copyRules(nil, d.Rules)
+			}
+			s.confirms[ev.XID] = pending
 		}
-		confirm = len(s.confirms) < maxConfirms
-		s.mu.Unlock()
-	}
-	if confirm {
-		s.mu.Lock()
-		pending := j
-		if j.owners { // it is used again for the next packet
-			pending = &job{s: s}
-			pending.dec.Rules = copyRules(nil, d.Rules)
-		}
-		s.confirms[ev.XID] = pending
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {

@@ -161,6 +161,14 @@ func (c *client) dropped(cause string, n int) {
 	}
 }
 
+// noRoom counts events that found as many waiting as may.
+func (c *client) noRoom(n int) {
+	if n > 0 {
+		c.dropped("not_read", n)
+		c.faults.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", c.events.limit())
+	}
+}
+
 // receive reads the stream for as long as it lasts and never waits for anyone:
 // what does not fit into a queue is dropped and counted.
 func (c *client) receive() {
@@ -270,7 +278,7 @@ func (c *client) digest(list []byte) error {
 			full++
 		}
 	})
-	c.dropped("not_read", full)
+	c.noRoom(full)
 	c.dropped("malformed", bad)
 	c.settle(l, full+bad+1)
 	return nil
@@ -298,7 +306,7 @@ func (c *client) packet(p *p4v1.PacketIn) {
 		return
 	}
 	if !c.events.put(&event{pi: pi, read: time.Now()}) {
-		c.dropped("not_read", 1)
+		c.noRoom(1)
 	}
 }
 

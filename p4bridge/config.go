@@ -182,11 +182,12 @@ func (c *Config) check() error {
 	}
 	seen := map[uint32]bool{}
 	for _, p := range c.Ports {
-		if p == 0 || seen[p] {
-			bad("port %d is listed twice, or zero, which BMv2 can't flood to", p)
+		if seen[p] {
+			bad("port %d is listed twice", p)
 		}
 		seen[p] = true
 	}
+	c.checkBMv2(bad)
 	m := c.Mapping
 	switch {
 	case c.Miss == MissDigest && m.Digest == nil:
@@ -210,9 +211,6 @@ func (c *Config) check() error {
 				bad("miss limit: port %d is beyond meter %s, which has %d", p, m.Miss.Meter.Name, m.Miss.Meter.Size)
 			}
 		}
-	}
-	if c.Digest.MaxListSize > 1 && c.Digest.MaxTimeout < time.Millisecond {
-		bad("digest: lists of %d samples need a max timeout of at least 1ms, or BMv2 waits for ever", c.Digest.MaxListSize)
 	}
 	return errors.Join(errs...)
 }

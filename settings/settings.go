@@ -20,9 +20,11 @@ import (
 	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/httpclient"
+	"switchbridge/internal/listen"
 	"switchbridge/internal/yamlerr"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
+	"switchbridge/pair"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
@@ -35,6 +37,7 @@ type Settings struct {
 	FailMode   FailMode   `yaml:"fail_mode"`
 	Guardrails Guardrails `yaml:"guardrails"`
 	Limits     Limits     `yaml:"limits"`
+	Pair       Pair       `yaml:"pair"`
 	Admin      Admin      `yaml:"admin"`
 	Log        Log        `yaml:"log"`
 }
@@ -171,6 +174,46 @@ type AdminTLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
+// Pair is another gateway that serves the same switches, of which one leads.
+type Pair struct {
+	Listen  string        `yaml:"listen"` // where the other gateway asks; empty: this one is alone
+	Peer    string        `yaml:"peer"`   // where it listens
+	Member  uint32        `yaml:"member"`
+	Prefer  bool          `yaml:"prefer"`
+	Timeout time.Duration `yaml:"timeout"`
+	Cert    string        `yaml:"cert"`
+	Key     string        `yaml:"key"`
+	CA      string        `yaml:"ca"`
+}
+
+// On reports whether there is another gateway.
+func (p *Pair) On() bool { return p.Listen != "" || p.Peer != "" }
+
+// Bounds of pair.timeout.
+const (
+	minPairTimeout = 200 * time.Millisecond
+	maxPairTimeout = 30 * time.Second
+)
+
+func (p *Pair) validate() error {
+	if !p.On() {
+		return nil
+	}
+	if err := listen.CheckHostPort(p.Listen); err != nil {
+		return wrong("pair.listen", "%w", err)
+	}
+	if err := listen.CheckTarget(p.Peer); err != nil {
+		return wrong("pair.peer", "%w", err)
+	}
+	if p.Cert == "" || p.Key == "" || p.CA == "" {
+		return wrong("pair", "needs cert, key and ca: the gateways of a pair know each other by their certificates")
+	}
+	if p.Member > 1 {
+		return wrong("pair.member", "%d: want 0 for one of the gateways and 1 for the other", p.Member)
+	}
+	return within[time.Duration]{"pair.timeout", p.Timeout, minPairTimeout, maxPairTimeout}.check()
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Format    string `yaml:"format"`    // text or json
@@ -215,6 +258,7 @@ func Default() *Settings {
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
+		Pair:   Pair{Timeout: pair.DefaultTimeout},
 		Admin:  Admin{Listen: DefaultAdmin},
 		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
@@ -301,6 +345,9 @@ func (s *Settings) resolve(dir string) {
 	at(&s.OpenFlow.TLS.Cert)
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)
+	at(&s.Pair.Cert)
+	at(&s.Pair.Key)
+	at(&s.Pair.CA)
 	at(&s.Admin.TokenFile)
 	at(&s.Admin.TLS.Cert)
 	at(&s.Admin.TLS.Key)

@@ -161,7 +161,7 @@ func holds(v flow.Protocol, m *flow.Match) error {
 	if v == flow.OpenFlow10 && m.Has(flow.FieldEthType) && m.EthType < 0x0600 && m.EthType != ethTypeLength {
 		return unsupported(v, fmt.Sprintf("a match on eth_type %#04x: it is a length, and %#04x is what frames with one have", m.EthType, ethTypeLength))
 	}
-	neighbor, beyond := m.Fields&flow.NeedNeighbor.Fields(), m.Beyond()
+	beyond := m.Beyond()
 	outOfRange := func(f flow.Field, value uint64) error {
 		return fmt.Errorf("match: %v %#x is out of range", f, value)
 	}
@@ -173,10 +173,9 @@ func holds(v flow.Protocol, m *flow.Match) error {
 		return outOfRange(beyond, n)
 	case m.Has(flow.FieldARPOp) && m.ARPOp > 0xff: // Open vSwitch: BAD_VALUE
 		return outOfRange(flow.FieldARPOp, uint64(m.ARPOp))
-	case neighbor != 0 && (!m.Has(flow.FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
-		return prerequisite(neighbor, "icmp_type 135 or 136") // OpenFlow 1.3.5, 7.2.3.8
-	case neighbor != 0 && m.Has(flow.FieldICMPCode) && m.ICMPCode != 0: // RFC 4861, 4.3 and 4.4
-		return prerequisite(neighbor, "icmp_code 0")
+	}
+	if f, want := m.NotDiscovery(); f != 0 {
+		return prerequisite(f, want)
 	}
 	return nil
 }

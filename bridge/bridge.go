@@ -25,6 +25,7 @@ type Bridge struct {
 	numbers  atomic.Uint32
 	pool     *pool
 	pacer    pacer
+	turns    turns
 	book     book
 	revoking atomic.Int32 // packets that wait for rules of older states to be removed
 	faults   Mute         // of no session
@@ -63,6 +64,9 @@ func (b *Bridge) Pair() Pair { return b.cfg.Pair }
 
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
+
+// QueuePerSwitch is how many events of one switch may wait; it changes with [Bridge.Update].
+func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
 
 // Number returns a number of 31 bits that is never zero: a decision's, or a
 // message's of the gateway's own.

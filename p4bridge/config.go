@@ -94,9 +94,6 @@ type Config struct {
 	MaxBackoff  time.Duration // [10s]
 	ProbeEvery  time.Duration // how often the switch is asked whether it is there and unchanged [10s]
 
-	// Queue is how many events may wait to be looked at, before they come to the
-	// bridge; further ones are dropped and counted [4096].
-	Queue int
 	Batch int // updates in a Write [256]
 	Held  int // punted packets held for one pending flow; further ones are dropped [16]
 	// Settle is for how long after its rule was written a flow's events are taken
@@ -142,7 +139,6 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.HardTimeout, guard.DefaultHardTimeout)
 	def(&c.L2Age, 300*time.Second)
 	def(&c.Counters, 30*time.Second)
-	count(&c.Queue, 4096)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
 	if len(c.Ports) == 0 {

@@ -149,7 +149,6 @@ func TestActions(t *testing.T) {
 		{flow.OutputTo(flow.PortNormal), []string{`{"type":"OUTPUT","port":"NORMAL"}`, `{"type":"OUTPUT","port":4294967290}`, `{"type":"OUTPUT","port":"OFPP_NORMAL"}`}},
 		{flow.Action{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}, []string{`{"type":"OUTPUT","port":"CONTROLLER","max_len":65535}`}},
 		{flow.Action{Type: flow.SetQueue, ID: 4}, []string{`{"type":"SET_QUEUE","queue_id":4}`}},
-		{flow.Action{Type: flow.Group, ID: 5}, []string{`{"type":"GROUP","group_id":5}`}},
 		{flow.Action{Type: flow.PushVLAN, Value: 0x8100}, []string{`{"type":"PUSH_VLAN","ethertype":33024}`, `{"type":"PUSH_VLAN","ethertype":"0x8100"}`}},
 		{flow.Action{Type: flow.PopVLAN}, []string{`{"type":"POP_VLAN"}`}},
 		{flow.Action{Type: flow.DecTTL}, []string{`{"type":"DEC_NW_TTL"}`}},

@@ -20,6 +20,7 @@ const (
 	lookRest    = 3  // a looker rests as many times as long as its look took: all together keep a switch busy with one at most
 	looksQueued = 64 // packets that wait for a look
 	looksOfPort = 16 // of those, from one port, so that a flood does not take the others' places
+	looksBytes  = 1 << 18
 	lookFor     = time.Second
 	memoFor     = 3 * time.Second // a rule that was installed so long ago at the most is known without a look
 	memoMax     = 1024
@@ -241,13 +242,14 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 	if len(r.waiting) >= looksQueued || r.s.ctx.Err() != nil {
 		return false
 	}
-	same := 0
+	same, bytes := 0, len(j.pi.Data)
 	for _, w := range r.waiting {
+		bytes += len(w.pi.Data)
 		if w.ev.PacketIn.Match.InPort == port {
 			same++
 		}
 	}
-	if same >= looksOfPort {
+	if same >= looksOfPort || bytes > looksBytes {
 		return false
 	}
 	r.waiting = append(r.waiting, j)

@@ -98,7 +98,7 @@ func talking(t *testing.T, takes time.Duration, f func(s *Session, l *looked, sa
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := &looked{deaf: deaf{&flow.Switch{DPID: 1, Protocol: flow.OpenFlow13}}, takes: takes, packets: map[flow.PortNo]int{}}
+		l := &looked{deaf: deaf{flow.Switch{DPID: 1, Protocol: flow.OpenFlow13}}, takes: takes, packets: map[flow.PortNo]int{}}
 		s := b.NewSession(t.Context(), l, SessionOptions{})
 		f(s, l, func(port flow.PortNo, frame []byte) {
 			s.PacketIn(&flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: flow.ParseFrame(frame, port)}, time.Now(), nil)

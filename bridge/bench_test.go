@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -12,19 +11,6 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 )
-
-// deaf is a switch that takes everything and costs nothing.
-type deaf struct{ desc *flow.Switch }
-
-func (deaf) Fit(*flow.Rule, *flow.Match) error                          { return nil }
-func (deaf) FitActions([]flow.Action, *flow.Match) error                { return nil }
-func (deaf) Before(_, _ *flow.Rule) bool                                { return false }
-func (d deaf) Describe() *flow.Switch                                   { return d.desc }
-func (deaf) Write(uint32, []Change, *Packet, bool) error                { return nil }
-func (deaf) Flush() error                                               { return nil }
-func (deaf) List(context.Context, Filter, func(*Installed) error) error { return nil }
-func (deaf) Standing() []flow.Rule                                      { return nil }
-func (deaf) DeletesByCookie() bool                                      { return true }
 
 // BenchmarkPacketIn is what a session does about a packet that is decided in place, by a policy of header rules and a forward.
 func BenchmarkPacketIn(b *testing.B) {
@@ -40,7 +26,7 @@ func BenchmarkPacketIn(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			s := br.NewSession(b.Context(), deaf{&flow.Switch{DPID: 1, Protocol: flow.OpenFlow13}}, SessionOptions{})
+			s := br.NewSession(b.Context(), &deaf{flow.Switch{DPID: 1, Protocol: flow.OpenFlow13}}, SessionOptions{})
 			defer s.Close()
 			frame := frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(port), frames.SYN, nil)
 			pi := &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: flow.ParseFrame(frame, 1)}

@@ -25,6 +25,7 @@ type Bridge struct {
 	numbers  atomic.Uint32
 	pool     *pool
 	pacer    pacer
+	turns    turns
 	book     book
 	revoking atomic.Int32 // packets that wait for rules of older states to be removed
 	faults   Mute         // of no session
@@ -58,21 +59,36 @@ func New(cfg Config) (*Bridge, error) {
 // the packet.
 func (b *Bridge) Local() bool { return b.local }
 
+// Pair says which of two gateways leads; nil where this one is alone.
+func (b *Bridge) Pair() Pair { return b.cfg.Pair }
+
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
+// QueuePerSwitch is how many events of one switch may wait; it changes with [Bridge.Update].
+func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
+
 // Number returns a number of 31 bits that is never zero, for a message of the
 // gateway's own. It is odd.
-func (b *Bridge) Number() uint32 { return (b.numbers.Add(2) | 1) & numberMask }
+func (b *Bridge) Number() uint32 { return b.number(1) }
 
 // decision numbers a decision. That of one about a packet is even, so that a
 // rule tells by its cookie whether a packet has brought it, also after a restart.
 func (b *Bridge) decision(ev *flow.Event) uint32 {
 	if ev.PacketIn == nil {
-		return b.Number()
+		return b.number(1)
 	}
+	return b.number(0)
+}
+
+// number gives a number whose lowest bit is kind.
+func (b *Bridge) number(kind uint32) uint32 {
 	for {
-		if n := b.numbers.Add(2) & numberMask; n != 0 {
+		n := b.numbers.Add(2)&numberMask | kind
+		if p := b.cfg.Pair; p != nil {
+			n = n&^memberBit | p.Member()*memberBit
+		}
+		if n != 0 {
 			return n
 		}
 	}
@@ -81,12 +97,22 @@ func (b *Bridge) decision(ev *flow.Event) uint32 {
 // answersPacket reports whether n is the number of a decision about a packet.
 func answersPacket(n uint32) bool { return n&1 == 0 }
 
+// peers reports whether the other gateway of a pair gave the number n.
+func (b *Bridge) peers(n uint32) bool {
+	return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit
+}
+
 // age is how far the numbers had come from the first when n was given.
-func (b *Bridge) age(n uint32) uint32 { return (n&^1 - b.first) & numberMask }
+func (b *Bridge) age(n uint32) uint32 {
+	if b.cfg.Pair != nil {
+		return (n&^1 - b.first) & (memberBit - 1)
+	}
+	return (n&^1 - b.first) & numberMask
+}
 
 // issued reports whether this process gave the number n.
 func (b *Bridge) issued(n uint32) bool {
-	return (b.age(n)-1)&numberMask < b.age(b.numbers.Load())
+	return !b.peers(n) && b.age(n)-1 < b.age(b.numbers.Load())
 }
 
 // issuedSince reports whether this process gave the number n, and not before it
@@ -144,6 +170,9 @@ func (b *Bridge) Drain() {
 		b.log.Warn("shutting down with decisions pending", "pending", left, "waited_seconds", b.cfg.DrainTimeout.Seconds())
 	}
 	for _, s := range b.open() {
+		if r := s.replies.Load(); r != nil {
+			r.drain(lookFor)
+		}
 		_ = s.sw.Flush() // its owner learns of the error
 	}
 	close(b.drained)

@@ -20,6 +20,7 @@ const (
 	lookRest    = 3  // a looker rests as many times as long as its look took: all together keep a switch busy with one at most
 	looksQueued = 64 // packets that wait for a look
 	looksOfPort = 16 // of those, from one port, so that a flood does not take the others' places
+	looksBytes  = 1 << 18
 	lookFor     = time.Second
 	memoFor     = 3 * time.Second // a rule that was installed so long ago at the most is known without a look
 	memoMax     = 1024
@@ -36,7 +37,8 @@ type replies struct {
 	order   []remembered           // the oldest first
 	waiting []*job
 	running int
-	last    flow.PortNo // whose packet was looked for last
+	idle    chan struct{} // closed when nothing runs, while draining
+	last    flow.PortNo   // whose packet was looked for last
 }
 
 // opening is a rule that lets a conversation's packets pass in one direction.
@@ -240,13 +242,14 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 	if len(r.waiting) >= looksQueued || r.s.ctx.Err() != nil {
 		return false
 	}
-	same := 0
+	same, bytes := 0, len(j.pi.Data)
 	for _, w := range r.waiting {
+		bytes += len(w.pi.Data)
 		if w.ev.PacketIn.Match.InPort == port {
 			same++
 		}
 	}
-	if same >= looksOfPort {
+	if same >= looksOfPort || bytes > looksBytes {
 		return false
 	}
 	r.waiting = append(r.waiting, j)
@@ -255,6 +258,24 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 		go r.work()
 	}
 	return true
+}
+
+// drain waits until nothing is looked for, for at most d.
+func (r *replies) drain(d time.Duration) {
+	r.mu.Lock()
+	if r.running == 0 {
+		r.mu.Unlock()
+		return
+	}
+	idle := make(chan struct{})
+	r.idle = idle
+	r.mu.Unlock()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-timer.C:
+	}
 }
 
 // discard drops what waits and returns how much that was. The session has ended.
@@ -271,7 +292,10 @@ func (r *replies) next() *job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.waiting) == 0 || r.s.ctx.Err() != nil {
-		r.running--
+		if r.running--; r.running == 0 && r.idle != nil {
+			close(r.idle)
+			r.idle = nil
+		}
 		return nil
 	}
 	i := max(0, slices.IndexFunc(r.waiting, func(j *job) bool { return j.ev.PacketIn.Match.InPort != r.last }))

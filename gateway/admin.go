@@ -16,9 +16,11 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/adminside"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
+	"switchbridge/pair"
 )
 
 // SwitchStatus is one connection in GET /api/v1/switches.
@@ -72,6 +74,7 @@ type GatewayStatus struct {
 	Chain     string        `json:"chain"` // what every event passes
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
+	Pair      *pair.Status  `json:"pair,omitempty"`
 	Decisions DecisionStats `json:"decisions"`
 	// Reloads are the latest of the configuration, the policy, tokens and
 	// certificates: when each was read, and what was wrong with it.
@@ -98,6 +101,7 @@ func (g *Gateway) adminHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
 	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
 	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
+	mux.HandleFunc("POST /api/v1/pair/handover", g.action("pair handover", g.actHandover))
 	if g.now().set.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -195,7 +199,7 @@ func actionsOf(r *flow.Rule) string {
 // serveAdmin runs the operator's side until ctx is done.
 func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		TLSConfig: g.adminTLS(), ErrorLog: adminside.ErrorLog(g.log, "admin")}
+		TLSConfig: g.adminTLS(), ErrorLog: quiet.ErrorLog(g.log.With("server", "admin"))}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()

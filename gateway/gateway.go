@@ -21,11 +21,13 @@ import (
 	"switchbridge/flow"
 	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
+	"switchbridge/pair"
 	"switchbridge/settings"
 )
 
@@ -61,9 +63,12 @@ type Gateway struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	recorder *recorder
+	refused  quiet.Line // callers who may not act
 	started  time.Time
 
 	bridge    *bridge.Bridge
+	pair      *pair.Member // nil: this gateway is alone
+	pairCert  *watched.Pair
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
 	listeners []listener
@@ -105,10 +110,16 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	r.functions.confirm()
-	g.recorder.vlans.wanted.Store(r.functions.vlans)
+	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
+	if err := g.openPair(&set.Pair, versions); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if g.pair != nil {
+		core.Pair = g.pair
+	}
 	if g.bridge, err = bridge.New(core); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -333,6 +344,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(ctx, s)
 	}
+	if g.pair != nil {
+		group.Go(ctx, g.pair)
+	}
 	if e := g.now().functions.embedded; e != nil {
 		group.Go(ctx, e)
 	}
@@ -375,6 +389,9 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	if g.pair != nil {
+		g.pair.Close()
+	}
 	g.recorder.file.close()
 	return g.now().functions.closeBut(nil)
 }
@@ -415,6 +432,9 @@ func (g *Gateway) Status() GatewayStatus {
 	}
 	if v := g.bridge.Versions().Latest(); !v.IsZero() {
 		st.Policy = v.String()
+	}
+	if g.pair != nil {
+		st.Pair = new(g.pair.Status())
 	}
 	for _, s := range g.p4 {
 		p4 := s.Status()

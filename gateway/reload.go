@@ -72,6 +72,9 @@ func (g *Gateway) files() []watched.File {
 	if r.tokens != nil {
 		list = append(list, r.tokens)
 	}
+	if g.pairCert != nil {
+		list = append(list, g.pairCert)
+	}
 	if g.adminPair != nil {
 		list = append(list, g.adminPair)
 	}
@@ -169,6 +172,7 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	}
 	r.functions.commit()
 	g.recorder.setMode(set.Log.Decisions)
+	g.recorder.local.Store(r.functions.policy)
 	if g.opts.Level != nil {
 		_ = g.opts.Level.UnmarshalText([]byte(set.Log.Level)) // it is one of four words: Validate has looked
 	}

@@ -18,7 +18,7 @@ import (
 // sources names the value that each part of a signature gives; empty is none.
 var sources = map[string]string{
 	"output": "port", "normal": "", "flood": "", "controller": "", "drop": "",
-	"set_queue": "queue", "group": "group", "pop_vlan": "", "push_vlan": "vlan_type",
+	"set_queue": "queue", "pop_vlan": "", "push_vlan": "vlan_type",
 	"set_vlan_vid": "vlan_vid", "set_vlan_pcp": "vlan_pcp", "set_eth_src": "eth_src", "set_eth_dst": "eth_dst",
 	"set_ip_src": "ip_src", "set_ip_dst": "ip_dst", "set_ip_dscp": "ip_dscp", "set_l4_src": "l4_src", "set_l4_dst": "l4_dst",
 	"dec_nw_ttl": "",
@@ -58,7 +58,7 @@ func part(a *flow.Action, inPort flow.PortNo) (string, []byte) {
 			return "output", be32(uint32(inPort))
 		}
 		return "output", be32(uint32(a.Port))
-	case flow.SetQueue, flow.Group:
+	case flow.SetQueue:
 		return strings.ToLower(a.Type.String()), be32(a.ID)
 	case flow.SetEthSrc, flow.SetEthDst:
 		return strings.ToLower(a.Type.String()), slices.Clone(a.MAC[:])

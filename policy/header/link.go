@@ -20,6 +20,7 @@ type link struct {
 // index finds the first of a list of conditions that a packet satisfies.
 type index struct {
 	fields []flow.Field // of each condition
+	used   flow.Field   // of all
 	whole  *classifier
 
 	// partial[i] leaves the fields of levels[i] out, to find the rules that a
@@ -27,21 +28,22 @@ type index struct {
 	partial [len(levels)]*classifier
 }
 
-const (
-	portFields = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
-	netFields  = portFields | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst |
-		flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
-)
-
-// levels are what a packet may lack: layer 4 (a later fragment), the protocol
-// too (more IPv6 extension headers than are walked), the whole of layer 3 (a
-// frame cut short), everything but in_port.
+// levels are what a packet may lack: fields that a P4 digest has no place for,
+// layer 4 (a later fragment), the protocol too (more IPv6 extension headers than
+// are walked), the whole of layer 3 (a frame cut short), everything but in_port.
 var levels = [...]flow.Field{
-	portFields,
-	portFields | flow.FieldIPProto,
-	netFields,
-	conditionFields&^flow.FieldInPort | portFields,
+	rareFields,
+	rareFields | portFields,
+	rareFields | portFields | flow.FieldIPProto,
+	ruleFields &^ flow.FieldInPort &^ linkFields,
+	ruleFields &^ flow.FieldInPort,
 }
+
+const (
+	rareFields = ruleFields &^ flow.Conversation
+	portFields = rangeFields | flow.FieldICMPType | flow.FieldICMPCode
+	linkFields = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN
+)
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
@@ -76,15 +78,14 @@ func (c *Config) Compile() policy.Link {
 // newIndex takes conditions with prerequisites, by rank.
 func newIndex(list []Condition) (x index) {
 	x.fields = make([]flow.Field, len(list))
-	var used flow.Field
 	for i := range list {
 		x.fields[i] = list[i].fields()
-		used |= x.fields[i]
+		x.used |= x.fields[i]
 	}
 	x.whole = newClassifier(list, 0)
 	made := map[flow.Field]*classifier{0: x.whole}
 	for i, drop := range levels {
-		drop &= used
+		drop &= x.used
 		if made[drop] == nil {
 			made[drop] = newClassifier(list, drop)
 		}
@@ -126,24 +127,28 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 // find returns the rank of the first rule that matches a packet, or noRule, and the
 // fields that this hangs on. Where a rule comes before it that might match by
 // fields that the packet does not show, it returns that one and these fields.
-func (l *index) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
-	known := p.Known()
-	k := packetKey(p)
-	rank, depends = l.whole.lookup(&k, known)
-	if p.Missing != 0 {
-		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
-			fields := l.fields[maybe]
-			return maybe, fields & p.Missing, depends | fields
+func (x *index) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
+	known, missing := p.Known(), p.Missing
+	if x.used&rareFields != 0 {
+		missing |= p.Match.Unseen()
+	}
+	var k key
+	k.of(p, x.used)
+	rank, depends = x.whole.lookup(&k, known)
+	if missing &= x.used; missing != 0 {
+		if maybe := x.level(missing).lookupHidden(&k, known, missing); maybe < rank {
+			fields := x.fields[maybe]
+			return maybe, fields & missing, depends | fields
 		}
 	}
 	return rank, 0, depends
 }
 
-func (l *index) level(missing flow.Field) *classifier {
+func (x *index) level(missing flow.Field) *classifier {
 	for i, drop := range levels {
 		if missing&^drop == 0 {
-			return l.partial[i]
+			return x.partial[i]
 		}
 	}
-	return l.partial[len(levels)-1]
+	return x.partial[len(levels)-1]
 }

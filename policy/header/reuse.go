@@ -43,7 +43,11 @@ func (c *Condition) Completed() *Condition {
 // Test reports whether a packet satisfies the condition, which is completed. Where that hangs on fields that the packet does not show,
 // it reports true and these fields.
 func (c *Condition) Test(p *policy.Packet) (ok bool, hidden flow.Field) {
-	if hidden = c.fields() & p.Missing; hidden == 0 {
+	fields := c.fields()
+	if hidden = fields & p.Missing; fields&rareFields != 0 {
+		hidden |= fields & p.Match.Unseen()
+	}
+	if hidden == 0 {
 		return c.covers(p.Match), 0
 	}
 	seen := Condition{Header: c.Header.Keep(^hidden), Src: c.Src, Dst: c.Dst}

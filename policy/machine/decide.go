@@ -146,7 +146,7 @@ func (r *recalled) hold(list []condition) bool {
 
 // deny is the outcome for a packet about which too little is known.
 func (m *machine) deny(what string, depends flow.Field) policy.Outcome {
-	return policy.Outcome{Verdict: flow.Deny, Reason: Name + ": " + m.Name + what, Depends: depends}
+	return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reason: Name + ": " + m.Name + what, Depends: depends}
 }
 
 // What is said of a rule that is not installed.
@@ -309,7 +309,7 @@ func (m *machine) decide(p *policy.Packet, rec *policy.Recollection, r *recalled
 	depends |= looked
 	switch {
 	case hidden != 0:
-		return policy.Outcome{Verdict: flow.Deny, Reason: out.Reason + " may apply, but the packet does not show " + hidden.String(), Depends: depends}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reason: out.Reason + " may apply, but the packet does not show " + hidden.String(), Depends: depends}
 	case out == nil:
 		out = &s.otherwise
 	}

@@ -649,3 +649,26 @@ func TestNoStates(t *testing.T) {
 		t.Errorf("keys %q", keys)
 	}
 }
+
+// A host that a state shuts out answers nobody, whoever asked it.
+func TestNoReplyOfWhatAStateDenies(t *testing.T) {
+	l := newLab(t, `
+chain:
+  - machine:
+      machines: [{name: m, for: {ip_src: 10.0.0.9}, key: src, forget: never, start: a, states: {a: next, b: deny}, transitions: [{from: a, to: b, match: {udp_dst: 1}}]}]
+  - header: {rules: [{match: {ip_src: 10.0.0.1, tcp_dst: 80}, action: allow, replies: allow}]}
+`)
+	const question, answer = "tcp 10.0.0.1:40000 > 10.0.0.9:80", "tcp 10.0.0.9:80 > 10.0.0.1:40000 port 2"
+	l.want(question, "allow (header: rule 1)")
+	if d := l.packet(answer); d.Verdict != flow.Deny || d.IfReply == nil {
+		t.Errorf("an answer is %s, if it is a reply %+v", policytest.Sum(d), d.IfReply)
+	}
+	l.packet("udp 10.0.0.9:1 > 10.0.0.1:1")
+	if d := l.want(answer, "deny (machine: m in b)"); d.IfReply != nil {
+		t.Errorf("an answer of who is shut out may pass: %+v", d.IfReply)
+	}
+	l.states["m/10.0.0.9"] = []byte{1}
+	if d := l.want(answer, "deny (machine: m: state corrupt; no rule: the state is not known)"); d.IfReply != nil {
+		t.Errorf("an answer passes where nobody knows the state: %+v", d.IfReply)
+	}
+}

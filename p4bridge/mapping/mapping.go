@@ -392,7 +392,7 @@ func (b *binder) table(raw *rawTable) *Table {
 func takesEntries(t *pipeline.Table) error {
 	switch {
 	case t.Const:
-		return errors.New("its entries are fixed by the program")
+		return errors.New("its entries are the program's own, and the switch takes no others beside them")
 	case len(t.Fields) == 0:
 		return errors.New("it has no keys, and so no entries")
 	}

@@ -375,16 +375,7 @@ func (b *binder) table(raw *rawTable) *Table {
 			t.actions[sig.string] = a
 		}
 	}
-	for _, sig := range []string{"drop", "output", "normal", "flood", "controller"} {
-		if a := t.actions[sig]; a != nil {
-			t.order = append(t.order, a)
-		}
-	}
-	for _, sig := range slices.Sorted(maps.Keys(t.actions)) {
-		if a := t.actions[sig]; !slices.Contains(t.order, a) {
-			t.order = append(t.order, a)
-		}
-	}
+	t.order = slices.SortedFunc(maps.Values(t.actions), (*action).compare)
 	return t
 }
 
@@ -515,7 +506,7 @@ func (b *binder) action(entry string, t *pipeline.Table, sig name, raw rawCall) 
 	if p4 == nil {
 		return nil
 	}
-	a := &action{p4: p4, parts: list}
+	a := &action{sig: sig.string, p4: p4, parts: list}
 	var have []string
 	for _, p := range list {
 		if p.source != "" {

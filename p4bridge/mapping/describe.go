@@ -61,6 +61,13 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
 		}
 		ew.printf("  events carry %v\n", m.EventFields)
+		if m.Miss == nil {
+			ew.printf("  misses: the mapping does not say what asks\n")
+		} else {
+			for _, how := range m.Miss.How() {
+				ew.printf("  miss=%s\n", how)
+			}
+		}
 		for _, advice := range m.Advice() {
 			ew.printf("  %s\n", advice)
 		}

@@ -27,6 +27,7 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/pair"
 	"switchbridge/settings"
 )
@@ -214,6 +215,9 @@ func (g *Gateway) p4Sessions() error {
 	m := p4bridge.NewMetrics(g.registry)
 	for i := range set.P4.Switches {
 		cfg, err := p4Config(&set.P4.Switches[i])
+		for _, m := range set.OpenFlow.Meters {
+			cfg.Meters = append(cfg.Meters, mapping.Meter{ID: m.ID, Rate: m.Rate, Burst: m.Burst, Kilobits: m.Unit == "kbps"})
+		}
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
@@ -232,7 +236,7 @@ func (g *Gateway) p4Sessions() error {
 // p4Config is what a switch's settings say; paths in them are resolved.
 func p4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
 	cfg.Device, cfg.Addr, cfg.Ports, cfg.Entries = s.Device, s.Address, s.Ports, s.Entries
-	cfg.Election.Low = s.Election
+	cfg.DPID, cfg.Role, cfg.Election.Low = s.Datapath(), s.Role, s.Election
 	cfg.MissLimit = p4bridge.MissLimit{Rate: s.MissRate, Burst: s.MissBurst}
 	if s.Miss != "" {
 		if cfg.Miss, err = p4bridge.ParseMiss(s.Miss); err != nil {

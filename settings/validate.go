@@ -157,12 +157,12 @@ func (s *Settings) guardrails() error {
 }
 
 func (s *Settings) p4() error {
-	devices := map[uint64]int{}
+	datapaths := map[flow.DPID]int{}
 	for i, sw := range s.P4.Switches {
-		if first, twice := devices[sw.Device]; twice {
-			return wrong(fmt.Sprintf("p4.switches[%d].device", i), "%d is switch %d's already", sw.Device, first)
+		if first, twice := datapaths[sw.Datapath()]; twice {
+			return wrong(fmt.Sprintf("p4.switches[%d].device", i), "datapath id %d is switch %d's already; of two switches with one device id, give one a dpid", uint64(sw.Datapath()), first)
 		}
-		devices[sw.Device] = i
+		datapaths[sw.Datapath()] = i
 	}
 	return nil
 }

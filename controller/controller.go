@@ -64,7 +64,7 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		if ev.PacketIn == nil {
 			return flow.Errorf(flow.Refused, "%v without a packet", ev.Type)
 		}
-		c.packetIn(ev, d)
+		return c.packetIn(ev, d)
 	case flow.EventSwitchConnected:
 		conn := policy.Connected{Switch: ev.Switch, Install: &c.install, Mode: c.mode.In(protocol(ev.Switch))}
 		for _, l := range c.links {
@@ -87,10 +87,16 @@ func protocol(sw *flow.Switch) flow.Protocol {
 	return sw.Protocol
 }
 
-func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
+// errWithheld is the answer to an event whose encoding has too little of the packet for a decision: it is asked again in another.
+var errWithheld = flow.Errorf(flow.Refused, "the decision hangs on parts of the packet that the event leaves out")
+
+func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) error {
 	var j flow.Judgement
 	m := &ev.PacketIn.Match
-	learn, own := c.judge(ev, &j)
+	learn, own, ok := c.judge(ev, &j)
+	if !ok {
+		return errWithheld
+	}
 	j.Spell(m, d)
 	if learn {
 		// The rule's actions are those of the next table, and so not the packet's.
@@ -99,6 +105,7 @@ func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
 			c.learn(d, m, j.CoversIncomplete)
 		}
 	}
+	return nil
 }
 
 // Judge is Decide for a packet_in whose decision is no more than j can say. It reports false for
@@ -108,17 +115,21 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _ := c.judge(ev, j)
-	return !learn
+	learn, _, ok := c.judge(ev, j)
+	return ok && !learn
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then.
-func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action) {
+// to learn, and own what the packet itself does then. ok is false where the event leaves out of the packet what would decide.
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, ok bool) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
+	p.Switch, p.In = ev.Switch, ev.PacketIn
 	out := c.ask(p)
+	if out.Unseen {
+		return false, nil, false
+	}
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
 
 	mode := out.Mode
@@ -137,13 +148,13 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	c.rule(j, &p, &out, protocol, grain)
 	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
-		return learn, nil
+		return learn, nil, true
 	}
 	own = actionsOf(&out.Treatment, mode.In(protocol), protocol)
 	if !j.Rule {
 		j.Actions = own
 	}
-	return learn, own
+	return learn, own, true
 }
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
@@ -151,15 +162,19 @@ const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 // ask goes through the chain. What no link decides is denied.
 func (c *Controller) ask(p policy.Packet) policy.Outcome {
 	var depends flow.Field
+	var noRule string
 	for _, l := range c.links {
 		out := l.Decide(p)
 		depends |= out.Depends
-		if out.Verdict != flow.NoVerdict {
-			out.Depends = depends
+		if noRule == "" {
+			noRule = out.NoRule
+		}
+		if out.Verdict != flow.NoVerdict || out.Unseen {
+			out.Depends, out.NoRule = depends, noRule
 			return out
 		}
 	}
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule}
 }
 
 // actionsOf is what an allowed packet does on its own.

@@ -33,6 +33,10 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 	if c.install.Rule == policy.InstallNone {
 		return
 	}
+	if out.NoRule != "" {
+		j.Reason += "; no rule: no switch can match " + out.NoRule
+		return
+	}
 	fields, why := ruleFields(p, grain, out.Depends, proto)
 	if why != "" {
 		j.Reason += why

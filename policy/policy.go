@@ -134,6 +134,10 @@ type Packet struct {
 	// them counts denies.
 	Missing flow.Field
 
+	// Switch is the one that asks, and In the packet as it asked; nil where nothing but headers is known.
+	Switch *flow.Switch
+	In     *flow.PacketIn
+
 	// Src and Dst are the packet's network addresses as links look them up, from
 	// its IP or its ARP header; zero where Match has none.
 	Src, Dst Address
@@ -188,6 +192,14 @@ type Outcome struct {
 	// or not: a packet that differs in none of them gets the same. A rule that
 	// leaves one of them out would be wider than the decision.
 	Depends flow.Field
+
+	// NoRule names what the outcome hangs on besides that no rule can match, such as an option of neighbour discovery: the answer is about
+	// this packet alone. Empty: there is nothing.
+	NoRule string
+
+	// Unseen says that the link had to look at more of the packet than its headers, and that In has withheld it (see
+	// [flow.PacketIn.Withheld]). The rest of the outcome counts for nothing then.
+	Unseen bool
 
 	Treatment
 }

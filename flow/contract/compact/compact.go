@@ -24,12 +24,16 @@ const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
 // another type doesn't, nor does one with state, or with masks in the packet's headers, which only
-// digests have. What else there is of a packet than its headers stays behind.
+// digests have. What else there is of a packet than its headers stays behind, and the event says that there is something.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
+	withheld := byte(0)
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+		withheld = 1
+	}
+	b = append(b, version, byte(ev.Switch.Protocol), withheld, 0)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
 	return appendMatch(b, &ev.PacketIn.Match)
@@ -47,6 +51,7 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
+	ev.PacketIn.Withheld = b[2] != 0
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
 	if err == nil && len(rest) != 0 {
 		err = errLong

@@ -41,6 +41,9 @@ func checkCommand() *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(c.OutOrStdout(), "%s: good, version %v\n", path, p.Version())
+				for _, w := range p.Warnings() {
+					fmt.Fprintf(c.OutOrStdout(), "%s: warning: %s\n", path, w)
+				}
 			}
 			return errors.Join(bad...)
 		},

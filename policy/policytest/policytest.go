@@ -9,12 +9,14 @@
 //	icmp 10.0.0.1 > 10.0.0.2 type 8
 //	arp 10.0.0.1 > 10.0.0.2
 //	nd 2001:db8::1 > 2001:db8::2      (a neighbour solicitation: who has 2001:db8::2?)
+//	na 2001:db8::1 > 2001:db8::2      (a neighbour advertisement: 2001:db8::1 is here)
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
 //	lldp
 //
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
-// ARP request goes to ff:ff:ff:ff:ff:ff.
+// ARP request goes to ff:ff:ff:ff:ff:ff. Who forges says so: "eth 3" is sent by
+// 02:00:00:00:00:03, and "sha 3" says that address in ARP or neighbour discovery.
 package policytest
 
 import (
@@ -89,6 +91,12 @@ func mac(a netip.Addr) net.HardwareAddr {
 }
 
 func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]gopacket.SerializableLayer, error) {
+	station := func(key string, otherwise net.HardwareAddr) net.HardwareAddr {
+		if n, ok := option[key]; ok {
+			return net.HardwareAddr{2, 0, 0, 0, byte(n >> 8), byte(n)}
+		}
+		return otherwise
+	}
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
@@ -100,7 +108,7 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
 		tail = []gopacket.SerializableLayer{&layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: eth.SrcMAC, SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
+			SourceHwAddress: station("sha", eth.SrcMAC), SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
 		}}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
@@ -114,6 +122,11 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+	case "na":
+		ipProto = layers.IPProtocolICMPv6
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
+			&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: src.Addr().AsSlice(), Options: layers.ICMPv6Options{
+				{Type: layers.ICMPv6OptTargetAddress, Data: station("sha", mac(src.Addr()))}}}}
 	case "nd":
 		target := dst.Addr()
 		if !target.Is6() {
@@ -126,7 +139,7 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)},
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: target.AsSlice(), Options: layers.ICMPv6Options{
-				{Type: layers.ICMPv6OptSourceAddress, Data: mac(src.Addr())}}}}
+				{Type: layers.ICMPv6OptSourceAddress, Data: station("sha", mac(src.Addr()))}}}}
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:
@@ -146,6 +159,7 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		}
 		tail = append([]gopacket.SerializableLayer{ip}, tail...)
 	}
+	eth.SrcMAC = station("eth", eth.SrcMAC)
 	if vid, ok := option["vlan"]; ok {
 		tail = append([]gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: vid, Type: eth.EthernetType}}, tail...)
 		eth.EthernetType = layers.EthernetTypeDot1Q

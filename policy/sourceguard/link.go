@@ -168,7 +168,7 @@ func (l *link) address(w *at, a netip.Addr, m flow.MAC) (why string) {
 
 // Decide implements [policy.Link]. It denies or passes on.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
-	g := guard{link: l, p: &p, m: p.Match}
+	g := guard{link: l, p: p, m: p.Match}
 	g.packet()
 	return g.out
 }
@@ -176,7 +176,7 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 // guard looks at one packet.
 type guard struct {
 	*link
-	p   *policy.Packet
+	p   policy.Packet
 	m   *flow.Match
 	at  at
 	out policy.Outcome

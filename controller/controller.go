@@ -21,6 +21,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/state"
 )
 
 // Controller is an immutable compiled policy, used by any number of goroutines.
@@ -30,16 +31,24 @@ type Controller struct {
 	install policy.Install
 	links   []policy.Link
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
+
+	memories  []policy.Machines // of each link the same, where its decisions rest on states, or nil
+	remembers bool              // one of them is none
 }
 
-var _ flow.Local = (*Controller)(nil)
+var (
+	_ flow.Local     = (*Controller)(nil)
+	_ state.Machines = (*Controller)(nil)
+)
 
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
 	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode()}
 	for _, s := range p.Chain {
-		c.links = append(c.links, s.Compile())
+		l := s.Compile()
+		m, ok := l.(policy.Machines)
+		c.links, c.memories, c.remembers = append(c.links, l), append(c.memories, m), c.remembers || ok
 	}
 	return c
 }
@@ -70,9 +79,12 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		for _, l := range c.links {
 			d.Rules = l.Proactive(&conn, d.Rules)
 		}
+		c.notice(ev, d)
 	case flow.EventHandshake:
 		return handshake(ev, d)
-	case flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventPolicyCheck:
+	case flow.EventFlowRemoved, flow.EventPortStatus:
+		c.notice(ev, d)
+	case flow.EventError, flow.EventPolicyCheck:
 		// The version is the whole answer.
 	default:
 		return flow.Errorf(flow.Refused, "%v is not one that the controller knows", ev.Type)
@@ -126,11 +138,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	p.Switch, p.In = ev.Switch, ev.PacketIn
-	out := c.ask(p)
+	rec := &nothing
+	if c.remembers {
+		rec = &policy.Recollection{Event: ev}
+	}
+	out := c.ask(p, rec)
 	if out.Unseen {
 		return false, nil, false
 	}
+	j.Change = rec.Change
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	if rec.Note != "" {
+		j.Reason += "; " + rec.Note
+	}
 
 	mode := out.Mode
 	if mode == 0 {
@@ -145,7 +165,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	if learn {
 		grain = flow.FieldInPort | flow.FieldEthSrc
 	}
-	c.rule(j, &p, &out, protocol, grain)
+	c.rule(j, &p, &out, rec, protocol, grain)
 	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
 		return learn, nil, true
@@ -157,14 +177,24 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	return learn, own, true
 }
 
+// nothing is what there is to recall without machines.
+var nothing policy.Recollection
+
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
 // ask goes through the chain. What no link decides is denied.
-func (c *Controller) ask(p policy.Packet) policy.Outcome {
+func (c *Controller) ask(p policy.Packet, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
 	var noRule string
-	for _, l := range c.links {
-		out := l.Decide(p)
+	read := 0 // states that earlier links have read
+	for i, l := range c.links {
+		var out policy.Outcome
+		if m := c.memories[i]; m != nil {
+			asked := p // on the heap, where a link remembers
+			out, read = recall(m, &asked, rec, read)
+		} else {
+			out = l.Decide(p)
+		}
 		depends |= out.Depends
 		if noRule == "" {
 			noRule = out.NoRule

@@ -47,17 +47,10 @@ type Parser struct {
 // tags the outer one counts; a tag beyond VLANLimit is the frame's EtherType,
 // and nothing behind it is seen.
 func (p Parser) Parse(data []byte, size int, inPort PortNo) (m Match) {
-	m, _ = p.Split(data, size, inPort)
-	return m
-}
-
-// Split is Parse, and returns beside the match what is seen of the header and the data that stand behind the IP header and its extensions: a part
-// of data. It is nil of a fragment, and of a packet that isn't IP.
-func (p Parser) Split(data []byte, size int, inPort PortNo) (m Match, l4 []byte) {
 	m.Fields = FieldInPort
 	m.InPort = inPort
 	if len(data) < 14 {
-		return m, nil
+		return m
 	}
 	size = max(size, len(data)) - 14
 	m.Fields = FieldInPort | FieldEthDst | FieldEthSrc | FieldVLAN
@@ -68,7 +61,7 @@ func (p Parser) Split(data []byte, size int, inPort PortNo) (m Match, l4 []byte)
 	rest := data[14:]
 	if ethType == EthTypeVLAN || ethType == EthTypeQinQ {
 		if ethType, rest = m.parseVLAN(ethType, rest, size, max(1, int(p.VLANLimit))); rest == nil {
-			return m, nil // the tag is cut off, and the EtherType with it
+			return m // the tag is cut off, and the EtherType with it
 		}
 		size -= len(data) - 14 - len(rest)
 	}
@@ -76,7 +69,7 @@ func (p Parser) Split(data []byte, size int, inPort PortNo) (m Match, l4 []byte)
 		ethType = 0x05ff
 		if size >= 8 {
 			if len(rest) < 8 {
-				return m, nil // whether it is SNAP is not to be seen
+				return m // whether it is SNAP is not to be seen
 			}
 			if snap := binary.BigEndian.Uint64(rest); snap>>16 == 0xaaaa03000000 && uint16(snap) >= 0x0600 { // SNAP with OUI 0
 				ethType, rest, size = uint16(snap), rest[8:], size-8
@@ -89,11 +82,11 @@ func (p Parser) Split(data []byte, size int, inPort PortNo) (m Match, l4 []byte)
 	case EthTypeARP:
 		m.parseARP(rest)
 	case EthTypeIPv4:
-		l4 = m.parseIPv4(rest, size)
+		m.parseIPv4(rest, size)
 	case EthTypeIPv6:
-		l4 = m.parseIPv6(rest, size)
+		m.parseIPv6(rest, size)
 	}
-	return m, l4
+	return m
 }
 
 // parseVLAN takes up to limit tags off b, what is seen of size bytes behind the
@@ -137,34 +130,32 @@ func (m *Match) parseARP(b []byte) {
 	m.ARPTPA = host(netip.AddrFrom4([4]byte(b[24:28])))
 }
 
-// parseIPv4 reads a packet of which b is seen, in size bytes of a frame, and returns what is seen behind its header.
-func (m *Match) parseIPv4(b []byte, size int) (l4 []byte) {
+// parseIPv4 reads a packet of which b is seen, in size bytes of a frame.
+func (m *Match) parseIPv4(b []byte, size int) {
 	if len(b) < 20 {
-		return nil
+		return
 	}
 	header, total := int(b[0]&0x0f)*4, int(binary.BigEndian.Uint16(b[2:]))
 	if header < 20 || header > total || total > size {
-		return nil
+		return
 	}
 	m.setIP(b[1], host(netip.AddrFrom4([4]byte(b[12:16]))), host(netip.AddrFrom4([4]byte(b[16:20]))))
 	m.Fields |= FieldIPProto
 	m.IPProto = b[9]
 	if binary.BigEndian.Uint16(b[6:])&0x3fff != 0 || header > len(b) { // MF or an offset: a fragment
-		return nil
+		return
 	}
-	l4 = b[header:min(total, len(b))]
-	m.parseL4(b[9], l4, total-header)
-	return l4
+	m.parseL4(b[9], b[header:min(total, len(b))], total-header)
 }
 
-// parseIPv6 reads a packet of which b is seen, in size bytes of a frame, and returns what is seen behind its headers.
-func (m *Match) parseIPv6(b []byte, size int) (l4 []byte) {
+// parseIPv6 reads a packet of which b is seen, in size bytes of a frame.
+func (m *Match) parseIPv6(b []byte, size int) {
 	if len(b) < 40 {
-		return nil
+		return
 	}
 	payload := int(binary.BigEndian.Uint16(b[4:]))
 	if payload > size-40 {
-		return nil
+		return
 	}
 	word := binary.BigEndian.Uint32(b)
 	src, dst := host(netip.AddrFrom16([16]byte(b[8:24]))), host(netip.AddrFrom16([16]byte(b[24:40])))
@@ -174,7 +165,7 @@ func (m *Match) parseIPv6(b []byte, size int) (l4 []byte) {
 		if len(rest) < 8 {
 			m.Fields |= FieldIPSrc | FieldIPDst
 			m.IPSrc, m.IPDst = src, dst
-			return nil
+			return
 		}
 		length := 8 + int(rest[1])*8
 		switch next {
@@ -185,7 +176,7 @@ func (m *Match) parseIPv6(b []byte, size int) (l4 []byte) {
 				m.setIP(uint8(word>>20), src, dst)
 				m.Fields |= FieldFlowLabel | FieldIPProto
 				m.FlowLabel, m.IPProto = word&0xfffff, 44
-				return nil
+				return
 			}
 			fragment = fragment || offset != 0
 		case 51: // authentication
@@ -194,18 +185,16 @@ func (m *Match) parseIPv6(b []byte, size int) (l4 []byte) {
 		if length > len(rest) {
 			m.Fields |= FieldIPSrc | FieldIPDst
 			m.IPSrc, m.IPDst = src, dst
-			return nil
+			return
 		}
 		next, rest, size = rest[0], rest[length:], size-length
 	}
 	m.setIP(uint8(word>>20), src, dst)
 	m.Fields |= FieldFlowLabel | FieldIPProto
 	m.FlowLabel, m.IPProto = word&0xfffff, next
-	if fragment {
-		return nil
+	if !fragment {
+		m.parseL4(next, rest, size)
 	}
-	m.parseL4(next, rest, size)
-	return rest
 }
 
 func (m *Match) setIP(tos uint8, src, dst netip.Prefix) {

@@ -125,6 +125,63 @@ type Link interface {
 	Proactive(c *Connected, rules []flow.Rule) []flow.Rule
 }
 
+// Machines is a Link whose decisions rest on states, which outlive an event (see [flow.Event.States]).
+type Machines interface {
+	Link
+	// StateKeys appends the keys of the states that the event's decision reads.
+	StateKeys(ev *flow.Event, keys []string) []string
+	// DecideBy is Decide with the states of r's event. It fills the rest of r.
+	DecideBy(p *Packet, r *Recollection) Outcome
+	// Notice takes note of an event that is no packet: it fills r.
+	Notice(r *Recollection)
+}
+
+// Remembering is a Source that compiles into [Machines] where Remembers says so. Packets must reach it: what a switch decides by itself it
+// never sees.
+type Remembering interface {
+	Source
+	Remembers() bool
+}
+
+// Recollection is what states had to do with a decision.
+type Recollection struct {
+	Event *flow.Event
+
+	// States are the event's, from the link's own first one on: as many as it appended keys, and those of later links. Read is how
+	// many are its own.
+	States []flow.State
+	Read   int
+
+	Change *flow.StateChange // nil: no state changes. Its index is that in States
+	Note   string            // what the reason says of it, after a semicolon; empty: nothing
+
+	// Unsettled says why no rule may be installed: a packet that it covers could change the state. Empty: none could.
+	Unsettled string
+
+	// Left is how long the outcome holds, where Limited: until time alone changes a state.
+	Left    time.Duration
+	Limited bool
+}
+
+// Add adds to r, which is of the event, what one of the chain's links recalls, whose first state is the event's at that index.
+func (r *Recollection) Add(own *Recollection, first int) {
+	if own.Change != nil {
+		own.Change.Index += first
+		r.Change = own.Change
+	}
+	if r.Note == "" {
+		r.Note = own.Note
+	} else if own.Note != "" {
+		r.Note += "; " + own.Note
+	}
+	if r.Unsettled == "" {
+		r.Unsettled = own.Unsettled
+	}
+	if own.Limited && (!r.Limited || own.Left < r.Left) {
+		r.Limited, r.Left = true, own.Left
+	}
+}
+
 // Packet is what a link is asked about.
 type Packet struct {
 	Match *flow.Match // the packet's headers, read only

@@ -7,6 +7,7 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/mac"
+	"switchbridge/policy/machine"
 	"switchbridge/policy/sourceguard"
 )
 
@@ -17,6 +18,7 @@ var All = []policy.Kind{
 	header.Kind{},
 	mac.Kind{},
 	sourceguard.Kind{},
+	machine.Kind{},
 	forward.Kind{},
 }
 

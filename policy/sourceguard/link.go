@@ -244,12 +244,12 @@ func (g *guard) arp() bool {
 	}
 	sender := g.m.ARPSHA
 	if !g.m.Has(flow.FieldARPSHA) { // P4: no program tells it, and no table matches it
-		whole, ok := g.whole()
+		in, ok := g.whole()
 		if !ok {
 			return false
 		}
-		m, _ := split(whole, g.m)
-		if m == nil || !m.Has(flow.FieldARPSHA) || m.ARPSPA != g.m.ARPSPA {
+		m := flow.ParseFrame(in.Data, g.m.InPort)
+		if !m.Has(flow.FieldARPSHA) || m.ARPSPA != g.m.ARPSPA {
 			return g.deny("the packet does not show arp_sha")
 		}
 		sender = m.ARPSHA
@@ -335,14 +335,11 @@ func (g *guard) ipv6() bool {
 // not there: who asks for a neighbour then asks whether somebody has the address that it wants (RFC 4862, 5.4).
 func (g *guard) discovery(none bool) bool {
 	g.out.NoRule = "what neighbour discovery says of link-layer addresses"
-	whole, ok := g.whole()
+	in, ok := g.whole()
 	if !ok {
 		return false
 	}
-	m, l4 := split(whole, g.m)
-	if m == nil {
-		return g.deny("neighbour discovery is not whole")
-	}
+	l4 := in.Layer4()
 	var claimed netip.Addr // by the message
 	options := 0           // where they begin
 	switch g.m.ICMPType {
@@ -357,7 +354,7 @@ func (g *guard) discovery(none bool) bool {
 	case redirect:
 		options = 40
 	}
-	if len(l4) < options {
+	if len(l4) < options || l4[0] != g.m.ICMPType {
 		return g.deny("neighbour discovery is not whole")
 	}
 	if g.m.ICMPType == neighborAdvertisement || g.m.ICMPType == redirect || g.m.ICMPType == neighborSolicitation && none {
@@ -401,17 +398,4 @@ func (g *guard) whole() (*flow.PacketIn, bool) {
 	default:
 		return in, true
 	}
-}
-
-// split reads a whole packet again and returns nil where it is not the one that m is of, as far as it is read here: the switch
-// may take more tags off than is known.
-func split(in *flow.PacketIn, m *flow.Match) (*flow.Match, []byte) {
-	const same = flow.FieldEthSrc | flow.FieldEthType | flow.FieldIPSrc | flow.FieldIPProto | flow.FieldICMPType | flow.FieldARPSPA
-	for limit := uint8(1); limit <= 2; limit++ {
-		read, l4 := flow.Parser{VLANLimit: limit}.Split(in.Data, in.TotalLen, m.InPort)
-		if read.Keep(same&m.Fields) == m.Keep(same) {
-			return &read, l4
-		}
-	}
-	return nil, nil
 }

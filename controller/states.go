@@ -1,0 +1,73 @@
+package controller
+
+import (
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/state"
+)
+
+// memory is the links of a chain whose decisions rest on states, and nil for each other one. The states of an event are those of the first,
+// then of the next.
+type memory []policy.Machines
+
+// StateKeys implements [state.Machines]. It allocates nothing where no link remembers anything.
+func (list memory) StateKeys(ev *flow.Event, keys []string) []string {
+	for _, m := range list {
+		if m != nil {
+			keys = m.StateKeys(ev, keys)
+		}
+	}
+	return keys
+}
+
+// StateKeys implements [state.Machines].
+func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
+	return memory(c.memories).StateKeys(ev, keys)
+}
+
+// Machines returns what says which states the decisions of a valid policy read, for hosts whose controller is elsewhere, such as in a
+// guest; nil where they read none.
+func Machines(p *policy.Policy) state.Machines {
+	var list memory
+	for _, s := range p.Chain {
+		if r, ok := s.(policy.Remembering); ok && r.Remembers() {
+			list = append(list, s.Compile().(policy.Machines))
+		}
+	}
+	if list == nil {
+		return nil
+	}
+	return list
+}
+
+// recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
+// state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds
+// the first change made.
+func recall(m policy.Machines, p *policy.Packet, rec *policy.Recollection, before int) (policy.Outcome, int) {
+	own := policy.Recollection{Event: rec.Event, States: rec.Event.States[min(before, len(rec.Event.States)):]}
+	out := m.DecideBy(p, &own)
+	if own.Change != nil && rec.Change != nil {
+		rec.Unsettled = "two states would change"
+		return policy.Outcome{Verdict: flow.Deny, Reason: "two states would change by one packet: the next one will be decided", Depends: out.Depends}, before
+	}
+	rec.Add(&own, before)
+	return out, before + own.Read
+}
+
+// notice has the links take note of an event that is no packet.
+func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
+	var rec policy.Recollection
+	read := 0
+	for _, m := range c.memories {
+		if m == nil {
+			continue
+		}
+		own := policy.Recollection{Event: ev, States: ev.States[min(read, len(ev.States)):]}
+		m.Notice(&own)
+		if own.Change == nil || rec.Change == nil {
+			rec.Add(&own, read)
+		}
+		read += own.Read
+	}
+	d.Change, d.Reason = rec.Change, rec.Note
+}

@@ -25,20 +25,34 @@ func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 	return memory(c.memories).StateKeys(ev, keys)
 }
 
-// Machines returns what says which states the decisions of a valid policy read, for hosts whose controller is elsewhere, such as in a
-// guest; nil where they read none.
-func Machines(p *policy.Policy) state.Machines {
-	var list memory
+// Stateful reports whether decisions of the policy rest on states.
+func (c *Controller) Stateful() bool { return c.remembers }
+
+// Keys says which states the decisions of a policy read, for hosts whose controller is elsewhere, such as in a guest. It keeps nothing
+// of the policy but the links that remember.
+type Keys struct {
+	version flow.PolicyVersion
+	memory
+}
+
+var _ state.Machines = (*Keys)(nil)
+
+// KeysOf returns the Keys of a valid policy.
+func KeysOf(p *policy.Policy) *Keys {
+	k := &Keys{version: p.Version()}
 	for _, s := range p.Chain {
 		if r, ok := s.(policy.Remembering); ok && r.Remembers() {
-			list = append(list, s.Compile().(policy.Machines))
+			k.memory = append(k.memory, s.Compile().(policy.Machines))
 		}
 	}
-	if list == nil {
-		return nil
-	}
-	return list
+	return k
 }
+
+// Version returns the version of the policy.
+func (k *Keys) Version() flow.PolicyVersion { return k.version }
+
+// Stateful reports whether decisions of the policy rest on states.
+func (k *Keys) Stateful() bool { return k.memory != nil }
 
 // recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
 // state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds

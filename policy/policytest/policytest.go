@@ -11,6 +11,8 @@
 //	nd 2001:db8::1 > 2001:db8::2      (a neighbour solicitation: who has 2001:db8::2?)
 //	na 2001:db8::1 > 2001:db8::2      (a neighbour advertisement: 2001:db8::1 is here)
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
+//	dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3          (a DHCP message: 1 discover, 3 request, 5 acknowledgement)
+//	dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600    (10.0.0.7 is given to 02:00:00:00:00:07)
 //	lldp
 //
 // TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
@@ -156,6 +158,9 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
+	case "dhcp":
+		ipProto = layers.IPProtocolUDP
+		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, dhcp(src, dst, option, station)}
 	case "icmp":
 		ipProto = layers.IPProtocolICMPv4
 		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(option["type"]<<8 | option["code"])}, payload}
@@ -205,6 +210,21 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		eth.EthernetType = layers.EthernetTypeDot1Q
 	}
 	return append([]gopacket.SerializableLayer{eth}, tail...), nil
+}
+
+// dhcp is a client's message where its source is the client's port, and otherwise a server's, to the destination.
+func dhcp(src, dst netip.AddrPort, option map[string]uint16, station func(string, net.HardwareAddr) net.HardwareAddr) *layers.DHCPv4 {
+	d := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 1,
+		ClientIP: src.Addr().AsSlice(), ClientHWAddr: station("sha", station("eth", mac(src.Addr()))),
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(option["type"])})}}
+	if src.Port() != 68 {
+		d.Operation, d.ClientIP, d.YourClientIP = layers.DHCPOpReply, nil, dst.Addr().AsSlice()
+		d.ClientHWAddr = station("sha", mac(dst.Addr()))
+	}
+	if lease := option["lease"]; lease > 0 {
+		d.Options = append(d.Options, layers.NewDHCPOption(layers.DHCPOptLeaseTime, []byte{0, 0, byte(lease >> 8), byte(lease)}))
+	}
+	return d
 }
 
 func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet) (gopacket.SerializableLayer, error) {

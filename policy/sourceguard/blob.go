@@ -1,6 +1,8 @@
 package sourceguard
 
 import (
+	"time"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/wire"
@@ -15,6 +17,8 @@ const (
 // Write implements [policy.Source].
 func (c *Config) Write(w *wire.Writer) {
 	w.Byte(byte(c.Others))
+	w.Byte(byte(c.Learn))
+	w.Uint(uint64(c.For / time.Second))
 	w.Uint(uint64(len(c.Bindings)))
 	for i := range c.Bindings {
 		b := &c.Bindings[i]
@@ -37,7 +41,7 @@ func (c *Config) Write(w *wire.Writer) {
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	c := &Config{Others: Others(r.Byte())}
+	c := &Config{Others: Others(r.Byte()), Learn: Learn(r.Byte()), For: time.Duration(r.Uint(uint64(maxFor/time.Second))) * time.Second}
 	for n := r.Count(4); n > 0 && r.Err() == nil; n-- {
 		var b Binding
 		flags := readPlace(r, &b.Place)

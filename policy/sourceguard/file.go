@@ -2,6 +2,7 @@ package sourceguard
 
 import (
 	"fmt"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -11,6 +12,7 @@ import (
 // Parse implements [policy.Kind]. Its items are the bindings.
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, bindings []*syntax.Node) {
 	c := &Config{}
+	given := false
 	f.Mapping(n, Name,
 		syntax.Key("bindings", func(n *syntax.Node) {
 			for i, b := range f.Sequence(n, Name+": bindings") {
@@ -30,7 +32,12 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, bindings []*
 			}
 		}),
 		syntax.Key("others", func(n *syntax.Node) { c.Others, _ = syntax.Parsed(f, n, Name+": others", parseOthers) }),
+		syntax.Key("learn", func(n *syntax.Node) { c.Learn, _ = syntax.Parsed(f, n, Name+": learn", parseLearn) }),
+		syntax.Key("for", func(n *syntax.Node) { c.For, given = syntax.Parsed(f, n, Name+": for", time.ParseDuration) }),
 	)
+	if c.Learn != Nothing && !given {
+		c.For = defaultFor
+	}
 	return c, bindings
 }
 
@@ -89,4 +96,13 @@ func parseOthers(s string) (Others, error) {
 		}
 	}
 	return 0, fmt.Errorf("%q: want next or deny", s)
+}
+
+func parseLearn(s string) (Learn, error) {
+	for i, name := range learnNames[1:] {
+		if s == name {
+			return Learn(i + 1), nil
+		}
+	}
+	return 0, fmt.Errorf("%q: want first or dhcp", s)
 }

@@ -23,7 +23,14 @@ func (c *Config) Explain() string {
 	if c.Others == Deny {
 		return s + "; ports that are not listed are denied"
 	}
-	return s + "; ports that are not listed may use what is not bound"
+	if c.Learn == Nothing {
+		return s + "; ports that are not listed may use what is not bound"
+	}
+	from := "first seen"
+	if c.Learn == DHCP {
+		from = "given by DHCP, or first seen where that gives none"
+	}
+	return s + "; at ports that are not listed it learns what is " + from + ", for " + c.For.String()
 }
 
 // Examples implements [policy.Kind]. The second one has hosts where packets of tests come from.
@@ -43,6 +50,11 @@ func (Kind) Examples() []policy.Example {
 			Entry: &Config{Bindings: []Binding{host(1, 1), host(2, 2)}, Others: Deny},
 			Packets: []string{"tcp 10.0.0.1:40000 > 10.0.0.2:443", "nd 2001:db8::1 > 2001:db8::2", "udp 0.0.0.0:68 > 255.255.255.255:67", "arp 0.0.0.0 > 10.0.0.1",
 				"tcp 10.0.0.2:40000 > 10.0.0.1:443", "lldp"},
+		},
+		{
+			Entry: &Config{Learn: DHCP, For: defaultFor, Trusted: []Place{{Every: true, Ports: []flow.PortNo{2}}}},
+			Packets: []string{"dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3 eth 7", "dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600 port 2",
+				"tcp 10.0.0.7:40000 > 10.0.0.1:443", "nd 2001:db8::1 > 2001:db8::2"},
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -13,6 +14,8 @@ import (
 type link struct {
 	bindings []Binding
 	others   Others
+	learn    Learn
+	life     time.Duration
 	places   map[place]kind
 	macs     map[flow.MAC][]int32     // by address, the bindings that name it
 	prefixes map[netip.Prefix][]int32 // by prefix, the same
@@ -38,7 +41,7 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{bindings: c.Bindings, others: c.Others, places: make(map[place]kind), macs: make(map[flow.MAC][]int32), prefixes: make(map[netip.Prefix][]int32)}
+	l := &link{bindings: c.Bindings, others: c.Others, learn: c.Learn, life: c.For, places: make(map[place]kind), macs: make(map[flow.MAC][]int32), prefixes: make(map[netip.Prefix][]int32)}
 	add := func(p *Place, k kind) {
 		for _, port := range p.Ports {
 			l.places[place{p.Every, p.Switch, port}] |= k
@@ -75,6 +78,9 @@ func (c *Config) Compile() policy.Link {
 	}
 	for _, lengths := range [][]int{l.lengths4, l.lengths6} {
 		slices.SortFunc(lengths, func(a, b int) int { return cmp.Compare(b, a) })
+	}
+	if c.Learn != Nothing {
+		return &learner{l}
 	}
 	return l
 }
@@ -119,53 +125,6 @@ func (l *link) elsewhere(w *at, list []int32) *Binding {
 	return other
 }
 
-// mac says what is wrong with an Ethernet address as that of a station at w; "" is nothing.
-func (l *link) mac(w *at, m flow.MAC) (why string) {
-	if m.Multicast() || m == (flow.MAC{}) {
-		return m.String() + " is no station's"
-	}
-	list := l.macs[m]
-	if b := l.elsewhere(w, list); b != nil {
-		return m.String() + " belongs to " + b.Place.String()
-	}
-	if w.kind&(bound|anyMAC) == bound && list == nil {
-		return m.String() + " is not bound to port " + w.port.String()
-	}
-	return ""
-}
-
-// address says what is wrong with an address as that of a station at w with the Ethernet address m, which is good; "" is nothing.
-func (l *link) address(w *at, a netip.Addr, m flow.MAC) (why string) {
-	if !station(a) {
-		return a.String() + " is no station's"
-	}
-	list := l.owners(a)
-	if b := l.elsewhere(w, list); b != nil {
-		return a.String() + " belongs to " + b.Place.String()
-	}
-	var owner *Binding // at this port
-	for _, i := range list {
-		if b := &l.bindings[i]; b.has(w.sw, w.port) {
-			if !b.HasMAC || b.MAC == m {
-				return ""
-			}
-			owner = b
-		}
-	}
-	if owner != nil {
-		return a.String() + " belongs to " + owner.MAC.String()
-	}
-	if w.kind&bound == 0 {
-		return ""
-	}
-	for _, i := range l.macs[m] {
-		if b := &l.bindings[i]; b.has(w.sw, w.port) && len(b.Addresses) == 0 {
-			return ""
-		}
-	}
-	return a.String() + " is not bound to port " + w.port.String()
-}
-
 // Decide implements [policy.Link]. It denies or passes on.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
 	g := guard{link: l, p: p, m: p.Match}
@@ -176,10 +135,11 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 // guard looks at one packet.
 type guard struct {
 	*link
-	p   policy.Packet
-	m   *flow.Match
-	at  at
-	out policy.Outcome
+	p      policy.Packet
+	m      *flow.Match
+	at     at
+	memory *memory // nil where nothing is learned
+	out    policy.Outcome
 }
 
 // deny ends the look at the packet. It reports false, as all that look do then.
@@ -199,11 +159,66 @@ func (g *guard) see(f flow.Field) bool {
 
 // claims looks at addresses that the packet gives its sender; an invalid one is none.
 func (g *guard) claims(m flow.MAC, a netip.Addr) bool {
-	why := g.mac(&g.at, m)
+	why := g.mac(m)
 	if why == "" && a.IsValid() {
-		why = g.address(&g.at, a, m)
+		why = g.address(a, m)
 	}
 	return why == "" || g.deny(why)
+}
+
+// mac says what is wrong with an Ethernet address as that of a station at this port; "" is nothing.
+func (g *guard) mac(m flow.MAC) (why string) {
+	if m.Multicast() || m == (flow.MAC{}) {
+		return m.String() + " is no station's"
+	}
+	list := g.macs[m]
+	if b := g.elsewhere(&g.at, list); b != nil {
+		return m.String() + " belongs to " + b.Place.String()
+	}
+	if list != nil {
+		return ""
+	}
+	if g.at.kind&(bound|anyMAC) == bound {
+		return m.String() + " is not bound to port " + g.at.port.String()
+	}
+	return g.learned(subject{mac: m}, m)
+}
+
+// address says what is wrong with an address as that of a station at this port with the Ethernet address m, which is good; "" is nothing.
+func (g *guard) address(a netip.Addr, m flow.MAC) (why string) {
+	if !station(a) {
+		return a.String() + " is no station's"
+	}
+	list := g.owners(a)
+	if b := g.elsewhere(&g.at, list); b != nil {
+		return a.String() + " belongs to " + b.Place.String()
+	}
+	var owner *Binding // at this port
+	for _, i := range list {
+		if b := &g.bindings[i]; b.has(g.at.sw, g.at.port) {
+			if !b.HasMAC || b.MAC == m {
+				return ""
+			}
+			owner = b
+		}
+	}
+	switch {
+	case owner != nil:
+		return a.String() + " belongs to " + owner.MAC.String()
+	case list != nil: // of another switch, by a trusted port
+		return ""
+	case g.at.kind&bound != 0 && !g.any(m):
+		return a.String() + " is not bound to port " + g.at.port.String()
+	}
+	return g.learned(subject{addr: a}, m)
+}
+
+// any reports whether a binding of this port leaves a station every address.
+func (g *guard) any(m flow.MAC) bool {
+	return slices.ContainsFunc(g.macs[m], func(i int32) bool {
+		b := &g.bindings[i]
+		return b.has(g.at.sw, g.at.port) && len(b.Addresses) == 0
+	})
 }
 
 func (g *guard) packet() bool {
@@ -271,8 +286,16 @@ func (g *guard) ipv4() bool {
 	if !g.see(flow.FieldIPSrc) {
 		return false
 	}
-	if src := g.m.IPSrc.Addr(); !src.IsUnspecified() || g.at.kind&trusted != 0 {
-		return src.IsUnspecified() || g.claims(g.m.EthSrc, src)
+	src := g.m.IPSrc.Addr()
+	none := src.IsUnspecified()
+	if !none && !g.claims(g.m.EthSrc, src) {
+		return false
+	}
+	if g.learn == DHCP && g.at.kind&bound == 0 && !g.dhcp() {
+		return false
+	}
+	if !none || g.at.kind&trusted != 0 {
+		return true
 	}
 	if !g.see(flow.FieldIPProto) {
 		return false
@@ -291,9 +314,6 @@ func (g *guard) ipv4() bool {
 	}
 	return g.deny("0.0.0.0 is no station's")
 }
-
-// RFC 2131, 4.1.
-const dhcpServer, dhcpClient = 67, 68
 
 // Messages of neighbour discovery (RFC 4861, 4) and of multicast listeners (RFC 2710, RFC 3810).
 const (

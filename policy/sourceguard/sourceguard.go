@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -142,6 +143,8 @@ type Config struct {
 	Bindings []Binding
 	Trusted  []Place // ports behind which there are many stations, such as uplinks
 	Others   Others
+	Learn    Learn
+	For      time.Duration // how long a learned binding lives; 0 where nothing is learned
 }
 
 // Name implements [policy.Source].
@@ -151,6 +154,18 @@ func (*Config) Name() string { return Name }
 func (c *Config) Validate(earlier []policy.Source) error {
 	if int(c.Others) >= len(othersNames) {
 		return fmt.Errorf("others: %v", c.Others)
+	}
+	switch {
+	case int(c.Learn) >= len(learnNames):
+		return fmt.Errorf("learn: %v", c.Learn)
+	case c.Learn == Nothing && c.For != 0:
+		return errors.New("for: nothing is learned that could live so long")
+	case c.Learn != Nothing && (c.For < minFor || c.For > maxFor || c.For%time.Second != 0):
+		return fmt.Errorf("for: %v: want whole seconds, %v to %v", c.For, minFor, maxFor)
+	case c.Learn != Nothing && c.Others == Deny:
+		return errors.New("others: deny and learn: ports that are not listed are denied, and nothing is learned there")
+	case c.Learn == DHCP && len(c.Trusted) == 0:
+		return errors.New("learn: dhcp without a trusted port: no server's word counts, and no station gets an address")
 	}
 	for i := range c.Bindings {
 		if err := c.Bindings[i].validate(); err != nil {
@@ -175,8 +190,8 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			}
 		}
 	}
-	if len(c.Bindings) == 0 && c.Others == Next {
-		return errors.New("no binding: want one at least, or others: deny")
+	if len(c.Bindings) == 0 && c.Others == Next && c.Learn == Nothing {
+		return errors.New("no binding: want one at least, learn, or others: deny")
 	}
 	for _, s := range earlier {
 		if s.Name() == Name {
@@ -186,6 +201,9 @@ func (c *Config) Validate(earlier []policy.Source) error {
 	return nil
 }
 
+// Remembers implements [policy.Remembering].
+func (c *Config) Remembers() bool { return c.Learn != Nothing }
+
 // Uncovered implements [policy.Guard].
 func (c *Config) Uncovered() string {
 	var list []string
@@ -194,7 +212,7 @@ func (c *Config) Uncovered() string {
 			list = append(list, s)
 		}
 	}
-	if c.Others == Next {
+	if c.Others == Next && c.Learn == Nothing {
 		for i := range c.Bindings {
 			add(&c.Bindings[i].Place)
 		}

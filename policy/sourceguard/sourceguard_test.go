@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"switchbridge/controller"
 	"switchbridge/flow"
@@ -389,9 +390,17 @@ func TestParse(t *testing.T) {
 		t.Errorf("%s; want %s", got, want)
 	}
 	for _, tt := range []struct{ entry, want string }{
-		{`{}`, "p.yaml:3: sourceguard: no binding: want one at least, or others: deny"},
+		{`{}`, "p.yaml:3: sourceguard: no binding: want one at least, learn, or others: deny"},
 		{`{others: allow}`, `p.yaml:3: sourceguard: others: "allow": want next or deny`},
-		{`{learn: first}`, `p.yaml:3: sourceguard: unknown key "learn": want one of bindings, trusted, others`},
+		{`{vlan: 1}`, `p.yaml:3: sourceguard: unknown key "vlan": want one of bindings, trusted, others, learn, for`},
+		{`{learn: second}`, `p.yaml:3: sourceguard: learn: "second": want first or dhcp`},
+		{`{learn: nothing}`, `p.yaml:3: sourceguard: learn: "nothing": want first or dhcp`},
+		{`{learn: first, others: deny}`, "p.yaml:3: sourceguard: others: deny and learn:"},
+		{`{learn: dhcp}`, "p.yaml:3: sourceguard: learn: dhcp without a trusted port"},
+		{`{others: deny, for: 1h}`, "p.yaml:3: sourceguard: for: nothing is learned"},
+		{`{learn: first, for: 59s}`, "p.yaml:3: sourceguard: for: 59s: want whole seconds, 1m0s to 8760h0m0s"},
+		{`{learn: first, for: 0s}`, "p.yaml:3: sourceguard: for: 0s: want whole seconds"},
+		{`{learn: first, for: 90500ms}`, "p.yaml:3: sourceguard: for: 1m30.5s: want whole seconds"},
 		{`{bindings: [{port: 1}]}`, "p.yaml:3: sourceguard: binding 1: want a mac or addresses: it ties nothing to the port"},
 		{`{bindings: [{mac: "02:00:00:00:00:01"}]}`, "p.yaml:3: sourceguard: binding 1: want a port"},
 		{`{bindings: [{port: FLOOD, addresses: [10.0.0.1]}]}`, "p.yaml:3: sourceguard: binding 1: port: port FLOOD: packets come from a port of the switch, or LOCAL"},
@@ -418,6 +427,8 @@ func TestValidate(t *testing.T) {
 	at := sourceguard.Place{Every: true, Ports: []flow.PortNo{1}}
 	for _, c := range []*sourceguard.Config{
 		{Others: 2},
+		{Learn: 3, For: time.Hour},
+		{Learn: sourceguard.First},
 		{Bindings: []sourceguard.Binding{{Place: at, MAC: flow.MAC{2}}}},
 		{Bindings: []sourceguard.Binding{{Place: at, HasMAC: true}}},
 		{Bindings: []sourceguard.Binding{{Place: at, Addresses: []netip.Prefix{{}}}}},
@@ -433,7 +444,7 @@ func TestValidate(t *testing.T) {
 
 // Functions that are deployed read these bytes.
 func TestBytesStay(t *testing.T) {
-	const want = "01" + // others: deny
+	const want = "01" + "00" + "00" + // others: deny, nothing is learned
 		"02" + "03" + "01" + "01" + "020000000001" + "02" + "0420" + "0a000001" + "0640" + "20010db8000000000000000000000000" +
 		"00" + "ab02" + "02" + "02" + "feffffff0f" + "01" + "0408" + "0a000000" +
 		"01" + "01" + "01" + "04"
@@ -449,6 +460,11 @@ func TestBytesStay(t *testing.T) {
 	w := wire.NewWriter(nil)
 	c.Write(w)
 	if got := hex.EncodeToString(w.Bytes()); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	w = wire.NewWriter(nil)
+	(&sourceguard.Config{Learn: sourceguard.DHCP, For: time.Hour, Trusted: c.Trusted}).Write(w)
+	if got, want := hex.EncodeToString(w.Bytes()), "00"+"02"+"901c"+"00"+"01"+"01"+"01"+"04"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if code := (sourceguard.Kind{}).Code(); code != 6 {

@@ -150,7 +150,6 @@ func (o *owner) drain() {
 
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
-	o.learn(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {
 		done = func() { o.c.settle(ev.list, 1) }

@@ -132,6 +132,9 @@ func (o *owner) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, con
 			o.core.Warn("packet_out", "packet dropped: its actions can't be expressed", "decision", xid, "actions", flow.ActionsString(p.Actions), "err", err)
 		}
 	}
+	if p != nil && (len(p.Actions) > 0 || slices.ContainsFunc(changes, func(c bridge.Change) bool { return c.Entry != nil })) {
+		o.learn(&p.In.Match) // of what is let pass, as a switch that learns does: who forges an address must not move its owner's
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -226,7 +229,7 @@ func shadow(changes []*change) {
 }
 
 // learn fills the table of learned addresses, which is what NORMAL means and
-// which a P4 switch does not fill by itself, from eth_src and in_port of events.
+// which a P4 switch does not fill by itself, from eth_src and in_port of packets that are let pass.
 // The newest wins. What is there ages by the switch's own idle timeout.
 func (o *owner) learn(m *flow.Match) {
 	l := o.s.cfg.Mapping.L2

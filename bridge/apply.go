@@ -80,6 +80,7 @@ func (s *Session) apply(j *job) {
 		return
 	}
 	s.m.installed.Add(float64(len(j.changes)))
+	s.remember(j)
 	s.report(j)
 	if !confirm || j == s.own {
 		s.follow(j, false)
@@ -197,6 +198,9 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 		gone[i] = e.gone[i] || i == rule || !told
 		if i == rule || rule < 0 {
 			s.memory.Refused(&e.rules[i])
+		}
+		if gone[i] {
+			s.forget(&e.rules[i])
 		}
 	}
 	guard.Fall(e.rules, gone, s.sw.Before)

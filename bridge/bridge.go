@@ -41,7 +41,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
 	// Decisions are numbered from a random start, so that a rule that an earlier
 	// run of this gateway left is not taken for one of this run's.
-	b.first = rand.Uint32()
+	b.first = rand.Uint32() &^ 1
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
 	live := cfg.Live()
@@ -59,18 +59,28 @@ func (b *Bridge) Local() bool { return b.local }
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
-// Number returns a number that is never zero: a decision's, or a message's of
-// the gateway's own.
-func (b *Bridge) Number() uint32 {
+// Number returns a number that is never zero, for a message of the gateway's
+// own. It is odd.
+func (b *Bridge) Number() uint32 { return b.numbers.Add(2) | 1 }
+
+// decision numbers a decision. That of one about a packet is even, so that a
+// rule tells by its cookie whether a packet has brought it, also after a restart.
+func (b *Bridge) decision(ev *flow.Event) uint32 {
+	if ev.PacketIn == nil {
+		return b.Number()
+	}
 	for {
-		if n := b.numbers.Add(1); n != 0 {
+		if n := b.numbers.Add(2); n != 0 {
 			return n
 		}
 	}
 }
 
+// answersPacket reports whether n is the number of a decision about a packet.
+func answersPacket(n uint32) bool { return n&1 == 0 }
+
 // issued reports whether this process gave the number n.
-func (b *Bridge) issued(n uint32) bool { return n-b.first-1 < b.numbers.Load()-b.first }
+func (b *Bridge) issued(n uint32) bool { return n&^1-b.first-1 < b.numbers.Load()-b.first }
 
 // issuedSince reports whether this process gave the number n, and not before it
 // gave start.

@@ -21,6 +21,7 @@ type Metrics struct {
 	stage      *prometheus.HistogramVec
 	coalesced  *prometheus.CounterVec // protocol
 	swept      *prometheus.CounterVec // protocol
+	replies    *prometheus.CounterVec // protocol, outcome
 	standing   *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
 	storm      prometheus.Gauge
@@ -47,6 +48,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
+		replies:   counters("reply_looks_total", "Packets that may be replies, by how their question's rule was looked for: remembered, found, none, shed (more than the switch is asked about), failed.", "protocol", "outcome"),
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),

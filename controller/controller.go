@@ -31,6 +31,8 @@ type Controller struct {
 	install policy.Install
 	links   []policy.Link
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
+	replies bool               // some entry lets them in
+	inPorts []flow.PortNo      // that the chain names
 
 	memories  []policy.Machines // of each link the same, where its decisions rest on states, or nil
 	remembers bool              // one of them is none
@@ -44,7 +46,10 @@ var (
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
-	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode()}
+	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode(), replies: p.Replies()}
+	if c.replies {
+		c.inPorts = p.InPorts()
+	}
 	for _, s := range p.Chain {
 		l := s.Compile()
 		m, ok := l.(policy.Machines)
@@ -104,20 +109,25 @@ var errWithheld = flow.Errorf(flow.Refused, "the decision hangs on parts of the 
 
 func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) error {
 	var j flow.Judgement
-	m := &ev.PacketIn.Match
-	learn, own, ok := c.judge(ev, &j)
+	learn, own, reply, ok := c.judge(ev, &j)
 	if !ok {
 		return errWithheld
 	}
+	c.spell(&j, &ev.PacketIn.Match, learn, own, d)
+	d.IfReply = reply
+	return nil
+}
+
+// spell fills d, which is reset, with the decision about a packet that has the headers m.
+func (c *Controller) spell(j *flow.Judgement, m *flow.Match, learn bool, own []flow.Action, d *flow.Decision) {
 	j.Spell(m, d)
 	if learn {
 		// The rule's actions are those of the next table, and so not the packet's.
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut[:0], own...)
 		if len(d.Rules) > 0 {
-			c.learn(d, m, j.CoversIncomplete)
+			c.learn(d, m, j)
 		}
 	}
-	return nil
 }
 
 // Judge is Decide for a packet_in whose decision is no more than j can say. It reports false for
@@ -127,13 +137,14 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _, ok := c.judge(ev, j)
-	return ok && !learn
+	learn, _, reply, ok := c.judge(ev, j)
+	return ok && !learn && reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then. ok is false where the event leaves out of the packet what would decide.
-func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, ok bool) {
+// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply. ok is false where the event
+// leaves out of the packet what would decide.
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply, ok bool) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
@@ -144,14 +155,26 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	}
 	out := c.ask(p, rec)
 	if out.Unseen {
-		return false, nil, false
+		return false, nil, nil, false
 	}
 	j.Change = rec.Change
+	alone := false
+	if c.replies {
+		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+	}
+	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
+	if reply != nil {
+		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
+	}
+	return learn, own, reply, true
+}
+
+// effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
+func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
 	if rec.Note != "" {
 		j.Reason += "; " + rec.Note
 	}
-
 	mode := out.Mode
 	if mode == 0 {
 		mode = c.mode
@@ -161,20 +184,27 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 		j.Reason = noLearnReason
 	}
 
-	grain := fieldsOf(c.install.Rule, m)
-	if learn {
-		grain = flow.FieldInPort | flow.FieldEthSrc
+	if alone {
+		j.Reason += "; no rule: an ICMP error is judged by the packet that it quotes"
+	} else {
+		grain := fieldsOf(c.install.Rule, p.Match)
+		if learn {
+			grain = flow.FieldInPort | flow.FieldEthSrc
+		}
+		if out.Replies {
+			grain = flow.Conversation
+		}
+		c.rule(j, p, out, rec, protocol, grain)
 	}
-	c.rule(j, &p, &out, rec, protocol, grain)
-	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
+	j.CoversIncomplete = j.Rule && incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
-		return learn, nil, true
+		return learn, nil
 	}
 	own = actionsOf(&out.Treatment, mode.In(protocol), protocol)
 	if !j.Rule {
 		j.Actions = own
 	}
-	return learn, own, true
+	return learn, own
 }
 
 // nothing is what there is to recall without machines.
@@ -182,14 +212,14 @@ var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
-// ask goes through the chain. What no link decides is denied.
+// ask goes through the chain. What no link decides is denied. Where rec has no event, nothing is recalled.
 func (c *Controller) ask(p policy.Packet, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
 	var noRule string
 	read := 0 // states that earlier links have read
 	for i, l := range c.links {
 		var out policy.Outcome
-		if m := c.memories[i]; m != nil {
+		if m := c.memories[i]; m != nil && rec.Event != nil {
 			asked := p // on the heap, where a link remembers
 			out, read = recall(m, &asked, rec, read)
 		} else {

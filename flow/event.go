@@ -84,6 +84,7 @@ type Accepts uint32
 // Their names on the wire are in flow/contract.
 const (
 	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
+	AcceptsReply                                // [Decision.IfReply]
 
 	acceptsEnd
 )
@@ -137,8 +138,9 @@ type PacketIn struct {
 	// strength of such a packet unless the rule says [Rule.CoversIncomplete].
 	Incomplete Field
 
-	// Facts are what Data says beside the headers; nil where nobody has looked yet. See [PacketIn.ReadFacts].
-	Facts *Facts
+	// TCPFlags are those of the packet where they are told beside the headers, since there is no Data; see [PacketIn.ReadTCPFlags].
+	TCPFlags    TCPFlags
+	HasTCPFlags bool
 }
 
 // RemovedReason says why a rule went (OpenFlow 1.3.5, 7.4.2).

@@ -39,15 +39,16 @@ type owner struct {
 	sweeps  []*request // removals that may wait
 	book    *book
 	l2      map[flow.MAC]flow.PortNo
-	keys    map[string]struct{} // of the batch that is being put together
-	staged  []*change           // the batch that is being written
-	touched map[string]struct{} // keys that were written while tables are read; nil: nobody reads
-	lost    bool                // the switch lost entries behind our back
+	inPorts map[flow.PortNo]struct{} // by which packets have come in
+	keys    map[string]struct{}      // of the batch that is being put together
+	staged  []*change                // the batch that is being written
+	touched map[string]struct{}      // keys that were written while tables are read; nil: nobody reads
+	lost    bool                     // the switch lost entries behind our back
 }
 
 func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	o := &owner{
-		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{},
+		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{}, inPorts: map[flow.PortNo]struct{}{},
 		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{},
 		wake: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
@@ -150,6 +151,7 @@ func (o *owner) drain() {
 
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
+	o.heard(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {
 		done = func() { o.c.settle(ev.list, 1) }

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -61,6 +62,28 @@ func (p *Policy) LooksAt() (fields flow.Field) {
 		}
 	}
 	return fields
+}
+
+// Replies reports whether an entry of the chain lets replies in.
+func (p *Policy) Replies() bool {
+	for _, s := range p.Chain {
+		if r, ok := s.(interface{ Replies() bool }); ok && r.Replies() {
+			return true
+		}
+	}
+	return false
+}
+
+// InPorts returns the ports that the chain's entries name as those by which packets come, each once: every entry whose verdict can hang on
+// in_port has a method of this name.
+func (p *Policy) InPorts() (ports []flow.PortNo) {
+	for _, s := range p.Chain {
+		if l, ok := s.(interface{ InPorts() []flow.PortNo }); ok {
+			ports = append(ports, l.InPorts()...)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 // Source is one entry of a chain before it is compiled: plain data, valid
@@ -195,6 +218,10 @@ type Packet struct {
 	Switch *flow.Switch
 	In     *flow.PacketIn
 
+	// Supposed says that nobody has sent the packet: it is asked about because another one may answer it. Whether its sender is who it says
+	// was looked at when it came, if it did.
+	Supposed bool
+
 	// Src and Dst are the packet's network addresses as links look them up, from
 	// its IP or its ARP header; zero where Match has none.
 	Src, Dst Address
@@ -257,6 +284,12 @@ type Outcome struct {
 	// Unseen says that the link had to look at more of the packet than its headers, and that In has withheld it (see
 	// [flow.PacketIn.Withheld]). The rest of the outcome counts for nothing then.
 	Unseen bool
+
+	// Replies says, of an allowed packet, that what answers it is allowed too.
+	Replies bool
+
+	// Final says, of a denied packet, that it is denied also as the answer to an allowed one: it isn't who it says.
+	Final bool
 
 	Treatment
 }

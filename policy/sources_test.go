@@ -19,13 +19,15 @@ type trusting struct {
 func (t trusting) NeedsSources() bool { return t.need }
 
 func TestWarnings(t *testing.T) {
-	guard := func(entry string) policy.Source {
-		p, err := policyfile.Parse(strings.NewReader("chain: [{sourceguard: "+entry+"}]\n"), "p.yaml", ".")
+	entry := func(entry string) policy.Source {
+		p, err := policyfile.Parse(strings.NewReader("chain: [{"+entry+"}]\n"), "p.yaml", ".")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p.Chain[0]
 	}
+	guard := func(s string) policy.Source { return entry("sourceguard: " + s) }
+	answered := entry("header: {rules: [{name: web, match: {tcp_dst: 443}, action: allow, replies: allow}]}")
 	last := &forward.Config{Mode: policy.Normal}
 	rests, doesNot := trusting{last, true}, trusting{last, false}
 	const (
@@ -40,6 +42,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		"nothing rests on sources":      {[]policy.Source{doesNot}, nil},
 		"no guard":                      {[]policy.Source{last, rests}, []string{"chain entry 2" + unguarded}},
+		"replies":                       {[]policy.Source{answered}, []string{"chain entry 1" + strings.Replace(unguarded, "forward", "header", 1)}},
 		"a guard behind it":             {[]policy.Source{rests, whole}, []string{"chain entry 1" + unguarded}},
 		"a guard before it":             {[]policy.Source{whole, rests}, nil},
 		"a guard of some ports":         {[]policy.Source{guard(`{bindings: [{port: [1, 2], addresses: [10.0.0.1]}, {port: 3, switch: 2, addresses: [10.0.0.2]}]}`), rests}, []string{"chain entry 1: sourceguard does not cover all ports but ports 1 and 2, port 3 of switch 0000000000000002" + any}},

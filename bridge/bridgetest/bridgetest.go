@@ -46,6 +46,10 @@ type Target struct {
 	// Buffers says that the switch holds packets and sends only their start.
 	Buffers bool
 
+	// Elapse, if not nil, takes the switch's clock ahead, so that its rules end. A
+	// simulated target's is that of the test.
+	Elapse func(d time.Duration)
+
 	// Digests says that a question has no frame, so that a packet which asks is
 	// lost.
 	Digests bool
@@ -73,6 +77,9 @@ type Peer interface {
 	Fill()
 	// Reconnect ends the connection and makes another. The tables stay.
 	Reconnect()
+	// Restart ends the connection and has another gateway take over the switch, as
+	// a new process would. The tables stay.
+	Restart(b *bridge.Bridge)
 	// Close ends the connection.
 	Close()
 }
@@ -83,6 +90,7 @@ type rig struct {
 	target Target
 	remote bool
 	bridge *bridge.Bridge
+	config bridge.Config // what bridge was made of
 	peer   Peer
 	logs   *logbuffer.Buffer
 
@@ -139,7 +147,7 @@ func (inPlace) Local() bool { return true }
 // Run runs the suite on a target. Each case is a test of its own, named after
 // what must hold.
 func Run(t *testing.T, target Target) {
-	for _, c := range cases {
+	for _, c := range slices.Concat(cases, replyCases) {
 		for _, remote := range []bool{false, true} {
 			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 				continue
@@ -176,6 +184,7 @@ func run(t *testing.T, target Target, remote bool, c testCase) {
 	if r.bridge, err = bridge.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	r.config = cfg
 	r.peer = target.Connect(t, r.bridge)
 	defer func() {
 		r.peer.Close()
@@ -306,16 +315,16 @@ func (r *rig) decided() []flow.Rule {
 // whether the decider was asked about it.
 func (r *rig) passes(frame []byte) (ports []flow.PortNo, asked bool) {
 	r.Helper()
-	return r.inject(frame, func([]flow.PortNo, bool) bool { return true })
+	return r.inject(1, frame, func([]flow.PortNo, bool) bool { return true })
 }
 
-// inject is passes that waits until enough has happened, where a real switch is
-// slower than usual.
-func (r *rig) inject(frame []byte, enough func(ports []flow.PortNo, asked bool) bool) (ports []flow.PortNo, asked bool) {
+// inject is passes, of a frame that comes in by any port, and waits until enough
+// has happened, where a real switch is slower than usual.
+func (r *rig) inject(port flow.PortNo, frame []byte, enough func(ports []flow.PortNo, asked bool) bool) (ports []flow.PortNo, asked bool) {
 	r.Helper()
 	r.peer.Out()
 	before := r.count(flow.EventPacketIn)
-	r.peer.Inject(1, frame)
+	r.peer.Inject(port, frame)
 	look := func() {
 		for _, f := range r.peer.Out() {
 			if string(f.Data) == string(frame) {
@@ -337,11 +346,17 @@ func (r *rig) inject(frame []byte, enough func(ports []flow.PortNo, asked bool) 
 // none), and whether the decider is asked about it.
 func (r *rig) want(what string, frame []byte, port flow.PortNo, asked bool) {
 	r.Helper()
+	r.wantFrom(1, what, frame, port, asked)
+}
+
+// wantFrom is want for a frame that comes in by any port.
+func (r *rig) wantFrom(from flow.PortNo, what string, frame []byte, port flow.PortNo, asked bool) {
+	r.Helper()
 	var wanted []flow.PortNo
 	if port != 0 && !(asked && r.target.Digests) { // a digest's packet is lost
 		wanted = []flow.PortNo{port}
 	}
-	ports, was := r.inject(frame, func(ports []flow.PortNo, was bool) bool { return len(ports) >= len(wanted) && (was || !asked) })
+	ports, was := r.inject(from, frame, func(ports []flow.PortNo, was bool) bool { return len(ports) >= len(wanted) && (was || !asked) })
 	if !slices.Equal(ports, wanted) || was != asked {
 		r.Errorf("%s: leaves by %v, want %v; asked: %v, want %v; rules:\n%s", what, ports, wanted, was, asked, r.rules())
 	}

@@ -48,6 +48,9 @@ const (
 
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
+
+	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
+	HeaderIfReply = "Switchbridge-If-Reply"
 )
 
 // SpecVersion is the value of [HeaderSpecVersion].

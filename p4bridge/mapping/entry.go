@@ -76,39 +76,11 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	parts := new(entryParts)
 	e := &parts.entry
 	e.TableId, e.ControllerMetadata, e.IdleTimeoutNs = t.P4.ID, r.Cookie, r.IdleTimeout.Nanoseconds()
-	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
 	if t.P4.Priority {
 		e.Priority = int32(r.Priority)
 	}
-	exact := newExacts(t)
-	var used flow.Field
-	for _, i := range t.implied {
-		if v, _ := i.get(m); !m.Has(i.field) || v != (bits{lo: i.value}) {
-			return nil, fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
-		}
-		used |= i.field
-	}
-	for i := range t.keys {
-		k := &t.keys[i]
-		if c := t.constant(k); c != nil {
-			fm, err := k.fieldMatch(c, pipeline.Ones(k.Width))
-			if err != nil {
-				return nil, err
-			}
-			e.Match = append(e.Match, fm)
-			continue
-		}
-		fm, field, err := k.match(m, &exact)
-		if err != nil {
-			return nil, err
-		}
-		used |= field
-		if fm != nil {
-			e.Match = append(e.Match, fm)
-		}
-	}
-	if rest := m.Fields &^ used; rest != 0 {
-		return nil, fmt.Errorf("no key for %v", rest)
+	if err := t.match(e, m); err != nil {
+		return nil, err
 	}
 	if err := t.action(&parts.action, r.Actions, m); err != nil {
 		return nil, err
@@ -117,6 +89,54 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	parts.tableAction.Type = &parts.kind
 	e.Action = &parts.tableAction
 	return e, nil
+}
+
+// Keys returns what the entries of a rule with the given match have for a key, in tables of exact keys alone: there it is all that tells
+// entries apart. They have no action.
+func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
+	for _, t := range m.Tables {
+		e := &p4v1.TableEntry{TableId: t.P4.ID}
+		if !t.P4.Priority && t.match(e, match) == nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// match fills e's key.
+func (t *Table) match(e *p4v1.TableEntry, m *flow.Match) error {
+	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
+	exact := newExacts(t)
+	var used flow.Field
+	for _, i := range t.implied {
+		if v, _ := i.get(m); !m.Has(i.field) || v != (bits{lo: i.value}) {
+			return fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
+		}
+		used |= i.field
+	}
+	for i := range t.keys {
+		k := &t.keys[i]
+		if c := t.constant(k); c != nil {
+			fm, err := k.fieldMatch(c, pipeline.Ones(k.Width))
+			if err != nil {
+				return err
+			}
+			e.Match = append(e.Match, fm)
+			continue
+		}
+		fm, field, err := k.match(m, &exact)
+		if err != nil {
+			return err
+		}
+		used |= field
+		if fm != nil {
+			e.Match = append(e.Match, fm)
+		}
+	}
+	if rest := m.Fields &^ used; rest != 0 {
+		return fmt.Errorf("no key for %v", rest)
+	}
+	return nil
 }
 
 // entryParts are the messages that every entry is made of, in one piece: a

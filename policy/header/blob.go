@@ -13,6 +13,7 @@ const (
 	flagQueue
 	flagSrcPorts
 	flagDstPorts
+	flagReplies // a function that is older than it lets no replies in
 )
 
 // Write implements [policy.Source]. Comments stay behind.
@@ -93,6 +94,9 @@ func (a *Action) flags() (flags byte) {
 	if a.SetQueue {
 		flags |= flagQueue
 	}
+	if a.Replies {
+		flags |= flagReplies
+	}
 	return flags
 }
 
@@ -108,7 +112,7 @@ func (a *Action) writeRest(w *wire.Writer) {
 }
 
 func (a *Action) readRest(r *wire.Reader, flags byte) {
-	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
+	a.Deny, a.SetQueue, a.Replies = flags&flagDeny != 0, flags&flagQueue != 0, flags&flagReplies != 0
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
 		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))
 	}

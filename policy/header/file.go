@@ -45,7 +45,7 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 			}
 		}
 	}
-	acted := false
+	acted, replies := false, false
 	f.Mapping(n, where,
 		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(f, n, where+": name", parseName) }),
 		syntax.Key("comment", func(n *syntax.Node) { r.Comment, _ = f.Scalar(n, where+": comment") }),
@@ -54,8 +54,10 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		}),
 		syntax.Key("match", func(n *syntax.Node) { r.Match = parseCondition(f, n, where+": match") }),
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
+		syntax.Key("replies", func(n *syntax.Node) { replies = f.Allow(n, where+": replies") }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
 	)
+	r.Action.Replies = replies // whichever comes first
 	if !acted {
 		f.Errorf(n, "%s: want an action", where)
 	}

@@ -57,7 +57,7 @@ func (c *Config) compile() *link {
 		if r.Action.Deny {
 			out.Verdict = flow.Deny
 		} else {
-			out.Treatment = r.Action.treatment()
+			out.Treatment, out.Replies = r.Action.treatment(), r.Action.Replies
 		}
 		if r.Proactive {
 			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})

@@ -13,8 +13,8 @@ type recalled struct {
 	own   value
 	reads []value // of other machines
 
-	restarts fault // a state was of no use, and its machine starts again
-	left     int64 // milliseconds until time alone changes a state of another machine; -1: it does not
+	restarts string // a state was of no use, and its machine starts again: the note of it
+	left     int64  // milliseconds until time alone changes a state of another machine; -1: it does not
 
 	matched bool // the packet satisfied the headers of a transition, and other machines' states were as it asks
 }
@@ -43,7 +43,7 @@ func (m *machine) recall(on Trigger, rec *policy.Recollection, r *recalled) (bla
 			return false
 		}
 		*v = value{state: m.Start, serial: v.serial}
-		r.restarts = why
+		r.restarts = m.Name + " starts again: " + string(why)
 		return true
 	}
 	if !use(m, 0, &r.own) {
@@ -186,7 +186,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 	}
 	if r.restarts != "" {
 		rec.Unsettled = unknownState
-		rec.Note = m.Name + " starts again: " + string(r.restarts)
+		rec.Note = r.restarts
 	}
 	v := &r.own
 	id := eventID(rec.Event)
@@ -225,8 +225,6 @@ func eventID(ev *flow.Event) uint64 {
 // packet tries the transitions that a packet can make. It returns the first one that it makes, or -1; whether something was counted; and, where a
 // transition may be made by what the packet does not show, what that is.
 func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (makes int, counted bool, unseen string) {
-	var facts *flow.Facts
-	var room flow.Facts
 	for i := range m.states[r.own.state].packet {
 		t := &m.states[r.own.state].packet[i]
 		ok, hidden := t.match.Test(p)
@@ -243,29 +241,22 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 			continue
 		}
 		r.matched = true
-		if facts == nil && (t.quotes != nil || t.Flags != Flags{}) {
-			facts = in.ReadFacts(&room)
-		}
 		if t.Flags != (Flags{}) {
-			if !facts.HasTCPFlags {
+			flags, ok := in.ReadTCPFlags()
+			if !ok {
 				return -1, counted, "tcp_flags"
 			}
-			if facts.TCPFlags&t.Flags.Set != t.Flags.Set || facts.TCPFlags&t.Flags.Clear != 0 {
+			if flags&t.Flags.Set != t.Flags.Set || flags&t.Flags.Clear != 0 {
 				continue
 			}
 		}
 		if t.quotes != nil {
-			if facts.Quoted.Fields == 0 {
-				return -1, counted, "the quoted packet"
-			}
-			quoted := policy.NewPacket(&facts.Quoted)
-			quoted.Missing &= quotedFields
-			ok, hidden := t.quotes.Test(&quoted)
+			quoted, ok := in.Quoted()
 			if !ok {
-				continue
+				return -1, counted, "the packet that it quotes"
 			}
-			if hidden != 0 {
-				return -1, counted, hidden.String() + " of the quoted packet"
+			if ok, _ := t.quotes.Test(&policy.Packet{Match: &quoted}); !ok {
+				continue
 			}
 		}
 		if t.Count == 0 {
@@ -341,7 +332,8 @@ func (s *state) moves(p *policy.Packet, r *recalled) bool {
 func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, hidden, looked flow.Field) {
 	next := 0
 	if r.table != nil {
-		at, hidden, looked := r.table.Find(p)
+		var at int
+		at, hidden, looked = r.table.Find(p)
 		switch {
 		case at < 0:
 			return nil, 0, looked
@@ -349,7 +341,7 @@ func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, h
 			return &r.outcomes[at], hidden, looked
 		}
 		next = at + 1
-		for _, c := range r.match[:next] {
+		for _, c := range r.match[:next] { // where the first one might be, those before it count
 			looked |= c.Fields()
 		}
 	}

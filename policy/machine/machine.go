@@ -147,19 +147,34 @@ func (*Config) Name() string { return Name }
 
 // LooksAt returns the fields that some condition names.
 func (c *Config) LooksAt() (fields flow.Field) {
+	c.conditions(func(cond *header.Condition) { fields |= cond.Fields() })
+	return fields
+}
+
+// InPorts returns the ports that conditions name.
+func (c *Config) InPorts() (ports []flow.PortNo) {
+	c.conditions(func(cond *header.Condition) {
+		if cond.Header.Has(flow.FieldInPort) {
+			ports = append(ports, cond.Header.InPort)
+		}
+	})
+	return ports
+}
+
+// conditions calls do with all conditions on packets.
+func (c *Config) conditions(do func(*header.Condition)) {
 	for i := range c.Machines {
 		m := &c.Machines[i]
-		fields |= m.For.Fields()
+		do(&m.For)
 		for j := range m.States {
 			for k := range m.States[j].Rules {
-				fields |= m.States[j].Rules[k].Match.Fields()
+				do(&m.States[j].Rules[k].Match)
 			}
 		}
 		for j := range m.Transitions {
-			fields |= m.Transitions[j].Match.Fields() | m.Transitions[j].Distinct
+			do(&m.Transitions[j].Match)
 		}
 	}
-	return fields
 }
 
 // Remembers implements [policy.Remembering].
@@ -286,6 +301,9 @@ func (a *Action) validate() error {
 	if a.Next && (a.Deny || len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: what the next link decides takes no output, queue or meter here")
 	}
+	if a.Replies {
+		return fmt.Errorf("replies: what answers a packet is let in by header and forward alone")
+	}
 	return a.Action.Validate()
 }
 
@@ -389,8 +407,7 @@ func (t *Transition) validatePacket() error {
 
 const (
 	// quotedFields are those of a quoted packet that a condition may ask about.
-	quotedFields = flow.FieldEthType | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst |
-		flow.FieldICMPType | flow.FieldICMPCode
+	quotedFields = flow.Conversation &^ flow.FieldInPort
 
 	distinctFields = flow.Conversation
 )

@@ -85,7 +85,7 @@ func (v *value) parse(b []byte, m *machine) fault {
 		if id := r.Raw(8); id != nil {
 			v.ids[i] = seen{binary.LittleEndian.Uint64(id), r.Byte()}
 		}
-		if int(v.ids[i].state) >= len(m.states) {
+		if v.ids[i].id == 0 || int(v.ids[i].state) >= len(m.states) {
 			return faultCorrupt
 		}
 	}

@@ -280,7 +280,37 @@ func TestReadsWhatItAsksFor(t *testing.T) {
 	}
 }
 
-var _ flow.Decider = (*eval.Trial)(nil)
+// What a forged packet answers is not looked up: it is no reply. An honest one may be, although the chain is asked about its question, which nobody
+// sends now, and of whose sender nothing may be known.
+func TestReplies(t *testing.T) {
+	const rest = "\n  - header: {rules: [{name: web, match: {tcp_dst: 443}, action: allow, replies: allow}]}\n"
+	for _, entry := range []string{
+		`{bindings: [{port: 1, addresses: [10.0.0.1]}, {port: 2, mac: "02:00:00:00:00:02", addresses: [10.0.0.2]}], others: deny}`,
+		`{learn: first}`,
+	} {
+		p, err := policyfile.Parse(strings.NewReader("chain:\n  - sourceguard: "+entry+rest), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := newHost(p)
+		for range 3 {
+			if d := h.ask(t, "tcp 10.0.0.1:40000 > 10.0.0.2:443"); d.Verdict != flow.Allow {
+				t.Fatalf("%s: the question: %s", entry, policytest.Sum(d))
+			}
+		}
+		const reply = "tcp 10.0.0.2:443 > 10.0.0.1:40000"
+		for range 3 {
+			if d := h.ask(t, reply+" port 2"); d.Verdict != flow.Deny || d.IfReply == nil {
+				t.Errorf("%s: a reply: %s, %+v", entry, policytest.Sum(d), d.IfReply)
+			}
+		}
+		for _, forged := range []string{" port 3", " port 3 eth 3", " port 1"} {
+			if d := h.ask(t, reply+forged); d.Verdict != flow.Deny || d.IfReply != nil {
+				t.Errorf("%s: forged by %s: %s, %+v", entry, forged, policytest.Sum(d), d.IfReply)
+			}
+		}
+	}
+}
 
 // The states of a packet whose bytes were left behind are read when it comes with them.
 func TestWithheldLearns(t *testing.T) {

@@ -144,7 +144,7 @@ type guard struct {
 
 // deny ends the look at the packet. It reports false, as all that look do then.
 func (g *guard) deny(why string) bool {
-	g.out.Verdict, g.out.Reason = flow.Deny, Name+": "+why
+	g.out.Verdict, g.out.Reason, g.out.Final = flow.Deny, Name+": "+why, true
 	return false
 }
 
@@ -222,6 +222,9 @@ func (g *guard) any(m flow.MAC) bool {
 }
 
 func (g *guard) packet() bool {
+	if g.p.Supposed {
+		return true
+	}
 	if !g.see(flow.FieldInPort) {
 		return false
 	}

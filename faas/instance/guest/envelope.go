@@ -94,6 +94,9 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
+	// IfReply is of application/openflow: contract.HeaderIfReply as it stands there.
+	IfReply string
+
 	State  []byte // at most 4 KiB
 	Change []byte // of one of the request's States: see AppendChange; nil when none
 	Body   []byte // at most MaxBody
@@ -122,7 +125,8 @@ const (
 	tagVerdict  = 5
 	tagStateKey = 6
 	tagCovers   = 7 // 1 byte: 1
-	tagChange   = 9
+	tagIfReply  = 9
+	tagChange   = 10
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -193,6 +197,7 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 		b = appendUint(b, tagCovers, 1, 1)
 	}
 	b = appendBytes(b, tagState, a.State)
+	b = appendBytes(b, tagIfReply, a.IfReply)
 	b = appendBytes(b, tagChange, a.Change)
 	return appendBytes(b, tagBody, a.Body)
 }
@@ -219,6 +224,8 @@ func (a *Answer) Parse(b []byte) error {
 			var covers uint8
 			covers, err = parseUint[uint8](value, 1)
 			a.CoversIncomplete = covers == 1
+		case tagIfReply:
+			a.IfReply = string(value)
 		case tagState:
 			a.State = value
 		case tagChange:

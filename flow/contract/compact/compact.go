@@ -15,6 +15,8 @@ const (
 
 	eventHeader    = 16
 	decisionHeader = 24
+	replyBit       = 1 << 0 // in byte 5
+	changedBit     = 1 << 1
 	ruleHeader     = 16
 	actionLen      = 8
 )
@@ -23,11 +25,12 @@ const (
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
-// another type doesn't, nor does one with state, or with masks in the packet's headers, which only
-// digests have. What else there is of a packet than its headers stays behind, but for what a decision by states may look at; the event says
-// whether there is something.
+// another type doesn't, nor does one with state, with masks in the packet's headers, which only
+// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind, but for
+// the TCP flags where the event has states; the event says whether there is something.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
-	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
+	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
+		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
 	withheld := byte(0)
@@ -45,7 +48,7 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has. The packet's Facts, and the event's ID and Time, are those of an event with states alone; the States' data is b's.
+// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data is b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -94,8 +97,11 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if d.HasPacketOut {
 		header[2] = 1
 	}
+	if d.IfReply != nil {
+		header[5] = replyBit
+	}
 	if d.Change != nil {
-		header[5] = 1
+		header[5] |= changedBit
 	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
@@ -111,10 +117,14 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if ok && d.Change != nil {
 		b, ok = appendChange(b, d.Change)
 	}
+	b = append(b, d.Reason...)
+	if r := d.IfReply; r != nil && ok {
+		b, ok = AppendDecision(b, &flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut, Reason: r.Reason})
+	}
 	if !ok {
 		return b[:start], false
 	}
-	return append(b, d.Reason...), true
+	return b, true
 }
 
 func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
@@ -176,18 +186,24 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if len(b) == 1 && b[0] == 0 {
 		return ErrUnfit
 	}
+	return rd.decision(b, d, replyBit|changedBit)
+}
+
+// decision reads a decision that may have the given parts. Another one for a reply, inside of it, has none.
+func (rd *Reader) decision(b []byte, d *flow.Decision, parts byte) error {
 	if len(b) < decisionHeader {
 		return errShort
 	}
 	if b[0] != version {
 		return errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5] > 1 {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, change %d", b[1], b[2], b[5])
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5]&^parts != 0 {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d", b[1], b[2], b[5])
 	}
+	parts = b[5]
 	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
-	rules, out, change, reason := int(b[3]), int(b[4]), b[5] == 1, int(le.Uint32(b[20:]))
+	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
 	b = b[decisionHeader:]
 	for range rules {
 		d.Rules = append(d.Rules, flow.Rule{BufferID: flow.NoBuffer})
@@ -201,15 +217,23 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 		return err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
-	if change {
+	if parts&changedBit != 0 {
 		if d.Change, b, err = parseChange(b); err != nil {
 			return err
 		}
 	}
-	if len(b) != reason {
+	if len(b) < reason || len(b) > reason && parts&replyBit == 0 {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
-	d.Reason = rd.reason(b)
+	d.Reason = rd.reason(b[:reason])
+	if parts&replyBit == 0 {
+		return nil
+	}
+	var own flow.Decision
+	if err := rd.decision(b[reason:], &own, 0); err != nil {
+		return err
+	}
+	d.IfReply = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: own.Reason}
 	return nil
 }
 

@@ -335,10 +335,9 @@ func TestDocumentedEvent(t *testing.T) {
 
 func TestDocumentedStates(t *testing.T) {
 	tab, event := tableOf(t, "States, "), tableOf(t, "Event:")
-	bit := func(pattern string) uint64 { return 1 << tab.number(t, "seen", pattern) }
 	ev := newEvent(tcp4())
 	ev.Time, ev.ID = time.Unix(0, 0x7877665544332211), strings.Repeat("x", 0x123)
-	ev.PacketIn.Facts = &flow.Facts{TCPFlags: 0x99, HasTCPFlags: true, Quoted: tcp4()}
+	ev.PacketIn.TCPFlags, ev.PacketIn.HasTCPFlags = 0x99, true
 	ev.States = []flow.State{{Data: []byte("state")}, {}}
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
@@ -347,10 +346,9 @@ func TestDocumentedStates(t *testing.T) {
 	if n := written[event.place(t, "states").at]; n != 2 {
 		t.Errorf("states: written %d, want 2", n)
 	}
-	quoted, _ := appendMatch(nil, &ev.PacketIn.Facts.Quoted)
 	want := tab.build(t, map[string]any{"time": uint64(0x7877665544332211), "id": uint64(0x123), "tcp_flags": uint64(0x99),
-		"seen": bit(`bit (\d): tcp_flags`) | bit(`bit (\d): the match`)})
-	want = append(append(want, quoted...), ev.ID...)
+		"seen": tab.number(t, "seen", `^(\d+): tcp_flags`)})
+	want = append(want, ev.ID...)
 	tab.same(t, append(want, "\x05\x00\x00\x00state\x00\x00\x00\x00"...), written[eventHeader+narrow:])
 }
 
@@ -387,14 +385,15 @@ func TestDocumentedDecision(t *testing.T) {
 	}
 	header := tab.build(t, map[string]any{
 		"form": tab.number(t, "form", `^(\d+): a decision in full`), "verdict": uint64(flow.Deny), "own": tab.number(t, "own", `^(\d+): the packet has its own`),
-		"rules": uint64(2), "actions": uint64(3), "change": small(0), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
+		"rules": uint64(2), "actions": uint64(3), "parts": small(0), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
-	d.Change = &flow.StateChange{}
-	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "change").at]) != tab.number(t, "change", `^(\d+): a state changes`) {
-		t.Errorf("with a change: %x", written)
+	for pattern, with := range map[string]flow.Decision{`bit (\d): a state changes`: {Change: &flow.StateChange{}}, `bit (\d): what becomes`: {IfReply: &flow.Reply{}}} {
+		if written, _ = AppendDecision(nil, &with); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", pattern) {
+			t.Errorf("%s: %x", pattern, written)
+		}
 	}
-	d.HasPacketOut, d.PacketOut, d.Change = false, nil, nil
+	d.HasPacketOut, d.PacketOut = false, nil
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "own").at]) != tab.number(t, "own", `(\d+): those of the rules`) {
 		t.Errorf("without actions of its own: %x", written)
 	}

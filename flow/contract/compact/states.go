@@ -15,35 +15,22 @@ const (
 	statesHeader = 16
 	changeHeader = 16
 
-	flagsBit  = 1 << 0 // in byte 11 of the states' header
-	quotedBit = 1 << 1
+	flagsBit = 1 << 0 // in byte 11 of the states' header
 )
 
 func appendStates(b []byte, ev *flow.Event) ([]byte, bool) {
 	if len(ev.States) > math.MaxUint8 || len(ev.ID) > math.MaxUint16 {
 		return b, false
 	}
-	var room flow.Facts
-	facts := ev.PacketIn.ReadFacts(&room)
 	var h [statesHeader]byte
 	if !ev.Time.IsZero() {
 		le.PutUint64(h[0:], uint64(ev.Time.UnixNano()))
 	}
 	le.PutUint16(h[8:], uint16(len(ev.ID)))
-	if facts.HasTCPFlags {
-		h[10], h[11] = byte(facts.TCPFlags), flagsBit
+	if flags, ok := ev.PacketIn.ReadTCPFlags(); ok {
+		h[10], h[11] = byte(flags), flagsBit
 	}
-	if facts.Quoted.Fields != 0 {
-		h[11] |= quotedBit
-	}
-	b = append(b, h[:]...)
-	if facts.Quoted.Fields != 0 {
-		var ok bool
-		if b, ok = appendMatch(b, &facts.Quoted); !ok {
-			return b, false
-		}
-	}
-	b = append(b, ev.ID...)
+	b = append(append(b, h[:]...), ev.ID...)
 	for i := range ev.States {
 		b = le.AppendUint32(b, uint32(len(ev.States[i].Data)))
 		b = append(b, ev.States[i].Data...)
@@ -54,30 +41,20 @@ func appendStates(b []byte, ev *flow.Event) ([]byte, bool) {
 var errStates = errors.New("compact encoding: bits that no states have")
 
 // parseStates reads what follows the packet's headers in an event of so many states, to its end. The states share b's memory.
-func parseStates(b []byte, states int, ev *flow.Event) (err error) {
+func parseStates(b []byte, states int, ev *flow.Event) error {
 	if len(b) < statesHeader {
 		return errShort
 	}
-	h, facts := b[:statesHeader], ev.PacketIn.Facts
-	if h[11]&^(flagsBit|quotedBit) != 0 {
+	h, in := b[:statesHeader], ev.PacketIn
+	if h[11]&^flagsBit != 0 {
 		return errStates
 	}
-	if facts == nil {
-		facts = new(flow.Facts)
-		ev.PacketIn.Facts = facts
-	}
+	ev.Time = time.Time{}
 	if nanoseconds := int64(le.Uint64(h)); nanoseconds != 0 {
 		ev.Time = time.Unix(0, nanoseconds)
 	}
-	facts.TCPFlags, facts.HasTCPFlags = flow.TCPFlags(h[10]), h[11]&flagsBit != 0
+	in.TCPFlags, in.HasTCPFlags = flow.TCPFlags(h[10]), h[11]&flagsBit != 0
 	b = b[statesHeader:]
-	if h[11]&quotedBit != 0 {
-		if b, err = parseMatch(b, &facts.Quoted); err != nil {
-			return err
-		}
-	} else if facts.Quoted.Fields != 0 {
-		facts.Quoted = flow.Match{}
-	}
 	id := int(le.Uint16(h[8:]))
 	if id > len(b) {
 		return errShort

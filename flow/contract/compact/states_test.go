@@ -13,9 +13,8 @@ import (
 // stateful is an event of a packet with all that a decision by states looks at.
 func stateful() *flow.Event {
 	ev := newEvent(tcp4())
-	quoted := matches()["tcp6"]
 	ev.Time, ev.ID = time.Unix(1234, 5678), "event-1"
-	ev.PacketIn.Facts = &flow.Facts{TCPFlags: flow.SYN | flow.ECE, HasTCPFlags: true, Quoted: quoted}
+	ev.PacketIn.TCPFlags, ev.PacketIn.HasTCPFlags = flow.SYN|flow.ECE, true
 	ev.States = []flow.State{{Data: []byte("own")}, {}, {Data: bytes.Repeat([]byte{7}, flow.MaxState)}}
 	return ev
 }
@@ -25,8 +24,7 @@ func TestEventsWithStates(t *testing.T) {
 	plain, _ := AppendEvent(nil, newEvent(tcp4()))
 	for name, change := range map[string]func(*flow.Event){
 		"all":      func(*flow.Event) {},
-		"no flags": func(ev *flow.Event) { ev.PacketIn.Facts.TCPFlags, ev.PacketIn.Facts.HasTCPFlags = 0, false },
-		"no quote": func(ev *flow.Event) { ev.PacketIn.Facts.Quoted = flow.Match{} },
+		"no flags": func(ev *flow.Event) { ev.PacketIn.TCPFlags, ev.PacketIn.HasTCPFlags = 0, false },
 		"no id":    func(ev *flow.Event) { ev.ID = "" },
 		"one":      func(ev *flow.Event) { ev.States = ev.States[:1] },
 	} {
@@ -49,9 +47,6 @@ func TestEventsWithStates(t *testing.T) {
 	for name, change := range map[string]func(*flow.Event){
 		"256 states": func(ev *flow.Event) { ev.States = make([]flow.State, 256) },
 		"a long id":  func(ev *flow.Event) { ev.ID = strings.Repeat("x", 1<<16) },
-		"a masked quote": func(ev *flow.Event) {
-			ev.PacketIn.Facts.Quoted.SetEthSrc(flow.MAC{1}, flow.MAC{1})
-		},
 	} {
 		ev := stateful()
 		change(ev)
@@ -61,18 +56,18 @@ func TestEventsWithStates(t *testing.T) {
 	}
 }
 
-// What the data of a packet says beside its headers goes along.
-func TestFactsOfData(t *testing.T) {
+// The TCP flags in the data of a packet go along.
+func TestFlagsOfData(t *testing.T) {
 	ev := stateful()
-	ev.PacketIn.Facts = nil
+	ev.PacketIn.HasTCPFlags = false
 	frame := make([]byte, 14+20+20)
 	frame[12], frame[14], frame[17] = 0x08, 0x45, 40
 	frame[14+20+13] = byte(flow.ACK)
 	ev.PacketIn.Data = frame
 	b, ok := AppendEvent(nil, ev)
 	got := blank()
-	if err := ParseEvent(b, got); !ok || err != nil || *got.PacketIn.Facts != (flow.Facts{TCPFlags: flow.ACK, HasTCPFlags: true}) {
-		t.Errorf("fits %v, %v, %+v", ok, err, got.PacketIn.Facts)
+	if err := ParseEvent(b, got); !ok || err != nil || got.PacketIn.TCPFlags != flow.ACK || !got.PacketIn.HasTCPFlags {
+		t.Errorf("fits %v, %v, %+v", ok, err, got.PacketIn)
 	}
 }
 

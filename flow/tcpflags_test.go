@@ -12,26 +12,34 @@ import (
 	"switchbridge/internal/frames"
 )
 
-func facts(frame []byte, limit uint8) *flow.Facts {
+// seen are the TCP flags of a packet.
+type seen struct {
+	flags flow.TCPFlags
+	ok    bool
+}
+
+func flags(frame []byte, limit uint8) (s seen) {
 	m := flow.Parser{VLANLimit: limit}.Parse(frame, len(frame), 1)
-	return (&flow.PacketIn{Match: m, Data: frame, TotalLen: len(frame)}).ReadFacts(new(flow.Facts))
+	s.flags, s.ok = (&flow.PacketIn{Match: m, Data: frame, TotalLen: len(frame)}).ReadTCPFlags()
+	return s
 }
 
 func TestTCPFlags(t *testing.T) {
 	a, b := frames.Host(1), frames.Host(2)
 	a6, b6 := a, b
 	a6.IP, b6.IP = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
-	for flags := range 256 {
-		for name, frame := range map[string][]byte{"v4": frames.TCP(a.At(1), b.At(2), uint8(flags), nil), "v6": frames.TCP(a6.At(1), b6.At(2), uint8(flags), []byte("data"))} {
+	for bits := range 256 {
+		want := seen{flow.TCPFlags(bits), true}
+		for name, frame := range map[string][]byte{"v4": frames.TCP(a.At(1), b.At(2), uint8(bits), nil), "v6": frames.TCP(a6.At(1), b6.At(2), uint8(bits), []byte("data"))} {
 			tagged := frames.Tagged(frame, 7, 0)
-			for what, f := range map[string]*flow.Facts{
-				"plain": facts(frame, 1), "tagged": facts(tagged, 1), "two tags": facts(frames.Tagged(tagged, 8, 0), 2),
+			for what, f := range map[string]seen{
+				"plain": flags(frame, 1), "tagged": flags(tagged, 1), "two tags": flags(frames.Tagged(tagged, 8, 0), 2),
 			} {
-				if !f.HasTCPFlags || f.TCPFlags != flow.TCPFlags(flags) || f.Quoted.Fields != 0 {
-					t.Errorf("%s, %s: flags %#x: %+v", name, what, flags, f)
+				if f != want {
+					t.Errorf("%s, %s: %+v, want %+v", name, what, f, want)
 				}
 			}
-			if f := facts(frames.Tagged(tagged, 8, 0), 1); f.HasTCPFlags {
+			if f := flags(frames.Tagged(tagged, 8, 0), 1); f.ok {
 				t.Errorf("%s: flags behind a tag that is not looked behind: %+v", name, f)
 			}
 		}
@@ -40,13 +48,13 @@ func TestTCPFlags(t *testing.T) {
 	for name, other := range map[string][]byte{
 		"fragment": frames.LaterFragment(frame), "cut": frame[:14+20+13], "udp": frames.UDP(a.At(1), b.At(2), make([]byte, 20)), "arp": frames.ARPRequest(a, b.IP),
 	} {
-		if f := facts(other, 1); f.HasTCPFlags {
+		if f := flags(other, 1); f.ok {
 			t.Errorf("%s has TCP flags: %+v", name, f)
 		}
 	}
-	known := &flow.Facts{TCPFlags: flow.RST, HasTCPFlags: true}
-	if f := (&flow.PacketIn{Facts: known, Data: frame}).ReadFacts(new(flow.Facts)); f != known {
-		t.Errorf("what is known is read again: %+v", f)
+	told := &flow.PacketIn{TCPFlags: flow.RST, HasTCPFlags: true}
+	if f, ok := told.ReadTCPFlags(); f != flow.RST || !ok {
+		t.Errorf("what was told is %v, %v", f, ok)
 	}
 }
 
@@ -73,42 +81,13 @@ func TestTCPFlagsBehindMore(t *testing.T) {
 		if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true}, list...); err != nil {
 			t.Fatal(err)
 		}
-		if f := facts(buf.Bytes(), 1); !f.HasTCPFlags || f.TCPFlags != want {
+		if f := flags(buf.Bytes(), 1); f != (seen{want, true}) {
 			t.Errorf("%s: %+v, want %#x, of %x", name, f, want, buf.Bytes())
 		}
 	}
 }
 
-func TestQuotedPacket(t *testing.T) {
-	a, b := frames.Host(1), frames.Host(2)
-	a6, b6 := a, b
-	a6.IP, b6.IP = netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")
-	for _, pair := range [][2]frames.Endpoint{{a, b}, {a6, b6}} {
-		from, to := pair[0], pair[1]
-		for _, about := range [][]byte{frames.TCP(from.At(40000), to.At(443), frames.SYN, make([]byte, 1000)), frames.UDP(from.At(40000), to.At(53), make([]byte, 100)), frames.Ping(from, to, 1, 1)} {
-			want := flow.ParseFrame(about, 1).Keep(^(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN))
-			frame := frames.TooBig(to, about, 1400)
-			f := facts(frame, 1)
-			if f.Quoted != want || f.HasTCPFlags {
-				t.Errorf("quoted %v\nwant   %v", f.Quoted, want)
-			}
-			if f := facts(frames.Tagged(frame, 7, 0), 1); f.Quoted != want {
-				t.Errorf("tagged: quoted %v\nwant %v", f.Quoted, want)
-			}
-			for n := range frame { // whatever is cut is not shown, or right
-				got := facts(frame[:n:n], 1).Quoted
-				if bad := got.Fields &^ want.Fields; bad != 0 || got != want.Keep(got.Fields) {
-					t.Errorf("cut to %d: quoted %v\nwant %v or less", n, got, want)
-				}
-			}
-		}
-		if f := facts(frames.Ping(from, to, 1, 1), 1); f.Quoted.Fields != 0 {
-			t.Errorf("an echo request quotes %v", f.Quoted)
-		}
-	}
-}
-
-func FuzzFacts(f *testing.F) {
+func FuzzTCPFlags(f *testing.F) {
 	a, b := frames.Host(1), frames.Host(2)
 	syn := frames.TCP(a.At(1), b.At(2), frames.SYN, nil)
 	f.Add(syn)
@@ -116,9 +95,7 @@ func FuzzFacts(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0}, 60))
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		for limit := range uint8(3) {
-			if f := facts(frame, limit); f.HasTCPFlags && f.Quoted.Fields != 0 {
-				t.Errorf("a packet of TCP that quotes: %+v", f)
-			}
+			flags(frame, limit)
 		}
 	})
 }

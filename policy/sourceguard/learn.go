@@ -189,11 +189,12 @@ func (g *guard) learned(s subject, mac flow.MAC) (why string) {
 	if g.memory.only || why != "" {
 		return why
 	}
-	learns := g.at.kind == 0
+	learns := g.at.kind&trusted == 0                           // a listed port learns what its binding leaves open
+	given := g.learn == DHCP && s.addr.Is4() && g.at.kind == 0 // and renewed, by a server alone
 	switch {
 	case e == nil && !learns:
 		return ""
-	case e == nil && g.learn == DHCP && s.addr.Is4():
+	case e == nil && given:
 		g.memory.holds(ungiven)
 		return s.String() + " was given to nobody by DHCP"
 	case e == nil:
@@ -202,7 +203,7 @@ func (g *guard) learned(s subject, mac flow.MAC) (why string) {
 	case e.sw == g.at.sw && e.port == g.at.port && e.mac == mac:
 		left := e.left(g.memory.now)
 		g.memory.holds(left)
-		if left < e.life/2 && learns && !(g.learn == DHCP && s.addr.Is4()) { // a lease is renewed by the server
+		if left < e.life/2 && learns && !given {
 			e.life = g.life
 			g.memory.bind(at, s, e)
 		}

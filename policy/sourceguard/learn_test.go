@@ -127,12 +127,13 @@ func TestListedAndLearned(t *testing.T) {
 		{"tcp 10.0.0.1:1 > 10.0.0.9:2", true, 0},
 		{"tcp 10.0.0.1:1 > 10.0.0.9:2 port 3 eth 3", false, 0},
 		{"tcp 10.0.0.1:1 > 10.0.0.9:2 port 3", false, 0},
-		{"tcp 10.0.0.2:1 > 10.0.0.9:2 port 2", true, 0}, // any address, at a port that doesn't learn
-		{"tcp 10.0.0.3:1 > 10.0.0.9:2 port 3", true, 1},
+		{"tcp 10.0.0.2:1 > 10.0.0.9:2 port 2", true, 1}, // any address that is nobody else's: it is its own now
+		{"tcp 10.0.0.2:1 > 10.0.0.9:2 port 3 eth 3", false, 1},
 		{"tcp 10.0.0.3:1 > 10.0.0.9:2 port 3", true, 2},
-		{"tcp 10.0.0.3:1 > 10.0.0.9:2 port 2 eth 2", false, 2},
-		{"tcp 10.0.0.4:1 > 10.0.0.9:2 port 3 eth 3", true, 3},  // a second address of one station
-		{"tcp 10.0.0.4:1 > 10.0.0.9:2 port 3 eth 5", false, 3}, // no second station for one address, and nothing is learned of it
+		{"tcp 10.0.0.3:1 > 10.0.0.9:2 port 3", true, 3},
+		{"tcp 10.0.0.3:1 > 10.0.0.9:2 port 2 eth 2", false, 3},
+		{"tcp 10.0.0.4:1 > 10.0.0.9:2 port 3 eth 3", true, 4},  // a second address of one station
+		{"tcp 10.0.0.4:1 > 10.0.0.9:2 port 3 eth 5", false, 4}, // no second station for one address, and nothing is learned of it
 	} {
 		d := h.ask(t, step.packet)
 		if (d.Verdict == flow.Allow) != step.allow || len(h.states) != step.states {
@@ -196,6 +197,40 @@ func TestDHCP(t *testing.T) {
 		if d := h.ask(t, forged); d.Verdict != flow.Deny || d.Change != nil {
 			t.Errorf("%s: %s", forged, policytest.Whole(d))
 		}
+	}
+}
+
+// Whatever is cut of an acknowledgement, or is in its place, teaches nothing that it doesn't say.
+func TestDHCPCut(t *testing.T) {
+	h := newHost(parse(t, `{learn: dhcp, trusted: [4]}`))
+	h.ask(t, "dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3 port 3 eth 7")
+	r := rand.New(rand.NewPCG(5, 5))
+	const options = 14 + 20 + 8 + 240
+	taught := 0
+	for range 3000 {
+		ev, err := policytest.Event("dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600 port 4", flow.OpenFlow13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := ev.PacketIn
+		for range r.IntN(3) {
+			in.Data[options+r.IntN(len(in.Data)-options)] = byte(r.IntN(256))
+		}
+		in.Data = in.Data[:14+r.IntN(len(in.Data)-13)]
+		in.TotalLen = len(in.Data)
+		delete(h.states, "sourceguard:10.0.0.7")
+		switch d := h.decide(t, ev); {
+		case d.Change == nil:
+		case len(in.Data) < options+3:
+			t.Fatalf("%d bytes teach: %s", len(in.Data), policytest.Whole(d))
+		case d.Change.TTL > 12*time.Hour || d.Change.TTL < time.Second:
+			t.Fatalf("a lease of %v", d.Change.TTL)
+		default:
+			taught++
+		}
+	}
+	if taught == 0 {
+		t.Error("none of them teaches anything")
 	}
 }
 

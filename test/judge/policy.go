@@ -11,7 +11,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"switchbridge/controller"
 	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -129,13 +131,15 @@ func GeneratePolicy(seed uint64) (Policy, error) {
 	return parsePolicy(Policy{Name: fmt.Sprintf("seed %d", seed), Text: b.String(), Hints: hints})
 }
 
-// GuardPolicy returns the policy of a seed that ties the stations 1 to 3 to ports 1 to 3, each with some of its addresses or all. Its hints
+// GuardPolicy returns the policy of a seed that ties the stations 1 to 3 to ports 1 to 3, each with some of its addresses or all, or learns
+// where some of them are. Its hints
 // are packets of the stations, and what they send before they have an address; of two of them together comes a forged one.
 func GuardPolicy(seed uint64) (Policy, error) {
 	r := rand.New(rand.NewPCG(seed, 0x6775617264))
 	var b strings.Builder
-	fmt.Fprintf(&b, "serial: 1\ninstall: %s\nchain:\n  - sourceguard:\n      others: %s\n      bindings:\n", pick(r, []string{"flow", "flow", "host-pair", "mac-pair"}), pick(r, []string{"next", "deny"}))
+	fmt.Fprintf(&b, "serial: 1\ninstall: %s\nchain:\n  - sourceguard:\n      %s\n      bindings:\n", pick(r, []string{"flow", "flow", "host-pair", "mac-pair"}), pick(r, []string{"others: next", "others: deny", "learn: first"}))
 	var hints []flow.Match
+	learned := strings.Contains(b.String(), "learn")
 	for n := 1; n <= 3; n++ {
 		a4, a6 := host4(n), host6(n)
 		switch r.IntN(6) {
@@ -144,6 +148,9 @@ func GuardPolicy(seed uint64) (Policy, error) {
 		case 1:
 			fmt.Fprintf(&b, "        - {port: %d, addresses: [%v, %q]}\n", n, a4, a6)
 		default:
+			if learned && n > 1 {
+				break // its port learns
+			}
 			fmt.Fprintf(&b, "        - {port: %d, mac: %q, addresses: [%v, %q]}\n", n, mac(n), a4, a6)
 		}
 		var of, ip, arp, ip6, discovery flow.Match
@@ -181,6 +188,38 @@ func parsePolicy(p Policy) (_ Policy, err error) {
 	}
 	return p, err
 }
+
+// remembering is a controller whose decisions rest on states, with the states.
+type remembering struct {
+	c      *controller.Controller
+	mu     sync.Mutex
+	states map[string][]byte
+}
+
+// Decide implements flow.Decider.
+func (r *remembering) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	return r.ask(ctx, ev, d, true)
+}
+
+// ask decides, and keeps what is learned if it is to.
+func (r *remembering) ask(ctx context.Context, ev *flow.Event, d *flow.Decision, keep bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked := *ev
+	asked.Time, asked.States = time.Now(), nil
+	for _, key := range r.c.StateKeys(&asked, nil) {
+		asked.States = append(asked.States, flow.State{Key: key, Data: r.states[key]})
+	}
+	err := r.c.Decide(ctx, &asked, d)
+	if d.Change != nil && keep {
+		r.states[asked.States[d.Change.Index].Key] = d.Change.Data
+	}
+	d.Change = nil
+	return err
+}
+
+// Local implements flow.Local.
+func (*remembering) Local() bool { return true }
 
 // watched is the native controller, with the rules that it has answered with.
 type watched struct {
@@ -222,7 +261,11 @@ func (w *watched) wouldDeny(c *Classified, frame []byte) (reason string, denied 
 	pi.Match = pi.Match.Keep(pi.Match.Fields &^ (flow.FieldMetadata | flow.FieldTunnelID))
 	var d flow.Decision
 	ev := flow.Event{Type: flow.EventPacketIn, XID: 1, Switch: w.sw, PacketIn: &pi}
-	err = w.next.Decide(context.Background(), &ev, &d)
+	if r, ok := w.next.(*remembering); ok {
+		err = r.ask(context.Background(), &ev, &d, false)
+	} else {
+		err = w.next.Decide(context.Background(), &ev, &d)
+	}
 	return d.Reason, d.Verdict == flow.Deny, err
 }
 
@@ -239,6 +282,9 @@ func TryPolicy(tb testing.TB, version flow.Protocol, p *Policy, seed uint64, spo
 	tb.Helper()
 	c := newCourt(tb, version)
 	w := &watched{next: policyhost.NewNative(p.Hold), spoil: spoil}
+	if native := controller.New(p.Hold); native.Stateful() {
+		w.next = &remembering{c: native, states: make(map[string][]byte)}
+	}
 	c.run(gatewayConfig{function: w, onDecision: func(flow.EventType, uint32, uint64) {}})
 	r := rand.New(rand.NewPCG(seed, 3))
 	made := func(whole bool) Packet {

@@ -160,7 +160,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	j.Change = rec.Change
 	alone := false
 	if c.replies {
-		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+		reply, alone = c.converse(ev.PacketIn, &p, &out, rec, protocol)
 	}
 	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {

@@ -286,10 +286,9 @@ type Outcome struct {
 	Unseen bool
 
 	// Replies says, of an allowed packet, that what answers it is allowed too.
-	Replies bool
-
-	// Final says, of a denied packet, that it is denied also as the answer to an allowed one: it isn't who it says.
-	Final bool
+	// NoReply says, of a denied one, that it is denied even if it is an answer, as
+	// a link says that denies by who sends and not by what is said.
+	Replies, NoReply bool
 
 	Treatment
 }

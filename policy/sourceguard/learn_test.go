@@ -321,7 +321,7 @@ func TestReplies(t *testing.T) {
 	const rest = "\n  - header: {rules: [{name: web, match: {tcp_dst: 443}, action: allow, replies: allow}]}\n"
 	for _, entry := range []string{
 		`{bindings: [{port: 1, addresses: [10.0.0.1]}, {port: 2, mac: "02:00:00:00:00:02", addresses: [10.0.0.2]}], others: deny}`,
-		`{learn: first}`,
+		`{learn: first, for: 10m}`,
 	} {
 		p, err := policyfile.Parse(strings.NewReader("chain:\n  - sourceguard: "+entry+rest), "p.yaml", ".")
 		if err != nil {
@@ -334,9 +334,14 @@ func TestReplies(t *testing.T) {
 			}
 		}
 		const reply = "tcp 10.0.0.2:443 > 10.0.0.1:40000"
-		for range 3 {
-			if d := h.ask(t, reply+" port 2"); d.Verdict != flow.Deny || d.IfReply == nil {
-				t.Errorf("%s: a reply: %s, %+v", entry, policytest.Sum(d), d.IfReply)
+		for i := range 3 {
+			d := h.ask(t, reply+" port 2")
+			if d.Verdict != flow.Deny || d.IfReply == nil {
+				t.Fatalf("%s: a reply: %s, %+v", entry, policytest.Sum(d), d.IfReply)
+			}
+			learning := i < 2 && strings.Contains(entry, "learn")
+			if rules := d.IfReply.Rules; len(rules) > 0 == learning || !learning && strings.Contains(entry, "learn") && rules[0].HardTimeout > 10*time.Minute {
+				t.Errorf("%s: packet %d: a reply's rules %v", entry, i+1, rules)
 			}
 		}
 		for _, forged := range []string{" port 3", " port 3 eth 3", " port 1"} {

@@ -144,7 +144,7 @@ type guard struct {
 
 // deny ends the look at the packet. It reports false, as all that look do then.
 func (g *guard) deny(why string) bool {
-	g.out.Verdict, g.out.Reason, g.out.Final = flow.Deny, Name+": "+why, true
+	g.out.Verdict, g.out.NoReply, g.out.Reason = flow.Deny, true, Name+": "+why
 	return false
 }
 

@@ -149,11 +149,12 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	p.Switch, p.In = ev.Switch, ev.PacketIn
-	rec := &nothing
+	var by policy.Recollection
+	rec, asked := &nothing, (*flow.Event)(nil)
 	if c.remembers {
-		rec = &policy.Recollection{Event: ev}
+		rec, asked = &by, ev
 	}
-	out := c.ask(p, rec)
+	out := c.ask(p, asked, rec)
 	if out.Unseen {
 		return false, nil, nil, false
 	}
@@ -212,16 +213,15 @@ var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
-// ask goes through the chain. What no link decides is denied. Where rec has no event, nothing is recalled.
-func (c *Controller) ask(p policy.Packet, rec *policy.Recollection) policy.Outcome {
+// ask goes through the chain. What no link decides is denied. The links recall the states of ev, of which rec then tells; nothing where ev is nil.
+func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
 	var noRule string
 	read := 0 // states that earlier links have read
 	for i, l := range c.links {
 		var out policy.Outcome
-		if m := c.memories[i]; m != nil && rec.Event != nil {
-			asked := p // on the heap, where a link remembers
-			out, read = recall(m, &asked, rec, read)
+		if m := c.memories[i]; m != nil && ev != nil {
+			out, read = recall(m, p, ev, rec, read)
 		} else {
 			out = l.Decide(p)
 		}

@@ -76,7 +76,7 @@ func (c *Controller) opens(q *flow.Match) (reason string, depends flow.Field, ok
 	for i := 0; ; i++ {
 		p := policy.NewPacket(&m)
 		p.Supposed = true
-		out := c.ask(p, &nothing)
+		out := c.ask(p, nil, &nothing)
 		depends |= out.Depends
 		if out.Verdict == flow.Allow {
 			if !out.Replies {

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"time"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/state"
@@ -27,6 +29,19 @@ func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 
 // Stateful reports whether decisions of the policy rest on states.
 func (c *Controller) Stateful() bool { return c.remembers }
+
+// StateOf returns the name of the state that a value of a key means at a time, for people.
+func (c *Controller) StateOf(key string, data []byte, at time.Time) string {
+	for _, m := range c.memories {
+		if m == nil {
+			continue
+		}
+		if name := m.StateOf(key, data, at); name != "" {
+			return name
+		}
+	}
+	return "no machine's"
+}
 
 // Keys says which states the decisions of a policy read, for hosts whose controller is elsewhere, such as in a guest. It keeps nothing
 // of the policy but the links that remember.
@@ -57,15 +72,24 @@ func (k *Keys) Stateful() bool { return k.memory != nil }
 // recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
 // state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds
 // the first change made.
-func recall(m policy.Machines, p *policy.Packet, rec *policy.Recollection, before int) (policy.Outcome, int) {
-	own := policy.Recollection{Event: rec.Event, States: rec.Event.States[min(before, len(rec.Event.States)):]}
-	out := m.DecideBy(p, &own)
+func recall(m policy.Machines, p policy.Packet, ev *flow.Event, rec *policy.Recollection, before int) (policy.Outcome, int) {
+	out, own := m.DecideBy(p, of(ev, before))
 	if own.Change != nil && rec.Change != nil {
 		rec.Unsettled = "two states would change"
 		return policy.Outcome{Verdict: flow.Deny, Reason: "two states would change by one packet: the next one will be decided", Depends: out.Depends}, before
 	}
 	rec.Add(&own, before)
 	return out, before + own.Read
+}
+
+// of returns an event with the states from a link's first one on.
+func of(ev *flow.Event, before int) *flow.Event {
+	if before == 0 {
+		return ev
+	}
+	own := *ev
+	own.States = ev.States[min(before, len(ev.States)):]
+	return &own
 }
 
 // notice has the links take note of an event that is no packet.
@@ -76,8 +100,7 @@ func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
 		if m == nil {
 			continue
 		}
-		own := policy.Recollection{Event: ev, States: ev.States[min(read, len(ev.States)):]}
-		m.Notice(&own)
+		own := m.Notice(of(ev, read))
 		if own.Change == nil || rec.Change == nil {
 			rec.Add(&own, read)
 		}

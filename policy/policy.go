@@ -153,10 +153,12 @@ type Machines interface {
 	Link
 	// StateKeys appends the keys of the states that the event's decision reads.
 	StateKeys(ev *flow.Event, keys []string) []string
-	// DecideBy is Decide with the states of r's event. It fills the rest of r.
-	DecideBy(p *Packet, r *Recollection) Outcome
-	// Notice takes note of an event that is no packet: it fills r.
-	Notice(r *Recollection)
+	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links.
+	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
+	// Notice takes note of an event that is no packet.
+	Notice(ev *flow.Event) Recollection
+	// StateOf returns the name of the state that a value of a key means at a time, for people.
+	StateOf(key string, data []byte, at time.Time) string
 }
 
 // Remembering is a Source that compiles into [Machines] where Remembers says so. Packets must reach it: what a switch decides by itself it
@@ -168,14 +170,9 @@ type Remembering interface {
 
 // Recollection is what states had to do with a decision.
 type Recollection struct {
-	Event *flow.Event
+	Read int // how many of the event's states, from the link's own first one on, it has read
 
-	// States are the event's, from the link's own first one on: as many as it appended keys, and those of later links. Read is how
-	// many are its own.
-	States []flow.State
-	Read   int
-
-	Change *flow.StateChange // nil: no state changes. Its index is that in States
+	Change *flow.StateChange // nil: no state changes. Its index is that in the states that the link was given
 	Note   string            // what the reason says of it, after a semicolon; empty: nothing
 
 	// Unsettled says why no rule may be installed: a packet that it covers could change the state. Empty: none could.
@@ -186,7 +183,7 @@ type Recollection struct {
 	Limited bool
 }
 
-// Add adds to r, which is of the event, what one of the chain's links recalls, whose first state is the event's at that index.
+// Add adds to r, which is of the whole event, what one of the chain's links recalls, whose first state is the event's at that index.
 func (r *Recollection) Add(own *Recollection, first int) {
 	if own.Change != nil {
 		own.Change.Index += first

@@ -14,8 +14,13 @@ type link struct {
 	outcomes   []policy.Outcome // by rank
 	conditions []Condition      // by rank
 	proactive  []proactiveRule  // by rank
+	index
+}
 
-	whole *classifier
+// index finds the first of a list of conditions that a packet satisfies.
+type index struct {
+	fields []flow.Field // of each condition
+	whole  *classifier
 
 	// partial[i] leaves the fields of levels[i] out, to find the rules that a
 	// packet may match of which those were not seen.
@@ -39,9 +44,7 @@ var levels = [...]flow.Field{
 }
 
 // Compile implements [policy.Source].
-func (c *Config) Compile() policy.Link { return c.compile() }
-
-func (c *Config) compile() *link {
+func (c *Config) Compile() policy.Link {
 	order := make([]int, len(c.Rules))
 	for i := range order {
 		order[i] = i
@@ -66,20 +69,28 @@ func (c *Config) compile() *link {
 		l.outcomes = append(l.outcomes, out)
 	}
 
+	l.index = newIndex(l.conditions)
+	return l
+}
+
+// newIndex takes conditions with prerequisites, by rank.
+func newIndex(list []Condition) (x index) {
+	x.fields = make([]flow.Field, len(list))
 	var used flow.Field
-	for i := range l.conditions {
-		used |= l.conditions[i].fields()
+	for i := range list {
+		x.fields[i] = list[i].fields()
+		used |= x.fields[i]
 	}
-	l.whole = newClassifier(l.conditions, 0)
-	made := map[flow.Field]*classifier{0: l.whole}
+	x.whole = newClassifier(list, 0)
+	made := map[flow.Field]*classifier{0: x.whole}
 	for i, drop := range levels {
 		drop &= used
 		if made[drop] == nil {
-			made[drop] = newClassifier(l.conditions, drop)
+			made[drop] = newClassifier(list, drop)
 		}
-		l.partial[i] = made[drop]
+		x.partial[i] = made[drop]
 	}
-	return l
+	return x
 }
 
 func (a *Action) treatment() policy.Treatment {
@@ -115,20 +126,20 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 // find returns the rank of the first rule that matches a packet, or noRule, and the
 // fields that this hangs on. Where a rule comes before it that might match by
 // fields that the packet does not show, it returns that one and these fields.
-func (l *link) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
+func (l *index) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
 	known := p.Known()
 	k := packetKey(p)
 	rank, depends = l.whole.lookup(&k, known)
 	if p.Missing != 0 {
 		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
-			fields := l.conditions[maybe].fields()
+			fields := l.fields[maybe]
 			return maybe, fields & p.Missing, depends | fields
 		}
 	}
 	return rank, 0, depends
 }
 
-func (l *link) level(missing flow.Field) *classifier {
+func (l *index) level(missing flow.Field) *classifier {
 	for i, drop := range levels {
 		if missing&^drop == 0 {
 			return l.partial[i]

@@ -64,15 +64,15 @@ func (a *Action) Treatment() policy.Treatment { return a.treatment() }
 
 // Table finds the first one of a list of conditions that a packet satisfies, in about the same time whether it has ten of them or
 // ten thousand.
-type Table struct{ link }
+type Table struct{ index }
 
-// NewTable returns a table of valid conditions.
+// NewTable returns a table of valid conditions, of which it keeps none.
 func NewTable(list []Condition) *Table {
-	c := Config{Rules: make([]Rule, len(list))}
+	whole := make([]Condition, len(list))
 	for i := range list {
-		c.Rules[i].Match = list[i]
+		whole[i] = *list[i].Completed()
 	}
-	return &Table{link: *c.compile()}
+	return &Table{newIndex(whole)}
 }
 
 // Find returns the index of the first condition that a packet satisfies, or -1, and the fields that this hangs on. Where a condition
@@ -85,8 +85,9 @@ func (t *Table) Find(p *policy.Packet) (index int, hidden, depends flow.Field) {
 	return int(rank), hidden, depends
 }
 
-// Write writes the condition as [ReadCondition] reads it.
+// Write writes the condition, which is valid, with its prerequisites, as [ReadCondition] reads it.
 func (c *Condition) Write(w *wire.Writer) {
+	c = c.Completed()
 	w.Byte(c.portFlags())
 	writeMatch(w, &c.Header)
 	c.writePorts(w)

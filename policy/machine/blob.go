@@ -123,19 +123,7 @@ func (t *Transition) write(w *wire.Writer) {
 	writeWhen(w, t.When)
 	switch t.On {
 	case OnPacket:
-		t.Match.Write(w)
-		w.Byte(byte(t.Flags.Set))
-		w.Byte(byte(t.Flags.Clear))
-		if t.HasQuotes {
-			w.Byte(1)
-			t.Quotes.Write(w)
-		} else {
-			w.Byte(0)
-		}
-		if w.Uint(uint64(t.Count)); t.Count != 0 {
-			w.Uint(uint64(t.Distinct))
-			w.Uint(uint64(t.Within / time.Millisecond))
-		}
+		t.Packet.write(w)
 	case OnTime:
 		w.Uint(uint64(t.After / time.Millisecond))
 	case OnPort:
@@ -152,15 +140,7 @@ func readTransition(r *wire.Reader) (t Transition) {
 	t.When = readWhen(r)
 	switch t.On {
 	case OnPacket:
-		t.Match = header.ReadCondition(r)
-		t.Flags = Flags{flow.TCPFlags(r.Byte()), flow.TCPFlags(r.Byte())}
-		if t.HasQuotes = r.Byte() != 0; t.HasQuotes {
-			t.Quotes = header.ReadCondition(r)
-		}
-		if t.Count = uint32(r.Uint(math.MaxUint32)); t.Count != 0 {
-			t.Distinct = flow.Field(r.Uint(math.MaxUint32))
-			t.Within = readTime(r)
-		}
+		t.Packet = readPacket(r)
 	case OnTime:
 		t.After = readTime(r)
 	case OnPort:
@@ -169,4 +149,33 @@ func readTransition(r *wire.Reader) (t Transition) {
 		t.Removed = RemovedReasons(r.Byte())
 	}
 	return t
+}
+
+func (p *Packet) write(w *wire.Writer) {
+	p.Match.Write(w)
+	w.Byte(byte(p.Flags.Set))
+	w.Byte(byte(p.Flags.Clear))
+	if p.Quotes != nil {
+		w.Byte(1)
+		p.Quotes.Write(w)
+	} else {
+		w.Byte(0)
+	}
+	if w.Uint(uint64(p.Count)); p.Count != 0 {
+		w.Uint(uint64(p.Distinct))
+		w.Uint(uint64(p.Within / time.Millisecond))
+	}
+}
+
+func readPacket(r *wire.Reader) *Packet {
+	p := &Packet{Match: header.ReadCondition(r), Flags: Flags{flow.TCPFlags(r.Byte()), flow.TCPFlags(r.Byte())}}
+	if r.Byte() != 0 {
+		quotes := header.ReadCondition(r)
+		p.Quotes = &quotes
+	}
+	if p.Count = uint32(r.Uint(math.MaxUint32)); p.Count != 0 {
+		p.Distinct = flow.Field(r.Uint(math.MaxUint32))
+		p.Within = readTime(r)
+	}
+	return p
 }

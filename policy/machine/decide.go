@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"strings"
 	"time"
 
 	"switchbridge/flow"
@@ -10,6 +11,7 @@ import (
 // recalled are the states that one decision rests on.
 type recalled struct {
 	now   int64
+	read  int // states of the event
 	own   value
 	reads []value // of other machines
 
@@ -24,18 +26,17 @@ type recalled struct {
 const skew = 5 * time.Second
 
 // recall reads the states of an event. Where one of them can't be used, it says why and whose it is.
-func (m *machine) recall(on Trigger, rec *policy.Recollection, r *recalled) (blame *machine, why fault) {
-	others := m.others[on]
+func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machine, why fault) {
+	_, others := m.readsOn(on)
 	r.left = -1
-	if rec.Read = 1 + len(others); len(rec.States) < rec.Read {
+	if r.read = 1 + len(others); len(ev.States) < r.read {
 		return m, faultUnread
 	}
-	ev := rec.Event
 	if r.now = ev.Time.UnixMilli(); ev.Time.IsZero() || r.now <= 0 {
 		return m, faultTime
 	}
 	use := func(m *machine, i int, v *value) bool {
-		if why = m.load(rec.States[i].Data, r.now, v); why == "" {
+		if why = m.load(ev.States[i].Data, r.now, v); why == "" {
 			return true
 		}
 		if m.OnError == Deny {
@@ -161,15 +162,22 @@ const (
 )
 
 // DecideBy implements [policy.Machines]. A packet that moves the machine is decided in the state that it moves to.
-func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outcome {
-	at, hidden, depends := l.scopes.Find(p)
+func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, rec policy.Recollection) {
+	at, hidden, depends := l.scopes.Find(&p)
 	if at < 0 {
-		return policy.Outcome{Depends: depends}
+		out.Depends = depends
+		return out, rec
 	}
 	m := &l.machines[at]
 	if hidden != 0 {
-		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends)
+		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends), rec
 	}
+	out = m.decideBy(&p, ev, &rec, depends)
+	return out, rec
+}
+
+// decideBy decides about a packet that the machine is for.
+func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recollection, depends flow.Field) policy.Outcome {
 	need := m.Key.need(p.Match)
 	for _, k := range m.need {
 		need |= k.need(p.Match)
@@ -180,7 +188,8 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		return m.deny(" has a state of its own for each "+m.Key.String()+", but the packet does not show "+hidden.String(), depends)
 	}
 	var r recalled
-	if blame, why := m.recall(OnPacket, rec, &r); why != "" {
+	blame, why := m.recall(OnPacket, ev, &r)
+	if rec.Read = r.read; why != "" {
 		rec.Unsettled = unknownState
 		return blame.deny(": "+string(why), depends)
 	}
@@ -189,7 +198,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		rec.Note = r.restarts
 	}
 	v := &r.own
-	id := eventID(rec.Event)
+	id := eventID(ev)
 	if state := v.sighting(id); state >= 0 { // a repeat gets the answer that it had
 		if state != v.state {
 			rec.Unsettled = oldState
@@ -198,7 +207,7 @@ func (l *link) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outco
 		return m.decide(p, rec, &r, depends, false)
 	}
 	from := v.state
-	to, counted, unseen := m.packet(p, rec.Event.PacketIn, &r)
+	to, counted, unseen := m.packet(p, ev.PacketIn, &r)
 	switch {
 	case unseen != "":
 		rec.Unsettled = unknownState
@@ -268,7 +277,7 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 		}
 		w := r.own.window(t.index)
 		counted = true
-		if w.count(t.Transition, r.now, distinct) {
+		if w.count(t.Packet, r.now, distinct) {
 			w.entries = nil
 			return t.index, true, ""
 		}
@@ -355,32 +364,34 @@ func (r *rules) find(p *policy.Packet, states *recalled) (out *policy.Outcome, h
 }
 
 // Notice implements [policy.Machines].
-func (l *link) Notice(rec *policy.Recollection) {
-	p, on := noticed(rec.Event)
+func (l *link) Notice(ev *flow.Event) (rec policy.Recollection) {
+	p, on := noticed(ev)
 	m := l.concerned(&p, on)
 	if m == nil {
-		return
+		return rec
 	}
-	if keysOf(m, on, rec.Event.Switch, &p, nil) == nil {
-		return // of a rule that went, which names no one flow, host or whatever has a state
+	if keysOf(m, on, ev.Switch, &p, nil) == nil {
+		return rec // of a rule that went, which names no one flow, host or whatever has a state
 	}
 	var r recalled
-	if blame, why := m.recall(on, rec, &r); why != "" {
+	blame, why := m.recall(on, ev, &r)
+	if rec.Read = r.read; why != "" {
 		rec.Note = blame.Name + ": " + string(why)
-		return
+		return rec
 	}
-	id := eventID(rec.Event)
+	id := eventID(ev)
 	if r.own.sighting(id) >= 0 {
-		return
+		return rec
 	}
-	for _, i := range m.byEvent[on] {
+	for _, i := range m.on[on].transitions {
 		t := &m.Transitions[i]
-		if t.From.has(r.own.state) && t.noticed(rec.Event) && r.hold(m.conditions(t.When, on)) {
-			m.moved(&r, t.To, rec)
-			m.change(&r, id, rec)
-			return
+		if t.From.has(r.own.state) && t.noticed(ev) && r.hold(m.conditions(t.When, on)) {
+			m.moved(&r, t.To, &rec)
+			m.change(&r, id, &rec)
+			return rec
 		}
 	}
+	return rec
 }
 
 // noticed reports whether an event makes the transition, which it may trigger.
@@ -405,4 +416,19 @@ func (t *Transition) noticed(ev *flow.Event) bool {
 		return t.Removed>>ev.FlowRemoved.Reason&1 != 0
 	}
 	return true
+}
+
+// StateOf implements [policy.Machines].
+func (l *link) StateOf(key string, data []byte, at time.Time) string {
+	name, _, _ := strings.Cut(key, "/")
+	for i := range l.machines {
+		if m := &l.machines[i]; m.Name == name {
+			var v value
+			if why := m.load(data, at.UnixMilli(), &v); why != "" {
+				return string(why)
+			}
+			return m.States[v.state].Name
+		}
+	}
+	return ""
 }

@@ -254,16 +254,28 @@ func (p *parser) when(n *syntax.Node, where string) []When {
 
 func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transition) {
 	at := func(key string) string { return where + ": " + key }
-	var distinct *syntax.Node
+	var packet Packet
+	var distinct, of *syntax.Node // of is the first key that is of packets
+	ofPacket := func(key string, read func(n *syntax.Node)) syntax.Field {
+		return syntax.Key(key, func(n *syntax.Node) {
+			if of == nil {
+				of = n
+			}
+			read(n)
+		})
+	}
 	p.Mapping(n, where,
 		syntax.Key("from", func(n *syntax.Node) { t.From = p.set(n, at("from"), m) }),
 		syntax.Key("to", func(n *syntax.Node) { t.To = p.state(n, at("to"), m) }),
-		syntax.Key("match", func(n *syntax.Node) { t.Match = header.ParseCondition(p.File, n, at("match")) }),
-		syntax.Key("tcp_flags", func(n *syntax.Node) { t.Flags = p.flags(n, at("tcp_flags")) }),
-		syntax.Key("quotes", func(n *syntax.Node) { t.HasQuotes, t.Quotes = true, header.ParseCondition(p.File, n, at("quotes")) }),
-		syntax.Key("count", func(n *syntax.Node) { t.Count = uint32(p.Number(n, at("count"), 2, maxWindows)) }),
-		syntax.Key("distinct", func(n *syntax.Node) { distinct = n }),
-		syntax.Key("within", func(n *syntax.Node) { t.Within, _ = syntax.Parsed(p.File, n, at("within"), parseTime) }),
+		ofPacket("match", func(n *syntax.Node) { packet.Match = header.ParseCondition(p.File, n, at("match")) }),
+		ofPacket("tcp_flags", func(n *syntax.Node) { packet.Flags = p.flags(n, at("tcp_flags")) }),
+		ofPacket("quotes", func(n *syntax.Node) {
+			quotes := header.ParseCondition(p.File, n, at("quotes"))
+			packet.Quotes = &quotes
+		}),
+		ofPacket("count", func(n *syntax.Node) { packet.Count = uint32(p.Number(n, at("count"), 2, maxWindows)) }),
+		ofPacket("distinct", func(n *syntax.Node) { distinct = n }),
+		ofPacket("within", func(n *syntax.Node) { packet.Within, _ = syntax.Parsed(p.File, n, at("within"), parseTime) }),
 		syntax.Key("when", func(n *syntax.Node) { t.When = p.when(n, at("when")) }),
 		syntax.Key("after", func(n *syntax.Node) {
 			t.On = OnTime
@@ -280,20 +292,27 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 			p.Errorf(n, "%s: want %s", where, key)
 		}
 	}
+	if t.On != OnPacket {
+		if of != nil {
+			p.Errorf(of, "%s: match, tcp_flags, quotes and count are of packets: want them without after, port, rule_removed and switch", where)
+		}
+		return t
+	}
+	t.Packet = &packet
 	if distinct != nil {
-		p.distinct(distinct, at("distinct"), &t)
+		p.distinct(distinct, at("distinct"), &packet)
 	}
-	if t.Flags != (Flags{}) {
-		p.proto(n, at("tcp_flags"), &t, flow.ProtoTCP)
+	if packet.Flags != (Flags{}) {
+		p.proto(n, at("tcp_flags"), &packet, flow.ProtoTCP)
 	}
-	if t.Count != 0 && child(n, "within") == nil {
+	if packet.Count != 0 && child(n, "within") == nil {
 		p.Errorf(n, "%s: want within beside count: the time that is counted over", where)
 	}
 	return t
 }
 
 // proto has a transition's match ask for a protocol.
-func (p *parser) proto(n *syntax.Node, where string, t *Transition, proto uint8) {
+func (p *parser) proto(n *syntax.Node, where string, t *Packet, proto uint8) {
 	h := &t.Match.Header
 	if h.Has(flow.FieldIPProto) && h.IPProto != proto {
 		p.Errorf(n, "%s: match asks for ip_proto %d", where, h.IPProto)
@@ -303,7 +322,7 @@ func (p *parser) proto(n *syntax.Node, where string, t *Transition, proto uint8)
 }
 
 // distinct reads the field whose values are counted, by its name in a match.
-func (p *parser) distinct(n *syntax.Node, where string, t *Transition) {
+func (p *parser) distinct(n *syntax.Node, where string, t *Packet) {
 	name, ok := p.Scalar(n, where)
 	if !ok {
 		return

@@ -3,6 +3,7 @@ package machine
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 
@@ -33,7 +34,7 @@ func (c *Config) Explain() string {
 		for j := range m.States {
 			names[j] = m.States[j].Name
 		}
-		fmt.Fprintf(&b, "; %s: a state for each %v, of %s, from %s on by %d transitions", m.Name, m.Key, strings.Join(names, ", "), m.States[m.Start].Name, len(m.Transitions))
+		fmt.Fprintf(&b, "; %s (by %v): %s, starting in %s, %d transitions", m.Name, m.Key, strings.Join(names, ", "), m.States[m.Start].Name, len(m.Transitions))
 	}
 	if more := len(c.Machines) - explained; more > 0 {
 		fmt.Fprintf(&b, "; and %d more", more)
@@ -62,7 +63,7 @@ func (Kind) Examples() []policy.Example {
 						When: []When{{Machine: "guard", In: 1}}, Action: Action{Action: header.Action{Output: []flow.PortNo{2}}}}}},
 				},
 				Transitions: []Transition{
-					{From: 1, To: 1, Match: header.Condition{Header: knock, Dst: &header.PortRange{First: 7777, Last: 7777}}, Flags: Flags{Set: flow.SYN, Clear: flow.ACK}},
+					{From: 1, To: 1, Packet: &Packet{Match: header.Condition{Header: knock, Dst: &header.PortRange{First: 7777, Last: 7777}}, Flags: Flags{Set: flow.SYN, Clear: flow.ACK}}},
 					{From: 2, To: 0, On: OnTime, After: time.Minute},
 					{From: 2, To: 0, On: OnRemoved, Removed: 1 << flow.RemovedIdle},
 				},
@@ -71,12 +72,82 @@ func (Kind) Examples() []policy.Example {
 				Name: "guard", For: header.Condition{Header: uplink}, Key: Network, OnError: Restart,
 				States: []State{{Name: "quiet", Action: Action{Next: true}}, {Name: "alarm", Action: deny}},
 				Transitions: []Transition{
-					{From: 1, To: 1, Match: header.Condition{Header: tcp}, Count: 20, Distinct: flow.FieldL4Dst, Within: 10 * time.Second},
-					{From: 1, To: 1, HasQuotes: true, Quotes: header.Condition{Header: cellar}},
+					{From: 1, To: 1, Packet: &Packet{Match: header.Condition{Header: tcp}, Count: 20, Distinct: flow.FieldL4Dst, Within: 10 * time.Second}},
+					{From: 1, To: 1, Packet: &Packet{Quotes: &header.Condition{Header: cellar}}},
 					{From: 2, To: 0, On: OnPort, Ports: PortUp},
 				},
 			},
 		}},
 		Packets: []string{"tcp 10.0.0.1:40000 > 192.0.2.77:22", "udp 10.0.0.1:40000 > 192.0.2.77:53"},
 	}}
+}
+
+// maxNotes is how many machines are noted one by one.
+const maxNotes = 20
+
+// Notes says which states are not settled, and what that costs.
+func (c *Config) Notes() (notes []string) {
+	more := 0
+	for i := range c.Machines {
+		list := c.Machines[i].notes()
+		if len(notes)+len(list) > maxNotes {
+			more++
+			continue
+		}
+		notes = append(notes, list...)
+	}
+	if more > 0 {
+		notes = append(notes, fmt.Sprintf("the same of %d more machines", more))
+	}
+	return notes
+}
+
+func (m *Machine) notes() (notes []string) {
+	never := 0
+	for at := range m.States {
+		whole := ""
+		var parts []string
+		for i := range m.Transitions {
+			t := &m.Transitions[i]
+			if t.On != OnPacket || !t.From.has(at) {
+				continue
+			}
+			why := t.unsettled()
+			if why == "" {
+				continue
+			}
+			if match, scope := t.Packet.Match.Completed(), m.For.Completed(); match.Fields() == 0 || reflect.DeepEqual(match, scope) {
+				if t.Packet.Quotes == nil && len(t.When) == 0 {
+					whole = fmt.Sprintf("transition %d %s", i+1, why)
+				}
+			}
+			parts = append(parts, fmt.Sprintf("%d %s", i+1, why))
+		}
+		switch {
+		case whole != "":
+			never++
+			notes = append(notes, fmt.Sprintf("machine %s is never settled in %s: %s; every packet that it is for is asked about, and no rule installed", m.Name, m.States[at].Name, whole))
+		case len(parts) > 0:
+			notes = append(notes, fmt.Sprintf("machine %s in %s: every packet that matches one of these transitions is asked about: %s", m.Name, m.States[at].Name, strings.Join(parts, ", ")))
+		}
+	}
+	if never == len(m.States) && never > 1 {
+		return []string{fmt.Sprintf("machine %s is never settled: every packet that it is for is asked about, and no rule installed", m.Name)}
+	}
+	return notes
+}
+
+// unsettled says why a state stays unsettled for packets that match the transition; empty where the first one makes it for good.
+func (t *Transition) unsettled() string {
+	switch p := t.Packet; {
+	case p.Count != 0:
+		return "counts"
+	case p.Flags != (Flags{}):
+		return "looks at TCP flags"
+	case p.Quotes != nil:
+		return "looks at what ICMP errors quote"
+	case t.From.has(t.To):
+		return "begins the state again"
+	}
+	return ""
 }

@@ -21,11 +21,23 @@ type machine struct {
 	*Machine
 	hash   uint64
 	states []state
-	reads  [triggers][]read
-	others [triggers][]*machine // whose states they are
-	need   []Key                // of reads[OnPacket], the keys that the event itself gives
+	need   []Key                // the keys of what it reads on packets, as far as the packet itself gives them
+	on     [triggers]*triggered // nil: nothing more than the own state is read, and no transition made
+}
 
-	byEvent [triggers][]int // transitions
+// triggered is what there is to one kind of trigger.
+type triggered struct {
+	reads       []read     // states of other machines
+	others      []*machine // whose they are
+	transitions []int
+}
+
+// readsOn returns the states of other machines that are read on a trigger.
+func (m *machine) readsOn(on Trigger) (reads []read, others []*machine) {
+	if t := m.on[on]; t != nil {
+		return t.reads, t.others
+	}
+	return nil, nil
 }
 
 // state is a compiled state.
@@ -42,7 +54,7 @@ type state struct {
 
 // transition is a compiled transition that a packet makes.
 type transition struct {
-	*Transition
+	*Packet
 	index  int // in Machine.Transitions
 	match  *header.Condition
 	quotes *header.Condition // nil: none
@@ -74,7 +86,7 @@ func (c *Config) Compile() policy.Link {
 		scopes[i] = c.Machines[i].For
 		l.machines[i].compile(&c.Machines[i])
 		for on := OnPort; on < triggers; on++ {
-			if len(l.machines[i].byEvent[on]) > 0 {
+			if t := l.machines[i].on[on]; t != nil && len(t.transitions) > 0 {
 				l.noticed[on] = append(l.noticed[on], i)
 			}
 		}
@@ -86,10 +98,13 @@ func (c *Config) Compile() policy.Link {
 	}
 	for i := range l.machines {
 		m := &l.machines[i]
-		for on := range m.reads {
-			for _, r := range m.reads[on] {
+		for on, t := range m.on {
+			if t == nil {
+				continue
+			}
+			for _, r := range t.reads {
 				other := index[r.machine]
-				m.others[on] = append(m.others[on], other)
+				t.others = append(t.others, other)
 				if r.key == "" && Trigger(on) == OnPacket {
 					m.need = append(m.need, other.Key)
 				}
@@ -100,7 +115,12 @@ func (c *Config) Compile() policy.Link {
 }
 
 func (m *machine) compile(source *Machine) {
-	m.Machine, m.reads = source, source.reads()
+	m.Machine = source
+	for on, reads := range source.reads() {
+		if len(reads) > 0 {
+			m.on[on] = &triggered{reads: reads}
+		}
+	}
 	w := wire.NewWriter(nil)
 	source.write(w)
 	m.hash = hashOf(w.Bytes())
@@ -114,7 +134,12 @@ func (m *machine) compile(source *Machine) {
 	}
 	for i := range source.Transitions {
 		t := &source.Transitions[i]
-		m.byEvent[t.On] = append(m.byEvent[t.On], i)
+		if t.On != OnPacket && t.On != OnTime {
+			if m.on[t.On] == nil {
+				m.on[t.On] = &triggered{}
+			}
+			m.on[t.On].transitions = append(m.on[t.On].transitions, i)
+		}
 		when := m.conditions(t.When, t.On)
 		for at := range m.states {
 			if !t.From.has(at) {
@@ -123,10 +148,10 @@ func (m *machine) compile(source *Machine) {
 			s := &m.states[at]
 			switch t.On {
 			case OnPacket:
-				one := transition{Transition: t, index: i, match: t.Match.Completed(), when: when}
-				s.fields |= one.match.Fields() | t.Distinct
-				if t.HasQuotes {
-					one.quotes = t.Quotes.Completed()
+				one := transition{Packet: t.Packet, index: i, match: t.Packet.Match.Completed(), when: when}
+				s.fields |= one.match.Fields() | t.Packet.Distinct
+				if t.Packet.Quotes != nil {
+					one.quotes = t.Packet.Quotes.Completed()
 					s.fields |= errorFields
 				}
 				s.packet = append(s.packet, one)
@@ -169,15 +194,17 @@ func (a *Action) outcome(reason string) policy.Outcome {
 
 // conditions returns the compiled form of what the machine asks of others on a trigger.
 func (m *machine) conditions(list []When, on Trigger) (out []condition) {
+	reads, _ := m.readsOn(on)
 	for i := range list {
-		out = append(out, condition{slices.Index(m.reads[on], read{list[i].Machine, list[i].Key}), list[i].In})
+		out = append(out, condition{slices.Index(reads, read{list[i].Machine, list[i].Key}), list[i].In})
 	}
 	return out
 }
 
 // Decide implements [policy.Link]. Without states nothing is known.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
-	return l.DecideBy(&p, &policy.Recollection{Event: &flow.Event{PacketIn: &flow.PacketIn{}}})
+	out, _ := l.DecideBy(p, &flow.Event{})
+	return out
 }
 
 // Proactive implements [policy.Link]: what a state allows now it may deny soon.
@@ -216,8 +243,9 @@ func keysOf(m *machine, on Trigger, sw *flow.Switch, p *policy.Packet, keys []st
 	if !add(m, m.Key) {
 		return keys[:before]
 	}
-	for i, r := range m.reads[on] {
-		other := m.others[on][i]
+	reads, others := m.readsOn(on)
+	for i, r := range reads {
+		other := others[i]
 		if r.key != "" {
 			keys = append(keys, storeKey(other.Name, []byte(r.key)))
 		} else if !add(other, other.Key) {

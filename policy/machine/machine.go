@@ -95,20 +95,22 @@ type Transition struct {
 	To   int
 	On   Trigger
 
-	// Of a packet. All of it must hold.
-	Match     header.Condition
-	Flags     Flags
-	HasQuotes bool
-	Quotes    header.Condition // of the packet that an ICMP error is about
-	Count     uint32           // so many packets, or values of Distinct, Within; 0: one packet is enough
-	Distinct  flow.Field       // 0: packets are counted
-	Within    time.Duration
-
 	When []When // of every trigger but OnTime
 
+	Packet  *Packet       // OnPacket
 	After   time.Duration // in the state, OnTime
 	Ports   PortEvents
 	Removed RemovedReasons
+}
+
+// Packet is what a packet must be to make a transition. All of it must hold.
+type Packet struct {
+	Match    header.Condition
+	Flags    Flags
+	Quotes   *header.Condition // of the packet that an ICMP error is about; nil: any packet
+	Count    uint32            // so many packets, or values of Distinct, Within; 0: one packet is enough
+	Distinct flow.Field        // 0: packets are counted
+	Within   time.Duration
 }
 
 // Flags are those of a TCP header that must be there, and that must not. The zero value asks for nothing.
@@ -172,7 +174,9 @@ func (c *Config) conditions(do func(*header.Condition)) {
 			}
 		}
 		for j := range m.Transitions {
-			do(&m.Transitions[j].Match)
+			if p := m.Transitions[j].Packet; p != nil {
+				do(&p.Match)
+			}
 		}
 	}
 }
@@ -327,19 +331,15 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 	if t.On >= triggers {
 		return fmt.Errorf("trigger %d", t.On)
 	}
-	packet := t.Match.Fields() != 0 || t.Flags != Flags{} || t.HasQuotes || t.Count != 0 || t.Distinct != 0 || t.Within != 0
-	if packet && t.On != OnPacket {
-		return fmt.Errorf("match, tcp_flags, quotes and count are of packets: want them without after, port, rule and switch")
-	}
-	if (t.On == OnTime) != (t.After != 0) || (t.On == OnPort) != (t.Ports != 0) || (t.On == OnRemoved) != (t.Removed != 0) {
-		return fmt.Errorf("want one of after, port, rule and switch, or a packet")
+	if (t.On == OnPacket) != (t.Packet != nil) || (t.On == OnTime) != (t.After != 0) || (t.On == OnPort) != (t.Ports != 0) || (t.On == OnRemoved) != (t.Removed != 0) {
+		return fmt.Errorf("want one of after, port, rule_removed and switch, or none of them and a packet")
 	}
 	if err := checkWhen(index, m, t.When, t.On); err != nil {
 		return err
 	}
 	switch t.On {
 	case OnPacket:
-		return t.validatePacket()
+		return t.Packet.validate()
 	case OnTime:
 		if t.After < time.Millisecond || t.After > maxTime || t.After%time.Millisecond != 0 {
 			return fmt.Errorf("after %v: want 1ms to %v, in whole milliseconds", t.After, maxTime)
@@ -366,7 +366,7 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 	return nil
 }
 
-func (t *Transition) validatePacket() error {
+func (t *Packet) validate() error {
 	if err := t.Match.Validate(); err != nil {
 		return err
 	}
@@ -376,7 +376,7 @@ func (t *Transition) validatePacket() error {
 	if t.Flags != (Flags{}) && !(t.Match.Header.Has(flow.FieldIPProto) && t.Match.Header.IPProto == flow.ProtoTCP) {
 		return fmt.Errorf("tcp_flags need a match with ip_proto tcp")
 	}
-	if t.HasQuotes {
+	if t.Quotes != nil {
 		if err := t.Quotes.Validate(); err != nil {
 			return fmt.Errorf("quotes: %w", err)
 		}

@@ -199,23 +199,25 @@ const maxAgo = 5
 
 // windowSize is the most bytes that a transition's window takes.
 func (t *Transition) windowSize() int {
-	if t.Count == 0 {
+	if !t.counts() {
 		return 0
 	}
-	return 4 + int(min(t.Count, maxValue))*(maxAgo+distinctSize(t.Distinct))
+	return 4 + int(min(t.Packet.Count, maxValue))*(maxAgo+distinctSize(t.Packet.Distinct))
 }
+
+func (t *Transition) counts() bool { return t.Packet != nil && t.Packet.Count != 0 }
 
 // readWindows decodes the windows of a value, of a machine with transitions t.
 func readWindows(r *wire.Reader, written int64, t []Transition) (list []window) {
 	last := -1
 	for r.Left() > 0 && r.Err() == nil {
 		w := window{transition: int(r.Uint(maxTransitions))}
-		if w.transition <= last || w.transition >= len(t) || t[w.transition].Count == 0 {
+		if w.transition <= last || w.transition >= len(t) || !t[w.transition].counts() {
 			r.Failf("transition %d counts nothing", w.transition)
 			return nil
 		}
 		last = w.transition
-		counts := &t[w.transition]
+		counts := t[w.transition].Packet
 		size := distinctSize(counts.Distinct)
 		n := r.Count(1 + size)
 		if n >= int(counts.Count) {
@@ -236,7 +238,7 @@ func readWindows(r *wire.Reader, written int64, t []Transition) (list []window) 
 func appendWindows(b []byte, v *value, t []Transition) []byte {
 	for i := range v.windows {
 		w := &v.windows[i]
-		if w.trim(&t[w.transition], v.written); len(w.entries) == 0 {
+		if w.trim(t[w.transition].Packet, v.written); len(w.entries) == 0 {
 			continue
 		}
 		b = binary.AppendUvarint(b, uint64(w.transition))
@@ -258,13 +260,13 @@ func (v *value) window(transition int) *window {
 }
 
 // trim forgets what is older than the transition counts.
-func (w *window) trim(t *Transition, now int64) {
+func (w *window) trim(t *Packet, now int64) {
 	w.entries = slices.DeleteFunc(w.entries, func(e entry) bool { return now-e.at >= t.Within.Milliseconds() })
 }
 
 // count takes one packet at a time now into a window and reports whether the transition has seen enough. distinct is the packet's value, if
 // the transition counts values.
-func (w *window) count(t *Transition, now int64, distinct []byte) (enough bool) {
+func (w *window) count(t *Packet, now int64, distinct []byte) (enough bool) {
 	w.trim(t, now)
 	if t.Distinct != 0 {
 		w.entries = slices.DeleteFunc(w.entries, func(e entry) bool { return string(e.value) == string(distinct) })

@@ -18,9 +18,9 @@ func counting(t testing.TB) *machine {
 	var tcp flow.Match
 	tcp.SetIPProto(flow.ProtoTCP)
 	c := &Config{Machines: []Machine{{Name: "m", Key: Src, States: make([]State, 3), Transitions: []Transition{
-		{From: 7, To: 1, Match: header.Condition{Header: tcp}, Count: 200, Distinct: flow.FieldL4Dst, Within: time.Hour},
-		{From: 1, To: 1},
-		{From: 3, To: 2, Count: 90, Distinct: flow.FieldIPDst, Within: time.Minute},
+		{From: 7, To: 1, Packet: &Packet{Match: header.Condition{Header: tcp}, Count: 200, Distinct: flow.FieldL4Dst, Within: time.Hour}},
+		{From: 1, To: 1, Packet: &Packet{}},
+		{From: 3, To: 2, Packet: &Packet{Count: 90, Distinct: flow.FieldIPDst, Within: time.Minute}},
 	}}}}
 	for i, name := range []string{"a", "b", "c"} {
 		c.Machines[0].States[i].Name = name
@@ -38,7 +38,7 @@ func full(m *machine) *value {
 		v.ids[i] = seen{id: uint64(i + 1), state: uint8(i % 3)}
 	}
 	for i := range m.Transitions {
-		t := &m.Transitions[i]
+		t := m.Transitions[i].Packet
 		for j := 0; j < int(t.Count)-1; j++ {
 			w := v.window(i)
 			w.entries = append(w.entries, entry{now - int64(j)%t.Within.Milliseconds(), bytes.Repeat([]byte{byte(j)}, distinctSize(t.Distinct))})
@@ -80,7 +80,7 @@ func TestWindowsAreBounded(t *testing.T) {
 	v := full(m)
 	for i := range v.windows {
 		w := &v.windows[i]
-		if n := len(w.entries); n >= int(m.Transitions[w.transition].Count) {
+		if n := len(w.entries); n >= int(m.Transitions[w.transition].Packet.Count) {
 			t.Errorf("%d entries", n)
 		}
 	}

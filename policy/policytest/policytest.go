@@ -25,7 +25,7 @@
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
 // ARP request goes to ff:ff:ff:ff:ff:ff. Who forges says so: "eth 3" is sent by
-// 02:00:00:00:00:03, and "sha 3" says that address in ARP or neighbour discovery.
+// 02:00:00:00:00:03, and "sha 3" says that address in ARP or neighbour discovery; "eth_src 02:00:00:00:01:00" is another way to say it.
 package policytest
 
 import (
@@ -63,11 +63,15 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 		}
 		rest = rest[3:]
 	}
-	option := map[string]uint16{"port": 1}
+	option, macs := map[string]uint16{"port": 1}, map[string]flow.MAC{}
 	for ; len(rest) >= 2; rest = rest[2:] {
 		v, err := strconv.ParseUint(rest[1], 10, 16)
-		if rest[0] == "flags" {
+		switch rest[0] {
+		case "flags":
 			v, err = flags(rest[1])
+		case "eth_src", "eth_dst":
+			a, macErr := flow.ParseMAC(rest[1])
+			macs[rest[0]], err = a, macErr
 		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
@@ -82,7 +86,13 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	return buf.Bytes(), flow.PortNo(option["port"]), nil
+	frame = buf.Bytes()
+	for name, at := range map[string]int{"eth_dst": 0, "eth_src": 6} {
+		if a, ok := macs[name]; ok {
+			copy(frame[at:], a[:])
+		}
+	}
+	return frame, flow.PortNo(option["port"]), nil
 }
 
 // flags reads names of TCP flags with + between.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"switchbridge/flow"
@@ -93,6 +94,11 @@ func (e *entry) left(now int64) time.Duration {
 	return e.life - time.Duration(past)*time.Millisecond
 }
 
+func (e *entry) place() string {
+	p := Place{Switch: e.sw, Ports: []flow.PortNo{e.port}}
+	return p.String()
+}
+
 // learner is a link that learns.
 type learner struct{ *link }
 
@@ -101,7 +107,8 @@ type memory struct {
 	keys []string // where nothing but the keys of states is asked for
 	only bool     // it is so
 
-	rec    *policy.Recollection
+	states []flow.State
+	rec    policy.Recollection
 	now    int64
 	looked [mostLooked]subject
 	n      int
@@ -138,10 +145,10 @@ func (m *memory) recall(s subject) (e *entry, at int, why string) {
 		return nil, at, ""
 	case at < 0:
 		why = "the packet has too many addresses"
-	case at >= len(m.rec.States) || m.now <= 0:
+	case at >= len(m.states) || m.now <= 0:
 		why = "what was learned is not known"
 	default:
-		data := m.rec.States[at].Data
+		data := m.states[at].Data
 		if len(data) == 0 {
 			return nil, at, ""
 		}
@@ -166,8 +173,7 @@ func (m *memory) bind(at int, s subject, e *entry) {
 	}
 	e.since = m.now
 	m.rec.Change = &flow.StateChange{Index: at, Data: e.append(nil), TTL: e.life}
-	place := Place{Switch: e.sw, Ports: []flow.PortNo{e.port}}
-	m.rec.Note = Name + ": " + s.String() + " is bound to " + place.String()
+	m.rec.Note = Name + ": " + s.String() + " is bound to " + e.place()
 }
 
 // holds says that the outcome does for so long.
@@ -216,8 +222,7 @@ func (g *guard) learned(s subject, mac flow.MAC) (why string) {
 	case e.sw != g.at.sw && g.at.kind&trusted != 0:
 		return ""
 	}
-	place := Place{Switch: e.sw, Ports: []flow.PortNo{e.port}}
-	return s.String() + " belongs to " + place.String() + ", as was learned"
+	return s.String() + " belongs to " + e.place() + ", as was learned"
 }
 
 // given binds the address of an acknowledgement to the port where the client is.
@@ -262,26 +267,39 @@ func (l *learner) StateKeys(ev *flow.Event, keys []string) []string {
 
 // Decide implements [policy.Link]. Without states nothing is known.
 func (l *learner) Decide(p policy.Packet) policy.Outcome {
-	return l.DecideBy(&p, &policy.Recollection{Event: &flow.Event{}})
+	out, _ := l.DecideBy(p, &flow.Event{})
+	return out
 }
 
 // DecideBy implements [policy.Machines].
-func (l *learner) DecideBy(p *policy.Packet, rec *policy.Recollection) policy.Outcome {
-	m := memory{rec: rec}
-	if !rec.Event.Time.IsZero() {
-		m.now = rec.Event.Time.UnixMilli()
+func (l *learner) DecideBy(p policy.Packet, ev *flow.Event) (policy.Outcome, policy.Recollection) {
+	m := memory{states: ev.States}
+	if !ev.Time.IsZero() {
+		m.now = ev.Time.UnixMilli()
 	}
-	g := guard{link: l.link, p: *p, m: p.Match, memory: &m}
+	g := guard{link: l.link, p: p, m: p.Match, memory: &m}
 	g.packet()
-	switch {
+	switch rec := &m.rec; {
 	case rec.Change == nil:
 	case g.out.Verdict == flow.Deny: // nothing is learned of a packet with a forged address
 		rec.Change, rec.Note = nil, ""
 	default:
 		rec.Unsettled = Name + " is learning"
 	}
-	return g.out
+	return g.out, m.rec
 }
 
 // Notice implements [policy.Machines]. Bindings outlive what happens to ports: a cable that is pulled must not free its address.
-func (*learner) Notice(*policy.Recollection) {}
+func (*learner) Notice(*flow.Event) policy.Recollection { return policy.Recollection{} }
+
+// StateOf implements [policy.Machines]: where the address is.
+func (*learner) StateOf(key string, data []byte, at time.Time) string {
+	var e entry
+	switch {
+	case !strings.HasPrefix(key, Name+":"):
+		return ""
+	case !e.parse(data) || e.left(at.UnixMilli()) == 0:
+		return "unbound"
+	}
+	return e.place()
+}

@@ -297,8 +297,7 @@ func TestReadsWhatItAsksFor(t *testing.T) {
 			}
 			p := policy.NewPacket(&ev.PacketIn.Match)
 			p.Switch, p.In = ev.Switch, ev.PacketIn
-			rec := policy.Recollection{Event: ev, States: ev.States}
-			out := link.DecideBy(&p, &rec)
+			out, rec := link.DecideBy(p, ev)
 			if rec.Change != nil {
 				states[keys[rec.Change.Index]] = rec.Change.Data
 			}

@@ -1,0 +1,426 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// OnFailure is what becomes of a packet whose states can't be read or written.
+type OnFailure uint8
+
+const (
+	Deny  OnFailure = iota // it is dropped
+	Start                  // it is decided about as if no machine had moved yet
+)
+
+func (f OnFailure) String() string {
+	if f == Start {
+		return "start"
+	}
+	return "deny"
+}
+
+// ParseOnFailure is the inverse of [OnFailure.String].
+func ParseOnFailure(s string) (OnFailure, error) {
+	switch s {
+	case "deny":
+		return Deny, nil
+	case "start":
+		return Start, nil
+	}
+	return 0, fmt.Errorf("%q: want deny or start", s)
+}
+
+// Defaults of a [Config].
+const (
+	DefaultTimeout = 500 * time.Millisecond
+	maxTries       = 32
+)
+
+// Config is what a [Decider] is made of.
+type Config struct {
+	Next     flow.Decider
+	Machines Machines // Next's
+	Store    Store
+
+	// Timeout bounds what one event waits for the store, all rounds together. Default [DefaultTimeout].
+	Timeout   time.Duration
+	OnFailure OnFailure
+	Log       *slog.Logger // default: silent
+}
+
+// Decider has an event's states read before it asks Next, and swaps the state that the decision changes. Where another event was
+// faster it reads and asks again. A policy without machines costs it a few loads.
+//
+// It never fails open: what can't be read or written is a failure that is counted ([Stats]), and the packet is handled as
+// [Config.OnFailure] says. Such an answer has no rules, so that the next packet asks again. It is no error, since a fail mode could
+// forward the packet.
+type Decider struct {
+	cfg     Config
+	local   bool // the store is in this process
+	scratch sync.Pool
+	turns   [64]chan struct{} // by hash of a key: of the events that have lost a race for it, one at a time tries again
+	counts  counts
+	muted   [failures]muted
+}
+
+type scratch struct {
+	ev     flow.Event
+	keys   []string
+	values []Value
+	states []flow.State
+	frames []frame
+	data   []byte
+}
+
+// New makes a Decider.
+func New(cfg Config) *Decider {
+	if cfg.Timeout <= 0 {
+		cfg.Timeout = DefaultTimeout
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	x := &Decider{cfg: cfg, local: cfg.Store.Promise().Local, scratch: sync.Pool{New: func() any { return new(scratch) }}}
+	for i := range x.turns {
+		x.turns[i] = make(chan struct{}, 1)
+	}
+	return x
+}
+
+// Local implements [flow.Local]. It is asked once, at the start.
+func (x *Decider) Local() bool {
+	return flow.IsLocal(x.cfg.Next) && (x.local || !x.cfg.Machines.Stateful())
+}
+
+// String names the store and what is asked.
+func (x *Decider) String() string { return fmt.Sprintf("states in %s > %s", x.cfg.Store, x.cfg.Next) }
+
+// errVersion says that the policy changed between reading its states and deciding.
+var errVersion = errors.New("the policy changes all the time")
+
+// Decide implements [flow.Decider].
+func (x *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	version, stateful := x.cfg.Machines.Version(), x.cfg.Machines.Stateful()
+	if !stateful {
+		err := x.cfg.Next.Decide(ctx, ev, d)
+		if err != nil || d.Policy == version {
+			return err
+		}
+		d.Reset()
+	}
+	s := x.scratch.Get().(*scratch)
+	err := x.decide(ctx, ev, d, s)
+	s.ev = flow.Event{}
+	clear(s.keys)
+	clear(s.values)
+	clear(s.states)
+	clear(s.frames)
+	x.scratch.Put(s)
+	return err
+}
+
+// decide reads, asks and swaps until no other event is faster.
+func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch) error {
+	left := x.cfg.Timeout // for the store
+	var turn chan struct{}
+	defer func() {
+		if turn != nil {
+			<-turn
+		}
+	}()
+	for try := 1; ; try++ {
+		version := x.cfg.Machines.Version()
+		err := x.read(ctx, ev, s, &left)
+		if err != nil {
+			return x.fail(ctx, ev, d, s, err)
+		}
+		s.ev = *ev
+		s.ev.States = s.states
+		err = x.cfg.Next.Decide(ctx, &s.ev, d)
+		d.Stateful = x.cfg.Machines.Stateful()
+		moved := -1
+		switch {
+		case err == nil && d.Policy != version, err != nil && x.cfg.Machines.Version() != version:
+			err = errVersion // the states are another policy's
+		case err != nil:
+			return err
+		default:
+			moved, err = x.swap(ctx, ev, d, s, &left)
+		}
+		switch {
+		case err == nil:
+			d.Read = d.Read[:0]
+			for i := range s.states {
+				d.Read = append(d.Read, flow.StateVersion{Key: hash(s.keys[i]), Version: s.states[i].Version})
+			}
+			return nil
+		case !errors.Is(err, ErrConflict) && err != errVersion || try == maxTries:
+			return x.fail(ctx, ev, d, s, err)
+		}
+		d.Reset()
+		x.counts.conflicts.Add(1)
+		if moved >= 0 && turn == nil {
+			t := x.turns[hash(s.keys[moved])%uint64(len(x.turns))]
+			if err := x.wait(ctx, &left, t, 0); err != nil {
+				return x.fail(ctx, ev, d, s, err)
+			}
+			turn = t
+		}
+		if try >= 3 { // other gateways are faster, or a policy takes a moment to be everywhere
+			if err := x.wait(ctx, &left, nil, time.Duration(rand.Int64N(int64(try)*int64(500*time.Microsecond)))); err != nil {
+				return x.fail(ctx, ev, d, s, err)
+			}
+		}
+	}
+}
+
+// read fills s with the event's states.
+func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *time.Duration) error {
+	s.keys = x.cfg.Machines.StateKeys(ev, s.keys[:0])
+	n := len(s.keys)
+	s.values, s.states, s.frames = resize(s.values, n), resize(s.states, n), resize(s.frames, n)
+	for i, key := range s.keys {
+		s.states[i].Key = key
+	}
+	if n == 0 {
+		return nil
+	}
+	x.counts.reads.Add(1)
+	if err := x.ask(ctx, left, func(ctx context.Context) error { return x.cfg.Store.Get(ctx, s.keys, s.values) }); err != nil {
+		return err
+	}
+	for i := range s.values {
+		v := &s.values[i]
+		if v.Version == 0 {
+			continue
+		}
+		var err error
+		if s.frames[i], err = parseFrame(v.Data); err != nil {
+			return fmt.Errorf("key %s: %w", s.keys[i], err)
+		}
+		s.states[i].Version = v.Version
+		if len(s.frames[i].state) > 0 {
+			s.states[i].Data = s.frames[i].state
+		}
+	}
+	return nil
+}
+
+// resize returns b with n zero elements.
+func resize[T any](b []T, n int) []T {
+	b = append(b[:0], make([]T, n)...)
+	return b
+}
+
+// forgotten is how long the ids of an event that ended a state are kept, so that its repeat does not begin another.
+const forgotten = time.Minute
+
+// swap carries out the decision's change, and notes the new version in s. moved is the key of a race that was lost.
+func (x *Decider) swap(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch, left *time.Duration) (moved int, err error) {
+	c := d.Change
+	if c == nil {
+		return -1, nil
+	}
+	if c.Index < 0 || c.Index >= len(s.states) || len(c.Data) > MaxState || c.TTL < 0 {
+		return -1, fmt.Errorf("%w: a change of state %d of %d to %d bytes for %v", ErrCorrupt, c.Index, len(s.states), len(c.Data), c.TTL)
+	}
+	key, st, f := s.keys[c.Index], &s.states[c.Index], &s.frames[c.Index]
+	event := hash(ev.ID)
+	if f.has(event) {
+		x.counts.repeats.Add(1)
+		return -1, nil
+	}
+	if len(c.Data) == 0 && st.Version == 0 {
+		return -1, nil
+	}
+	x.counts.swaps.Add(1)
+	var version uint64
+	err = x.ask(ctx, left, func(ctx context.Context) (err error) {
+		switch {
+		case len(c.Data) > 0:
+			s.data = f.append(s.data[:0], event, c.Data)
+			version, err = x.cfg.Store.CompareAndSwap(ctx, key, st.Version, s.data, c.TTL)
+		case event != 0:
+			s.data = f.append(s.data[:0], event, nil)
+			version, err = x.cfg.Store.CompareAndSwap(ctx, key, st.Version, s.data, forgotten)
+		default:
+			version, err = st.Version+1, x.cfg.Store.Delete(ctx, key, st.Version)
+		}
+		return err
+	})
+	if err == nil {
+		st.Version = version
+	}
+	return c.Index, err
+}
+
+// ask has f ask the store within what is left of the event's time.
+func (x *Decider) ask(ctx context.Context, left *time.Duration, f func(context.Context) error) error {
+	if x.local {
+		return f(ctx)
+	}
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, *left)
+	defer cancel()
+	err := f(ctx)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	*left -= time.Since(start)
+	return err
+}
+
+// wait waits for a turn, or for a time.
+func (x *Decider) wait(ctx context.Context, left *time.Duration, turn chan struct{}, pause time.Duration) error {
+	start := time.Now()
+	defer func() { *left -= time.Since(start) }()
+	timer := time.NewTimer(*left)
+	defer timer.Stop()
+	var over <-chan time.Time
+	if turn == nil {
+		over = time.After(pause)
+	}
+	select {
+	case turn <- struct{}{}:
+	case <-over:
+	case <-timer.C:
+		return fmt.Errorf("%w: %w", ErrConflict, context.DeadlineExceeded)
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrConflict, ctx.Err())
+	}
+	return nil
+}
+
+// fail answers an event whose states can't be read or written.
+func (x *Decider) fail(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch, err error) error {
+	kind := failureOf(err)
+	x.counts.failed[kind].Add(1)
+	err = fmt.Errorf("state %s: %w", kind, err)
+	if more, ok := x.muted[kind].speak(time.Now()); ok {
+		x.cfg.Log.Warn("states can't be read or written", "store", x.cfg.Store.String(), "failure", kind.String(), "err", err, "on_failure", x.cfg.OnFailure.String(), "not_logged", more)
+	}
+	failure := &flow.Error{Kind: flow.Unavailable, Err: err}
+	d.Reset()
+	if x.cfg.OnFailure == Start {
+		s.ev = *ev
+		s.states = resize(s.states, len(s.keys))
+		for i, key := range s.keys {
+			s.states[i].Key = key
+		}
+		s.ev.States = s.states
+		if err := x.cfg.Next.Decide(ctx, &s.ev, d); err != nil {
+			return err
+		}
+		alone(ev, d)
+		d.Failure, d.Stateful = failure, true
+		return nil
+	}
+	if ev.Type != flow.EventPacketIn {
+		return failure // nothing passes for it, and whoever asks may ask again
+	}
+	d.Policy, d.Failure, d.Stateful = x.cfg.Machines.Version(), failure, true
+	d.Verdict, d.Reason, d.HasPacketOut = flow.Deny, reasons[kind], true
+	return nil
+}
+
+// alone makes d a decision about the event's packet alone, which changes nothing.
+func alone(ev *flow.Event, d *flow.Decision) {
+	if ev.PacketIn != nil {
+		actions, _ := d.PacketActions(&ev.PacketIn.Match)
+		d.HasPacketOut, d.PacketOut = true, append([]flow.Action(nil), actions...)
+	}
+	d.Rules, d.Entries, d.Change = d.Rules[:0], nil, nil
+}
+
+// Failure is a kind of what can go wrong with states.
+type Failure uint8
+
+const (
+	Away     Failure = iota // the store can't be asked
+	Slow                    // it did not answer in time
+	Full                    // it takes no more keys
+	Corrupt                 // what it holds is no state
+	Newer                   // what it holds is of a newer version of this program
+	Conflict                // other events were always faster
+
+	failures
+)
+
+func (f Failure) String() string {
+	return [failures]string{"away", "slow", "full", "corrupt", "newer", "conflict"}[f]
+}
+
+var reasons = [failures]string{
+	Away:     "state: the store can't be asked",
+	Slow:     "state: the store did not answer in time",
+	Full:     "state: the store is full",
+	Corrupt:  "state: the store holds something that is no state",
+	Newer:    "state: the store holds states of a newer version",
+	Conflict: "state: other events were always faster",
+}
+
+func failureOf(err error) Failure {
+	switch {
+	case errors.Is(err, ErrFull):
+		return Full
+	case errors.Is(err, ErrCorrupt):
+		return Corrupt
+	case errors.Is(err, ErrNewer):
+		return Newer
+	case errors.Is(err, ErrConflict), err == errVersion:
+		return Conflict
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return Slow
+	}
+	return Away
+}
+
+type counts struct {
+	reads, swaps, conflicts, repeats atomic.Uint64
+	failed                           [failures]atomic.Uint64
+}
+
+// Stats are what a Decider has counted since it was made.
+type Stats struct {
+	Reads     uint64 // questions to the store about an event's states
+	Swaps     uint64 // changes that were tried
+	Conflicts uint64 // questions that were asked again, since another event was faster
+	Repeats   uint64 // changes that were left out, since the same event had made them
+	Failed    map[Failure]uint64
+}
+
+// Stats returns what x has counted. All failures are among it.
+func (x *Decider) Stats() Stats {
+	s := Stats{Reads: x.counts.reads.Load(), Swaps: x.counts.swaps.Load(), Conflicts: x.counts.conflicts.Load(), Repeats: x.counts.repeats.Load(), Failed: map[Failure]uint64{}}
+	for f := range failures {
+		s.Failed[f] = x.counts.failed[f].Load()
+	}
+	return s
+}
+
+// muted lets one line through every ten seconds.
+type muted struct {
+	mu   sync.Mutex
+	next time.Time
+	held int
+}
+
+func (m *muted) speak(now time.Time) (held int, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if now.Before(m.next) {
+		m.held++
+		return 0, false
+	}
+	held, m.held, m.next = m.held, 0, now.Add(10*time.Second)
+	return held, true
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -54,7 +53,10 @@ type Config struct {
 	// Timeout bounds what one event waits for the store, all rounds together. Default [DefaultTimeout].
 	Timeout   time.Duration
 	OnFailure OnFailure
-	Log       *slog.Logger // default: silent
+
+	// Report, if set, is told why states can't be read or written: of each kind of failure at most every ten seconds, with the number
+	// of those that it was not told of.
+	Report func(kind Failure, err error, untold int)
 }
 
 // Decider has an event's states read before it asks Next, and swaps the state that the decision changes. Where another event was
@@ -86,8 +88,8 @@ func New(cfg Config) *Decider {
 	if cfg.Timeout <= 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.DiscardHandler)
+	if cfg.Report == nil {
+		cfg.Report = func(Failure, error, int) {}
 	}
 	x := &Decider{cfg: cfg, local: cfg.Store.Promise().Local, scratch: sync.Pool{New: func() any { return new(scratch) }}}
 	for i := range x.turns {
@@ -305,8 +307,8 @@ func (x *Decider) fail(ctx context.Context, ev *flow.Event, d *flow.Decision, s 
 	kind := failureOf(err)
 	x.counts.failed[kind].Add(1)
 	err = fmt.Errorf("state %s: %w", kind, err)
-	if more, ok := x.muted[kind].speak(time.Now()); ok {
-		x.cfg.Log.Warn("states can't be read or written", "store", x.cfg.Store.String(), "failure", kind.String(), "err", err, "on_failure", x.cfg.OnFailure.String(), "not_logged", more)
+	if untold, ok := x.muted[kind].speak(time.Now()); ok {
+		x.cfg.Report(kind, err, untold)
 	}
 	failure := &flow.Error{Kind: flow.Unavailable, Err: err}
 	d.Reset()

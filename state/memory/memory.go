@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchbridge/state"
+	"switchbridge/state/access"
 )
 
 // Store is a [state.Store]. Versions are numbers of one counter, so that they grow whatever happens to a key and to the clock.
@@ -31,7 +32,7 @@ type entry struct {
 }
 
 // Open makes an empty store.
-func Open(_ context.Context, o state.Options) (state.Store, error) {
+func Open(_ context.Context, o access.Options) (state.Store, error) {
 	entries, bytes := o.Limited()
 	// Versions also grow over a restart, as long as nobody sets the clock back in between.
 	return &Store{entries: entries, bytes: bytes, version: uint64(max(time.Now().UnixMicro(), 0)), keys: map[string]*entry{}}, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"switchbridge/state"
+	"switchbridge/state/access"
 	"switchbridge/state/memory"
 	"switchbridge/state/statetest"
 )
@@ -19,7 +20,7 @@ type kept struct{ state.Store }
 func (kept) Close() error { return nil }
 
 // shared has all of a test's clients use one store.
-func shared(t *testing.T, o state.Options) func(context.Context) (state.Store, error) {
+func shared(t *testing.T, o access.Options) func(context.Context) (state.Store, error) {
 	s, err := memory.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +32,8 @@ func TestStore(t *testing.T) {
 	for _, c := range statetest.Cases {
 		check := func(t *testing.T) {
 			if err := c.Check(t.Context(), &statetest.Store{
-				Open:   shared(t, state.Options{}),
-				Full:   shared(t, state.Options{Entries: 3}),
+				Open:   shared(t, access.Options{}),
+				Full:   shared(t, access.Options{Entries: 3}),
 				Expire: func(ttl time.Duration) { time.Sleep(ttl) },
 			}); err != nil {
 				t.Error(err)
@@ -50,7 +51,7 @@ func TestStore(t *testing.T) {
 
 // A store forgets nothing but what has expired, and its bytes are bounded as its keys are.
 func TestBounds(t *testing.T) {
-	s, err := memory.Open(t.Context(), state.Options{Entries: 100, Bytes: 1000})
+	s, err := memory.Open(t.Context(), access.Options{Entries: 100, Bytes: 1000})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +86,8 @@ func BenchmarkHeld(b *testing.B) {
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
-		s, _ := memory.Open(b.Context(), state.Options{})
-		for i := range state.DefaultEntries {
+		s, _ := memory.Open(b.Context(), access.Options{})
+		for i := range access.DefaultEntries {
 			if _, err := s.CompareAndSwap(b.Context(), fmt.Sprintf("scan:src:10.%d.%d.%d", i>>16, i>>8&255, i&255), 0, make([]byte, 64), time.Hour); err != nil {
 				b.Fatal(err)
 			}
@@ -99,7 +100,7 @@ func BenchmarkHeld(b *testing.B) {
 }
 
 func BenchmarkSwap(b *testing.B) {
-	s, _ := memory.Open(b.Context(), state.Options{})
+	s, _ := memory.Open(b.Context(), access.Options{})
 	keys, values := []string{"scan:src:10.0.0.1"}, make([]state.Value, 1)
 	data := make([]byte, 64)
 	for b.Loop() {

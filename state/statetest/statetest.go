@@ -372,3 +372,11 @@ func cancelled(ctx context.Context, t *Store) error {
 	}
 	return nil
 }
+
+// WantFull wants an error that says that a store is full.
+func WantFull(t testing.TB, err error) {
+	t.Helper()
+	if !errors.Is(err, state.ErrFull) {
+		t.Errorf("%v, want %v", err, state.ErrFull)
+	}
+}

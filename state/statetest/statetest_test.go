@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"switchbridge/state"
+	"switchbridge/state/access"
 	"switchbridge/state/memory"
 )
 
@@ -48,7 +49,7 @@ func (s *stale) Get(ctx context.Context, keys []string, values []state.Value) er
 // A store that breaks its word is found out.
 func TestBrokenStores(t *testing.T) {
 	open := func() state.Store {
-		s, err := memory.Open(t.Context(), state.Options{})
+		s, err := memory.Open(t.Context(), access.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

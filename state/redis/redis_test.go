@@ -1,0 +1,59 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"testing"
+	"time"
+
+	"switchbridge/state"
+	"switchbridge/state/access"
+	"switchbridge/state/statetest"
+	"switchbridge/state/statetest/redistest"
+)
+
+func opener(t testing.TB, address string) func(context.Context) (state.Store, error) {
+	u, err := url.Parse("redis://" + address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(ctx context.Context) (state.Store, error) {
+		return Open(ctx, access.Options{URL: u, Log: slog.New(slog.DiscardHandler)})
+	}
+}
+
+func TestStore(t *testing.T) {
+	server := redistest.Start(t)
+	statetest.Run(t, &statetest.Store{
+		Open:   opener(t, server.Addr),
+		Expire: func(ttl time.Duration) { time.Sleep(ttl + 50*time.Millisecond) },
+	})
+}
+
+// What a server takes no more of is a full store, and it evicts nothing.
+func TestFull(t *testing.T) {
+	server := redistest.Start(t, "--maxmemory", "2mb", "--maxmemory-policy", "noeviction")
+	s, err := opener(t, server.Addr)(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var first uint64
+	for i := range 2000 {
+		v, err := s.CompareAndSwap(t.Context(), fmt.Sprintf("full:%d", i), 0, make([]byte, state.MaxData), 0)
+		if err != nil {
+			statetest.WantFull(t, err)
+			values := make([]state.Value, 1)
+			if err := s.Get(t.Context(), []string{"full:0"}, values); err != nil || values[0].Version != first {
+				t.Errorf("the first state: %v, %v", values[0].Version, err)
+			}
+			return
+		}
+		if i == 0 {
+			first = v
+		}
+	}
+	t.Error("2 MB hold 8")
+}

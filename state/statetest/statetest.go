@@ -342,6 +342,7 @@ func full(ctx context.Context, t *Store) error {
 	if err := s.Delete(ctx, s.prefix+"full:b", v[1]); err != nil {
 		return err
 	}
+	t.Expire(time.Second) // a mark of the deletion
 	if _, err = s.put("full:e", 0, "in the place of one that was deleted", 0); err != nil {
 		return err
 	}

@@ -1,0 +1,242 @@
+// Package nats keeps states in a key-value bucket of NATS JetStream: versions are its revisions.
+package nats
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"switchbridge/state"
+	"switchbridge/state/access"
+)
+
+// DefaultBucket is what a URL without a path names.
+const DefaultBucket = "switchbridge"
+
+// Store is a [state.Store].
+type Store struct {
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	name   string
+	bucket string
+	config jetstream.StreamConfig // of a bucket that is not there yet
+
+	mu     sync.Mutex
+	stream jetstream.Stream // nil until the bucket was found
+}
+
+// Open makes a client for nats://[user@]host[:port][/bucket], or tls://. The server may be away: it is connected to when it is there. A
+// bucket that is not there yet is made, in one place and in files.
+func Open(_ context.Context, o access.Options) (state.Store, error) {
+	u := *o.URL
+	bucket := strings.Trim(u.Path, "/")
+	if bucket == "" {
+		bucket = DefaultBucket
+	}
+	if strings.Trim(bucket, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") != "" {
+		return nil, fmt.Errorf("bucket %q: want letters, digits, - and _", bucket)
+	}
+	user := u.User.Username()
+	u.Path, u.User = "", nil
+	s := &Store{name: o.URL.Redacted(), bucket: bucket}
+	options := []nats.Option{nats.Name("switchbridge"), nats.RetryOnFailedConnect(true), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond),
+		nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond), nats.ReconnectBufSize(-1), nats.Timeout(time.Second),
+		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2)}
+	secret, err := o.Password()
+	if err != nil {
+		return nil, err
+	}
+	secure := u.Scheme == "tls"
+	switch {
+	case strings.Contains(secret, "BEGIN NATS USER JWT"):
+		options = append(options, nats.UserCredentials(o.PasswordFile))
+	case user != "":
+		options = append(options, nats.UserInfo(user, secret))
+	case secret != "":
+		options = append(options, nats.Token(secret))
+	}
+	if secret != "" && !secure && !access.Loopback(u.Hostname()) {
+		return nil, fmt.Errorf("%s: the secret would go over the network in clear; use tls://", s.name)
+	}
+	if secure {
+		config, err := o.TLS(u.Hostname())
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, nats.Secure(config))
+	}
+	entries, size := o.Limited()
+	s.config = jetstream.StreamConfig{
+		Name: "KV_" + bucket, Subjects: []string{s.subject(">")}, Description: "states of switchbridge's machines",
+		MaxMsgsPerSubject: 1, MaxMsgs: int64(entries), MaxBytes: size, Discard: jetstream.DiscardNew, MaxMsgSize: state.MaxData + 1024,
+		Storage: jetstream.FileStorage, Replicas: 1, AllowRollup: true, DenyDelete: true, AllowMsgTTL: true,
+		// Not AllowDirect: any replica could answer, with what was true before.
+	}
+	if s.conn, err = nats.Connect(u.String(), options...); err != nil {
+		return nil, err
+	}
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		s.conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open returns the bucket's stream.
+func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
+	s.mu.Lock()
+	stream := s.stream
+	s.mu.Unlock()
+	if stream != nil {
+		return stream, nil
+	}
+	stream, err := s.js.Stream(ctx, s.config.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = s.js.CreateStream(ctx, s.config)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) { // somebody was faster
+			stream, err = s.js.Stream(ctx, s.config.Name)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", s.bucket, err)
+	}
+	switch c := stream.CachedInfo().Config; {
+	case !c.AllowMsgTTL:
+		return nil, fmt.Errorf("bucket %s knows no TTL for a key: make it with --marker-ttl, or leave it to this program", s.bucket)
+	case c.AllowDirect && c.Replicas > 1:
+		return nil, fmt.Errorf("bucket %s may be read from a replica that is behind (allow_direct): switch it off", s.bucket)
+	case c.Discard != jetstream.DiscardNew && (c.MaxMsgs > 0 || c.MaxBytes > 0):
+		return nil, fmt.Errorf("bucket %s drops old states when it is full: want discard: new", s.bucket)
+	case c.MaxAge > 0:
+		return nil, fmt.Errorf("bucket %s drops every state after %v: want no age", s.bucket, c.MaxAge)
+	}
+	s.mu.Lock()
+	s.stream = stream
+	s.mu.Unlock()
+	return stream, nil
+}
+
+// subject is where a key is. A dot would divide it, and the tools of NATS take no colon.
+func (s *Store) subject(key string) string { return "$KV." + s.bucket + "." + escape.Replace(key) }
+
+var escape = strings.NewReplacer("=", "=3D", ".", "=2E", ":", "=3A")
+
+// Get implements [state.Store]. Keys are asked for one beside the other, so that it takes one round trip.
+func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) error {
+	stream, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 1 {
+		values[0], _, err = s.get(ctx, stream, keys[0])
+		return err
+	}
+	errs := make([]error, len(keys))
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() { values[i], _, errs[i] = s.get(ctx, stream, keys[i]) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// get reads a key. marker is the revision of a mark of deletion, where one is in the place of a value.
+func (s *Store) get(ctx context.Context, stream jetstream.Stream, key string) (v state.Value, marker uint64, err error) {
+	msg, err := stream.GetLastMsgForSubject(ctx, s.subject(key))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return v, 0, nil
+	case err != nil:
+		return v, 0, err
+	case msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != "":
+		return v, msg.Sequence, nil
+	}
+	if v = (state.Value{Version: msg.Sequence, Data: msg.Data}); v.Data == nil {
+		v.Data = []byte{}
+	}
+	return v, 0, nil
+}
+
+// operation is the header of a message that is no value.
+const operation = "KV-Operation"
+
+// CompareAndSwap implements [state.Store].
+func (s *Store) CompareAndSwap(ctx context.Context, key string, old uint64, data []byte, ttl time.Duration) (uint64, error) {
+	msg := &nats.Msg{Subject: s.subject(key), Data: data}
+	var options []jetstream.PublishOpt
+	if ttl > 0 {
+		options = append(options, jetstream.WithMsgTTL(max(ttl+time.Second-1, time.Second).Truncate(time.Second)))
+	}
+	version, err := s.publish(ctx, msg, old, options...)
+	if err != state.ErrConflict || old != 0 {
+		return version, err
+	}
+	// There may be a mark of a deletion.
+	stream, err := s.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	v, marker, err := s.get(ctx, stream, key)
+	switch {
+	case err != nil:
+		return 0, err
+	case v.Version != 0 || marker == 0:
+		return 0, state.ErrConflict
+	}
+	return s.publish(ctx, msg, marker, options...)
+}
+
+// Delete implements [state.Store]. It leaves a mark for a second.
+func (s *Store) Delete(ctx context.Context, key string, old uint64) error {
+	if old == 0 {
+		return state.ErrConflict
+	}
+	msg := &nats.Msg{Subject: s.subject(key), Header: nats.Header{operation: {"PURGE"}, jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
+	_, err := s.publish(ctx, msg, old, jetstream.WithMsgTTL(time.Second))
+	return err
+}
+
+// publish stores a message if the subject's last revision is old.
+func (s *Store) publish(ctx context.Context, msg *nats.Msg, old uint64, options ...jetstream.PublishOpt) (uint64, error) {
+	if _, err := s.open(ctx); err != nil {
+		return 0, err
+	}
+	ack, err := s.js.PublishMsg(ctx, msg, append(options, jetstream.WithExpectLastSequencePerSubject(old), jetstream.WithRetryAttempts(0))...)
+	if err == nil {
+		return ack.Sequence, nil
+	}
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		switch api.ErrorCode {
+		case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant:
+			return 0, state.ErrConflict
+		case storeFailed: // a limit, in the server's words
+			if strings.Contains(api.Description, "maximum") {
+				return 0, fmt.Errorf("%w: %s", state.ErrFull, api.Description)
+			}
+		}
+	}
+	return 0, err
+}
+
+// storeFailed is the server's JSStreamStoreFailedF.
+const storeFailed = 10077
+
+// Promise implements [state.Store].
+func (*Store) Promise() state.Promise {
+	return state.Promise{Shared: true, Linearizable: true, Durable: true}
+}
+
+func (s *Store) String() string { return s.name }
+
+// Close implements [state.Store].
+func (s *Store) Close() error {
+	s.conn.Close()
+	return nil
+}

@@ -1,0 +1,65 @@
+package nats
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os/exec"
+	"testing"
+	"time"
+
+	"switchbridge/state"
+	"switchbridge/state/access"
+	"switchbridge/state/statetest"
+	"switchbridge/state/statetest/natstest"
+)
+
+func opener(t testing.TB, server string, o access.Options) func(context.Context) (state.Store, error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.URL, o.Log = u, slog.New(slog.DiscardHandler)
+	return func(ctx context.Context) (state.Store, error) { return Open(ctx, o) }
+}
+
+func suite(t *testing.T, url string) {
+	statetest.Run(t, &statetest.Store{
+		Open:   opener(t, url, access.Options{}),
+		Full:   opener(t, url+"/full", access.Options{Entries: 3}),
+		Expire: func(ttl time.Duration) { time.Sleep(ttl + 1500*time.Millisecond) }, // whole seconds, and the server looks at times
+	})
+}
+
+func TestStore(t *testing.T) { suite(t, natstest.Start(t).URL) }
+
+// TestProcess is TestStore with a server of its own, where there is one to start.
+func TestProcess(t *testing.T) {
+	path, err := exec.LookPath("nats-server")
+	if err != nil {
+		t.Skip("nats-server is not on PATH")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().(*net.TCPAddr)
+	l.Close()
+	var said bytes.Buffer
+	cmd := exec.Command(path, "-a", "127.0.0.1", "-p", fmt.Sprint(address.Port), "-js", "-sd", t.TempDir())
+	cmd.Stderr = &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Log(said.String())
+		}
+	})
+	suite(t, "nats://"+address.String())
+}

@@ -54,6 +54,10 @@ type Config struct {
 	Timeout   time.Duration
 	OnFailure OnFailure
 
+	// Check, if set, says whether a value that was read is a state: an error is [ErrCorrupt] or [ErrNewer], and is counted. What
+	// becomes of the packet then says the machine.
+	Check func(data []byte) error
+
 	// Report, if set, is told why states can't be read or written: of each kind of failure at most every ten seconds, with the number
 	// of those that it was not told of.
 	Report func(kind Failure, err error, untold int)
@@ -79,8 +83,6 @@ type scratch struct {
 	keys   []string
 	values []Value
 	states []flow.State
-	frames []frame
-	data   []byte
 }
 
 // New makes a Decider.
@@ -125,7 +127,6 @@ func (x *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	clear(s.keys)
 	clear(s.values)
 	clear(s.states)
-	clear(s.frames)
 	x.scratch.Put(s)
 	return err
 }
@@ -156,7 +157,7 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 		case err != nil:
 			return err
 		default:
-			moved, err = x.swap(ctx, ev, d, s, &left)
+			moved, err = x.swap(ctx, d, s, &left)
 		}
 		switch {
 		case err == nil:
@@ -189,7 +190,7 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *time.Duration) error {
 	s.keys = x.cfg.Machines.StateKeys(ev, s.keys[:0])
 	n := len(s.keys)
-	s.values, s.states, s.frames = resize(s.values, n), resize(s.states, n), resize(s.frames, n)
+	s.values, s.states = resize(s.values, n), resize(s.states, n)
 	for i, key := range s.keys {
 		s.states[i].Key = key
 	}
@@ -201,17 +202,12 @@ func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *ti
 		return err
 	}
 	for i := range s.values {
-		v := &s.values[i]
-		if v.Version == 0 {
+		s.states[i].Version, s.states[i].Data = s.values[i].Version, s.values[i].Data
+		if x.cfg.Check == nil || s.values[i].Version == 0 {
 			continue
 		}
-		var err error
-		if s.frames[i], err = parseFrame(v.Data); err != nil {
-			return fmt.Errorf("key %s: %w", s.keys[i], err)
-		}
-		s.states[i].Version = v.Version
-		if len(s.frames[i].state) > 0 {
-			s.states[i].Data = s.frames[i].state
+		if err := x.cfg.Check(s.values[i].Data); err != nil {
+			x.count(failureOf(err), fmt.Errorf("key %s: %w", s.keys[i], err))
 		}
 	}
 	return nil
@@ -223,40 +219,26 @@ func resize[T any](b []T, n int) []T {
 	return b
 }
 
-// forgotten is how long the ids of an event that ended a state are kept, so that its repeat does not begin another.
-const forgotten = time.Minute
-
 // swap carries out the decision's change, and notes the new version in s. moved is the key of a race that was lost.
-func (x *Decider) swap(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch, left *time.Duration) (moved int, err error) {
+func (x *Decider) swap(ctx context.Context, d *flow.Decision, s *scratch, left *time.Duration) (moved int, err error) {
 	c := d.Change
 	if c == nil {
 		return -1, nil
 	}
-	if c.Index < 0 || c.Index >= len(s.states) || len(c.Data) > MaxState || c.TTL < 0 {
-		return -1, fmt.Errorf("%w: a change of state %d of %d to %d bytes for %v", ErrCorrupt, c.Index, len(s.states), len(c.Data), c.TTL)
+	if c.Index < 0 || c.Index >= len(s.states) || len(c.Data) > MaxData || c.TTL < 0 {
+		return -1, fmt.Errorf("%w: the answer changes state %d of %d to %d bytes for %v", ErrCorrupt, c.Index, len(s.states), len(c.Data), c.TTL)
 	}
-	key, st, f := s.keys[c.Index], &s.states[c.Index], &s.frames[c.Index]
-	event := hash(ev.ID)
-	if f.has(event) {
-		x.counts.repeats.Add(1)
-		return -1, nil
-	}
-	if len(c.Data) == 0 && st.Version == 0 {
+	st := &s.states[c.Index]
+	if c.Data == nil && st.Version == 0 {
 		return -1, nil
 	}
 	x.counts.swaps.Add(1)
-	var version uint64
+	version := st.Version + 1 // of a deletion
 	err = x.ask(ctx, left, func(ctx context.Context) (err error) {
-		switch {
-		case len(c.Data) > 0:
-			s.data = f.append(s.data[:0], event, c.Data)
-			version, err = x.cfg.Store.CompareAndSwap(ctx, key, st.Version, s.data, c.TTL)
-		case event != 0:
-			s.data = f.append(s.data[:0], event, nil)
-			version, err = x.cfg.Store.CompareAndSwap(ctx, key, st.Version, s.data, forgotten)
-		default:
-			version, err = st.Version+1, x.cfg.Store.Delete(ctx, key, st.Version)
+		if c.Data == nil {
+			return x.cfg.Store.Delete(ctx, st.Key, st.Version)
 		}
+		version, err = x.cfg.Store.CompareAndSwap(ctx, st.Key, st.Version, c.Data, c.TTL)
 		return err
 	})
 	if err == nil {
@@ -305,11 +287,8 @@ func (x *Decider) wait(ctx context.Context, left *time.Duration, turn chan struc
 // fail answers an event whose states can't be read or written.
 func (x *Decider) fail(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch, err error) error {
 	kind := failureOf(err)
-	x.counts.failed[kind].Add(1)
+	x.count(kind, err)
 	err = fmt.Errorf("state %s: %w", kind, err)
-	if untold, ok := x.muted[kind].speak(time.Now()); ok {
-		x.cfg.Report(kind, err, untold)
-	}
 	failure := &flow.Error{Kind: flow.Unavailable, Err: err}
 	d.Reset()
 	if x.cfg.OnFailure == Start {
@@ -332,6 +311,14 @@ func (x *Decider) fail(ctx context.Context, ev *flow.Event, d *flow.Decision, s 
 	d.Policy, d.Failure, d.Stateful = x.cfg.Machines.Version(), failure, true
 	d.Verdict, d.Reason, d.HasPacketOut = flow.Deny, reasons[kind], true
 	return nil
+}
+
+// count counts a failure and reports it.
+func (x *Decider) count(kind Failure, err error) {
+	x.counts.failed[kind].Add(1)
+	if untold, ok := x.muted[kind].speak(time.Now()); ok {
+		x.cfg.Report(kind, err, untold)
+	}
 }
 
 // alone makes d a decision about the event's packet alone, which changes nothing.
@@ -387,8 +374,8 @@ func failureOf(err error) Failure {
 }
 
 type counts struct {
-	reads, swaps, conflicts, repeats atomic.Uint64
-	failed                           [failures]atomic.Uint64
+	reads, swaps, conflicts atomic.Uint64
+	failed                  [failures]atomic.Uint64
 }
 
 // Stats are what a Decider has counted since it was made.
@@ -396,13 +383,12 @@ type Stats struct {
 	Reads     uint64 // questions to the store about an event's states
 	Swaps     uint64 // changes that were tried
 	Conflicts uint64 // questions that were asked again, since another event was faster
-	Repeats   uint64 // changes that were left out, since the same event had made them
 	Failed    map[Failure]uint64
 }
 
 // Stats returns what x has counted. All failures are among it.
 func (x *Decider) Stats() Stats {
-	s := Stats{Reads: x.counts.reads.Load(), Swaps: x.counts.swaps.Load(), Conflicts: x.counts.conflicts.Load(), Repeats: x.counts.repeats.Load(), Failed: map[Failure]uint64{}}
+	s := Stats{Reads: x.counts.reads.Load(), Swaps: x.counts.swaps.Load(), Conflicts: x.counts.conflicts.Load(), Failed: map[Failure]uint64{}}
 	for f := range failures {
 		s.Failed[f] = x.counts.failed[f].Load()
 	}
@@ -425,4 +411,13 @@ func (m *muted) speak(now time.Time) (held int, ok bool) {
 	}
 	held, m.held, m.next = m.held, 0, now.Add(10*time.Second)
 	return held, true
+}
+
+// hash is what stands for a key in [flow.StateVersion]: FNV-1a of 64 bits.
+func hash(key string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(key) {
+		h = (h ^ uint64(key[i])) * 0x100000001b3
+	}
+	return h
 }

@@ -21,6 +21,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/state"
 )
 
 // Controller is an immutable compiled policy, used by any number of goroutines.
@@ -30,16 +31,25 @@ type Controller struct {
 	install policy.Install
 	links   []policy.Link
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
+
+	machines policy.Machines // the link whose decisions rest on states; nil where there is none
 }
 
-var _ flow.Local = (*Controller)(nil)
+var (
+	_ flow.Local     = (*Controller)(nil)
+	_ state.Machines = (*Controller)(nil)
+)
 
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
 	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode()}
 	for _, s := range p.Chain {
-		c.links = append(c.links, s.Compile())
+		l := s.Compile()
+		if m, ok := l.(policy.Machines); ok {
+			c.machines = m
+		}
+		c.links = append(c.links, l)
 	}
 	return c
 }
@@ -70,9 +80,12 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		for _, l := range c.links {
 			d.Rules = l.Proactive(&conn, d.Rules)
 		}
+		c.notice(ev, d)
 	case flow.EventHandshake:
 		return handshake(ev, d)
-	case flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventPolicyCheck:
+	case flow.EventFlowRemoved, flow.EventPortStatus:
+		c.notice(ev, d)
+	case flow.EventError, flow.EventPolicyCheck:
 		// The version is the whole answer.
 	default:
 		return flow.Errorf(flow.Refused, "%v is not one that the controller knows", ev.Type)
@@ -118,8 +131,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
-	out := c.ask(p)
+	var out policy.Outcome
+	rec := &nothing
+	if c.machines == nil {
+		out = c.ask(p)
+	} else {
+		rec = &policy.Recollection{Event: ev}
+		out = c.askBy(p, rec)
+		j.Change = rec.Change
+	}
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	if rec.Note != "" {
+		j.Reason += "; " + rec.Note
+	}
 
 	mode := out.Mode
 	if mode == 0 {
@@ -134,7 +158,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	if learn {
 		grain = flow.FieldInPort | flow.FieldEthSrc
 	}
-	c.rule(j, &p, &out, protocol, grain)
+	c.rule(j, &p, &out, rec, protocol, grain)
 	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
 		return learn, nil
@@ -145,6 +169,9 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	}
 	return learn, own
 }
+
+// nothing is what there is to recall without machines.
+var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
@@ -159,6 +186,10 @@ func (c *Controller) ask(p policy.Packet) policy.Outcome {
 			return out
 		}
 	}
+	return undecided(depends)
+}
+
+func undecided(depends flow.Field) policy.Outcome {
 	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
 }
 

@@ -132,6 +132,9 @@ type PacketIn struct {
 	// cut short ([Match.Missing]). Nothing with actions may be installed on the
 	// strength of such a packet unless the rule says [Rule.CoversIncomplete].
 	Incomplete Field
+
+	// Facts are what Data says beside the headers; nil where nobody has looked yet. See [PacketIn.ReadFacts].
+	Facts *Facts
 }
 
 // RemovedReason says why a rule went (OpenFlow 1.3.5, 7.4.2).

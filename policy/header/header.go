@@ -84,7 +84,10 @@ func (r *Rule) validate() error {
 	if err := r.Match.validate(); err != nil {
 		return err
 	}
-	a := &r.Action
+	return r.Action.validate()
+}
+
+func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
 	}

@@ -39,7 +39,9 @@ var levels = [...]flow.Field{
 }
 
 // Compile implements [policy.Source].
-func (c *Config) Compile() policy.Link {
+func (c *Config) Compile() policy.Link { return c.compile() }
+
+func (c *Config) compile() *link {
 	order := make([]int, len(c.Rules))
 	for i := range order {
 		order[i] = i
@@ -94,17 +96,12 @@ func (a *Action) treatment() policy.Treatment {
 // Decide implements [policy.Link]. Where a field that the packet does not show
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
-	known := p.Known()
-	k := packetKey(&p)
-	rank, depends := l.whole.lookup(&k, known)
-	if p.Missing != 0 {
-		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
-			fields := l.conditions[maybe].fields()
-			return policy.Outcome{
-				Verdict: flow.Deny,
-				Reason:  l.outcomes[maybe].Reason + " may apply, but the packet does not show " + (fields & p.Missing).String(),
-				Depends: depends | fields,
-			}
+	rank, hidden, depends := l.find(&p)
+	if hidden != 0 {
+		return policy.Outcome{
+			Verdict: flow.Deny,
+			Reason:  l.outcomes[rank].Reason + " may apply, but the packet does not show " + hidden.String(),
+			Depends: depends,
 		}
 	}
 	if rank == noRule {
@@ -113,6 +110,22 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 	out := l.outcomes[rank]
 	out.Depends = depends
 	return out
+}
+
+// find returns the rank of the first rule that matches a packet, or noRule, and the
+// fields that this hangs on. Where a rule comes before it that might match by
+// fields that the packet does not show, it returns that one and these fields.
+func (l *link) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
+	known := p.Known()
+	k := packetKey(p)
+	rank, depends = l.whole.lookup(&k, known)
+	if p.Missing != 0 {
+		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
+			fields := l.conditions[maybe].fields()
+			return maybe, fields & p.Missing, depends | fields
+		}
+	}
+	return rank, 0, depends
 }
 
 func (l *link) level(missing flow.Field) *classifier {

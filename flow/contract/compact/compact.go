@@ -19,24 +19,28 @@ const (
 	actionLen      = 8
 )
 
-// MaxEvent is the most bytes of an event.
+// MaxEvent is the most bytes of an event without states.
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
 // another type doesn't, nor does one with state, or with masks in the packet's headers, which only
-// digests have. What else there is of a packet than its headers stays behind.
+// digests have. What else there is of a packet than its headers stays behind, but for what a decision by states may look at.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
+	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), 0)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
-	return appendMatch(b, &ev.PacketIn.Match)
+	b, fits := appendMatch(b, &ev.PacketIn.Match)
+	if fits && len(ev.States) > 0 {
+		return appendStates(b, ev)
+	}
+	return b, fits
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has.
+// encoding has. The packet's Facts, and the event's ID and Time, are those of an event with states alone; the States' data is b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -47,11 +51,17 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
+	ev.States = ev.States[:0]
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
-	if err == nil && len(rest) != 0 {
-		err = errLong
+	switch states := int(b[2]); {
+	case err != nil:
+		return err
+	case states > 0:
+		return parseStates(rest, states, ev)
+	case len(rest) != 0:
+		return errLong
 	}
-	return err
+	return nil
 }
 
 var (
@@ -78,6 +88,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if d.HasPacketOut {
 		header[2] = 1
 	}
+	if d.Change != nil {
+		header[5] = 1
+	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
 	le.PutUint32(header[20:], uint32(len(d.Reason)))
@@ -88,6 +101,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	}
 	if ok {
 		b, ok = appendActions(b, d.PacketOut)
+	}
+	if ok && d.Change != nil {
+		b, ok = appendChange(b, d.Change)
 	}
 	if !ok {
 		return b[:start], false
@@ -160,12 +176,12 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if b[0] != version {
 		return errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d", b[1], b[2])
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5] > 1 {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, change %d", b[1], b[2], b[5])
 	}
 	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
-	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
+	rules, out, change, reason := int(b[3]), int(b[4]), b[5] == 1, int(le.Uint32(b[20:]))
 	b = b[decisionHeader:]
 	for range rules {
 		d.Rules = append(d.Rules, flow.Rule{BufferID: flow.NoBuffer})
@@ -179,6 +195,11 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 		return err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
+	if change {
+		if d.Change, b, err = parseChange(b); err != nil {
+			return err
+		}
+	}
 	if len(b) != reason {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}

@@ -155,9 +155,10 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 				// All of them together: what is left alone could pass what another denies.
 				gone = connected && !s.b.issuedSince(number, s.first)
 			}
+			lost := restsOnState(r.Cookie) && !s.b.issuedSince(number, s.first) // nobody would remove it when its state changes
 			switch {
-			case !sweep || !gone:
-			case tag != unversioned && s.sw.DeletesByCookie():
+			case !lost && (!sweep || !gone):
+			case !lost && tag != unversioned && s.sw.DeletesByCookie():
 				removed++
 				tags[tag] = true
 			case len(stale) < maxRemovals:

@@ -174,8 +174,13 @@ type Decision struct {
 	// Stateful says that decisions of this function may write a store: an event that may have reached it must not be sent again.
 	Stateful bool
 
-	// Read are the versions of the states that the decision rests on, after Change. The host of the controller says so.
+	// Read are the versions of the states that the decision rests on, after Change. The host of the controller says so. What decisions
+	// on lower versions of these states left in switches is removed before anything of this one is carried out, and a decision on a
+	// lower version than was seen already is asked for again.
 	Read []StateVersion
+
+	// Revoke are the states whose rules go before anything of the decision is carried out, whatever versions they rest on.
+	Revoke []uint64
 
 	Handshake []byte // EventHandshake: the messages to pass on to the switch
 
@@ -198,7 +203,7 @@ type Part struct {
 
 // Reset empties d for another event and keeps its slices' memory.
 func (d *Decision) Reset() {
-	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0]}
+	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0], Revoke: d.Revoke[:0]}
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of

@@ -163,7 +163,11 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 		case err == nil:
 			d.Read = d.Read[:0]
 			for i := range s.states {
-				d.Read = append(d.Read, flow.StateVersion{Key: hash(s.keys[i]), Version: s.states[i].Version})
+				version := s.states[i].Version
+				if version == 0 {
+					version = s.values[i].Last
+				}
+				d.Read = append(d.Read, flow.StateVersion{Key: hash(s.keys[i]), Version: version})
 			}
 			return nil
 		case !errors.Is(err, ErrConflict) && err != errVersion || try == maxTries:

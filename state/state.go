@@ -26,6 +26,10 @@ type Value struct {
 	// after the key was deleted or has expired.
 	Version uint64
 	Data    []byte // the caller's; nil where there is no value
+
+	// Last is of a key that has no value: at least every version that it had in the last two minutes, one more than the last where it
+	// was deleted, and below its next one. So what rests on "there is no value" is told from what rested on an older value.
+	Last uint64
 }
 
 // Store keeps values by key. Its methods are safe for concurrent use and return soon after ctx is done. An error means that the store can't

@@ -129,7 +129,7 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 	return s.db.View(func(tx *bbolt.Tx) error {
 		now, b := s.now(), tx.Bucket(bucketStates)
 		for i, key := range keys {
-			values[i] = state.Value{}
+			values[i] = state.Value{Last: b.Sequence()}
 			if version, _, data, ok := s.value(b.Get([]byte(key)), now); ok {
 				values[i] = state.Value{Version: version, Data: append([]byte{}, data...)}
 			}

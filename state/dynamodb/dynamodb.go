@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -145,10 +146,8 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 				return errors.Join(state.ErrCorrupt, err)
 			}
 			for _, i := range places[key.Value] {
-				values[i] = state.Value{Version: v.Version, Data: append([]byte(nil), v.Data...)}
-				if v.Data != nil && values[i].Data == nil {
-					values[i].Data = []byte{}
-				}
+				values[i] = v
+				values[i].Data = slices.Clone(v.Data)
 			}
 		}
 		left := out.UnprocessedKeys[s.table].Keys
@@ -162,16 +161,21 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 
 // valueOf reads an item.
 func valueOf(it item, now time.Time) (v state.Value, err error) {
-	data, ok := it[dataName].(*types.AttributeValueMemberB)
-	if !ok {
-		return v, nil // nothing is there, or what was deleted
+	if len(it) == 0 {
+		return v, nil
 	}
-	if expires, ok, err := number(it, expiryName); err != nil || ok && int64(expires) <= now.UnixMilli() {
-		return v, err
-	}
-	if v.Version, ok, err = number(it, versionName); err != nil || !ok {
+	version, ok, err := number(it, versionName)
+	if err != nil || !ok {
 		return v, errors.Join(state.ErrCorrupt, err)
 	}
+	data, ok := it[dataName].(*types.AttributeValueMemberB)
+	if !ok { // it was deleted
+		return state.Value{Last: version}, nil
+	}
+	if expires, ok, err := number(it, expiryName); err != nil || ok && int64(expires) <= now.UnixMilli() {
+		return state.Value{Last: version}, err
+	}
+	v.Version = version
 	if v.Data = data.Value; v.Data == nil {
 		v.Data = []byte{}
 	}

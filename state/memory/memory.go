@@ -44,7 +44,7 @@ func (s *Store) Get(_ context.Context, keys []string, values []state.Value) erro
 	defer s.mu.Unlock()
 	s.expireLocked()
 	for i, key := range keys {
-		values[i] = state.Value{}
+		values[i] = state.Value{Last: s.version}
 		if e := s.keys[key]; e != nil {
 			values[i] = state.Value{Version: e.version, Data: append([]byte{}, e.data...)}
 		}

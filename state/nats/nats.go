@@ -75,7 +75,8 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	s.config = jetstream.StreamConfig{
 		Name: "KV_" + bucket, Subjects: []string{s.subject(">")}, Description: "states of switchbridge's machines",
 		MaxMsgsPerSubject: 1, MaxMsgs: int64(entries), MaxBytes: size, Discard: jetstream.DiscardNew, MaxMsgSize: state.MaxData + 1024,
-		Storage: jetstream.FileStorage, Replicas: 1, AllowRollup: true, DenyDelete: true, AllowMsgTTL: true,
+		Storage: jetstream.FileStorage, Replicas: 1, AllowRollup: true, DenyDelete: true,
+		AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerLife,
 		// Not AllowDirect: any replica could answer, with what was true before.
 	}
 	if s.conn, err = nats.Connect(u.String(), options...); err != nil {
@@ -107,8 +108,8 @@ func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 		return nil, fmt.Errorf("bucket %s: %w", s.bucket, err)
 	}
 	switch c := stream.CachedInfo().Config; {
-	case !c.AllowMsgTTL:
-		return nil, fmt.Errorf("bucket %s knows no TTL for a key: make it with --marker-ttl, or leave it to this program", s.bucket)
+	case !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL < s.config.SubjectDeleteMarkerTTL:
+		return nil, fmt.Errorf("bucket %s leaves no mark of %v of a key that has gone: make it with --marker-ttl=%v, or leave it to this program", s.bucket, markerLife, markerLife)
 	case c.AllowDirect && c.Replicas > 1:
 		return nil, fmt.Errorf("bucket %s may be read from a replica that is behind (allow_direct): switch it off", s.bucket)
 	case c.Discard != jetstream.DiscardNew && (c.MaxMsgs > 0 || c.MaxBytes > 0):
@@ -134,33 +135,36 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 		return err
 	}
 	if len(keys) == 1 {
-		values[0], _, err = s.get(ctx, stream, keys[0])
+		values[0], err = s.get(ctx, stream, keys[0])
 		return err
 	}
 	errs := make([]error, len(keys))
 	var wg sync.WaitGroup
 	for i := range keys {
-		wg.Go(func() { values[i], _, errs[i] = s.get(ctx, stream, keys[i]) })
+		wg.Go(func() { values[i], errs[i] = s.get(ctx, stream, keys[i]) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
 }
 
-// get reads a key. marker is the revision of a mark of deletion, where one is in the place of a value.
-func (s *Store) get(ctx context.Context, stream jetstream.Stream, key string) (v state.Value, marker uint64, err error) {
+// markerLife is how long a key that has expired or was deleted leaves a mark with a higher revision: as long as [state.Value.Last] wants it.
+const markerLife = 2 * time.Minute
+
+// get reads a key.
+func (s *Store) get(ctx context.Context, stream jetstream.Stream, key string) (v state.Value, err error) {
 	msg, err := stream.GetLastMsgForSubject(ctx, s.subject(key))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return v, 0, nil
+		return v, nil
 	case err != nil:
-		return v, 0, err
+		return v, err
 	case msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != "":
-		return v, msg.Sequence, nil
+		return state.Value{Last: msg.Sequence}, nil
 	}
 	if v = (state.Value{Version: msg.Sequence, Data: msg.Data}); v.Data == nil {
 		v.Data = []byte{}
 	}
-	return v, 0, nil
+	return v, nil
 }
 
 // operation is the header of a message that is no value.
@@ -182,23 +186,23 @@ func (s *Store) CompareAndSwap(ctx context.Context, key string, old uint64, data
 	if err != nil {
 		return 0, err
 	}
-	v, marker, err := s.get(ctx, stream, key)
+	v, err := s.get(ctx, stream, key)
 	switch {
 	case err != nil:
 		return 0, err
-	case v.Version != 0 || marker == 0:
+	case v.Version != 0 || v.Last == 0:
 		return 0, state.ErrConflict
 	}
-	return s.publish(ctx, msg, marker, options...)
+	return s.publish(ctx, msg, v.Last, options...)
 }
 
-// Delete implements [state.Store]. It leaves a mark for a second.
+// Delete implements [state.Store].
 func (s *Store) Delete(ctx context.Context, key string, old uint64) error {
 	if old == 0 {
 		return state.ErrConflict
 	}
 	msg := &nats.Msg{Subject: s.subject(key), Header: nats.Header{operation: {"PURGE"}, jetstream.MsgRollup: {jetstream.MsgRollupSubject}}}
-	_, err := s.publish(ctx, msg, old, jetstream.WithMsgTTL(time.Second))
+	_, err := s.publish(ctx, msg, old, jetstream.WithMsgTTL(s.config.SubjectDeleteMarkerTTL))
 	return err
 }
 

@@ -29,14 +29,12 @@ const (
 var swapScript = redis.NewScript(`
 local now = redis.call('GET', KEYS[1])
 if (now and string.sub(now, 1, 16) or '0000000000000000') ~= ARGV[1] then return '' end
+local t = redis.call('TIME')
+local version = string.format('%016x', math.max(tonumber(t[1]) * 1000000 + tonumber(t[2]), tonumber(redis.call('GET', KEYS[2]) or '0', 16) + 1))
+redis.call('SET', KEYS[2], version)
 if ARGV[2] == 'delete' then
 	redis.call('DEL', KEYS[1])
-	return ARGV[1]
-end
-local t = redis.call('TIME')
-local version = string.format('%016x', math.max(tonumber(t[1]) * 1000000 + tonumber(t[2]), tonumber(redis.call('GET', KEYS[2]) or '0', 16) + 2))
-redis.call('SET', KEYS[2], version)
-if ARGV[4] == '0' then
+elseif ARGV[4] == '0' then
 	redis.call('SET', KEYS[1], version .. ARGV[3])
 else
 	redis.call('SET', KEYS[1], version .. ARGV[3], 'PX', ARGV[4])
@@ -80,29 +78,41 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 
 // Get implements [state.Store]. All keys are one MGET.
 func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) error {
-	names := make([]string, len(keys))
+	names := make([]string, len(keys)+1)
 	for i, key := range keys {
 		names[i] = prefix + key
 	}
+	names[len(keys)] = versionKey
 	got, err := s.client.MGet(ctx, names...).Result()
 	if err != nil {
 		return err
 	}
-	for i, v := range got {
-		values[i] = state.Value{}
-		if v == nil {
-			continue
+	last, _, err := parse(got[len(keys)])
+	if err != nil {
+		return fmt.Errorf("key %s: %w", versionKey, err)
+	}
+	for i := range keys {
+		values[i] = state.Value{Last: last}
+		if values[i].Version, values[i].Data, err = parse(got[i]); err != nil {
+			return fmt.Errorf("key %s: %w", keys[i], err)
 		}
-		text, _ := v.(string)
-		if len(text) < digits {
-			return fmt.Errorf("key %s: %w", keys[i], state.ErrCorrupt)
-		}
-		if values[i].Version, err = strconv.ParseUint(text[:digits], 16, 64); err != nil || values[i].Version == 0 {
-			return fmt.Errorf("key %s: %w", keys[i], state.ErrCorrupt)
-		}
-		values[i].Data = []byte(text[digits:])
 	}
 	return nil
+}
+
+// parse reads a stored value; 0 and nil where there is none.
+func parse(v any) (version uint64, data []byte, err error) {
+	if v == nil {
+		return 0, nil, nil
+	}
+	text, _ := v.(string)
+	if len(text) < digits {
+		return 0, nil, state.ErrCorrupt
+	}
+	if version, err = strconv.ParseUint(text[:digits], 16, 64); err != nil || version == 0 {
+		return 0, nil, state.ErrCorrupt
+	}
+	return version, []byte(text[digits:]), nil
 }
 
 // CompareAndSwap implements [state.Store].

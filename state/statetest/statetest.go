@@ -251,6 +251,14 @@ func versions(ctx context.Context, t *Store) error {
 			return err
 		}
 		last++ // what a decision says that it left
+		gone, err := s.get("versions")
+		switch {
+		case err != nil:
+			return err
+		case gone.Last < last:
+			return fmt.Errorf("deleted, and the last version is said to be %d, not %d or more", gone.Last, last)
+		}
+		last = gone.Last
 	}
 	return nil
 }
@@ -295,6 +303,19 @@ func expiry(ctx context.Context, t *Store) error {
 	v, err := s.put("expiry:soon", 0, "new", ttl)
 	if err == nil && v <= old {
 		err = fmt.Errorf("version %d after %d, which has expired", v, old)
+	}
+	if err != nil {
+		return err
+	}
+	gone, err := s.get("expiry:again")
+	if err == nil && gone.Last < again {
+		err = fmt.Errorf("expired, and the last version is said to be %d, not %d or more", gone.Last, again)
+	}
+	if err != nil {
+		return err
+	}
+	if v, err = s.put("expiry:again", 0, "new", ttl); err == nil && v <= gone.Last {
+		err = fmt.Errorf("version %d, where %d was said to be below the next", v, gone.Last)
 	}
 	return err
 }

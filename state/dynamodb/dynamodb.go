@@ -200,7 +200,7 @@ func numberOf(n uint64) *types.AttributeValueMemberN {
 // CompareAndSwap implements [state.Store].
 func (s *Store) CompareAndSwap(ctx context.Context, key string, old uint64, data []byte, ttl time.Duration) (uint64, error) {
 	it := keyOf(key)
-	it[dataName] = &types.AttributeValueMemberB{Value: data}
+	it[dataName] = &types.AttributeValueMemberB{Value: append([]byte{}, data...)} // nil would be no value
 	if ttl > 0 {
 		expires := time.Now().Add(ttl)
 		it[expiryName] = numberOf(uint64(expires.UnixMilli()))

@@ -26,20 +26,22 @@ import (
 	"switchbridge/internal/yamlerr"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
+	"switchbridge/state/stores"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
 type Settings struct {
-	OpenFlow   OpenFlow   `yaml:"openflow"`
-	Function   Function   `yaml:"function"`
-	Routes     []Route    `yaml:"routes"`
-	P4         P4         `yaml:"p4"`
-	Policy     string     `yaml:"policy"`
-	FailMode   FailMode   `yaml:"fail_mode"`
-	Guardrails Guardrails `yaml:"guardrails"`
-	Limits     Limits     `yaml:"limits"`
-	Admin      Admin      `yaml:"admin"`
-	Log        Log        `yaml:"log"`
+	OpenFlow   OpenFlow        `yaml:"openflow"`
+	Function   Function        `yaml:"function"`
+	Routes     []Route         `yaml:"routes"`
+	P4         P4              `yaml:"p4"`
+	Policy     string          `yaml:"policy"`
+	State      stores.Settings `yaml:"state"`
+	FailMode   FailMode        `yaml:"fail_mode"`
+	Guardrails Guardrails      `yaml:"guardrails"`
+	Limits     Limits          `yaml:"limits"`
+	Admin      Admin           `yaml:"admin"`
+	Log        Log             `yaml:"log"`
 }
 
 // OpenFlow is the side that switches connect to.
@@ -214,6 +216,7 @@ func Default() *Settings {
 			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
 		},
 		Function: defaultFunction(),
+		State:    stores.Default(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
@@ -309,6 +312,7 @@ func (s *Settings) resolve(dir string) {
 	at(&s.Admin.TLS.Key)
 	at(&s.Admin.TLS.ClientCA)
 	function(&s.Function)
+	s.State.Resolve(at)
 	for i := range s.P4.Switches {
 		s.P4.Switches[i].resolve(dir)
 	}
@@ -431,6 +435,9 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("log.records_size: %d: want 1 to %d MB", s.Log.RecordsSize, 1<<20)
 	case s.Log.RecordsKeep < 0 || s.Log.RecordsKeep > 1000:
 		return fmt.Errorf("log.records_keep: %d: want 0 to 1000 files", s.Log.RecordsKeep)
+	}
+	if err := s.State.Validate(); err != nil {
+		return fmt.Errorf("state.%w", err)
 	}
 	if err := s.Function.validate("function"); err != nil {
 		return err

@@ -72,6 +72,7 @@ type Config struct {
 type Decider struct {
 	cfg     Config
 	local   bool // the store is in this process
+	rushed  atomic.Bool
 	scratch sync.Pool
 	turns   [64]chan struct{} // by hash of a key: of the events that have lost a race for it, one at a time tries again
 	counts  counts
@@ -100,10 +101,20 @@ func New(cfg Config) *Decider {
 	return x
 }
 
-// Local implements [flow.Local]. It is asked once, at the start.
+// Local implements [flow.Local]. Without machines a decision waits for no store.
 func (x *Decider) Local() bool {
-	return flow.IsLocal(x.cfg.Next) && (x.local || !x.cfg.Machines.Stateful())
+	if !flow.IsLocal(x.cfg.Next) || !x.local && x.cfg.Machines.Stateful() {
+		return false
+	}
+	if !x.local {
+		x.rushed.Store(true)
+	}
+	return true
 }
+
+// Rushed reports whether somebody was told that decisions never wait, though the store is beyond this process. From then on the policy must not
+// get machines.
+func (x *Decider) Rushed() bool { return x.rushed.Load() }
 
 // String names the store and what is asked.
 func (x *Decider) String() string { return fmt.Sprintf("states in %s > %s", x.cfg.Store, x.cfg.Next) }

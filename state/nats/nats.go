@@ -31,7 +31,7 @@ type Store struct {
 	stream jetstream.Stream // nil until the bucket was found
 }
 
-// Open makes a client for nats://[user@]host[:port][/bucket], or tls://. The server may be away: it is connected to when it is there. A
+// Open makes a client for nats://[user@]host[:port][/bucket], or nats+tls://. The server may be away: it is connected to when it is there. A
 // bucket that is not there yet is made, in one place and in files.
 func Open(_ context.Context, o access.Options) (state.Store, error) {
 	u := *o.URL
@@ -52,7 +52,10 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	secure := u.Scheme == "tls"
+	secure := u.Scheme == "nats+tls"
+	if u.Scheme = "nats"; secure {
+		u.Scheme = "tls"
+	}
 	switch {
 	case strings.Contains(secret, "BEGIN NATS USER JWT"):
 		options = append(options, nats.UserCredentials(o.PasswordFile))
@@ -62,7 +65,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 		options = append(options, nats.Token(secret))
 	}
 	if secret != "" && !secure && !access.Loopback(u.Hostname()) {
-		return nil, fmt.Errorf("%s: the secret would go over the network in clear; use tls://", s.name)
+		return nil, fmt.Errorf("%s: the secret would go over the network in clear; use nats+tls://", s.name)
 	}
 	if secure {
 		config, err := o.TLS(u.Hostname())

@@ -127,7 +127,7 @@ func (x *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	version, stateful := x.cfg.Machines.Version(), x.cfg.Machines.Stateful()
 	if !stateful {
 		err := x.cfg.Next.Decide(ctx, ev, d)
-		if err != nil || d.Policy == version {
+		if !x.changed(version, d, err) {
 			return err
 		}
 		d.Reset()
@@ -140,6 +140,14 @@ func (x *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	clear(s.states)
 	x.scratch.Put(s)
 	return err
+}
+
+// changed reports whether an answer is another policy's than the states of its event.
+func (x *Decider) changed(version flow.PolicyVersion, d *flow.Decision, err error) bool {
+	if err != nil {
+		return x.cfg.Machines.Version() != version
+	}
+	return d.Policy != version
 }
 
 // decide reads, asks and swaps until no other event is faster.
@@ -163,8 +171,8 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 		d.Stateful = x.cfg.Machines.Stateful()
 		moved := -1
 		switch {
-		case err == nil && d.Policy != version, err != nil && x.cfg.Machines.Version() != version:
-			err = errVersion // the states are another policy's
+		case x.changed(version, d, err):
+			err = errVersion
 		case err != nil:
 			return err
 		default:

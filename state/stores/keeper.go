@@ -72,18 +72,24 @@ func (x *Kept) Decider(next flow.Decider) flow.Decider {
 // Takes says why the controller can't be given a policy; nil where it can.
 func (x *Kept) Takes(p *policy.Policy) error {
 	switch {
-	case !p.Stateful():
-		return nil
-	case x.decider == nil:
-		return ErrNoStore
+	case !p.Stateful() || x.decider == nil:
+		return x.keeper.Takes(p)
 	case x.decider.Rushed():
 		return fmt.Errorf("the policy has machines, and the one at the start had none: packets would wait for %s in a place where nothing may wait. Restart to take it", x.keeper.store)
 	}
 	return nil
 }
 
+// Takes says why no controller could be given a policy; nil where one could.
+func (k *Keeper) Takes(p *policy.Policy) error {
+	if k == nil && p.Stateful() {
+		return ErrNoStore
+	}
+	return nil
+}
+
 // ErrNoStore says that a policy has machines, and that there is no store.
-var ErrNoStore = errors.New(`the policy has machines, and nothing keeps their states: name a store, such as state: {url: "redis://127.0.0.1:6379"} in the configuration or --state redis://127.0.0.1:6379; ` +
+var ErrNoStore = errors.New(`the policy has machines, and nothing keeps their states: name a store, such as state: {url: "redis://127.0.0.1:6379"} in the configuration or --state redis://127.0.0.1:6379 (on Lambda, SWITCHBRIDGE_STATE); ` +
 	`memory: keeps them in this process and forgets them with it (docs/state.md)`)
 
 // Metrics are those of the states of one function; nil where there is no store.

@@ -279,7 +279,7 @@ func TestPolicySources(t *testing.T) {
 	}
 	for _, name := range []string{"ssm:/sb/policy", "s3://bucket/a/policy.blob"} {
 		current = packed(t, older)
-		p, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log)
+		p, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,11 +305,11 @@ func TestPolicySources(t *testing.T) {
 	moved := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer moved.Close()
 	redirected := env(append([]string{"AWS_ENDPOINT_URL_S3", moved.URL, EnvPolicy, "s3://bucket/a/policy.blob"}, aws...)...)
-	if _, err := OpenPolicies(t.Context(), redirected, log); err == nil || !strings.Contains(err.Error(), "307") {
+	if _, err := OpenPolicies(t.Context(), redirected, log, nil); err == nil || !strings.Contains(err.Error(), "307") {
 		t.Errorf("a redirect: %v", err)
 	}
 	for _, name := range []string{"ssm:/other", "s3://bucket", "s3://bucket/other", "missing.blob"} {
-		if _, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := OpenPolicies(t.Context(), env(append(aws, EnvPolicy, name)...), log, nil); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

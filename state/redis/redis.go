@@ -6,8 +6,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,9 +47,18 @@ return version
 
 // Store is a [state.Store].
 type Store struct {
-	client *redis.Client
-	name   string
+	options redis.Options
+	name    string
+	client  atomic.Pointer[redis.Client]
+
+	mu      sync.Mutex
+	renewed time.Time
+	closed  bool
 }
+
+// renewEvery is how often, at most, a client that can't connect is replaced. After a number of failures it would look but once a second
+// whether the server is back.
+const renewEvery = 250 * time.Millisecond
 
 // Open makes a client for redis://[user@]host[:port][/database], or rediss://, which is TLS. It does not ask the server yet: a gateway
 // starts while its store is away.
@@ -69,12 +81,37 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	if opt.TLSConfig != nil {
 		opt.TLSConfig.MinVersion = tls.VersionTLS12
 	}
+	quiet()
 	opt.ContextTimeoutEnabled = true
 	opt.MaxRetries = -1 // a swap that was sent may have been made, and Decider knows what to do
 	opt.DialTimeout, opt.DialerRetries = time.Second, 1
 	opt.DisableIdentity = true
-	return &Store{client: redis.NewClient(opt), name: u.Redacted()}, nil
+	s := &Store{options: *opt, name: u.Redacted()}
+	s.client.Store(redis.NewClient(opt))
+	return s, nil
 }
+
+// noted replaces the client where err says that it can't connect, and returns err.
+func (s *Store) noted(err error) error {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "dial" {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := time.Now(); !s.closed && now.Sub(s.renewed) >= renewEvery {
+		s.renewed = now
+		_ = s.client.Swap(redis.NewClient(new(s.options))).Close() // it has no connections
+	}
+	return err
+}
+
+// quiet keeps the client from writing a line to standard error for every connection that fails. What it would say is in the errors.
+var quiet = sync.OnceFunc(func() { redis.SetLogger(silence{}) })
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // Get implements [state.Store]. All keys are one MGET.
 func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) error {
@@ -83,9 +120,9 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 		names[i] = prefix + key
 	}
 	names[len(keys)] = versionKey
-	got, err := s.client.MGet(ctx, names...).Result()
+	got, err := s.client.Load().MGet(ctx, names...).Result()
 	if err != nil {
-		return err
+		return s.noted(err)
 	}
 	last, _, err := parse(got[len(keys)])
 	if err != nil {
@@ -134,12 +171,12 @@ func (s *Store) run(ctx context.Context, key string, old uint64, what string, da
 	if ttl > 0 && ms == 0 {
 		ms = 1
 	}
-	text, err := swapScript.Run(ctx, s.client, []string{prefix + key, versionKey}, fmt.Sprintf("%016x", old), what, data, ms).Text()
+	text, err := swapScript.Run(ctx, s.client.Load(), []string{prefix + key, versionKey}, fmt.Sprintf("%016x", old), what, data, ms).Text()
 	switch {
 	case err != nil && strings.HasPrefix(err.Error(), "OOM "):
 		return 0, fmt.Errorf("%w: %w", state.ErrFull, err)
 	case err != nil:
-		return 0, err
+		return 0, s.noted(err)
 	case text == "":
 		return 0, state.ErrConflict
 	}
@@ -157,4 +194,9 @@ func (*Store) Promise() state.Promise { return state.Promise{Shared: true, Linea
 func (s *Store) String() string { return s.name }
 
 // Close implements [state.Store].
-func (s *Store) Close() error { return s.client.Close() }
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	return s.client.Load().Close()
+}

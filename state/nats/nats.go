@@ -3,8 +3,11 @@ package nats
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +83,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 		MaxMsgsPerSubject: 1, MaxMsgs: int64(entries), MaxBytes: size, Discard: jetstream.DiscardNew, MaxMsgSize: state.MaxData + 1024,
 		Storage: jetstream.FileStorage, Replicas: 1, AllowRollup: true, DenyDelete: true,
 		AllowMsgTTL: true, SubjectDeleteMarkerTTL: markerLife,
-		// Not AllowDirect: any replica could answer, with what was true before.
+		AllowDirect: true, // of the one replica
 	}
 	if s.conn, err = nats.Connect(u.String(), options...); err != nil {
 		return nil, err
@@ -113,7 +116,7 @@ func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 	switch c := stream.CachedInfo().Config; {
 	case !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL < s.config.SubjectDeleteMarkerTTL:
 		return nil, fmt.Errorf("bucket %s leaves no mark of %v of a key that has gone: make it with --marker-ttl=%v, or leave it to this program", s.bucket, markerLife, markerLife)
-	case c.AllowDirect && c.Replicas > 1:
+	case c.AllowDirect && c.Replicas > 1: // any of them would answer
 		return nil, fmt.Errorf("bucket %s may be read from a replica that is behind (allow_direct): switch it off", s.bucket)
 	case c.Discard != jetstream.DiscardNew && (c.MaxMsgs > 0 || c.MaxBytes > 0):
 		return nil, fmt.Errorf("bucket %s drops old states when it is full: want discard: new", s.bucket)
@@ -131,7 +134,8 @@ func (s *Store) subject(key string) string { return "$KV." + s.bucket + "." + es
 
 var escape = strings.NewReplacer("=", "=3D", ".", "=2E", ":", "=3A")
 
-// Get implements [state.Store]. Keys are asked for one beside the other, so that it takes one round trip.
+// Get implements [state.Store]. It takes one round trip: where a bucket has one replica all keys are one question, else the leader is
+// asked for each beside the others.
 func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) error {
 	stream, err := s.open(ctx)
 	if err != nil {
@@ -140,6 +144,9 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 	if len(keys) == 1 {
 		values[0], err = s.get(ctx, stream, keys[0])
 		return err
+	}
+	if stream.CachedInfo().Config.AllowDirect {
+		return s.getAll(ctx, keys, values)
 	}
 	errs := make([]error, len(keys))
 	var wg sync.WaitGroup
@@ -161,13 +168,67 @@ func (s *Store) get(ctx context.Context, stream jetstream.Stream, key string) (v
 		return v, nil
 	case err != nil:
 		return v, err
-	case msg.Header.Get(operation) != "" || msg.Header.Get(jetstream.MarkerReasonHeader) != "":
-		return state.Value{Last: msg.Sequence}, nil
 	}
-	if v = (state.Value{Version: msg.Sequence, Data: msg.Data}); v.Data == nil {
-		v.Data = []byte{}
+	return valueOf(msg.Header, msg.Sequence, msg.Data), nil
+}
+
+// getAll reads keys by one question, whose answers come one after the other (NATS ADR-31, multi_last).
+func (s *Store) getAll(ctx context.Context, keys []string, values []state.Value) error {
+	var asked struct {
+		Last []string `json:"multi_last"`
 	}
-	return v, nil
+	places := make(map[string][]int, len(keys))
+	for i, key := range keys {
+		values[i] = state.Value{}
+		subject := s.subject(key)
+		if places[subject] == nil {
+			asked.Last = append(asked.Last, subject)
+		}
+		places[subject] = append(places[subject], i)
+	}
+	question, err := json.Marshal(asked)
+	if err != nil {
+		return err
+	}
+	answers, err := s.conn.SubscribeSync(s.conn.NewInbox())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = answers.Unsubscribe() }()
+	if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+s.config.Name, answers.Subject, question); err != nil {
+		return err
+	}
+	for {
+		msg, err := answers.NextMsgWithContext(ctx)
+		if err != nil {
+			return err
+		}
+		switch status := msg.Header.Get("Status"); status {
+		case "":
+		case "204", "404": // the end; none of the keys is there
+			return nil
+		default:
+			return fmt.Errorf("bucket %s: status %s %s", s.bucket, status, msg.Header.Get("Description"))
+		}
+		sequence, err := strconv.ParseUint(msg.Header.Get("Nats-Sequence"), 10, 64)
+		if err != nil {
+			return fmt.Errorf("%w: a message without a sequence", state.ErrCorrupt)
+		}
+		for _, i := range places[msg.Header.Get("Nats-Subject")] {
+			values[i] = valueOf(msg.Header, sequence, slices.Clone(msg.Data))
+		}
+	}
+}
+
+// valueOf reads a message; of a mark of deletion it is no value.
+func valueOf(h nats.Header, sequence uint64, data []byte) state.Value {
+	if h.Get(operation) != "" || h.Get(jetstream.MarkerReasonHeader) != "" {
+		return state.Value{Last: sequence}
+	}
+	if data == nil {
+		data = []byte{}
+	}
+	return state.Value{Version: sequence, Data: data}
 }
 
 // operation is the header of a message that is no value.

@@ -69,3 +69,33 @@ func TestProcess(t *testing.T) {
 	})
 	suite(t, "nats://"+address.String())
 }
+
+func BenchmarkDecision(b *testing.B) {
+	url := natstest.Start(b).URL
+	s, err := opener(b, url, access.Options{})(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	// The bare client's round trips are what an event's are: one read and one write.
+	js, stream, reads := s.(*Store).js, "KV_"+DefaultBucket, true
+	if err := s.Get(b.Context(), []string{"none"}, make([]state.Value, 1)); err != nil {
+		b.Fatal(err)
+	}
+	bare, err := js.Stream(b.Context(), stream)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := js.Publish(b.Context(), "$KV.switchbridge.bare", make([]byte, 64)); err != nil {
+		b.Fatal(err)
+	}
+	statetest.Bench(b, s, func(ctx context.Context) error {
+		reads = !reads
+		if reads {
+			_, err := bare.GetLastMsgForSubject(ctx, "$KV.switchbridge.bare")
+			return err
+		}
+		_, err := js.Publish(ctx, "$KV.switchbridge.bare", make([]byte, 64))
+		return err
+	})
+}

@@ -57,3 +57,23 @@ func TestFull(t *testing.T) {
 	}
 	t.Error("2 MB hold 8")
 }
+
+func BenchmarkDecision(b *testing.B) {
+	server := redistest.Start(b, "--appendonly", "no")
+	s, err := opener(b, server.Addr)(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	bare := s.(*Store).client.Load()
+	reads, data := false, make([]byte, 64) // an event's round trips are one to read and one to write
+	if err := bare.Set(b.Context(), "bare", data, time.Minute).Err(); err != nil {
+		b.Fatal(err)
+	}
+	statetest.Bench(b, s, func(ctx context.Context) error {
+		if reads = !reads; reads {
+			return bare.Get(ctx, "bare").Err()
+		}
+		return bare.Set(ctx, "bare", data, time.Minute).Err()
+	})
+}

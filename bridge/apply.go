@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"time"
 
 	"switchbridge/bridge/guard"
@@ -80,7 +81,7 @@ func (s *Session) carryOut(j *job) {
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
-		if p != nil {
+		if p != nil && !errors.Is(err, ErrElsewhere) {
 			s.Drop("slow_reader")
 		}
 		if j.entry != nil {

@@ -58,6 +58,9 @@ func New(cfg Config) (*Bridge, error) {
 // the packet.
 func (b *Bridge) Local() bool { return b.local }
 
+// Pair says which of two gateways leads; nil where this one is alone.
+func (b *Bridge) Pair() Pair { return b.cfg.Pair }
+
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
@@ -65,17 +68,29 @@ func (b *Bridge) Logger() *slog.Logger { return b.log }
 // message's of the gateway's own.
 func (b *Bridge) Number() uint32 {
 	for {
-		if n := b.numbers.Add(1) & numberMask; n != 0 {
+		n := b.numbers.Add(1) & numberMask
+		if p := b.cfg.Pair; p != nil {
+			n = n&^memberBit | p.Member()*memberBit
+		}
+		if n != 0 {
 			return n
 		}
 	}
 }
 
+// peers reports whether the other gateway of a pair gave the number n.
+func (b *Bridge) peers(n uint32) bool { return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit }
+
 // age is how many numbers were given from the first to n.
-func (b *Bridge) age(n uint32) uint32 { return (n - b.first) & numberMask }
+func (b *Bridge) age(n uint32) uint32 {
+	if b.cfg.Pair != nil {
+		return (n - b.first) & (memberBit - 1)
+	}
+	return (n - b.first) & numberMask
+}
 
 // issued reports whether this process gave the number n.
-func (b *Bridge) issued(n uint32) bool { return b.age(n-1) < b.age(b.numbers.Load()) }
+func (b *Bridge) issued(n uint32) bool { return !b.peers(n) && b.age(n-1) < b.age(b.numbers.Load()) }
 
 // issuedSince reports whether this process gave the number n, and not before it
 // gave start.

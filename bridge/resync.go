@@ -147,7 +147,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			}
 		default:
 			ours++
-			if !s.b.issued(number) && s.surveyed && in.Duration < time.Since(s.born) {
+			if !s.b.issued(number) && !s.b.peers(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
 			gone := tag != tagOf(current) && !current.IsZero()

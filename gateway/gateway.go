@@ -26,6 +26,7 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
+	"switchbridge/pair"
 	"switchbridge/settings"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -67,6 +68,8 @@ type Gateway struct {
 
 	states    *stores.Keeper // nil: no store
 	bridge    *bridge.Bridge
+	pair      *pair.Member // nil: this gateway is alone
+	pairCert  *watched.Pair
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
 	listeners []listener
@@ -115,6 +118,12 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
+	if err := g.openPair(&set.Pair, versions); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if g.pair != nil {
+		core.Pair = g.pair
+	}
 	if g.bridge, err = bridge.New(core); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -339,6 +348,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(ctx, s)
 	}
+	if g.pair != nil {
+		group.Go(ctx, g.pair)
+	}
 	if e := g.now().functions.embedded; e != nil {
 		group.Go(ctx, e)
 	}
@@ -381,6 +393,9 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	if g.pair != nil {
+		g.pair.Close()
+	}
 	g.recorder.file.close()
 	return errors.Join(g.now().functions.closeBut(nil), g.states.Close())
 }
@@ -421,6 +436,9 @@ func (g *Gateway) Status() GatewayStatus {
 	}
 	if v := g.bridge.Versions().Latest(); !v.IsZero() {
 		st.Policy = v.String()
+	}
+	if g.pair != nil {
+		st.Pair = new(g.pair.Status())
 	}
 	for _, s := range g.p4 {
 		p4 := s.Status()

@@ -24,7 +24,7 @@ var layers = []struct {
 		"faas/platform/lambdahost/sigv4", "replay/capture", "bench/stats"}},
 	{"judgement: who decides, and what holds a decision in bounds", []string{
 		"policy", "controller", "state", "flow/decider", "bridge/guard", "p4bridge/mapping"}},
-	{"sessions with switches, the client of functions, and functions", []string{"bridge", "ofproxy$", "p4bridge$", "httpclient", "faas"}},
+	{"sessions with switches, the client of functions, and functions", []string{"bridge", "pair", "ofproxy$", "p4bridge$", "httpclient", "faas"}},
 	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "settings", "replay$", "bench", "test"}},
 	{"programs", []string{"cmd"}},
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"switchbridge/state"
 	"switchbridge/state/access"
@@ -74,7 +75,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
 	switch {
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("%s: another process has it open", path)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -13,6 +13,7 @@ import (
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/gateway"
 	"switchbridge/internal/ovs"
+	"switchbridge/internal/testlong"
 	"switchbridge/settings"
 	"switchbridge/state/statetest/redistest"
 )
@@ -106,7 +107,8 @@ func TestStates(t *testing.T) {
 }
 
 // The gateway reads and swaps around the instances of a guest as it does around the controller.
-func TestStatesOfInstances(t *testing.T) {
+func TestLongStatesOfInstances(t *testing.T) {
+	testlong.Need(t)
 	t.Setenv("CACHE_DIRECTORY", wasmtest.CacheDir(t))
 	stateLab(t, settings.Embedded, "flow", "redis://"+redistest.Start(t).Addr).scan()
 }

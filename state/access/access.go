@@ -4,7 +4,6 @@ package access
 import (
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
@@ -31,8 +30,6 @@ type Options struct {
 	PasswordFile string // a password, a token or NATS credentials
 	CA           string // PEM file of the only authorities that are trusted
 	Cert, Key    string // PEM files of a client certificate
-
-	Log *slog.Logger // never nil
 }
 
 // Limited returns the limits with the defaults in their place.

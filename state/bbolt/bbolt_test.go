@@ -3,7 +3,6 @@ package bbolt
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -18,7 +17,7 @@ import (
 
 func open(t *testing.T, path string, entries int) *Store {
 	t.Helper()
-	s, err := Open(t.Context(), access.Options{URL: &url.URL{Scheme: "bbolt", Opaque: path}, Entries: entries, Log: slog.New(slog.DiscardHandler)})
+	s, err := Open(t.Context(), access.Options{URL: &url.URL{Scheme: "bbolt", Opaque: path}, Entries: entries})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"os/exec"
@@ -22,7 +21,7 @@ func opener(t testing.TB, server string, o access.Options) func(context.Context)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.URL, o.Log = u, slog.New(slog.DiscardHandler)
+	o.URL = u
 	return func(ctx context.Context) (state.Store, error) {
 		s, err := Open(ctx, o)
 		if o.Entries != 0 && err == nil { // a test of a bucket that is full does not wait for two minutes
@@ -41,6 +40,44 @@ func suite(t *testing.T, url string) {
 }
 
 func TestStore(t *testing.T) { suite(t, natstest.Start(t).URL) }
+
+// A server that ends and comes back is used again within a second, with what it had.
+func TestRestart(t *testing.T) {
+	server := natstest.Start(t)
+	s, err := opener(t, server.URL, access.Options{})(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	version, err := s.CompareAndSwap(t.Context(), "key", 0, []byte("data"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func() (state.Value, error) {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		values := make([]state.Value, 1)
+		err := s.Get(ctx, []string{"key"}, values)
+		return values[0], err
+	}
+	server.Stop()
+	if _, err := get(); err == nil {
+		t.Error("a server that has ended answers")
+	}
+	server.Restart()
+	for returned := time.Now(); ; {
+		v, err := get()
+		if err == nil {
+			if v.Version != version {
+				t.Errorf("version %d after the restart, %d before", v.Version, version)
+			}
+			break
+		}
+		if took := time.Since(returned); took > time.Second {
+			t.Fatalf("no answer %v after the server's return: %v", took, err)
+		}
+	}
+}
 
 // TestProcess is TestStore with a server of its own, where there is one to start.
 func TestProcess(t *testing.T) {

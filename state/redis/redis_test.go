@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"testing"
 	"time"
@@ -20,7 +19,7 @@ func opener(t testing.TB, address string) func(context.Context) (state.Store, er
 		t.Fatal(err)
 	}
 	return func(ctx context.Context) (state.Store, error) {
-		return Open(ctx, access.Options{URL: u, Log: slog.New(slog.DiscardHandler)})
+		return Open(ctx, access.Options{URL: u})
 	}
 }
 

@@ -53,14 +53,9 @@ var forms = map[string]string{
 // connected are the schemes of stores to which connections lead: with secrets and certificates.
 var connected = []string{"redis", "rediss", "nats", "nats+tls", "dynamodb"}
 
-// Paths are the files that the settings name, for whoever makes relative ones absolute. That of bbolt is in the URL.
-func (s *Settings) Paths() []*string {
-	return []*string{&s.PasswordFile, &s.CA, &s.Cert, &s.Key}
-}
-
-// Resolve makes a path in the URL start from where at says.
+// Resolve gives at each path in the settings, to make it absolute; bbolt's is in the URL.
 func (s *Settings) Resolve(at func(*string)) {
-	for _, p := range s.Paths() {
+	for _, p := range []*string{&s.PasswordFile, &s.CA, &s.Cert, &s.Key} {
 		at(p)
 	}
 	if path, ok := strings.CutPrefix(s.URL, "bbolt:"); ok && path != "" && !strings.HasPrefix(path, "//") {
@@ -128,7 +123,7 @@ func (s *Settings) Open(ctx context.Context, openers Openers, log *slog.Logger) 
 	if open == nil {
 		return nil, fmt.Errorf("%s: this program has no store of this kind", u.Scheme)
 	}
-	store, err := open(ctx, access.Options{URL: u, Entries: s.Entries, Bytes: s.Bytes, PasswordFile: s.PasswordFile, CA: s.CA, Cert: s.Cert, Key: s.Key, Log: log})
+	store, err := open(ctx, access.Options{URL: u, Entries: s.Entries, Bytes: s.Bytes, PasswordFile: s.PasswordFile, CA: s.CA, Cert: s.Cert, Key: s.Key})
 	if err != nil {
 		return nil, err
 	}

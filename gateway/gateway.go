@@ -30,6 +30,8 @@ import (
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/pair"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
 )
 
 // Options are what settings can't say.
@@ -67,6 +69,7 @@ type Gateway struct {
 	refused  quiet.Line // callers who may not act
 	started  time.Time
 
+	states    *stores.Keeper // nil: no store
 	bridge    *bridge.Bridge
 	pair      *pair.Member // nil: this gateway is alone
 	pairCert  *watched.Pair
@@ -104,11 +107,14 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
+	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	versions := new(bridge.Versions)
-	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry),
+	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, g.states.Close())
 	}
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
@@ -397,7 +403,7 @@ func (g *Gateway) Close() error {
 		g.pair.Close()
 	}
 	g.recorder.file.close()
-	return g.now().functions.closeBut(nil)
+	return errors.Join(g.now().functions.closeBut(nil), g.states.Close())
 }
 
 // Ready says why the gateway can't decide, or does not govern a switch that is

@@ -54,7 +54,17 @@ func first(checks ...func() error) error {
 // Validate checks what no single value can, and what its type lets pass: Parse has
 // done it; who changes a field does it again.
 func (s *Settings) Validate() error {
-	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.Pair.validate, s.functions)
+	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.Pair.validate, s.functions)
+}
+
+// states checks where machines keep theirs.
+func (s *Settings) states() error {
+	err := s.State.Validate()
+	if err == nil {
+		return nil
+	}
+	key, what, _ := strings.Cut(err.Error(), ": ")
+	return wrong("state."+key, "%s", what)
 }
 
 func (s *Settings) numbers() error {

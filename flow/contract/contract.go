@@ -52,6 +52,9 @@ const (
 	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
 	HeaderIfReply = "Switchbridge-If-Reply"
 
+	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
+	HeaderStateful = "Switchbridge-Stateful"
+
 	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
 	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )

@@ -69,13 +69,21 @@ const (
 	faultTime    fault = "event without a time"
 )
 
-// parse reads a value of a machine. Its windows share b's memory.
-func (v *value) parse(b []byte, m *machine) fault {
+// whole looks whether b is a value of any machine.
+func whole(b []byte) fault {
 	switch {
 	case len(b) > 0 && b[0] > valueVersion: // which may have another checksum, too
 		return faultNewer
 	case len(b) <= atIDs || len(b) > maxValue || b[0] != valueVersion || checksum(b) != le.Uint32(b[1:]):
 		return faultCorrupt
+	}
+	return ""
+}
+
+// parse reads a value of a machine. Its windows share b's memory.
+func (v *value) parse(b []byte, m *machine) fault {
+	if f := whole(b); f != "" {
+		return f
 	}
 	v.serial = le.Uint64(b[atSerial:])
 	if le.Uint64(b[atHash:]) != m.hash {

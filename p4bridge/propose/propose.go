@@ -1,0 +1,589 @@
+package propose
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	configv1 "github.com/p4lang/p4runtime/go/p4/config/v1"
+
+	"switchbridge/p4bridge/pipeline"
+)
+
+// Proposal is a mapping for a program, and what a policy can have with it.
+type Proposal struct {
+	pl   *pipeline.Pipeline
+	file string // what the comments call the program
+
+	tables  []*use
+	skipped []*use // tables that hold no rules, with the reason
+	ask     ask
+	normal  *l2
+	group   uint64 // the multicast group that floods; 0: none
+	back    bool   // floods by it go back to where they came from
+	cpu     *uint64
+	in      *packetIn
+	out     *packetOut
+	digest  *digest
+	blind   bool // there were too many ways through the program to follow
+}
+
+// ask is how the program tells of packets that no rule is for.
+type ask struct {
+	t       *pipeline.Table
+	asEntry bool // by an entry below all others, since the default action can't be set
+	itself  bool // by a default action that the program fixes
+	digest  *pipeline.Action
+	punt    *pipeline.Action
+	clone   *pipeline.Action
+	flood   *pipeline.Action
+	drop    *pipeline.Action
+	kinds   []string // of packets that it asks about
+	passes  bool     // it tells of packets, and forwards them all the same
+	session uint64   // the clone session of clone
+}
+
+func (k *ask) none() bool { return k.digest == nil && k.punt == nil && k.clone == nil }
+
+type l2 struct {
+	t      *pipeline.Table
+	key    string
+	act    *pipeline.Action
+	param  string
+	floods bool // an unknown station is flooded
+}
+
+type packetIn struct {
+	inPort, reason string
+	guess          bool
+}
+
+type packetOut struct {
+	port, inPort          string
+	output, flood, normal []assigned
+	guess                 string
+}
+
+type digest struct {
+	d       *pipeline.Digest
+	fields  []field
+	implied []assigned
+}
+
+// Propose works a mapping out. file is what its comments call the program. The
+// error is of a device configuration that is not BMv2's.
+func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
+	a, err := analyse(pl)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proposal{pl: pl, file: file, cpu: a.p.cpu}
+	uses := map[*pipeline.Table]*use{}
+	for _, t := range pl.Tables {
+		uses[t] = a.look(t)
+	}
+	p.ask = a.asks(uses)
+	base := p.ask.scenario(a)
+	p.group = a.floodGroup(base, pl)
+	for _, t := range pl.Tables {
+		u := uses[t]
+		if u.cant == "" {
+			a.actionsOf(base, u, uint32(p.group))
+		}
+		if u.cant != "" {
+			p.skipped = append(p.skipped, u)
+			continue
+		}
+		p.tables = append(p.tables, u)
+	}
+	p.l2(a, base, uses)
+	p.arrange()
+	if a.p.cpu != nil {
+		p.in, p.out = a.packetIn(&p.ask, base), a.packetOut(p.normal, base)
+	}
+	if p.ask.digest != nil || p.ask.itself {
+		p.digest = a.digest(base, p.ask.t)
+	}
+	p.blind = a.tooMany || a.w.cut
+	return p, nil
+}
+
+// asks chooses the table that asks: the one that most kinds of packets come to,
+// and of those the one whose rules can say most.
+func (a *analysis) asks(uses map[*pipeline.Table]*use) ask {
+	var best ask
+	score := -1
+	for _, t := range a.pl.Tables {
+		u := uses[t]
+		var k ask
+		n := 0
+		try := func(act *pipeline.Action, miss bool) {
+			if a.actionOf(t, act) < 0 {
+				return
+			}
+			e := a.given(t, act)
+			e.miss = miss
+			ef := a.effect(nil, t, e)
+			if len(ef.outcomes) == 0 {
+				return
+			}
+			plain := len(act.Params) == 0
+			switch {
+			case ef.punts && plain && k.punt == nil:
+				k.punt = act
+			case (ef.asks && plain || ef.clone.kind == number && plain) && (ef.passes || a.passes(t, e)):
+				k.passes = true // it tells, and forwards the packet all the same
+				return
+			case ef.asks && plain && k.digest == nil:
+				k.digest = act
+			case ef.clone.kind == number && plain && k.clone == nil:
+				k.clone, k.session = act, ef.clone.n
+			case ef.drops && plain && k.drop == nil:
+				k.drop = act
+				return
+			case ef.group.kind == number && !ef.back && plain && k.flood == nil:
+				k.flood = act
+				return
+			default:
+				return
+			}
+			if list := kinds(ef.outcomes); len(list) > n {
+				n, k.kinds = len(list), list
+			}
+		}
+		k.t = t
+		switch {
+		case a.constMiss(t) == nil:
+			for _, act := range t.Defaults {
+				try(act, true)
+			}
+		default:
+			try(a.constMiss(t), true)
+			k.itself = !k.none()
+		}
+		if k.none() && t.Priority && u.cant == "" {
+			k = ask{t: t, asEntry: true}
+			for _, act := range t.Actions {
+				try(act, false)
+			}
+			k.flood, k.drop = nil, nil
+		}
+		if k.none() {
+			if best.none() && k.passes {
+				best = k
+			}
+			continue
+		}
+		s := 1000*n + 10*len(u.fields)
+		if k.asEntry {
+			s -= 500 // every rule of other tables would have to win over it
+		}
+		if s > score {
+			best, score = k, s
+		}
+	}
+	return best
+}
+
+// passes reports whether a packet that a table asks about is forwarded all the same
+// once other tables have entries.
+func (a *analysis) passes(asks *pipeline.Table, e entry) bool {
+	for _, t := range a.pl.Tables {
+		for _, act := range t.Actions {
+			if t == asks || a.actionOf(t, act) < 0 || !a.primitives(a.actionOf(t, act)).sends {
+				continue
+			}
+			other := a.given(t, act)
+			for _, o := range a.effect(scenario{t.FullName: other}, asks, e).outcomes {
+				if o.out.kind == symbol && slices.Contains(other.args, o.out) && !o.drop {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// constMiss is a table's default action where the program fixes it.
+func (a *analysis) constMiss(t *pipeline.Table) *pipeline.Action {
+	i := slices.IndexFunc(a.pl.Info.GetTables(), func(x *configv1.Table) bool { return x.GetPreamble().GetId() == t.ID })
+	id := a.pl.Info.GetTables()[i].GetConstDefaultActionId()
+	for _, list := range [][]*pipeline.Action{t.Defaults, t.Actions} {
+		for _, act := range list {
+			if act.ID == id {
+				return act
+			}
+		}
+	}
+	return nil
+}
+
+// scenario is what the switch holds before any rule: the miss.
+func (k *ask) scenario(a *analysis) scenario {
+	s := scenario{}
+	act := cmp.Or(k.punt, k.digest, k.clone)
+	if act != nil {
+		e := a.given(k.t, act)
+		e.miss = !k.asEntry
+		s[k.t.FullName] = e
+	}
+	return s
+}
+
+// floodGroup finds the multicast group that the program's own actions flood to,
+// or chooses one where an action takes it as a parameter.
+func (a *analysis) floodGroup(base scenario, pl *pipeline.Pipeline) uint64 {
+	group := uint64(0)
+	for _, t := range pl.Tables {
+		for _, act := range slices.Concat(t.Actions, t.Defaults) {
+			if a.actionOf(t, act) < 0 {
+				continue
+			}
+			switch g := a.effect(base, t, a.given(t, act)).group; {
+			case g.kind == number && g.n != 0:
+				return g.n
+			case g.kind == symbol:
+				group = 1
+			}
+		}
+	}
+	return group
+}
+
+// actionsOf fills in what a table's actions do.
+func (a *analysis) actionsOf(base scenario, u *use, group uint32) {
+	t := u.t
+	for _, act := range t.Actions {
+		if a.actionOf(t, act) < 0 {
+			continue
+		}
+		ef := a.effect(base, t, a.given(t, act))
+		if len(ef.outcomes) == 0 {
+			u.notes = append(u.notes, fmt.Sprintf("%s: no packet comes to the table", act.Name))
+			continue
+		}
+		if list := kinds(ef.outcomes); len(list) > len(u.kinds) {
+			u.kinds = list
+			a.imply(u, ef.outcomes)
+		}
+		switch named, why := a.name(t, act, ef, group); {
+		case why != "":
+			u.notes = append(u.notes, fmt.Sprintf("%s: %s", act.Name, why))
+		case slices.ContainsFunc(u.actions, func(x action) bool { return x.sig == named.sig }):
+			u.notes = append(u.notes, fmt.Sprintf("%s: %s is another action already", act.Name, named.sig))
+		default:
+			u.actions = append(u.actions, named)
+		}
+	}
+	if !slices.ContainsFunc(u.actions, func(x action) bool { return x.sig != "controller" }) {
+		u.cant = "none of its actions forwards or drops a packet by itself"
+		if len(u.notes) > 0 {
+			u.cant += " (" + strings.Join(u.notes, "; ") + ")"
+		}
+	}
+}
+
+// imply notes what all packets that come to a table have in common.
+func (a *analysis) imply(u *use, list []outcome) {
+	first := list[0].packet
+	same := func(of func(*packet) uint64) bool {
+		return of(first) != 0 && !slices.ContainsFunc(list, func(o outcome) bool { return of(o.packet) != of(first) })
+	}
+	named := func(name string) bool {
+		return u.has(name) || slices.ContainsFunc(u.implied, func(x assigned) bool { return x.name == name })
+	}
+	if same(func(p *packet) uint64 { return p.ethType }) && !named("eth_type") {
+		u.implied = append(u.implied, assigned{"eth_type", first.ethType})
+	}
+	if same(func(p *packet) uint64 { return p.proto }) && !named("ip_proto") {
+		u.implied = append(u.implied, assigned{"ip_proto", first.proto})
+	}
+}
+
+// l2 looks for a table of stations behind an action that only lets pass: that is
+// what NORMAL means.
+func (p *Proposal) l2(a *analysis, base scenario, uses map[*pipeline.Table]*use) {
+	for _, t := range p.pl.Tables {
+		u := uses[t]
+		if len(t.Fields) != 1 || t.Fields[0].Kind != pipeline.Exact || len(u.fields) != 1 || !slices.Equal(u.fields[0].oxms, []string{"eth_dst"}) {
+			continue
+		}
+		for _, act := range t.Actions {
+			if len(act.Params) != 1 || a.actionOf(t, act) < 0 {
+				continue
+			}
+			if _, other := a.rewrites(a.actionOf(t, act)); len(other) > 0 {
+				continue
+			}
+			known := a.given(t, act)
+			reached := false
+			for _, v := range p.tables {
+				for _, pass := range v.t.Actions {
+					if v.t == t || len(pass.Params) > 0 || a.actionOf(v.t, pass) < 0 {
+						continue
+					}
+					with := scenario{t.FullName: known}
+					for k, e := range base {
+						with[k] = e
+					}
+					ef := a.effect(with, v.t, entry{action: a.actionOf(v.t, pass)})
+					if len(ef.outcomes) == 0 || !ef.idle || slices.ContainsFunc(ef.outcomes, func(o outcome) bool { return o.out != known.args[0] || o.drop }) {
+						continue
+					}
+					reached = true
+					v.actions = append(v.actions, action{sig: "normal", p4: pass})
+					v.notes = slices.DeleteFunc(v.notes, func(n string) bool { return strings.HasPrefix(n, pass.Name+":") })
+					unknown := a.effect(base, v.t, entry{action: a.actionOf(v.t, pass)})
+					p.normal = &l2{t: t, key: t.Fields[0].Name, act: act, param: act.Params[0].Name,
+						floods: unknown.group == num(p.group) && p.group != 0}
+					p.back = unknown.back
+					break
+				}
+			}
+			if reached {
+				p.tables = slices.DeleteFunc(p.tables, func(v *use) bool { return v.t == t })
+				return
+			}
+		}
+	}
+}
+
+// arrange puts tables first that compare all their keys exactly: such an entry
+// is found faster, and who can't be one goes on to the next table.
+func (p *Proposal) arrange() {
+	slices.SortStableFunc(p.tables, func(x, y *use) int {
+		switch {
+		case x.t.Priority == y.t.Priority:
+			return 0
+		case x.t.Priority:
+			return 1
+		}
+		return -1
+	})
+}
+
+// packetIn finds the header field that says where a packet came in.
+func (a *analysis) packetIn(k *ask, base scenario) *packetIn {
+	h := a.pl.PacketIn
+	if h == nil {
+		return nil
+	}
+	in := &packetIn{}
+	miss := a.fieldsOf(a.follow(base), h)
+	for _, f := range h.Fields {
+		if miss[f.Name] == sym(inPort) {
+			in.inPort = cmp.Or(in.inPort, f.Name)
+		}
+	}
+	if in.inPort == "" {
+		for _, f := range h.Fields {
+			if slices.Equal(guess(f.Name, f.Width), []string{"in_port"}) {
+				in.inPort, in.guess = f.Name, true
+			}
+		}
+	}
+	if in.inPort == "" {
+		return nil
+	}
+	for _, t := range a.pl.Tables { // what a rule sends to the CPU port, and not the miss
+		for _, act := range t.Actions {
+			if a.actionOf(t, act) < 0 || act == k.punt {
+				continue
+			}
+			ef := a.effect(base, t, a.given(t, act))
+			if !ef.punts {
+				continue
+			}
+			byRule := a.fieldsOf(ef.outcomes, h)
+			for _, f := range h.Fields {
+				if miss[f.Name].is(0) && byRule[f.Name].kind == number && byRule[f.Name].n != 0 {
+					in.reason = f.Name
+				}
+			}
+		}
+	}
+	return in
+}
+
+// fieldsOf returns what a controller header's fields are in packets that go to
+// the CPU port; those that differ from packet to packet are unknown.
+func (a *analysis) fieldsOf(list []outcome, h *pipeline.Header) map[string]value {
+	got := map[string]value{}
+	for _, o := range list {
+		if a.p.cpu == nil || !o.out.is(*a.p.cpu) {
+			continue
+		}
+		for name, fields := range a.p.layout {
+			if a.p.metadata[name] || !o.env[valid(name)].is(1) || !sameLayout(fields, h) {
+				continue
+			}
+			for _, m := range fields {
+				v := a.p.get(o.env, ref{name, m.name})
+				if had, ok := got[m.name]; ok && had != v {
+					v = value{}
+				}
+				got[m.name] = v
+			}
+		}
+	}
+	return got
+}
+
+func sameLayout(fields []member, h *pipeline.Header) bool {
+	if len(fields) != len(h.Fields) {
+		return false
+	}
+	for i, m := range fields {
+		if m.name != h.Fields[i].Name || m.width != h.Fields[i].Width {
+			return false
+		}
+	}
+	return true
+}
+
+// packetOut finds out which of the header's fields is the port, and what others
+// must be.
+func (a *analysis) packetOut(n *l2, base scenario) *packetOut {
+	h := a.pl.PacketOut
+	if h == nil {
+		return nil
+	}
+	send := func(port string, others map[string]uint64) []outcome {
+		list := make([]packet, len(a.fromCPU))
+		for i, pk := range a.fromCPU {
+			e := env{}
+			for r, v := range pk.env {
+				e[r] = v
+			}
+			for name, fields := range a.p.layout {
+				if a.p.metadata[name] || !sameLayout(fields, h) || !e[valid(name)].is(1) {
+					continue
+				}
+				for _, m := range fields {
+					e[ref{name, m.name}] = num(others[m.name])
+				}
+				e[ref{name, port}] = sym("egress")
+			}
+			pk.env = e
+			list[i] = pk
+		}
+		s := scenario{}
+		for k, v := range base {
+			s[k] = v
+		}
+		if n != nil {
+			e := a.given(n.t, n.act)
+			e.args[0] = sym("station's port")
+			s[n.t.FullName] = e
+		}
+		out, ok := a.p.follow(list, s)
+		if !ok {
+			a.tooMany = true
+		}
+		return out
+	}
+	goes := func(list []outcome, v value) (some, every bool) {
+		every = len(list) > 0
+		for _, o := range list {
+			if o.copy {
+				continue
+			}
+			is := o.out == v && !o.drop
+			some, every = some || is, every && is
+		}
+		return some, every
+	}
+	out := &packetOut{}
+	for _, f := range h.Fields {
+		if f.Width < 8 || out.port != "" && out.guess == "" {
+			continue
+		}
+		try := func(with []assigned) {
+			others := map[string]uint64{}
+			for _, x := range with {
+				others[x.name] = x.value
+			}
+			some, every := goes(send(f.Name, others), sym("egress"))
+			switch {
+			case every:
+				out.port, out.output, out.guess = f.Name, with, ""
+			case some && out.port == "" && strings.Contains(strings.ToLower(f.Name), "port"):
+				out.port, out.guess = f.Name, "the program looks at other fields, too: they are zero"
+			}
+		}
+		try(nil)
+		for _, g := range h.Fields {
+			for v := uint64(1); g.Name != f.Name && g.Width <= 8 && v < min(4, uint64(1)<<g.Width) && (out.port != f.Name || out.guess != ""); v++ {
+				try([]assigned{{g.Name, v}})
+			}
+		}
+	}
+	if out.port == "" {
+		return nil
+	}
+	for _, f := range h.Fields {
+		if f.Name != out.port && slices.Equal(guess(f.Name, f.Width), []string{"in_port"}) {
+			out.inPort = f.Name
+		}
+		if f.Name == out.port || f.Width > 8 {
+			continue
+		}
+		for v := uint64(1); v < min(4, uint64(1)<<f.Width); v++ {
+			list := send(out.port, map[string]uint64{f.Name: v})
+			if _, every := goes(list, sym("station's port")); every && out.normal == nil {
+				out.normal, out.output = []assigned{{f.Name, v}}, []assigned{{f.Name, 0}}
+			}
+			if len(list) > 0 && !slices.ContainsFunc(list, func(o outcome) bool { return o.group.kind != number || o.group.is(0) }) &&
+				slices.ContainsFunc(list, func(o outcome) bool { return o.drop }) {
+				out.flood, out.output = []assigned{{f.Name, v}}, []assigned{{f.Name, 0}}
+			}
+		}
+	}
+	return out
+}
+
+// digest reads what the members of the digest hold that the miss sends.
+func (a *analysis) digest(base scenario, t *pipeline.Table) *digest {
+	ids := map[uint64]bool{}
+	var from []outcome
+	act := base[t.FullName]
+	for _, o := range a.follow(scenario{t.FullName: act}) {
+		for id := range o.digest {
+			ids[id] = true
+			from = append(from, o)
+		}
+	}
+	for _, l := range a.p.Learn {
+		d := a.pl.Digest(l.Name)
+		if !ids[uint64(l.ID)] || d == nil || len(d.Members) != len(l.Elements) {
+			continue
+		}
+		out := &digest{d: d}
+		u := use{}
+		seen := map[string]bool{}
+		for i, m := range d.Members {
+			var oxms []string
+			if l.Elements[i].kind == "field" {
+				oxms = slices.Clone(a.w.meaning[l.Elements[i].field])
+			}
+			guessed := len(oxms) == 0
+			if guessed {
+				oxms = guess(m.Name, m.Width)
+			}
+			oxms = slices.DeleteFunc(oxms, func(o string) bool { return seen[o] || m.Width < leastBits(o) })
+			slices.SortFunc(oxms, func(x, y string) int { return order(x) - order(y) })
+			if len(oxms) > 0 {
+				out.fields = append(out.fields, field{m.Name, oxms, guessed})
+			}
+			for _, o := range oxms {
+				seen[o] = true
+			}
+		}
+		u.fields = out.fields
+		a.imply(&u, from)
+		out.implied = u.implied
+		return out
+	}
+	return nil
+}

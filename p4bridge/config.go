@@ -16,33 +16,24 @@ import (
 )
 
 // Miss is what the switch does with an unknown flow.
-type Miss uint8
+type Miss = mapping.MissKind
 
+// The kinds of miss.
 const (
-	// MissDigest: the packet is dropped and a digest tells of it. Cheapest; the
-	// first packet of a flow is lost.
-	MissDigest Miss = iota
-	// MissPunt: the packet comes to the gateway, which holds it until its rule is
-	// in, and then sends it on.
-	MissPunt
-	// MissFlood: the packet is flooded, and nobody asked.
-	MissFlood
-	// MissDrop: the packet is dropped, and nobody asked.
-	MissDrop
+	MissDigest = mapping.MissDigest // cheapest; the first packet of a flow is lost
+	MissPunt   = mapping.MissPunt   // the gateway holds the packet until its rule is in, and then sends it on
+	MissClone  = mapping.MissClone  // the packet goes the program's own way, and the gateway sees a copy
+	MissFlood  = mapping.MissFlood
+	MissDrop   = mapping.MissDrop
 )
-
-var missNames = [...]string{"digest", "punt", "flood", "drop"}
-
-func (m Miss) String() string { return missNames[m&3] }
 
 // ParseMiss is the inverse of [Miss.String].
 func ParseMiss(s string) (Miss, error) {
-	for i, n := range missNames {
-		if s == n {
-			return Miss(i), nil
-		}
+	k, err := mapping.ParseMissKind(s)
+	if err != nil {
+		return 0, fmt.Errorf("miss %w", err)
 	}
-	return 0, fmt.Errorf("miss %q: want digest, punt, flood or drop", s)
+	return k, nil
 }
 
 // ElectionID orders the gateways that want a switch; the highest is its primary
@@ -77,6 +68,10 @@ type Config struct {
 	Addr     string // host:port of its gRPC server
 	TLS      *tls.Config
 	Election ElectionID
+	// Role is the gateway's among the switch's controllers (P4Runtime 1.3, 5; by name
+	// since 1.4). A gateway with a role pushes no program, and leaves multicast
+	// groups and clone sessions of others alone. [none, which may do everything]
+	Role string
 
 	Pipeline *pipeline.Pipeline
 	Mapping  *mapping.Mapping // bound to Pipeline
@@ -197,9 +192,15 @@ func (c *Config) check() error {
 		bad("miss: digest, and the mapping names none")
 	case c.Miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
 		bad("miss: punt, and the mapping lacks packet_in or packet_out")
-	}
-	if m.Miss != nil && missAction(m.Miss, c.Miss) == nil {
+	case c.Miss == MissClone && m.PacketIn == nil:
+		bad("miss: clone, and the mapping lacks packet_in")
+	case m.Miss == nil:
+		bad("miss: %v, and the mapping does not say what a miss does in its section miss; if the program does so whatever the gateway writes, that is `miss: {by_itself: %v}`", c.Miss, c.Miss)
+	case !m.Miss.Can(c.Miss):
 		bad("miss: %v, and the mapping names no action for it", c.Miss)
+	}
+	if _, err := m.Setup(c.Ports); err != nil {
+		bad("%v", err)
 	}
 	switch l := c.MissLimit; {
 	case l.Rate < 0 || l.Burst < 0:
@@ -219,8 +220,4 @@ func (c *Config) check() error {
 		bad("digest: lists of %d samples need a max timeout of at least 1ms, or BMv2 waits for ever", c.Digest.MaxListSize)
 	}
 	return errors.Join(errs...)
-}
-
-func missAction(m *mapping.Miss, want Miss) *pipeline.Action {
-	return [...]*pipeline.Action{m.Digest, m.Punt, m.Flood, m.Drop}[want&3]
 }

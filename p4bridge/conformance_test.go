@@ -189,7 +189,7 @@ func TestDigestSuppression(t *testing.T) {
 		code, _ := b.write(b.id, &p4v1.Update{Type: p4v1.Update_INSERT, Entity: &p4v1.Entity{Entity: &p4v1.Entity_DigestEntry{DigestEntry: &p4v1.DigestEntry{
 			DigestId: binding().Digest.P4.ID, Config: &p4v1.DigestEntry_Config{MaxListSize: 1, AckTimeoutNs: (2 * time.Second).Nanoseconds()}}}}},
 			tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: program().Table("miss").ID, IsDefaultAction: true,
-				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: binding().Miss.Digest.ID}}}}))
+				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: program().Table("miss").Default("miss_digest").ID}}}}))
 		if code != codes.OK {
 			t.Fatal(code)
 		}

@@ -10,6 +10,7 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
 	"switchbridge/bridge"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -21,15 +22,16 @@ import (
 func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
 	o.reading.Lock()
 	defer o.reading.Unlock()
+	miss := o.missKey()
 	for _, t := range o.tables() {
 		err := o.readTable(ctx, t, f.Mask != 0, false, func(e *p4v1.TableEntry, b *booked) error {
-			if o.isL2(t.ID) || !f.Selects(b.cookie) {
+			if o.isL2(t.ID) || b.key == miss || !f.Selects(b.cookie) {
 				return nil
 			}
 			in := bridge.Installed{Handle: b.key, Duration: time.Since(b.written),
 				Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())}
 			var shown, drops bool
-			in.Rule, shown, drops = o.s.cfg.Mapping.Rule(e)
+			in.Rule, shown, drops = o.s.cfg.Mapping.Rule(o.members.plain(e))
 			in.Rule.Cookie, in.Rule.HardTimeout, in.Rule.Priority, in.Forwards = b.cookie, b.hard, uint16(b.priority), !drops
 			if !shown {
 				in.Text = "table " + t.Name + ": " + entryKey(t, e)
@@ -44,28 +46,41 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 	return o.listMiss(ctx, f, each)
 }
 
-// listMiss tells of the default action behind all rules.
+// missKey is the key of the entry that stands for a miss; empty where it is a
+// default action, or the program's own.
+func (o *owner) missKey() string {
+	cfg := &o.s.cfg
+	if e := cfg.Mapping.Miss.Entry(cfg.Miss); e != nil && !e.GetIsDefaultAction() {
+		return pipeline.KeyOf(e)
+	}
+	return ""
+}
+
+// listMiss tells of the default action behind all rules, or the last entry.
 func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
 	m := o.s.cfg.Mapping.Miss
-	if m == nil {
+	want := m.Entry(o.s.cfg.Miss)
+	if want == nil {
 		return nil
 	}
-	entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: m.Table.ID, IsDefaultAction: true}}})
+	ask := &p4v1.TableEntry{TableId: want.TableId, IsDefaultAction: want.IsDefaultAction, Match: want.Match, Priority: want.Priority}
+	entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: ask}})
 	if err != nil {
-		return fmt.Errorf("read the default action of table %s: %w", m.Table.Name, err)
+		return fmt.Errorf("read what table %s does with a miss: %w", m.Table.Name, err)
 	}
 	for _, e := range entities {
-		if !e.GetTableEntry().GetIsDefaultAction() {
+		have := e.GetTableEntry()
+		if have.GetIsDefaultAction() != want.IsDefaultAction || pipeline.KeyOf(have) != pipeline.KeyOf(want) {
 			continue
 		}
 		in := bridge.Installed{Rule: o.missRule(), Duration: time.Since(o.born)}
-		id := e.GetTableEntry().GetAction().GetAction().GetActionId()
-		if id == missAction(m, o.s.cfg.Miss).ID {
+		kind, known := m.Kind(o.members.action(have))
+		if known && kind == o.s.cfg.Miss {
 			in.Rule.Cookie = o.s.cfg.Bridge.OwnCookie() // whoever set it, it is as it must be
 		} else {
-			in.Hidden, in.Rule.Actions, in.Text = true, nil, "the default action of table "+m.Table.Name
+			in.Hidden, in.Rule.Actions, in.Text = true, nil, "what table "+m.Table.Name+" does with a miss"
 		}
-		in.Forwards = m.Drop == nil || id != m.Drop.ID
+		in.Forwards = !known || kind != mapping.MissDrop
 		if f.Selects(in.Rule.Cookie) {
 			return each(&in)
 		}
@@ -166,12 +181,19 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}
+		if id := e.GetAction().GetActionProfileMemberId(); id != 0 && t.Profile != nil {
+			b.member = memberID{t.Profile.ID, id}
+		}
 		if begins {
 			// How old it is cannot be told, but that it is older than this session, nor
 			// whether it had a hard timeout. It ends after the default one from now on.
 			b.written = o.born.Add(-time.Minute)
-			if o.s.cfg.Bridge.Owns(b.cookie) && !o.isL2(t.ID) {
-				ends = time.Now().Add(o.s.cfg.HardTimeout)
+			switch cfg := &o.s.cfg; {
+			case !cfg.Bridge.Owns(b.cookie) || o.wanted[key]:
+			case !o.isL2(t.ID):
+				ends = time.Now().Add(cfg.HardTimeout)
+			case !t.IdleTimeout && cfg.L2Age > 0:
+				b.idle, ends = cfg.L2Age, time.Now().Add(cfg.L2Age)
 			}
 		}
 		o.book.put(b, ends)
@@ -205,9 +227,12 @@ func (o *owner) tables() []*pipeline.Table {
 	if l := cfg.Mapping.L2; l != nil {
 		set[l.Table] = true
 	}
+	for key := range o.wanted {
+		set[cfg.Pipeline.TableByID(mustEntry(key).GetTableId())] = true
+	}
 	if cfg.Entries {
 		for _, t := range cfg.Pipeline.Tables {
-			set[t] = !t.Const && !t.Indirect && len(t.Fields) > 0
+			set[t] = !t.Const && len(t.Fields) > 0
 		}
 	}
 	maps.DeleteFunc(set, func(_ *pipeline.Table, may bool) bool { return !may })

@@ -120,7 +120,7 @@ func (s *Session) Run(ctx context.Context) error {
 // once is one connection, from dialling to whatever ends it. served says
 // whether it came as far as serving.
 //
-//	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> digest -> miss -> serve)
+//	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> setup -> digest -> miss -> serve)
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
 	s.status.set("connecting", nil)
@@ -189,9 +189,12 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 		name string
 		do   func(context.Context) error
 	}{
+		{"capabilities", c.capabilities},
 		{"pipeline", o.pushPipeline},
+		{"members", o.readMembers},
 		{"tables", o.readTables},
 		{"groups", o.writeGroups},
+		{"setup", o.writeSetup},
 		{"miss meter", o.writeMissMeter},
 		{"digest", o.configureDigest},
 		{"miss", o.setMiss}, // last: from here on the switch asks

@@ -2,13 +2,19 @@ package p4bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // installedCookie asks which program the switch runs; 0 is none.
@@ -33,8 +39,12 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 		return err
 	}
 	p := o.s.cfg.Pipeline
-	if have == p.Cookie {
+	if o.cookie = p.Cookie; have == p.Cookie {
 		return nil
+	}
+	if o.s.cfg.Role != "" {
+		o.cookie = have
+		return o.sameProgram(ctx)
 	}
 	if err := o.clearReplication(ctx); err != nil {
 		return err
@@ -42,7 +52,7 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.s.cfg.CallTimeout)
 	defer cancel()
 	_, err = o.c.rpc.SetForwardingPipelineConfig(ctx, &p4v1.SetForwardingPipelineConfigRequest{
-		DeviceId: o.s.cfg.Device, ElectionId: o.c.electionID(),
+		DeviceId: o.s.cfg.Device, Role: o.s.cfg.Role, ElectionId: o.c.electionID(),
 		Action: p4v1.SetForwardingPipelineConfigRequest_VERIFY_AND_COMMIT,
 		Config: &p4v1.ForwardingPipelineConfig{
 			P4Info: p.Info, P4DeviceConfig: p.Device, Cookie: &p4v1.ForwardingPipelineConfig_Cookie{Cookie: p.Cookie},
@@ -52,6 +62,26 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 		return fmt.Errorf("the switch refuses program %q: %w", p.Name, err)
 	}
 	o.s.faults.Info("pushed", "pushed the pipeline", "pipeline", p.Name, "cookie", p.Cookie)
+	return nil
+}
+
+// sameProgram reports whether the switch runs our program under a cookie of
+// somebody else's: a gateway with a role leaves the program to who has it all.
+func (o *owner) sameProgram(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.s.cfg.CallTimeout)
+	defer cancel()
+	resp, err := o.c.rpc.GetForwardingPipelineConfig(ctx, &p4v1.GetForwardingPipelineConfigRequest{
+		DeviceId: o.s.cfg.Device, ResponseType: p4v1.GetForwardingPipelineConfigRequest_P4INFO_AND_COOKIE,
+	})
+	switch {
+	case status.Code(err) == codes.FailedPrecondition:
+		return fmt.Errorf("the switch has no program, and a gateway with a role (%s) pushes none", o.s.cfg.Role)
+	case err != nil:
+		return err
+	case !proto.Equal(resp.GetConfig().GetP4Info(), o.s.cfg.Pipeline.Info):
+		return fmt.Errorf("the switch runs another program than %q, and a gateway with a role (%s) pushes none", o.s.cfg.Pipeline.Name, o.s.cfg.Role)
+	}
+	o.cookie = resp.GetConfig().GetCookie().GetCookie()
 	return nil
 }
 
@@ -90,37 +120,94 @@ func (o *owner) clearReplication(ctx context.Context) error {
 	return nil
 }
 
-// group is an update of the multicast group that holds every port.
-func (o *owner) group(op p4v1.Update_Type) *p4v1.Update {
-	g := &p4v1.MulticastGroupEntry{MulticastGroupId: o.s.cfg.Mapping.FloodGroup}
-	if op != p4v1.Update_DELETE {
-		for _, p := range o.s.cfg.Ports {
-			g.Replicas = append(g.Replicas, &p4v1.Replica{
-				PortKind: &p4v1.Replica_EgressPort{EgressPort: p}, Instance: 1, //nolint:staticcheck // BMv2 speaks 1.3.0, which has no other
-			})
-		}
+// replica is one copy of a packet, in the form that the switch's version has.
+func (o *owner) replica(port uint32, instance uint32) *p4v1.Replica {
+	if o.c.version.before(1, 4) {
+		return &p4v1.Replica{PortKind: &p4v1.Replica_EgressPort{EgressPort: port}, Instance: instance} //nolint:staticcheck // what 1.3 has
 	}
-	return &p4v1.Update{Type: op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{
-		PacketReplicationEngineEntry: &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}},
-	}}}
+	return &p4v1.Replica{PortKind: &p4v1.Replica_Port{Port: pipeline.Canonical(binary.BigEndian.AppendUint32(nil, port))}, Instance: instance}
 }
 
+func replication(op p4v1.Update_Type, e *p4v1.PacketReplicationEngineEntry) *p4v1.Update {
+	return &p4v1.Update{Type: op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{PacketReplicationEngineEntry: e}}}
+}
+
+// writeGroups makes the multicast groups and clone sessions of the mapping.
 func (o *owner) writeGroups(ctx context.Context) error {
-	if o.s.cfg.Mapping.FloodGroup == 0 || len(o.s.cfg.Ports) == 0 {
-		return nil
+	cfg := &o.s.cfg
+	groups := cfg.Mapping.Groups(cfg.Ports)
+	for _, id := range slices.Sorted(maps.Keys(groups)) {
+		g := &p4v1.MulticastGroupEntry{MulticastGroupId: id}
+		for _, p := range groups[id] {
+			g.Replicas = append(g.Replicas, o.replica(p, 1))
+		}
+		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}})
+		if err != nil {
+			return fmt.Errorf("multicast group %d: %w", id, err)
+		}
 	}
-	err := o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+	for _, clone := range cfg.Mapping.Clones {
+		s := &p4v1.CloneSessionEntry{SessionId: clone.Session, PacketLengthBytes: int32(clone.Truncate)}
+		for i, p := range clone.Ports {
+			s.Replicas = append(s.Replicas, o.replica(p, uint32(i+1)))
+		}
+		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_CloneSessionEntry{CloneSessionEntry: s}})
+		if err != nil {
+			return fmt.Errorf("clone session %d: %w", clone.Session, err)
+		}
+	}
+	return nil
+}
+
+// replicate brings a group or a session in.
+func (o *owner) replicate(ctx context.Context, e *p4v1.PacketReplicationEngineEntry) error {
+	err := o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
 	if alreadyExists(err) {
-		return o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_MODIFY)})
+		return o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_MODIFY, e)})
 	}
 	if err == nil {
 		// PI knew of none. BMv2 may have it all the same, with members of old, if
 		// somebody pushed a program over it; a DELETE frees it of those.
-		if err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_DELETE)}); err == nil {
-			err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+		if err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_DELETE, e)}); err == nil {
+			err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
 		}
 	}
 	return err
+}
+
+// writeSetup brings in what the gateway keeps in tables, and takes out what it
+// kept there under another mapping.
+func (o *owner) writeSetup(ctx context.Context) error {
+	o.mu.Lock()
+	var old []*change
+	for key, b := range o.book.entries {
+		if b.cookie == o.s.cfg.Bridge.OwnCookie() && !o.wanted[key] && !o.isL2(b.table) {
+			old = append(old, &change{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: flow.RemovedDelete})
+		}
+	}
+	if len(old) > 0 {
+		o.queue = append(o.queue, &request{changes: old})
+	}
+	o.mu.Unlock()
+	o.keep(true)
+	return o.flush(ctx)
+}
+
+// keep queues the entries of the mapping's setup that are not in the switch; all
+// of them and the default actions, too, where a session begins.
+func (o *owner) keep(all bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var changes []*change
+	for _, e := range o.setup {
+		key := pipeline.KeyOf(e)
+		if all || !e.GetIsDefaultAction() && o.book.entries[key] == nil {
+			changes = append(changes, &change{entry: proto.CloneOf(e), table: o.s.cfg.Pipeline.TableByID(e.GetTableId()), key: key})
+		}
+	}
+	if len(changes) > 0 {
+		o.queue = append(o.queue, &request{changes: changes})
+	}
 }
 
 // writeMissMeter gives each port's meter the limit, or takes one away that an

@@ -22,7 +22,10 @@ type change struct {
 	table    *pipeline.Table
 	entry    *p4v1.TableEntry
 	key      string        // pipeline.KeyOf(entry)
+	idle     time.Duration // 0: no idle timeout
 	hard     time.Duration // 0: no hard timeout
+	rule     *flow.Rule    // whose NORMAL the gateway resolved; else nil
+	member   memberID      // of an action profile; zero: none
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place
 
@@ -68,7 +71,13 @@ func (o *owner) flush(ctx context.Context) error {
 			o.applied(c, now)
 		}
 		o.staged = nil
+		unused := len(o.book.unused) > 0
 		o.mu.Unlock()
+		if unused {
+			if err := o.dropMembers(ctx); err != nil {
+				return err
+			}
+		}
 		if o.s.cfg.afterFlush != nil && len(staged) > 0 {
 			o.s.cfg.afterFlush()
 		}
@@ -216,6 +225,12 @@ func (o *owner) writeChunks(ctx context.Context, changes []*change) error {
 // MODIFY, and MODIFY of what is not there INSERT: the switch knows better than
 // the book.
 func (o *owner) writeTable(ctx context.Context, changes []*change) error {
+	if len(changes) > 0 && usesMembers(changes[0].table) {
+		if err := o.useMembers(ctx, changes); err != nil {
+			return err
+		}
+		changes = slices.DeleteFunc(slices.Clone(changes), func(c *change) bool { return c.err != nil })
+	}
 	for try := 0; len(changes) > 0; try++ {
 		updates := make([]*p4v1.Update, len(changes))
 		for i, c := range changes {
@@ -277,30 +292,38 @@ func (o *owner) applied(c *change, now time.Time) {
 		count.deleted.Inc()
 		if o.isL2(c.table.ID) {
 			o.forget(c.entry)
-		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil {
+		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil && b.cookie != o.s.cfg.Bridge.OwnCookie() {
 			c.gone = &flow.FlowRemoved{Reason: c.why, Table: mt.OpenFlow, Priority: uint16(b.priority), Cookie: b.cookie, Match: match,
 				Duration: now.Sub(b.written), Idle: b.idle, Hard: b.hard}
 		}
 		o.book.remove(c.key)
 	case !c.entry.GetIsDefaultAction():
 		count.written.Inc()
-		o.book.put(&booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
-			written: now, idle: time.Duration(c.entry.GetIdleTimeoutNs()), hard: c.hard}, end(now, c.hard))
+		b := &booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
+			written: now, idle: c.idle, hard: c.hard, rule: c.rule, member: c.member}
+		o.book.put(b, o.deadline(b, now))
 	}
 	count.entries.Set(float64(o.book.count[c.table.ID]))
 }
 
-// end is when something with a hard timeout ends; zero is never.
-func end(from time.Time, hard time.Duration) time.Time {
-	if hard == 0 {
-		return time.Time{}
+// deadline is when an entry that is used now ends by the gateway's clock; zero is
+// never. The gateway keeps hard timeouts, and the idle timeouts of tables that
+// have none.
+func (o *owner) deadline(b *booked, now time.Time) (end time.Time) {
+	if b.hard > 0 {
+		end = b.written.Add(b.hard)
 	}
-	return from.Add(hard)
+	if t := o.s.cfg.Pipeline.TableByID(b.table); b.idle > 0 && !t.IdleTimeout {
+		if idle := now.Add(b.idle); end.IsZero() || idle.Before(end) {
+			end = idle
+		}
+	}
+	return end
 }
 
 // missing notes that the switch lost entries behind our back. The caller holds mu.
 func (o *owner) missing(t *pipeline.Table, example string, n int) {
-	o.lost = true
+	o.lost, o.kept = true, true
 	o.s.faults.Warn("lost "+t.Name, "the switch lost entries", "table", t.Name, "entries", n, "example", example)
 }
 

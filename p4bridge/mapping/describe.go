@@ -3,6 +3,7 @@ package mapping
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"switchbridge/p4bridge/pipeline"
@@ -20,11 +21,14 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 			ew.printf("  key     %-16s %-9v %3d bits\n", f.Name, f.Kind, f.Width)
 		}
 		for _, a := range t.Actions {
-			ew.printf("  action  %s\n", signature(a))
+			ew.printf("  action  %s\n", actionText(a))
 		}
 		for _, a := range t.Defaults {
-			if !t.ConstMiss && t.Action(a.Name) == nil {
-				ew.printf("  default %s\n", signature(a))
+			switch {
+			case t.ConstMiss == a:
+				ew.printf("  default %s, fixed by the program\n", actionText(a))
+			case t.ConstMiss == nil && !slices.Contains(t.Actions, a):
+				ew.printf("  default %s\n", actionText(a))
 			}
 		}
 	}
@@ -70,8 +74,8 @@ func properties(t *pipeline.Table) string {
 		is   bool
 		text string
 	}{
-		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"},
-		{t.Const, "fixed by the program"}, {t.Indirect, "an action profile"},
+		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"}, {t.DirectMeter, "meters"},
+		{t.Const, "fixed by the program"}, {t.Profile != nil, "an action profile"},
 	} {
 		if p.is {
 			s += ", " + p.text
@@ -80,12 +84,15 @@ func properties(t *pipeline.Table) string {
 	return s
 }
 
-func signature(a *pipeline.Action) string { return a.Name + "(" + members(a.Params) + ")" }
+func actionText(a *pipeline.Action) string { return a.Name + "(" + members(a.Params) + ")" }
 
 func members(list []pipeline.Member) string {
 	s := make([]string, len(list))
 	for i, m := range list {
 		s[i] = fmt.Sprintf("%s:%d", m.Name, m.Width)
+		if m.String {
+			s[i] = m.Name + ":text"
+		}
 	}
 	return strings.Join(s, ", ")
 }

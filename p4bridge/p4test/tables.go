@@ -168,7 +168,7 @@ func (t *Target) updateTable(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 func (tab *table) setDefault(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	id := e.GetAction().GetAction().GetActionId()
 	for _, a := range tab.Defaults {
-		if op == p4v1.Update_MODIFY && !tab.ConstMiss && a.ID == id {
+		if op == p4v1.Update_MODIFY && tab.ConstMiss == nil && a.ID == id {
 			tab.miss, tab.missCookie = e.GetAction().GetAction(), e.GetControllerMetadata()
 			return nil
 		}

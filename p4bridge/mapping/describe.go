@@ -10,9 +10,8 @@ import (
 )
 
 // Describe writes what a program offers, for `switchbridge p4 info`: its
-// tables, digests, packet headers, counters and meters, and for each mapping whether it
-// fits, and if not, why.
-func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
+// tables, digests, packet headers, counters and meters.
+func Describe(w io.Writer, p *pipeline.Pipeline) error {
 	ew := &errWriter{w: w}
 	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
 	for _, t := range p.Tables {
@@ -50,20 +49,22 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 		}
 		ew.printf("\nmeter %s: %d, of %s\n", m.Name, m.Size, unit)
 	}
-	for _, f := range mappings {
-		m, err := f.Bind(p)
-		if err != nil {
-			ew.printf("\nmapping %s does not fit:\n  %s\n", f.Name(), strings.ReplaceAll(err.Error(), "\n", "\n  "))
-			continue
-		}
-		ew.printf("\nmapping %s fits:\n", f.Name())
-		for _, t := range m.Tables {
-			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
-		}
-		ew.printf("  events carry %v\n", m.EventFields)
-		for _, advice := range m.Advice() {
-			ew.printf("  %s\n", advice)
-		}
+	return ew.err
+}
+
+// Describe writes what a mapping, called name, makes of a program.
+func (m *Mapping) Describe(w io.Writer, name string) error {
+	ew := &errWriter{w: w}
+	ew.printf("\nmapping %s fits:\n", name)
+	for _, t := range m.Tables {
+		ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
+	}
+	if m.Miss != nil {
+		ew.printf("  asks by %v\n", m.Miss.Asks())
+	}
+	ew.printf("  events carry %v\n", m.EventFields)
+	for _, advice := range m.Advice() {
+		ew.printf("  %s\n", advice)
 	}
 	return ew.err
 }

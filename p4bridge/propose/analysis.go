@@ -12,12 +12,11 @@ type analysis struct {
 	p  *program
 	w  *walker
 
-	packets []packet          // from the front panel
-	fromCPU []packet          // that the gateway sends
-	set     map[ref]string    // fields of the program's own that the control plane sets: by which action
-	nodes   map[string]*node  // by full name
-	actions map[uint32]string // P4Info's id -> full name
-	tooMany bool              // some scenario had too many ways to follow
+	packets []packet         // from the front panel
+	fromCPU []packet         // that the gateway sends
+	set     map[ref]string   // fields of the program's own that the control plane sets: by which action
+	nodes   map[string]*node // by full name
+	tooMany bool             // some scenario had too many ways to follow
 	known   map[string][]outcome
 }
 
@@ -26,15 +25,12 @@ func analyse(pl *pipeline.Pipeline) (*analysis, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &analysis{pl: pl, p: p, set: map[ref]string{}, nodes: map[string]*node{}, actions: map[uint32]string{}, known: map[string][]outcome{},
+	a := &analysis{pl: pl, p: p, set: map[ref]string{}, nodes: map[string]*node{}, known: map[string][]outcome{},
 		w: &walker{p: p, meaning: map[ref][]string{ingressPort: {"in_port"}}, flags: map[ref][]flag{}, layer: map[string]string{}}}
 	for i := range p.Pipelines {
 		for j := range p.Pipelines[i].Tables {
 			a.nodes[p.Pipelines[i].Tables[j].Name] = &p.Pipelines[i].Tables[j]
 		}
-	}
-	for _, act := range pl.Info.GetActions() {
-		a.actions[act.GetPreamble().GetId()] = act.GetPreamble().GetName()
 	}
 	a.w.parser(0, false)
 	a.packets = p.distinct(a.w.packets)
@@ -120,7 +116,7 @@ func (a *analysis) spread() {
 // actionOf returns BMv2's number of an action that a table may have.
 func (a *analysis) actionOf(t *pipeline.Table, act *pipeline.Action) int {
 	for _, id := range a.nodes[t.FullName].ActionIDs {
-		if a.p.names[id] == a.actions[act.ID] {
+		if a.p.names[id] == act.FullName {
 			return id
 		}
 	}

@@ -196,15 +196,47 @@ func (f *follower) table(c *control, t *node, e env, o outcome, end func(env, ou
 		pass(s.action, s.args, !s.miss)
 		return
 	}
-	f.forked = f.forked || len(t.Entries) > 0
-	for _, en := range t.Entries {
-		pass(en.Action.ID, numbers(en.Action.Data), true)
+	for i := range t.Entries {
+		en := &t.Entries[i]
+		may, must := f.finds(t, i, e)
+		if must {
+			pass(en.Action.ID, numbers(en.Action.Data), true)
+			return
+		}
+		if may {
+			f.forked = true
+			pass(en.Action.ID, numbers(en.Action.Data), true)
+		}
 	}
 	if t.Default != nil {
 		pass(t.Default.Action, numbers(t.Default.Data), false)
 		return
 	}
 	pass(-1, nil, false)
+}
+
+// finds reports whether a packet may find an entry that the program fixes, and
+// whether it does so for sure. A switch statement over numbers is such a table.
+func (f *follower) finds(t *node, entry int, e env) (may, must bool) {
+	en := &t.Entries[entry]
+	if len(en.Key) != len(t.Key) {
+		return true, false
+	}
+	must = true
+	for i, k := range en.Key {
+		n, err := hex(k.Value)
+		if k.Kind != "exact" || err != nil || len(t.Key[i].Target) != 2 {
+			must = false
+			continue
+		}
+		switch eq, sure := equal(f.p.get(e, ref{t.Key[i].Target[0], t.Key[i].Target[1]}), num(n)); {
+		case !sure:
+			must = false
+		case !eq:
+			return false, false
+		}
+	}
+	return true, must
 }
 
 func numbers(data []string) (list []value) {

@@ -102,6 +102,10 @@ type node struct {
 		Data   []string `json:"action_data"`
 	} `json:"default_entry"`
 	Entries []struct {
+		Key []struct {
+			Kind  string `json:"match_type"`
+			Value string `json:"key"`
+		} `json:"match_key"`
 		Action struct {
 			ID   int      `json:"action_id"`
 			Data []string `json:"action_data"`

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	configv1 "github.com/p4lang/p4runtime/go/p4/config/v1"
-
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -37,11 +35,12 @@ type ask struct {
 	digest  *pipeline.Action
 	punt    *pipeline.Action
 	clone   *pipeline.Action
-	flood   *pipeline.Action
+	flood   *action
 	drop    *pipeline.Action
-	kinds   []string // of packets that it asks about
-	passes  bool     // it tells of packets, and forwards them all the same
-	session uint64   // the clone session of clone
+	kinds   []string        // of packets that it asks about
+	passes  bool            // it tells of packets, and forwards them all the same
+	tells   *pipeline.Table // that does so, where nothing asks
+	session uint64          // the clone session of clone
 }
 
 func (k *ask) none() bool { return k.digest == nil && k.punt == nil && k.clone == nil }
@@ -83,13 +82,13 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	for _, t := range pl.Tables {
 		uses[t] = a.look(t)
 	}
-	p.ask = a.asks(uses)
+	p.group = a.floodGroup(nil, pl)
+	p.ask = a.asks(uses, p.group)
 	base := p.ask.scenario(a)
-	p.group = a.floodGroup(base, pl)
 	for _, t := range pl.Tables {
 		u := uses[t]
 		if u.cant == "" {
-			a.actionsOf(base, u, uint32(p.group))
+			a.actionsOf(base, u, p.group)
 		}
 		if u.cant != "" {
 			p.skipped = append(p.skipped, u)
@@ -111,7 +110,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 
 // asks chooses the table that asks: the one that most kinds of packets come to,
 // and of those the one whose rules can say most.
-func (a *analysis) asks(uses map[*pipeline.Table]*use) ask {
+func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 	var best ask
 	score := -1
 	for _, t := range a.pl.Tables {
@@ -142,10 +141,10 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use) ask {
 			case ef.drops && plain && k.drop == nil:
 				k.drop = act
 				return
-			case ef.group.kind == number && !ef.back && plain && k.flood == nil:
-				k.flood = act
-				return
 			default:
+				if f, why := a.name(t, act, ef, group); why == "" && f.sig == "flood" && k.flood == nil {
+					k.flood = &f
+				}
 				return
 			}
 			if list := kinds(ef.outcomes); len(list) > n {
@@ -154,12 +153,12 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use) ask {
 		}
 		k.t = t
 		switch {
-		case a.constMiss(t) == nil:
+		case t.ConstMiss == nil:
 			for _, act := range t.Defaults {
 				try(act, true)
 			}
 		default:
-			try(a.constMiss(t), true)
+			try(t.ConstMiss, true)
 			k.itself = !k.none()
 		}
 		if k.none() && t.Priority && u.cant == "" {
@@ -170,8 +169,14 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use) ask {
 			k.flood, k.drop = nil, nil
 		}
 		if k.none() {
+			// Nobody is asked. What a miss does can still be chosen, best in the
+			// table that most rules fit in.
+			if best.none() && (k.drop != nil || k.flood != nil) && u.cant == "" && (best.t == nil || len(u.fields) > len(uses[best.t].fields)) {
+				tells := best.tells
+				best, best.tells = k, tells
+			}
 			if best.none() && k.passes {
-				best = k
+				best.tells = t
 			}
 			continue
 		}
@@ -203,20 +208,6 @@ func (a *analysis) passes(asks *pipeline.Table, e entry) bool {
 		}
 	}
 	return false
-}
-
-// constMiss is a table's default action where the program fixes it.
-func (a *analysis) constMiss(t *pipeline.Table) *pipeline.Action {
-	i := slices.IndexFunc(a.pl.Info.GetTables(), func(x *configv1.Table) bool { return x.GetPreamble().GetId() == t.ID })
-	id := a.pl.Info.GetTables()[i].GetConstDefaultActionId()
-	for _, list := range [][]*pipeline.Action{t.Defaults, t.Actions} {
-		for _, act := range list {
-			if act.ID == id {
-				return act
-			}
-		}
-	}
-	return nil
 }
 
 // scenario is what the switch holds before any rule: the miss.
@@ -252,15 +243,14 @@ func (a *analysis) floodGroup(base scenario, pl *pipeline.Pipeline) uint64 {
 }
 
 // actionsOf fills in what a table's actions do.
-func (a *analysis) actionsOf(base scenario, u *use, group uint32) {
+func (a *analysis) actionsOf(base scenario, u *use, group uint64) {
 	t := u.t
 	for _, act := range t.Actions {
 		if a.actionOf(t, act) < 0 {
 			continue
 		}
 		ef := a.effect(base, t, a.given(t, act))
-		if len(ef.outcomes) == 0 {
-			u.notes = append(u.notes, fmt.Sprintf("%s: no packet comes to the table", act.Name))
+		if u.unmet = len(ef.outcomes) == 0; u.unmet {
 			continue
 		}
 		if list := kinds(ef.outcomes); len(list) > len(u.kinds) {

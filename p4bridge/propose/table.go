@@ -20,6 +20,7 @@ type use struct {
 	notes   []string // what was left out, and why
 	cant    string   // why no rule can be put here; empty: some can
 	kinds   []string // of packets that come here
+	unmet   bool     // no packet comes here while other tables are empty
 }
 
 // field is a key and the OXM names of what it holds.
@@ -223,7 +224,7 @@ func (a *analysis) effect(base scenario, t *pipeline.Table, e entry) effect {
 	away := func(o *outcome) bool { return a.p.cpu != nil && o.out.is(*a.p.cpu) && !o.drop }
 	ef.passes = !all(func(o *outcome) bool { return gone(o) || away(o) })
 	ef.away = !ef.passes && !all(gone)
-	ef.punts = ef.away && does.sends
+	ef.punts = ef.away && does.punts
 	ef.asks = does.tells && all(func(o *outcome) bool { return len(o.digest) > 0 })
 	for i, arg := range e.args {
 		if !all(gone) && all(func(o *outcome) bool { return o.out == arg || gone(o) }) {
@@ -242,7 +243,10 @@ func (a *analysis) effect(base scenario, t *pipeline.Table, e entry) effect {
 
 // primitives are what an action does by itself, wherever a packet goes afterwards.
 type primitives struct {
-	drops, sends, tells bool // it sets a port or a group; it clones or makes a digest
+	drops bool
+	sends bool // it sets a port or a group
+	punts bool // ... and that is the CPU's port
+	tells bool // it clones or makes a digest
 }
 
 func (a *analysis) primitives(id int) (p primitives) {
@@ -254,6 +258,7 @@ func (a *analysis) primitives(id int) (p primitives) {
 			p.tells = true
 		case pr.Op == "assign" && len(pr.Params) == 2 && (pr.Params[0].field == egressSpec || pr.Params[0].field == multicast):
 			p.sends = true
+			p.punts = p.punts || a.p.cpu != nil && a.p.eval(&pr.Params[1], nil, nil).is(*a.p.cpu)
 		}
 	}
 	return p
@@ -305,7 +310,7 @@ func (a *analysis) packetHeader(h string) bool { return a.w.layer[h] != "" }
 
 // name puts an action's effect into a mapping's words; ok is false for one that a
 // list of actions can't say.
-func (a *analysis) name(t *pipeline.Table, act *pipeline.Action, ef effect, group uint32) (_ action, why string) {
+func (a *analysis) name(t *pipeline.Table, act *pipeline.Action, ef effect, group uint64) (_ action, why string) {
 	sets, other := a.rewrites(a.actionOf(t, act))
 	out := action{p4: act}
 	var parts []string

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"switchbridge/flow"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -16,7 +15,7 @@ func (p *Proposal) YAML() string {
 	line("# A mapping for %s, as `switchbridge p4 info` proposes it.", p.file)
 	line("# What is not marked as a guess follows from the compiled program.")
 	for _, s := range p.Holds() {
-		line("#   %s", s)
+		line("# %s", s)
 	}
 	if p.pl.Name != "" {
 		line("pipeline: %s", quoted(p.pl.Name))
@@ -25,9 +24,7 @@ func (p *Proposal) YAML() string {
 	for _, u := range p.tables {
 		u.write(line)
 	}
-	for _, u := range p.skipped {
-		line("  # %s holds no rules: %s", u.t.Name, u.cant)
-	}
+	p.writeSkipped(line)
 	if d := p.digest; d != nil {
 		line("\ndigest:")
 		line("  name: %s", quoted(d.d.Name))
@@ -56,35 +53,26 @@ func (p *Proposal) YAML() string {
 			line("  normal: {%s}", pairs(o.normal))
 		}
 	}
-	if k := &p.ask; !k.none() && !(k.itself && k.punt == nil && k.clone == nil && k.digest == nil) {
-		switch {
-		case k.asEntry:
-			line("\n# The program fixes the table's default action: an entry below all others asks.")
-		default:
-			line("")
+	if k := &p.ask; k.t != nil {
+		line("")
+		if k.asEntry {
+			line("# The program fixes the table's default action: an entry below all others asks.")
 		}
 		line("miss:")
 		line("  table: %s", quoted(k.t.Name))
-		if k.itself {
-			var by []string
-			for _, x := range []struct {
-				name string
-				act  *pipeline.Action
-			}{{"digest", k.digest}, {"punt", k.punt}, {"clone", k.clone}} {
-				if x.act != nil {
-					by = append(by, x.name)
-				}
+		for _, x := range []struct {
+			name string
+			act  *pipeline.Action
+		}{{"digest", k.digest}, {"punt", k.punt}, {"clone", k.clone}, {"drop", k.drop}} {
+			if x.act != nil {
+				line("  %s: %s", x.name, quoted(x.act.Name))
 			}
-			line("  by_itself: [%s]", strings.Join(by, ", "))
-		} else {
-			for _, x := range []struct {
-				name string
-				act  *pipeline.Action
-			}{{"digest", k.digest}, {"punt", k.punt}, {"flood", k.flood}, {"drop", k.drop}} {
-				if x.act != nil {
-					line("  %s: %s", x.name, quoted(x.act.Name))
-				}
-			}
+		}
+		if k.flood != nil {
+			line("  flood: %s", k.flood.call())
+		}
+		if k.clone != nil {
+			line("clone: [{session: %d}]", k.session)
 		}
 	}
 	if n := p.normal; n != nil {
@@ -103,6 +91,22 @@ func (p *Proposal) YAML() string {
 	return b.String()
 }
 
+// writeSkipped says why tables hold no rules; of those that have no header field
+// for a key only the names.
+func (p *Proposal) writeSkipped(line func(string, ...any)) {
+	var names []string
+	for _, u := range p.skipped {
+		if len(u.fields) == 0 || u.unmet {
+			names = append(names, u.t.Name)
+			continue
+		}
+		line("  # %s holds no rules: %s", u.t.Name, u.cant)
+	}
+	if len(names) > 0 {
+		line("  # Nor do these, which packets don't come to or whose keys are no header fields: %s", strings.Join(names, ", "))
+	}
+}
+
 func (u *use) write(line func(string, ...any)) {
 	line("  - openflow: 0")
 	line("    table: %s", quoted(u.t.Name))
@@ -115,20 +119,23 @@ func (u *use) write(line func(string, ...any)) {
 	writeAssigned(line, "    ", "implied", u.implied)
 	line("    actions:")
 	for _, a := range u.actions {
-		params := make([]string, len(a.params))
-		for i, g := range a.params {
-			params[i] = quoted(g.param) + ": " + g.value
-		}
-		switch {
-		case len(params) > 0:
-			line("      %s: {action: %s, params: {%s}}%s", quoted(a.sig), quoted(a.p4.Name), strings.Join(params, ", "), mark(a.guess != "", a.guess))
-		default:
-			line("      %s: {action: %s}%s", quoted(a.sig), quoted(a.p4.Name), mark(a.guess != "", a.guess))
-		}
+		line("      %s: %s%s", quoted(a.sig), a.call(), mark(a.guess != "", a.guess))
 	}
 	for _, n := range u.notes {
 		line("      # %s", n)
 	}
+}
+
+// call is a P4 action as a mapping has it.
+func (a *action) call() string {
+	if len(a.params) == 0 {
+		return fmt.Sprintf("{action: %s}", quoted(a.p4.Name))
+	}
+	params := make([]string, len(a.params))
+	for i, g := range a.params {
+		params[i] = quoted(g.param) + ": " + g.value
+	}
+	return fmt.Sprintf("{action: %s, params: {%s}}", quoted(a.p4.Name), strings.Join(params, ", "))
 }
 
 func writeFields(line func(string, ...any), indent string, list []field) {
@@ -177,6 +184,8 @@ func (p *Proposal) Miss() string {
 		return "punt"
 	case k.digest != nil && p.digest != nil:
 		return "digest"
+	case k.clone != nil && p.in != nil:
+		return "clone"
 	}
 	return ""
 }
@@ -199,12 +208,14 @@ func (p *Proposal) Holds() []string {
 		how = "by an entry below all others in "
 	}
 	switch k := &p.ask; {
-	case k.none() && k.passes:
-		say("asks: not at all. Table %s tells the controller of packets, and forwards them without waiting for an answer.", k.t.Name)
+	case k.none() && k.tells != nil:
+		say("asks: not at all. Table %s tells the controller of packets, and forwards them without waiting for an answer.", k.tells.Name)
 	case k.none():
 		say("asks: not at all. Nothing in the program sends an unknown packet, or a digest of it, to the controller.")
 	case p.Miss() == "punt":
 		say("asks: by packet-in, %stable %s (miss=punt).", how, k.t.Name)
+	case p.Miss() == "clone":
+		say("asks: by a copy to the CPU port, %stable %s (miss=clone). The packet itself is lost.", how, k.t.Name)
 	case p.Miss() == "digest":
 		say("asks: by digest, %stable %s (miss=digest).", how, k.t.Name)
 	default:
@@ -213,7 +224,6 @@ func (p *Proposal) Holds() []string {
 	if k := &p.ask; k.digest != nil && k.punt != nil && p.Miss() == "punt" {
 		say("      or by digest (miss=digest).")
 	}
-	var fields flow.Field
 	var deny []string
 	ports := false
 	for _, u := range p.tables {
@@ -222,7 +232,6 @@ func (p *Proposal) Holds() []string {
 			ports = ports || u.has("tcp_dst") || u.has("udp_dst")
 		}
 	}
-	_ = fields
 	switch {
 	case len(deny) == 0:
 		say("denies: not at all. No table that rules fit in has an action that drops.")
@@ -231,15 +240,18 @@ func (p *Proposal) Holds() []string {
 	default:
 		say("denies: not by TCP or UDP port: no key holds one (%s).", strings.Join(deny, ", "))
 	}
-	out, normal, flood := false, false, false
+	out, normal := false, false
 	for _, u := range p.tables {
 		for _, a := range u.actions {
 			out = out || strings.HasSuffix(a.sig, "output")
 			normal = normal || a.sig == "normal"
-			flood = flood || a.sig == "flood"
 		}
 	}
 	switch {
+	case p.Miss() == "" && out:
+		say("forwards: by port, for rules that a policy installs beforehand (proactive: true).")
+	case p.Miss() == "":
+		say("forwards: not at all.")
 	case normal:
 		say("forwards: by port, and NORMAL by table %s, which the gateway fills.", p.normal.t.Name)
 	case out:
@@ -249,7 +261,6 @@ func (p *Proposal) Holds() []string {
 	default:
 		say("forwards: not at all.")
 	}
-	_ = flood
 	if p.blind {
 		say("The program has too many ways through it to follow all of them: try this mapping with `switchbridge p4 check`.")
 	}

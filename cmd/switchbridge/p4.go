@@ -20,7 +20,7 @@ import (
 
 func p4Command() *cobra.Command {
 	c := &cobra.Command{Use: "p4", Short: "P4 programs", Args: cli.NoArgs}
-	c.AddCommand(p4InfoCommand())
+	c.AddCommand(p4InfoCommand(), p4CheckCommand())
 	return c
 }
 

@@ -52,9 +52,10 @@ func (b *bare) arbitration(t testing.TB) codes.Code {
 	}
 }
 
-func (b *bare) push(t testing.TB) {
+func (b *bare) push(t testing.TB) { b.pushProgram(t, program()) }
+
+func (b *bare) pushProgram(t testing.TB, p *pipeline.Pipeline) {
 	t.Helper()
-	p := program()
 	_, err := b.SetForwardingPipelineConfig(context.Background(), &p4v1.SetForwardingPipelineConfigRequest{
 		DeviceId: 1, ElectionId: b.id, Action: p4v1.SetForwardingPipelineConfigRequest_VERIFY_AND_COMMIT,
 		Config: &p4v1.ForwardingPipelineConfig{P4Info: p.Info, P4DeviceConfig: p.Device, Cookie: &p4v1.ForwardingPipelineConfig_Cookie{Cookie: p.Cookie}}})

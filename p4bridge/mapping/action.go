@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -150,9 +151,24 @@ func signature(sig string) ([]part, error) {
 
 // action maps a list of flow actions, by its signature, to a P4 action.
 type action struct {
+	sig    string
 	p4     *pipeline.Action
 	parts  []part
 	params []param
+}
+
+// compare orders the lists that one P4 action may be: first those of which it tells
+// most, and then the shortest.
+func (as *action) compare(other *action) int {
+	constants := func(a *action) (n int) {
+		for _, p := range a.params {
+			if p.source == "" {
+				n++
+			}
+		}
+		return n
+	}
+	return cmp.Or(constants(other)-constants(as), len(as.parts)-len(other.parts), strings.Compare(as.sig, other.sig))
 }
 
 // param is a parameter and where its value comes from: a part of the list, or

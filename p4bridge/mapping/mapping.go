@@ -375,16 +375,7 @@ func (b *binder) table(raw *rawTable) *Table {
 			t.actions[sig.string] = a
 		}
 	}
-	for _, sig := range []string{"drop", "output", "normal", "flood", "controller"} {
-		if a := t.actions[sig]; a != nil {
-			t.order = append(t.order, a)
-		}
-	}
-	for _, sig := range slices.Sorted(maps.Keys(t.actions)) {
-		if a := t.actions[sig]; !slices.Contains(t.order, a) {
-			t.order = append(t.order, a)
-		}
-	}
+	t.order = slices.SortedFunc(maps.Values(t.actions), (*action).compare)
 	return t
 }
 
@@ -392,7 +383,7 @@ func (b *binder) table(raw *rawTable) *Table {
 func takesEntries(t *pipeline.Table) error {
 	switch {
 	case t.Const:
-		return errors.New("its entries are fixed by the program")
+		return errors.New("its entries are the program's own, and the switch takes no others beside them")
 	case len(t.Fields) == 0:
 		return errors.New("it has no keys, and so no entries")
 	}
@@ -515,7 +506,7 @@ func (b *binder) action(entry string, t *pipeline.Table, sig name, raw rawCall) 
 	if p4 == nil {
 		return nil
 	}
-	a := &action{p4: p4, parts: list}
+	a := &action{sig: sig.string, p4: p4, parts: list}
 	var have []string
 	for _, p := range list {
 		if p.source != "" {

@@ -57,6 +57,7 @@ type Target struct {
 	pre    replication
 	digest map[uint32]*digestState
 
+	members  map[memberKey]*p4v1.ActionProfileMember
 	meters   map[cell]*meter
 	counters map[cell]*p4v1.CounterData
 
@@ -116,6 +117,7 @@ func (t *Target) clear() {
 	t.pre = replication{members: map[uint32][]*p4v1.Replica{}}
 	t.pre.forget()
 	t.digest = map[uint32]*digestState{}
+	t.members = map[memberKey]*p4v1.ActionProfileMember{}
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	t.primary, t.highest = nil, electionID{}
 }

@@ -91,7 +91,7 @@ type Table struct {
 	DirectCounter bool
 	DirectMeter   bool
 	Profile       *Profile // entries take their actions from it; nil: they have their own
-	Const         bool     // entries are fixed by the program
+	Const         bool     // entries are the program's own, and it takes no others
 }
 
 // Profile is an action profile, or with Selector one that chooses among members.
@@ -472,6 +472,7 @@ func (p *Pipeline) agree(device []byte) error {
 				Key  []struct {
 					MatchType string `json:"match_type"`
 				}
+				Entries []json.RawMessage
 				Next    map[string]string `json:"next_tables"`
 				Default string            `json:"base_default_next"`
 			}
@@ -489,7 +490,10 @@ func (p *Pipeline) agree(device []byte) error {
 	case err != nil:
 		return fmt.Errorf("device configuration is not BMv2 JSON: %w", err)
 	}
-	type shape struct{ kinds []string }
+	type shape struct {
+		kinds []string
+		fixed bool
+	}
 	found, next := map[string]shape{}, map[string][]string{}
 	for _, pl := range js.Pipelines {
 		for _, t := range pl.Tables {
@@ -497,6 +501,7 @@ func (p *Pipeline) agree(device []byte) error {
 			for _, k := range t.Key {
 				s.kinds = append(s.kinds, k.MatchType)
 			}
+			s.fixed = len(t.Entries) > 0
 			found[t.Name] = s
 			next[t.Name] = append(slices.Collect(maps.Values(t.Next)), t.Default)
 		}
@@ -517,6 +522,8 @@ func (p *Pipeline) agree(device []byte) error {
 			errs = append(errs, fmt.Errorf("table %s is in P4Info only", t.FullName))
 			continue
 		}
+		// BMv2 takes no entries beside those of the program, constant or not.
+		t.Const = t.Const || s.fixed
 		if len(s.kinds) != len(t.Fields) {
 			errs = append(errs, fmt.Errorf("table %s has %d keys in P4Info and %d in the device configuration", t.FullName, len(t.Fields), len(s.kinds)))
 			continue

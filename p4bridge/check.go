@@ -259,7 +259,7 @@ func (k *checker) unmiss(ctx context.Context) {
 		return
 	}
 	u := &p4v1.Update{Type: p4v1.Update_DELETE, Entity: &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: e}}}
-	if e.GetIsDefaultAction() { // it can only be replaced (P4Runtime 1.3, 9.1)
+	if e.GetIsDefaultAction() { // it can only be replaced (P4Runtime 1.3, 9.1.3)
 		u.Type, e.Action = p4v1.Update_MODIFY, nil
 	}
 	if err := k.o.c.write(ctx, []*p4v1.Update{u}); err != nil {

@@ -56,6 +56,7 @@ func (s *Session) Check(ctx context.Context, opt CheckOptions) error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer c.close()
+	defer c.finish() // or a check that follows would meet its own election id
 	select {
 	case u := <-c.arbitration:
 		if code := codes.Code(u.GetStatus().GetCode()); code != codes.OK {

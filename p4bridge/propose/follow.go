@@ -12,15 +12,16 @@ import (
 // outcome is what becomes of one kind of packet.
 type outcome struct {
 	packet *packet
-	hit    map[string]bool // the tables that it met, of those that a scenario fills
-	out    value           // the port it leaves by
-	group  value           // or the multicast group
-	drop   bool            // it is dropped by the program's word
-	lost   bool            // it leaves by port 0, since nobody said where it goes
-	clone  value           // the clone session of a copy
-	copy   bool            // it is that copy, on its way to the CPU port
-	digest map[uint64]bool // the learn lists that tell of it
-	env    env             // as it leaves
+	hit    map[string]bool          // the tables that it met, of those that a scenario fills
+	keys   map[string]map[ref]value // what their keys were
+	out    value                    // the port it leaves by
+	group  value                    // or the multicast group
+	drop   bool                     // it is dropped by the program's word
+	lost   bool                     // it leaves by port 0, since nobody said where it goes
+	clone  value                    // the clone session of a copy
+	copy   bool                     // it is that copy, on its way to the CPU port
+	digest map[uint64]bool          // the learn lists that tell of it
+	env    env                      // as it leaves
 }
 
 // entry is what a scenario puts into a table: every packet that meets the table
@@ -53,7 +54,7 @@ func (p *program) follow(packets []packet, s scenario) (list []outcome, ok bool)
 	f := &follower{p: p, s: s}
 	for i := range packets {
 		f.seen, f.forked = map[string]bool{}, false
-		o := outcome{packet: &packets[i], hit: map[string]bool{}, digest: map[uint64]bool{}}
+		o := outcome{packet: &packets[i], hit: map[string]bool{}, keys: map[string]map[ref]value{}, digest: map[uint64]bool{}}
 		f.ingress(&p.Pipelines[0], p.Pipelines[0].Init, packets[i].env, o)
 		if f.steps > maxSteps {
 			return nil, false
@@ -193,6 +194,15 @@ func (f *follower) table(c *control, t *node, e env, o outcome, end func(env, ou
 	if s, ok := f.s[t.Name]; ok {
 		o.hit = maps.Clone(o.hit)
 		o.hit[t.Name] = true
+		o.keys = maps.Clone(o.keys)
+		keys := map[ref]value{}
+		for _, k := range t.Key {
+			if len(k.Target) == 2 {
+				r := ref{k.Target[0], k.Target[1]}
+				keys[r] = f.p.get(e, r)
+			}
+		}
+		o.keys[t.Name] = keys
 		pass(s.action, s.args, !s.miss)
 		return
 	}

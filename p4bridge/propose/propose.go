@@ -18,8 +18,9 @@ type Proposal struct {
 	skipped []*use // tables that hold no rules, with the reason
 	ask     ask
 	normal  *l2
-	group   uint64 // the multicast group that floods; 0: none
-	back    bool   // floods by it go back to where they came from
+	setup   []standing // entries without which no rule forwards
+	group   uint64     // the multicast group that floods; 0: none
+	back    bool       // floods by it go back to where they came from
 	cpu     *uint64
 	in      *packetIn
 	out     *packetOut
@@ -103,6 +104,9 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	}
 	if p.ask.digest != nil || p.ask.itself {
 		p.digest = a.digest(base, p.ask.t)
+	}
+	if p.Miss() != "" { // who asks nobody has no rules that could need it
+		p.needs(a, base)
 	}
 	p.blind = a.tooMany || a.w.cut
 	return p, nil
@@ -335,6 +339,24 @@ func (p *Proposal) l2(a *analysis, base scenario, uses map[*pipeline.Table]*use)
 				p.tables = slices.DeleteFunc(p.tables, func(v *use) bool { return v.t == t })
 				return
 			}
+		}
+	}
+}
+
+// needs looks for entries without which no rule can forward, where no table has an
+// action that does so by itself.
+func (p *Proposal) needs(a *analysis, base scenario) {
+	for _, u := range p.tables {
+		if slices.ContainsFunc(u.actions, func(x action) bool { return strings.HasSuffix(x.sig, "output") || x.sig == "normal" }) {
+			return
+		}
+	}
+	for _, u := range p.tables {
+		if act, list := a.setup(base, u); list != nil {
+			u.actions = append(u.actions, act)
+			u.notes = slices.DeleteFunc(u.notes, func(n string) bool { return strings.HasPrefix(n, act.p4.Name+":") })
+			p.setup = list
+			return
 		}
 	}
 }

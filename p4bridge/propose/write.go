@@ -82,6 +82,14 @@ func (p *Proposal) YAML() string {
 		line("  action: %s", quoted(n.act.Name))
 		line("  port: %s", quoted(n.param))
 	}
+	if len(p.setup) > 0 {
+		line("\n# Entries without which no rule of a policy could forward. Packets with a VLAN tag are not")
+		line("# among those that they are for: the gateway forwards them, one by one.")
+		line("setup:")
+		for i := range p.setup {
+			p.setup[i].write(line)
+		}
+	}
 	if p.group != 0 && !p.back {
 		line("\nflood_group: %d", p.group)
 	}

@@ -83,7 +83,7 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, ports *portNames) (*p4v1.Tabl
 	exact := newExacts(t)
 	var used flow.Field
 	for _, i := range t.implied {
-		if v, mask, err := i.get(m); !m.Has(i.field) || err != nil || v != (bits{lo: i.value}) || mask != ones(i.width) {
+		if !i.said(m) {
 			return nil, fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
 		}
 		used |= i.field
@@ -120,6 +120,12 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, ports *portNames) (*p4v1.Tabl
 	parts.tableAction.Type = &parts.kind
 	e.Action = &parts.tableAction
 	return e, nil
+}
+
+// said reports whether a rule says that the field has this very value.
+func (i *implied) said(m *flow.Match) bool {
+	v, mask, err := i.get(m)
+	return m.Has(i.field) && err == nil && v == bits{lo: i.value} && mask == ones(i.width)
 }
 
 // entryParts are the messages that every entry is made of, in one piece: a

@@ -64,7 +64,15 @@ func (a *analysis) setup(base scenario, u *use) (action, []standing) {
 		for n := range maxStanding {
 			for _, s := range senders {
 				if found := search.extend([]helper{s}, 0, n); found != nil {
-					return action{sig: "output", p4: act, params: []given{{act.Params[0].Name, "port"}}}, found
+					out := action{sig: "output", p4: act, params: []given{{act.Params[0].Name, "port"}}}
+					tagged, kinds := search.unserved(search.found, found)
+					if tagged {
+						out.only = []assigned{{"vlan_vid", 0}}
+					}
+					if len(kinds) > 0 {
+						u.notes = append(u.notes, "output: a rule about these would lose them: "+strings.Join(kinds, ", "))
+					}
+					return out, found
 				}
 			}
 		}
@@ -129,6 +137,7 @@ type search struct {
 	port   value
 	others []helper
 	trials int
+	found  []helper
 }
 
 // extend tries helpers with more beside them, of others from an index on.
@@ -184,7 +193,37 @@ func (s *search) try(list []helper) []standing {
 			return nil
 		}
 	}
+	s.found = list
 	return found
+}
+
+// unserved are the kinds of packets that the entries are not for: they would be lost
+// by a rule that forwards.
+func (s *search) unserved(list []helper, found []standing) (tagged bool, kinds []string) {
+	with := maps.Clone(s.with)
+	for _, h := range list {
+		with[h.t.FullName] = h.entry
+	}
+	outs := s.a.follow(with)
+	for i := range outs {
+		o := &outs[i]
+		served := o.out == s.port && !o.drop && !s.a.changed(o)
+		for j, h := range list {
+			as, ok := s.a.standing(h, outs[i:i+1], s.port)
+			served = served && ok && slices.Equal(as.match, found[j].match)
+		}
+		switch {
+		case served || o.copy:
+		case o.packet.tagged:
+			tagged = true
+		default:
+			outer := kindOf(packet{ethType: o.packet.ethType})
+			if !slices.Contains(kinds, outer) {
+				kinds = append(kinds, outer)
+			}
+		}
+	}
+	return tagged, kinds
 }
 
 // changed reports whether a packet leaves with other headers than it came with.

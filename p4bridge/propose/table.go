@@ -40,7 +40,8 @@ type action struct {
 	sig    string
 	p4     *pipeline.Action
 	params []given
-	guess  string // what is guessed about it
+	only   []assigned // what a rule must say for it
+	guess  string     // what is guessed about it
 }
 
 // given is what a parameter is given: the name of a value, or a number.

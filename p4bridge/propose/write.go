@@ -83,8 +83,7 @@ func (p *Proposal) YAML() string {
 		line("  port: %s", quoted(n.param))
 	}
 	if len(p.setup) > 0 {
-		line("\n# Entries without which no rule of a policy could forward. Packets with a VLAN tag are not")
-		line("# among those that they are for: the gateway forwards them, one by one.")
+		line("\n# Entries without which no rule of a policy could forward.")
 		line("setup:")
 		for i := range p.setup {
 			p.setup[i].write(line)
@@ -136,14 +135,18 @@ func (u *use) write(line func(string, ...any)) {
 
 // call is a P4 action as a mapping has it.
 func (a *action) call() string {
-	if len(a.params) == 0 {
-		return fmt.Sprintf("{action: %s}", quoted(a.p4.Name))
+	text := "{action: " + quoted(a.p4.Name)
+	if len(a.params) > 0 {
+		params := make([]string, len(a.params))
+		for i, g := range a.params {
+			params[i] = quoted(g.param) + ": " + g.value
+		}
+		text += ", params: {" + strings.Join(params, ", ") + "}"
 	}
-	params := make([]string, len(a.params))
-	for i, g := range a.params {
-		params[i] = quoted(g.param) + ": " + g.value
+	if len(a.only) > 0 {
+		text += ", only: {" + pairs(a.only) + "}"
 	}
-	return fmt.Sprintf("{action: %s, params: {%s}}", quoted(a.p4.Name), strings.Join(params, ", "))
+	return text + "}"
 }
 
 func writeFields(line func(string, ...any), indent string, list []field) {

@@ -21,6 +21,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"switchbridge/internal/frames"
 )
 
 const (
@@ -62,6 +64,7 @@ type host struct {
 	socket  int
 	arrived [1 << 16]atomic.Int32 // TCP packets to the host, by destination port
 	asked   atomic.Int32          // ARP requests for [nobody]
+	tagged  atomic.Int32          // of the packets that [lab.tagged] sends
 }
 
 // nobody is an address that no host has.
@@ -140,7 +143,7 @@ func (l *lab) host(port int) *host {
 	for _, at := range [][2]string{{l.sw.name, veth}, {h.name, "eth0"}} {
 		_ = exec.Command("ip", "netns", "exec", at[0], "sysctl", "-qw", "net.ipv6.conf."+at[1]+".disable_ipv6=1").Run()
 		// BMv2 takes frames as they are: their checksums must be there.
-		_ = exec.Command("ip", "netns", "exec", at[0], "ethtool", "-K", at[1], "tx", "off", "rx", "off", "gro", "off").Run()
+		_ = exec.Command("ip", "netns", "exec", at[0], "ethtool", "-K", at[1], "tx", "off", "rx", "off", "gro", "off", "txvlan", "off", "rxvlan", "off").Run()
 	}
 	run(l.t, "-n", h.name, "link", "set", "eth0", "address", h.mac.String())
 	run(l.t, "-n", l.sw.name, "link", "set", veth, "up")
@@ -212,6 +215,9 @@ func (h *host) look(stop chan struct{}) {
 		}
 		switch binary.BigEndian.Uint16(buf[12:]) {
 		case unix.ETH_P_IP:
+			if bytes.Contains(buf[:n], []byte(marker)) {
+				h.tagged.Add(1)
+			}
 			if head := 14 + int(buf[14]&15)*4; buf[23] == unix.IPPROTO_TCP && n >= head+4 && bytes.Equal(buf[30:34], h.addr.AsSlice()) {
 				h.arrived[binary.BigEndian.Uint16(buf[head+2:])].Add(1)
 			}
@@ -333,6 +339,27 @@ func (l *lab) connects(port int) bool {
 
 // arrived counts TCP packets to a port that reached the second host.
 func (l *lab) arrived(port int) int { return int(l.hosts[1].arrived[port].Load()) }
+
+// marker is the payload of packets with a VLAN tag.
+const marker = "behind a VLAN tag"
+
+// tagged sends UDP packets with a VLAN tag from the first host to the second. (A host's own VLAN
+// interface would be more like life, and not every kernel has those.)
+func (l *lab) tagged() (bool, string) {
+	const sent = 6
+	from, to := frames.Host(1).At(5000), frames.Host(2).At(5000)
+	frame := frames.Tagged(frames.UDP(from, to, []byte(marker)), 20, 0)
+	for range sent {
+		if _, err := unix.Write(l.hosts[0].socket, frame); err != nil {
+			l.t.Fatal(err)
+		}
+		time.Sleep(300 * time.Millisecond) // longer than a decision and its rule take
+	}
+	time.Sleep(300 * time.Millisecond)
+	got := l.hosts[1].tagged.Load()
+	// Where a digest asks, the packets until its rule is there are lost.
+	return got >= sent/2 && got <= sent, fmt.Sprintf("of %d packets with a VLAN tag %d arrived", sent, got)
+}
 
 // floods sends ARP requests that nobody answers from the first host.
 func (l *lab) floods() (bool, string) {

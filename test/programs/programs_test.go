@@ -28,10 +28,10 @@ chain:
 
 // result is a row of the table.
 type result struct {
-	program                                string
-	asks, denies, forwards                 string // what p4 info said beforehand
-	written                                int    // lines of the mapping that p4 info did not propose; -1: none is possible
-	ping, web, ssh, flood, gateway, reboot string
+	program                                        string
+	asks, denies, forwards                         string // what p4 info said beforehand
+	written                                        int    // lines of the mapping that p4 info did not propose; -1: none is possible
+	ping, tagged, web, ssh, flood, gateway, reboot string
 }
 
 func TestProgramsOfOthers(t *testing.T) {
@@ -67,15 +67,15 @@ func TestProgramsOfOthers(t *testing.T) {
 
 func table(rows []*result) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, "| program | asks | denies | forwards | written by hand | ping | TCP 80 | TCP 22 | floods | gateway restarts | switch restarts |")
-	fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintln(&b, "| program | asks | denies | forwards | written by hand | ping | VLAN 20 | TCP 80 | TCP 22 | floods | gateway restarts | switch restarts |")
+	fmt.Fprintln(&b, "|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
 		by := "-"
 		if r.written >= 0 {
 			by = fmt.Sprint(r.written)
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
-			r.program, r.asks, r.denies, r.forwards, by, r.ping, r.web, r.ssh, r.flood, r.gateway, r.reboot)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n",
+			r.program, r.asks, r.denies, r.forwards, by, r.ping, r.tagged, r.web, r.ssh, r.flood, r.gateway, r.reboot)
 	}
 	return b.String()
 }
@@ -108,7 +108,7 @@ func govern(t *testing.T, r *result, program, dir string) {
 		r.written, mapping = added(string(proposed), string(text)), own
 	} else if err != nil {
 		r.written = -1
-		r.ping, r.web, r.ssh, r.flood, r.gateway, r.reboot = "-", "-", "-", "-", "-", "-"
+		r.ping, r.tagged, r.web, r.ssh, r.flood, r.gateway, r.reboot = "-", "-", "-", "-", "-", "-", "-"
 		t.Logf("p4 info says that nothing can be governed: %s", said)
 		return
 	}
@@ -137,6 +137,8 @@ func govern(t *testing.T, r *result, program, dir string) {
 	if !says(&r.ping, "ping", ok, out) {
 		return
 	}
+	ok, detail := l.tagged()
+	says(&r.tagged, "packets with a VLAN tag", ok, detail)
 	says(&r.web, "TCP 80 passes", l.connects(80), "it does not")
 	blocked := func() (bool, string) {
 		if l.connects(22) {
@@ -150,7 +152,7 @@ func govern(t *testing.T, r *result, program, dir string) {
 		}
 		return true, ""
 	}
-	ok, detail := blocked()
+	ok, detail = blocked()
 	says(&r.ssh, "TCP 22 is blocked", ok, detail)
 	if ok {
 		r.ssh = "blocked"

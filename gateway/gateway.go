@@ -222,7 +222,7 @@ func (g *Gateway) p4Sessions() error {
 // switches share (Bridge, Logger, Metrics) is the caller's to fill in.
 func P4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
 	cfg.Device, cfg.Addr, cfg.Ports, cfg.Entries = s.Device, s.Address, s.Ports, s.Entries
-	cfg.Election.Low = s.Election
+	cfg.DPID, cfg.Role, cfg.Election.Low = s.Datapath(), s.Role, s.Election
 	cfg.MissLimit = p4bridge.MissLimit{Rate: s.MissRate, Burst: s.MissBurst}
 	if s.Miss != "" {
 		if cfg.Miss, err = p4bridge.ParseMiss(s.Miss); err != nil {

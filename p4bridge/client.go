@@ -389,7 +389,7 @@ func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause // demoted, the stream broke, or no answer: more than the call's own error says
 	}
-	return writeError(c.cfg.Pipeline, updates, err)
+	return writeError(c.cfg.Pipeline, c.cfg.Role, updates, err)
 }
 
 // read collects every entity that a read gives.

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/bridge/guard"
+	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -64,8 +65,9 @@ type Config struct {
 	// of a gateway.
 	Bridge *bridge.Bridge
 
-	Device   uint64 // P4Runtime's device_id, and the switch's DPID
-	Addr     string // host:port of its gRPC server
+	Device   uint64    // P4Runtime's device_id
+	DPID     flow.DPID // [Device]
+	Addr     string    // host:port of its gRPC server
 	TLS      *tls.Config
 	Election ElectionID
 	// Role is the gateway's among the switch's controllers (P4Runtime 1.3, 5; by name
@@ -140,6 +142,9 @@ func (c Config) withDefaults() (Config, error) {
 	count(&c.Queue, 4096)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
+	if c.DPID == 0 {
+		c.DPID = flow.DPID(c.Device)
+	}
 	if len(c.Ports) == 0 {
 		c.Ports = defaultPorts
 	}
@@ -166,8 +171,8 @@ func (c *Config) check() error {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("p4 device %d: "+format, append([]any{c.Device}, args...)...))
 	}
-	if c.Device == 0 {
-		bad("device id 0 means none")
+	if c.DPID == 0 {
+		bad("device id 0 is no datapath id; give it one, as dpid")
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Dial == nil {
 		bad("address: %v", err)

@@ -31,6 +31,8 @@ type owner struct {
 	metrics map[uint32]*tableMetrics
 	members *members
 
+	refusals bridge.Mute // of decisions with several refused entries
+
 	setup  []*p4v1.TableEntry // what the gateway keeps in tables whatever the policy says
 	wanted map[string]bool    // keys of those that are entries, and of the entry for misses
 
@@ -69,6 +71,7 @@ func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	if miss := o.missKey(); miss != "" {
 		o.wanted[miss] = true
 	}
+	o.refusals.Log, o.refusals.Burst = s.log, maxRefusals
 	o.core = s.cfg.Bridge.NewSession(ctx, o, bridge.SessionOptions{
 		Remote: s.cfg.Addr, Logger: s.log, Faults: &s.faults, Held: s.cfg.Held, Settle: s.cfg.Settle})
 	c.core.Store(o.core)

@@ -444,4 +444,3 @@ func TestProfileConformance(t *testing.T) {
 		}
 	})
 }
-

@@ -43,8 +43,8 @@ func New(cfg Config) (*Session, error) {
 	}
 	s := &Session{
 		cfg: cfg, ready: make(chan struct{}),
-		metrics: cfg.Metrics.of(cfg.Device),
-		desc:    &flow.Switch{DPID: flow.DPID(cfg.Device), Protocol: flow.P4Runtime, NTables: tableCount(cfg), Matchable: cfg.Mapping.Matchable()},
+		metrics: cfg.Metrics.of(uint64(cfg.DPID)),
+		desc:    &flow.Switch{DPID: cfg.DPID, Protocol: flow.P4Runtime, NTables: tableCount(cfg), Matchable: cfg.Mapping.Matchable()},
 	}
 	s.cfg.Logger = cfg.Logger.With("dpid", s.desc.DPID.String(), "remote", cfg.Addr)
 	s.log, s.faults.Log = s.cfg.Logger, s.cfg.Logger

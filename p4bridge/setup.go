@@ -120,6 +120,17 @@ func (o *owner) clearReplication(ctx context.Context) error {
 	return nil
 }
 
+// leave reports whether an error says that the gateway's role may not write
+// something. It is another controller's to set up, then, and the log says so.
+func (o *owner) leave(err error, what string) bool {
+	var we *WriteError
+	if o.s.cfg.Role == "" || !errors.As(err, &we) || slices.ContainsFunc(we.Updates, func(u *UpdateError) bool { return u != nil && u.Code != codes.PermissionDenied }) {
+		return false
+	}
+	o.s.faults.Warn("role "+what, "the gateway's role may not set this up, so another controller must", "what", what, "role", o.s.cfg.Role)
+	return true
+}
+
 // replica is one copy of a packet, in the form that the switch's version has.
 func (o *owner) replica(port uint32, instance uint32) *p4v1.Replica {
 	if o.c.version.before(1, 4) {
@@ -142,7 +153,7 @@ func (o *owner) writeGroups(ctx context.Context) error {
 			g.Replicas = append(g.Replicas, o.replica(p, 1))
 		}
 		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}})
-		if err != nil {
+		if err != nil && !o.leave(err, fmt.Sprintf("multicast group %d", id)) {
 			return fmt.Errorf("multicast group %d: %w", id, err)
 		}
 	}
@@ -152,7 +163,7 @@ func (o *owner) writeGroups(ctx context.Context) error {
 			s.Replicas = append(s.Replicas, o.replica(p, uint32(i+1)))
 		}
 		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_CloneSessionEntry{CloneSessionEntry: s}})
-		if err != nil {
+		if err != nil && !o.leave(err, fmt.Sprintf("clone session %d", clone.Session)) {
 			return fmt.Errorf("clone session %d: %w", clone.Session, err)
 		}
 	}
@@ -227,7 +238,7 @@ func (o *owner) writeMissMeter(ctx context.Context) error {
 		}}})
 	}
 	for chunk := range slices.Chunk(updates, o.s.cfg.Batch) {
-		if err := o.c.write(ctx, chunk); err != nil {
+		if err := o.c.write(ctx, chunk); err != nil && !o.leave(err, "meter "+m.Meter.Name) {
 			return fmt.Errorf("%s: %w", m.Meter.Name, err)
 		}
 	}
@@ -273,7 +284,8 @@ func (o *owner) configureDigest(ctx context.Context) error {
 			},
 		}}}}
 	}
-	if err := o.insertOrModify(ctx, entry(p4v1.Update_INSERT), entry(p4v1.Update_MODIFY)); err != nil {
+	err := o.insertOrModify(ctx, entry(p4v1.Update_INSERT), entry(p4v1.Update_MODIFY))
+	if err != nil && !o.leave(err, "digest "+d.P4.Name) {
 		return fmt.Errorf("%s: %w", d.P4.Name, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,17 +164,30 @@ func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*c
 	return staged
 }
 
+// maxNamed bounds the entries that one line names; maxRefusals the decisions of
+// which there are lines within ten seconds.
+const (
+	maxNamed    = 20
+	maxRefusals = 20
+)
+
 // settle tells the bridge what became of a request, and lets its packet go.
 func (o *owner) settle(r *request, now time.Time) {
+	var refused []string
 	for i, c := range r.changes {
 		switch {
 		case c.err != nil && r.xid != 0:
-			o.core.Written(r.xid, i, refusal(c))
+			why := refusal(c)
+			refused = append(refused, strings.TrimPrefix(why.Rule+": "+why.Name, ": "))
+			o.core.Written(r.xid, i, why)
 		case c.err != nil && !errors.Is(c.err, ErrTableFull): // an address that has no room is flooded to
 			o.s.faults.Warn("refused "+c.table.Name, "the switch refused an entry of the gateway's own", "err", c.err)
 		case c.gone != nil:
 			o.core.Removed(c.gone, now)
 		}
+	}
+	if n := len(refused); n > 1 { // of a single one the bridge's line says all
+		o.refusals.Warn("refused", "several entries of one decision are refused", "decision", r.xid, "number", n, "entries", refused[:min(n, maxNamed)])
 	}
 	for _, p := range r.packets {
 		if !o.c.post(&p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Packet{Packet: p}}) {

@@ -390,12 +390,12 @@ func (s *Settings) Validate() error {
 	if o.MissMeter != 0 && !meters[o.MissMeter] {
 		return fmt.Errorf("openflow.miss_meter: no meter %d is defined", o.MissMeter)
 	}
-	devices := map[uint64]int{}
+	datapaths := map[flow.DPID]int{}
 	for i, sw := range s.P4.Switches {
-		if first, twice := devices[sw.Device]; twice {
-			return fmt.Errorf("p4.switches[%d]: device %d is switch %d's already", i, sw.Device, first)
+		if first, twice := datapaths[sw.Datapath()]; twice {
+			return fmt.Errorf("p4.switches[%d]: datapath id %d is switch %d's already; of two switches with one device, give one a dpid", i, sw.Datapath(), first)
 		}
-		devices[sw.Device] = i
+		datapaths[sw.Datapath()] = i
 	}
 	for dpid := range s.FailMode.Switches {
 		if _, err := flow.ParseDPID(dpid); err != nil {

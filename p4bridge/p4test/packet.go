@@ -203,7 +203,7 @@ func (t *Target) next(port uint32, frame []byte, h headers) {
 
 func (t *Target) flood(port uint32, frame []byte) {
 	for _, r := range t.pre.members[floodGroup] {
-		if p := r.GetEgressPort(); p != port { //nolint:staticcheck // what BMv2 reads
+		if p := t.portOf(r); p != port {
 			t.emit(p, frame)
 		}
 	}

@@ -2,6 +2,7 @@ package p4test
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -69,7 +70,10 @@ func (t *Target) Write(ctx context.Context, req *p4v1.WriteRequest) (*p4v1.Write
 		errs := make([]error, len(req.GetUpdates()))
 		failed := false
 		for i, u := range req.GetUpdates() {
-			if errs[i] = t.update(u); errs[i] != nil {
+			if errs[i] = t.mayTouch(req.GetRole(), u); errs[i] == nil {
+				errs[i] = t.update(u)
+			}
+			if errs[i] != nil {
 				failed = true
 				continue
 			}
@@ -91,6 +95,16 @@ func (t *Target) Write(ctx context.Context, req *p4v1.WriteRequest) (*p4v1.Write
 		<-ctx.Done()
 	}
 	return &p4v1.WriteResponse{}, err
+}
+
+// mayTouch says what a role may write.
+func (t *Target) mayTouch(role string, u *p4v1.Update) error {
+	tables, limited := t.opts.Roles[role]
+	tab := t.tables[u.GetEntity().GetTableEntry().GetTableId()]
+	if !limited || tab != nil && slices.Contains(tables, tab.Name) {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "Role %s may not write this", role)
 }
 
 // updateErrors is the status UNKNOWN with one p4.v1.Error for each update.

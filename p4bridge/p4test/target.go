@@ -20,6 +20,13 @@ type Options struct {
 	DeviceID uint64
 	// Specification: behave as the specification says where BMv2 does not.
 	Specification bool
+	// Version of P4Runtime that it says it speaks; empty is BMv2's 1.3.0. From 1.4 on
+	// replicas name their port by bytes, as that version has it.
+	Version string
+	// Roles has the tables that the controllers of a role may write; such a
+	// controller pushes no pipeline, and makes no groups. A role that is not here is
+	// ignored, as every role is by BMv2.
+	Roles map[string][]string
 	// Ports are the switch's; empty is 1 to 4.
 	Ports []uint32
 	// IdleSweep is how often idle entries are looked for; 0 is BMv2's second.

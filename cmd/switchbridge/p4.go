@@ -180,7 +180,7 @@ func tryMapping(out io.Writer, p *pipeline.Pipeline, f *mapping.File, miss strin
 func proposeMapping(out io.Writer, p p4Program, write string) error {
 	name := "switchbridge.p4"
 	if p.info != "" {
-		name = p.info
+		name = filepath.Base(p.info)
 	}
 	pr, err := propose.Propose(p.Pipeline, name)
 	if err != nil {

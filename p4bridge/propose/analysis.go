@@ -26,7 +26,7 @@ func analyse(pl *pipeline.Pipeline) (*analysis, error) {
 		return nil, err
 	}
 	a := &analysis{pl: pl, p: p, set: map[ref]string{}, nodes: map[string]*node{}, known: map[string][]outcome{},
-		w: &walker{p: p, meaning: map[ref][]string{ingressPort: {"in_port"}}, flags: map[ref][]flag{}, layer: map[string]string{}}}
+		w: &walker{p: p, meaning: map[ref][]string{ingressPort: {"in_port"}}, flags: map[ref][]flag{}, layer: map[string]string{}, loose: map[string]bool{}}}
 	for i := range p.Pipelines {
 		for j := range p.Pipelines[i].Tables {
 			a.nodes[p.Pipelines[i].Tables[j].Name] = &p.Pipelines[i].Tables[j]
@@ -115,7 +115,11 @@ func (a *analysis) spread() {
 
 // actionOf returns BMv2's number of an action that a table may have.
 func (a *analysis) actionOf(t *pipeline.Table, act *pipeline.Action) int {
-	for _, id := range a.nodes[t.FullName].ActionIDs {
+	n := a.nodes[t.FullName]
+	if n == nil {
+		return -1
+	}
+	for _, id := range n.ActionIDs {
 		if a.p.names[id] == act.FullName {
 			return id
 		}

@@ -133,8 +133,8 @@ func (f *follower) key(at string, e env, o *outcome) string {
 
 // walk goes through one pipeline and calls end for each way through it.
 func (f *follower) walk(c *control, at string, e env, o outcome, end func(env, outcome)) {
-	for ; ; f.steps++ {
-		if f.steps > maxSteps {
+	for {
+		if f.steps++; f.steps > maxSteps {
 			return
 		}
 		if at == "" {
@@ -164,7 +164,6 @@ func (f *follower) walk(c *control, at string, e env, o outcome, end func(env, o
 		case v.kind == number:
 			at = cond.False
 		default:
-			f.steps++
 			f.forked = true
 			f.walk(c, cond.True, e, o, end)
 			at = cond.False

@@ -31,7 +31,7 @@ var layers = map[string]layer{
 	"tag2":     {nil, 16, "type"},
 	"arp": {[]place{{48, 16, "arp_op"}, {64, 48, "arp_sha"}, {112, 32, "arp_spa"}, {144, 48, "arp_tha"}, {192, 32, "arp_tpa"}},
 		224, ""},
-	"ipv4": {[]place{{8, 6, "ip_dscp"}, {14, 2, "ip_ecn"}, {72, 8, "ip_proto"}, {96, 32, "ipv4_src"}, {128, 32, "ipv4_dst"}}, 160, ""},
+	"ipv4": {[]place{{0, 8, versionIHL}, {4, 4, ihl}, {51, 13, fragOffset}, {8, 6, "ip_dscp"}, {14, 2, "ip_ecn"}, {72, 8, "ip_proto"}, {96, 32, "ipv4_src"}, {128, 32, "ipv4_dst"}}, 160, ""},
 	"ipv6": {[]place{{4, 6, "ip_dscp"}, {10, 2, "ip_ecn"}, {12, 20, "ipv6_flabel"}, {48, 8, "ip_proto"}, {64, 128, "ipv6_src"}, {192, 128, "ipv6_dst"}},
 		320, ""},
 	"tcp":    {[]place{{0, 16, "tcp_src"}, {16, 16, "tcp_dst"}}, 160, ""},
@@ -40,6 +40,14 @@ var layers = map[string]layer{
 	"icmp":   {[]place{{0, 8, "icmpv4_type"}, {8, 8, "icmpv4_code"}}, 32, ""},
 	"icmpv6": {[]place{{0, 8, "icmpv6_type"}, {8, 8, "icmpv6_code"}}, 32, ""},
 }
+
+// What no rule says, but a parser should look at before it takes what follows for
+// a protocol's ports.
+const (
+	versionIHL = "(version and header length)"
+	ihl        = "(header length)"
+	fragOffset = "(fragment offset)"
+)
 
 // after says which layer a value of a field announces.
 var after = map[string]map[uint64]string{
@@ -62,10 +70,16 @@ type packet struct {
 	proto   uint64
 	tagged  bool
 	fromCPU bool
+
+	plain bool // an IPv4 header without options
+	first bool // no later fragment
 }
 
-// maxPackets bounds the ways through a parser that are followed.
-const maxPackets = 4096
+// maxPackets and maxStates bound the ways through a parser that are followed.
+const (
+	maxPackets = 4096
+	maxStates  = 1 << 17
+)
 
 // walker follows the parser.
 type walker struct {
@@ -74,7 +88,9 @@ type walker struct {
 	layer   map[string]string // header's name -> the layer that it begins in
 	flags   map[ref][]flag
 	packets []packet
-	cut     bool
+	states  int             // visited
+	loose   map[string]bool // IPv4 packets whose ports are taken from elsewhere
+	cut     bool            // not all ways were followed
 }
 
 // flag is a number that the parser puts into a field of the program's own for
@@ -136,7 +152,7 @@ func (w *walker) state(name string, pk packet, c cursor, visits map[string]int) 
 		w.done(pk)
 		return
 	}
-	if len(w.packets) >= maxPackets {
+	if w.states++; len(w.packets) >= maxPackets || w.states > maxStates {
 		w.cut = true
 		return
 	}
@@ -211,6 +227,12 @@ func (pk *packet) choose(c *cursor, oxm string, n uint64) {
 		pk.ethType = n
 	case "ip_proto":
 		pk.proto = n
+	case ihl, versionIHL:
+		pk.plain = true
+		return
+	case fragOffset:
+		pk.first = true
+		return
 	default:
 		return
 	}
@@ -370,6 +392,10 @@ func (w *walker) copies(to ref, c *copied) {
 }
 
 func (w *walker) done(pk packet) {
+	if after["ip_proto"][pk.proto] != "" && pk.ethType == flow.EthTypeIPv4 {
+		w.loose["with options"] = w.loose["with options"] || !pk.plain
+		w.loose["that are later fragments"] = w.loose["that are later fragments"] || !pk.first
+	}
 	pk.kind = kindOf(pk)
 	w.packets = append(w.packets, pk)
 }

@@ -25,14 +25,14 @@ type Proposal struct {
 	in      *packetIn
 	out     *packetOut
 	digest  *digest
-	blind   bool // there were too many ways through the program to follow
+	loose   []string // IPv4 packets whose ports the program takes from elsewhere
+	blind   bool     // there were too many ways through the program to follow
 }
 
 // ask is how the program tells of packets that no rule is for.
 type ask struct {
 	t       *pipeline.Table
 	asEntry bool // by an entry below all others, since the default action can't be set
-	itself  bool // by a default action that the program fixes
 	digest  *pipeline.Action
 	punt    *pipeline.Action
 	clone   *pipeline.Action
@@ -47,11 +47,10 @@ type ask struct {
 func (k *ask) none() bool { return k.digest == nil && k.punt == nil && k.clone == nil }
 
 type l2 struct {
-	t      *pipeline.Table
-	key    string
-	act    *pipeline.Action
-	param  string
-	floods bool // an unknown station is flooded
+	t     *pipeline.Table
+	key   string
+	act   *pipeline.Action
+	param string
 }
 
 type packetIn struct {
@@ -83,7 +82,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	for _, t := range pl.Tables {
 		uses[t] = a.look(t)
 	}
-	p.group = a.floodGroup(nil, pl)
+	p.group = a.floodGroup()
 	p.ask = a.asks(uses, p.group)
 	base := p.ask.scenario(a)
 	for _, t := range pl.Tables {
@@ -102,11 +101,16 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	if a.p.cpu != nil {
 		p.in, p.out = a.packetIn(&p.ask, base), a.packetOut(p.normal, base)
 	}
-	if p.ask.digest != nil || p.ask.itself {
-		p.digest = a.digest(base, p.ask.t)
+	if p.ask.digest != nil {
+		p.digest = a.digest(&p.ask)
 	}
 	if p.Miss() != "" { // who asks nobody has no rules that could need it
 		p.needs(a, base)
+	}
+	for _, kind := range []string{"with options", "that are later fragments"} {
+		if a.w.loose[kind] {
+			p.loose = append(p.loose, kind)
+		}
 	}
 	p.blind = a.tooMany || a.w.cut
 	return p, nil
@@ -163,7 +167,6 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 			}
 		default:
 			try(t.ConstMiss, true)
-			k.itself = !k.none()
 		}
 		if k.none() && t.Priority && u.cant == "" {
 			k = ask{t: t, asEntry: true}
@@ -226,20 +229,21 @@ func (k *ask) scenario(a *analysis) scenario {
 	return s
 }
 
-// floodGroup finds the multicast group that the program's own actions flood to,
-// or chooses one where an action takes it as a parameter.
-func (a *analysis) floodGroup(base scenario, pl *pipeline.Pipeline) uint64 {
-	group := uint64(0)
-	for _, t := range pl.Tables {
+// floodGroup is the multicast group that the program's actions name, or 1 where an
+// action takes it as a parameter; 0 where nothing is flooded.
+func (a *analysis) floodGroup() (group uint64) {
+	for _, t := range a.pl.Tables {
 		for _, act := range slices.Concat(t.Actions, t.Defaults) {
-			if a.actionOf(t, act) < 0 {
-				continue
-			}
-			switch g := a.effect(base, t, a.given(t, act)).group; {
-			case g.kind == number && g.n != 0:
-				return g.n
-			case g.kind == symbol:
-				group = 1
+			for _, pr := range a.p.actions[a.actionOf(t, act)] {
+				if pr.Op != "assign" || len(pr.Params) != 2 || pr.Params[0].field != multicast {
+					continue
+				}
+				switch v := a.p.eval(&pr.Params[1], nil, nil); {
+				case v.kind == number && v.n != 0:
+					return v.n
+				case pr.Params[1].kind == "runtime_data":
+					group = 1
+				}
 			}
 		}
 	}
@@ -328,10 +332,13 @@ func (p *Proposal) l2(a *analysis, base scenario, uses map[*pipeline.Table]*use)
 					reached = true
 					v.actions = append(v.actions, action{sig: "normal", p4: pass})
 					v.notes = slices.DeleteFunc(v.notes, func(n string) bool { return strings.HasPrefix(n, pass.Name+":") })
-					unknown := a.effect(base, v.t, entry{action: a.actionOf(v.t, pass)})
-					p.normal = &l2{t: t, key: t.Fields[0].Name, act: act, param: act.Params[0].Name,
-						floods: unknown.group == num(p.group) && p.group != 0}
-					p.back = unknown.back
+					p.normal = &l2{t: t, key: t.Fields[0].Name, act: act, param: act.Params[0].Name}
+					flooded, pruned := false, false
+					for _, o := range a.effect(base, v.t, entry{action: a.actionOf(v.t, pass)}).outcomes {
+						flooded = flooded || o.group != (value{})
+						pruned = pruned || o.group != (value{}) && o.drop
+					}
+					p.back = flooded && !pruned
 					break
 				}
 			}
@@ -495,16 +502,17 @@ func (a *analysis) packetOut(n *l2, base scenario) *packetOut {
 		}
 		return out
 	}
+	// A program may keep a packet from going back to where it came from, so that
+	// some are dropped on their way out of the right port.
 	goes := func(list []outcome, v value) (some, every bool) {
-		every = len(list) > 0
+		every = true
 		for _, o := range list {
 			if o.copy {
 				continue
 			}
-			is := o.out == v && !o.drop
-			some, every = some || is, every && is
+			some, every = some || o.out == v && !o.drop, every && o.out == v
 		}
-		return some, every
+		return some, some && every
 	}
 	out := &packetOut{}
 	for _, f := range h.Fields {
@@ -556,11 +564,12 @@ func (a *analysis) packetOut(n *l2, base scenario) *packetOut {
 }
 
 // digest reads what the members of the digest hold that the miss sends.
-func (a *analysis) digest(base scenario, t *pipeline.Table) *digest {
+func (a *analysis) digest(k *ask) *digest {
 	ids := map[uint64]bool{}
 	var from []outcome
-	act := base[t.FullName]
-	for _, o := range a.follow(scenario{t.FullName: act}) {
+	act := a.given(k.t, k.digest)
+	act.miss = true
+	for _, o := range a.follow(scenario{k.t.FullName: act}) {
 		for id := range o.digest {
 			ids[id] = true
 			from = append(from, o)
@@ -583,7 +592,7 @@ func (a *analysis) digest(base scenario, t *pipeline.Table) *digest {
 			if guessed {
 				oxms = guess(m.Name, m.Width)
 			}
-			oxms = slices.DeleteFunc(oxms, func(o string) bool { return seen[o] || m.Width < leastBits(o) })
+			oxms = slices.DeleteFunc(oxms, func(o string) bool { return widthOf(o) == 0 || seen[o] || m.Width < leastBits(o) })
 			slices.SortFunc(oxms, func(x, y string) int { return order(x) - order(y) })
 			if len(oxms) > 0 {
 				out.fields = append(out.fields, field{m.Name, oxms, guessed})

@@ -88,7 +88,7 @@ func (a *analysis) look(t *pipeline.Table) *use {
 			target = ref{n.Key[i].Target[0], n.Key[i].Target[1]}
 		}
 		oxms, guessed := a.keyIs(u, f, target)
-		oxms = slices.DeleteFunc(slices.Clone(oxms), func(o string) bool { return seen[o] || f.Width < leastBits(o) })
+		oxms = slices.DeleteFunc(slices.Clone(oxms), func(o string) bool { return widthOf(o) == 0 || seen[o] || f.Width < leastBits(o) })
 		for _, o := range oxms {
 			seen[o] = true
 		}
@@ -184,7 +184,7 @@ type effect struct {
 	output   int   // every packet leaves by the port that this parameter says; -1: no
 	punts    bool  // the action sends every packet to the CPU port
 	away     bool  // every packet goes to the CPU port, by whatever sends it there
-	group    value // every packet goes to this multicast group
+	group    value // the action sends every packet to this multicast group
 	back     bool  // ... and, where it is in it, to the port that it came from
 	clone    value
 	asks     bool // every packet is told of in a digest
@@ -232,7 +232,7 @@ func (a *analysis) effect(base scenario, t *pipeline.Table, e entry) effect {
 			ef.output = i
 		}
 	}
-	if first.group != (value{}) && all(func(o *outcome) bool { return o.group == first.group }) {
+	if does.sends && first.group != (value{}) && all(func(o *outcome) bool { return o.group == first.group }) {
 		ef.group = first.group
 		ef.back = !slices.ContainsFunc(ef.outcomes, func(o outcome) bool { return o.drop })
 	}

@@ -89,8 +89,12 @@ func (p *Proposal) YAML() string {
 			p.setup[i].write(line)
 		}
 	}
-	if p.group != 0 && !p.back {
-		line("\nflood_group: %d", p.group)
+	if p.group != 0 {
+		line("")
+		if p.back {
+			line("# The program does not keep a flood from going back to where it came from.")
+		}
+		line("flood_group: %d", p.group)
 	}
 	if p.cpu != nil {
 		line("cpu_port: %d", *p.cpu)
@@ -135,6 +139,9 @@ func (u *use) write(line func(string, ...any)) {
 
 // call is a P4 action as a mapping has it.
 func (a *action) call() string {
+	if len(a.params) == 0 && len(a.only) == 0 {
+		return quoted(a.p4.Name)
+	}
 	text := "{action: " + quoted(a.p4.Name)
 	if len(a.params) > 0 {
 		params := make([]string, len(a.params))
@@ -248,6 +255,9 @@ func (p *Proposal) Holds() []string {
 		say("denies: not at all. No table that rules fit in has an action that drops.")
 	case ports:
 		say("denies: by address, protocol and port (%s).", strings.Join(deny, ", "))
+		if len(p.loose) > 0 {
+			say("        In IPv4 packets %s the program takes other bytes for the ports: whoever sends such packets chooses by what ports they pass.", strings.Join(p.loose, ", and in those "))
+		}
 	default:
 		say("denies: not by TCP or UDP port: no key holds one (%s).", strings.Join(deny, ", "))
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -322,7 +323,7 @@ func (l *lab) log() string {
 
 // ping asks the second host from the first. Where a digest asks, the first packet of each flow is lost.
 func (l *lab) ping() (string, bool) {
-	out, err := l.hosts[0].exec("ping", "-c", "5", "-i", "0.5", "-W", "2", l.hosts[1].addr.String()).CombinedOutput()
+	out, err := l.hosts[0].exec("ping", "-c", "2", "-w", "12", "-i", "0.5", l.hosts[1].addr.String()).CombinedOutput()
 	return string(out), err == nil
 }
 
@@ -343,22 +344,31 @@ func (l *lab) arrived(port int) int { return int(l.hosts[1].arrived[port].Load()
 // marker is the payload of packets with a VLAN tag.
 const marker = "behind a VLAN tag"
 
-// tagged sends UDP packets with a VLAN tag from the first host to the second. (A host's own VLAN
-// interface would be more like life, and not every kernel has those.)
-func (l *lab) tagged() (bool, string) {
+// tagged sends packets with a VLAN tag from the first host to the second, and says how they fared. A
+// program that does not look behind a tag shows nothing of them to be decided by: a policy that
+// looks at ports denies them. What must not be is that some get lost, or that TCP port 22 is reached.
+// (A host's own VLAN interface would be more like life, and not every kernel has those.)
+func (l *lab) tagged() (fared string, err error) {
 	const sent = 6
 	from, to := frames.Host(1).At(5000), frames.Host(2).At(5000)
-	frame := frames.Tagged(frames.UDP(from, to, []byte(marker)), 20, 0)
 	for range sent {
-		if _, err := unix.Write(l.hosts[0].socket, frame); err != nil {
-			l.t.Fatal(err)
+		for _, frame := range [][]byte{frames.UDP(from, to, []byte(marker)), frames.TCP(from, to.At(22), frames.SYN, nil)} {
+			if _, err := unix.Write(l.hosts[0].socket, frames.Tagged(frame, 20, 0)); err != nil {
+				l.t.Fatal(err)
+			}
 		}
 		time.Sleep(300 * time.Millisecond) // longer than a decision and its rule take
 	}
 	time.Sleep(300 * time.Millisecond)
-	got := l.hosts[1].tagged.Load()
-	// Where a digest asks, the packets until its rule is there are lost.
-	return got >= sent/2 && got <= sent, fmt.Sprintf("of %d packets with a VLAN tag %d arrived", sent, got)
+	switch got := l.hosts[1].tagged.Load(); {
+	case l.arrived(22) > 0:
+		return "**no**", errors.New("TCP port 22 is reached behind a VLAN tag")
+	case got == 0:
+		return "denied", nil
+	case got < sent/2 || got > sent: // where a digest asks, the packets until its rule is there are lost
+		return "**no**", fmt.Errorf("of %d packets with a VLAN tag %d arrived", sent, got)
+	}
+	return "yes", nil
 }
 
 // floods sends ARP requests that nobody answers from the first host.

@@ -84,7 +84,7 @@ func (o *owner) translate(r *flow.Rule) (e *p4v1.TableEntry, t *mapping.Table, n
 func (o *owner) fits(r *flow.Rule) (*p4v1.TableEntry, *mapping.Table, error) {
 	m := o.s.cfg.Mapping
 	e, t, err := m.Entry(r, nil)
-	if err == nil || !isNormal(r.Actions) || m.L2 != nil {
+	if err == nil || !isNormal(r.Actions) {
 		return e, t, err
 	}
 	if !r.Match.Has(flow.FieldInPort|flow.FieldEthDst) || r.Match.EthDstMask != flow.MACExact {

@@ -33,8 +33,9 @@ type owner struct {
 
 	refusals bridge.Mute // of decisions with several refused entries
 
-	setup  []*p4v1.TableEntry // what the gateway keeps in tables whatever the policy says
-	wanted map[string]bool    // keys of those that are entries, and of the entry for misses
+	setup    []*p4v1.TableEntry // what the gateway keeps in tables whatever the policy says
+	resolves bool               // the gateway says what NORMAL is
+	wanted   map[string]bool    // keys of those that are entries, and of the entry for misses
 
 	answered atomic.Bool // the bridge has written something: the proactive rules are in
 	cookie   uint64      // of the program in the switch
@@ -62,6 +63,7 @@ func newOwner(s *Session, c *client, ctx context.Context) *owner {
 		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{}, members: newMembers(s.cfg.Pipeline),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{},
 	}
+	o.resolves = s.cfg.Mapping.Resolves()
 	o.setup, _ = s.cfg.Mapping.Setup(s.cfg.Ports) // check saw to the error
 	for _, e := range o.setup {
 		if e.ControllerMetadata = s.cfg.Bridge.OwnCookie(); !e.GetIsDefaultAction() {

@@ -13,6 +13,7 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
+	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -443,4 +444,100 @@ func TestProfileConformance(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A table without idle timeouts whose entries count: what is used stays, and what
+// is not goes.
+func TestIdleByCountersOnBMv2(t *testing.T) {
+	r := newReal(t)
+	cfg := other(t, r, "next", MissDrop)
+	to := func(port flow.PortNo, kind uint16) flow.Rule {
+		rule := flow.Rule{Priority: 9, IdleTimeout: 2 * time.Second, Actions: []flow.Action{flow.OutputTo(port)}}
+		rule.Match.SetEthType(kind)
+		return rule
+	}
+	used, idle := to(2, flow.EthTypeIPv4), to(3, 0x9000)
+	s := run(t, cfg, proactive(used, idle))
+	serving(t, s)
+	acl := cfg.Pipeline.Table("acl")
+	rules := func() (list []flow.Rule) {
+		for _, e := range read(t, r, acl) {
+			if e.GetPriority() > 1 { // that of misses is the last one
+				got, _, _ := cfg.Mapping.Rule(e)
+				list = append(list, got)
+			}
+		}
+		return list
+	}
+	eventually(t, "both rules", func() bool { return len(rules()) == 2 })
+	frame := udp(1, 2, 3)
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); {
+		r.packet(t, 1, frame)
+		expect(t, r, 2, frame)
+		time.Sleep(200 * time.Millisecond) // the switch counts by its own clock
+	}
+	if left := rules(); len(left) != 1 || left[0].Match != used.Match {
+		t.Fatalf("%v are left, want the one that is used", left)
+	}
+	eventually(t, "without packets it goes, too", func() bool { return len(rules()) == 0 })
+}
+
+// With digests alone there is nothing to send: a rule floods until its station is
+// known, follows it then, and goes where the program can't follow.
+func TestNormalByDigests(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	cfg := other(t, r, "kinds", MissDigest)
+	conversation := func(port flow.PortNo, from, to byte) (m flow.Match) {
+		m.SetInPort(port)
+		m.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, from}, flow.MACExact)
+		m.SetEthDst(flow.MAC{2, 0, 0, 0, 0, to}, flow.MACExact)
+		return m
+	}
+	normal := []flow.Action{flow.OutputTo(flow.PortNormal)}
+	s := run(t, cfg, proactive(flow.Rule{Priority: 9, Match: conversation(1, 1, 2), Actions: normal}, flow.Rule{Priority: 9, Match: conversation(3, 3, 2), Actions: normal}))
+	serving(t, s)
+	plain := cfg.Pipeline.Table("plain")
+	does := func(port flow.PortNo) string {
+		o := s.serves.Load()
+		for _, e := range r.Entries("plain") {
+			e.Action = &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: o.members.action(e)}}
+			if got, shown, _ := cfg.Mapping.Rule(e); shown && got.Match.InPort == port {
+				return flow.ActionsString(got.Actions)
+			}
+		}
+		return "nothing"
+	}
+	seen := func(port, mac byte) {
+		r.Digest("seen_t", &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{
+			{Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{port}}}, {Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{2, 0, 0, 0, 0, mac}}}}}}})
+	}
+	eventually(t, "both flood", func() bool { return does(1) == "output:FLOOD" && does(3) == "output:FLOOD" })
+	seen(2, 2)
+	eventually(t, "both lead to the station", func() bool { return does(1) == "output:2" && does(3) == "output:2" })
+	seen(3, 2)
+	eventually(t, "it moves: one follows, and one would lead back", func() bool { return does(1) == "output:3" && does(3) == "drop" })
+	if plain.IdleTimeout {
+		t.Error("the case is about a table without idle timeouts")
+	}
+}
+
+// What a station is learned by is bounded, and the newest wins.
+func TestStations(t *testing.T) {
+	s, now := stations{}, time.Now()
+	mac := func(i int) flow.MAC { return flow.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)} }
+	for i := range maxStations {
+		if !s.see(mac(i), 1, now, time.Minute) {
+			t.Fatalf("station %d is not learned", i)
+		}
+	}
+	if s.see(mac(0), 1, now, time.Minute) || !s.see(mac(0), 2, now, time.Minute) || s[mac(0)].port != 2 {
+		t.Error("the newest port does not win")
+	}
+	if s.see(mac(maxStations), 1, now, time.Minute) || len(s) != maxStations {
+		t.Errorf("%d stations", len(s))
+	}
+	s.see(mac(1), 1, now.Add(2*time.Minute), time.Minute)
+	if !s.see(mac(maxStations), 1, now.Add(2*time.Minute), time.Minute) || len(s) != 2 {
+		t.Errorf("%d stations are left when the old ones make room, want 2", len(s))
+	}
 }

@@ -39,8 +39,8 @@ func (o *owner) Fit(r *flow.Rule, packet *flow.Match) error {
 // never lets go.
 func (o *owner) FitActions(actions []flow.Action, packet *flow.Match) error {
 	m := o.s.cfg.Mapping
-	if m.PacketOut == nil && m.PacketIn == nil {
-		return nil // there are digests only: nothing is sent, whatever the answer says
+	if m.PacketOut == nil && m.PacketIn == nil || o.s.cfg.Miss == MissClone {
+		return nil // there are digests or copies only: nothing is sent, whatever the answer says
 	}
 	_, err := m.PacketOuts(nil, packet.InPort, o.send(actions, packet))
 	return err
@@ -255,10 +255,12 @@ func (o *owner) learn(m *flow.Match) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if l == nil {
+	if o.resolves {
 		if now := time.Now(); o.stations.see(m.EthSrc, m.InPort, now, o.s.cfg.L2Age) {
 			o.moved(m.EthSrc, now)
 		}
+	}
+	if l == nil {
 		return
 	}
 	if port, ok := o.l2[m.EthSrc]; ok && port == m.InPort {

@@ -213,8 +213,8 @@ func proposeMapping(out io.Writer, p p4Program, write string) error {
 	if err != nil {
 		return err
 	}
-	if pr.Miss() == "" {
-		return errors.New("the program can't ask about a packet, so no policy decides about its packets; rules that a policy installs beforehand can be had with miss=drop or miss=flood, if the mapping names it")
+	if err := pr.Governs(); err != nil {
+		return err
 	}
 	fmt.Fprintf(out, "\nto run it:\n")
 	if cpu, ok := pr.CPUPort(); ok {

@@ -59,10 +59,14 @@ func (m *Mapping) Describe(w io.Writer, name string) error {
 	for _, t := range m.Tables {
 		ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
 	}
-	if m.Miss != nil {
-		ew.printf("  asks by %v\n", m.Miss.Asks())
-	}
 	ew.printf("  events carry %v\n", m.EventFields)
+	if m.Miss == nil {
+		ew.printf("  misses: the mapping does not say what asks\n")
+	} else {
+		for _, how := range m.Miss.How() {
+			ew.printf("  miss=%s\n", how)
+		}
+	}
 	for _, advice := range m.Advice() {
 		ew.printf("  %s\n", advice)
 	}

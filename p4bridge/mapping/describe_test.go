@@ -22,7 +22,7 @@ func TestDescribe(t *testing.T) {
 		"pipeline switchbridge, version 1", "table flow_exact (0x2000002): 65536 entries, idle timeouts, counters",
 		"key     ip_src           exact     128 bits", "action  output(port:9)", "digest miss_t", "header packet_out: egress_port:9",
 		"mapping switchbridge.yaml fits", "OpenFlow table 0, priority 40000 to 65535: acl",
-		"asks by [digest punt]",
+		"miss=digest: the default action of table miss",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the listing lacks %q:\n%s", want, b.String())

@@ -248,6 +248,27 @@ func (m *Mapping) Advice() (list []string) {
 			list = append(list, fmt.Sprintf("digest %q: it does not tell the EtherType, so none of its IP fields is understood; if only IPv4 packets cause it, add `implied: {eth_type: 0x0800}` to it", d.P4.Name))
 		}
 	}
+	for _, d := range m.Pipeline.Digests {
+		if len(m.Pipeline.Device) > 0 && d.NoBits != "" {
+			list = append(list, fmt.Sprintf("digest %q: its member %s is no bit<>, and BMv2 takes no program with such a digest", d.Name, d.NoBits))
+		}
+	}
+	for _, t := range m.Tables {
+		if !t.P4.IdleTimeout {
+			by := "from the moment at which an entry is written, used or not"
+			if t.P4.DirectCounter {
+				by = "by the entries' counters"
+			}
+			list = append(list, fmt.Sprintf("table %q has no idle timeouts: the gateway keeps them, %s", t.P4.Name, by))
+		}
+		if m.Miss != nil && m.Miss.asksIn(t.P4) {
+			for _, later := range m.Tables {
+				if follows, known := m.Pipeline.Follows(t.P4, later.P4); known && follows && later.P4 != t.P4 {
+					list = append(list, fmt.Sprintf("table %q comes after table %q, whose last entry takes every packet that asks: rules there may never be looked up", later.P4.Name, t.P4.Name))
+				}
+			}
+		}
+	}
 	return list
 }
 
@@ -273,6 +294,12 @@ func (m *Mapping) eventFields() (f flow.Field) {
 		add(t.keys, t.implied)
 	}
 	return f
+}
+
+// Resolves reports whether somebody else has to say what NORMAL is: some rules or
+// packets can have it, and the program has no action for it.
+func (m *Mapping) Resolves() bool {
+	return !m.Sends(flow.PortNormal) || !slices.ContainsFunc(m.Tables, func(t *Table) bool { return t.actions["normal"] != nil })
 }
 
 // Matchable returns the fields that each P4 table can match which rules of the

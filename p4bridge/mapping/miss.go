@@ -92,6 +92,30 @@ func (m *Miss) Kind(a *p4v1.Action) (k MissKind, ok bool) {
 	return 0, false
 }
 
+// asksIn reports whether a table's last entry asks.
+func (m *Miss) asksIn(t *pipeline.Table) bool {
+	return m.Table == t && slices.ContainsFunc(m.Asks(), func(k MissKind) bool { return m.ways[k].how == missEntry })
+}
+
+// How says in words by what each kind of miss is had, for people.
+func (m *Miss) How() (list []string) {
+	for k := range missKinds {
+		name := ""
+		if m.Table != nil {
+			name = m.Table.Name
+		}
+		switch m.ways[k].how {
+		case missItself:
+			list = append(list, k.String()+": the program does so by itself")
+		case missDefault:
+			list = append(list, fmt.Sprintf("%v: the default action of table %s", k, name))
+		case missEntry:
+			list = append(list, fmt.Sprintf("%v: the last entry of table %s", k, name))
+		}
+	}
+	return list
+}
+
 // Asks lists the kinds of miss by which the gateway can be asked.
 func (m *Miss) Asks() (list []MissKind) {
 	for _, k := range []MissKind{MissDigest, MissPunt, MissClone} {

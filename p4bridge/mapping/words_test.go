@@ -84,6 +84,7 @@ tables {
   match_fields { id: 4 name: "l4" bitwidth: 16 match_type: OPTIONAL }
   action_refs { id: 9 }
   size: 16
+  idle_timeout_behavior: NOTIFY_CONTROL
 }
 actions { preamble { id: 9 name: "deny" alias: "deny" } }
 digests {

@@ -134,6 +134,7 @@ type Digest struct {
 	Name    string
 	Members []Member // IDs are zero: a digest's members have none
 	Plain   bool     // it is one value, and no struct
+	NoBits  string   // the first member that is of another type than bit<>; empty: none
 }
 
 // Header is the layout of packet_in or packet_out metadata.
@@ -432,6 +433,9 @@ func digest(d *configv1.Digest, types *configv1.P4TypeInfo) (*Digest, error) {
 	}
 	for _, f := range fields {
 		dig.Members = append(dig.Members, dataMember(f.GetName(), f.GetTypeSpec(), types))
+		if bits := f.GetTypeSpec().GetBitstring().GetBit() != nil || f.GetTypeSpec().GetNewType() != nil; !bits && dig.NoBits == "" {
+			dig.NoBits = f.GetName()
+		}
 	}
 	return dig, nil
 }

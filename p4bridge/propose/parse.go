@@ -400,6 +400,9 @@ func (w *walker) done(pk packet) {
 	w.packets = append(w.packets, pk)
 }
 
+// outer is a packet's kind by its EtherType alone.
+func outer(pk *packet) string { return kindOf(packet{ethType: pk.ethType}) }
+
 func kindOf(pk packet) string {
 	name := map[uint64]string{flow.EthTypeIPv4: "IPv4", flow.EthTypeIPv6: "IPv6", flow.EthTypeARP: "ARP"}[pk.ethType]
 	switch {

@@ -25,6 +25,8 @@ type Proposal struct {
 	in      *packetIn
 	out     *packetOut
 	digest  *digest
+	lost    []string // kinds of packets that the program drops before it asks
+	free    []string // kinds that it forwards without asking
 	loose   []string // IPv4 packets whose ports the program takes from elsewhere
 	blind   bool     // there were too many ways through the program to follow
 }
@@ -112,8 +114,28 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 			p.loose = append(p.loose, kind)
 		}
 	}
+	p.fates(a, base)
 	p.blind = a.tooMany || a.w.cut
 	return p, nil
+}
+
+// fates finds out what becomes of packets that nobody is asked about.
+func (p *Proposal) fates(a *analysis, base scenario) {
+	if p.ask.none() {
+		return
+	}
+	for _, o := range a.follow(base) {
+		list := &p.free
+		switch {
+		case o.hit[p.ask.t.FullName] || o.copy:
+			continue
+		case o.drop || o.lost:
+			list = &p.lost
+		}
+		if kind := outer(o.packet); !slices.Contains(*list, kind) {
+			*list = append(*list, kind)
+		}
+	}
 }
 
 // asks chooses the table that asks: the one that most kinds of packets come to,

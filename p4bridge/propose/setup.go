@@ -217,9 +217,8 @@ func (s *search) unserved(list []helper, found []standing) (tagged bool, kinds [
 		case o.packet.tagged:
 			tagged = true
 		default:
-			outer := kindOf(packet{ethType: o.packet.ethType})
-			if !slices.Contains(kinds, outer) {
-				kinds = append(kinds, outer)
+			if kind := outer(o.packet); !slices.Contains(kinds, kind) {
+				kinds = append(kinds, kind)
 			}
 		}
 	}

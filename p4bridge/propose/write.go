@@ -1,6 +1,7 @@
 package propose
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -195,6 +196,35 @@ func quoted(s string) string {
 	return s
 }
 
+// forwards reports whether rules can send packets to a port, and let them pass to
+// where their stations are.
+func (p *Proposal) forwards() (out, normal bool) {
+	for _, u := range p.tables {
+		for _, a := range u.actions {
+			out = out || strings.HasSuffix(a.sig, "output")
+			normal = normal || a.sig == "normal"
+		}
+	}
+	return out, normal
+}
+
+// byGateway reports whether the gateway has the packets that it is asked about, and
+// can send them.
+func (p *Proposal) byGateway() bool { return p.Miss() == "punt" && p.out != nil }
+
+// Governs says why a policy can't govern the program's packets with this mapping, or
+// nil.
+func (p *Proposal) Governs() error {
+	out, normal := p.forwards()
+	switch {
+	case p.Miss() == "":
+		return errors.New("the program can't ask about a packet, so no policy decides about its packets; rules that a policy installs beforehand can be had with miss=drop or miss=flood, if the mapping names it")
+	case !out && !normal && !p.byGateway():
+		return errors.New("nothing that a policy allows can be forwarded: no action of a table that rules fit in sends a packet to a port, and the gateway does not get the packets")
+	}
+	return nil
+}
+
 // Miss is what `run --p4 ...,miss=` should be; empty where the program can't ask.
 func (p *Proposal) Miss() string {
 	switch k := &p.ask; {
@@ -242,6 +272,12 @@ func (p *Proposal) Holds() []string {
 	if k := &p.ask; k.digest != nil && k.punt != nil && p.Miss() == "punt" {
 		say("      or by digest (miss=digest).")
 	}
+	if len(p.free) > 0 {
+		say("      Not governed: the program forwards packets of these kinds without asking: %s.", strings.Join(p.free, ", "))
+	}
+	if len(p.lost) > 0 {
+		say("      The program drops packets of these kinds before it asks: %s.", strings.Join(p.lost, ", "))
+	}
 	var deny []string
 	ports := false
 	for _, u := range p.tables {
@@ -261,13 +297,7 @@ func (p *Proposal) Holds() []string {
 	default:
 		say("denies: not by TCP or UDP port: no key holds one (%s).", strings.Join(deny, ", "))
 	}
-	out, normal := false, false
-	for _, u := range p.tables {
-		for _, a := range u.actions {
-			out = out || strings.HasSuffix(a.sig, "output")
-			normal = normal || a.sig == "normal"
-		}
-	}
+	out, normal := p.forwards()
 	switch {
 	case p.Miss() == "" && out:
 		say("forwards: by port, for rules that a policy installs beforehand (proactive: true).")
@@ -277,7 +307,7 @@ func (p *Proposal) Holds() []string {
 		say("forwards: by port, and NORMAL by table %s, which the gateway fills.", p.normal.t.Name)
 	case out:
 		say("forwards: by port; NORMAL is resolved by the gateway from the addresses that it has seen.")
-	case p.out != nil:
+	case p.byGateway():
 		say("forwards: by the gateway alone, packet by packet: no action of a table that rules fit in sends a packet to a port.")
 	default:
 		say("forwards: not at all.")

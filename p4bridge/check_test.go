@@ -156,3 +156,32 @@ func TestCheckLeavesOthersAlone(t *testing.T) {
 		t.Errorf("with a push: %v\n%s", err, strings.Join(list, "\n"))
 	}
 }
+
+// The examples in others' styles take an entry of each kind, and the one that asks by
+// a digest tells of a packet what the packet says. (campus has another CPU port than
+// the switches of these tests.)
+func TestCheckExamplesOnBMv2(t *testing.T) {
+	t.Parallel()
+	r := newReal(t)
+	wires := taps(t, r, 1)
+	for name, want := range map[string]struct {
+		miss  Miss
+		wires map[uint32]Wire
+		tried string
+	}{
+		"campus":    {MissPunt, nil, "table access_list: output"},
+		"classroom": {MissDigest, wires, "a packet into port 1 asks"},
+	} {
+		cfg := fastConfig(r)
+		cfg.Miss = want.miss
+		var err error
+		base := "../p4src/example/" + name
+		if cfg.Pipeline, cfg.Mapping, err = LoadProgram(base+".p4info.txtpb", base+".json", base+".yaml"); err != nil {
+			t.Fatal(err)
+		}
+		list, err := checked(t, cfg, CheckOptions{Push: true, Wires: want.wires})
+		if all := strings.Join(list, "\n"); err != nil || strings.Contains(all, "FAILS") || !strings.Contains(all, want.tried) {
+			t.Errorf("%s: %v\n%s", name, err, all)
+		}
+	}
+}

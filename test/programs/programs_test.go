@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"switchbridge/internal/testlong"
 )
 
 const policy = `serial: 1
@@ -40,6 +42,43 @@ func TestProgramsOfOthers(t *testing.T) {
 		t.Skip("SWITCHBRIDGE_P4_PROGRAMS names no folder of compiled P4 programs (docs/p4.md says where some are)")
 	}
 	need(t)
+	compiled, err := filepath.Glob(filepath.Join(root, "*", "*.json"))
+	if err != nil || len(compiled) == 0 {
+		t.Fatalf("%s has no folder with a compiled program: %v", root, err)
+	}
+	var dirs []string
+	for _, path := range compiled {
+		dirs = append(dirs, filepath.Dir(path))
+	}
+	governAll(t, dirs)
+}
+
+// The programs of p4src/example are governed by what is proposed for them.
+func TestLongExamples(t *testing.T) {
+	testlong.Need(t)
+	need(t)
+	var dirs []string
+	for _, name := range []string{"campus", "classroom"} {
+		dir := filepath.Join(t.TempDir(), name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, ending := range []string{".p4info.txtpb", ".json"} {
+			text, err := os.ReadFile("../../p4src/example/" + name + ending)
+			if err == nil {
+				err = os.WriteFile(filepath.Join(dir, name+ending), text, 0o600)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		dirs = append(dirs, dir)
+	}
+	governAll(t, dirs)
+}
+
+// governAll governs the program of each folder and prints the table.
+func governAll(t *testing.T, dirs []string) {
 	program := os.Getenv("SWITCHBRIDGE")
 	if program == "" {
 		program = filepath.Join(t.TempDir(), "switchbridge")
@@ -49,13 +88,8 @@ func TestProgramsOfOthers(t *testing.T) {
 			t.Fatalf("go build: %v\n%s", err, out)
 		}
 	}
-	dirs, err := filepath.Glob(filepath.Join(root, "*", "*.json"))
-	if err != nil || len(dirs) == 0 {
-		t.Fatalf("%s has no folder with a compiled program: %v", root, err)
-	}
 	var rows []*result
-	for _, path := range dirs {
-		dir := filepath.Dir(path)
+	for _, dir := range dirs {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			r := &result{program: filepath.Base(dir)}
 			rows = append(rows, r)

@@ -26,6 +26,7 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/settings"
 )
 
@@ -203,6 +204,9 @@ func (g *Gateway) p4Sessions() error {
 	m := p4bridge.NewMetrics(g.registry)
 	for i := range set.P4.Switches {
 		cfg, err := P4Config(&set.P4.Switches[i])
+		for _, m := range set.OpenFlow.Meters {
+			cfg.Meters = append(cfg.Meters, mapping.Meter{ID: m.ID, Rate: m.Rate, Burst: m.Burst, Kilobits: m.Unit == "kbps"})
+		}
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}

@@ -77,6 +77,7 @@ type Config struct {
 
 	Pipeline *pipeline.Pipeline
 	Mapping  *mapping.Mapping // bound to Pipeline
+	Meters   []mapping.Meter  // that rules may name
 	// Ports are the switch's, numbered from 1: P4Runtime does not tell them. They
 	// are what FLOOD reaches and what guardrails let a rule send to. [1 to 8]
 	Ports []uint32

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -11,8 +12,10 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
 	"switchbridge/bridge"
+	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -539,5 +542,47 @@ func TestStations(t *testing.T) {
 	s.see(mac(1), 1, now.Add(2*time.Minute), time.Minute)
 	if !s.see(mac(maxStations), 1, now.Add(2*time.Minute), time.Minute) || len(s) != 2 {
 		t.Errorf("%d stations are left when the old ones make room, want 2", len(s))
+	}
+}
+
+// A rule's meter is its entry's own, with the rate that the mapping gives it.
+func TestMeterOfARuleOnBMv2(t *testing.T) {
+	r := newReal(t)
+	cfg := other(t, r, "kinds", MissDrop)
+	rule := flow.Rule{Priority: 9, Meter: 3, Match: ipv4(func(*flow.Match) {}), Actions: []flow.Action{flow.OutputTo(2)}}
+	cfg.Meters = []mapping.Meter{{ID: 3, Rate: 1, Burst: 2}, {ID: 5, Rate: 8, Kilobits: true}}
+	cfg.Bridge = bridgeOf(t, proactive(rule), func(c *bridge.Config) {
+		c.Guardrails = guard.Default()
+		c.Guardrails.Meters = []uint32{3, 5}
+	})
+	s := run(t, cfg, nil)
+	serving(t, s)
+	mixed := cfg.Pipeline.Table("mixed")
+	eventually(t, "the rule", func() bool { return len(read(t, r, mixed)) == 1 })
+	for range 20 {
+		r.packet(t, 1, udp(1, 2, 3))
+	}
+	passed := 0
+	for quiet := time.After(time.Second); ; {
+		select {
+		case <-r.out():
+			passed++
+			continue
+		case <-quiet:
+		}
+		break
+	}
+	if passed < 1 || passed > 5 {
+		t.Errorf("%d of 20 packets passed a meter of 1 a second, 2 at once", passed)
+	}
+	for id, want := range map[uint32]string{
+		4: "mixed: meter 4: the gateway defines none; plain: meter 4: its entries have no meters",
+		5: "mixed: meter 5: one of packets, the other of bytes",
+	} {
+		other := rule
+		other.Meter = id
+		if err := s.serves.Load().Fit(&other, nil); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }

@@ -41,6 +41,7 @@ func New(cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Mapping = cfg.Mapping.WithMeters(cfg.Meters)
 	s := &Session{
 		cfg: cfg, ready: make(chan struct{}),
 		metrics: cfg.Metrics.of(uint64(cfg.DPID)),

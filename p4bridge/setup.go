@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -245,13 +246,13 @@ func (o *owner) writeMissMeter(ctx context.Context) error {
 	return nil
 }
 
-// meterConfig is red beyond the limit and never yellow. Nil is a meter's default,
-// which is green for all (P4Runtime 1.3, 9.3).
+// meterConfig is the limit's. Nil is a meter's default, which is green for all
+// (P4Runtime 1.3, 9.3).
 func meterConfig(l MissLimit) *p4v1.MeterConfig {
 	if l.Rate == 0 {
 		return nil
 	}
-	return &p4v1.MeterConfig{Cir: l.Rate, Cburst: l.Burst, Pir: l.Rate, Pburst: l.Burst}
+	return mapping.MeterConfig(l.Rate, l.Burst)
 }
 
 // insertOrModify writes what may be there already.

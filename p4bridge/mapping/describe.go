@@ -79,7 +79,7 @@ func properties(t *pipeline.Table) string {
 		is   bool
 		text string
 	}{
-		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"}, {t.DirectMeter, "meters"},
+		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"}, {t.DirectMeter != nil, "meters"},
 		{t.Const, "fixed by the program"}, {t.Profile != nil, "an action profile"},
 	} {
 		if p.is {

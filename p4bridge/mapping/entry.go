@@ -36,7 +36,7 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 		if t.OpenFlow != r.Table {
 			continue
 		}
-		e, err := t.entry(r, &match, &m.ports)
+		e, err := t.entry(r, &match, m)
 		if err == nil {
 			return e, t, nil
 		}
@@ -59,20 +59,21 @@ func (e *priorityError) Error() string {
 	return fmt.Sprintf("priority %d is not within %d to %d", e.have, e.min, e.max)
 }
 
-func (t *Table) entry(r *flow.Rule, m *flow.Match, ports *portNames) (*p4v1.TableEntry, error) {
+func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntry, error) {
+	meter, err := in.meter(t.P4, r.Meter)
 	switch {
 	case r.Priority < t.MinPrio || r.Priority > t.MaxPrio:
 		return nil, &priorityError{r.Priority, t.MinPrio, t.MaxPrio}
 	case r.Goto != 0:
 		return nil, fmt.Errorf("goto %d: the order of P4 tables is the program's", r.Goto)
-	case r.Meter != 0:
-		return nil, fmt.Errorf("meter %d: rules of P4 tables have none", r.Meter)
+	case err != nil:
+		return nil, err
 	case t.P4.Priority && r.Priority == 0:
 		return nil, errors.New("priority 0, and its entries want at least 1")
 	}
 	parts := new(entryParts)
 	e := &parts.entry
-	e.TableId, e.ControllerMetadata = t.P4.ID, r.Cookie
+	e.TableId, e.ControllerMetadata, e.MeterConfig = t.P4.ID, r.Cookie, meter
 	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
 	if t.P4.Priority {
 		e.Priority = int32(r.Priority) + t.above
@@ -94,7 +95,7 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, ports *portNames) (*p4v1.Tabl
 			e.Match = append(e.Match, k.always)
 			continue
 		}
-		fm, field, err := k.match(m, &exact, ports)
+		fm, field, err := k.match(m, &exact, &in.ports)
 		if err != nil {
 			return nil, err
 		}
@@ -109,7 +110,7 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, ports *portNames) (*p4v1.Tabl
 	if rest := m.Fields &^ used; rest != 0 {
 		return nil, fmt.Errorf("no key for %v", rest)
 	}
-	if err := t.action(&parts.action, r.Actions, m, ports); err != nil {
+	if err := t.action(&parts.action, r.Actions, m, &in.ports); err != nil {
 		return nil, err
 	}
 	if t.P4.Profile != nil {

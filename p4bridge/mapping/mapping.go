@@ -38,6 +38,7 @@ type Mapping struct {
 	EventFields flow.Field
 
 	setup   []setup
+	meters  map[uint32]Meter // by the number that a rule names
 	ports   portNames
 	matched []*oxm // what the tables' rules may say, each once
 }

@@ -37,7 +37,7 @@ func (m *Mapping) Samples(t *Table, packets []flow.Match, port flow.PortNo) ([]S
 		var list []Sample
 		for _, name := range slices.Sorted(maps.Keys(t.actions)) {
 			r := flow.Rule{Table: t.OpenFlow, Priority: max(1, t.MinPrio), BufferID: flow.NoBuffer, Match: match, Actions: t.actions[name].sample(port, &match)}
-			e, err := t.entry(&r, &match, &m.ports)
+			e, err := t.entry(&r, &match, m)
 			if err != nil {
 				list, last = nil, fmt.Errorf("%s: %w", name, err)
 				break

@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -162,6 +163,49 @@ func (b *binder) multicast(raw *rawFile) (list []Multicast) {
 		list = append(list, Multicast{g.Group, g.Ports, g.Each.string != ""})
 	}
 	return list
+}
+
+// MeterConfig is green up to a rate and red beyond it, never yellow.
+func MeterConfig(rate, burst int64) *p4v1.MeterConfig {
+	return &p4v1.MeterConfig{Cir: rate, Cburst: burst, Pir: rate, Pburst: burst}
+}
+
+// Meter is what a rule's meter lets pass, by the gateway's configuration.
+type Meter struct {
+	ID          uint32
+	Rate, Burst uint32 // packets a second, and packets; Burst 0 is Rate
+	Kilobits    bool   // or kilobits
+}
+
+// WithMeters returns m for a gateway that defines meters: a rule's is the direct
+// meter of its entry.
+func (m *Mapping) WithMeters(list []Meter) *Mapping {
+	with := *m
+	with.meters = map[uint32]Meter{}
+	for _, meter := range list {
+		with.meters[meter.ID] = meter
+	}
+	return &with
+}
+
+// meter is what an entry of t says of the meter that a rule names.
+func (m *Mapping) meter(t *pipeline.Table, id uint32) (*p4v1.MeterConfig, error) {
+	meter, defined := m.meters[id]
+	switch {
+	case id == 0:
+		return nil, nil
+	case t.DirectMeter == nil:
+		return nil, fmt.Errorf("meter %d: its entries have no meters", id)
+	case !defined:
+		return nil, fmt.Errorf("meter %d: the gateway defines none", id)
+	case meter.Kilobits == t.DirectMeter.Packets:
+		return nil, fmt.Errorf("meter %d: one of packets, the other of bytes: meter %s of the program", id, t.DirectMeter.Name)
+	}
+	unit := int64(1)
+	if meter.Kilobits {
+		unit = 1000 / 8
+	}
+	return MeterConfig(int64(meter.Rate)*unit, int64(cmp.Or(meter.Burst, meter.Rate))*unit), nil
 }
 
 func (b *binder) clones(raw *rawFile) (list []Clone) {

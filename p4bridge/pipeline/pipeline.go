@@ -89,7 +89,7 @@ type Table struct {
 	// Priority: entries need one, since a key is ternary, range or optional.
 	Priority      bool
 	DirectCounter bool
-	DirectMeter   bool
+	DirectMeter   *Meter   // of each entry; nil: none
 	Profile       *Profile // entries take their actions from it; nil: they have their own
 	Const         bool     // entries are the program's own, and it takes no others
 }
@@ -155,13 +155,13 @@ type Counter struct {
 	Size     int64
 }
 
-// Meter is an indirect meter array.
+// Meter is a meter array, or one of each entry of a table.
 type Meter struct {
 	ID       uint32
 	Name     string // the alias
 	FullName string
-	Size     int64
-	Packets  bool // it counts packets, not bytes
+	Size     int64 // of an array
+	Packets  bool  // it counts packets, not bytes
 }
 
 // Pipeline is a P4 program's description and compiled form.
@@ -283,12 +283,13 @@ func index(info *configv1.P4Info) (*Pipeline, error) {
 		}
 		actions[act.ID] = act
 	}
-	counted, metered := map[uint32]bool{}, map[uint32]bool{}
+	counted, metered := map[uint32]bool{}, map[uint32]*Meter{}
 	for _, c := range info.GetDirectCounters() {
 		counted[c.GetDirectTableId()] = true
 	}
 	for _, m := range info.GetDirectMeters() {
-		metered[m.GetDirectTableId()] = true
+		metered[m.GetDirectTableId()] = &Meter{ID: m.GetPreamble().GetId(), Name: alias(m.GetPreamble()), FullName: m.GetPreamble().GetName(),
+			Packets: m.GetSpec().GetUnit() == configv1.MeterSpec_PACKETS}
 	}
 	profiles := map[uint32]*Profile{}
 	for _, a := range info.GetActionProfiles() {

@@ -27,7 +27,7 @@ struct headers_t {
     ipv4_h       ipv4;
     ports_h      ports;
 }
-struct local_t { bit<16> l4_src; bit<16> l4_dst; }
+struct local_t { bit<16> l4_src; bit<16> l4_dst; bit<2> color; }
 
 struct seen_t {
     bit<9>  port;
@@ -72,9 +72,11 @@ control no_check(inout headers_t hdr, inout local_t local) { apply { } }
 
 control ingress(inout headers_t hdr, inout local_t local, inout standard_metadata_t std) {
     action_profile(32) ways;
+    direct_meter<bit<2>>(MeterType.packets) pace;
 
     action drop() { mark_to_drop(std); }
     action output(bit<9> port) { std.egress_spec = port; }
+    action paced(bit<9> port) { pace.read(local.color); std.egress_spec = port; }
     action group(bit<16> id) { std.mcast_grp = id; }
     action ask(bit<16> tag) {
         hdr.cpu_in.setValid();
@@ -91,7 +93,8 @@ control ingress(inout headers_t hdr, inout local_t local, inout standard_metadat
             local.l4_dst: range @name("range");
             hdr.ipv4.proto: optional @name("optional");
         }
-        actions = { drop; output; @defaultonly NoAction; }
+        actions = { drop; paced; @defaultonly NoAction; }
+        meters = pace;
         size = 64;
     }
 
@@ -126,6 +129,9 @@ control ingress(inout headers_t hdr, inout local_t local, inout standard_metadat
             hdr.cpu_out.setInvalid();
         } else if (!fixed.apply().hit && !mixed.apply().hit && !plain.apply().hit) {
             last.apply();
+        }
+        if (local.color == 2) { // red
+            drop();
         }
     }
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"errors"
 	"time"
 
 	"switchbridge/bridge/guard"
@@ -24,12 +25,21 @@ func (s *Session) apply(j *job) {
 		d.Reset()
 	}
 	rec.Cookie = s.b.cookie(d, ev)
+	if len(d.Read)+len(d.Revoke) > 0 && rec.Err == nil && !s.rest(j) {
+		return
+	}
+	s.carryOut(j)
+}
+
+// carryOut sends what a decision brings.
+func (s *Session) carryOut(j *job) {
+	rec, ev, d := &j.rec, &j.ev, &j.dec
 	if j.lead != nil && rec.Err == nil {
 		s.coalescer.Decided(j.lead, d, time.Now())
 	}
 
 	flags := flow.RuleFlags(0)
-	if s.b.live.Load().Subscribe[flow.EventFlowRemoved] {
+	if s.b.live.Load().Subscribe[flow.EventFlowRemoved] || j.entry != nil {
 		flags = flow.SendFlowRemoved
 	}
 	j.changes = j.changes[:0]
@@ -63,7 +73,7 @@ func (s *Session) apply(j *job) {
 			s.confirms = make(map[uint32]*job)
 		}
 		pending := j
-		if j == s.own { // it is used again for the next packet
+		if j.owners { // it is used again for the next packet
 			pending = &job{s: s}
 			pending.dec.Rules = copyRules(nil, d.Rules)
 		}
@@ -71,17 +81,27 @@ func (s *Session) apply(j *job) {
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
-		if p != nil {
+		if p != nil && !errors.Is(err, ErrElsewhere) {
 			s.Drop("slow_reader")
+		}
+		if j.entry != nil {
+			if r := s.b.book.written(j.entry); r != nil {
+				r.settle(false)
+			}
 		}
 		s.unconfirmed(ev.XID)
 		s.follow(j, false) // nobody waits for rules that will not come
 		j.finished()
 		return
 	}
+	if j.entry != nil {
+		if r := s.b.book.written(j.entry); r != nil {
+			s.removeEntries([]*entry{j.entry}, r)
+		}
+	}
 	s.m.installed.Add(float64(len(j.changes)))
 	s.report(j)
-	if !confirm || j == s.own {
+	if !confirm || j.owners {
 		s.follow(j, false)
 		j.finished()
 	}
@@ -89,7 +109,11 @@ func (s *Session) apply(j *job) {
 
 // cookie returns what the rules of a decision carry.
 func (b *Bridge) cookie(d *flow.Decision, ev *flow.Event) uint64 {
-	return b.cfg.Gateway.Cookie(d.Policy, ev.XID)
+	cookie := b.cfg.Gateway.Cookie(d.Policy, ev.XID)
+	if len(d.Read) > 0 {
+		cookie |= stateBit
+	}
+	return cookie
 }
 
 // violations counts and logs what the guardrails refused.
@@ -132,6 +156,9 @@ func (s *Session) observePolicy(d *flow.Decision) {
 // refused; -1 stands for one that can't be told, and all are taken for refused.
 // It reports whether xid is of a decision that the session remembers.
 func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
+	if s.confirmRemoval(xid, why == nil) {
+		return true
+	}
 	if why == nil {
 		if j := s.unconfirmed(xid); j != nil {
 			for i := range j.dec.Rules {
@@ -139,7 +166,7 @@ func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
 					s.memory.Installed(&j.dec.Rules[i])
 				}
 			}
-			s.follow(j, !j.refused && len(j.dec.Rules) > 0)
+			s.follow(j, !j.refused && len(j.dec.Rules) > 0 && len(j.dec.Read) == 0)
 			j.finished()
 		}
 		return true

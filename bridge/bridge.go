@@ -21,11 +21,13 @@ type Bridge struct {
 	log   *slog.Logger
 	local bool // the decider answers in place
 
-	first   uint32 // the number before the first that was given
-	numbers atomic.Uint32
-	pool    *pool
-	pacer   pacer
-	faults  Mute // of no session
+	first    uint32 // the number before the first that was given
+	numbers  atomic.Uint32
+	pool     *pool
+	pacer    pacer
+	book     book
+	revoking atomic.Int32 // packets that wait for rules of older states to be removed
+	faults   Mute         // of no session
 
 	mu       sync.Mutex
 	sessions map[*Session]struct{}
@@ -41,7 +43,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
 	// Decisions are numbered from a random start, so that a rule that an earlier
 	// run of this gateway left is not taken for one of this run's.
-	b.first = rand.Uint32()
+	b.first = rand.Uint32() & numberMask
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
 	live := cfg.Live()
@@ -56,25 +58,43 @@ func New(cfg Config) (*Bridge, error) {
 // the packet.
 func (b *Bridge) Local() bool { return b.local }
 
+// Pair says which of two gateways leads; nil where this one is alone.
+func (b *Bridge) Pair() Pair { return b.cfg.Pair }
+
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
-// Number returns a number that is never zero: a decision's, or a message's of
-// the gateway's own.
+// Number returns a number of 31 bits that is never zero: a decision's, or a
+// message's of the gateway's own.
 func (b *Bridge) Number() uint32 {
 	for {
-		if n := b.numbers.Add(1); n != 0 {
+		n := b.numbers.Add(1) & numberMask
+		if p := b.cfg.Pair; p != nil {
+			n = n&^memberBit | p.Member()*memberBit
+		}
+		if n != 0 {
 			return n
 		}
 	}
 }
 
+// peers reports whether the other gateway of a pair gave the number n.
+func (b *Bridge) peers(n uint32) bool { return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit }
+
+// age is how many numbers were given from the first to n.
+func (b *Bridge) age(n uint32) uint32 {
+	if b.cfg.Pair != nil {
+		return (n - b.first) & (memberBit - 1)
+	}
+	return (n - b.first) & numberMask
+}
+
 // issued reports whether this process gave the number n.
-func (b *Bridge) issued(n uint32) bool { return n-b.first-1 < b.numbers.Load()-b.first }
+func (b *Bridge) issued(n uint32) bool { return !b.peers(n) && b.age(n-1) < b.age(b.numbers.Load()) }
 
 // issuedSince reports whether this process gave the number n, and not before it
 // gave start.
-func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && n-b.first >= start-b.first }
+func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && b.age(n) >= b.age(start) }
 
 // Owns reports whether a cookie is one of this gateway's.
 func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }

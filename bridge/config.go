@@ -66,6 +66,9 @@ type Config struct {
 	// are dropped and counted.
 	QueuePerSwitch int
 
+	// Pair, if set, says whether this gateway leads, or another one that serves the same switches with the same gateway id.
+	Pair Pair
+
 	// OnDecision, if set, is called for each decision, after its rules were handed
 	// to the switch's connection. It must not keep the record's pointers.
 	OnDecision func(*Record)

@@ -7,8 +7,8 @@ import (
 )
 
 // A cookie's parts: bits 63 to 48 the gateway, 47 to 32 the policy version's
-// tag, 31 to 0 the decision's number, so that a rule in a switch leads back to
-// the log line of its decision.
+// tag, 31 whether the rule rests on a state, 30 to 0 the decision's number, so
+// that a rule in a switch leads back to the log line of its decision.
 //
 // Tag 0 with number 0 is what the gateway sets up itself: standing rules and
 // learned addresses, which are of no policy. Tag 0 with another number is no
@@ -16,6 +16,9 @@ import (
 const (
 	gatewayMask uint64 = 0xffff << 48     // all rules of one gateway
 	versionMask uint64 = 0xffffffff << 32 // all rules of one gateway and policy version
+	stateBit    uint64 = 1 << 31          // the rule rests on a state, see book
+	numberMask  uint32 = 1<<31 - 1
+	memberBit   uint32 = 1 << 30          // of a number: which gateway of a pair gave it
 )
 
 // unversioned is the tag of rules that a function without policy versions
@@ -40,7 +43,7 @@ func (g GatewayID) Validate() error {
 
 // Cookie returns what a decision's rules carry.
 func (g GatewayID) Cookie(v flow.PolicyVersion, decision uint32) uint64 {
-	return uint64(g)<<48 | uint64(tagOf(v))<<32 | uint64(decision)
+	return uint64(g)<<48 | uint64(tagOf(v))<<32 | uint64(decision&numberMask)
 }
 
 // standing is the cookie of what the gateway sets up itself.
@@ -67,7 +70,10 @@ func tagOf(v flow.PolicyVersion) uint16 {
 	return v.Tag()
 }
 
+// restsOnState reports whether a cookie of this gateway's is of a rule that rests on a state.
+func restsOnState(cookie uint64) bool { return cookie&stateBit != 0 }
+
 // SplitCookie is the inverse of [GatewayID.Cookie].
 func SplitCookie(cookie uint64) (g GatewayID, tag uint16, decision uint32) {
-	return GatewayID(cookie >> 48), uint16(cookie >> 32), uint32(cookie)
+	return GatewayID(cookie >> 48), uint16(cookie >> 32), uint32(cookie) & numberMask
 }

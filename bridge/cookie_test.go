@@ -8,10 +8,16 @@ import (
 
 func TestCookie(t *testing.T) {
 	v := flow.PolicyVersion{Serial: 7, Hash: 0xdeadbeef}
-	c := GatewayID(0x1234).Cookie(v, 0x89abcdef)
+	c := GatewayID(0x1234).Cookie(v, 0x09abcdef)
 	g, tag, decision := SplitCookie(c)
-	if g != 0x1234 || tag != tagOf(v) || decision != 0x89abcdef {
+	if g != 0x1234 || tag != tagOf(v) || decision != 0x09abcdef {
 		t.Fatalf("cookie %#x splits into %#x %#x %#x", c, g, tag, decision)
+	}
+	if restsOnState(c) || !restsOnState(c|stateBit) {
+		t.Errorf("cookie %#x: the bit of rules that rest on a state", c)
+	}
+	if _, _, n := SplitCookie(c | stateBit); n != decision || GatewayID(0x1234).Cookie(v, 1<<31|decision) != c {
+		t.Errorf("cookie %#x: the bit of rules that rest on a state is part of the number", c)
 	}
 	if !GatewayID(0x1234).Owns(c) || GatewayID(0x1235).Owns(c) {
 		t.Error("ownership")

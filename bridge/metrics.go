@@ -22,6 +22,8 @@ type Metrics struct {
 	coalesced  *prometheus.CounterVec // protocol
 	swept      *prometheus.CounterVec // protocol
 	standing   *prometheus.CounterVec // protocol
+	revoked    *prometheus.CounterVec // protocol
+	again      *prometheus.CounterVec // protocol
 	ungoverned prometheus.Gauge
 	storm      prometheus.Gauge
 	offered    prometheus.Gauge
@@ -47,6 +49,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
+		revoked:   counters("revoked_rules_total", "Rules that were removed because a state changed on which they rest.", "protocol"),
+		again:     counters("decided_again_total", "Events decided once more because a state changed while they were under way.", "protocol"),
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),
 		ungoverned: prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_ungoverned_switches",
 			Help: "Switches that are connected and lack a rule that brings packets to the gateway."}),
@@ -71,6 +75,8 @@ type protocolMetrics struct {
 	packetIns  prometheus.Counter
 	installed  prometheus.Counter
 	coalesced  prometheus.Counter
+	revoked    prometheus.Counter
+	again      prometheus.Counter
 	stageWait  prometheus.Observer
 	stageTotal prometheus.Observer
 	stageMake  prometheus.Observer
@@ -86,6 +92,8 @@ func (m *Metrics) of(p flow.Protocol) *protocolMetrics {
 		packetIns:  m.events.WithLabelValues(name, "packet_in"),
 		installed:  m.rules.WithLabelValues(name, "sent"),
 		coalesced:  m.coalesced.WithLabelValues(name),
+		revoked:    m.revoked.WithLabelValues(name),
+		again:      m.again.WithLabelValues(name),
 		stageWait:  m.stage.WithLabelValues(name, "wait"),
 		stageMake:  m.stage.WithLabelValues(name, "decide"),
 		stageTotal: m.stage.WithLabelValues(name, "total"),

@@ -21,6 +21,9 @@ type job struct {
 	changes []Change
 	packet  Packet
 	lead    *Flight[*job] // those who wait for this decision; nil: nobody
+	owners  bool          // it is the owner's, which uses it again for its next packet
+	entry   *entry        // what the book has of its rules; nil: they rest on no state
+	tries   int           // how often it was decided again
 	refused bool          // the switch refused one of its rules. Under Session.mu
 }
 
@@ -48,12 +51,12 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 	if s.b.local && s.coalescer == nil {
 		j := s.own
 		if j == nil {
-			j = new(job)
+			j = &job{s: s, owners: true}
 			s.own = j
 		}
 		j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
 		s.fill(&j.ev, now)
-		j.done = done
+		j.done, j.tries = done, 0
 		if s.paced(j, now) {
 			return
 		}
@@ -125,9 +128,14 @@ func (s *Session) Event(ev flow.Event, now time.Time) {
 // Removed passes on that a rule is gone, whoever's it was. A rule that must
 // always be there is put back instead.
 func (s *Session) Removed(fr *flow.FlowRemoved, now time.Time) {
-	if s.b.Owns(fr.Cookie) && isStanding(fr.Cookie) {
-		s.standingWanted()
-		return
+	if s.b.Owns(fr.Cookie) {
+		switch {
+		case isStanding(fr.Cookie):
+			s.standingWanted()
+			return
+		case restsOnState(fr.Cookie):
+			s.b.book.removed(s, fr)
+		}
 	}
 	s.m.events.WithLabelValues(s.m.protocol, "flow_removed").Inc()
 	s.Event(flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: fr}, now)
@@ -181,6 +189,7 @@ func (j *job) run() time.Duration {
 
 // decide has an event decided and carries the decision out.
 func (s *Session) decide(j *job) {
+	j.entry = nil
 	start := time.Now()
 	err := s.b.decide(s.ctx, &j.ev, &j.dec)
 	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: time.Since(start)}

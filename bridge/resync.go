@@ -147,7 +147,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			}
 		default:
 			ours++
-			if !s.b.issued(number) && s.surveyed && in.Duration < time.Since(s.born) {
+			if !s.b.issued(number) && !s.b.peers(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
 			gone := tag != tagOf(current) && !current.IsZero()
@@ -155,9 +155,10 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 				// All of them together: what is left alone could pass what another denies.
 				gone = connected && !s.b.issuedSince(number, s.first)
 			}
+			lost := restsOnState(r.Cookie) && !s.b.issuedSince(number, s.first) // nobody would remove it when its state changes
 			switch {
-			case !sweep || !gone:
-			case tag != unversioned && s.sw.DeletesByCookie():
+			case !lost && (!sweep || !gone):
+			case !lost && tag != unversioned && s.sw.DeletesByCookie():
 				removed++
 				tags[tag] = true
 			case len(stale) < maxRemovals:

@@ -53,6 +53,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	confirms map[uint32]*job      // decisions that the switch has yet to confirm
+	removals map[uint32]*removal  // messages that remove rules of older states, which it has yet to confirm
 	waiting  map[waiting]struct{} // events that wait for a worker, as many as the queue has at most
 	resync   resyncState
 	standing standingState
@@ -109,6 +110,8 @@ func (s *Session) Close() int {
 	s.b.mu.Lock()
 	delete(s.b.sessions, s)
 	s.b.mu.Unlock()
+	s.b.book.forget(s)
+	s.endRemovals()
 	left := s.b.pool.discard(&s.queue)
 	if s.coalescer != nil {
 		_, waiting, _ := s.coalescer.Waiting()

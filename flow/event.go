@@ -68,6 +68,10 @@ type Event struct {
 	// State is what an earlier decision asked to be brought back, opaque here.
 	State []byte
 
+	// States are what the policy's machines know, in the order of the keys that the controller asked for. They are read and written by
+	// the host of the controller and never cross the network between gateway and function.
+	States []State
+
 	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
 	// it; in process everything is taken.
 	Accepts Accepts
@@ -80,6 +84,7 @@ type Accepts uint32
 // Their names on the wire are in flow/contract.
 const (
 	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
+	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 
 	acceptsEnd
 )

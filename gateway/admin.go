@@ -19,6 +19,7 @@ import (
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
+	"switchbridge/pair"
 )
 
 // SwitchStatus is one connection in GET /api/v1/switches.
@@ -72,6 +73,7 @@ type GatewayStatus struct {
 	Chain     string        `json:"chain"` // what every event passes
 	Policy    string        `json:"policy,omitempty"`
 	Switches  int           `json:"switches"`
+	Pair      *pair.Status  `json:"pair,omitempty"`
 	Decisions DecisionStats `json:"decisions"`
 	// Reloads are the latest of the configuration, the policy, tokens and
 	// certificates: when each was read, and what was wrong with it.
@@ -98,6 +100,7 @@ func (g *Gateway) adminHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
 	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
 	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
+	mux.HandleFunc("POST /api/v1/pair/handover", g.action("pair handover", g.actHandover))
 	if g.now().set.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

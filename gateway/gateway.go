@@ -27,6 +27,7 @@ import (
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
 	"switchbridge/p4bridge/mapping"
+	"switchbridge/pair"
 	"switchbridge/settings"
 )
 
@@ -65,6 +66,8 @@ type Gateway struct {
 	started  time.Time
 
 	bridge    *bridge.Bridge
+	pair      *pair.Member // nil: this gateway is alone
+	pairCert  *watched.Pair
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
 	listeners []listener
@@ -110,6 +113,12 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
+	if err := g.openPair(&set.Pair, versions); err != nil {
+		return nil, errors.Join(err, g.Close())
+	}
+	if g.pair != nil {
+		core.Pair = g.pair
+	}
 	if g.bridge, err = bridge.New(core); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
@@ -338,6 +347,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.p4 {
 		group.Go(ctx, s)
 	}
+	if g.pair != nil {
+		group.Go(ctx, g.pair)
+	}
 	if e := g.now().functions.embedded; e != nil {
 		group.Go(ctx, e)
 	}
@@ -380,6 +392,9 @@ func (g *Gateway) Close() error {
 	if g.admin != nil {
 		g.admin.Close()
 	}
+	if g.pair != nil {
+		g.pair.Close()
+	}
 	g.recorder.file.close()
 	return g.now().functions.closeBut(nil)
 }
@@ -420,6 +435,9 @@ func (g *Gateway) Status() GatewayStatus {
 	}
 	if v := g.bridge.Versions().Latest(); !v.IsZero() {
 		st.Policy = v.String()
+	}
+	if g.pair != nil {
+		st.Pair = new(g.pair.Status())
 	}
 	for _, s := range g.p4 {
 		p4 := s.Status()

@@ -72,6 +72,9 @@ func (g *Gateway) files() []watched.File {
 	if r.tokens != nil {
 		list = append(list, r.tokens)
 	}
+	if g.pairCert != nil {
+		list = append(list, g.pairCert)
+	}
 	if g.adminPair != nil {
 		list = append(list, g.adminPair)
 	}

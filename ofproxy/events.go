@@ -25,6 +25,11 @@ func (s *session) ready() {
 
 func (s *session) packetIn(msg []byte) {
 	core := s.core.Load()
+	if role(s.role.Load()) != roleAlone {
+		s.passes = true
+		s.aside(ofp.Header{Type: ofp.TypePacketIn}, msg)
+		return
+	}
 	if s.pi == nil {
 		s.pi = new(flow.PacketIn)
 	}
@@ -76,6 +81,10 @@ func (s *session) switchError(msg []byte) error {
 		return nil // the MODIFY that follows sets it
 	}
 	s.cfg.Metrics.errors.WithLabelValues(errorLabel(s.version, &e)).Inc()
+	if s.srv.bridge.Pair() != nil && isSlave(s.version, &e) {
+		s.srv.bridge.Pair().Lost(0)
+		return errDemoted
+	}
 	if q != nil {
 		q.finish(fmt.Errorf("the switch refuses: %s", e.Name))
 		return nil

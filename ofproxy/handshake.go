@@ -27,6 +27,7 @@ var (
 	stateHello     = &state{name: "hello"}     // OpenFlow 1.3.5, 6.3.1
 	stateFeatures  = &state{name: "features"}  // 6.3.2
 	stateClaim     = &state{name: "claim"}     // is this DPID this peer's, and free?
+	stateStandby   = &state{name: "standby"}   // another gateway leads
 	stateConfigure = &state{name: "configure"} // SET_CONFIG, meters, table-miss, ports
 	stateReady     = &state{name: "ready"}
 )
@@ -36,6 +37,7 @@ func init() {
 	stateHello.run = (*session).helloState
 	stateFeatures.run = (*session).featuresState
 	stateClaim.run = (*session).claimState
+	stateStandby.run = (*session).standbyState
 	stateConfigure.run = (*session).configureState
 	stateReady.run = (*session).readyState
 }
@@ -179,8 +181,16 @@ func (s *session) claimState() (*state, error) {
 	if err := s.srv.claim(s); err != nil {
 		return nil, err
 	}
-	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id, Settle: settle}))
+	if s.srv.bridge.Pair() != nil {
+		return stateStandby, nil
+	}
+	s.newCore()
 	return stateConfigure, nil
+}
+
+// newCore hands the switch to the bridge.
+func (s *session) newCore() {
+	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id, Settle: settle}))
 }
 
 // settle is how long after the BARRIER a decision answers packets of its kind
@@ -321,7 +331,7 @@ func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]by
 		case found:
 			return append([]byte(nil), msg...), nil
 		case h.Type == ofp.TypePacketIn:
-			s.srv.bridge.Early(s.version)
+			s.early(msg)
 		case s.state.Load() == stateConfigure:
 			if err := s.handle(h, msg); err != nil {
 				return nil, err

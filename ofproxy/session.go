@@ -43,10 +43,18 @@ type session struct {
 	state   atomic.Pointer[state] // for describe
 	desc    atomic.Pointer[ofp.Desc]
 
+	began    time.Time // when the switch began to be set up, which must end in time
 	now      time.Time // of the latest read
 	lastMsg  time.Time // when the latest whole message was in
 	armed    time.Time // the read deadline that is set
 	echoSent time.Time // zero: no sign of life asked for
+
+	// Where two gateways serve the switch; see standby.go.
+	role     atomic.Int32 // a role
+	woken    atomic.Bool
+	governs  atomic.Uint64 // the generation of the claim that the switch was sent last
+	passes   bool          // packets go to the other gateway, since this one led when the switch sent them
+	received chan *flow.PacketIn
 
 	pi *flow.PacketIn // the owner's scratch; made with the first packet
 
@@ -69,7 +77,7 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	now := time.Now()
 	s := &session{
 		srv: srv, cfg: &srv.cfg, conn: conn, remote: remoteName(conn), id: rand.Text(), born: now,
-		now: now, lastMsg: now,
+		began: now, now: now, lastMsg: now,
 		sign: make(chan struct{}, 1),
 		done: make(chan struct{}),
 	}
@@ -80,6 +88,9 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	s.ports.show = s.showPorts
 	s.in.r = conn
 	s.out = outbox{conn: conn, timeout: srv.cfg.WriteTimeout, limit: outboxLimit}
+	if srv.bridge.Pair() != nil {
+		s.received = make(chan *flow.PacketIn, maxReceived)
+	}
 	s.state.Store(stateHello)
 	if secure {
 		s.state.Store(stateSecure)
@@ -178,6 +189,10 @@ func (s *session) next() (ofp.Header, []byte, error) {
 			if err := s.out.flush(); err != nil {
 				return ofp.Header{}, nil, err
 			}
+			if s.woken.Swap(false) {
+				s.armed = time.Time{}
+				return ofp.Header{}, nil, errWoken
+			}
 			if err := s.fill(); err != nil {
 				return ofp.Header{}, nil, err
 			}
@@ -248,7 +263,7 @@ func (s *session) fill() error {
 	switch due := s.due(); {
 	case s.now.Before(due):
 		return nil
-	case s.state.Load() != stateReady:
+	case s.handshaking():
 		return endf("handshake_timeout", "the switch did not finish the handshake within %v (state %s)", s.cfg.HandshakeTimeout, s.state.Load().name)
 	case !s.echoSent.IsZero():
 		return endf("dead", "no sign of life: no answer to an echo request within %v", s.cfg.EchoTimeout)
@@ -258,11 +273,17 @@ func (s *session) fill() error {
 	return s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.bridge.Number(), nil) })
 }
 
+// handshaking reports whether the switch must make its next step soon.
+func (s *session) handshaking() bool {
+	st := s.state.Load()
+	return st != stateReady && st != stateStandby
+}
+
 // due is when the silence that is allowed now ends.
 func (s *session) due() time.Time {
 	switch {
-	case s.state.Load() != stateReady:
-		return s.born.Add(s.cfg.HandshakeTimeout)
+	case s.handshaking():
+		return s.began.Add(s.cfg.HandshakeTimeout)
 	case !s.echoSent.IsZero():
 		return s.echoSent.Add(s.cfg.EchoTimeout)
 	}
@@ -301,31 +322,57 @@ const crowdedPause = time.Millisecond
 // readyState is the life of a session.
 func (s *session) readyState() (*state, error) {
 	s.ready()
+	if s.srv.bridge.Pair() != nil {
+		ctx, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		go s.attend(ctx)
+	}
+	err := s.govern()
+	if errors.Is(err, errDemoted) {
+		s.role.Store(int32(roleStandby))
+		s.passes = true
+		s.core.Load().Close()
+		return stateStandby, nil
+	}
+	return nil, err
+}
+
+// govern has the switch's packets decided until the session ends, or the other gateway of a pair leads.
+func (s *session) govern() error {
+	s.takeReceived()
 	for {
 		h, msg, err := s.next()
-		if err != nil {
-			return nil, err
-		}
-		if h.Type == ofp.TypePacketIn {
+		switch {
+		case errors.Is(err, errWoken):
+			s.takeReceived()
+			if err := s.lookUp(); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		case h.Type == ofp.TypePacketIn:
 			s.packetIn(msg)
-		} else if err := s.handle(h, msg); err != nil {
-			return nil, err
+		default:
+			if err := s.handle(h, msg); err != nil {
+				return err
+			}
 		}
 		if s.core.Load().Crowded() {
 			if err := s.out.flush(); err != nil {
-				return nil, err
+				return err
 			}
 			time.Sleep(crowdedPause)
 		}
 		if s.out.waiting() > outboxFlush {
 			if err := s.out.flush(); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 }
 
-// handle takes every message but PACKET_IN and echo.
+// handle takes every message but PACKET_IN and echo. Its error ends the session, or its rule over the switch ([errDemoted]).
 func (s *session) handle(h ofp.Header, msg []byte) error {
 	var err error
 	switch h.Type {
@@ -345,6 +392,13 @@ func (s *session) handle(h ofp.Header, msg []byte) error {
 		}
 	case ofp.TypeStatsReply:
 		err = s.statsReply(h, msg)
+	case ofp.TypeRoleReply:
+		if s.srv.bridge.Pair() != nil {
+			err = s.roleReply(msg)
+		}
+	}
+	if errors.Is(err, errDemoted) {
+		return err
 	}
 	if err != nil {
 		// The stream is intact: one unreadable message costs itself.

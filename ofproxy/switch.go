@@ -55,6 +55,13 @@ func (s *session) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, c
 	if err != nil {
 		return err
 	}
+	if role(s.role.Load()) != roleAlone { // Hold sets it under the outbox's lock
+		s.out.end(b)
+		if p != nil && len(p.In.Data) > 0 {
+			s.passOn(p.In)
+		}
+		return bridge.ErrElsewhere
+	}
 	var bad []refusedChange
 	released, sent := p == nil, 0
 	for i := range changes {
@@ -126,8 +133,13 @@ const barrierWait = 2 * time.Second
 // afterBarrier appends a BARRIER_REQUEST and has the bridge told, once, when it
 // is answered or barrierWait has passed.
 func (s *session) afterBarrier(b []byte, decision uint32) []byte {
+	return s.onBarrier(b, func() { s.core.Load().Written(decision, -1, nil) })
+}
+
+// onBarrier appends a BARRIER_REQUEST and has f called, once, when it is answered or barrierWait has passed.
+func (s *session) onBarrier(b []byte, f func()) []byte {
 	xid := s.srv.bridge.Number()
-	once := sync.OnceFunc(func() { s.core.Load().Written(decision, -1, nil) })
+	once := sync.OnceFunc(f)
 	timer := time.AfterFunc(barrierWait, func() {
 		s.mu.Lock()
 		delete(s.barriers, xid)

@@ -192,8 +192,8 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 			case !cfg.Bridge.Owns(b.cookie) || o.wanted[key]:
 			case !o.isL2(t.ID):
 				ends = time.Now().Add(cfg.HardTimeout)
-			case !t.IdleTimeout && cfg.L2Age > 0:
-				b.idle, ends = cfg.L2Age, time.Now().Add(cfg.L2Age)
+			case !t.IdleTimeout && o.l2Age() > 0:
+				b.idle, ends = o.l2Age(), time.Now().Add(o.l2Age())
 			}
 		}
 		o.book.put(b, ends)

@@ -2,6 +2,8 @@ package p4bridge
 
 import (
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -19,7 +21,10 @@ import (
 // is flooded by the gateway.
 
 // stations are the addresses that the gateway has learned of one switch.
-type stations map[flow.MAC]*station
+type stations struct {
+	at    map[flow.MAC]*station
+	swept time.Time // when room was last made
+}
 
 type station struct {
 	port flow.PortNo
@@ -30,24 +35,25 @@ type station struct {
 // that has no room is flooded to.
 const maxStations = 8192
 
-// see notes where a station is, and reports whether that is news.
-func (s stations) see(mac flow.MAC, port flow.PortNo, now time.Time, age time.Duration) bool {
-	have := s[mac]
+// see notes where a station is, and reports whether that is news. Where there is
+// no room for it, it takes that of those not seen for age (0: none): once a
+// second, so that made-up addresses cost little.
+func (s *stations) see(mac flow.MAC, port flow.PortNo, now time.Time, age time.Duration) bool {
+	have := s.at[mac]
 	switch {
 	case have != nil && have.port == port:
 		have.seen = now
 		return false
-	case have == nil && len(s) >= maxStations:
-		for m, old := range s {
-			if age > 0 && now.Sub(old.seen) > age {
-				delete(s, m)
-			}
+	case have == nil && len(s.at) >= maxStations:
+		if now.Sub(s.swept) >= time.Second && age > 0 {
+			s.swept = now
+			maps.DeleteFunc(s.at, func(_ flow.MAC, old *station) bool { return now.Sub(old.seen) > age })
 		}
-		if len(s) >= maxStations {
+		if len(s.at) >= maxStations {
 			return false
 		}
 	}
-	s[mac] = &station{port, now}
+	s.at[mac] = &station{port, now}
 	return true
 }
 
@@ -65,19 +71,22 @@ func (o *owner) translate(r *flow.Rule) (e *p4v1.TableEntry, t *mapping.Table, n
 	if e, t, err = m.Entry(r, nil); err == nil || !isNormal(r.Actions) {
 		return e, t, false, err
 	}
+	if _, t, err = o.fits(r); err != nil {
+		return nil, nil, false, err
+	}
 	o.mu.Lock()
 	list, known := o.resolve(&r.Match)
 	o.mu.Unlock()
 	as := *r
 	as.Actions = list
-	if e, t, err := m.Entry(&as, nil); err == nil {
-		return e, t, true, nil
+	e, at, err := m.Entry(&as, nil)
+	switch {
+	case err == nil:
+		return e, at, true, nil
+	case known:
+		return nil, nil, false, err
 	}
-	_, t, fit := o.fits(r)
-	if fit == nil && !known {
-		return nil, t, true, nil
-	}
-	return nil, nil, true, errors.Join(err, fit)
+	return nil, t, true, nil
 }
 
 // fits makes an entry as r's would be, wherever NORMAL leads to.
@@ -88,7 +97,7 @@ func (o *owner) fits(r *flow.Rule) (*p4v1.TableEntry, *mapping.Table, error) {
 		return e, t, err
 	}
 	if !r.Match.Has(flow.FieldInPort|flow.FieldEthDst) || r.Match.EthDstMask != flow.MACExact {
-		return nil, nil, errors.Join(err, errNormal)
+		return nil, nil, fmt.Errorf("%w; %w", err, errNormal)
 	}
 	as := *r
 	as.Actions = []flow.Action{flow.OutputTo(flow.PortNo(o.s.cfg.Ports[0]))}
@@ -104,7 +113,7 @@ func (o *owner) resolve(m *flow.Match) (list []flow.Action, known bool) {
 	if !m.Has(flow.FieldEthDst) || m.EthDstMask != flow.MACExact {
 		return []flow.Action{flow.OutputTo(flow.PortFlood)}, false
 	}
-	at := o.stations[m.EthDst]
+	at := o.stations.at[m.EthDst]
 	switch {
 	case at == nil:
 		return []flow.Action{flow.OutputTo(flow.PortFlood)}, false

@@ -60,7 +60,7 @@ type owner struct {
 func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	o := &owner{
 		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{},
-		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{}, members: newMembers(s.cfg.Pipeline),
+		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{at: map[flow.MAC]*station{}}, members: newMembers(s.cfg.Pipeline),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{},
 	}
 	o.resolves = s.cfg.Mapping.Resolves()

@@ -522,26 +522,30 @@ func TestNormalByDigests(t *testing.T) {
 	if plain.IdleTimeout {
 		t.Error("the case is about a table without idle timeouts")
 	}
+	wide := flow.Rule{Priority: 9, Match: conversation(1, 1, 2).Keep(flow.FieldInPort | flow.FieldEthSrc), Actions: normal}
+	if err := s.serves.Load().Fit(&wide, nil); err == nil || !strings.Contains(err.Error(), "resolves it for rules that name in_port and one eth_dst") {
+		t.Errorf("a rule that says no station: %v", err)
+	}
 }
 
 // What a station is learned by is bounded, and the newest wins.
 func TestStations(t *testing.T) {
-	s, now := stations{}, time.Now()
+	s, now := stations{at: map[flow.MAC]*station{}}, time.Now()
 	mac := func(i int) flow.MAC { return flow.MAC{2, 0, 0, byte(i >> 16), byte(i >> 8), byte(i)} }
 	for i := range maxStations {
 		if !s.see(mac(i), 1, now, time.Minute) {
 			t.Fatalf("station %d is not learned", i)
 		}
 	}
-	if s.see(mac(0), 1, now, time.Minute) || !s.see(mac(0), 2, now, time.Minute) || s[mac(0)].port != 2 {
+	if s.see(mac(0), 1, now, time.Minute) || !s.see(mac(0), 2, now, time.Minute) || s.at[mac(0)].port != 2 {
 		t.Error("the newest port does not win")
 	}
-	if s.see(mac(maxStations), 1, now, time.Minute) || len(s) != maxStations {
-		t.Errorf("%d stations", len(s))
+	if s.see(mac(maxStations), 1, now, time.Minute) || len(s.at) != maxStations {
+		t.Errorf("%d stations", len(s.at))
 	}
 	s.see(mac(1), 1, now.Add(2*time.Minute), time.Minute)
-	if !s.see(mac(maxStations), 1, now.Add(2*time.Minute), time.Minute) || len(s) != 2 {
-		t.Errorf("%d stations are left when the old ones make room, want 2", len(s))
+	if !s.see(mac(maxStations), 1, now.Add(2*time.Minute), time.Minute) || len(s.at) != 2 {
+		t.Errorf("%d stations are left when the old ones make room, want 2", len(s.at))
 	}
 }
 

@@ -124,8 +124,15 @@ func (s *Session) Run(ctx context.Context) error {
 //	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> setup -> digest -> miss -> serve)
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
-	s.status.set("connecting", nil)
 	election := s.cfg.Election
+	if pair := s.cfg.Bridge.Pair(); pair != nil {
+		generation, err := s.awaitLead(ctx, pair)
+		if err != nil {
+			return false, err
+		}
+		election = ElectionID{Low: generation}
+	}
+	s.status.set("connecting", nil)
 	if s.takeover != (ElectionID{}) {
 		election, s.takeover = s.takeover, ElectionID{}
 	}
@@ -134,6 +141,9 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 		return false, fmt.Errorf("connect: %w", err)
 	}
 	defer c.close()
+	if pair := s.cfg.Bridge.Pair(); pair != nil {
+		go s.followLead(c, pair, election.Low)
+	}
 
 	s.status.set("arbitrating", nil)
 	deadline := time.NewTimer(s.cfg.DialTimeout)
@@ -157,7 +167,15 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 			}
 			s.metrics.serving(0)
 			s.faults.Warn("demoted", "demoted: another gateway is primary; nothing more is written")
+			if pair := s.cfg.Bridge.Pair(); pair != nil {
+				pair.Lost(0)
+				return served, err
+			}
 			continue
+		}
+		if pair := s.cfg.Bridge.Pair(); pair != nil { // one that leads claims above what the switch has seen
+			pair.Seen(update.GetElectionId().GetLow())
+			return served, errNotPrimary
 		}
 		if codes.Code(update.GetStatus().GetCode()) == codes.NotFound {
 			// The specification leaves a switch without a primary until one comes with a
@@ -169,6 +187,46 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 		}
 		s.status.set("backup", nil)
 		s.faults.Info("backup", "backup: another gateway is primary")
+	}
+}
+
+// errYielded ends a connection, since the other gateway of a pair leads or this one has claimed again; errNotPrimary says that the switch has
+// another primary.
+var (
+	errYielded    = errors.New("the lead has changed")
+	errNotPrimary = errors.New("the switch has another primary")
+)
+
+// awaitLead waits until this gateway of a pair leads, and returns the generation of its claim.
+func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation uint64, err error) {
+	for {
+		t := pair.Term()
+		if t.Leads && !t.Holds {
+			return t.Generation, nil
+		}
+		s.status.set("standby", nil)
+		select {
+		case <-t.Changed:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// followLead ends a connection whose claim is not this gateway's latest any more. An election id is not changed on a live stream: BMv2 would
+// take it for another client's.
+func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
+	for {
+		t := pair.Term()
+		if !t.Leads || t.Generation != generation {
+			c.cancel(errYielded)
+			return
+		}
+		select {
+		case <-t.Changed:
+		case <-c.ctx.Done():
+			return
+		}
 	}
 }
 

@@ -279,11 +279,21 @@ func (o *owner) learn(m *flow.Match) {
 		}),
 		ControllerMetadata: o.s.cfg.Bridge.OwnCookie(),
 	}
-	if l.Table.IdleTimeout && o.s.cfg.L2Age > 0 {
-		e.IdleTimeoutNs = o.s.cfg.L2Age.Nanoseconds()
+	if l.Table.IdleTimeout {
+		e.IdleTimeoutNs = o.l2Age().Nanoseconds()
 	}
 	o.l2[m.EthSrc] = m.InPort
-	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e), idle: max(0, o.s.cfg.L2Age)}}})
+	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e), idle: o.l2Age()}}})
+}
+
+// l2Age is the idle timeout of learned addresses; 0 is none. Where neither the
+// switch nor a counter tells what is idle, an address stays until it moves: to
+// take it out by the clock would flood what goes to a station that is there.
+func (o *owner) l2Age() time.Duration {
+	if t := o.s.cfg.Mapping.L2.Table; !t.IdleTimeout && !t.DirectCounter {
+		return 0
+	}
+	return max(0, o.s.cfg.L2Age)
 }
 
 func (o *owner) isL2(table uint32) bool {

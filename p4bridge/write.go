@@ -36,9 +36,26 @@ type change struct {
 	why    flow.RemovedReason
 
 	op     p4v1.Update_Type
+	parts  updateParts
 	err    error
 	missed bool              // the book had the entry, and the switch had not
 	gone   *flow.FlowRemoved // what a removal has removed
+}
+
+// updateParts are the messages around an entry, in one piece with the change: each
+// for itself costs more than what it holds.
+type updateParts struct {
+	update p4v1.Update
+	entity p4v1.Entity
+	kind   p4v1.Entity_TableEntry
+}
+
+// update is the change as P4Runtime has it; it is the change's own.
+func (c *change) update() *p4v1.Update {
+	p := &c.parts
+	p.kind.TableEntry, p.entity.Entity = c.entry, &p.kind
+	p.update.Type, p.update.Entity = c.op, &p.entity
+	return &p.update
 }
 
 // anyPriority is the priority of a removal that the cookie alone identifies.
@@ -248,7 +265,7 @@ func (o *owner) writeTable(ctx context.Context, changes []*change) error {
 	for try := 0; len(changes) > 0; try++ {
 		updates := make([]*p4v1.Update, len(changes))
 		for i, c := range changes {
-			updates[i] = &p4v1.Update{Type: c.op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: c.entry}}}
+			updates[i] = c.update()
 		}
 		err := o.c.write(ctx, updates)
 		if err == nil {

@@ -26,6 +26,7 @@ import (
 	"switchbridge/internal/yamlerr"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
+	"switchbridge/pair"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
@@ -38,6 +39,7 @@ type Settings struct {
 	FailMode   FailMode   `yaml:"fail_mode"`
 	Guardrails Guardrails `yaml:"guardrails"`
 	Limits     Limits     `yaml:"limits"`
+	Pair       Pair       `yaml:"pair"`
 	Admin      Admin      `yaml:"admin"`
 	Log        Log        `yaml:"log"`
 }
@@ -174,6 +176,47 @@ type AdminTLS struct {
 	ClientCA string `yaml:"client_ca"`
 }
 
+// Pair is another gateway that serves the same switches, of which one leads.
+type Pair struct {
+	Listen  string        `yaml:"listen"` // where the other gateway asks; empty: this one is alone
+	Peer    string        `yaml:"peer"`   // where it listens
+	Member  uint32        `yaml:"member"`
+	Prefer  bool          `yaml:"prefer"`
+	Timeout time.Duration `yaml:"timeout"`
+	Cert    string        `yaml:"cert"`
+	Key     string        `yaml:"key"`
+	CA      string        `yaml:"ca"`
+}
+
+// On reports whether there is another gateway.
+func (p *Pair) On() bool { return p.Listen != "" || p.Peer != "" }
+
+// Bounds of pair.timeout.
+const (
+	minPairTimeout = 200 * time.Millisecond
+	maxPairTimeout = 30 * time.Second
+)
+
+func (p *Pair) validate() error {
+	if !p.On() {
+		return nil
+	}
+	for name, addr := range map[string]string{"listen": p.Listen, "peer": p.Peer} {
+		if err := listen.CheckHostPort(addr); err != nil {
+			return fmt.Errorf("pair.%s: %w", name, err)
+		}
+	}
+	switch {
+	case p.Cert == "" || p.Key == "" || p.CA == "":
+		return errors.New("pair: needs cert, key and ca: the gateways of a pair know each other by their certificates")
+	case p.Member > 1:
+		return fmt.Errorf("pair.member: %d: want 0 for one of the gateways and 1 for the other", p.Member)
+	case p.Timeout < minPairTimeout || p.Timeout > maxPairTimeout:
+		return fmt.Errorf("pair.timeout: %v: want %v to %v", p.Timeout, minPairTimeout, maxPairTimeout)
+	}
+	return nil
+}
+
 // Log says what is logged and how.
 type Log struct {
 	Format    string `yaml:"format"`    // text or json
@@ -218,6 +261,7 @@ func Default() *Settings {
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
+		Pair:   Pair{Timeout: pair.DefaultTimeout},
 		Admin:  Admin{Listen: DefaultAdmin},
 		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
@@ -304,6 +348,9 @@ func (s *Settings) resolve(dir string) {
 	at(&s.OpenFlow.TLS.Cert)
 	at(&s.OpenFlow.TLS.Key)
 	at(&s.OpenFlow.TLS.ClientCA)
+	at(&s.Pair.Cert)
+	at(&s.Pair.Key)
+	at(&s.Pair.CA)
 	at(&s.Admin.TokenFile)
 	at(&s.Admin.TLS.Cert)
 	at(&s.Admin.TLS.Key)
@@ -401,6 +448,9 @@ func (s *Settings) Validate() error {
 		if _, err := flow.ParseDPID(dpid); err != nil {
 			return fmt.Errorf("fail_mode.switches: %w", err)
 		}
+	}
+	if err := s.Pair.validate(); err != nil {
+		return err
 	}
 	if s.Admin.Listen != "" {
 		if err := listen.CheckHostPort(s.Admin.Listen); err != nil {

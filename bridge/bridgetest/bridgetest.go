@@ -139,7 +139,7 @@ func (inPlace) Local() bool { return true }
 // Run runs the suite on a target. Each case is a test of its own, named after
 // what must hold.
 func Run(t *testing.T, target Target) {
-	for _, c := range cases {
+	for _, c := range slices.Concat(cases, stateCases) {
 		for _, remote := range []bool{false, true} {
 			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 				continue

@@ -22,7 +22,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
 		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand(),
-		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand())
+		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand())
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands
 	return root

@@ -15,6 +15,7 @@ import (
 	"switchbridge/internal/adminclient"
 	"switchbridge/internal/watched"
 	"switchbridge/p4bridge"
+	"switchbridge/pair"
 )
 
 func statusCommand() *cobra.Command {
@@ -92,6 +93,29 @@ func reloadText(r watched.Result) string {
 	return text
 }
 
+// pairText says which of two gateways leads, and how the other one is.
+func pairText(p *pair.Status) string {
+	text := "this gateway stands by"
+	if p.Leads {
+		text = "this gateway leads"
+	}
+	text += fmt.Sprintf(" since %s: %s; ", p.Since.Format(time.RFC3339), p.Why)
+	switch {
+	case !p.Answers && p.Heard.IsZero():
+		text += p.Peer + " has never answered"
+	case !p.Answers:
+		text += fmt.Sprintf("%s has not answered since %s", p.Peer, p.Heard.Format(time.RFC3339))
+	case p.PeerIs.Leads:
+		text += p.Peer + " leads"
+	default:
+		text += p.Peer + " stands by"
+	}
+	if p.RestsFor > 0 && !p.Leads {
+		text += fmt.Sprintf("; claims nothing for another %.0f s", p.RestsFor)
+	}
+	return text
+}
+
 func (st *fullStatus) print(w io.Writer) error {
 	g := &st.Gateway
 	policy := g.Policy
@@ -100,6 +124,9 @@ func (st *fullStatus) print(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "gateway    %s, up %v\nfunction   %s\nchain      %s\npolicy     %s\n", g.Version, time.Since(g.Started).Round(time.Second), strings.Join(g.Function, ", "),
 		g.Chain, policy)
+	if p := g.Pair; p != nil {
+		fmt.Fprintf(w, "pair       %s\n", pairText(p))
+	}
 	d := &g.Decisions
 	fmt.Fprintf(w, "decisions  %d allow, %d deny, %d without verdict, %d failed\n", d.Allow, d.Deny, d.None, d.Failed)
 	if d.Count > 0 {

@@ -103,6 +103,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if err := f.decider.Decide(ctx, &s.event, d); err != nil {
 		return statusOf(err), err
 	}
+	contract.Restrict(&s.event, d)
 	if a.Body, err = codec.AppendDecision(a.Body, &s.event, d); err != nil {
 		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
 	}

@@ -64,6 +64,9 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
 	}
+	if ev.Accepts&flow.AcceptsRevoke != 0 {
+		putStates(h, d)
+	}
 	if CoversIncomplete(ev, d) {
 		h.Set(HeaderCoversIncomplete, "true")
 	}
@@ -98,6 +101,9 @@ func GetDecision(h Header, d *flow.Decision) error {
 		SetCoversIncomplete(d, v == "true")
 	default:
 		return fmt.Errorf("%s %q: want true or false", HeaderCoversIncomplete, Printable(v))
+	}
+	if err := getStates(h, d); err != nil {
+		return err
 	}
 	state, err := decodeState(d.State[:0], h.Get(HeaderState))
 	if state != nil {

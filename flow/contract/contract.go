@@ -48,6 +48,9 @@ const (
 
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
+
+	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
+	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )
 
 // SpecVersion is the value of [HeaderSpecVersion].

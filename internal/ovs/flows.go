@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os/exec"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -16,7 +15,7 @@ import (
 // are read as with a vlan-limit of 2. All frames go through one process, 100,000 in about a second. It needs
 // no switch and no privilege; without ovs-ofctl the test is skipped (with CI set, failed). A frame has at least
 // one byte.
-func Flows(tb testing.TB, frames ...[]byte) []string {
+func Flows(tb TB, frames ...[]byte) []string {
 	tb.Helper()
 	ofctl := need(tb, "ovs-ofctl")["ovs-ofctl"]
 	var file bytes.Buffer

@@ -86,6 +86,15 @@ func (h *Host) Dial(ctx context.Context, network, addr string) (net.Conn, error)
 	return h.ns.dial(ctx, network, addr)
 }
 
+// ListenPacket opens a socket for datagrams on the host; the caller closes it.
+func (h *Host) ListenPacket(network, addr string) (c net.PacketConn, err error) {
+	err = h.ns.do(func() (err error) {
+		c, err = net.ListenPacket(network, addr)
+		return err
+	})
+	return c, err
+}
+
 // Ping sends ICMP echo requests, one a second as ping(8) does, and returns the time from the first to
 // an answer, or an error when there is none within the timeout. A switch that has only just connected
 // drops what reaches it before its rules do.

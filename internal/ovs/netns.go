@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"testing"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,7 +18,7 @@ type namespace struct {
 }
 
 // newNamespace makes an empty network namespace with its loopback up, and closes it with the test.
-func newNamespace(tb testing.TB) *namespace {
+func newNamespace(tb TB) *namespace {
 	tb.Helper()
 	if os.Geteuid() != 0 {
 		tb.Skip("needs root: a network namespace can't be made without")

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"os/exec"
 	"strings"
-	"testing"
 )
 
 // separator is an echo request that no test sends. ovs-ofctl prints it on a line of its own, which tells
@@ -19,7 +18,7 @@ const separatorLine = "OFPT_ECHO_REQUEST (xid=0x5e9a7a70): 0 bytes of payload\n"
 // All are printed by one process, so give it many at once. It needs no switch and no privilege; without
 // ovs-ofctl the test is skipped (with CI set, failed). A message whose length field disagrees with its
 // length fails the test.
-func Print(tb testing.TB, messages ...[]byte) []string {
+func Print(tb TB, messages ...[]byte) []string {
 	tb.Helper()
 	ofctl := need(tb, "ovs-ofctl")["ovs-ofctl"]
 	if len(messages) == 0 {
@@ -43,7 +42,7 @@ func Print(tb testing.TB, messages ...[]byte) []string {
 }
 
 // OFPPrint is [Print] for a single message.
-func OFPPrint(tb testing.TB, message []byte) string {
+func OFPPrint(tb TB, message []byte) string {
 	tb.Helper()
 	return Print(tb, message)[0]
 }

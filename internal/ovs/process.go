@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -56,7 +55,7 @@ func (p *process) kill() {
 }
 
 // run runs a command to its end and returns what it printed; its failure is the test's.
-func run(tb testing.TB, cmd *exec.Cmd) string {
+func run(tb TB, cmd *exec.Cmd) string {
 	tb.Helper()
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

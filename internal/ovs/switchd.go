@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 	"time"
 )
 
@@ -20,7 +19,7 @@ type Options struct {
 // Switchd is a private ovsdb-server with its ovs-vswitchd. Its methods fail the test that started it
 // rather than return errors, and are for that test's goroutine.
 type Switchd struct {
-	tb    testing.TB
+	tb    TB
 	dir   string
 	dummy bool
 	ns    *namespace // nil on the dummy datapath
@@ -36,7 +35,7 @@ type Switchd struct {
 // Start runs a private Open vSwitch until the test ends. It skips the test, with the reason, where Open
 // vSwitch isn't installed or, for [Options.Dummy] unset, where namespaces can't be made; with CI set a
 // missing installation is a failure.
-func Start(tb testing.TB, o Options) *Switchd {
+func Start(tb TB, o Options) *Switchd {
 	tb.Helper()
 	tools := need(tb, "ovsdb-server", "ovs-vswitchd", "ovsdb-tool", "ovs-vsctl", "ovs-ofctl", "ovs-appctl")
 	s := &Switchd{tb: tb, dummy: o.Dummy, bridges: make(map[string]Bridge)}

@@ -4,13 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
 )
 
 // need returns the paths of the named programs. Where one is missing the test is skipped with the reason;
 // on a machine that promises to have them (CI is set, and `make test` installs them) it fails instead, so
 // that a broken installation can't pass as a green run.
-func need(tb testing.TB, names ...string) map[string]string {
+func need(tb TB, names ...string) map[string]string {
 	tb.Helper()
 	paths := make(map[string]string, len(names))
 	for _, name := range names {
@@ -38,7 +37,7 @@ func lookTool(name string) (string, error) {
 	return "", err
 }
 
-func unavailable(tb testing.TB, format string, args ...any) {
+func unavailable(tb TB, format string, args ...any) {
 	tb.Helper()
 	if os.Getenv("CI") != "" {
 		tb.Fatalf(format, args...)

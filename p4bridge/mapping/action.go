@@ -62,23 +62,25 @@ var parts = map[string]part{
 func be32(v uint32) []byte { return []byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)} }
 
 // of returns the part's value in an action.
-func (k valueKind) of(a *flow.Action, inPort flow.PortNo) []byte {
+func (k valueKind) of(a *flow.Action, inPort flow.PortNo) bits {
 	switch k {
 	case portValue:
 		if a.Port == flow.PortIn {
-			return be32(uint32(inPort))
+			return bits{lo: uint64(inPort)}
 		}
-		return be32(uint32(a.Port))
+		return bits{lo: uint64(a.Port)}
 	case idValue:
-		return be32(a.ID)
+		return bits{lo: uint64(a.ID)}
 	case macValue:
-		return slices.Clone(a.MAC[:])
+		return fromBytes(a.MAC[:])
 	case addrValue:
-		return a.Addr.AsSlice()
-	case numberValue:
-		return be32(a.Value)
+		full := a.Addr.As16() // an IPv4 address is the low 32 bits
+		if a.Addr.Is4() {
+			return fromBytes(full[12:])
+		}
+		return fromBytes(full[:])
 	}
-	return nil
+	return bits{lo: uint64(a.Value)}
 }
 
 // put is of's inverse, for a value of width bits.
@@ -233,12 +235,13 @@ func (t *Table) action(out *p4v1.Action, list []flow.Action, m *flow.Match, port
 		if prm.source != "" {
 			at := slices.IndexFunc(a.parts, func(p part) bool { return p.source == prm.source }) // Bind saw it there
 			v := a.parts[at].value.of(&list[at], m.InPort)
-			if prm.String {
-				value = []byte(ports.name(v))
-			} else if padded, err := pipeline.Pad(v, prm.Width); err != nil {
-				return fmt.Errorf("action %s: parameter %s: %w", a.p4.Name, prm.Name, err)
-			} else {
-				value = pipeline.Canonical(padded)
+			switch n := v.width(); {
+			case prm.String:
+				value = []byte(ports.name(uint32(v.lo)))
+			case n > prm.Width:
+				return fmt.Errorf("action %s: parameter %s: value %#x has %d bits, more than the %d of its type", a.p4.Name, prm.Name, v.append(nil), n, prm.Width)
+			default:
+				value = v.append(nil)
 			}
 		}
 		out.Params = append(out.Params, &p4v1.Action_Param{ParamId: prm.ID, Value: value})

@@ -195,7 +195,7 @@ func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.Field
 			return nil, 0, fmt.Errorf("key %s: %s: %w", k.Name, o.name, err)
 		}
 		if k.String {
-			return k.textMatch(ports.name(be32(uint32(value.lo)))), o.field, nil // an in_port, says Bind
+			return k.textMatch(ports.name(uint32(value.lo))), o.field, nil // an in_port, says Bind
 		}
 		if w := min(k.Width, o.width); k.kind == pipeline.Exact && value.width() <= w && mask.and(ones(w)) == ones(w) {
 			return exact.add(k.ID, value), o.field, nil

@@ -1,7 +1,6 @@
 package mapping
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -112,8 +111,7 @@ type portNames struct {
 }
 
 // name returns the name of a port, its number where it has none.
-func (p *portNames) name(number []byte) string {
-	n := binary.BigEndian.Uint32(number)
+func (p *portNames) name(n uint32) string {
 	if name, ok := p.names[n]; ok {
 		return name
 	}

@@ -167,6 +167,23 @@ func (ca *CA) Issue(hosts ...string) (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der, ca.cert.Raw}, PrivateKey: key}, nil
 }
 
+// Files issues a certificate and writes it and its key to name.pem and name.key in dir.
+func (ca *CA) Files(dir, name string, hosts ...string) (cert, key string, err error) {
+	c, err := ca.Issue(hosts...)
+	if err != nil {
+		return "", "", err
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		return "", "", err
+	}
+	cert, key = filepath.Join(dir, name+".pem"), filepath.Join(dir, name+".key")
+	if err := writePEM(key, "PRIVATE KEY", secret, 0o600); err != nil {
+		return "", "", err
+	}
+	return cert, key, writePEM(cert, "CERTIFICATE", c.Certificate[0], 0o644)
+}
+
 func serial() *big.Int {
 	n, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 	if err != nil {

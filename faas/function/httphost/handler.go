@@ -272,6 +272,7 @@ func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	defer cancel()
 	err = h.decider.Decide(ctx, &c.ev, &c.d)
 	if err == nil {
+		contract.Restrict(&c.ev, &c.d)
 		return nil
 	}
 	switch flow.KindOf(err) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -249,6 +250,11 @@ func TestBadDecisions(t *testing.T) {
 		{`{"flows":[{"covers_incomplete":"true"}]}`, "flows[0].covers_incomplete: \"\\\"true\\\"\", want true or false"},
 		{`{"flows":[{"covers_incomplete":1}]}`, "want true or false"},
 		{`{"covers_incomplete":true}`, "covers_incomplete: unknown member"},
+		{`{"states":[{"state":"a","version":1},{"state":"","version":1}]}`, "states[1]: state \"\""},
+		{`{"states":[{"version":1}]}`, "states[0]: state \"\""},
+		{`{"states":[{"state":"a","versoin":1}]}`, "states[0].versoin: unknown member"},
+		{`{"states":[{"state":"a","version":-1}]}`, "states[0].version"},
+		{`{"revoke":["a","b c"]}`, "revoke[1]: state \"b c\""},
 		{`{"flows":[{"meter":0}]}`, "flows[0].meter: "},
 		{`{"flows":[{"meter":1,"actions":[{"type":"METER","meter_id":2}]}]}`, "flows[0].actions[0].meter_id: 2, but 1 before"},
 		{`{"flows":[{},{},{"match":{"ipv4_srcc":"10.0.0.1"}}]}`, "flows[2].match.ipv4_srcc: unknown field"},
@@ -419,7 +425,7 @@ func TestRequestMembers(t *testing.T) {
 	}{
 		{whole, `"rule_match":{"in_port":1,"eth_src":"02:02:02:02:02:02","eth_dst":"02:02:02:02:02:02","eth_type":2048,"vlan_vid":"0x0000","ip_proto":6,` +
 			`"ipv4_src":"10.0.0.1","ipv4_dst":"10.0.0.2","tcp_src":80,"tcp_dst":80}`},
-		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete"]`},
+		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","revoke"]`},
 	} {
 		b, err := codec.AppendEvent(nil, row.ev)
 		if err != nil {
@@ -492,6 +498,27 @@ func TestCoversIncomplete(t *testing.T) {
 	var back flow.Decision
 	if err := codec.ParseDecision(body, &flow.Event{}, &back); err != nil || back.Rules[0].CoversIncomplete || back.Rules[1].CoversIncomplete {
 		t.Errorf("%s: %+v (%v)", body, back.Rules, err)
+	}
+}
+
+// TestStates: what an answer rests on and revokes goes to a gateway that takes it, and to no other.
+func TestStates(t *testing.T) {
+	_, schema := schemas(t)
+	d := flow.Decision{HasPacketOut: true, Read: []flow.StateVersion{{Key: 1, Version: 1<<64 - 1}}, Revoke: []uint64{2, 3}}
+	for accepts, want := range map[flow.Accepts]string{
+		0: `{"packet_out":{"actions":[]}}`,
+		flow.AcceptsAll: `{"packet_out":{"actions":[]},"states":[{"state":"0000000000000001","version":"18446744073709551615"}],` +
+			`"revoke":["0000000000000002","0000000000000003"]}`,
+	} {
+		b, err := codec.AppendDecision(nil, &flow.Event{Accepts: accepts}, &d)
+		if err != nil || string(b) != want {
+			t.Errorf("%s (%v), want\n%s", b, err, want)
+		}
+		valid(t, schema, b)
+		var back flow.Decision
+		if err := codec.ParseDecision(b, &flow.Event{}, &back); err != nil || accepts != 0 && (!slices.Equal(back.Read, d.Read) || !slices.Equal(back.Revoke, d.Revoke)) {
+			t.Errorf("%s: %+v, %x (%v)", b, back.Read, back.Revoke, err)
+		}
 	}
 }
 

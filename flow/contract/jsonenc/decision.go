@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"switchbridge/flow"
+	"switchbridge/flow/contract"
 )
 
 // DefaultPriority is what a rule without one gets (OpenFlow's
@@ -48,6 +50,9 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 		w.bytes("state", d.State)
 		w.string("state_key", d.StateKey.String())
 	}
+	if ev.Accepts&flow.AcceptsRevoke != 0 {
+		w.states(d)
+	}
 	if d.Verdict != flow.NoVerdict {
 		w.string("verdict", d.Verdict.String())
 	}
@@ -61,6 +66,25 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 		w.bytes("handshake", d.Handshake)
 	}
 	w.close('}')
+}
+
+// states writes what an answer rests on and what it revokes.
+func (w *writer) states(d *flow.Decision) {
+	if len(d.Read) > 0 {
+		w.key("states")
+		w.open('[')
+		for _, r := range d.Read {
+			w.next()
+			w.open('{')
+			w.string("state", contract.StateName(r.Key))
+			w.string("version", strconv.FormatUint(r.Version, 10))
+			w.close('}')
+		}
+		w.close(']')
+	}
+	if len(d.Revoke) > 0 {
+		w.names("revoke", contract.StateNames(d.Revoke))
+	}
 }
 
 // rule writes a rule; covers says whether the gateway takes covers_incomplete.
@@ -137,6 +161,16 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 			if text, err = stringOf(v); err == nil {
 				d.StateKey, err = flow.ParseStateKey(text)
 			}
+		case "states":
+			return elements(v, contract.MaxStates, func(_ int, v json.RawMessage) error { return parseState(v, d) })
+		case "revoke":
+			return elements(v, contract.MaxStates, func(_ int, v json.RawMessage) error {
+				name, err := stringOf(v)
+				if err != nil {
+					return err
+				}
+				return contract.AddRevoke(d, name)
+			})
 		case "reason":
 			d.Reason, err = stringOf(v)
 		case "verdict":
@@ -154,6 +188,26 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 		}
 		return err
 	})
+}
+
+func parseState(raw json.RawMessage, d *flow.Decision) error {
+	var name string
+	var version uint64
+	err := members(raw, func(member string, v json.RawMessage) (err error) {
+		switch member {
+		case "state":
+			name, err = stringOf(v)
+		case "version":
+			version, err = uintOf[uint64](v)
+		default:
+			err = errUnknown
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return contract.AddState(d, name, version)
 }
 
 func parsePacketOut(raw json.RawMessage, d *flow.Decision) error {

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench/failover"
+	"switchbridge/cmd/internal/cli"
+)
+
+func failoverCommand() *cobra.Command {
+	var cfg failover.Config
+	var quick, asJSON bool
+	c := &cobra.Command{
+		Use:   "failover",
+		Short: "Measure what a network notices when one of two gateways dies, hangs or hands over",
+		Long: `Measure what a network notices when one of two gateways dies (SIGKILL), hangs
+(SIGSTOP for two seconds), or hands the lead over. The switch is an Open vSwitch in
+a network namespace, the gateways are processes, and two hosts talk all the time:
+a new conversation every 5 ms, one that is installed, and one that is denied.
+
+Each claim is a line at the end. A missed goal is a figure; a frame that arrives
+twice, or that was denied, is a failure, and the exit code says so. It needs root.`,
+		Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if quick {
+				cfg.Quick()
+			}
+			n := 0
+			cfg.OnRound = func(r *failover.Round) { // progress
+				n++
+				if !asJSON {
+					fmt.Fprintf(c.ErrOrStderr(), "%d of %d: %s: new conversations refused for %.3f s (%d lost), installed one silent for %.3f s at most\n",
+						n, cfg.Rounds, r.What, r.Refused.Seconds(), r.Lost, r.Silence.Seconds())
+				}
+			}
+			r, err := failover.Run(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = cli.WriteJSON(c.OutOrStdout(), r)
+			} else {
+				err = r.WriteText(c.OutOrStdout())
+			}
+			return errors.Join(err, r.Err())
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVar(&quick, "quick", false, "15 kills and hangs: under two minutes")
+	fl.IntVar(&cfg.Rounds, "rounds", 100, "kills and hangs, in turn")
+	fl.IntVar(&cfg.Handovers, "handovers", 20, "times that the lead is handed over")
+	fl.StringVar(&cfg.Protocol, "protocol", "OpenFlow13", "OpenFlow13 or OpenFlow10")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

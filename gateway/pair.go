@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+
+	"switchbridge/bridge"
+	"switchbridge/flow"
+	"switchbridge/internal/adminside"
+	"switchbridge/internal/certs"
+	"switchbridge/internal/watched"
+	"switchbridge/pair"
+	"switchbridge/settings"
+)
+
+// openPair listens for the other gateway, where there is one.
+func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error {
+	if !set.On() {
+		return nil
+	}
+	shown, err := watched.OpenPair(set.Cert, set.Key, g.log, g.results)
+	if err != nil {
+		return fmt.Errorf("pair: %w", err)
+	}
+	cas, err := certs.Pool(set.CA)
+	if err != nil {
+		return fmt.Errorf("pair.ca: %w", err)
+	}
+	l, err := net.Listen("tcp", set.Listen)
+	if err != nil {
+		return fmt.Errorf("pair.listen: %w", err)
+	}
+	g.pairCert = shown
+	g.pair, err = pair.New(pair.Config{
+		Listener: l, Peer: set.Peer, Member: set.Member, Prefer: set.Prefer, Timeout: set.Timeout, Poll: set.Timeout / 4,
+		Server: &tls.Config{MinVersion: tls.VersionTLS13, ClientCAs: cas, ClientAuth: tls.RequireAndVerifyClientCert,
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
+		Client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: cas,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
+		Serial:  func() uint64 { return versions.Latest().Serial },
+		Newer:   versions.CheckSoon,
+		Hold:    func(ctx context.Context) error { return g.server.Hold(ctx) },
+		Receive: func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
+		Logger:  g.log, Metrics: pair.NewMetrics(g.registry),
+	})
+	if err != nil {
+		l.Close()
+	}
+	return err
+}
+
+// actHandover gives the lead to the other gateway.
+func (g *Gateway) actHandover(r *http.Request) (any, error) {
+	if err := adminside.ReadJSON(r, &struct{}{}); err != nil {
+		return nil, badRequest{err}
+	}
+	// What was begun is finished, though the caller may go.
+	if err := g.Handover(context.WithoutCancel(r.Context())); err != nil {
+		return nil, err
+	}
+	return g.pair.Status(), nil
+}
+
+// Handover gives the lead to the other gateway of a pair, without a packet lost.
+func (g *Gateway) Handover(ctx context.Context) error {
+	if g.pair == nil {
+		return errors.New("this gateway is alone: pair.peer is not configured")
+	}
+	return g.pair.Handover(ctx)
+}

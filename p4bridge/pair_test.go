@@ -1,0 +1,97 @@
+package p4bridge
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"switchbridge/bridge"
+	"switchbridge/flow"
+)
+
+// lead is a pair of which the test says who leads.
+type lead struct {
+	member uint32
+
+	mu      sync.Mutex
+	term    bridge.Term
+	changed chan struct{}
+	lost    int
+}
+
+func newLead(member uint32) *lead {
+	l := &lead{member: member, changed: make(chan struct{})}
+	l.term.Changed = l.changed
+	return l
+}
+
+func (l *lead) set(leads bool, generation uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+	l.term = bridge.Term{Leads: leads, Generation: generation, Changed: l.changed}
+}
+
+func (l *lead) Term() bridge.Term {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.term
+}
+
+func (l *lead) Lost(uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost++
+}
+
+func (l *lead) losses() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
+
+func (l *lead) Member() uint32                        { return l.member }
+func (l *lead) Seen(uint64)                           {}
+func (l *lead) PassOn(flow.DPID, *flow.PacketIn) bool { return false }
+
+// TestPair has two gateways serve one switch: the one that leads is its primary, the other has no connection of its own, and one that does not know
+// that it has lost the lead learns it from the switch.
+func TestPair(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		leads := [2]*lead{newLead(0), newLead(1)}
+		var sessions [2]*Session
+		for i := range sessions {
+			cfg := fastConfig(r)
+			cfg.Miss = MissPunt
+			cfg.Bridge = bridgeOf(t, local{toPort(flow.PortNo(2 + i))}, func(c *bridge.Config) { c.Pair = leads[i] })
+			sessions[i] = run(t, cfg, nil)
+		}
+		state := func(i int, want string) {
+			t.Helper()
+			eventually(t, "gateway "+string('0'+rune(i))+" is "+want, func() bool { return sessions[i].Status().State == want })
+		}
+		state(0, "standby")
+		leads[0].set(true, 100)
+		state(0, "serving")
+		r.packet(t, 1, udp(1, 9, 1000))
+		expect(t, r, 2, udp(1, 9, 1000))
+
+		// The other one claims with a higher generation, and the first learns of it from the switch alone.
+		leads[1].set(true, 103)
+		state(1, "serving")
+		eventually(t, "the first gateway learns that it has lost the lead", func() bool { return leads[0].losses() > 0 })
+		leads[0].set(false, 103)
+		state(0, "standby")
+		r.packet(t, 1, udp(1, 9, 2000))
+		expect(t, r, 3, udp(1, 9, 2000))
+		quiet(t, r, udp(1, 9, 2000), 100*time.Millisecond) // and nobody sends it twice
+
+		leads[1].set(false, 103) // it yields by itself
+		state(1, "standby")
+		leads[0].set(true, 110)
+		state(0, "serving")
+		r.packet(t, 1, udp(1, 9, 3000))
+		expect(t, r, 2, udp(1, 9, 3000))
+	})
+}

@@ -1,0 +1,382 @@
+package pair
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/internal/certs/certstest"
+)
+
+// arbiter is a switch: it obeys the claim with the highest generation.
+type arbiter struct {
+	master     int // member; -1: nobody
+	generation uint64
+	sessions   [2]uint64 // generation of the claim by which each member's session believes to govern; 0: it stands by
+}
+
+// meet is what a session does with its member's term: one that governs asks whether it is still obeyed, one that does not claims where its
+// member leads.
+func (a *arbiter) meet(m *Member) {
+	member := int(m.Member())
+	if a.sessions[member] != 0 && a.master != member {
+		a.sessions[member] = 0
+		m.Lost(a.generation)
+	}
+	t := m.Term()
+	switch {
+	case !t.Leads:
+		a.sessions[member] = 0
+	case t.Generation == a.sessions[member]:
+	case t.Generation >= a.generation:
+		a.master, a.generation, a.sessions[member] = member, t.Generation, t.Generation
+	default:
+		m.Seen(a.generation)
+	}
+}
+
+func pairOf(t testing.TB) [2]*Member {
+	t.Helper()
+	var list [2]*Member
+	for i := range list {
+		m, err := New(Config{Peer: "peer", Server: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}, Client: new(tls.Config), Member: uint32(i), Prefer: i == 0})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i] = m
+	}
+	return list
+}
+
+// hears has a member hear of its peer at a time.
+func (m *Member) hears(peer *Member, now time.Time) {
+	peer.mu.Lock()
+	st := peer.state()
+	peer.mu.Unlock()
+	m.mu.Lock()
+	m.heard, m.peer = now, st
+	m.mu.Unlock()
+}
+
+func leaders(pair [2]*Member) (list []int) {
+	for i, m := range pair {
+		if m.Term().Leads {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// TestPairModel drives two members and three switches through random failures: of the link, of either gateway's way to the switches, and of a
+// gateway that is stopped for a while. Whatever happens, a switch that obeyed one claim never obeys an earlier one; and once all is well again,
+// exactly one gateway leads, all switches obey it, and it stays so.
+func TestPairModel(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) { model(t, seed) })
+	}
+}
+
+func model(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 1))
+	pair := pairOf(t)
+	switches := []*arbiter{{master: -1}, {master: -1}, {master: -1}}
+	link := true
+	reach := [2]bool{true, true}
+	stopped := [2]bool{}
+	step := func() {
+		time.Sleep(DefaultPoll)
+		now := time.Now()
+		for i, m := range pair {
+			if stopped[i] {
+				continue
+			}
+			if link && !stopped[1-i] {
+				m.hears(pair[1-i], now)
+			}
+			m.look(now)
+			if !reach[i] {
+				continue
+			}
+			for _, s := range switches {
+				before := s.generation
+				s.meet(m)
+				if s.generation < before {
+					t.Fatalf("seed %d: a switch goes back from generation %d to %d", seed, before, s.generation)
+				}
+			}
+		}
+	}
+	for range 300 {
+		switch random.IntN(20) {
+		case 0:
+			link = !link
+		case 1:
+			i := random.IntN(2)
+			reach[i] = !reach[i]
+		case 2:
+			i := random.IntN(2)
+			stopped[i] = !stopped[i]
+		}
+		step()
+	}
+	link, reach, stopped = true, [2]bool{true, true}, [2]bool{}
+	for range 20 {
+		step()
+	}
+	who := leaders(pair)
+	if len(who) != 1 {
+		t.Fatalf("seed %d: when all is well %v lead: %+v, %+v", seed, who, pair[0].Status(), pair[1].Status())
+	}
+	for range 100 {
+		step()
+		if again := leaders(pair); !slices.Equal(again, who) {
+			t.Fatalf("seed %d: the lead goes from %v to %v though all is well", seed, who, again)
+		}
+	}
+	for i, s := range switches {
+		if s.master != who[0] {
+			t.Errorf("seed %d: switch %d obeys %d, and %d leads", seed, i, s.master, who[0])
+		}
+	}
+}
+
+// TestClaimsNeverTie: two claims at the same moment have different generations.
+func TestClaimsNeverTie(t *testing.T) {
+	pair := pairOf(t)
+	now := time.Now()
+	for i, m := range pair {
+		m.mu.Lock()
+		m.claim(now, "test")
+		m.mu.Unlock()
+		if got := m.Term().Generation & 1; got != uint64(i) {
+			t.Errorf("the generation of member %d ends in %d", i, got)
+		}
+	}
+	if pair[0].Term().Generation == pair[1].Term().Generation {
+		t.Error("two claims tie")
+	}
+	pair[0].Seen(1 << 62)
+	if g := pair[0].Term().Generation; g <= 1<<62 || g&1 != 0 {
+		t.Errorf("after a switch has seen 1<<62 the claim is %d", g)
+	}
+}
+
+// TestCutLink: with the link cut and both reaching the switches, the two do not claim in turn for ever.
+func TestCutLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pair := pairOf(t)
+		s := &arbiter{master: -1}
+		changes := 0
+		for range int(20 * time.Minute / DefaultPoll) {
+			time.Sleep(DefaultPoll)
+			for _, m := range pair {
+				m.look(time.Now())
+				before := s.master
+				s.meet(m)
+				if s.master != before {
+					changes++
+				}
+			}
+		}
+		if changes < 2 || changes > 12 {
+			t.Errorf("the switch has changed its master %d times in 20 minutes of a cut link", changes)
+		}
+	})
+}
+
+// TestFirst: where neither leads, the newer policy counts first, then who is preferred, then the member.
+func TestFirst(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		serial, peers  uint64
+		prefer, peer   bool
+		member, theirs uint32
+		want           bool
+	}{
+		{"newer policy", 2, 1, false, true, 1, 0, true},
+		{"older policy", 1, 2, true, false, 0, 1, false},
+		{"preferred", 1, 1, true, false, 1, 0, true},
+		{"peer preferred", 1, 1, false, true, 0, 1, false},
+		{"member 0", 1, 1, true, true, 0, 1, true},
+		{"member 1", 1, 1, true, true, 1, 0, false},
+	} {
+		m := &Member{cfg: Config{Serial: func() uint64 { return row.serial }, Prefer: row.prefer, Member: row.member}}
+		m.peer = State{Serial: row.peers, Prefer: row.peer, Member: row.theirs}
+		if got := m.first(); got != row.want {
+			t.Errorf("%s: %v, want %v", row.name, got, row.want)
+		}
+	}
+}
+
+// linked are two members over mutual TLS on loopback.
+func linked(t *testing.T, change func(i int, c *Config)) [2]*Member {
+	t.Helper()
+	ca := certstest.New(t)
+	var listeners [2]net.Listener
+	for i := range listeners {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		listeners[i] = l
+	}
+	var pair [2]*Member
+	for i := range pair {
+		cert := ca.Issue(t, fmt.Sprintf("gateway-%d", i), time.Now().Add(time.Hour))
+		cfg := Config{Listener: listeners[i], Peer: listeners[1-i].Addr().String(), Member: uint32(i), Prefer: i == 0, Timeout: 2 * time.Second,
+			Server: &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: ca.Pool(), ClientAuth: tls.RequireAndVerifyClientCert},
+			Client: &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: ca.Pool()}}
+		if change != nil {
+			change(i, &cfg)
+		}
+		m, err := New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair[i] = m
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, m := range pair {
+		wg.Go(func() {
+			if err := m.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return pair
+}
+
+// leads waits until one member leads and its peer knows.
+func leads(t *testing.T, pair [2]*Member, who int) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		t0 := pair[who].Term()
+		if st := pair[1-who].Status(); t0.Leads && !st.Leads && st.PeerIs != nil && st.PeerIs.Leads {
+			return
+		}
+		select {
+		case <-t0.Changed:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	t.Fatalf("member %d does not take the lead: %+v, %+v", who, pair[0].Status(), pair[1].Status())
+}
+
+// TestHandover hands the lead over and back, with packets that the old leader still has.
+func TestHandover(t *testing.T) {
+	var mu sync.Mutex
+	var got []string
+	held := 0
+	pair := linked(t, func(i int, c *Config) {
+		c.Hold = func(context.Context) error { held++; return nil }
+		refused := false
+		c.Receive = func(dpid flow.DPID, p *flow.PacketIn) error {
+			mu.Lock()
+			defer mu.Unlock()
+			if !refused { // it does not govern the switch yet
+				refused = true
+				return fmt.Errorf("not yet")
+			}
+			got = append(got, fmt.Sprintf("%d %v %v %s", i, dpid, p.Match.InPort, p.Data))
+			return nil
+		}
+	})
+	leads(t, pair, 0)
+	if err := pair[1].Handover(t.Context()); err == nil || !strings.Contains(err.Error(), "does not lead") {
+		t.Errorf("a handover by the one that stands by: %v", err)
+	}
+	if err := pair[0].Handover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, pair, 1)
+	for i := range 3 {
+		in := flow.PacketIn{Data: fmt.Appendf(nil, "frame %d", i)}
+		in.Match.SetInPort(4)
+		if !pair[0].PassOn(7, &in) {
+			t.Errorf("packet %d is not passed on", i)
+		}
+	}
+	want := []string{"1 0000000000000007 4 frame 0", "1 0000000000000007 4 frame 1", "1 0000000000000007 4 frame 2"}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		mu.Lock()
+		have := slices.Clone(got)
+		mu.Unlock()
+		if slices.Equal(have, want) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the new leader has got %q, want %q", have, want)
+		}
+	}
+	if err := pair[1].Handover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	leads(t, pair, 0)
+	if held != 2 {
+		t.Errorf("the switches were held %d times, want 2", held)
+	}
+}
+
+// TestHandoverFails: switches that confirm nothing leave the lead where it is.
+func TestHandoverFails(t *testing.T) {
+	pair := linked(t, func(_ int, c *Config) {
+		c.Hold = func(context.Context) error { return fmt.Errorf("a switch is silent") }
+	})
+	leads(t, pair, 0)
+	before := pair[0].Term().Generation
+	if err := pair[0].Handover(t.Context()); err == nil || !strings.Contains(err.Error(), "a switch is silent") {
+		t.Errorf("handover: %v", err)
+	}
+	if term := pair[0].Term(); !term.Leads || term.Holds || term.Generation <= before {
+		t.Errorf("after a handover that failed: %+v, before generation %d", term, before)
+	}
+}
+
+// TestStrangers: who shows no certificate of the pair's authority learns and moves nothing.
+func TestStrangers(t *testing.T) {
+	pair := linked(t, nil)
+	leads(t, pair, 0)
+	other := certstest.New(t)
+	for name, cfg := range map[string]*tls.Config{
+		"none":    {InsecureSkipVerify: true},
+		"another": {InsecureSkipVerify: true, Certificates: []tls.Certificate{other.Issue(t, "stranger", time.Now().Add(time.Hour))}},
+	} {
+		stranger := &Member{cfg: Config{Peer: pair[0].cfg.Listener.Addr().String()}, client: newClient(cfg, time.Second)}
+		if err := stranger.call(t.Context(), "GET", "/pair/v1/state", nil, new(State)); err == nil {
+			t.Errorf("%s: a stranger is answered", name)
+		}
+		if _, err := stranger.tellClaim(t.Context(), 1<<62); err == nil {
+			t.Errorf("%s: a stranger moves the lead", name)
+		}
+	}
+	if g := pair[0].Term().Generation; g >= 1<<62 {
+		t.Errorf("a stranger has set the generation to %d", g)
+	}
+}
+
+// TestConfig: what can't be right is refused.
+func TestConfig(t *testing.T) {
+	good := Config{Server: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}, Client: new(tls.Config)}
+	for name, change := range map[string]func(c *Config){
+		"member":         func(c *Config) { c.Member = 2 },
+		"certificates":   func(c *Config) { c.Server = new(tls.Config) },
+		"at least twice": func(c *Config) { c.Poll, c.Timeout = time.Second, time.Second },
+	} {
+		c := good
+		change(&c)
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+// Package state keeps what a policy's machines remember from one event to the next.
+//
+// A decision stays a pure function of the event, the states that the policy names for it, and the time. Whoever hosts the controller
+// reads the states from a [Store], asks, and swaps the one that changes; where another event was faster it reads and asks again. So no instance of a guest waits for a store, and each platform uses its own.
+package state
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"switchbridge/flow"
+)
+
+// Limits of keys and values, which all stores take.
+const (
+	MaxKey  = 200  // bytes of a key: letters, digits and -_./=: alone
+	MaxData = 4096 // bytes of a value
+)
+
+// Value is what a store has for a key.
+type Value struct {
+	// Version tells this value of the key from every other one; 0 says that there is none. It grows with every swap of the key, also
+	// after the key was deleted or has expired.
+	Version uint64
+	Data    []byte // the caller's; nil where there is no value
+}
+
+// Store keeps values by key. Its methods are safe for concurrent use and return soon after ctx is done. An error means that the store can't
+// be asked, or holds something that can't be understood, and never that there is no value.
+type Store interface {
+	// Get fills values, one for each key and in their order, in one round trip where the store can.
+	Get(ctx context.Context, keys []string, values []Value) error
+
+	// CompareAndSwap stores data for the key if the key's version is old (0: if there is no value), to expire after ttl (0: never). It
+	// returns the new version, or [ErrConflict] where the version is another one.
+	CompareAndSwap(ctx context.Context, key string, old uint64, data []byte, ttl time.Duration) (version uint64, err error)
+
+	// Delete removes the key if its version is old, or returns [ErrConflict].
+	Delete(ctx context.Context, key string, old uint64) error
+
+	// Promise says what the store promises.
+	Promise() Promise
+
+	// String names the store without its secrets.
+	String() string
+
+	Close() error
+}
+
+// ErrConflict says that a key has another version than the one that was to be replaced.
+var ErrConflict = errors.New("another event has changed the state")
+
+// ErrFull says that a store takes no more keys. It evicts none: to forget a state could open what it had closed.
+var ErrFull = errors.New("the store is full")
+
+// Promise is what a store promises to those who share it.
+type Promise struct {
+	Shared       bool // by several gateways or functions
+	Linearizable bool // a read sees every swap that had returned before it began
+	Durable      bool // a swap that has returned survives the store's restart
+}
+
+// Machines is a controller whose decisions rest on states.
+type Machines interface {
+	// StateKeys appends the keys of the states that the event's decision reads, in the order in which it wants them in
+	// [flow.Event.States]. It appends none where the policy has no machine that concerns the event.
+	StateKeys(ev *flow.Event, keys []string) []string
+}

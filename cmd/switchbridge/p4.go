@@ -166,8 +166,11 @@ func tryMapping(out io.Writer, p *pipeline.Pipeline, f *mapping.File, miss strin
 	if err != nil {
 		return fmt.Errorf("mapping %s does not fit:\n%w", f.Name(), err)
 	}
-	if err := m.Describe(out, f.Name()); err != nil || miss == "" {
+	if err := m.Describe(out, f.Name()); err != nil || miss == "" && m.Miss != nil {
 		return err
+	}
+	if miss == "" {
+		miss = p4bridge.MissDigest.String() // run's default, which such a mapping can't have
 	}
 	k, err := p4bridge.ParseMiss(miss)
 	if err != nil {

@@ -409,7 +409,7 @@ func kindOf(pk packet) string {
 	case name == "" && pk.ethType != 0:
 		name = fmt.Sprintf("EtherType %#04x", pk.ethType)
 	case name == "":
-		name = "other"
+		name = "other EtherTypes"
 	}
 	if l4 := after["ip_proto"][pk.proto]; l4 != "" {
 		name += " " + strings.ToUpper(l4)

@@ -3,6 +3,7 @@ package propose
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ type Proposal struct {
 	tables  []*use
 	skipped []*use // tables that hold no rules, with the reason
 	ask     ask
-	normal  *l2
+	normal  *stations
 	setup   []standing // entries without which no rule forwards
 	group   uint64     // the multicast group that floods; 0: none
 	back    bool       // floods by it go back to where they came from
@@ -40,7 +41,6 @@ type ask struct {
 	clone   *pipeline.Action
 	flood   *action
 	drop    *pipeline.Action
-	kinds   []string        // of packets that it asks about
 	passes  bool            // it tells of packets, and forwards them all the same
 	tells   *pipeline.Table // that does so, where nothing asks
 	session uint64          // the clone session of clone
@@ -48,7 +48,8 @@ type ask struct {
 
 func (k *ask) none() bool { return k.digest == nil && k.punt == nil && k.clone == nil }
 
-type l2 struct {
+// stations is the table behind NORMAL.
+type stations struct {
 	t     *pipeline.Table
 	key   string
 	act   *pipeline.Action
@@ -98,7 +99,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 		}
 		p.tables = append(p.tables, u)
 	}
-	p.l2(a, base, uses)
+	p.findStations(a, base, uses)
 	p.arrange()
 	if a.p.cpu != nil {
 		p.in, p.out = a.packetIn(&p.ask, base), a.packetOut(p.normal, base)
@@ -109,6 +110,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	if p.Miss() != "" { // who asks nobody has no rules that could need it
 		p.needs(a, base)
 	}
+	p.hold(a, base)
 	for _, kind := range []string{"with options", "that are later fragments"} {
 		if a.w.loose[kind] {
 			p.loose = append(p.loose, kind)
@@ -177,9 +179,7 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 				}
 				return
 			}
-			if list := kinds(ef.outcomes); len(list) > n {
-				n, k.kinds = len(list), list
-			}
+			n = max(n, kinds(ef.outcomes))
 		}
 		k.t = t
 		switch {
@@ -283,8 +283,8 @@ func (a *analysis) actionsOf(base scenario, u *use, group uint64) {
 		if u.unmet = len(ef.outcomes) == 0; u.unmet {
 			continue
 		}
-		if list := kinds(ef.outcomes); len(list) > len(u.kinds) {
-			u.kinds = list
+		if n := kinds(ef.outcomes); n > u.kinds {
+			u.kinds = n
 			a.imply(u, ef.outcomes)
 		}
 		switch named, why := a.name(t, act, ef, group); {
@@ -321,9 +321,9 @@ func (a *analysis) imply(u *use, list []outcome) {
 	}
 }
 
-// l2 looks for a table of stations behind an action that only lets pass: that is
+// findStations looks for a table of stations behind an action that only lets pass: that is
 // what NORMAL means.
-func (p *Proposal) l2(a *analysis, base scenario, uses map[*pipeline.Table]*use) {
+func (p *Proposal) findStations(a *analysis, base scenario, uses map[*pipeline.Table]*use) {
 	for _, t := range p.pl.Tables {
 		u := uses[t]
 		if len(t.Fields) != 1 || t.Fields[0].Kind != pipeline.Exact || len(u.fields) != 1 || !slices.Equal(u.fields[0].oxms, []string{"eth_dst"}) {
@@ -354,7 +354,7 @@ func (p *Proposal) l2(a *analysis, base scenario, uses map[*pipeline.Table]*use)
 					reached = true
 					v.actions = append(v.actions, action{sig: "normal", p4: pass})
 					v.notes = slices.DeleteFunc(v.notes, func(n string) bool { return strings.HasPrefix(n, pass.Name+":") })
-					p.normal = &l2{t: t, key: t.Fields[0].Name, act: act, param: act.Params[0].Name}
+					p.normal = &stations{t: t, key: t.Fields[0].Name, act: act, param: act.Params[0].Name}
 					flooded, pruned := false, false
 					for _, o := range a.effect(base, v.t, entry{action: a.actionOf(v.t, pass)}).outcomes {
 						flooded = flooded || o.group != (value{})
@@ -388,6 +388,62 @@ func (p *Proposal) needs(a *analysis, base scenario) {
 			return
 		}
 	}
+}
+
+// hold takes out actions that entries of other tables would undo, once the mapping
+// brings those in: what one table drops, a later one may forward.
+func (p *Proposal) hold(a *analysis, base scenario) {
+	for i := range p.setup {
+		base = maps.Clone(base)
+		base[p.setup[i].t.FullName] = p.setup[i].entry
+	}
+	type filled struct {
+		t *pipeline.Table
+		e entry
+	}
+	var others []filled
+	for _, u := range p.tables {
+		for _, act := range u.actions {
+			if strings.HasSuffix(act.sig, "output") || act.sig == "flood" {
+				others = append(others, filled{u.t, a.given(u.t, act.p4)})
+			}
+		}
+	}
+	if p.normal != nil {
+		others = append(others, filled{p.normal.t, a.given(p.normal.t, p.normal.act)})
+	}
+	for _, o := range others {
+		for i := range o.e.args {
+			o.e.args[i].name += " of another table" // and not the rule's own
+		}
+	}
+	for _, u := range p.tables {
+		u.actions = slices.DeleteFunc(u.actions, func(act action) bool {
+			e := a.given(u.t, act.p4)
+			for _, o := range others {
+				if o.t == u.t || act.sig != "drop" && !strings.HasSuffix(act.sig, "output") {
+					continue
+				}
+				with := maps.Clone(base)
+				with[o.t.FullName] = o.e
+				for _, out := range a.effect(with, u.t, e).outcomes {
+					if away := out.drop || out.lost || slices.Contains(e.args, out.out); !away || out.group != (value{}) && !out.drop {
+						u.notes = append(u.notes, fmt.Sprintf("%s: %s is undone by entries of %s", act.p4.Name, act.sig, o.t.Name))
+						return true
+					}
+				}
+			}
+			return false
+		})
+	}
+	p.tables = slices.DeleteFunc(p.tables, func(u *use) bool {
+		gone := !slices.ContainsFunc(u.actions, func(x action) bool { return x.sig != "controller" })
+		if gone {
+			u.cant = strings.Join(u.notes, "; ")
+			p.skipped = append(p.skipped, u)
+		}
+		return gone
+	})
 }
 
 // arrange puts tables first that compare all their keys exactly: such an entry
@@ -485,7 +541,7 @@ func sameLayout(fields []member, h *pipeline.Header) bool {
 
 // packetOut finds out which of the header's fields is the port, and what others
 // must be.
-func (a *analysis) packetOut(n *l2, base scenario) *packetOut {
+func (a *analysis) packetOut(n *stations, base scenario) *packetOut {
 	h := a.pl.PacketOut
 	if h == nil {
 		return nil

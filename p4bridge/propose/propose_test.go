@@ -232,3 +232,36 @@ func TestBrokenPrograms(t *testing.T) {
 		}
 	}
 }
+
+// What a policy relies on is said, and what would undo it: by what a program does
+// after a table, before it, and in its parser.
+func TestWhatUndoesAPolicy(t *testing.T) {
+	has := func(what string, p *Proposal, want, not string) {
+		t.Helper()
+		all := p.YAML()
+		if !strings.Contains(all, want) || not != "" && strings.Contains(all, not) {
+			t.Errorf("%s: want %q and not %q:\n%s", what, want, not, all)
+		}
+	}
+	// What `blocked` drops goes on to the table of stations, which floods it, or sends it out again once it has
+	// stations.
+	undone := [2]string{`"__HIT__" : null`, `"__HIT__" : "MyIngress.dmac"`}
+	has("a drop that is undone", change(t, "classroom", undone), "denies: by address, protocol and port (flows).", "table: blocked")
+	has("a drop that will be undone", change(t, "classroom", undone, [2]string{`["standard_metadata", "mcast_grp"]`, `["scalars", "nothing"]`}),
+		"blocked holds no rules: drop: drop is undone by entries of dmac", "table: blocked")
+	// The parser does not look whether the ports are where it takes them from.
+	has("options", change(t, "classroom", [2]string{`"value" : ["ipv4", "ihl"]`, `"value" : ["ipv4", "version"]`}),
+		"In IPv4 packets with options the program", "later fragments")
+	has("fragments", change(t, "classroom", [2]string{`"value" : ["ipv4", "fragOffset"]`, `"value" : ["ipv4", "identification"]`}),
+		"In IPv4 packets that are later fragments the program", "with options")
+	has("neither", proposed(t, "classroom"), "denies: by address", "In IPv4 packets")
+	// A condition before the tables, which sends other packets than IPv4 elsewhere.
+	first := func(next string) *Proposal {
+		return change(t, "classroom",
+			[2]string{`"init_table" : "MyIngress.blocked"`, `"init_table" : "first"`},
+			[2]string{`"conditionals" : []`, `"conditionals" : [{"name": "first", "expression": {"type": "expression", "value": {"op": "d2b", "left": null,
+				"right": {"type": "field", "value": ["ipv4", "$valid$"]}}}, "true_next": "MyIngress.blocked", "false_next": ` + next + `}]`})
+	}
+	has("packets that are forwarded unasked", first(`"MyIngress.dmac"`), "Not governed: the program forwards packets of these kinds without asking: other EtherTypes", "")
+	has("packets that are lost", first("null"), "The program drops packets of these kinds before it asks: other EtherTypes", "Not governed")
+}

@@ -18,7 +18,8 @@ type standing struct {
 	each   bool
 	match  []given
 	params []given
-	guess  bool // a parameter is given a number whose meaning is not known
+	guess  bool  // a parameter is given a number whose meaning is not known
+	entry  entry // as the search had it
 }
 
 // maxStanding is how many tables a packet may need entries in.
@@ -241,7 +242,7 @@ func (a *analysis) changed(o *outcome) bool {
 // standing makes a helper's entry of the keys that packets met it with; ok is false
 // where they can't be written down.
 func (a *analysis) standing(h helper, outs []outcome, port value) (st standing, ok bool) {
-	st = standing{t: h.t, act: h.act, guess: h.guess}
+	st = standing{t: h.t, act: h.act, guess: h.guess, entry: h.entry}
 	n := a.nodes[h.t.FullName]
 	var each value
 	for i, f := range h.t.Fields {

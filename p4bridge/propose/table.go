@@ -19,7 +19,7 @@ type use struct {
 	actions []action
 	notes   []string // what was left out, and why
 	cant    string   // why no rule can be put here; empty: some can
-	kinds   []string // of packets that come here
+	kinds   int      // of packets that come here
 	unmet   bool     // no packet comes here while other tables are empty
 }
 
@@ -41,7 +41,6 @@ type action struct {
 	p4     *pipeline.Action
 	params []given
 	only   []assigned // what a rule must say for it
-	guess  string     // what is guessed about it
 }
 
 // given is what a parameter is given: the name of a value, or a number.
@@ -265,15 +264,13 @@ func (a *analysis) primitives(id int) (p primitives) {
 	return p
 }
 
-// kinds lists the kinds of packets among outcomes.
-func kinds(list []outcome) (names []string) {
+// kinds counts the kinds of packets among outcomes.
+func kinds(list []outcome) int {
+	seen := map[string]bool{}
 	for _, o := range list {
-		if !slices.Contains(names, o.packet.kind) {
-			names = append(names, o.packet.kind)
-		}
+		seen[o.packet.kind] = true
 	}
-	slices.Sort(names)
-	return names
+	return len(seen)
 }
 
 // setParts are the parts of an action list that set a header field.

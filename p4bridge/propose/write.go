@@ -131,7 +131,7 @@ func (u *use) write(line func(string, ...any)) {
 	writeAssigned(line, "    ", "implied", u.implied)
 	line("    actions:")
 	for _, a := range u.actions {
-		line("      %s: %s%s", quoted(a.sig), a.call(), mark(a.guess != "", a.guess))
+		line("      %s: %s", quoted(a.sig), a.call())
 	}
 	for _, n := range u.notes {
 		line("      # %s", n)
@@ -291,7 +291,8 @@ func (p *Proposal) Holds() []string {
 		say("denies: not at all. No table that rules fit in has an action that drops.")
 	case ports:
 		say("denies: by address, protocol and port (%s).", strings.Join(deny, ", "))
-		if len(p.loose) > 0 {
+		// Where the gateway decides packet by packet it looks at the frame itself.
+		if out, normal := p.forwards(); len(p.loose) > 0 && (out || normal) {
 			say("        In IPv4 packets %s the program takes other bytes for the ports: whoever sends such packets chooses by what ports they pass.", strings.Join(p.loose, ", and in those "))
 		}
 	default:

@@ -70,23 +70,28 @@ demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, wh
 	fi
 
 .PHONY: test
-test: setup guest check ## everything: check, then all tests with the race detector
+test: setup guest check vet-wasm ## everything: check, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...
+
+.PHONY: vet-wasm
+vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the standard library for it
+	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
+	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
 # The tests that take minutes are named TestLong...: see internal/testlong.
 .PHONY: test-long
 test-long: setup guest ## the tests that take minutes: guardrails switched off one by one, and more
 	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
 
-# What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly.
+# What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
+# has type-checked. Nothing that is built here runs for long, so no package is compiled a second time for a guest's profile.
 .PHONY: check
-check: check-go ## in a minute: gofmt, vet for every target, import layers, defaults, documents, staticcheck
+check: export GOFLAGS += -pgo=off
+check: check-go ## in a minute: gofmt, vet, types of WebAssembly, import layers, defaults, documents, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
-	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
-	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 	$(GO) test ./test/house ./settings
 	@if $(GO) run $(STATICCHECK) -version >/dev/null 2>&1; then \
 		echo '$(GO) run $(STATICCHECK) ./...'; $(GO) run $(STATICCHECK) ./...; \

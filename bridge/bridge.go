@@ -25,6 +25,7 @@ type Bridge struct {
 	numbers  atomic.Uint32
 	pool     *pool
 	pacer    pacer
+	turns    turns
 	book     book
 	revoking atomic.Int32 // packets that wait for rules of older states to be removed
 	faults   Mute         // of no session
@@ -64,6 +65,9 @@ func (b *Bridge) Pair() Pair { return b.cfg.Pair }
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
+// QueuePerSwitch is how many events of one switch may wait; it changes with [Bridge.Update].
+func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
+
 // Number returns a number of 31 bits that is never zero: a decision's, or a
 // message's of the gateway's own.
 func (b *Bridge) Number() uint32 {
@@ -79,7 +83,9 @@ func (b *Bridge) Number() uint32 {
 }
 
 // peers reports whether the other gateway of a pair gave the number n.
-func (b *Bridge) peers(n uint32) bool { return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit }
+func (b *Bridge) peers(n uint32) bool {
+	return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit
+}
 
 // age is how many numbers were given from the first to n.
 func (b *Bridge) age(n uint32) uint32 {

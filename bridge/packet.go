@@ -158,7 +158,7 @@ func (s *Session) start(j *job) {
 	if !s.waits(j) {
 		return
 	}
-	if s.b.pool.submit(&s.queue, j.run) {
+	if s.b.pool.submit(&s.queue, j.run, len(j.pi.Data)) {
 		return
 	}
 	s.noWait(j)

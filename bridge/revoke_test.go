@@ -264,10 +264,6 @@ func TestRevokeRaces(t *testing.T) {
 	for end := time.Now().Add(10 * time.Second); b.revoking.Load() > 0 && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
 	}
-	for _, s := range sw {
-		s.core.mu.Lock()
-		s.core.mu.Unlock()
-	}
 	b.book.mu.Lock()
 	for key := range uint64(keys) {
 		if k := b.book.keys[key]; k != nil {

@@ -150,6 +150,12 @@ rule table=0,priority=100,in_port=1,eth_type=0x86dd,ip_proto=6,ip_src=2001:db8::
 		{"an echo reply has type and code 0", "chain: [{header: {rules: [{name: pong, match: {icmp_type: 0}, action: allow}]}}]", of13, "icmp 10.0.0.1 > 10.0.0.2 type 0", `
 allow (header: pong; no rule: fragments would match icmp_type,icmp_code 0 too)
 packet output:NORMAL`},
+		{"a field beside the conversation is in the rule", "chain: [{header: {rules: [{name: voice, match: {ip_dscp: 0}, action: allow}]}}]", of13, "tcp 10.0.0.1:40000 > 10.0.0.2:22", `
+allow (header: voice)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=40000,l4_dst=22 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"a packet without a tag has no priority", "install: mac-pair\nchain: [{header: {rules: [{name: gold, match: {vlan_pcp: 0}, action: deny}]}}, {forward: {mode: normal}}]", of13, "lldp", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:00,eth_dst=01:80:c2:00:00:0e,vlan_vid=0x0000/0x1fff idle=30s hard=5m0s actions=output:NORMAL`},
 
 		{"no policy decides", "chain: [{blocklist: {addresses: [10.0.0.3]}}]", of13, "lldp", `
 deny (default: no policy of the chain decides)
@@ -266,6 +272,10 @@ func TestCoversIncomplete(t *testing.T) {
 		{"learn of a whole packet", learn, of13, ssh, nil, 2, false},
 		{"nothing installed", "install: none\n" + normal, of13, "fragment 10.0.0.1 > 10.0.0.2", nil, 0, false},
 		{"a digest of a program without ports", normal, p4, "fragment 10.0.0.1 > 10.0.0.2", func(p *flow.PacketIn) { p.Incomplete = 0 }, 1, false},
+		{"a digest has no DSCP, and it counts", "chain: [{header: {rules: [{name: voice, match: {ip_dscp: 46}, action: deny}]}}, {forward: {mode: normal}}]", p4, ssh,
+			func(p *flow.PacketIn) { p.Match = p.Match.Keep(flow.Conversation) }, 0, false},
+		{"it counts for IP alone", "chain: [{header: {rules: [{name: voice, match: {ip_dscp: 46}, action: deny}]}}, {forward: {mode: normal}}]", p4, "arp 10.0.0.1 > 10.0.0.2",
+			func(p *flow.PacketIn) { p.Match = p.Match.Keep(flow.Conversation) }, 1, false},
 		{"more is missing than the headers promise", "chain: [{header: {rules: [{name: v, match: {vlan_vid: 7}, action: deny}]}}, {forward: {mode: normal}}]", of13, ssh,
 			func(p *flow.PacketIn) { p.Match, p.Incomplete = p.Match.Keep(^flow.FieldVLAN), flow.FieldVLAN }, 0, false},
 	} {

@@ -56,7 +56,11 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 // have, such as a port of an ARP packet, is covered by the eth_type or ip_proto
 // that excludes it. Where no rule is narrow enough, why says the reason.
 func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol) (fields flow.Field, why string) {
-	if hidden := depends & p.Missing; hidden != 0 {
+	hidden := depends & p.Missing
+	if rare := depends &^ flow.Conversation &^ flow.FieldNDTarget; rare != 0 {
+		hidden |= rare & p.Match.Unseen()
+	}
+	if hidden != 0 {
 		return 0, "; no rule: the packet does not show " + hidden.String()
 	}
 	if p.Missing&flow.FieldEthType != 0 { // a rule on in_port alone is no flow's
@@ -93,13 +97,16 @@ func zero(m *flow.Match, f flow.Field) bool {
 // 7.2.3.8). For a field that the packet lacks, they are what says that it can't
 // have it.
 func prerequisites(f, have flow.Field) flow.Field {
-	if f&flow.FieldNDTarget != 0 {
+	if f&flow.NeedNeighbor.Fields() != 0 {
 		f |= flow.FieldICMPType | flow.FieldICMPCode
 	}
 	if f&l4Fields != 0 {
 		f |= flow.FieldIPProto
 	}
-	if f&^(flow.FieldInPort|macFields|flow.FieldVLAN) != 0 {
+	if f&flow.NeedTag.Fields() != 0 {
+		f |= flow.FieldVLAN
+	}
+	if f&^(flow.FieldInPort|macFields|flow.FieldVLAN|flow.FieldVLANPCP) != 0 {
 		f |= flow.FieldEthType
 	}
 	return f

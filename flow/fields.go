@@ -10,7 +10,7 @@ import (
 // Field is one bit for each field of a [Match].
 type Field uint32
 
-// The fields, in the order of [Fields].
+// The fields, in the order of [Fields]. Compiled policies have these bits, and values in their order: a new one goes to the end.
 const (
 	FieldInPort Field = 1 << iota
 	FieldEthDst
@@ -36,6 +36,7 @@ const (
 	FieldNDTarget
 	FieldMetadata
 	FieldTunnelID
+	FieldNDSLL
 
 	fieldEnd
 )
@@ -69,6 +70,13 @@ type FieldInfo struct {
 
 	// P4 says that a mapping to P4 tables may name it.
 	P4 bool
+
+	// ICMPType is of which of the messages of NeedNeighbor the field is; 0 is both.
+	ICMPType uint8
+
+	// Later says that the contract's first version had no such field. Functions of that time take no event with it, so JSON's events
+	// leave it out; the packet's data have it.
+	Later bool
 }
 
 // OXM is one of OpenFlow 1.3's names of a field (1.3.5, 7.2.3.7), its number,
@@ -167,6 +175,8 @@ var Fields = [...]FieldInfo{
 		OXM: []OXM{{"metadata", 2, 0, 0}}, Compact: 104},
 	{Field: FieldTunnelID, Name: "tunnel_id", Kind: Number64, Bits: 64, value: unsafe.Offsetof(Match{}.TunnelID), mask: unsafe.Offsetof(Match{}.TunnelMask),
 		OXM: []OXM{{"tunnel_id", 38, 0, 0}}, Compact: 112},
+	{Field: FieldNDSLL, Name: "ipv6_nd_sll", Kind: Address, Bits: 48, Need: NeedNeighbor, ICMPType: 135, value: unsafe.Offsetof(Match{}.NDSLL),
+		OXM: []OXM{{"ipv6_nd_sll", 32, EthTypeIPv6, ProtoICMPv6}}, Compact: 120, Later: true},
 }
 
 // Info returns the row of f, which is one field.
@@ -274,6 +284,22 @@ func (x *FieldInfo) SetMAC(m *Match, a, mask MAC) {
 	*in[MAC](m, x.value) = a
 	if x.Kind == MaskedMAC {
 		*in[MAC](m, x.mask) = mask
+	}
+}
+
+// Copy gives m the field as from has it.
+func (x *FieldInfo) Copy(m, from *Match) {
+	switch x.Kind {
+	case Address, MaskedMAC:
+		a, mask := x.MAC(from)
+		x.SetMAC(m, a, mask)
+	case Prefix:
+		x.SetPrefix(m, x.Prefix(from))
+	case IPv6:
+		x.SetAddr(m, x.Addr(from))
+	default:
+		v, mask := x.Number(from)
+		x.SetNumber(m, v, mask)
 	}
 }
 

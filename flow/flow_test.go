@@ -39,9 +39,6 @@ const (
 	stp      = "0180c2000000 020000000001 0026 424203"
 )
 
-// unlisted are the fields that Missing leaves out.
-const unlisted = FieldVLANPCP | FieldIPDSCP | FieldIPECN | FieldFlowLabel | FieldARPSHA | FieldARPTHA
-
 func TestParseFrame(t *testing.T) {
 	for _, row := range []struct{ name, frame, want string }{
 		{"tcp", tcpSYN, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=46,ip_ecn=0,ip_proto=6,ip_src=10.0.0.1,ip_dst=10.0.0.2,l4_src=40000,l4_dst=22"},
@@ -55,7 +52,7 @@ func TestParseFrame(t *testing.T) {
 		{"authentication header", auth6, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5353,l4_dst=5353,ipv6_flabel=0x0"},
 		{"broken extension header", chain, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_src=2001:db8::1,ip_dst=2001:db8::2"},
 		{"arp operation over 255", arpOp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=ff:ff:ff:ff:ff:ff,eth_type=0x0806,vlan_vid=0x0000/0x1fff,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_sha=02:00:00:00:00:01,arp_tha=00:00:00:00:00:00"},
-		{"neighbour solicitation", solicit, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=fe80::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=fe80::2"},
+		{"neighbour solicitation", solicit, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=fe80::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=fe80::2,ipv6_nd_sll=00:00:00:00:00:00"},
 		{"extension header", hopByHop, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=17,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5353,l4_dst=5353,ipv6_flabel=0x0"},
 		{"lldp", lldp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:0e,eth_type=0x88cc,vlan_vid=0x0000/0x1fff"},
 		{"802.3", stp, "in_port=7,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:00,eth_type=0x05ff,vlan_vid=0x0000/0x1fff"},
@@ -74,14 +71,14 @@ func TestParseFrame(t *testing.T) {
 				t.Error("a packet's own match does not cover it")
 			}
 			// Cut anywhere by the switch, the fields that remain are those of the whole frame; what is gone and
-			// the protocols promise is missing.
+			// the protocols promise is unseen.
 			for n := range frame {
 				cut := Parser{}.Parse(frame[:n], len(frame), 7)
 				if keep := m.Keep(cut.Fields); cut != keep {
 					t.Errorf("%d bytes: %v, want %v", n, cut, keep)
 				}
-				if lost := m.Fields &^ cut.Fields; lost&^unlisted&^cut.Missing() != 0 || lost != 0 && cut.Missing() == 0 {
-					t.Errorf("%d bytes: %v, of which %v is neither shown nor missing", n, cut, lost&^cut.Missing())
+				if lost := m.Fields &^ cut.Fields; lost&^cut.Unseen() != 0 || lost != 0 && cut.Missing() == 0 {
+					t.Errorf("%d bytes: %v, of which %v is neither shown nor unseen", n, cut, lost&^cut.Unseen())
 				}
 			}
 		})
@@ -100,7 +97,7 @@ func FuzzParseFrame(f *testing.F) {
 	f.Fuzz(func(t *testing.T, frame []byte, port uint32) {
 		m := ParseFrame(frame, PortNo(port))
 		for n := range frame {
-			if cut := (Parser{}).Parse(frame[:n], len(frame), PortNo(port)); cut != m.Keep(cut.Fields) || m.Fields&^cut.Fields&^unlisted&^cut.Missing() != 0 {
+			if cut := (Parser{}).Parse(frame[:n], len(frame), PortNo(port)); cut != m.Keep(cut.Fields) || m.Fields&^cut.Fields&^cut.Unseen() != 0 {
 				t.Fatalf("%x: cut to %d bytes it is %v, whole %v", frame, n, cut, m)
 			}
 		}
@@ -278,7 +275,7 @@ func TestKeep(t *testing.T) {
 		VLAN: VLANPresent | 7, VLANMask: VLANExact, VLANPCP: 1, IPDSCP: 2, IPECN: 3, IPProto: ProtoTCP, ICMPType: 4, ICMPCode: 5,
 		IPSrc: netip.MustParsePrefix("10.0.0.0/8"), IPDst: netip.MustParsePrefix("2001:db8::/32"), L4Src: 6, L4Dst: 7,
 		ARPOp: 8, ARPSPA: netip.MustParsePrefix("10.0.0.1/32"), ARPTPA: netip.MustParsePrefix("10.0.0.2/32"), ARPSHA: MAC{3}, ARPTHA: MAC{4},
-		FlowLabel: 9, NDTarget: netip.MustParseAddr("fe80::2"), Metadata: 10, MetadataMask: 0xff, TunnelID: 11, TunnelMask: 0xff,
+		FlowLabel: 9, NDTarget: netip.MustParseAddr("fe80::2"), Metadata: 10, MetadataMask: 0xff, TunnelID: 11, TunnelMask: 0xff, NDSLL: MAC{5},
 	}
 	check := func(m Match, f Field) {
 		t.Helper()

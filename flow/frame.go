@@ -240,14 +240,15 @@ func (m *Match) parseL4(proto uint8, b []byte, size int) {
 	m.L4Src, m.L4Dst = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
 }
 
-// parseICMPv6 reads type, code and, in neighbour discovery, the target (RFC
-// 4861, 4.3 and 4.4), whose options must be seen to their end.
+// parseICMPv6 reads type, code and, in neighbour discovery, the target and the
+// option that says who asks (RFC 4861, 4.3 and 4.4). All options must be seen to
+// their end.
 func (m *Match) parseICMPv6(b []byte, size int) {
 	m.SetICMP(b[0], b[1])
 	if !discovery(b[0], b[1]) || len(b) < 24 {
 		return
 	}
-	var link [3]bool // a source (1) or target (2) link-layer address was seen
+	var link [3]MAC // the source's (1) and the target's (2) link-layer address
 	for options, rest := b[24:], size-24; rest >= 8; {
 		if len(options) < 2 {
 			return
@@ -260,15 +261,18 @@ func (m *Match) parseICMPv6(b []byte, size int) {
 			return
 		}
 		if length == 8 && (kind == 1 || kind == 2) {
-			if link[kind] {
+			if link[kind] != (MAC{}) { // one of zeros is taken for none
 				return
 			}
-			link[kind] = MAC(options[2:8]) != MAC{} // one of zeros is taken for none
+			link[kind] = MAC(options[2:8])
 		}
 		options, rest = options[length:], rest-length
 	}
 	m.Fields |= FieldNDTarget
 	m.NDTarget = netip.AddrFrom16([16]byte(b[8:24]))
+	if b[0] == 135 {
+		FieldNDSLL.Info().SetMAC(m, link[1], MACExact)
+	}
 }
 
 // discovery reports whether an ICMPv6 message is a neighbour solicitation or

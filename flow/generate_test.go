@@ -1,16 +1,11 @@
 package flow_test
 
 import (
-	"flag"
-	"fmt"
-	"strings"
 	"testing"
 
 	"switchbridge/flow"
-	"switchbridge/internal/fieldgen"
+	"switchbridge/internal/codegen"
 )
-
-var _ = flag.Bool("update", false, "write match_gen.go anew")
 
 // switches are what is done to each field of a match where every nanosecond
 // counts, by the field's kind. V is the member, M its mask. They are written out
@@ -103,34 +98,22 @@ func (m *Match) masksInside(o *Match) bool {
 
 // TestGenerated holds match_gen.go against the table.
 func TestGenerated(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("package flow\n\nimport \"net/netip\"\n")
-	set := func(has func(x *flow.FieldInfo) bool) string {
-		var names []string
-		for i := range flow.Fields {
-			if x := &flow.Fields[i]; has(x) {
-				names = append(names, fieldgen.Name(x))
-			}
-		}
-		if names == nil {
-			return "0"
-		}
-		return strings.Join(names, " | ")
-	}
-	b.WriteString("\n// Fields that a mask may leave bits out of, and those that OpenFlow 1.0's match has a place for.\nconst (\n")
-	fmt.Fprintf(&b, "MaskedFields = %s\n\n", set(func(x *flow.FieldInfo) bool { _, mask := x.Offsets(); return mask != 0 || x.Kind == flow.Prefix }))
-	fmt.Fprintf(&b, "Fields10 = %s\n)\n\n", set(func(x *flow.FieldInfo) bool { return x.Place10 != 0 }))
-	b.WriteString("// Fields returns the fields of a kind.\nfunc (k Kind) Fields() Field {\nswitch k {\n")
+	f := codegen.New("flow", "net/netip")
+	set := func(has func(x *flow.FieldInfo) bool) string { return codegen.Set("", has) }
+	f.Printf("\n// Fields that a mask may leave bits out of, and those that OpenFlow 1.0's match has a place for.\nconst (\n")
+	f.Printf("MaskedFields = %s\n\n", set(func(x *flow.FieldInfo) bool { _, mask := x.Offsets(); return mask != 0 || x.Kind == flow.Prefix }))
+	f.Printf("Fields10 = %s\n)\n\n", set(func(x *flow.FieldInfo) bool { return x.Place10 != 0 }))
+	f.Printf("// Fields returns the fields of a kind.\nfunc (k Kind) Fields() Field {\nswitch k {\n")
 	for k := range flow.IPv6 + 1 {
-		fmt.Fprintf(&b, "case %d:\nreturn %s\n", k, set(func(x *flow.FieldInfo) bool { return x.Kind == k }))
+		f.Printf("case %d:\nreturn %s\n", k, set(func(x *flow.FieldInfo) bool { return x.Kind == k }))
 	}
-	b.WriteString("}\nreturn 0\n}\n\n// Fields returns the fields that have a need.\nfunc (n Need) Fields() Field {\nswitch n {\n")
+	f.Printf("}\nreturn 0\n}\n\n// Fields returns the fields that have a need.\nfunc (n Need) Fields() Field {\nswitch n {\n")
 	for n := range flow.NeedNeighbor + 1 {
-		fmt.Fprintf(&b, "case %d:\nreturn %s\n", n, set(func(x *flow.FieldInfo) bool { return x.Need == n }))
+		f.Printf("case %d:\nreturn %s\n", n, set(func(x *flow.FieldInfo) bool { return x.Need == n }))
 	}
-	b.WriteString("}\nreturn 0\n}\n")
+	f.Printf("}\nreturn 0\n}\n")
 	for _, s := range switches {
-		fmt.Fprintf(&b, "\n%s", s.head)
+		f.Printf("\n%s", s.head)
 		for i := range flow.Fields {
 			x := &flow.Fields[i]
 			line, ok := s.kind[x.Kind]
@@ -138,17 +121,15 @@ func TestGenerated(t *testing.T) {
 				line = s.any
 			}
 			if line != "" {
-				b.WriteString(fieldgen.Expand(x, "case F:\n"+line) + "\n")
+				f.Row(x, "case F:\n"+line)
 			}
 		}
-		fmt.Fprintf(&b, "%s\n", s.tail)
+		f.Printf("%s\n", s.tail)
 	}
-	b.WriteString("\n// Beyond returns the first field of m whose number has more bits than the field, or 0.\nfunc (m *Match) Beyond() Field {\nswitch {\n")
-	for i := range flow.Fields {
-		if x := &flow.Fields[i]; x.Bits < map[flow.Kind]uint8{flow.Number8: 8, flow.Number16: 16, flow.Number32: 32}[x.Kind] {
-			fmt.Fprintf(&b, fieldgen.Expand(x, "case m.Fields&F != 0 && m.V > %#x:\nreturn F\n"), x.Ones())
-		}
+	f.Printf("\n// Beyond returns the first field of m whose number has more bits than the field, or 0.\nfunc (m *Match) Beyond() Field {\nswitch {\n")
+	for _, x := range codegen.Rows(func(x *flow.FieldInfo) bool { return x.Bits < codegen.Room[x.Kind] }) {
+		f.Printf(codegen.Expand(x, "case m.Fields&F != 0 && m.V > %#x:\nreturn F\n"), x.Ones())
 	}
-	b.WriteString("}\nreturn 0\n}\n")
-	fieldgen.Check(t, "match_gen.go", b.String())
+	f.Printf("}\nreturn 0\n}\n")
+	f.Check(t, "match_gen.go")
 }

@@ -114,6 +114,7 @@ type Match struct {
 	MetadataMask uint64
 	TunnelID     uint64
 	TunnelMask   uint64
+	NDSLL        MAC // the source's own address in a neighbour solicitation, or 0 where it says none
 }
 
 // Has reports whether every field in f is set.
@@ -247,6 +248,34 @@ func (m *Match) Complete(packet *Match) error {
 		m.SetVLAN(VLANPresent, VLANPresent)
 	}
 	return nil
+}
+
+// NotDiscovery returns the fields of m that neighbour discovery has and no other
+// packet (OpenFlow 1.3.5, 7.2.3.8; RFC 4861, 4.3 and 4.4), where m does not ask
+// for such a packet, and what it would have to ask for. f is 0 where nothing is
+// wrong.
+func (m *Match) NotDiscovery() (f Field, want string) {
+	f = m.Fields & NeedNeighbor.Fields()
+	switch other := f &^ m.discovers(); {
+	case f != 0 && (!m.Has(FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
+		return f, "icmp_type 135 or 136"
+	case f != 0 && m.Has(FieldICMPCode) && m.ICMPCode != 0:
+		return f, "icmp_code 0"
+	case other != 0:
+		return other, fmt.Sprint("icmp_type ", (other & -other).Info().ICMPType)
+	}
+	return 0, ""
+}
+
+// discovers returns the fields that a message of neighbour discovery of m's type
+// has, or one of any type where m has none.
+func (m *Match) discovers() (f Field) {
+	for rest := NeedNeighbor.Fields(); rest != 0; rest &= rest - 1 {
+		if x := (rest & -rest).Info(); x.ICMPType == 0 || !m.Has(FieldICMPType) || x.ICMPType == m.ICMPType {
+			f |= x.Field
+		}
+	}
+	return f
 }
 
 // String writes the match as a person reads it: in_port=1,eth_type=0x0800,...

@@ -30,7 +30,7 @@ func (k Kind) Fields() Field {
 	case 6:
 		return FieldVLAN
 	case 7:
-		return FieldARPSHA | FieldARPTHA
+		return FieldARPSHA | FieldARPTHA | FieldNDSLL
 	case 8:
 		return FieldEthDst | FieldEthSrc
 	case 9:
@@ -59,7 +59,7 @@ func (n Need) Fields() Field {
 	case 6:
 		return FieldICMPType | FieldICMPCode
 	case 7:
-		return FieldNDTarget
+		return FieldNDTarget | FieldNDSLL
 	}
 	return 0
 }
@@ -120,6 +120,8 @@ func (m Match) Keep(f Field) Match {
 			m.Metadata, m.MetadataMask = 0, 0
 		case FieldTunnelID:
 			m.TunnelID, m.TunnelMask = 0, 0
+		case FieldNDSLL:
+			m.NDSLL = MAC{}
 		}
 	}
 	return m
@@ -179,6 +181,8 @@ func (m *Match) Normalize() {
 			c.Metadata, c.MetadataMask = m.Metadata&m.MetadataMask, m.MetadataMask
 		case FieldTunnelID:
 			c.TunnelID, c.TunnelMask = m.TunnelID&m.TunnelMask, m.TunnelMask
+		case FieldNDSLL:
+			c.NDSLL = m.NDSLL
 		}
 	}
 	*m = c
@@ -241,6 +245,8 @@ func (m *Match) Covers(p *Match) bool {
 			ok = (m.Metadata^p.Metadata)&m.MetadataMask == 0
 		case FieldTunnelID:
 			ok = (m.TunnelID^p.TunnelID)&m.TunnelMask == 0
+		case FieldNDSLL:
+			ok = m.NDSLL == p.NDSLL
 		}
 		if !ok {
 			return false
@@ -304,6 +310,8 @@ func (m *Match) Overlaps(o *Match) bool {
 			apart = (m.Metadata^o.Metadata)&m.MetadataMask&o.MetadataMask != 0
 		case FieldTunnelID:
 			apart = (m.TunnelID^o.TunnelID)&m.TunnelMask&o.TunnelMask != 0
+		case FieldNDSLL:
+			apart = m.NDSLL != o.NDSLL
 		}
 		if apart {
 			return false

@@ -60,6 +60,32 @@ func (m *Match) Missing() Field {
 	return want &^ m.Fields
 }
 
+// Unseen returns [Match.Missing] and every other field outside of a conversation
+// that a packet with headers m may have, as far as its other headers tell, and
+// does not show. A P4 digest has many of them.
+func (m *Match) Unseen() Field {
+	f := m.Missing()
+	unknown := m.Fields&FieldEthType == 0 || m.EthType == EthTypeVLAN || m.EthType == EthTypeQinQ
+	ipv6 := unknown || m.EthType == EthTypeIPv6
+	discovers := m.Fields&icmpFields != icmpFields || discovery(m.ICMPType, m.ICMPCode)
+	for need, may := range [...]bool{
+		NeedTag:      m.Fields&FieldVLAN == 0 || m.VLAN&VLANPresent != 0,
+		NeedIP:       ipv6 || m.EthType == EthTypeIPv4,
+		NeedIPv6:     ipv6,
+		NeedARP:      unknown || m.EthType == EthTypeARP,
+		NeedNeighbor: ipv6 && discovers && (m.Fields&FieldIPProto == 0 || m.IPProto == ProtoICMPv6 || extensionHeader(m.IPProto)),
+	} {
+		has := Need(need).Fields()
+		if Need(need) == NeedNeighbor {
+			has = m.discovers()
+		}
+		if may {
+			f |= has &^ Conversation &^ m.Fields
+		}
+	}
+	return f
+}
+
 // Seen returns the headers m of a frame as a switch's rules see them: with 0 in
 // the fields that the frame has and does not show. What is behind a VLAN tag that
 // the switch leaves on stays absent, since no rule can ask for it.
@@ -75,6 +101,9 @@ func (m Match) Seen() Match {
 		f |= FieldIPDSCP | FieldIPECN
 	case EthTypeIPv6:
 		f |= FieldIPDSCP | FieldIPECN | NeedIPv6.Fields()
+		if f&FieldNDTarget != 0 && discovery(m.ICMPType, m.ICMPCode) {
+			f |= m.discovers()
+		}
 		zero = host(netip.IPv6Unspecified())
 	default:
 		return m

@@ -159,13 +159,10 @@ func (g frameMaker) l4(proto int) []byte {
 func (g frameMaker) icmpv6() []byte {
 	b := append([]byte{byte(g.pick(128, 135, 135, 136, 136, 133)), byte(g.pick(0, 0, 0, 0, 1))}, make([]byte, 6)...)
 	b = append(b, 0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, byte(g.pick(1, 2, 3)))
-	for range g.pick(0, 0, 1, 1, 2, 3) {
+	for range g.pick(0, 1, 1, 1, 2, 3) {
 		n := g.pick(1, 1, 1, 1, 2, 0)
 		option := make([]byte, max(8, 8*n))
-		option[0], option[1] = byte(g.pick(1, 1, 2, 2, 3, 14)), byte(n)
-		if g.odds(2) {
-			option[7] = 1
-		}
+		option[0], option[1], option[7] = byte(g.pick(1, 1, 1, 2, 2, 3, 14)), byte(n), byte(g.pick(0, 1, 1, 2))
 		if g.odds(12) {
 			option[1] = 200
 		}
@@ -298,6 +295,10 @@ func (j judged) match(t *testing.T) (m flow.Match) {
 		if j.has("nd_target") {
 			m.Fields |= flow.FieldNDTarget
 			m.NDTarget = prefix("nd_target").Addr()
+			if m.ICMPType == 135 {
+				m.Fields |= flow.FieldNDSLL
+				m.NDSLL = mac("nd_sll")
+			}
 		}
 	}
 	return m
@@ -331,10 +332,8 @@ func zeroed(m flow.Match, f flow.Field) flow.Match {
 	return m
 }
 
-// unlisted are fields that Missing leaves out, since others stand for them.
-const unlisted = flow.FieldVLANPCP | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldFlowLabel | flow.FieldARPSHA | flow.FieldARPTHA
-
-const l4 = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode | flow.FieldNDTarget
+const l4 = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode | ndFields
+const ndFields = flow.FieldNDTarget | flow.FieldNDSLL
 
 // How many frames the judge sees; SWITCHBRIDGE_FRAMES says another number.
 func frameCount(t *testing.T, n int) int {
@@ -368,7 +367,7 @@ func TestFramesAsOpenVSwitch(t *testing.T) {
 		}
 	}
 	t.Logf("%d frames: %v", count, seen)
-	for _, kind := range []string{"whole", "missing", "fragment", "no ethernet", "tagged", "deeper tag", "nd_target"} {
+	for _, kind := range []string{"whole", "missing", "fragment", "no ethernet", "tagged", "deeper tag", "nd_target", "nd_sll"} {
 		if seen[kind] < count/1000 {
 			t.Errorf("%d frames of kind %q among %d: the generator lost it", seen[kind], kind, count)
 		}
@@ -399,6 +398,9 @@ func disagreement(t *testing.T, frame []byte, text string, seen map[string]int) 
 	if got.Has(flow.FieldNDTarget) {
 		seen["nd_target"]++
 	}
+	if got.NDSLL != (flow.MAC{}) {
+		seen["nd_sll"]++
+	}
 	if got.EthType == flow.EthTypeVLAN || got.EthType == flow.EthTypeQinQ {
 		seen["deeper tag"]++
 	}
@@ -406,8 +408,12 @@ func disagreement(t *testing.T, frame []byte, text string, seen map[string]int) 
 	if filled := zeroed(got, promised&^got.Fields); filled != want {
 		return fmt.Sprintf("parsed %v\nzeroed %v\nwant   %v", got, filled, want)
 	}
-	if hidden := promised &^ got.Fields &^ missing &^ unlisted; hidden != 0 {
-		return fmt.Sprintf("parsed %v\nmissing %v lacks %v", got, missing, hidden)
+	unseen := got.Unseen()
+	if hidden := promised &^ got.Fields &^ unseen; hidden != 0 {
+		return fmt.Sprintf("parsed %v\nunseen %v lacks %v", got, unseen, hidden)
+	}
+	if lacks := promised & (flow.Conversation | flow.FieldNDTarget) &^ got.Fields &^ missing; lacks != 0 || missing&^unseen != 0 {
+		return fmt.Sprintf("parsed %v\nmissing %v lacks %v\nunseen %v", got, missing, lacks, unseen)
 	}
 	if promised&^got.Fields != 0 && missing == 0 {
 		return fmt.Sprintf("parsed %v\nnothing is missing, but %v is hidden", got, promised&^got.Fields)
@@ -418,8 +424,8 @@ func disagreement(t *testing.T, frame []byte, text string, seen map[string]int) 
 	if want.Fields == flow.FieldInPort {
 		return ""
 	}
-	if wrong := wronglyMissing(&want, j, missing); wrong != 0 {
-		return fmt.Sprintf("parsed %v\nmissing %v has %v, which such a packet can't have", got, missing, wrong)
+	if wrong := wronglyMissing(&want, j, unseen); wrong != 0 {
+		return fmt.Sprintf("parsed %v\nunseen %v has %v, which such a packet can't have", got, unseen, wrong)
 	}
 	return ""
 }
@@ -433,7 +439,7 @@ func wronglyMissing(m *flow.Match, j judged, missing flow.Field) flow.Field {
 		return 0
 	case flow.EthTypeIPv4:
 		if m.IPProto == 0 {
-			can |= l4 &^ flow.FieldNDTarget
+			can |= l4 &^ ndFields
 		}
 	case flow.EthTypeIPv6:
 		if unknown || m.IPProto == flow.ProtoICMPv6 && m.ICMPType == 0 {
@@ -475,6 +481,7 @@ func ofctl(m *flow.Match) string {
 	put(flow.FieldICMPType, name("icmp", "icmpv6")+"_type=%d", m.ICMPType)
 	put(flow.FieldICMPCode, name("icmp", "icmpv6")+"_code=%d", m.ICMPCode)
 	put(flow.FieldNDTarget, "nd_target=%v", m.NDTarget)
+	put(flow.FieldNDSLL, "nd_sll=%v", m.NDSLL)
 	put(flow.FieldARPOp, "arp_op=%d", m.ARPOp)
 	put(flow.FieldARPSPA, "arp_spa=%v", m.ARPSPA.Addr())
 	put(flow.FieldARPTPA, "arp_tpa=%v", m.ARPTPA.Addr())
@@ -527,7 +534,7 @@ func checkRules(t *testing.T, s *ovs.Switchd, control *ovs.Control, g frameMaker
 			}
 		}
 		if !m.Has(flow.FieldICMPType) {
-			gone |= flow.FieldNDTarget
+			gone |= ndFields
 		}
 		zero = zero.Keep(^gone)
 		probes = append(probes, probe{frame, zero, true, "0 for what is missing"})
@@ -558,7 +565,7 @@ func checkRules(t *testing.T, s *ovs.Switchd, control *ovs.Control, g frameMaker
 // changed returns m with another value of one of its fields, and which.
 func changed(g frameMaker, m flow.Match) (flow.Match, flow.Field) {
 	for {
-		f := flow.Field(1) << g.IntN(24)
+		f := flow.Field(1) << g.IntN(len(flow.Fields))
 		if !m.Has(f) {
 			continue
 		}
@@ -605,6 +612,8 @@ func changed(g frameMaker, m flow.Match) (flow.Match, flow.Field) {
 			m.FlowLabel ^= 1
 		case flow.FieldNDTarget:
 			m.NDTarget = m.NDTarget.Next()
+		case flow.FieldNDSLL:
+			m.NDSLL[5] ^= 1
 		default: // others stand on in_port, eth_type, ip_proto and icmp_type
 			continue
 		}

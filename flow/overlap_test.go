@@ -64,6 +64,7 @@ func TestOverlap(t *testing.T) {
 			func(m *Match) { m.Metadata, m.MetadataMask = 0x102, 0xf0f }},
 		FieldTunnelID: {func(m *Match) { m.TunnelID, m.TunnelMask = 0x12, 0xff }, func(m *Match) { m.TunnelID, m.TunnelMask = 0x20, 0xf0 },
 			func(m *Match) { m.TunnelID, m.TunnelMask = 0x10, 0xf0 }},
+		FieldNDSLL: {func(m *Match) { m.NDSLL = macA }, func(m *Match) { m.NDSLL = macB }, func(m *Match) { m.NDSLL = macA }},
 	} {
 		a, b, c := set(f, row[0]), set(f, row[1]), set(f, row[2])
 		if a.Overlaps(&b) || b.Overlaps(&a) {

@@ -34,7 +34,6 @@ type functions struct {
 
 	local    policyhost.Host // decides in this process; nil where every function is remote
 	policy   *policyhost.File
-	vlans    bool               // the local policy, as it is at the start, looks at VLANs
 	embedded *embedded.Function // what runs in local; nil where local is none or native
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
@@ -180,7 +179,7 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 			return nil, err
 		}
 		file.Follow(fs.local, fs.policyChanged)
-		fs.policy, fs.vlans = file, p.LooksAt()&flow.FieldVLAN != 0
+		fs.policy = file
 	}
 	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])

@@ -21,6 +21,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
@@ -63,6 +64,7 @@ type Gateway struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	recorder *recorder
+	refused  quiet.Line // callers who may not act
 	started  time.Time
 
 	bridge    *bridge.Bridge
@@ -109,7 +111,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, err
 	}
 	r.functions.confirm()
-	g.recorder.vlans.wanted.Store(r.functions.vlans)
+	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)

@@ -172,6 +172,7 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	}
 	r.functions.commit()
 	g.recorder.setMode(set.Log.Decisions)
+	g.recorder.local.Store(r.functions.policy)
 	if g.opts.Level != nil {
 		_ = g.opts.Level.UnmarshalText([]byte(set.Log.Level)) // it is one of four words: Validate has looked
 	}

@@ -305,7 +305,11 @@ func (k *checker) in(ctx context.Context, w Wire, port uint32) error {
 	late := time.After(k.Wait)
 	for {
 		select {
-		case ev := <-k.o.c.events:
+		case <-k.o.c.events.ready:
+			ev := k.o.c.events.take()
+			if ev == nil {
+				continue
+			}
 			if ev.list != nil {
 				k.o.c.settle(ev.list, 1)
 			}

@@ -27,6 +27,17 @@ import (
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
 
+// Bounds of what a switch can have us keep, whatever it says.
+const (
+	maxRead   = 256 << 20 // bytes of all messages that answer one read
+	maxPacket = 1<<16 - 1 // bytes of a packet, as in OpenFlow's messages
+	maxOther  = 4 << 20   // bytes of a message on the stream that is no list of digests
+)
+
+// sendQueue is how many messages may wait for the stream: packets on their way out,
+// and acknowledgements.
+const sendQueue = 4096
+
 var (
 	errDemoted   = errors.New("another gateway has become primary")
 	errStopped   = errors.New("the gateway stops")
@@ -53,7 +64,7 @@ type client struct {
 
 	contradictions prometheus.Counter
 
-	events chan *event // pointers, since a match is large and most of a queue's places are empty
+	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
 }
@@ -100,9 +111,9 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	c := &client{
 		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
-		events:      make(chan *event, cfg.Queue),
-		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
-		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
+		events:      newInbox(cfg.Bridge.QueuePerSwitch),
+		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
+		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.stream, err = c.rpc.StreamChannel(c.ctx, grpc.ForceCodecV2(newWireCodec()))
@@ -189,6 +200,14 @@ func (c *client) dropped(cause string, n int) {
 	}
 }
 
+// noRoom counts events that found as many waiting as may.
+func (c *client) noRoom(n int) {
+	if n > 0 {
+		c.dropped("not_read", n)
+		c.faults.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", c.events.limit())
+	}
+}
+
 // receive reads the stream for as long as it lasts and never waits for anyone:
 // what does not fit into a queue is dropped and counted.
 func (c *client) receive() {
@@ -213,6 +232,9 @@ func (c *client) receive() {
 func (c *client) received(b []byte) error {
 	if list, ok := digestBytes(b); ok {
 		return c.digest(list)
+	}
+	if len(b) > maxOther {
+		return fmt.Errorf("a message of %d bytes, at most %d", len(b), maxOther)
 	}
 	msg := new(p4v1.StreamMessageResponse)
 	if err := proto.Unmarshal(b, msg); err != nil {
@@ -276,7 +298,7 @@ func (c *client) digest(list []byte) error {
 	now := time.Now()
 	full, bad, own := 0, 0, 0
 	eachSample(list, func(b []byte) {
-		if len(c.events) == cap(c.events) {
+		if c.events.full() {
 			full++
 			return
 		}
@@ -295,9 +317,11 @@ func (c *client) digest(list []byte) error {
 			return
 		}
 		pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: match, Incomplete: m.Incomplete(&match)}
-		c.events <- &event{pi: pi, list: l, read: now} // there is room, and nobody else fills it
+		if !c.events.put(&event{pi: pi, list: l, read: now}) { // a reload has made room less
+			full++
+		}
 	})
-	c.dropped("not_read", full)
+	c.noRoom(full)
 	c.dropped("malformed", bad)
 	c.dropped("from_cpu_port", own)
 	c.settle(l, full+bad+own+1)
@@ -321,6 +345,9 @@ func (c *client) packet(p *p4v1.PacketIn) {
 		c.contradictions.Inc()
 		c.faults.Warn("contradiction", "a packet's header and its frame tell different things; the header counts", "fields", contradicted.String())
 	}
+	if err == nil && len(p.GetPayload()) > maxPacket {
+		err = fmt.Errorf("a packet of %d bytes, at most %d", len(p.GetPayload()), maxPacket)
+	}
 	switch {
 	case errors.Is(err, mapping.ErrOwnPacket):
 		c.dropped("from_cpu_port", 1)
@@ -331,10 +358,8 @@ func (c *client) packet(p *p4v1.PacketIn) {
 		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
 		return
 	}
-	select {
-	case c.events <- &event{pi: pi, read: time.Now()}:
-	default:
-		c.dropped("not_read", 1)
+	if !c.events.put(&event{pi: pi, read: time.Now()}) {
+		c.noRoom(1)
 	}
 }
 
@@ -401,13 +426,16 @@ func (c *client) read(ctx context.Context, entities ...*p4v1.Entity) ([]*p4v1.En
 		return nil, err
 	}
 	var out []*p4v1.Entity
-	for {
+	for size := 0; ; {
 		resp, err := rd.Recv()
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if size += proto.Size(resp); size > maxRead {
+			return nil, fmt.Errorf("the switch answers a read with more than %d bytes", maxRead)
 		}
 		out = append(out, resp.GetEntities()...)
 	}

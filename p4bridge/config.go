@@ -92,9 +92,6 @@ type Config struct {
 	MaxBackoff  time.Duration // [10s]
 	ProbeEvery  time.Duration // how often the switch is asked whether it is there and unchanged [10s]
 
-	// Queue is how many events may wait to be looked at, before they come to the
-	// bridge; further ones are dropped and counted [4096].
-	Queue int
 	Batch int // updates in a Write [256]
 	Held  int // punted packets held for one pending flow; further ones are dropped [16]
 	// Settle is for how long after its rule was written a flow's events are taken
@@ -140,7 +137,6 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.HardTimeout, guard.DefaultHardTimeout)
 	def(&c.L2Age, 300*time.Second)
 	def(&c.Counters, 30*time.Second)
-	count(&c.Queue, 4096)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
 	if c.DPID == 0 {
@@ -187,11 +183,12 @@ func (c *Config) check() error {
 	}
 	seen := map[uint32]bool{}
 	for _, p := range c.Ports {
-		if p == 0 || seen[p] {
-			bad("port %d is listed twice, or zero, which BMv2 can't flood to", p)
+		if seen[p] {
+			bad("port %d is listed twice", p)
 		}
 		seen[p] = true
 	}
+	c.checkBMv2(bad)
 	m := c.Mapping
 	if err := CheckMiss(m, c.Miss); err != nil {
 		bad("%v", err)
@@ -212,9 +209,6 @@ func (c *Config) check() error {
 				bad("miss limit: port %d is beyond meter %s, which has %d", p, m.Miss.Meter.Name, m.Miss.Meter.Size)
 			}
 		}
-	}
-	if c.Digest.MaxListSize > 1 && c.Digest.MaxTimeout < time.Millisecond {
-		bad("digest: lists of %d samples need a max timeout of at least 1ms, or BMv2 waits for ever", c.Digest.MaxListSize)
 	}
 	return errors.Join(errs...)
 }

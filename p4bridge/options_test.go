@@ -45,6 +45,7 @@ func TestConfigRefuses(t *testing.T) {
 		"address":              func(c *Config) { c.Addr = "nowhere" },
 		"no bridge":            func(c *Config) { c.Bridge = nil },
 		"no pipeline":          func(c *Config) { c.Pipeline = nil },
+		"port 0: BMv2":         func(c *Config) { c.Ports = []uint32{1, 0} },
 		"listed twice":         func(c *Config) { c.Ports = []uint32{1, 1} },
 		"no negative numbers":  func(c *Config) { c.MissLimit.Rate = -1 },
 		"a burst of 5 without": func(c *Config) { c.MissLimit.Burst = 5 },

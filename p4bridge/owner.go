@@ -85,7 +85,7 @@ func (o *owner) end() {
 	o.mu.Lock()
 	o.ended = true
 	o.mu.Unlock()
-	o.core.Drops("disconnected", len(o.c.events))
+	o.core.Drops("disconnected", o.c.events.len())
 	if left := o.core.Close(); left > 0 {
 		o.s.faults.Info("given_up", "events given up with the session", "events", left)
 	}
@@ -95,16 +95,30 @@ func (o *owner) end() {
 func (o *owner) serve(ctx context.Context) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
+	turn, told := o.s.cfg.Bridge.Turn(), time.Now()
+	defer turn.End()
 	for {
 		if ctx.Err() != nil { // select would choose among all that is ready
 			return context.Cause(ctx)
 		}
+		var pause time.Duration
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case ev := <-o.c.events:
-			o.handle(ev)
-			o.drain()
+		case <-o.c.events.ready:
+			begin := time.Now()
+			// All that is there, so that under load one Write carries many events' rules,
+			// and alone an event waits for nobody.
+			for range o.s.cfg.Batch {
+				ev := o.c.events.take()
+				if ev == nil {
+					break
+				}
+				o.handle(ev)
+			}
+			end := time.Now()
+			pause = turn.Spend(begin.Sub(told), end.Sub(begin), end)
+			told = end
 		case n := <-o.c.idle:
 			o.idle(n)
 		case <-o.wake:
@@ -122,6 +136,7 @@ func (o *owner) serve(ctx context.Context) error {
 			}
 			return err
 		}
+		time.Sleep(pause)
 	}
 }
 
@@ -160,19 +175,6 @@ func every(d time.Duration) *time.Ticker {
 	return t
 }
 
-// drain takes what else is there, so that under load one Write carries many
-// events' rules, and alone an event waits for nobody.
-func (o *owner) drain() {
-	for range o.s.cfg.Batch {
-		select {
-		case ev := <-o.c.events:
-			o.handle(ev)
-		default:
-			return
-		}
-	}
-}
-
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
 	o.learn(&ev.pi.Match)
@@ -186,8 +188,18 @@ func (o *owner) handle(ev *event) {
 // idle removes entries that the switch says are idle: it never does so itself.
 func (o *owner) idle(n *p4v1.IdleTimeoutNotification) {
 	for _, e := range n.GetTableEntry() {
+		if o.crowded() {
+			return // it is told again
+		}
 		o.retire(pipeline.KeyOf(e), flow.RemovedIdle)
 	}
+}
+
+// crowded reports whether the switch has as much to write as may wait.
+func (o *owner) crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.queue) >= maxWaiting
 }
 
 // retire removes an entry whose time is over, if it is this gateway's.

@@ -2,7 +2,6 @@ package p4bridge
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,8 +31,7 @@ func (c *client) installedCookie(ctx context.Context) (uint64, error) {
 }
 
 // pushPipeline pushes our program where the switch runs another, or none. That
-// wipes every table. RECONCILE_AND_COMMIT would keep them, but BMv2 fails it for
-// programs with indirect counters or meters.
+// wipes every table.
 func (o *owner) pushPipeline(ctx context.Context) error {
 	have, err := o.c.installedCookie(ctx)
 	if err != nil {
@@ -54,7 +52,7 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	defer cancel()
 	_, err = o.c.rpc.SetForwardingPipelineConfig(ctx, &p4v1.SetForwardingPipelineConfigRequest{
 		DeviceId: o.s.cfg.Device, Role: o.s.cfg.Role, ElectionId: o.c.electionID(),
-		Action: p4v1.SetForwardingPipelineConfigRequest_VERIFY_AND_COMMIT,
+		Action: pushAction,
 		Config: &p4v1.ForwardingPipelineConfig{
 			P4Info: p.Info, P4DeviceConfig: p.Device, Cookie: &p4v1.ForwardingPipelineConfig_Cookie{Cookie: p.Cookie},
 		},
@@ -86,41 +84,6 @@ func (o *owner) sameProgram(ctx context.Context) error {
 	return nil
 }
 
-// clearReplication deletes every multicast group and clone session, whoever made
-// them: they outlive a push in BMv2, while PI forgets them (bmv2 891) and could
-// never delete them again, so that what is flooded would be sent twice.
-func (o *owner) clearReplication(ctx context.Context) error {
-	pre := func(e *p4v1.PacketReplicationEngineEntry) *p4v1.Entity {
-		return &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{PacketReplicationEngineEntry: e}}
-	}
-	var updates []*p4v1.Update
-	for what, all := range map[string]*p4v1.PacketReplicationEngineEntry{ // id 0 is all of them (P4Runtime 1.3, 9.5)
-		"multicast groups": {Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: new(p4v1.MulticastGroupEntry)}},
-		"clone sessions":   {Type: &p4v1.PacketReplicationEngineEntry_CloneSessionEntry{CloneSessionEntry: new(p4v1.CloneSessionEntry)}},
-	} {
-		found, err := o.c.read(ctx, pre(all))
-		switch status.Code(err) {
-		case codes.OK:
-		case codes.FailedPrecondition, codes.Unimplemented:
-			continue // there is no program, and so none of them; or no such thing
-		default:
-			return fmt.Errorf("read %s: %w", what, err)
-		}
-		for _, e := range found {
-			updates = append(updates, &p4v1.Update{Type: p4v1.Update_DELETE, Entity: e})
-		}
-	}
-	for chunk := range slices.Chunk(updates, o.s.cfg.Batch) {
-		if err := o.c.write(ctx, chunk); err != nil {
-			return fmt.Errorf("delete multicast groups and clone sessions: %w", err)
-		}
-	}
-	if len(updates) > 0 {
-		o.s.faults.Info("replicates", "deleted what replicates packets, before the push", "groups_and_sessions", len(updates))
-	}
-	return nil
-}
-
 // leave reports whether an error says that the gateway's role may not write
 // something. It is another controller's to set up, then, and the log says so.
 func (o *owner) leave(err error, what string) bool {
@@ -130,14 +93,6 @@ func (o *owner) leave(err error, what string) bool {
 	}
 	o.s.faults.Warn("role "+what, "the gateway's role may not set this up, so another controller must", "what", what, "role", o.s.cfg.Role)
 	return true
-}
-
-// replica is one copy of a packet, in the form that the switch's version has.
-func (o *owner) replica(port uint32, instance uint32) *p4v1.Replica {
-	if o.c.version.before(1, 4) {
-		return &p4v1.Replica{PortKind: &p4v1.Replica_EgressPort{EgressPort: port}, Instance: instance} //nolint:staticcheck // what 1.3 has
-	}
-	return &p4v1.Replica{PortKind: &p4v1.Replica_Port{Port: pipeline.Canonical(binary.BigEndian.AppendUint32(nil, port))}, Instance: instance}
 }
 
 func replication(op p4v1.Update_Type, e *p4v1.PacketReplicationEngineEntry) *p4v1.Update {
@@ -169,22 +124,6 @@ func (o *owner) writeGroups(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-// replicate brings a group or a session in.
-func (o *owner) replicate(ctx context.Context, e *p4v1.PacketReplicationEngineEntry) error {
-	err := o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
-	if alreadyExists(err) {
-		return o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_MODIFY, e)})
-	}
-	if err == nil {
-		// PI knew of none. BMv2 may have it all the same, with members of old, if
-		// somebody pushed a program over it; a DELETE frees it of those.
-		if err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_DELETE, e)}); err == nil {
-			err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
-		}
-	}
-	return err
 }
 
 // writeSetup brings in what the gateway keeps in tables, and takes out what it
@@ -270,8 +209,7 @@ func alreadyExists(err error) bool {
 	return errors.As(err, &we) && we.Updates[0] != nil && we.Updates[0].Code == codes.AlreadyExists
 }
 
-// configureDigest subscribes to the digest. It is never deleted: BMv2 would use
-// it after its memory is gone.
+// configureDigest subscribes to the digest, which is never deleted: see bmv2.go.
 func (o *owner) configureDigest(ctx context.Context) error {
 	d := o.s.cfg.Mapping.Digest
 	if d == nil || o.s.cfg.Miss != MissDigest {

@@ -148,8 +148,8 @@ func (o *owner) take(sweep bool) (requests []*request, staged []*change) {
 }
 
 // stage says of each change of a request what it is to the switch, and leaves
-// out what needs no writing. It refuses what a table has no room for: BMv2 would
-// say UNKNOWN, and that does not say full. The caller holds mu.
+// out what needs no writing. It refuses what a table has no room for. The caller
+// holds mu.
 func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*change {
 	for _, c := range r.changes {
 		b := o.book.entries[c.key]
@@ -165,9 +165,8 @@ func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*c
 			c.op = p4v1.Update_MODIFY
 		default:
 			c.op = p4v1.Update_INSERT
-			if size := c.table.Size; size > 0 && int64(o.book.count[c.table.ID]+inserts[c.table.ID]) >= size {
+			if c.err = o.full(c, inserts[c.table.ID]); c.err != nil {
 				o.s.metrics.update(c.table.Name, "full")
-				c.err = fmt.Errorf("table %s: %w: it holds %d of %d entries; key %s", c.table.Name, ErrTableFull, o.book.count[c.table.ID], size, entryKey(c.table, c.entry))
 				if o.isL2(c.table.ID) {
 					o.forget(c.entry) // it floods, which is right, if slow
 				}

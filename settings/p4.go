@@ -200,7 +200,7 @@ func (s *P4Switch) UnmarshalYAML(n *yaml.Node) (err error) {
 	if err := n.Decode((*plain)(s)); err != nil {
 		return err
 	}
-	return at(n, s.validate())
+	return placedIn(n, s.validate())
 }
 
 // UnmarshalYAML refuses keys that it does not know.
@@ -215,28 +215,40 @@ func (t *P4TLS) UnmarshalYAML(n *yaml.Node) error {
 func (s *P4Switch) validate() error {
 	switch {
 	case s.Device == 0 && s.DPID == 0:
-		return errors.New("device: want P4Runtime's device id; where that is 0, as BMv2's is by default, give the switch a dpid, too")
+		return wrong("device", "want P4Runtime's device id; where that is 0, as BMv2's is by default, give the switch a dpid, too")
 	case s.Address == "":
-		return errors.New("address: want HOST:PORT")
-	case s.MissRate < 0 || s.MissBurst < 0:
-		return errors.New("miss_rate, miss_burst: want packets a second, and packets")
+		return wrong("address", "want HOST:PORT")
 	case s.MissBurst > 0 && s.MissRate == 0:
-		return errors.New("miss_burst: needs miss_rate")
+		return wrong("miss_burst", "needs miss_rate")
 	case s.TLS != nil && (s.TLS.Cert == "") != (s.TLS.Key == ""):
-		return errors.New("tls: cert and key go together")
+		return wrong("tls", "cert and key go together")
 	case (s.P4Info == "") != (s.JSON == ""):
-		return errors.New("p4info and json go together")
+		return wrong("p4info", "p4info and json go together")
 	case s.P4Info != "" && s.Mapping == "":
-		return errors.New("mapping: a program of your own needs one")
+		return wrong("mapping", "a program of your own needs one")
 	}
-	if err := listen.CheckHostPort(s.Address); err != nil {
-		return fmt.Errorf("address: %w", err)
+	if err := listen.CheckTarget(s.Address); err != nil {
+		return wrong("address", "%w", err)
 	}
-	switch s.Miss {
-	case "", "digest", "punt", "clone", "flood", "drop":
-		return nil
+	seen := map[uint32]bool{}
+	for i, p := range s.Ports {
+		if key := fmt.Sprintf("ports[%d]", i); p == 0 || p > maxPort {
+			return wrong(key, "%d: want 1 to %d", p, maxPort)
+		} else if seen[p] {
+			return wrong(key, "%d is listed twice", p)
+		}
+		seen[p] = true
 	}
-	return fmt.Errorf("miss %q: want digest, punt, clone, flood or drop", s.Miss)
+	return first(
+		func() error {
+			return checkAll([]within[int64]{{"miss_rate", s.MissRate, 0, 1e9}, {"miss_burst", s.MissBurst, 0, 1e9}})
+		},
+		func() error {
+			if s.Miss == "" {
+				return nil
+			}
+			return oneOf("miss", s.Miss, "digest", "punt", "clone", "flood", "drop")
+		})
 }
 
 // Datapath is the switch's datapath id.

@@ -26,7 +26,6 @@ type Switch interface {
 // what rules name by a number.
 type Equipped interface {
 	HasMeter(id uint32) bool // asked only of meters that are configured
-	HasGroup(id uint32) bool
 }
 
 // Anything is a Switch that holds every rule, in the order of priorities.

@@ -491,14 +491,13 @@ func TestGuardMeteredPacket(t *testing.T) {
 	}
 }
 
-// equipped is a switch that has one meter and one group.
+// equipped is a switch that has one meter.
 type equipped struct {
 	Anything
-	meter, group uint32
+	meter uint32
 }
 
 func (e equipped) HasMeter(id uint32) bool { return id == e.meter }
-func (e equipped) HasGroup(id uint32) bool { return id == e.group }
 
 // unfit is a switch that holds nothing.
 type unfit struct{ why string }

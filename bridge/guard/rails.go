@@ -35,7 +35,6 @@ const (
 	RailOutputTable    Rail = "output-table"
 	RailUnknownPort    Rail = "unknown-port"
 	RailOutputs        Rail = "outputs"
-	RailGroup          Rail = "group"
 	RailExperimenter   Rail = "experimenter"
 	RailSetField       Rail = "set-field"
 	RailForeign        Rail = "foreign"
@@ -175,8 +174,6 @@ var Rails = []Row{
 		Why: "An output to a port that is not there loses the packet, or reaches whoever is connected there later."},
 	{Name: RailOutputs, Default: "64 outputs; ALL, FLOOD and NORMAL once each", Events: OnAll, Binds: Rules | PacketOuts, list: outputs, when: several,
 		Why: "One packet must not become a storm."},
-	{Name: RailGroup, Default: "no groups, unless the switch is known to have them", Events: OnAll, Binds: Rules | PacketOuts, list: group, when: toGroup,
-		Why: "The gateway defines no groups, and what an unknown one does nobody can tell."},
 	{Name: RailExperimenter, Default: "the contract's actions", Events: OnAll, Binds: Rules | PacketOuts, list: experimenter, when: unknown,
 		Why: "What an action without a name does nobody can tell."},
 	{Name: RailSetField, Default: "actions that fit the packets: ports of the rule's protocol, addresses of its family, a tag that is there", Events: OnAll, Binds: Rules | PacketOuts, list: setField, when: rewrites,
@@ -216,7 +213,6 @@ const (
 	toPort       traits = 1 << iota // output to a port of the switch's, or to no port at all
 	toController                    //
 	toTable                         //
-	toGroup                         //
 	several                         // more than one action
 	rewrites                        // writes, adds or takes off headers
 	unknown                         // an action without a name

@@ -29,7 +29,7 @@ func TestFrames(t *testing.T) {
 		{"ping", Ping(a, b, 1, 2), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x0800,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=1,ip_src=10.0.0.1,ip_dst=10.0.0.2,icmp_type=8,icmp_code=0"},
 		{"pong v6", Pong(b6, a6, 1, 2), "in_port=3,eth_src=02:00:00:00:00:02,eth_dst=02:00:00:00:00:01,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::2,ip_dst=2001:db8::1,icmp_type=129,icmp_code=0,ipv6_flabel=0x0"},
 		{"tcp v6, tagged", Tagged(TCP(a6.At(5), b6.At(6), ACK, nil), 7, 3), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02,eth_type=0x86dd,vlan_vid=0x1007/0x1fff,vlan_pcp=3,ip_dscp=0,ip_ecn=0,ip_proto=6,ip_src=2001:db8::1,ip_dst=2001:db8::2,l4_src=5,l4_dst=6,ipv6_flabel=0x0"},
-		{"neighbor solicitation", NeighborSolicitation(a6, b6.IP), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=2001:db8::2"},
+		{"neighbor solicitation", NeighborSolicitation(a6, b6.IP), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=33:33:ff:00:00:02,eth_type=0x86dd,vlan_vid=0x0000/0x1fff,ip_dscp=0,ip_ecn=0,ip_proto=58,ip_src=2001:db8::1,ip_dst=ff02::1:ff00:2,icmp_type=135,icmp_code=0,ipv6_flabel=0x0,ipv6_nd_target=2001:db8::2,ipv6_nd_sll=02:00:00:00:00:01"},
 		{"lldp", LLDP(a.MAC, 4), "in_port=3,eth_src=02:00:00:00:00:01,eth_dst=01:80:c2:00:00:0e,eth_type=0x88cc,vlan_vid=0x0000/0x1fff"},
 	}
 	for _, tt := range tests {

@@ -14,7 +14,6 @@ import (
 // 7.3.4.3, 7.3.4.4).
 const (
 	tableMax = 0xfe       // OFPTT_MAX
-	groupMax = 0xffffff00 // OFPG_MAX
 	meterMax = 0xffff0000 // OFPM_MAX
 
 	flags13 = flow.SendFlowRemoved | flow.CheckOverlap | flow.ResetCounts | flow.NoPacketCounts | flow.NoByteCounts
@@ -162,7 +161,7 @@ func holds(v flow.Protocol, m *flow.Match) error {
 	if v == flow.OpenFlow10 && m.Has(flow.FieldEthType) && m.EthType < 0x0600 && m.EthType != ethTypeLength {
 		return unsupported(v, fmt.Sprintf("a match on eth_type %#04x: it is a length, and %#04x is what frames with one have", m.EthType, ethTypeLength))
 	}
-	neighbor, beyond := m.Fields&flow.NeedNeighbor.Fields(), m.Beyond()
+	beyond := m.Beyond()
 	outOfRange := func(f flow.Field, value uint64) error {
 		return fmt.Errorf("match: %v %#x is out of range", f, value)
 	}
@@ -174,10 +173,9 @@ func holds(v flow.Protocol, m *flow.Match) error {
 		return outOfRange(beyond, n)
 	case m.Has(flow.FieldARPOp) && m.ARPOp > 0xff: // Open vSwitch: BAD_VALUE
 		return outOfRange(flow.FieldARPOp, uint64(m.ARPOp))
-	case neighbor != 0 && (!m.Has(flow.FieldICMPType) || m.ICMPType != 135 && m.ICMPType != 136):
-		return prerequisite(neighbor, "icmp_type 135 or 136") // OpenFlow 1.3.5, 7.2.3.8
-	case neighbor != 0 && m.Has(flow.FieldICMPCode) && m.ICMPCode != 0: // RFC 4861, 4.3 and 4.4
-		return prerequisite(neighbor, "icmp_code 0")
+	}
+	if f, want := m.NotDiscovery(); f != 0 {
+		return prerequisite(f, want)
 	}
 	return nil
 }
@@ -305,10 +303,6 @@ func fitActions13(list []flow.Action, h headers) (length int, err error) {
 		case flow.SetQueue:
 			if a.ID == flow.NoQueue {
 				return 0, unsupported(v, "the end of a queue")
-			}
-		case flow.Group:
-			if a.ID > groupMax {
-				return 0, unsupported(v, fmt.Sprintf("group %d", a.ID))
 			}
 		case flow.PushVLAN:
 			if a.Value != flow.EthTypeVLAN && a.Value != flow.EthTypeQinQ {

@@ -1,7 +1,6 @@
 package ofp
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,10 +8,8 @@ import (
 	"testing"
 
 	"switchbridge/flow"
-	"switchbridge/internal/fieldgen"
+	"switchbridge/internal/codegen"
 )
-
-var _ = flag.Bool("update", false, "write oxm_gen.go anew")
 
 // What is written and read of a field, by its kind. N is its number, V its
 // member of a match and M its mask; & is for those that have fewer bits than
@@ -30,17 +27,16 @@ var (
 		flow.Address: "m.V = flow.MAC(x.value)", flow.MaskedMAC: "m.V, m.M = x.mac()",
 		flow.Prefix: "m.V = x.prefix()", flow.IPv6: "m.V = addr16(x.value)",
 	}
-	room = map[flow.Kind]uint8{flow.Number8: 8, flow.Number16: 16, flow.Number32: 32}
 )
 
 // TestGenerated holds oxm_gen.go against the table of fields.
 func TestGenerated(t *testing.T) {
 	expand := func(x *flow.FieldInfo, line, number string) string {
 		and := ""
-		if x.Bits < room[x.Kind] {
+		if x.Bits < codegen.Room[x.Kind] {
 			and = fmt.Sprintf("&%#x", x.Ones())
 		}
-		return fieldgen.Expand(x, strings.NewReplacer("&", and, "(b, N,", "(b, "+number+",").Replace(line))
+		return codegen.Expand(x, strings.NewReplacer("&", and, "(b, N,", "(b, "+number+",").Replace(line))
 	}
 	type named struct {
 		*flow.FieldInfo
@@ -58,11 +54,11 @@ func TestGenerated(t *testing.T) {
 	slices.SortFunc(rows, func(a, b *flow.FieldInfo) int { return int(a.OXM[0].Number) - int(b.OXM[0].Number) })
 	slices.SortFunc(all, func(a, b named) int { return int(a.oxm.Number) - int(b.oxm.Number) })
 
-	var b strings.Builder
-	b.WriteString("package ofp\n\nimport \"switchbridge/flow\"\n\n// oxmLen is the length of a field's value, without a mask; 0 is a field that our nouns lack.\nvar oxmLen = [...]uint8{")
+	f := codegen.New("ofp", "switchbridge/flow")
+	f.Printf("\n// oxmLen is the length of a field's value, without a mask; 0 is a field that our nouns lack.\nvar oxmLen = [...]uint8{")
 	var maskable, prefixes []string
 	for _, n := range all {
-		length := max(n.Bits, room[n.Kind]) / 8
+		length := max(n.Bits, codegen.Room[n.Kind]) / 8
 		switch n.Kind {
 		case flow.VLANTag:
 			length = 2
@@ -74,20 +70,20 @@ func TestGenerated(t *testing.T) {
 		if n.Field&flow.MaskedFields != 0 {
 			maskable = append(maskable, fmt.Sprint("1<<", n.oxm.Number))
 		}
-		fmt.Fprintf(&b, "%d: %d, ", n.oxm.Number, length)
+		f.Printf("%d: %d, ", n.oxm.Number, length)
 	}
-	fmt.Fprintf(&b, "}\n\n// Fields whose mask the specification allows and our nouns express, and those whose mask must be a prefix.\nconst (\nmaskable = %s\nprefixes = %s\n)\n\n",
+	f.Printf("}\n\n// Fields whose mask the specification allows and our nouns express, and those whose mask must be a prefix.\nconst (\nmaskable = %s\nprefixes = %s\n)\n\n",
 		strings.Join(maskable, "|"), strings.Join(prefixes, "|"))
 
-	b.WriteString("// protoOf returns the ip_proto of a port's or an ICMP field.\nfunc protoOf(field uint8) uint8 {\nswitch field {\n")
+	f.Printf("// protoOf returns the ip_proto of a port's or an ICMP field.\nfunc protoOf(field uint8) uint8 {\nswitch field {\n")
 	for _, n := range all {
 		if n.oxm.Proto != 0 {
-			fmt.Fprintf(&b, "case %d:\nreturn %d\n", n.oxm.Number, n.oxm.Proto)
+			f.Printf("case %d:\nreturn %d\n", n.oxm.Number, n.oxm.Proto)
 		}
 	}
-	b.WriteString("}\nreturn 0\n}\n\nfunc appendOXMs(b []byte, m *flow.Match) []byte {\n")
+	f.Printf("}\nreturn 0\n}\n\nfunc appendOXMs(b []byte, m *flow.Match) []byte {\n")
 	write := func(x *flow.FieldInfo, number string) {
-		b.WriteString(fieldgen.Expand(x, "if m.Fields&flow.F != 0 {\n") + expand(x, writes[x.Kind], number) + "\n}\n")
+		f.WriteString(codegen.Expand(x, "if m.Fields&flow.F != 0 {\n") + expand(x, writes[x.Kind], number) + "\n}\n")
 	}
 	for i := 0; i < len(rows); i++ {
 		x := rows[i]
@@ -99,29 +95,29 @@ func TestGenerated(t *testing.T) {
 		default: // ip_proto says which of a pair's names
 			i++
 			y := rows[i]
-			fmt.Fprintf(&b, "if m.Fields&%s != 0 {\nn, n2 := uint8(%d), uint8(%d)\nswitch m.IPProto {\n",
-				fieldgen.Expand(x, "(flow.F")+fieldgen.Expand(y, "|flow.F)"), x.OXM[0].Number, y.OXM[0].Number)
+			f.Printf("if m.Fields&%s != 0 {\nn, n2 := uint8(%d), uint8(%d)\nswitch m.IPProto {\n",
+				codegen.Expand(x, "(flow.F")+codegen.Expand(y, "|flow.F)"), x.OXM[0].Number, y.OXM[0].Number)
 			for j, o := range x.OXM[1:] {
-				fmt.Fprintf(&b, "case %d:\nn, n2 = %d, %d\n", o.Proto, o.Number, y.OXM[j+1].Number)
+				f.Printf("case %d:\nn, n2 = %d, %d\n", o.Proto, o.Number, y.OXM[j+1].Number)
 			}
-			b.WriteString("}\n")
+			f.Printf("}\n")
 			write(x, "n")
 			write(y, "n2")
-			b.WriteString("}\n")
+			f.Printf("}\n")
 		}
 	}
-	b.WriteString("return b\n}\n\n// put adds a field's bit, value and mask to m.\nfunc (x *rawOXM) put(m *flow.Match) error {\nswitch x.field {\n")
+	f.Printf("return b\n}\n\n// put adds a field's bit, value and mask to m.\nfunc (x *rawOXM) put(m *flow.Match) error {\nswitch x.field {\n")
 	for _, x := range rows {
 		var numbers []string
 		for _, o := range x.OXM {
 			numbers = append(numbers, fmt.Sprint(o.Number))
 		}
-		fmt.Fprintf(&b, "case %s:\n%s\n", strings.Join(numbers, ", "), fieldgen.Expand(x, "m.Fields |= flow.F\n")+expand(x, reads[x.Kind], ""))
+		f.Printf("case %s:\n%s\n", strings.Join(numbers, ", "), codegen.Expand(x, "m.Fields |= flow.F\n")+expand(x, reads[x.Kind], ""))
 		if len(x.OXM) > 1 && x.OXM[0].Proto != 0 {
-			b.WriteString("return x.protocol(m)\n")
+			f.Printf("return x.protocol(m)\n")
 		}
 	}
-	b.WriteString("}\nreturn nil\n}\n\n// otherFamily returns the first field of m whose address is not of its family, or 0.\nfunc otherFamily(m *flow.Match, ipv4 bool) flow.Field {\nswitch {\n")
+	f.Printf("}\nreturn nil\n}\n\n// otherFamily returns the first field of m whose address is not of its family, or 0.\nfunc otherFamily(m *flow.Match, ipv4 bool) flow.Field {\nswitch {\n")
 	for _, x := range rows {
 		v4 := "ipv4"
 		switch {
@@ -130,10 +126,10 @@ func TestGenerated(t *testing.T) {
 		case len(x.OXM) == 1:
 			v4 = fmt.Sprint(x.OXM[0].EthType != flow.EthTypeIPv6)
 		}
-		b.WriteString(fieldgen.Expand(x, "case m.Fields&flow.F != 0 && !family(m.V, "+v4+"):\nreturn flow.F\n"))
+		f.WriteString(codegen.Expand(x, "case m.Fields&flow.F != 0 && !family(m.V, "+v4+"):\nreturn flow.F\n"))
 	}
-	b.WriteString("}\nreturn 0\n}\n")
-	fieldgen.Check(t, "oxm_gen.go", b.String())
+	f.Printf("}\nreturn 0\n}\n")
+	f.Check(t, "oxm_gen.go")
 }
 
 // TestPlaces10 holds the places of OpenFlow 1.0's match against the table, whose

@@ -6,7 +6,7 @@ package ofp
 import "switchbridge/flow"
 
 // oxmLen is the length of a field's value, without a mask; 0 is a field that our nouns lack.
-var oxmLen = [...]uint8{0: 4, 2: 8, 3: 6, 4: 6, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 1, 11: 4, 12: 4, 13: 2, 14: 2, 15: 2, 16: 2, 17: 2, 18: 2, 19: 1, 20: 1, 21: 2, 22: 4, 23: 4, 24: 6, 25: 6, 26: 16, 27: 16, 28: 4, 29: 1, 30: 1, 31: 16, 38: 8}
+var oxmLen = [...]uint8{0: 4, 2: 8, 3: 6, 4: 6, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 1, 11: 4, 12: 4, 13: 2, 14: 2, 15: 2, 16: 2, 17: 2, 18: 2, 19: 1, 20: 1, 21: 2, 22: 4, 23: 4, 24: 6, 25: 6, 26: 16, 27: 16, 28: 4, 29: 1, 30: 1, 31: 16, 32: 6, 38: 8}
 
 // Fields whose mask the specification allows and our nouns express, and those whose mask must be a prefix.
 const (
@@ -38,6 +38,8 @@ func protoOf(field uint8) uint8 {
 	case 30:
 		return 58
 	case 31:
+		return 58
+	case 32:
 		return 58
 	}
 	return 0
@@ -129,6 +131,9 @@ func appendOXMs(b []byte, m *flow.Match) []byte {
 	if m.Fields&flow.FieldNDTarget != 0 {
 		b = oxmIPv6(b, 31, m.NDTarget)
 	}
+	if m.Fields&flow.FieldNDSLL != 0 {
+		b = oxmMAC(b, 32, m.NDSLL, flow.MACExact)
+	}
 	if m.Fields&flow.FieldTunnelID != 0 {
 		b = oxm64(b, 38, m.TunnelID, m.TunnelMask)
 	}
@@ -211,6 +216,9 @@ func (x *rawOXM) put(m *flow.Match) error {
 	case 31:
 		m.Fields |= flow.FieldNDTarget
 		m.NDTarget = addr16(x.value)
+	case 32:
+		m.Fields |= flow.FieldNDSLL
+		m.NDSLL = flow.MAC(x.value)
 	case 38:
 		m.Fields |= flow.FieldTunnelID
 		m.TunnelID, m.TunnelMask = x.value64()

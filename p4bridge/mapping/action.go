@@ -44,7 +44,6 @@ var parts = map[string]part{
 	"flood":        {action: flow.OutputTo(flow.PortFlood)},
 	"controller":   {action: flow.OutputTo(flow.PortController)},
 	"set_queue":    {"queue", 1, 32, flow.Action{Type: flow.SetQueue}, idValue},
-	"group":        {"group", 1, 32, flow.Action{Type: flow.Group}, idValue},
 	"push_vlan":    {"vlan_type", 16, 16, flow.Action{Type: flow.PushVLAN}, numberValue},
 	"pop_vlan":     {action: flow.Action{Type: flow.PopVLAN}},
 	"set_vlan_vid": {"vlan_vid", 12, 16, flow.Action{Type: flow.SetVLANVID}, numberValue},

@@ -10,6 +10,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/policytest"
 )
 
 func prefixes(t testing.TB, list ...string) (out []netip.Prefix) {
@@ -105,18 +106,7 @@ func TestDecide(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &Config{Match: tt.match, Lists: lists}
-			if err := c.Validate(nil); err != nil {
-				t.Fatal(err)
-			}
-			out := c.Compile().Decide(policy.NewPacket(&tt.packet))
-			verdict := flow.Deny
-			if tt.reason == "" {
-				verdict = flow.NoVerdict
-			}
-			if out.Verdict != verdict || out.Reason != tt.reason || out.Depends != tt.depends {
-				t.Errorf("%v (%q) hanging on %v, want %v (%q) on %v", out.Verdict, out.Reason, out.Depends, verdict, tt.reason, tt.depends)
-			}
+			(&policytest.Denial{Entry: &Config{Match: tt.match, Lists: lists}, Packet: tt.packet, Reason: tt.reason, Depends: tt.depends}).Check(t)
 		})
 	}
 }

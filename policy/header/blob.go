@@ -1,6 +1,8 @@
 package header
 
 import (
+	"net/netip"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/wire"
@@ -27,11 +29,15 @@ func (c *Config) Write(w *wire.Writer) {
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
 	c := &Config{MaxProactive: int(r.Uint(0xffff))}
-	for n := r.Count(8); n > 0 && r.Err() == nil; n-- {
+	for n := r.Count(minRule); n > 0 && r.Err() == nil; n-- {
 		c.Rules = append(c.Rules, readRule(r))
 	}
 	return c
 }
+
+// minRule is how many bytes a rule takes at least: the lengths of its name and
+// outputs, its priority, flags, fields and meter.
+const minRule = 6
 
 func writeRule(w *wire.Writer, rule *Rule) {
 	var flags byte
@@ -92,69 +98,50 @@ func readRule(r *wire.Reader) (rule Rule) {
 	return rule
 }
 
-// matchFields are the fields that a header rule may look at, in the order in which they are written.
-var matchFields = []struct {
-	field flow.Field
-	write func(*wire.Writer, *flow.Match)
-	read  func(*wire.Reader, *flow.Match)
-}{
-	{flow.FieldInPort,
-		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.InPort)) },
-		func(r *wire.Reader, m *flow.Match) { m.InPort = flow.PortNo(r.Uint(0xffffffff)) }},
-	{flow.FieldEthDst,
-		func(w *wire.Writer, m *flow.Match) { w.MAC(m.EthDst, m.EthDstMask) },
-		func(r *wire.Reader, m *flow.Match) { m.EthDst, m.EthDstMask = r.MAC() }},
-	{flow.FieldEthSrc,
-		func(w *wire.Writer, m *flow.Match) { w.MAC(m.EthSrc, m.EthSrcMask) },
-		func(r *wire.Reader, m *flow.Match) { m.EthSrc, m.EthSrcMask = r.MAC() }},
-	{flow.FieldEthType,
-		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.EthType)) },
-		func(r *wire.Reader, m *flow.Match) { m.EthType = uint16(r.Uint(0xffff)) }},
-	{flow.FieldVLAN,
-		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.VLAN)); w.Uint(uint64(m.VLANMask)) },
-		func(r *wire.Reader, m *flow.Match) {
-			m.VLAN, m.VLANMask = uint16(r.Uint(0xffff)), uint16(r.Uint(0xffff))
-		}},
-	{flow.FieldIPProto,
-		func(w *wire.Writer, m *flow.Match) { w.Byte(m.IPProto) },
-		func(r *wire.Reader, m *flow.Match) { m.IPProto = r.Byte() }},
-	{flow.FieldIPSrc,
-		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.IPSrc) },
-		func(r *wire.Reader, m *flow.Match) { m.IPSrc = r.Prefix() }},
-	{flow.FieldIPDst,
-		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.IPDst) },
-		func(r *wire.Reader, m *flow.Match) { m.IPDst = r.Prefix() }},
-	{flow.FieldICMPType,
-		func(w *wire.Writer, m *flow.Match) { w.Byte(m.ICMPType) },
-		func(r *wire.Reader, m *flow.Match) { m.ICMPType = r.Byte() }},
-	{flow.FieldICMPCode,
-		func(w *wire.Writer, m *flow.Match) { w.Byte(m.ICMPCode) },
-		func(r *wire.Reader, m *flow.Match) { m.ICMPCode = r.Byte() }},
-	{flow.FieldARPOp,
-		func(w *wire.Writer, m *flow.Match) { w.Uint(uint64(m.ARPOp)) },
-		func(r *wire.Reader, m *flow.Match) { m.ARPOp = uint16(r.Uint(0xffff)) }},
-	{flow.FieldARPSPA,
-		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.ARPSPA) },
-		func(r *wire.Reader, m *flow.Match) { m.ARPSPA = r.Prefix() }},
-	{flow.FieldARPTPA,
-		func(w *wire.Writer, m *flow.Match) { w.Prefix(m.ARPTPA) },
-		func(r *wire.Reader, m *flow.Match) { m.ARPTPA = r.Prefix() }},
-}
-
+// writeMatch writes the bits of the fields, and their values in the order of the
+// bits.
 func writeMatch(w *wire.Writer, m *flow.Match) {
 	w.Uint(uint64(m.Fields))
-	for i := range matchFields {
-		if f := &matchFields[i]; m.Has(f.field) {
-			f.write(w, m)
+	for rest := m.Fields; rest != 0; rest &= rest - 1 {
+		x := (rest & -rest).Info()
+		v, mask := x.Number(m)
+		switch x.Kind {
+		case flow.Number8:
+			w.Byte(byte(v))
+		case flow.VLANTag:
+			w.Uint(v)
+			w.Uint(mask)
+		case flow.Address, flow.MaskedMAC:
+			w.MAC(x.MAC(m))
+		case flow.Prefix:
+			w.Prefix(x.Prefix(m))
+		case flow.IPv6:
+			w.Prefix(netip.PrefixFrom(x.Addr(m), 128))
+		default:
+			w.Uint(v)
 		}
 	}
 }
 
 func readMatch(r *wire.Reader, m *flow.Match) {
-	m.Fields = flow.Field(r.Uint(0xffffffff)) // Validate refuses what a rule may not look at
-	for i := range matchFields {
-		if f := &matchFields[i]; m.Has(f.field) {
-			f.read(r, m)
+	fields := flow.Field(r.Uint(0xffffffff))
+	m.Fields = fields // Validate refuses what a rule may not look at
+	for rest := fields & conditionFields; rest != 0; rest &= rest - 1 {
+		switch x := (rest & -rest).Info(); x.Kind {
+		case flow.Number8:
+			x.SetNumber(m, uint64(r.Byte()), 0)
+		case flow.VLANTag:
+			v := r.Uint(0xffff)
+			x.SetNumber(m, v, r.Uint(0xffff))
+		case flow.Address, flow.MaskedMAC:
+			a, mask := r.MAC()
+			x.SetMAC(m, a, mask)
+		case flow.Prefix:
+			x.SetPrefix(m, r.Prefix())
+		case flow.IPv6:
+			x.SetAddr(m, r.Prefix().Addr())
+		default:
+			x.SetNumber(m, r.Uint(x.Ones()), 0)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package header
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"math/bits"
@@ -14,7 +15,7 @@ import (
 // key holds the bits of a packet's headers that rules may look at, and a rule's
 // value or mask. IPv4 addresses are the topmost bits of IPv6's place; an ARP
 // packet's addresses take the place of an IP packet's, since no packet has
-// both.
+// both. Fields that most policies look at have places that cost the least:
 //
 //	0: in_port 32, eth_type 16, vlan_vid 16
 //	1: eth_dst 48, ip_proto 8, icmp_type 8
@@ -22,59 +23,96 @@ import (
 //	3: l4_src 16, l4_dst 16, arp_op 16
 //	4, 5: source address
 //	6, 7: destination address
-type key [8]uint64
+//
+// What follows has all other fields, in the places that [places] gives them.
+type key [16]uint64
+
+// places are the words of a key that a field outside of a conversation begins in,
+// and how far it is shifted there.
+var places = func() (list [len(flow.Fields)]struct{ word, shift uint8 }) {
+	next, used := uint8(8), uint8(0) // bits of the word
+	for i := range flow.Fields {
+		x := &flow.Fields[i]
+		if x.Field&rareFields == 0 {
+			continue
+		}
+		if used > 0 && used+x.Bits > 64 {
+			next, used = next+1, 0
+		}
+		list[i].word, list[i].shift = next, used
+		if used += x.Bits; used > 64 { // an address has two words
+			next, used = next+2, 0
+		}
+	}
+	return list
+}()
 
 func mac(m flow.MAC) uint64 {
 	return uint64(binary.BigEndian.Uint16(m[:]))<<48 | uint64(binary.BigEndian.Uint32(m[2:]))<<16
 }
 
-func prefixMask(bits int) (hi, lo uint64) {
-	if bits <= 64 {
-		return ^uint64(0) << (64 - bits), 0
+// of fills k, which is zero, with a packet's headers, as far as used says.
+func (k *key) of(p *policy.Packet, used flow.Field) {
+	m := p.Match
+	k[0] = uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN)
+	k[1] = mac(m.EthDst) | uint64(m.IPProto)<<8 | uint64(m.ICMPType)
+	k[2] = mac(m.EthSrc) | uint64(m.ICMPCode)<<8
+	k[3] = uint64(m.L4Src)<<48 | uint64(m.L4Dst)<<32 | uint64(m.ARPOp)<<16
+	k[4], k[5] = p.Src.Hi, p.Src.Lo
+	k[6], k[7] = p.Dst.Hi, p.Dst.Lo
+	for rest := used & m.Fields & rareFields; rest != 0; rest &= rest - 1 {
+		i := bits.TrailingZeros32(uint32(rest))
+		x, at := &flow.Fields[i], places[i]
+		switch x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			a, _ := x.MAC(m)
+			k[at.word] |= mac(a) >> 16 << at.shift
+		case flow.IPv6:
+			a := policy.AddressOf(x.Addr(m))
+			k[at.word], k[at.word+1] = a.Hi, a.Lo
+		default:
+			v, _ := x.Number(m)
+			k[at.word] |= v << at.shift
+		}
 	}
-	return ^uint64(0), ^uint64(0) << (128 - bits)
 }
 
-// packetKey reads a packet's headers.
-func packetKey(p *policy.Packet) key {
-	m := p.Match
-	return key{
-		uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN),
-		mac(m.EthDst) | uint64(m.IPProto)<<8 | uint64(m.ICMPType),
-		mac(m.EthSrc) | uint64(m.ICMPCode)<<8,
-		uint64(m.L4Src)<<48 | uint64(m.L4Dst)<<32 | uint64(m.ARPOp)<<16,
-		p.Src.Hi, p.Src.Lo,
-		p.Dst.Hi, p.Dst.Lo,
-	}
+// keyOf returns the bits of a match's values.
+func keyOf(m *flow.Match) (k key) {
+	p := policy.NewPacket(m)
+	k.of(&p, m.Fields)
+	return k
 }
 
 // maskKey returns the bits that a match looks at.
-func maskKey(m *flow.Match) (k key) {
-	bit := func(f flow.Field, word int, mask uint64) {
-		if m.Has(f) {
-			k[word] |= mask
+func maskKey(m *flow.Match) key {
+	var ones flow.Match
+	for rest := m.Fields; rest != 0; rest &= rest - 1 {
+		switch x := (rest & -rest).Info(); x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			_, mask := x.MAC(m)
+			x.SetMAC(&ones, mask, mask)
+		case flow.Prefix:
+			p := x.Prefix(m)
+			all := allOnes6
+			if p.Addr().Is4() {
+				all = allOnes4
+			}
+			x.SetPrefix(&ones, netip.PrefixFrom(all, p.Bits()).Masked())
+		case flow.IPv6:
+			x.SetAddr(&ones, allOnes6)
+		default:
+			_, mask := x.Number(m)
+			x.SetNumber(&ones, mask, mask)
 		}
 	}
-	bit(flow.FieldInPort, 0, 0xffffffff<<32)
-	bit(flow.FieldEthType, 0, 0xffff<<16)
-	bit(flow.FieldVLAN, 0, uint64(m.VLANMask))
-	bit(flow.FieldEthDst, 1, mac(m.EthDstMask))
-	bit(flow.FieldIPProto, 1, 0xff<<8)
-	bit(flow.FieldICMPType, 1, 0xff)
-	bit(flow.FieldEthSrc, 2, mac(m.EthSrcMask))
-	bit(flow.FieldICMPCode, 2, 0xff<<8)
-	bit(flow.FieldARPOp, 3, 0xffff<<16)
-	prefix := func(f flow.Field, word int, p netip.Prefix) {
-		if m.Has(f) {
-			k[word], k[word+1] = prefixMask(p.Bits())
-		}
-	}
-	prefix(flow.FieldIPSrc, 4, m.IPSrc)
-	prefix(flow.FieldARPSPA, 4, m.ARPSPA)
-	prefix(flow.FieldIPDst, 6, m.IPDst)
-	prefix(flow.FieldARPTPA, 6, m.ARPTPA)
-	return k
+	return keyOf(&ones)
 }
+
+var (
+	allOnes4 = netip.AddrFrom4([4]byte(bytes.Repeat([]byte{0xff}, 4)))
+	allOnes6 = netip.AddrFrom16([16]byte(bytes.Repeat([]byte{0xff}, 16)))
+)
 
 // noRule is a rank that loses to every rule's.
 const noRule = int32(1<<31 - 1)
@@ -87,10 +125,10 @@ type shape struct {
 
 // tuple is the rules of one shape.
 type tuple struct {
-	shape
 	best  int32      // the smallest rank in it
 	seen  flow.Field // the fields of this tuple and of all before it
 	rules table      // the first rule with each value of these bits
+	shape            // last, since its end is seldom read
 }
 
 // classifier finds the rule of the smallest rank that matches a packet.
@@ -114,8 +152,7 @@ func newClassifier(list []Condition, drop flow.Field) *classifier {
 		}
 		header := cond.Header.Keep(^drop)
 		s := shape{fields: list[rank].fields(), mask: maskKey(&header)}
-		p := policy.NewPacket(&header)
-		value := packetKey(&p)
+		value := keyOf(&header)
 		for _, src := range prefixes(cond.Src) {
 			for _, dst := range prefixes(cond.Dst) {
 				s, value := s, value

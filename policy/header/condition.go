@@ -25,10 +25,16 @@ type Condition struct {
 	Dst    *PortRange
 }
 
-// conditionFields are the fields that a rule may look at.
-const conditionFields = flow.FieldInPort | flow.FieldEthDst | flow.FieldEthSrc | flow.FieldEthType | flow.FieldVLAN |
-	flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldICMPType | flow.FieldICMPCode |
-	flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
+// A rule may look at every field that a frame shows, and at in_port. Ports are
+// not in Header but in ranges.
+const (
+	ruleFields      = flow.AllFields &^ (flow.FieldMetadata | flow.FieldTunnelID)
+	conditionFields = ruleFields &^ rangeFields
+	rangeFields     = flow.FieldL4Src | flow.FieldL4Dst
+)
+
+// openFields are those that packets of IPv4 and of IPv6 have alike.
+var openFields = flow.NeedIP.Fields() &^ flow.Prefix.Fields()
 
 // fields returns every field that the condition looks at.
 func (c *Condition) fields() flow.Field {
@@ -46,8 +52,24 @@ func (c *Condition) validate() error {
 	if bad := c.Header.Fields &^ conditionFields; bad != 0 {
 		return fmt.Errorf("match: a rule can't look at %v", bad)
 	}
-	if _, err := complete(c.Header); err != nil {
+	if f := c.Header.Beyond(); f != 0 {
+		v, _ := f.Info().Number(&c.Header)
+		return fmt.Errorf("match: %v %d: want at most %d", f, v, f.Info().Ones())
+	}
+	m, err := complete(c.Header)
+	if err != nil {
 		return err
+	}
+	if f, want := m.NotDiscovery(); f != 0 {
+		return fmt.Errorf("match: %v needs %s", f, want)
+	}
+	for rest := m.Fields & (flow.NeedARP.Fields()&flow.Prefix.Fields() | flow.IPv6.Fields()); rest != 0; rest &= rest - 1 {
+		switch x := (rest & -rest).Info(); {
+		case x.Kind == flow.IPv6 && !x.Addr(&m).Is6():
+			return fmt.Errorf("match: %s %v is not an IPv6 address", x.Name, x.Addr(&m))
+		case x.Kind == flow.Prefix && !x.Prefix(&m).Addr().Is4():
+			return fmt.Errorf("match: %s %v is not IPv4", x.Name, x.Prefix(&m))
+		}
 	}
 	for _, r := range []*PortRange{c.Src, c.Dst} {
 		if r == nil {
@@ -64,18 +86,23 @@ func (c *Condition) validate() error {
 }
 
 // complete returns the header with its prerequisites, or an error where they
-// contradict it. A protocol without an EtherType stays open to IPv4 and IPv6.
+// contradict it. What IPv4 and IPv6 packets have alike stays open to both.
 func complete(m flow.Match) (flow.Match, error) {
-	open := m.Has(flow.FieldIPProto) && !m.Has(flow.FieldEthType)
-	var hint flow.Match
-	hint.SetEthType(flow.EthTypeIPv4)
-	if err := m.Complete(&hint); err != nil {
+	v6 := m
+	if err := completeFor(flow.EthTypeIPv4, &m); err != nil {
 		return m, err
 	}
-	if open && m.Fields&(flow.FieldIPSrc|flow.FieldIPDst|flow.FieldICMPType|flow.FieldICMPCode) == 0 {
+	if err := completeFor(flow.EthTypeIPv6, &v6); err == nil && v6.EthType != m.EthType {
 		m.Fields &^= flow.FieldEthType
 	}
 	return m.Canonical(), nil
+}
+
+// completeFor has a packet's EtherType decide where the header leaves it open.
+func completeFor(ethType uint16, m *flow.Match) error {
+	var packet flow.Match
+	packet.SetEthType(ethType)
+	return m.Complete(&packet)
 }
 
 // covers is the condition's meaning, word for word: whether a packet of which
@@ -97,35 +124,11 @@ func (c *Condition) overlaps(o *Condition) bool {
 		return false
 	}
 	a, b := &c.Header, &o.Header
-	both := a.Fields & b.Fields
-	if both&flow.FieldInPort != 0 && a.InPort != b.InPort ||
-		both&flow.FieldEthType != 0 && a.EthType != b.EthType ||
-		both&flow.FieldIPProto != 0 && a.IPProto != b.IPProto ||
-		both&flow.FieldICMPType != 0 && a.ICMPType != b.ICMPType ||
-		both&flow.FieldICMPCode != 0 && a.ICMPCode != b.ICMPCode ||
-		both&flow.FieldARPOp != 0 && a.ARPOp != b.ARPOp ||
-		both&flow.FieldVLAN != 0 && (a.VLAN^b.VLAN)&a.VLANMask&b.VLANMask != 0 ||
-		both&flow.FieldIPSrc != 0 && !a.IPSrc.Overlaps(b.IPSrc) ||
-		both&flow.FieldIPDst != 0 && !a.IPDst.Overlaps(b.IPDst) ||
-		both&flow.FieldARPSPA != 0 && !a.ARPSPA.Overlaps(b.ARPSPA) ||
-		both&flow.FieldARPTPA != 0 && !a.ARPTPA.Overlaps(b.ARPTPA) {
-		return false
-	}
-	if both&flow.FieldEthSrc != 0 {
-		if mask := a.EthSrcMask.And(b.EthSrcMask); a.EthSrc.And(mask) != b.EthSrc.And(mask) {
-			return false
-		}
-	}
-	if both&flow.FieldEthDst != 0 {
-		if mask := a.EthDstMask.And(b.EthDstMask); a.EthDst.And(mask) != b.EthDst.And(mask) {
-			return false
-		}
-	}
 	// A protocol whose EtherType is open is IPv4 or IPv6 all the same.
-	return !(needsIP(a) && notIP(b) || needsIP(b) && notIP(a))
+	return a.Overlaps(b) && !(needsIP(a) && notIP(b) || needsIP(b) && notIP(a))
 }
 
-func needsIP(m *flow.Match) bool { return m.Has(flow.FieldIPProto) }
+func needsIP(m *flow.Match) bool { return m.Fields&openFields != 0 }
 
 func notIP(m *flow.Match) bool {
 	return m.Has(flow.FieldEthType) && m.EthType != flow.EthTypeIPv4 && m.EthType != flow.EthTypeIPv6

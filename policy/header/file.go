@@ -2,7 +2,6 @@ package header
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"switchbridge/flow"
@@ -103,92 +102,135 @@ func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
 
 // parseCondition reads a match. The keys of ports and ICMP types say the protocol too.
 func parseCondition(f *syntax.File, n *syntax.Node, where string) (c Condition) {
-	m := &c.Header
-	at := func(name string) string { return where + ": " + name }
-
-	// proto sets ip_proto for a key that implies it.
-	proto := func(n *syntax.Node, name string, p uint8) {
-		if m.Has(flow.FieldIPProto) && m.IPProto != p {
-			f.Errorf(n, "%s: another key asks for ip_proto %d", at(name), m.IPProto)
-			return
+	r := conditionReader{f, where + ": ", &c}
+	var keys []syntax.Field
+	for i := range flow.Fields {
+		if x := flow.Printed(i); x.Field&ruleFields != 0 {
+			keys = append(keys, r.keys(x)...)
 		}
-		m.SetIPProto(p)
-	}
-	ports := func(name string, p uint8, side **PortRange) syntax.Field {
-		return syntax.Key(name, func(n *syntax.Node) {
-			proto(n, name, p)
-			if r, ok := syntax.Parsed(f, n, at(name), parsePorts); ok {
-				*side = &r
-			}
-		})
-	}
-	icmp := func(name string, p uint8, field flow.Field, value *uint8) syntax.Field {
-		return syntax.Key(name, func(n *syntax.Node) {
-			proto(n, name, p)
-			m.Fields |= field
-			*value = uint8(f.Number(n, at(name), 0, 255))
-		})
-	}
-	mac := func(name string, set func(*flow.Match, flow.MAC, flow.MAC)) syntax.Field {
-		return syntax.Key(name, func(n *syntax.Node) {
-			if a, ok := syntax.Parsed(f, n, at(name), parseMAC); ok {
-				set(m, a.addr, a.mask)
-			}
-		})
-	}
-	prefix := func(name string, set func(*flow.Match, netip.Prefix), only4 bool) syntax.Field {
-		return syntax.Key(name, func(n *syntax.Node) {
-			p, ok := syntax.Parsed(f, n, at(name), syntax.ParsePrefix)
-			if ok && only4 && !p.Addr().Is4() {
-				f.Errorf(n, "%s: %v is not IPv4", at(name), p)
-			} else if ok {
-				set(m, p)
-			}
-		})
-	}
-	keys := []syntax.Field{
-		syntax.Key("in_port", func(n *syntax.Node) {
-			if p, ok := syntax.Parsed(f, n, at("in_port"), parseInPort); ok {
-				m.SetInPort(p)
-			}
-		}),
-		mac("eth_src", (*flow.Match).SetEthSrc),
-		mac("eth_dst", (*flow.Match).SetEthDst),
-		syntax.Key("eth_type", func(n *syntax.Node) {
-			if t, ok := syntax.Parsed(f, n, at("eth_type"), parseEthType); ok {
-				m.SetEthType(t)
-			}
-		}),
-		syntax.Key("vlan_vid", func(n *syntax.Node) {
-			if v, ok := syntax.Parsed(f, n, at("vlan_vid"), parseVLAN); ok {
-				m.SetVLAN(v.id, v.mask)
-			}
-		}),
-		syntax.Key("ip_proto", func(n *syntax.Node) {
-			if p, ok := syntax.Parsed(f, n, at("ip_proto"), parseProto); ok {
-				proto(n, "ip_proto", p)
-			}
-		}),
-		prefix("ip_src", (*flow.Match).SetIPSrc, false),
-		prefix("ip_dst", (*flow.Match).SetIPDst, false),
-		ports("tcp_src", flow.ProtoTCP, &c.Src), ports("tcp_dst", flow.ProtoTCP, &c.Dst),
-		ports("udp_src", flow.ProtoUDP, &c.Src), ports("udp_dst", flow.ProtoUDP, &c.Dst),
-		ports("sctp_src", flow.ProtoSCTP, &c.Src), ports("sctp_dst", flow.ProtoSCTP, &c.Dst),
-		icmp("icmp_type", flow.ProtoICMP, flow.FieldICMPType, &m.ICMPType),
-		icmp("icmp_code", flow.ProtoICMP, flow.FieldICMPCode, &m.ICMPCode),
-		icmp("icmpv6_type", flow.ProtoICMPv6, flow.FieldICMPType, &m.ICMPType),
-		icmp("icmpv6_code", flow.ProtoICMPv6, flow.FieldICMPCode, &m.ICMPCode),
-		syntax.Key("arp_op", func(n *syntax.Node) {
-			if op, ok := syntax.Parsed(f, n, at("arp_op"), parseARPOp); ok {
-				m.Fields |= flow.FieldARPOp
-				m.ARPOp = op
-			}
-		}),
-		prefix("arp_spa", (*flow.Match).SetARPSPA, true),
-		prefix("arp_tpa", (*flow.Match).SetARPTPA, true),
 	}
 	f.Mapping(n, where, keys...)
 	return c
+}
+
+// conditionReader reads the keys of a match.
+type conditionReader struct {
+	f  *syntax.File
+	at string // for errors, before a key's name
+	c  *Condition
+}
+
+// keys returns the keys of a field: those that say a protocol, or its name alone.
+func (r *conditionReader) keys(x *flow.FieldInfo) (keys []syntax.Field) {
+	if x.Need != flow.NeedPorts && x.Need != flow.NeedICMP {
+		return []syntax.Field{syntax.Key(x.Name, func(n *syntax.Node) { r.value(n, x.Name, x) })}
+	}
+	for i := range x.OXM {
+		o := &x.OXM[i]
+		name := o.Name
+		if name == "icmpv4_type" || name == "icmpv4_code" {
+			name = x.Name
+		}
+		keys = append(keys, syntax.Key(name, func(n *syntax.Node) {
+			r.proto(n, name, o.Proto)
+			r.value(n, name, x)
+		}))
+	}
+	return keys
+}
+
+// proto sets ip_proto, which other keys may imply.
+func (r *conditionReader) proto(n *syntax.Node, name string, p uint8) {
+	m := &r.c.Header
+	if m.Has(flow.FieldIPProto) && m.IPProto != p {
+		r.f.Errorf(n, "%s%s: another key asks for ip_proto %d", r.at, name, m.IPProto)
+		return
+	}
+	m.SetIPProto(p)
+}
+
+// value reads the value of a field.
+func (r *conditionReader) value(n *syntax.Node, name string, x *flow.FieldInfo) {
+	f, at, m := r.f, r.at+name, &r.c.Header
+	switch {
+	case x.Need == flow.NeedPorts:
+		if ports, ok := syntax.Parsed(f, n, at, parsePorts); ok && x.Field == flow.FieldL4Src {
+			r.c.Src = &ports
+		} else if ok {
+			r.c.Dst = &ports
+		}
+	case x.Field == flow.FieldIPProto:
+		if p, ok := syntax.Parsed(f, n, at, numberParser(x)); ok {
+			r.proto(n, name, uint8(p))
+		}
+	case x.Kind == flow.PortNumber:
+		if p, ok := syntax.Parsed(f, n, at, parseInPort); ok {
+			x.SetNumber(m, uint64(p), 0)
+		}
+	case x.Kind == flow.VLANTag:
+		if v, ok := syntax.Parsed(f, n, at, parseVLAN); ok {
+			x.SetNumber(m, uint64(v.id), uint64(v.mask))
+		}
+	case x.Kind == flow.MaskedMAC:
+		if a, ok := syntax.Parsed(f, n, at, parseMAC); ok {
+			x.SetMAC(m, a.addr, a.mask)
+		}
+	case x.Kind == flow.Address:
+		if a, ok := syntax.Parsed(f, n, at, flow.ParseMAC); ok {
+			x.SetMAC(m, a, flow.MACExact)
+		}
+	case x.Kind == flow.Prefix:
+		p, ok := syntax.Parsed(f, n, at, syntax.ParsePrefix)
+		if ok && x.Need == flow.NeedARP && !p.Addr().Is4() {
+			f.Errorf(n, "%s: %v is not IPv4", at, p)
+		} else if ok {
+			x.SetPrefix(m, p)
+		}
+	case x.Kind == flow.IPv6:
+		if p, ok := syntax.Parsed(f, n, at, syntax.ParsePrefix); ok && p.IsSingleIP() && p.Addr().Is6() {
+			x.SetAddr(m, p.Addr())
+		} else if ok {
+			f.Errorf(n, "%s: %v is not an IPv6 address", at, p)
+		}
+	default:
+		if v, ok := syntax.Parsed(f, n, at, numberParser(x)); ok {
+			x.SetNumber(m, v, 0)
+		}
+	}
+}
+
+// words are what stands for numbers.
+var words = map[flow.Field][]struct {
+	word  string
+	value uint64
+}{
+	flow.FieldEthType: {{"ipv4", flow.EthTypeIPv4}, {"ipv6", flow.EthTypeIPv6}, {"arp", flow.EthTypeARP}, {"lldp", flow.EthTypeLLDP}},
+	flow.FieldIPProto: {{"tcp", flow.ProtoTCP}, {"udp", flow.ProtoUDP}, {"sctp", flow.ProtoSCTP}, {"icmp", flow.ProtoICMP}, {"icmpv6", flow.ProtoICMPv6}},
+	flow.FieldARPOp:   {{"request", 1}, {"reply", 2}},
+}
+
+// numberParser reads a number that a field has room for, or a word for one.
+func numberParser(x *flow.FieldInfo) func(string) (uint64, error) {
+	return func(s string) (uint64, error) {
+		want := "want "
+		for _, w := range words[x.Field] {
+			if s == w.word {
+				return w.value, nil
+			}
+			want += w.word + ", "
+		}
+		v, err := flow.ParseNumber(s, 64)
+		if x.Field == flow.FieldEthType && (err != nil || v < 0x05ff || v > 0xffff || v == flow.EthTypeVLAN || v == flow.EthTypeQinQ) {
+			return 0, fmt.Errorf("%q: %sor a number from 0x0600 (0x05ff: 802.3) in decimal or in hexadecimal after 0x, and vlan_vid for tags", s, want)
+		}
+		if len(words[x.Field]) > 0 {
+			want += "or "
+		}
+		if err != nil || v > x.Ones() {
+			return 0, fmt.Errorf("%q: %sa number from 0 to %d, in decimal or in hexadecimal after 0x", s, want, x.Ones())
+		}
+		return v, nil
+	}
 }
 
 func parseInPort(s string) (flow.PortNo, error) {
@@ -233,21 +275,6 @@ func parseMAC(s string) (m maskedMAC, err error) {
 	return m, nil
 }
 
-var ethTypes = map[string]uint16{
-	"ipv4": flow.EthTypeIPv4, "arp": flow.EthTypeARP, "ipv6": flow.EthTypeIPv6, "lldp": flow.EthTypeLLDP,
-}
-
-func parseEthType(s string) (uint16, error) {
-	if t, ok := ethTypes[s]; ok {
-		return t, nil
-	}
-	v, err := flow.ParseNumber(s, 16)
-	if err != nil || v < 0x05ff || v == flow.EthTypeVLAN || v == flow.EthTypeQinQ {
-		return 0, fmt.Errorf("%q: want ipv4, ipv6, arp, lldp, or a number from 0x0600 (0x05ff: 802.3) in decimal or in hexadecimal after 0x, and vlan_vid for tags", s)
-	}
-	return uint16(v), nil
-}
-
 type vlan struct{ id, mask uint16 }
 
 // parseVLAN reads a VID, none for packets without a tag, or any for those with one.
@@ -263,33 +290,4 @@ func parseVLAN(s string) (vlan, error) {
 		return vlan{}, fmt.Errorf("%q: want 0 to 4095 in decimal or in hexadecimal after 0x, none or any", s)
 	}
 	return vlan{flow.VLANPresent | uint16(v), flow.VLANExact}, nil
-}
-
-var protocols = map[string]uint8{
-	"icmp": flow.ProtoICMP, "tcp": flow.ProtoTCP, "udp": flow.ProtoUDP, "icmpv6": flow.ProtoICMPv6, "sctp": flow.ProtoSCTP,
-}
-
-func parseProto(s string) (uint8, error) {
-	if p, ok := protocols[s]; ok {
-		return p, nil
-	}
-	v, err := flow.ParseNumber(s, 8)
-	if err != nil {
-		return 0, fmt.Errorf("%q: want tcp, udp, sctp, icmp, icmpv6 or a number to 255, in decimal or in hexadecimal after 0x", s)
-	}
-	return uint8(v), nil
-}
-
-func parseARPOp(s string) (uint16, error) {
-	switch s {
-	case "request":
-		return 1, nil
-	case "reply":
-		return 2, nil
-	}
-	v, err := flow.ParseNumber(s, 16)
-	if err != nil {
-		return 0, fmt.Errorf("%q: want request, reply or a number, in decimal or in hexadecimal after 0x", s)
-	}
-	return uint16(v), nil
 }

@@ -14,6 +14,7 @@ type link struct {
 	outcomes   []policy.Outcome // by rank
 	conditions []Condition      // by rank
 	proactive  []proactiveRule  // by rank
+	used       flow.Field       // what the conditions look at
 
 	whole *classifier
 
@@ -22,21 +23,22 @@ type link struct {
 	partial [len(levels)]*classifier
 }
 
-const (
-	portFields = flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode
-	netFields  = portFields | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst |
-		flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
-)
-
-// levels are what a packet may lack: layer 4 (a later fragment), the protocol
-// too (more IPv6 extension headers than are walked), the whole of layer 3 (a
-// frame cut short), everything but in_port.
+// levels are what a packet may lack: fields that a P4 digest has no place for,
+// layer 4 (a later fragment), the protocol too (more IPv6 extension headers than
+// are walked), the whole of layer 3 (a frame cut short), everything but in_port.
 var levels = [...]flow.Field{
-	portFields,
-	portFields | flow.FieldIPProto,
-	netFields,
-	conditionFields&^flow.FieldInPort | portFields,
+	rareFields,
+	rareFields | portFields,
+	rareFields | portFields | flow.FieldIPProto,
+	ruleFields &^ flow.FieldInPort &^ linkFields,
+	ruleFields &^ flow.FieldInPort,
 }
+
+const (
+	rareFields = ruleFields &^ flow.Conversation
+	portFields = rangeFields | flow.FieldICMPType | flow.FieldICMPCode
+	linkFields = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN
+)
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
@@ -64,14 +66,13 @@ func (c *Config) Compile() policy.Link {
 		l.outcomes = append(l.outcomes, out)
 	}
 
-	var used flow.Field
 	for i := range l.conditions {
-		used |= l.conditions[i].fields()
+		l.used |= l.conditions[i].fields()
 	}
 	l.whole = newClassifier(l.conditions, 0)
 	made := map[flow.Field]*classifier{0: l.whole}
 	for i, drop := range levels {
-		drop &= used
+		drop &= l.used
 		if made[drop] == nil {
 			made[drop] = newClassifier(l.conditions, drop)
 		}
@@ -94,15 +95,19 @@ func (a *Action) treatment() policy.Treatment {
 // Decide implements [policy.Link]. Where a field that the packet does not show
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
-	known := p.Known()
-	k := packetKey(&p)
+	known, missing := p.Known(), p.Missing
+	if l.used&rareFields != 0 {
+		missing |= p.Match.Unseen()
+	}
+	var k key
+	k.of(&p, l.used)
 	rank, depends := l.whole.lookup(&k, known)
-	if p.Missing != 0 {
-		if maybe := l.level(p.Missing).lookupHidden(&k, known, p.Missing); maybe < rank {
+	if missing &= l.used; missing != 0 {
+		if maybe := l.level(missing).lookupHidden(&k, known, missing); maybe < rank {
 			fields := l.conditions[maybe].fields()
 			return policy.Outcome{
 				Verdict: flow.Deny,
-				Reason:  l.outcomes[maybe].Reason + " may apply, but the packet does not show " + (fields & p.Missing).String(),
+				Reason:  l.outcomes[maybe].Reason + " may apply, but the packet does not show " + (fields & missing).String(),
 				Depends: depends | fields,
 			}
 		}

@@ -144,7 +144,7 @@ func (c *Condition) expansions() int {
 
 // openFamily reports whether the condition is of IPv4 and IPv6 packets alike.
 func (c *Condition) openFamily() bool {
-	return c.Header.Has(flow.FieldIPProto) && !c.Header.Has(flow.FieldEthType)
+	return needsIP(&c.Header) && !c.Header.Has(flow.FieldEthType)
 }
 
 // expand returns the matches of a switch that together are the condition.

@@ -29,7 +29,7 @@ func newTable(mask *key) table {
 func (t *table) find(k, mask *key) (slot uint64, rule int32) {
 	var h uint64
 	for _, w := range t.words {
-		h = bits.RotateLeft64(h^k[w&7]&mask[w&7], 32) * 0x9e3779b97f4a7c15
+		h = bits.RotateLeft64(h^k[w&15]&mask[w&15], 32) * 0x9e3779b97f4a7c15
 	}
 search:
 	for slot = h >> t.shift; ; slot = (slot + 1) & uint64(len(t.slots)-1) {
@@ -38,7 +38,7 @@ search:
 		}
 		own := t.keys[int(rule-1)*len(t.words):]
 		for i, w := range t.words {
-			if own[i] != k[w&7]&mask[w&7] {
+			if own[i] != k[w&15]&mask[w&15] {
 				continue search
 			}
 		}

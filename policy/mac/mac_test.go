@@ -12,6 +12,7 @@ import (
 	"switchbridge/policy"
 	"switchbridge/policy/mac"
 	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
 	"switchbridge/policy/wire"
 )
 
@@ -59,18 +60,7 @@ func TestDecide(t *testing.T) {
 		{"a P4 digest without it", mac.Src, mac.Listed, frame(other, other).Keep(flow.FieldEthType), missing, src},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &mac.Config{Match: tt.match, Deny: tt.deny, Lists: lists}
-			if err := c.Validate(nil); err != nil {
-				t.Fatal(err)
-			}
-			out := c.Compile().Decide(policy.NewPacket(&tt.packet))
-			verdict := flow.Deny
-			if tt.reason == "" {
-				verdict = flow.NoVerdict
-			}
-			if out.Verdict != verdict || out.Reason != tt.reason || out.Depends != tt.depends {
-				t.Errorf("%v (%q) hanging on %v, want %v (%q) on %v", out.Verdict, out.Reason, out.Depends, verdict, tt.reason, tt.depends)
-			}
+			(&policytest.Denial{Entry: &mac.Config{Match: tt.match, Deny: tt.deny, Lists: lists}, Packet: tt.packet, Reason: tt.reason, Depends: tt.depends}).Check(t)
 		})
 	}
 }

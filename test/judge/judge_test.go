@@ -190,7 +190,6 @@ var unseen = map[guard.Rail]string{
 	guard.RailOutputTable:  "the switch refuses a rule that outputs to TABLE; in a PACKET_OUT it has the packet meet the rules",
 	guard.RailUnknownPort:  "a port that is not there lets nothing pass, and what an answer forwards it does not deny",
 	guard.RailOutputs:      "it bounds how often a packet goes out that the answer forwards",
-	guard.RailGroup:        "the switch refuses a rule with a group that it has not",
 	guard.RailExperimenter: "the codec refuses an action that it can't write",
 	guard.RailSetField:     "it is about what a packet is rewritten to that the answer forwards",
 }

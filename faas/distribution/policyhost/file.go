@@ -33,6 +33,7 @@ type File struct {
 	log                            *slog.Logger
 	host                           Host
 	onChange                       func()
+	tags                           tags
 }
 
 // Open reads a policy file; an empty path is the policy that allows all. results may be nil.
@@ -54,8 +55,12 @@ func Open(path string, log *slog.Logger, results *watched.Results) (*File, *poli
 	if err != nil {
 		return nil, nil, err
 	}
+	f.tags.follow(f.Last())
 	return f, f.Last(), nil
 }
+
+// Saw tells of a packet that was decided by the policy. It may be called by many at a time.
+func (f *File) Saw(packet *flow.Match) { f.tags.see(packet, f.log) }
 
 // Follow gives host each new policy from now on, and calls onChange, if not nil, after each. It is
 // called once, before anything looks at the file.
@@ -122,6 +127,7 @@ func (f *File) use(ctx context.Context, p *policy.Policy) error {
 	if err := f.host.SetPolicy(ctx, p); err != nil {
 		return err
 	}
+	f.tags.follow(p)
 	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
 	if f.onChange != nil {
 		f.onChange()

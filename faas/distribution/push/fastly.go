@@ -12,9 +12,6 @@ import (
 	"switchbridge/faas/platform/fastlyhost"
 )
 
-// maxFastlyKV is the most bytes that Fastly's KV store keeps under a key: 25 MB.
-const maxFastlyKV = 25_000_000
-
 // Fastly is a service's config store, with a KV store for a policy that is too large for it.
 type Fastly struct {
 	API
@@ -52,7 +49,7 @@ func (f Fastly) Plan(blob []byte) (*Plan, error) {
 			if err := missing(fmt.Sprintf("for a policy of more than %d bytes, the KV store's identifier (--kv-store)", fastlyhost.MaxInConfig), f.KVStore); err != nil {
 				return nil, err
 			}
-			store, limit = "KV store "+f.KVStore, maxFastlyKV
+			store, limit = "KV store "+f.KVStore, fastlyhost.MaxKVValue
 		} else {
 			r.header["Content-Type"] = "application/x-www-form-urlencoded"
 			r.body = []byte(url.Values{"item_value": {e.Value}}.Encode())
@@ -80,13 +77,20 @@ func (f Fastly) entry(method, base string, store fastlyhost.Store, key string) r
 
 // read reads the policy as a function does: its manifest first, then what that names.
 func (f Fastly) read(ctx context.Context, base string) ([]byte, error) {
+	lookup := f.lookup(ctx, base)
 	return fastlyhost.ReadPolicy(func(store fastlyhost.Store, key string, limit int) ([]byte, error) {
-		value, err := f.value(ctx, base, store, key, limit)
+		value, err := lookup(store, key, limit)
 		if errors.Is(err, fs.ErrNotExist) && key != fastlyhost.KeyPolicy {
 			return nil, errors.New("missing") // and not: there is no policy
 		}
 		return value, err
 	})
+}
+
+func (f Fastly) lookup(ctx context.Context, base string) fastlyhost.Lookup {
+	return func(store fastlyhost.Store, key string, limit int) ([]byte, error) {
+		return f.value(ctx, base, store, key, limit)
+	}
 }
 
 // value reads one entry of a store. There is [fs.ErrNotExist].

@@ -2,7 +2,6 @@ package push
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +61,7 @@ func (f Fastly) outdated(ctx context.Context, base string, next []byte) ([]Delet
 	groups := map[string][]Delete{} // by the beginning of their keys, which is a policy's
 	group := func(store fastlyhost.Store, name string, keys []string) {
 		for _, key := range keys {
-			prefix := policyOf(key)
+			prefix := fastlyhost.PrefixOf(key)
 			if prefix == "" || prefix == fastlyhost.Prefix(current) || prefix == fastlyhost.Prefix(next) {
 				continue
 			}
@@ -96,35 +95,13 @@ func (f Fastly) outdated(ctx context.Context, base string, next []byte) ([]Delet
 	return stale, errors.Join(errs...)
 }
 
-// policyOf returns what the keys of one policy begin with, or nothing for what is no policy's.
-func policyOf(key string) string {
-	const hash = 8 // digits
-	end := len(fastlyhost.KeyPrefix) + hash
-	if !strings.HasPrefix(key, fastlyhost.KeyPrefix) || len(key) < end || len(key) > end && key[end] != '-' ||
-		strings.Trim(key[len(fastlyhost.KeyPrefix):end], "0123456789abcdef") != "" {
-		return ""
-	}
-	return key[:end]
-}
-
 // serial reads the serial of a policy whose entries begin with prefix.
 func (f Fastly) serial(ctx context.Context, base, prefix string, inKV bool) (uint64, error) {
-	if inKV {
-		value, err := f.value(ctx, base, fastlyhost.InKV, prefix, maxFastlyKV)
-		if err != nil {
-			return 0, err
-		}
-		return blob.Serial(value)
-	}
-	value, err := f.value(ctx, base, fastlyhost.InConfig, prefix+"-0", fastlyhost.MaxValue)
+	first, err := fastlyhost.ReadFirst(f.lookup(ctx, base), prefix, inKV)
 	if err != nil {
 		return 0, err
 	}
-	part, err := base64.StdEncoding.DecodeString(string(value))
-	if err != nil {
-		return 0, err
-	}
-	return blob.Serial(part)
+	return blob.Serial(first)
 }
 
 // listItems returns the keys of the config store, and since when the policy that counts does.

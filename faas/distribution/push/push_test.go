@@ -368,7 +368,7 @@ func TestPlanSendsNothing(t *testing.T) {
 			t.Errorf("%s: %+v %v", name, p, err)
 		}
 	}
-	limits := map[string]int{"fastly": maxFastlyKV, "workers": workershost.MaxValue, "ssm": maxParameter / 4 * 3, "s3": guest.MaxPolicy}
+	limits := map[string]int{"fastly": fastlyhost.MaxKVValue, "workers": workershost.MaxValue, "ssm": maxParameter / 4 * 3, "s3": guest.MaxPolicy}
 	for name, to := range networked(s.api()) {
 		if _, err := to.Plan(make([]byte, limits[name])); err != nil {
 			t.Errorf("%s: %v", name, err)

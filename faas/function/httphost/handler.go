@@ -18,6 +18,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/quiet"
 )
 
 // Defaults of [Config].
@@ -60,7 +61,7 @@ type Handler struct {
 
 	reading atomic.Int64 // bytes of bodies that are not complete
 
-	panicked, failed quiet
+	panicked, failed quiet.Line
 }
 
 // New checks cfg and returns its handler.
@@ -264,7 +265,7 @@ func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.panicked.log(h.log, slog.LevelError, "controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
+			h.panicked.Log(h.log, slog.LevelError, "controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
 			err = refuse(http.StatusInternalServerError, "controller failed")
 		}
 	}()
@@ -367,7 +368,7 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 		if c.direct {
 			event, id = c.request.Event, c.request.ID
 		}
-		h.failed.log(h.log, slog.LevelError, "event failed", "event", event.String(), "id", id, "err", err)
+		h.failed.Log(h.log, slog.LevelError, "event failed", "event", event.String(), "id", id, "err", err)
 	}
 	http.Error(w, contract.Printable(err.Error()), c.status)
 }

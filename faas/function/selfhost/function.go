@@ -38,6 +38,7 @@ type hosted struct {
 	metrics prometheus.Collector      // nil: none
 	version func() flow.PolicyVersion // zero for guests with policies of their own
 	close   func()                    // takes the files out of the results
+	saw     func(*flow.Match)         // tells the policy of a packet that was decided
 	wasm    [sha256.Size]byte         // of the guest's file, where it is one of one's own
 }
 
@@ -88,7 +89,7 @@ func (h *hosted) native(cfg *httphost.Config, a *around) error {
 	}
 	n := policyhost.NewNative(p)
 	h.follow(file, n, a)
-	cfg.Decider, cfg.Codecs = n, []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
+	cfg.Decider, cfg.Codecs = h.seeing(n), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 
@@ -99,7 +100,7 @@ func (h *hosted) embedded(cfg *httphost.Config, a *around) error {
 	if err != nil {
 		return err
 	}
-	cfg.Decider, cfg.Codecs = e, []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
+	cfg.Decider, cfg.Codecs = h.seeing(e), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 
@@ -159,7 +160,18 @@ func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 
 func (h *hosted) follow(file *policyhost.File, host policyhost.Host, a *around) {
 	file.Follow(host, func() { a.onPolicy(host.Version()) })
-	h.files, h.close, h.version = file.Files, file.Close, host.Version
+	h.files, h.close, h.version, h.saw = file.Files, file.Close, host.Version, file.Saw
+}
+
+// seeing tells the policy of the packets that d has decided.
+func (h *hosted) seeing(d flow.Decider) flow.Decider {
+	return flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, dec *flow.Decision) error {
+		err := d.Decide(ctx, ev, dec)
+		if err == nil && ev.PacketIn != nil {
+			h.saw(&ev.PacketIn.Match)
+		}
+		return err
+	})
 }
 
 // decides asks a guest that is run for its policy's version, which waits until it is compiled and

@@ -25,6 +25,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/internal/files"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
 )
@@ -220,7 +221,7 @@ func (s *Server) listen() (err error) {
 		}
 	}
 	s.server = httphost.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().mux.ServeHTTP(w, r) }), nil)
-	s.server.ErrorLog = httphost.ErrorLog(s.log.With("server", "functions"))
+	s.server.ErrorLog = quiet.ErrorLog(s.log.With("server", "functions"))
 	if !s.config.plain() {
 		if s.server.TLSConfig, s.pair, s.devCA, err = s.config.TLS.tlsConfig(s.listener, s.log, s.results); err != nil {
 			return err

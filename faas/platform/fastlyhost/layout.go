@@ -33,6 +33,7 @@ const KeyPrefix = "policy-"
 // Limits of the platform.
 const (
 	MaxValue   = 8000             // characters of a config store's value
+	MaxKVValue = 25_000_000       // bytes of a KV store's
 	MaxLookups = 16               // look-ups in stores during one execution
 	partSize   = MaxValue / 4 * 3 // bytes of a policy that one value holds in base64
 
@@ -108,6 +109,17 @@ func Entries(blob []byte) ([]Entry, error) {
 // Prefix begins the key of every entry of a compiled policy but KeyPolicy.
 func Prefix(blob []byte) string { return fmt.Sprintf("%s%08x", KeyPrefix, checksum(blob)) }
 
+// PrefixOf returns what the keys of one policy begin with, of which key is one; empty for what is no policy's.
+func PrefixOf(key string) string {
+	const hash = 8 // digits
+	end := len(KeyPrefix) + hash
+	if !strings.HasPrefix(key, KeyPrefix) || len(key) < end || len(key) > end && key[end] != '-' ||
+		strings.Trim(key[len(KeyPrefix):end], "0123456789abcdef") != "" {
+		return ""
+	}
+	return key[:end]
+}
+
 // Lookup reads one entry of a store. Limit is how long a value may be.
 type Lookup func(store Store, key string, limit int) ([]byte, error)
 
@@ -131,6 +143,18 @@ func ReadPolicy(lookup Lookup) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %s: %w", ConfigStore, KeyPolicy, err)
 	}
 	return m.read(lookup)
+}
+
+// ReadFirst reads the first part of the policy whose keys begin with prefix, or all of it where it is in the KV store.
+func ReadFirst(lookup Lookup, prefix string, inKV bool) ([]byte, error) {
+	if inKV {
+		return lookup(InKV, prefix, MaxKVValue)
+	}
+	value, err := lookup(InConfig, prefix+"-0", MaxValue)
+	if err != nil {
+		return nil, err
+	}
+	return base64.StdEncoding.DecodeString(string(value))
 }
 
 // manifest is the entry KeyPolicy of a policy that has further entries.

@@ -75,8 +75,8 @@ func TestEntries(t *testing.T) {
 			if e.Store == InConfig && len(e.Value) > MaxValue {
 				t.Errorf("%d bytes: %s has %d characters", row.size, e.Key, len(e.Value))
 			}
-			if e.Key != KeyPolicy && !strings.HasPrefix(e.Key, KeyPrefix) {
-				t.Errorf("key %q", e.Key)
+			if e.Key != KeyPolicy && PrefixOf(e.Key) != Prefix(blob) {
+				t.Errorf("key %q is of a policy with %q", e.Key, PrefixOf(e.Key))
 			}
 		}
 		s, lookups := stores{}, 0
@@ -88,10 +88,27 @@ func TestEntries(t *testing.T) {
 		if lookups != row.lookups {
 			t.Errorf("%d bytes: %d look-ups, want %d", row.size, lookups, row.lookups)
 		}
+		if row.entries == 1 {
+			continue
+		}
+		if part, err := ReadFirst(s.lookup(&lookups), Prefix(blob), row.kv); err != nil || len(part) == 0 || !bytes.HasPrefix(blob, part) {
+			t.Errorf("%d bytes: the first part has %d, %v", row.size, len(part), err)
+		}
 	}
 	for _, size := range []int{0, 32<<20 + 1} {
 		if _, err := Entries(make([]byte, size)); err == nil {
 			t.Errorf("%d bytes: no error", size)
+		}
+	}
+}
+
+func TestPrefixOf(t *testing.T) {
+	for key, want := range map[string]string{
+		"policy-0123abcd": "policy-0123abcd", "policy-0123abcd-0": "policy-0123abcd",
+		"policy": "", "policy-0123abc": "", "policy-0123abcde": "", "policy-0123ABCD": "", "policy-notes": "", "x-policy-0123abcd": "",
+	} {
+		if got := PrefixOf(key); got != want {
+			t.Errorf("%s: %q, want %q", key, got, want)
 		}
 	}
 }

@@ -181,11 +181,13 @@ func TestConformance(t *testing.T) {
 	if records != want {
 		t.Errorf("%d decision records of %d", records, want)
 	}
+	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, false)) })
 }
 
 func TestStreaming(t *testing.T) {
 	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STREAM=1")
 	conformance.Run(t, conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
+	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, true)) })
 }
 
 // Two tokens are valid while one takes the other's place; no other is.

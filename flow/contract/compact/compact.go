@@ -125,7 +125,7 @@ func appendActions(b []byte, list []flow.Action) ([]byte, bool) {
 		switch a.Type {
 		case flow.Output:
 			value = uint32(a.Port)
-		case flow.SetQueue, flow.Group:
+		case flow.SetQueue:
 			value = a.ID
 		case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
 		default:
@@ -240,7 +240,7 @@ func parseAction(b []byte, a *flow.Action) error {
 	switch a.Type {
 	case flow.Output:
 		a.Port = flow.PortNo(value)
-	case flow.SetQueue, flow.Group:
+	case flow.SetQueue:
 		a.ID = value
 	case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
 		a.Value = value

@@ -174,7 +174,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 
 func everyAction() []flow.Action {
 	return []flow.Action{
-		{Type: flow.SetQueue, ID: 3}, {Type: flow.Group, ID: 1 << 31}, {Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.PopVLAN},
+		{Type: flow.SetQueue, ID: 3}, {Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.PopVLAN},
 		{Type: flow.SetVLANVID, Value: 100}, {Type: flow.SetVLANPCP, Value: 7}, {Type: flow.SetIPDSCP, Value: 46},
 		{Type: flow.SetL4Src, Value: 80, IPProto: flow.ProtoTCP}, {Type: flow.SetL4Dst, Value: 65535, IPProto: flow.ProtoSCTP}, {Type: flow.DecTTL},
 		{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}, flow.OutputTo(4),

@@ -399,7 +399,7 @@ func TestDocumentedAction(t *testing.T) {
 		return flow.ActionType(n).String()
 	})
 	for _, a := range []flow.Action{
-		{Type: flow.Output, Port: 0x44332211}, {Type: flow.Group, ID: 0x44332211}, {Type: flow.SetL4Src, Value: 0x44332211},
+		{Type: flow.Output, Port: 0x44332211}, {Type: flow.SetL4Src, Value: 0x44332211},
 	} {
 		a.IPProto, a.MaxLen = 0x55, 0x7766
 		written, ok := appendActions(nil, []flow.Action{a})

@@ -1,16 +1,13 @@
 package compact
 
 import (
-	"flag"
 	"fmt"
 	"strings"
 	"testing"
 
 	"switchbridge/flow"
-	"switchbridge/internal/fieldgen"
+	"switchbridge/internal/codegen"
 )
-
-var _ = flag.Bool("update", false, "write match_gen.go anew")
 
 // What is written and read of a field, by its kind; P is its place. Addresses of
 // IP and ARP share their places, so match.go has them.
@@ -38,35 +35,23 @@ var (
 
 // TestGenerated holds match_gen.go against the table of fields.
 func TestGenerated(t *testing.T) {
-	var b strings.Builder
-	b.WriteString("package compact\n\nimport (\n\"net/netip\"\n\n\"switchbridge/flow\"\n)\n\n")
-	rows := func(has func(x *flow.FieldInfo) bool) (list []*flow.FieldInfo) {
-		for i := range flow.Fields {
-			if x := &flow.Fields[i]; x.Compact != 0 && has(x) {
-				list = append(list, x)
-			}
-		}
-		return list
+	f := codegen.New("compact", "net/netip", "switchbridge/flow")
+	placed := func(has func(x *flow.FieldInfo) bool) func(x *flow.FieldInfo) bool {
+		return func(x *flow.FieldInfo) bool { return x.Compact != 0 && has(x) }
 	}
-	set := func(has func(x *flow.FieldInfo) bool) string {
-		var names []string
-		for _, x := range rows(has) {
-			names = append(names, "flow."+fieldgen.Name(x))
-		}
-		return strings.Join(names, "|")
-	}
+	set := func(has func(x *flow.FieldInfo) bool) string { return codegen.Set("flow.", placed(has)) }
 	addresses := func(n flow.Need) func(x *flow.FieldInfo) bool {
 		return func(x *flow.FieldInfo) bool { return x.Kind == flow.Prefix && x.Need == n }
 	}
 	isWide := func(x *flow.FieldInfo) bool { return x.Compact >= narrow }
-	fmt.Fprintf(&b, "const (\nwideFields = %s\n\nallFields = %s\n\nipFields = %s\narpFields = %s\n)\n\n", set(isWide),
+	f.Printf("\nconst (\nwideFields = %s\n\nallFields = %s\n\nipFields = %s\narpFields = %s\n)\n\n", set(isWide),
 		set(func(*flow.FieldInfo) bool { return true }), set(addresses(flow.NeedIP)), set(addresses(flow.NeedARP)))
-	b.WriteString("// fits reports whether m has only fields and values that have a place.\nfunc fits(m *flow.Match) bool {\nreturn m.Fields&^allFields == 0")
-	for _, x := range rows(func(x *flow.FieldInfo) bool { return unfit[x.Kind] != "" }) {
-		b.WriteString(fieldgen.Expand(x, " &&\n!(m.Fields&flow.F != 0 && "+unfit[x.Kind]+")"))
+	f.Printf("// fits reports whether m has only fields and values that have a place.\nfunc fits(m *flow.Match) bool {\nreturn m.Fields&^allFields == 0")
+	for _, x := range codegen.Rows(placed(func(x *flow.FieldInfo) bool { return unfit[x.Kind] != "" })) {
+		f.Printf("%s", codegen.Expand(x, " &&\n!(m.Fields&flow.F != 0 && "+unfit[x.Kind]+")"))
 	}
-	b.WriteString("\n}\n")
-	for _, f := range []struct {
+	f.Printf("\n}\n")
+	for _, way := range []struct {
 		name, head string
 		wide       bool
 		lines      map[flow.Kind]string
@@ -74,11 +59,11 @@ func TestGenerated(t *testing.T) {
 		{"putNarrow", "_ = r[narrow-1]", false, writes}, {"putWide", "_ = r[wide-1]", true, writes},
 		{"getNarrow", "_ = r[narrow-1]", false, reads}, {"getWide", "_ = r[wide-1]", true, reads},
 	} {
-		fmt.Fprintf(&b, "\nfunc %s(r []byte, m *flow.Match) {\n%s\n", f.name, f.head)
-		for _, x := range rows(func(x *flow.FieldInfo) bool { return isWide(x) == f.wide && x.Kind != flow.Prefix }) {
-			b.WriteString(strings.ReplaceAll(fieldgen.Expand(x, f.lines[x.Kind]), "[P", fmt.Sprintf("[%d", x.Compact)) + "\n")
+		f.Printf("\nfunc %s(r []byte, m *flow.Match) {\n%s\n", way.name, way.head)
+		for _, x := range codegen.Rows(placed(func(x *flow.FieldInfo) bool { return isWide(x) == way.wide && x.Kind != flow.Prefix })) {
+			f.Row(x, strings.ReplaceAll(way.lines[x.Kind], "[P", fmt.Sprintf("[%d", x.Compact)))
 		}
-		b.WriteString("}\n")
+		f.Printf("}\n")
 	}
-	fieldgen.Check(t, "match_gen.go", b.String())
+	f.Check(t, "match_gen.go")
 }

@@ -12,7 +12,7 @@ var le = binary.LittleEndian
 
 const (
 	narrow = 72  // bytes of a match
-	wide   = 120 // of one with a field in wideFields
+	wide   = 128 // of one with a field in wideFields
 
 	src4 = 1 << 0 // the source address is IPv4
 	dst4 = 1 << 1

@@ -5,14 +5,13 @@ package compact
 
 import (
 	"net/netip"
-
 	"switchbridge/flow"
 )
 
 const (
-	wideFields = flow.FieldARPSHA | flow.FieldARPTHA | flow.FieldFlowLabel | flow.FieldNDTarget | flow.FieldMetadata | flow.FieldTunnelID
+	wideFields = flow.FieldARPSHA | flow.FieldARPTHA | flow.FieldFlowLabel | flow.FieldNDTarget | flow.FieldMetadata | flow.FieldTunnelID | flow.FieldNDSLL
 
-	allFields = flow.FieldInPort | flow.FieldEthDst | flow.FieldEthSrc | flow.FieldEthType | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldARPSHA | flow.FieldARPTHA | flow.FieldFlowLabel | flow.FieldNDTarget | flow.FieldMetadata | flow.FieldTunnelID
+	allFields = flow.FieldInPort | flow.FieldEthDst | flow.FieldEthSrc | flow.FieldEthType | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldIPDSCP | flow.FieldIPECN | flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst | flow.FieldICMPType | flow.FieldICMPCode | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA | flow.FieldARPSHA | flow.FieldARPTHA | flow.FieldFlowLabel | flow.FieldNDTarget | flow.FieldMetadata | flow.FieldTunnelID | flow.FieldNDSLL
 
 	ipFields  = flow.FieldIPSrc | flow.FieldIPDst
 	arpFields = flow.FieldARPSPA | flow.FieldARPTPA
@@ -57,6 +56,7 @@ func putWide(r []byte, m *flow.Match) {
 	}
 	le.PutUint64(r[104:], m.Metadata)
 	le.PutUint64(r[112:], m.TunnelID)
+	*(*flow.MAC)(r[120:]) = m.NDSLL
 }
 
 func getNarrow(r []byte, m *flow.Match) {
@@ -97,4 +97,5 @@ func getWide(r []byte, m *flow.Match) {
 	if m.TunnelID = le.Uint64(r[112:]); m.Fields&flow.FieldTunnelID != 0 {
 		m.TunnelMask = ^uint64(0)
 	}
+	m.NDSLL = flow.MAC(r[120:])
 }

@@ -123,9 +123,21 @@ func (w *writer) packetIn(sw *flow.Switch, p *flow.PacketIn) {
 	w.close('}')
 }
 
-// expressible drops the ICMP fields of a packet that carries one family's ICMP
-// in the other's: OXM has no such packet, and so no rule can match them.
+// laterFields are fields that events have in their data alone.
+var laterFields = func() (f flow.Field) {
+	for i := range flow.Fields {
+		if x := &flow.Fields[i]; x.Later {
+			f |= x.Field
+		}
+	}
+	return f
+}()
+
+// expressible drops later fields, and the ICMP fields of a packet that carries
+// one family's ICMP in the other's: OXM has no such packet, and so no rule can
+// match them.
 func expressible(m flow.Match) flow.Match {
+	m = m.Keep(^laterFields)
 	if m.Has(flow.FieldICMPType|flow.FieldEthType) && (m.IPProto == flow.ProtoICMPv6) != (m.EthType == flow.EthTypeIPv6) {
 		return m.Keep(^(flow.FieldICMPType | flow.FieldICMPCode | flow.FieldNDTarget))
 	}
@@ -346,10 +358,29 @@ func parsePacketIn(raw json.RawMessage) (p *flow.PacketIn, told bool, err error)
 	case hasPort:
 		p.Match.SetInPort(inPort)
 	}
+	if hasMatch && len(p.Data) > 0 {
+		addLater(p)
+	}
 	if p.TotalLen < 0 {
 		p.TotalLen = len(p.Data)
 	}
 	return p, told, nil
+}
+
+// addLater adds the later fields that a packet's data show, where the headers
+// that they stand on are those that the match says.
+func addLater(p *flow.PacketIn) {
+	need := p.Match.Unseen() & laterFields
+	if need == 0 {
+		return
+	}
+	frame := flow.Parser{VLANLimit: 2}.Parse(p.Data, p.TotalLen, 0)
+	if frame.Keep(flow.Conversation&^flow.FieldInPort) != p.Match.Keep(flow.Conversation&^flow.FieldInPort) {
+		return
+	}
+	for rest := need & frame.Fields; rest != 0; rest &= rest - 1 {
+		(rest & -rest).Info().Copy(&p.Match, &frame)
+	}
 }
 
 func parseFlowRemoved(raw json.RawMessage) (*flow.FlowRemoved, error) {

@@ -193,27 +193,15 @@ type (
 )
 
 var kvCalls = []hostcall{
-	{"open", "iii", kvOpen},
+	{"open", "iii", open(statusInval, func(s *Service, name string) (any, bool) { store, ok := s.KV[name]; return store, ok })},
 	{"lookup", "iiiiii", kvLookupStart},
 	{"lookup_wait_v2", "iiiiiii", kvLookupWait},
 	{"insert", "iiiiiii", kvInsertStart},
-	{"insert_wait", "ii", kvInsertWait},
+	{"insert_wait", "ii", writeWait[kvInsert]},
 	{"delete", "iiiiii", kvDeleteStart},
-	{"delete_wait", "ii", kvDeleteWait},
+	{"delete_wait", "ii", writeWait[kvDelete]},
 	{"list", "iiii", kvListStart},
 	{"list_wait", "iii", kvListWait},
-}
-
-func kvOpen(i *instance, p params) status {
-	name, s := named(i, p)
-	if s != statusOK {
-		return s
-	}
-	store, ok := i.service.KV[name]
-	if !ok {
-		return statusInval // so the platform says that there is none
-	}
-	return i.memory.putUint32(p.uint32(2), i.handle(store))
 }
 
 // kvKey reads the store and the key that an operation begins with, and counts it.
@@ -318,14 +306,6 @@ func kvInsertStart(i *instance, p params) status {
 	return i.memory.putUint32(p.uint32(6), i.handle(kvInsert(kvErrorOf(err))))
 }
 
-func kvInsertWait(i *instance, p params) status {
-	op, s := wait[kvInsert](i, p.uint32(0))
-	if s != statusOK {
-		return s
-	}
-	return i.memory.putUint32(p.uint32(1), uint32(op))
-}
-
 // kvDeleteStart has what kvLookupStart has.
 func kvDeleteStart(i *instance, p params) status {
 	store, key, s := kvKey(i, p)
@@ -338,8 +318,9 @@ func kvDeleteStart(i *instance, p params) status {
 	return i.memory.putUint32(p.uint32(5), i.handle(kvDelete(kvErrorOf(store.Delete(key)))))
 }
 
-func kvDeleteWait(i *instance, p params) status {
-	op, s := wait[kvDelete](i, p.uint32(0))
+// writeWait is the call that says what a write came to.
+func writeWait[T ~uint32](i *instance, p params) status {
+	op, s := wait[T](i, p.uint32(0))
 	if s != statusOK {
 		return s
 	}

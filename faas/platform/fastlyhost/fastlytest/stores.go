@@ -12,11 +12,6 @@ type (
 	secret      string
 )
 
-var configCalls = []hostcall{
-	{"open", "iii", configOpen},
-	{"get", "iiiiii", configGet},
-}
-
 // named reads a name from its two first parameters.
 func named(i *instance, p params) (string, status) {
 	name, s := i.memory.text(p.uint32(0), p.uint32(1))
@@ -31,73 +26,58 @@ func named(i *instance, p params) (string, status) {
 	return name, statusOK
 }
 
-func configOpen(i *instance, p params) status {
-	name, s := named(i, p)
-	if s != statusOK {
-		return s
+// open is the call that gives a handle for a name: of what find has, or none says that there is nothing.
+func open(none status, find func(s *Service, name string) (store any, ok bool)) func(*instance, params) status {
+	return func(i *instance, p params) status {
+		name, s := named(i, p)
+		if s != statusOK {
+			return s
+		}
+		store, ok := find(i.service, name)
+		if !ok {
+			return none
+		}
+		return i.memory.putUint32(p.uint32(2), i.handle(store))
 	}
-	store, ok := i.service.Config[name]
-	if !ok {
-		return statusBadHandle // so the platform says that there is none
-	}
-	return i.memory.putUint32(p.uint32(2), i.handle(configStore(store)))
 }
 
-// configGet is a look-up each time, also when the guest comes back with a larger buffer.
-func configGet(i *instance, p params) status {
-	store, ok := opened[configStore](i, p.uint32(0))
-	if !ok {
-		return statusBadHandle
+// get is the call that looks a key up in a store, also when the guest comes back with a larger buffer, and answers with what is there.
+func get[S ~map[string]string](answer func(i *instance, p params, value string) status) func(*instance, params) status {
+	return func(i *instance, p params) status {
+		store, ok := opened[S](i, p.uint32(0))
+		if !ok {
+			return statusBadHandle
+		}
+		key, s := named(i, p[1:])
+		if s != statusOK {
+			return s
+		}
+		if !i.lookup() {
+			return statusLimitExceeded
+		}
+		value, ok := store[key]
+		if !ok {
+			return statusNone
+		}
+		return answer(i, p, value)
 	}
-	key, s := named(i, p[1:])
-	if s != statusOK {
-		return s
-	}
-	if !i.lookup() {
-		return statusLimitExceeded
-	}
-	value, ok := store[key]
-	if !ok {
-		return statusNone
-	}
-	return i.memory.put(value, p.uint32(3), p.uint32(4), p.uint32(5))
+}
+
+// What is said of a store that is not linked differs: each is what the platform says.
+
+var configCalls = []hostcall{
+	{"open", "iii", open(statusBadHandle, func(s *Service, name string) (any, bool) { store, ok := s.Config[name]; return configStore(store), ok })},
+	{"get", "iiiiii", get[configStore](func(i *instance, p params, value string) status {
+		return i.memory.put(value, p.uint32(3), p.uint32(4), p.uint32(5))
+	})},
 }
 
 var secretCalls = []hostcall{
-	{"open", "iii", secretOpen},
-	{"get", "iiii", secretGet},
+	{"open", "iii", open(statusNone, func(s *Service, name string) (any, bool) { store, ok := s.Secrets[name]; return secretStore(store), ok })},
+	{"get", "iiii", get[secretStore](func(i *instance, p params, value string) status {
+		return i.memory.putUint32(p.uint32(3), i.handle(secret(value)))
+	})},
 	{"plaintext", "iiii", secretPlaintext},
-}
-
-func secretOpen(i *instance, p params) status {
-	name, s := named(i, p)
-	if s != statusOK {
-		return s
-	}
-	store, ok := i.service.Secrets[name]
-	if !ok {
-		return statusNone
-	}
-	return i.memory.putUint32(p.uint32(2), i.handle(secretStore(store)))
-}
-
-func secretGet(i *instance, p params) status {
-	store, ok := opened[secretStore](i, p.uint32(0))
-	if !ok {
-		return statusBadHandle
-	}
-	key, s := named(i, p[1:])
-	if s != statusOK {
-		return s
-	}
-	if !i.lookup() {
-		return statusLimitExceeded
-	}
-	value, ok := store[key]
-	if !ok {
-		return statusNone
-	}
-	return i.memory.putUint32(p.uint32(3), i.handle(secret(value)))
 }
 
 func secretPlaintext(i *instance, p params) status {
@@ -116,19 +96,19 @@ var logCalls = []hostcall{
 // endpoint is a log by its name.
 type endpoint struct{ w io.Writer }
 
+var openEndpoint = open(statusInval, func(s *Service, name string) (any, bool) {
+	if w := s.Logs[name]; w != nil {
+		return endpoint{w}, true
+	}
+	return endpoint{io.Discard}, true
+})
+
 func endpointGet(i *instance, p params) status {
-	name, s := named(i, p)
-	if s == statusNone {
+	s := openEndpoint(i, p)
+	if s == statusNone { // no name
 		s = statusInval
 	}
-	if s != statusOK {
-		return s
-	}
-	w := i.service.Logs[name]
-	if w == nil {
-		w = io.Discard
-	}
-	return i.memory.putUint32(p.uint32(2), i.handle(endpoint{w}))
+	return s
 }
 
 func logWrite(i *instance, p params) status {

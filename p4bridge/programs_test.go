@@ -185,8 +185,8 @@ func TestDefaultActionWithParameters(t *testing.T) {
 	})
 }
 
-// without22 is what most operators write: no SSH, and all else by NORMAL, one
-// rule for each flow.
+// without22 is what most operators write: no SSH, nothing of VLAN 30, and all else
+// by NORMAL, one rule for each flow.
 func without22(events *[]flow.Match, mu *sync.Mutex) local {
 	return local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 		switch {
@@ -195,7 +195,9 @@ func without22(events *[]flow.Match, mu *sync.Mutex) local {
 			m.SetEthType(flow.EthTypeIPv4)
 			m.SetIPProto(flow.ProtoTCP)
 			m.SetL4Dst(22)
-			d.Rules = append(d.Rules, flow.Rule{Priority: 500, Match: m})
+			var vlan flow.Match
+			vlan.SetVLAN(flow.VLANPresent|30, flow.VLANExact)
+			d.Rules = append(d.Rules, flow.Rule{Priority: 500, Match: m}, flow.Rule{Priority: 501, Match: vlan})
 		case ev.PacketIn != nil:
 			mu.Lock()
 			*events = append(*events, ev.PacketIn.Match)
@@ -225,15 +227,15 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 	s := run(t, cfg, without22(&events, &mu))
 	serving(t, s)
 	acl := cfg.Pipeline.Table("acl")
-	eventually(t, "the deny and the miss are in", func() bool { return len(read(t, r, acl)) == 2 })
+	eventually(t, "the denies and the miss are in", func() bool { return len(read(t, r, acl)) == 3 })
 
 	there, back := udp(1, 2, 1000), udp(2, 1, 1000)
 	r.packet(t, 1, there)
 	expect(t, r, 2, there) // flooded: nobody knows station 2
-	eventually(t, "the gateway floods until the station is known", func() bool { return len(read(t, r, acl)) == 3 })
+	eventually(t, "the gateway floods until the station is known", func() bool { return len(read(t, r, acl)) == 4 })
 	r.packet(t, 2, back)
 	expect(t, r, 1, back)
-	eventually(t, "both ways have rules", func() bool { return len(read(t, r, acl)) == 4 })
+	eventually(t, "both ways have rules", func() bool { return len(read(t, r, acl)) == 5 })
 	n := asked()
 	for range 5 {
 		r.packet(t, 1, there)
@@ -257,6 +259,9 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 	if last.VLAN != flow.VLANPresent|20 || last.VLANMask != flow.VLANExact {
 		t.Errorf("the event's VLAN is %#x/%#x", last.VLAN, last.VLANMask)
 	}
+
+	r.packet(t, 1, frames.Tagged(there, 30, 0))
+	quiet(t, r, there, 300*time.Millisecond)
 
 	// The station moves: rules that lead to it follow.
 	moved := udp(2, 1, 2000)

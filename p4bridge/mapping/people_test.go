@@ -171,7 +171,7 @@ func TestEveryKindReadsBack(t *testing.T) {
 // A range that is no prefix, and a mask that a field can't have, are no rule: they
 // are not read as something wider.
 func TestWhatIsNoRule(t *testing.T) {
-	m, err := bindSome(t, someProgram("proto", "8 RANGE", "dport", "16 TERNARY"), someTable("proto: ip_proto, dport: [tcp_dst, udp_dst]", "    implied: {eth_type: 0x0800}\n"))
+	m, err := bindSome(t, someProgram("proto", "8 RANGE", "dport", "16 TERNARY", "to", "48 RANGE"), someTable("proto: ip_proto, dport: [tcp_dst, udp_dst], to: eth_dst", "    implied: {eth_type: 0x0800}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +181,7 @@ func TestWhatIsNoRule(t *testing.T) {
 	}
 	for name, match := range map[string][]*p4v1.FieldMatch{
 		"6 to 17": {between(6, 17)}, "4 to 7": {between(4, 7)}, "ports 16 to 31": {between(6, 6), ports},
+		"stations 0 to 5": {{FieldId: 3, FieldMatchType: &p4v1.FieldMatch_Range_{Range: &p4v1.FieldMatch_Range{Low: []byte{0}, High: []byte{5}}}}},
 	} {
 		e := &p4v1.TableEntry{TableId: 1, Priority: 5, Match: match, Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: 9}}}}
 		if r, shown, drops := m.Rule(e); shown || !drops {

@@ -35,9 +35,13 @@ type CheckOptions struct {
 	Wires map[uint32]Wire
 	// Wait is for how long a packet may be on its way. [3s]
 	Wait time.Duration
-	// Report is told of each thing that was tried; err is nil where it worked.
+	// Report is told of each thing that was tried; err is nil where it worked, and
+	// [ErrNotTried] where it could not be tried.
 	Report func(what string, err error)
 }
+
+// ErrNotTried is what CheckOptions.Report gets of packets where no wire is.
+var ErrNotTried = errors.New("not tried: no interface at the other end of a port is named")
 
 // Check tries the mapping against the switch: it writes, reads back and removes
 // one entry of each kind, and sends a packet each way where there is a wire. It
@@ -272,7 +276,7 @@ func (k *checker) unmiss(ctx context.Context) {
 func (k *checker) packets(ctx context.Context) {
 	cfg := &k.o.s.cfg
 	if len(k.Wires) == 0 {
-		k.Report("packets were not tried: no interface at a port is named", nil)
+		k.Report("packets", ErrNotTried)
 	}
 	for _, port := range cfg.Ports {
 		w := k.Wires[port]

@@ -44,8 +44,12 @@ Examples:
 			opt := p4bridge.CheckOptions{Push: push, Wait: wait, Wires: map[uint32]p4bridge.Wire{}}
 			failed := 0
 			opt.Report = func(what string, err error) {
-				if err == nil {
+				switch {
+				case err == nil:
 					fmt.Fprintf(c.OutOrStdout(), "ok    %s\n", what)
+					return
+				case errors.Is(err, p4bridge.ErrNotTried):
+					fmt.Fprintf(c.OutOrStdout(), "-     %s: %v\n", what, err)
 					return
 				}
 				failed++

@@ -102,6 +102,7 @@ func (s *Session) carryOut(j *job) {
 		}
 	}
 	s.m.installed.Add(float64(len(j.changes)))
+	s.remember(j)
 	s.report(j)
 	if !confirm || j.owners {
 		s.follow(j, false)
@@ -231,6 +232,9 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 		gone[i] = e.gone[i] || i == rule || !told
 		if i == rule || rule < 0 {
 			s.memory.Refused(&e.rules[i])
+		}
+		if gone[i] {
+			s.forget(&e.rules[i].Match)
 		}
 	}
 	guard.Fall(e.rules, gone, s.sw.Before)

@@ -30,6 +30,8 @@ type Controller struct {
 	install policy.Install
 	links   []policy.Link
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
+	replies bool               // some entry lets them in
+	inPorts []flow.PortNo      // that the chain names
 }
 
 var _ flow.Local = (*Controller)(nil)
@@ -37,7 +39,10 @@ var _ flow.Local = (*Controller)(nil)
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
-	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode()}
+	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode(), replies: p.Replies()}
+	if c.replies {
+		c.inPorts = p.InPorts()
+	}
 	for _, s := range p.Chain {
 		c.links = append(c.links, s.Compile())
 	}
@@ -89,14 +94,19 @@ func protocol(sw *flow.Switch) flow.Protocol {
 
 func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
 	var j flow.Judgement
-	m := &ev.PacketIn.Match
-	learn, own := c.judge(ev, &j)
+	learn, own, reply := c.judge(ev, &j)
+	c.spell(&j, &ev.PacketIn.Match, learn, own, d)
+	d.IfReply = reply
+}
+
+// spell fills d, which is reset, with the decision about a packet that has the headers m.
+func (c *Controller) spell(j *flow.Judgement, m *flow.Match, learn bool, own []flow.Action, d *flow.Decision) {
 	j.Spell(m, d)
 	if learn {
 		// The rule's actions are those of the next table, and so not the packet's.
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut[:0], own...)
 		if len(d.Rules) > 0 {
-			c.learn(d, m, j.CoversIncomplete)
+			c.learn(d, m, j)
 		}
 	}
 }
@@ -108,19 +118,31 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _ := c.judge(ev, j)
-	return !learn
+	learn, _, reply := c.judge(ev, j)
+	return !learn && reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then.
-func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action) {
+// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply.
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	out := c.ask(p)
-	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	alone := false
+	if c.replies {
+		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+	}
+	learn, own = c.effect(j, &p, &out, protocol, ev.PacketIn.Incomplete, alone)
+	if reply != nil {
+		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
+	}
+	return learn, own, reply
+}
 
+// effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
+func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
+	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
 	mode := out.Mode
 	if mode == 0 {
 		mode = c.mode
@@ -130,12 +152,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 		j.Reason = noLearnReason
 	}
 
-	grain := fieldsOf(c.install.Rule, m)
-	if learn {
-		grain = flow.FieldInPort | flow.FieldEthSrc
+	if alone {
+		j.Reason += "; no rule: an ICMP error is judged by the packet that it quotes"
+	} else {
+		grain := fieldsOf(c.install.Rule, p.Match)
+		if learn {
+			grain = flow.FieldInPort | flow.FieldEthSrc
+		}
+		if out.Replies {
+			grain = flow.Conversation
+		}
+		c.rule(j, p, out, protocol, grain)
 	}
-	c.rule(j, &p, &out, protocol, grain)
-	j.CoversIncomplete = j.Rule && ev.PacketIn.Incomplete != 0
+	j.CoversIncomplete = j.Rule && incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
 		return learn, nil
 	}

@@ -30,7 +30,7 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 // rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
 // the policy's author may not expect, j's reason says so.
 func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) {
-	if c.install.Rule == policy.InstallNone {
+	if c.install.Rule == policy.InstallNone && !out.Replies {
 		return
 	}
 	fields, why := ruleFields(p, grain, out.Depends, proto)
@@ -48,7 +48,7 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 	}
 	j.Rule, j.Fields = true, fields
 	j.Table, j.Priority = c.install.Table, c.install.Priority
-	j.IdleTimeout, j.HardTimeout = c.install.IdleTimeout, c.install.HardTimeout
+	j.IdleTimeout, j.HardTimeout = c.timeouts(p, out)
 }
 
 // ruleFields returns the fields that a rule for p matches: those of grain that

@@ -161,6 +161,10 @@ type Decision struct {
 	Reason  string // policy and entry that decided, such as "header: allow-ssh"
 	Policy  PolicyVersion
 
+	// IfReply, beside a deny, is what becomes of the packet instead if it is a
+	// reply; nil: nothing.
+	IfReply *Reply
+
 	// Failure is set where the controller gave no answer and the gateway's fail
 	// mode answered in its place: what the controller failed with.
 	Failure error

@@ -84,6 +84,7 @@ type Accepts uint32
 // Their names on the wire are in flow/contract.
 const (
 	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
+	AcceptsReply                                // [Decision.IfReply]
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 
 	acceptsEnd

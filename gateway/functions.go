@@ -161,7 +161,7 @@ func rateOf(r settings.Rate) decider.Rate {
 func guardrails(set *settings.Settings) *guard.Guardrails {
 	s := &set.Guardrails
 	g := &guard.Guardrails{Tables: guard.Tables(s.Tables...), MinPriority: s.MinPriority, MaxPriority: s.MaxPriority, MaxRules: s.MaxRules,
-		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, ProactiveWide: s.ProactiveWide}
+		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, MaxConversation: s.MaxConversation, ProactiveWide: s.ProactiveWide}
 	for _, m := range set.OpenFlow.Meters {
 		g.Meters = append(g.Meters, m.ID)
 	}

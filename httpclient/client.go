@@ -345,6 +345,9 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 func (a *asking) parse(r *reply, d *flow.Decision) *failure {
 	err := a.c.cfg.Codec.ParseDecision(*r.body, a.ev, d)
 	if err == nil {
+		err = contract.GetReply(r.header, a.c.cfg.Codec, a.ev, d)
+	}
+	if err == nil {
 		err = contract.GetDecision(r.header, d)
 	}
 	if err != nil {

@@ -8,8 +8,11 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"switchbridge/bridge"
+	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
@@ -20,6 +23,9 @@ import (
 // which cost the switch more, are read where a filter says that somebody wants to
 // see rules.
 func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
+	if f.Match != nil {
+		return o.find(ctx, f, each)
+	}
 	o.reading.Lock()
 	defer o.reading.Unlock()
 	miss := o.missKey()
@@ -28,22 +34,92 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 			if o.isL2(t.ID) || b.key == miss || !f.Selects(b.cookie) {
 				return nil
 			}
-			in := bridge.Installed{Handle: b.key, Duration: time.Since(b.written),
-				Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())}
-			var shown, drops bool
-			in.Rule, shown, drops = o.s.cfg.Mapping.Rule(o.members.plain(e))
-			in.Rule.Cookie, in.Rule.HardTimeout, in.Rule.Priority, in.Forwards = b.cookie, b.hard, uint16(b.priority), !drops
-			if !shown {
-				in.Text = "table " + t.Name + ": " + entryKey(t, e)
-				in.Hidden = !o.s.cfg.Bridge.Owns(b.cookie)
-			}
-			return each(&in)
+			return each(o.installed(t, e, b))
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return o.listMiss(ctx, f, each)
+}
+
+// installed is an entry as the bridge sees it.
+func (o *owner) installed(t *pipeline.Table, e *p4v1.TableEntry, b *booked) *bridge.Installed {
+	in := &bridge.Installed{Handle: b.key, Duration: time.Since(b.written),
+		Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())}
+	var shown, drops bool
+	in.Rule, shown, drops = o.s.cfg.Mapping.Rule(o.members.plain(e))
+	in.Rule.Cookie, in.Rule.HardTimeout, in.Rule.Priority, in.Forwards = b.cookie, b.hard, uint16(b.priority), !drops
+	if !shown {
+		in.Text = "table " + t.Name + ": " + entryKey(t, e)
+		in.Hidden = !o.s.cfg.Bridge.Owns(b.cookie)
+	}
+	return in
+}
+
+// find is List for a match that leaves in_port open. P4Runtime reads an exact table by whole keys or all of it, so the keys are those of the
+// match with each port that a packet has come in by. Only what the book has is read: it has every entry of this gateway's.
+func (o *owner) find(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
+	m := o.s.cfg.Mapping
+	var found []booked
+	exact := false
+	o.mu.Lock()
+	for port := range o.inPorts {
+		match := *f.Match
+		match.SetInPort(port)
+		for _, e := range m.Keys(&match) {
+			exact = true
+			if b := o.book.entries[pipeline.KeyOf(e)]; b != nil && f.Selects(b.cookie) {
+				found = append(found, *b)
+			}
+		}
+	}
+	if !exact { // a program that has such rules in tables with priorities, which are small
+		for key, b := range o.book.entries {
+			if !f.Selects(b.cookie) {
+				continue
+			}
+			if match, _, ok := m.Match(mustEntry(key)); ok && f.Match.Covers(&match) {
+				found = append(found, *b)
+			}
+		}
+	}
+	o.mu.Unlock()
+	for i := range found {
+		b := &found[i]
+		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: mustEntry(b.key)}})
+		if status.Code(err) == codes.NotFound {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read an entry: %w", err)
+		}
+		for _, e := range entities {
+			te := e.GetTableEntry()
+			if te == nil || pipeline.KeyOf(te) != b.key {
+				continue
+			}
+			if err := each(o.installed(o.s.cfg.Pipeline.TableByID(te.GetTableId()), te, b)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// maxInPorts bounds the ports that are remembered.
+const maxInPorts = 4096
+
+// heard notes that packets come in by a port.
+func (o *owner) heard(m *flow.Match) {
+	if !m.Has(flow.FieldInPort) {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, known := o.inPorts[m.InPort]; !known && len(o.inPorts) < maxInPorts {
+		o.inPorts[m.InPort] = struct{}{}
+	}
 }
 
 // missKey is the key of the entry that stands for a miss; empty where it is a
@@ -191,6 +267,8 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 		o.book.put(b, ends)
 		if o.isL2(t.ID) {
 			o.relearn(e)
+		} else if m, _, ok := o.s.cfg.Mapping.Match(e); ok && m.Has(flow.FieldInPort) && len(o.inPorts) < maxInPorts {
+			o.inPorts[m.InPort] = struct{}{}
 		}
 	}
 	b.seen = reading

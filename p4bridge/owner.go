@@ -49,7 +49,8 @@ type owner struct {
 	sweeps   []*request // removals that may wait
 	book     *book
 	l2       map[flow.MAC]flow.PortNo // what the program's table of stations has
-	stations stations                 // where there is no such table
+	stations stations                 // of a program without NORMAL
+	inPorts  map[flow.PortNo]struct{} // by which packets have come in
 	keys     map[string]struct{}      // of the batch that is being put together
 	staged   []*change                // the batch that is being written
 	touched  map[string]struct{}      // keys that were written while tables are read; nil: nobody reads
@@ -59,7 +60,7 @@ type owner struct {
 
 func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	o := &owner{
-		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{},
+		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{}, inPorts: map[flow.PortNo]struct{}{},
 		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{at: map[flow.MAC]*station{}}, members: newMembers(s.cfg.Pipeline),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{},
 	}
@@ -177,6 +178,7 @@ func every(d time.Duration) *time.Ticker {
 
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
+	o.heard(&ev.pi.Match)
 	o.learn(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {

@@ -82,6 +82,14 @@ func (p *peer) Reconnect() {
 	eventually(p.t, "the session serves again", func() bool { o := p.session.serves.Load(); return o != nil && o != was })
 }
 
+func (p *peer) Restart(b *bridge.Bridge) {
+	p.stop()
+	cfg := p.session.cfg
+	cfg.Bridge = b
+	p.session, p.stop = runUntil(p.t, cfg, nil)
+	serving(p.t, p.session)
+}
+
 func (p *peer) Inject(port flow.PortNo, frame []byte) { p.rig.packet(p.t, uint32(port), frame) }
 
 func (p *peer) Out() (out []bridgetest.Frame) {

@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -61,6 +62,28 @@ func (p *Policy) LooksAt() (fields flow.Field) {
 		}
 	}
 	return fields
+}
+
+// Replies reports whether an entry of the chain lets replies in.
+func (p *Policy) Replies() bool {
+	for _, s := range p.Chain {
+		if r, ok := s.(interface{ Replies() bool }); ok && r.Replies() {
+			return true
+		}
+	}
+	return false
+}
+
+// InPorts returns the ports that the chain's entries name as those by which packets come, each once: every entry whose verdict can hang on
+// in_port has a method of this name.
+func (p *Policy) InPorts() (ports []flow.PortNo) {
+	for _, s := range p.Chain {
+		if l, ok := s.(interface{ InPorts() []flow.PortNo }); ok {
+			ports = append(ports, l.InPorts()...)
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 // Source is one entry of a chain before it is compiled: plain data, valid
@@ -188,6 +211,11 @@ type Outcome struct {
 	// or not: a packet that differs in none of them gets the same. A rule that
 	// leaves one of them out would be wider than the decision.
 	Depends flow.Field
+
+	// Replies says, of an allowed packet, that what answers it is allowed too.
+	// NoReply says, of a denied one, that it is denied even if it is an answer, as
+	// a link says that denies by who sends and not by what is said.
+	Replies, NoReply bool
 
 	Treatment
 }

@@ -110,7 +110,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"pair.listen": {`"h:99999"`, "h"}, "pair.peer": {`"h:99999"`, "h", `"h:0"`}, "pair.member": numbers("2"), "pair.timeout": {"0s", "-1s", longest, "5", "199ms"},
 		"fail_mode.default": {"open"}, "fail_mode.switches": {"{xyz: secure}", `{"0000000000000001": open}`},
 		"guardrails.tables[]": numbers("255", "256"), "guardrails.min_priority": numbers("65536", "60001"), "guardrails.max_priority": numbers("65536"),
-		"guardrails.max_rules": numbers("0", "65536"), "guardrails.hard_timeout": append(ruleTime, "2h"), "guardrails.max_hard_timeout": ruleTime,
+		"guardrails.max_rules": numbers("0", "65536"), "guardrails.hard_timeout": append(ruleTime, "2h"), "guardrails.max_hard_timeout": ruleTime, "guardrails.max_conversation": {"-1s", "999ms", longest, "5"},
 		"limits.queue": numbers("0", "1000001"), "admin.listen": {`"127.0.0.1:99999"`, "here", `"127.0.0.1:x"`, `"1.2.3.400:1"`}, "admin.hosts[]": {"http://x", `"x:80"`, `"a b"`},
 		"log.format": {"xml"}, "log.level": {"loud"}, "log.decisions": {"some"}, "log.decisions_rate": numbers("1000001"),
 		"log.records_size": numbers("0", "1048577"), "log.records_keep": numbers("1001"),

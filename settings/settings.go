@@ -139,7 +139,9 @@ type Guardrails struct {
 	MaxRules       int           `yaml:"max_rules"`
 	HardTimeout    time.Duration `yaml:"hard_timeout"`
 	MaxHardTimeout time.Duration `yaml:"max_hard_timeout"`
-	ProactiveWide  bool          `yaml:"proactive_wide"`
+	// MaxConversation is MaxHardTimeout for rules of one conversation; 0: the same.
+	MaxConversation time.Duration `yaml:"max_conversation"`
+	ProactiveWide   bool          `yaml:"proactive_wide"`
 }
 
 // Limits are packets per second; 0 is none.
@@ -256,7 +258,7 @@ func Default() *Settings {
 		Function: defaultFunction(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
-			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
+			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, MaxConversation: g.MaxConversation, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Pair:   Pair{Timeout: pair.DefaultTimeout},
 		Admin:  Admin{Listen: DefaultAdmin},

@@ -148,6 +148,8 @@ func (s *Settings) guardrails() error {
 		return wrong("guardrails.min_priority", "%d is above max_priority %d", g.MinPriority, g.MaxPriority)
 	case len(g.Tables) == 0:
 		return wrong("guardrails.tables", "empty; no rule would be let pass")
+	case g.MaxConversation != 0 && (g.MaxConversation < time.Second || g.MaxConversation > maxRuleTimeout):
+		return wrong("guardrails.max_conversation", "%v: want 0s, or 1s to %v", g.MaxConversation, maxRuleTimeout)
 	case g.HardTimeout > g.MaxHardTimeout:
 		return wrong("guardrails.hard_timeout", "%v is above max_hard_timeout %v", g.HardTimeout, g.MaxHardTimeout)
 	}

@@ -76,6 +76,10 @@ type Guardrails struct {
 	HardTimeout    time.Duration
 	MaxHardTimeout time.Duration
 
+	// MaxConversation is MaxHardTimeout for a rule of one conversation, which
+	// others may answer as long as it is there; 0: the same.
+	MaxConversation time.Duration
+
 	ProactiveWide bool     // proactive rules with actions may match everything
 	Meters        []uint32 // the ids of the meters that the gateway defines
 

@@ -118,6 +118,9 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if d.Verdict != flow.NoVerdict {
 		a.Verdict = d.Verdict.String()
 	}
+	if a.IfReply, err = contract.IfReplyText(codec, &s.event, d); err != nil {
+		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
+	}
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -250,6 +253,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 		return invalid("answer", fmt.Errorf("encoding %q, asked in %q", a.Encoding, f.encoding))
 	}
 	if err := f.codec.ParseDecision(a.Body, ev, d); err != nil {
+		return invalid("answer", err)
+	}
+	if err := contract.ParseIfReply(f.codec, ev, a.IfReply, d); err != nil {
 		return invalid("answer", err)
 	}
 	if a.CoversIncomplete {

@@ -49,6 +49,9 @@ const (
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
 
+	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
+	HeaderIfReply = "Switchbridge-If-Reply"
+
 	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
 	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )

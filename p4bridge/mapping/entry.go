@@ -74,41 +74,14 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntr
 	parts := new(entryParts)
 	e := &parts.entry
 	e.TableId, e.ControllerMetadata, e.MeterConfig = t.P4.ID, r.Cookie, meter
-	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
 	if t.P4.Priority {
 		e.Priority = int32(r.Priority) + t.above
 	}
 	if t.P4.IdleTimeout {
 		e.IdleTimeoutNs = r.IdleTimeout.Nanoseconds()
 	}
-	exact := newExacts(t)
-	var used flow.Field
-	for _, i := range t.implied {
-		if !i.said(m) {
-			return nil, fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
-		}
-		used |= i.field
-	}
-	for i := range t.keys {
-		k := &t.keys[i]
-		if k.always != nil {
-			e.Match = append(e.Match, k.always)
-			continue
-		}
-		fm, field, err := k.match(m, &exact, &in.ports)
-		if err != nil {
-			return nil, err
-		}
-		used |= field
-		if fm != nil {
-			e.Match = append(e.Match, fm)
-		}
-	}
-	if used&flow.FieldVLAN != 0 && m.VLANMask&^t.tagBits != 0 && t.tagBits != 0 && !untagged(m) {
-		used &^= flow.FieldVLAN // the keys tell whether there is a tag, and not which
-	}
-	if rest := m.Fields &^ used; rest != 0 {
-		return nil, fmt.Errorf("no key for %v", rest)
+	if err := t.match(e, m, &in.ports); err != nil {
+		return nil, err
 	}
 	if err := t.action(&parts.action, r.Actions, m, &in.ports); err != nil {
 		return nil, err
@@ -127,6 +100,53 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntr
 func (i *implied) said(m *flow.Match) bool {
 	v, mask, err := i.get(m)
 	return m.Has(i.field) && err == nil && v == bits{lo: i.value} && mask == ones(i.width)
+}
+
+// Keys returns what the entries of a rule with the given match have for a key, in tables of exact keys alone: there it is all that tells
+// entries apart. They have no action.
+func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
+	for _, t := range m.Tables {
+		e := &p4v1.TableEntry{TableId: t.P4.ID}
+		if !t.P4.Priority && t.match(e, match, &m.ports) == nil {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// match fills e's key.
+func (t *Table) match(e *p4v1.TableEntry, m *flow.Match, ports *portNames) error {
+	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
+	exact := newExacts(t)
+	var used flow.Field
+	for _, i := range t.implied {
+		if !i.said(m) {
+			return fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
+		}
+		used |= i.field
+	}
+	for i := range t.keys {
+		k := &t.keys[i]
+		if k.always != nil {
+			e.Match = append(e.Match, k.always)
+			continue
+		}
+		fm, field, err := k.match(m, &exact, ports)
+		if err != nil {
+			return err
+		}
+		used |= field
+		if fm != nil {
+			e.Match = append(e.Match, fm)
+		}
+	}
+	if used&flow.FieldVLAN != 0 && m.VLANMask&^t.tagBits != 0 && t.tagBits != 0 && !untagged(m) {
+		used &^= flow.FieldVLAN // the keys tell whether there is a tag, and not which
+	}
+	if rest := m.Fields &^ used; rest != 0 {
+		return fmt.Errorf("no key for %v", rest)
+	}
+	return nil
 }
 
 // entryParts are the messages that every entry is made of, in one piece: a

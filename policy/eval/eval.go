@@ -76,6 +76,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 	}
 	flows := make(map[flow.Match]*Flow)
 	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
+	open := conversations{}
 	var d flow.Decision
 	for ctx.Err() == nil {
 		p, err := r.Next()
@@ -104,6 +105,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 			if err := c.Decide(ctx, &ev, &d); err != nil {
 				return report, fmt.Errorf("%s: packet %d: %w", p.File, p.Number, err)
 			}
+			open.settle(&ev, &d)
 			f.decided(&d)
 			if f.decision == flow.Allow {
 				report.Allowed++

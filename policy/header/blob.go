@@ -15,6 +15,8 @@ const (
 	flagQueue
 	flagSrcPorts
 	flagDstPorts
+	flagReplies // a function that is older than these two lets no replies in
+	flagNoReply
 )
 
 // Write implements [policy.Source]. Comments stay behind.
@@ -47,6 +49,7 @@ func writeRule(w *wire.Writer, rule *Rule) {
 	}{
 		{rule.Proactive, flagProactive}, {rule.Action.Deny, flagDeny}, {rule.Action.SetQueue, flagQueue},
 		{rule.Match.Src != nil, flagSrcPorts}, {rule.Match.Dst != nil, flagDstPorts},
+		{rule.Action.Replies, flagReplies}, {rule.Action.NoReply, flagNoReply},
 	} {
 		if f.set {
 			flags |= f.flag
@@ -78,6 +81,7 @@ func readRule(r *wire.Reader) (rule Rule) {
 	flags := r.Byte()
 	rule.Proactive = flags&flagProactive != 0
 	rule.Action.Deny = flags&flagDeny != 0
+	rule.Action.Replies, rule.Action.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
 	rule.Action.SetQueue = flags&flagQueue != 0
 	readMatch(r, &rule.Match.Header)
 	ports := func(flag byte) *PortRange {

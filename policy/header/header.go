@@ -9,6 +9,7 @@ package header
 
 import (
 	"fmt"
+	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -44,6 +45,8 @@ type Action struct {
 	SetQueue bool
 	Queue    uint32
 	Meter    uint32 // 0: none
+	Replies  bool   // what answers an allowed packet is allowed, too
+	NoReply  bool   // a denied packet is denied even if it is an answer
 }
 
 // Name implements [policy.Source].
@@ -58,6 +61,21 @@ func (c *Config) LooksAt() (fields flow.Field) {
 		fields |= c.Rules[i].Match.fields()
 	}
 	return fields
+}
+
+// Replies reports whether some rule lets replies in.
+func (c *Config) Replies() bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Action.Replies })
+}
+
+// InPorts returns the ports that rules name.
+func (c *Config) InPorts() (ports []flow.PortNo) {
+	for i := range c.Rules {
+		if m := &c.Rules[i].Match.Header; m.Has(flow.FieldInPort) {
+			ports = append(ports, m.InPort)
+		}
+	}
+	return ports
 }
 
 // Validate implements [policy.Source]. Its errors are of type [policy.ItemError].
@@ -87,6 +105,12 @@ func (r *Rule) validate() error {
 	a := &r.Action
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
+	}
+	if a.Deny && a.Replies || !a.Deny && a.NoReply {
+		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
+	}
+	if a.Replies && r.Proactive {
+		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
 	}
 	for _, p := range a.Output {
 		switch {

@@ -55,9 +55,9 @@ func (c *Config) Compile() policy.Link {
 		label := c.label(i)
 		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
 		if r.Action.Deny {
-			out.Verdict = flow.Deny
+			out.Verdict, out.NoReply = flow.Deny, r.Action.NoReply
 		} else {
-			out.Treatment = r.Action.treatment()
+			out.Treatment, out.Replies = r.Action.treatment(), r.Action.Replies
 		}
 		if r.Proactive {
 			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})

@@ -224,13 +224,20 @@ func Expectations(policy string) (list []Expectation, err error) {
 	return list, nil
 }
 
-// Sum writes the part of a decision that policies are about: "deny (reason)".
-func Sum(d *flow.Decision) string { return d.Verdict.String() + " (" + d.Reason + ")" }
+// Sum writes the part of a decision that policies are about: "deny (reason)",
+// and what becomes of the packet if it is a reply, where that is said.
+func Sum(d *flow.Decision) string {
+	s := d.Verdict.String() + " (" + d.Reason + ")"
+	if d.IfReply != nil {
+		s += ", if a reply allow (" + d.IfReply.Reason + ")"
+	}
+	return s
+}
 
 // Whole writes a decision with all that it does, one part a line.
 func Whole(d *flow.Decision) string {
 	var b strings.Builder
-	b.WriteString(Sum(d))
+	b.WriteString(d.Verdict.String() + " (" + d.Reason + ")")
 	for i := range d.Rules {
 		b.WriteString("\nrule " + d.Rules[i].String())
 	}

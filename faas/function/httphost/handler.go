@@ -226,6 +226,9 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	}
 
 	out := w.Header()
+	if err := contract.PutReply(out, codec, &c.ev, &c.d); err != nil {
+		return refuse(http.StatusInternalServerError, "decision can't be written as %s: %w", c.encoding, err)
+	}
 	out.Set("Content-Type", c.encoding)
 	contract.PutDecision(out, c.encoding, &c.ev, &c.d)
 	_, err = w.Write(c.answer)

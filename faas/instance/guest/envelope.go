@@ -93,6 +93,9 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
+	// IfReply is of application/openflow: contract.HeaderIfReply as it stands there.
+	IfReply string
+
 	State []byte // at most 4 KiB
 	Body  []byte // at most MaxBody
 }
@@ -119,6 +122,7 @@ const (
 	tagVerdict  = 5
 	tagStateKey = 6
 	tagCovers   = 7 // 1 byte: 1
+	tagIfReply  = 9
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -186,6 +190,7 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 		b = appendUint(b, tagCovers, 1, 1)
 	}
 	b = appendBytes(b, tagState, a.State)
+	b = appendBytes(b, tagIfReply, a.IfReply)
 	return appendBytes(b, tagBody, a.Body)
 }
 
@@ -211,6 +216,8 @@ func (a *Answer) Parse(b []byte) error {
 			var covers uint8
 			covers, err = parseUint[uint8](value, 1)
 			a.CoversIncomplete = covers == 1
+		case tagIfReply:
+			a.IfReply = string(value)
 		case tagState:
 			a.State = value
 		case tagBody:

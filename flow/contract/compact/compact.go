@@ -23,10 +23,11 @@ const (
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
-// another type doesn't, nor does one with state, or with masks in the packet's headers, which only
-// digests have. What else there is of a packet than its headers stays behind.
+// another type doesn't, nor does one with state, with masks in the packet's headers, which only
+// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
-	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
+	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
+		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
 	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
@@ -78,6 +79,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if d.HasPacketOut {
 		header[2] = 1
 	}
+	if d.IfReply != nil {
+		header[5] = 1
+	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
 	le.PutUint32(header[20:], uint32(len(d.Reason)))
@@ -89,10 +93,14 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if ok {
 		b, ok = appendActions(b, d.PacketOut)
 	}
+	b = append(b, d.Reason...)
+	if r := d.IfReply; r != nil && ok {
+		b, ok = AppendDecision(b, &flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut, Reason: r.Reason})
+	}
 	if !ok {
 		return b[:start], false
 	}
-	return append(b, d.Reason...), true
+	return b, true
 }
 
 func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
@@ -154,15 +162,21 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if len(b) == 1 && b[0] == 0 {
 		return ErrUnfit
 	}
+	return rd.decision(b, d, 1)
+}
+
+// decision reads a decision, in which there may be another for a reply: 1, or 0 inside of that one.
+func (rd *Reader) decision(b []byte, d *flow.Decision, replies byte) error {
 	if len(b) < decisionHeader {
 		return errShort
 	}
 	if b[0] != version {
 		return errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d", b[1], b[2])
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5] > replies {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, reply %d", b[1], b[2], b[5])
 	}
+	replies = b[5]
 	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
 	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
@@ -179,10 +193,18 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 		return err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
-	if len(b) != reason {
+	if len(b) < reason || len(b) > reason && replies == 0 {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
-	d.Reason = rd.reason(b)
+	d.Reason = rd.reason(b[:reason])
+	if replies == 0 {
+		return nil
+	}
+	var own flow.Decision
+	if err := rd.decision(b[reason:], &own, 0); err != nil {
+		return err
+	}
+	d.IfReply = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: own.Reason}
 	return nil
 }
 

@@ -345,6 +345,7 @@ func TestDocumentedDecision(t *testing.T) {
 	d := flow.Decision{
 		Verdict: flow.Deny, Reason: strings.Repeat("x", 0x123), Policy: flow.PolicyVersion{Serial: 0x8877665544332211, Hash: 0x44332211},
 		Rules: []flow.Rule{rule(flow.Match{}), rule(flow.Match{})}, HasPacketOut: true, PacketOut: make([]flow.Action, 3),
+		IfReply: &flow.Reply{HasPacketOut: true, Reason: "y"},
 	}
 	for i := range d.PacketOut {
 		d.PacketOut[i] = flow.OutputTo(1)
@@ -355,10 +356,13 @@ func TestDocumentedDecision(t *testing.T) {
 	}
 	header := tab.build(t, map[string]any{
 		"form": tab.number(t, "form", `^(\d+): a decision in full`), "verdict": uint64(flow.Deny), "own": tab.number(t, "own", `^(\d+): the packet has its own`),
-		"rules": uint64(2), "actions": uint64(3), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
+		"rules": uint64(2), "actions": uint64(3), "reply": tab.number(t, "reply", `^(\d+): a second decision`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
-	d.HasPacketOut, d.PacketOut = false, nil
+	if second := written[len(written)-decisionHeader-1:]; second[0] != version || second[2] != 1 || second[5] != 0 || second[decisionHeader] != 'y' {
+		t.Errorf("the decision for a reply: %x", second)
+	}
+	d.HasPacketOut, d.PacketOut, d.IfReply = false, nil, nil
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "own").at]) != tab.number(t, "own", `(\d+): those of the rules`) {
 		t.Errorf("without actions of its own: %x", written)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/state"
 )
 
 // Controller is an immutable compiled policy, used by any number of goroutines.
@@ -32,9 +33,14 @@ type Controller struct {
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
 	replies bool               // some entry lets them in
 	inPorts []flow.PortNo      // that the chain names
+
+	machines policy.Machines // the link whose decisions rest on states; nil where there is none
 }
 
-var _ flow.Local = (*Controller)(nil)
+var (
+	_ flow.Local     = (*Controller)(nil)
+	_ state.Machines = (*Controller)(nil)
+)
 
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
@@ -44,7 +50,11 @@ func New(p *policy.Policy) *Controller {
 		c.inPorts = p.InPorts()
 	}
 	for _, s := range p.Chain {
-		c.links = append(c.links, s.Compile())
+		l := s.Compile()
+		if m, ok := l.(policy.Machines); ok {
+			c.machines = m
+		}
+		c.links = append(c.links, l)
 	}
 	return c
 }
@@ -75,9 +85,12 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		for _, l := range c.links {
 			d.Rules = l.Proactive(&conn, d.Rules)
 		}
+		c.notice(ev, d)
 	case flow.EventHandshake:
 		return handshake(ev, d)
-	case flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventPolicyCheck:
+	case flow.EventFlowRemoved, flow.EventPortStatus:
+		c.notice(ev, d)
+	case flow.EventError, flow.EventPolicyCheck:
 		// The version is the whole answer.
 	default:
 		return flow.Errorf(flow.Refused, "%v is not one that the controller knows", ev.Type)
@@ -128,12 +141,20 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
-	out := c.ask(p)
+	var out policy.Outcome
+	var by policy.Recollection
+	rec := &nothing
+	if c.machines == nil {
+		out = c.ask(p)
+	} else {
+		out, by = c.askBy(p, ev)
+		rec, j.Change = &by, by.Change
+	}
 	alone := false
 	if c.replies {
 		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
 	}
-	learn, own = c.effect(j, &p, &out, protocol, ev.PacketIn.Incomplete, alone)
+	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
 	}
@@ -141,8 +162,11 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 }
 
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
-func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
+func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	if rec.Note != "" {
+		j.Reason += "; " + rec.Note
+	}
 	mode := out.Mode
 	if mode == 0 {
 		mode = c.mode
@@ -162,7 +186,7 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 		if out.Replies {
 			grain = flow.Conversation
 		}
-		c.rule(j, p, out, protocol, grain)
+		c.rule(j, p, out, rec, protocol, grain)
 	}
 	j.CoversIncomplete = j.Rule && incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
@@ -174,6 +198,9 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 	}
 	return learn, own
 }
+
+// nothing is what there is to recall without machines.
+var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
@@ -188,6 +215,10 @@ func (c *Controller) ask(p policy.Packet) policy.Outcome {
 			return out
 		}
 	}
+	return undecided(depends)
+}
+
+func undecided(depends flow.Field) policy.Outcome {
 	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
 }
 

@@ -109,7 +109,7 @@ func (c *Controller) reply(p *policy.Packet, reason string, proto flow.Protocol,
 	out := policy.Outcome{Verdict: flow.Allow, Reason: reason, Replies: true, Depends: flow.Conversation}
 	var d flow.Decision
 	var j flow.Judgement
-	learn, own := c.effect(&j, p, &out, proto, 0, alone)
+	learn, own := c.effect(&j, p, &out, &nothing, proto, 0, alone)
 	c.spell(&j, p.Match, learn, own, &d)
 	return &flow.Reply{Rules: d.Rules, HasPacketOut: d.HasPacketOut, PacketOut: d.PacketOut, Reason: d.Reason}
 }

@@ -134,6 +134,10 @@ type PacketIn struct {
 	// cut short ([Match.Missing]). Nothing with actions may be installed on the
 	// strength of such a packet unless the rule says [Rule.CoversIncomplete].
 	Incomplete Field
+
+	// TCPFlags are those of the packet where they are told beside the headers, since there is no Data; see [PacketIn.ReadTCPFlags].
+	TCPFlags    TCPFlags
+	HasTCPFlags bool
 }
 
 // RemovedReason says why a rule went (OpenFlow 1.3.5, 7.4.2).

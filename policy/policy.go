@@ -148,6 +148,38 @@ type Link interface {
 	Proactive(c *Connected, rules []flow.Rule) []flow.Rule
 }
 
+// Machines is a Link whose decisions rest on states, which outlive an event (see [flow.Event.States]). A chain has one at most.
+type Machines interface {
+	Link
+	// StateKeys appends the keys of the states that the event's decision reads.
+	StateKeys(ev *flow.Event, keys []string) []string
+	// DecideBy is Decide with the states of the packet's event.
+	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
+	// Notice takes note of an event that is no packet.
+	Notice(ev *flow.Event) Recollection
+	// StateOf returns the name of the state that a value of a key means at a time, for people.
+	StateOf(key string, data []byte, at time.Time) string
+}
+
+// Remembering is a Source that compiles into [Machines]. Packets must reach it: what a switch decides by itself it never sees.
+type Remembering interface {
+	Source
+	Remembers()
+}
+
+// Recollection is what states had to do with a decision.
+type Recollection struct {
+	Change *flow.StateChange // nil: no state changes
+	Note   string            // what the reason says of it, after a semicolon; empty: nothing
+
+	// Unsettled says why no rule may be installed: a packet that it covers could change the state. Empty: none could.
+	Unsettled string
+
+	// Left is how long the outcome holds, where Limited: until time alone changes a state.
+	Left    time.Duration
+	Limited bool
+}
+
 // Packet is what a link is asked about.
 type Packet struct {
 	Match *flow.Match // the packet's headers, read only

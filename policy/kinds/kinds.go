@@ -7,6 +7,7 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/mac"
+	"switchbridge/policy/machine"
 )
 
 // All are the kinds of policy, in the order in which errors name them and in which the conformance suite has an example of each in one
@@ -15,6 +16,7 @@ var All = []policy.Kind{
 	blocklist.Kind{},
 	header.Kind{},
 	mac.Kind{},
+	machine.Kind{},
 	forward.Kind{},
 }
 

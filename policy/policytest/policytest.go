@@ -12,17 +12,26 @@
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
 //	lldp
 //
+// TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
+//
+//	event port 3 down                 (or up)
+//	event switch
+//
+// What begins with "after 30s, " comes so much later than the line before it (see [Wait]).
+//
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
-// ARP request goes to ff:ff:ff:ff:ff:ff.
+// ARP request goes to ff:ff:ff:ff:ff:ff. Others are said as in "eth_src 02:00:00:00:01:00".
 package policytest
 
 import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -50,9 +59,16 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 		}
 		rest = rest[3:]
 	}
-	option := map[string]uint16{"port": 1}
+	option, macs := map[string]uint16{"port": 1}, map[string]flow.MAC{}
 	for ; len(rest) >= 2; rest = rest[2:] {
 		v, err := strconv.ParseUint(rest[1], 10, 16)
+		switch rest[0] {
+		case "flags":
+			v, err = flags(rest[1])
+		case "eth_src", "eth_dst":
+			a, macErr := flow.ParseMAC(rest[1])
+			macs[rest[0]], err = a, macErr
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
 		}
@@ -66,7 +82,36 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	return buf.Bytes(), flow.PortNo(option["port"]), nil
+	frame = buf.Bytes()
+	for name, at := range map[string]int{"eth_dst": 0, "eth_src": 6} {
+		if a, ok := macs[name]; ok {
+			copy(frame[at:], a[:])
+		}
+	}
+	return frame, flow.PortNo(option["port"]), nil
+}
+
+// flags reads names of TCP flags with + between.
+func flags(s string) (v uint64, err error) {
+	for name := range strings.SplitSeq(s, "+") {
+		i := slices.Index([]string{"fin", "syn", "rst", "psh", "ack"}, name)
+		if i < 0 {
+			return 0, fmt.Errorf("no flag %q", name)
+		}
+		v |= 1 << i
+	}
+	return v, nil
+}
+
+// Wait takes "after 30s, " off a line: the time that passes before it.
+func Wait(line string) (time.Duration, string, error) {
+	rest, ok := strings.CutPrefix(line, "after ")
+	if !ok {
+		return 0, line, nil
+	}
+	wait, rest, _ := strings.Cut(rest, ", ")
+	d, err := time.ParseDuration(wait)
+	return d, rest, err
 }
 
 // end reads ADDRESS or ADDRESS:PORT.
@@ -104,7 +149,12 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		}}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
-		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: true}, payload}
+		f, given := option["flags"]
+		if !given {
+			f = 1 << 1
+		}
+		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()),
+			FIN: f&1 != 0, SYN: f&2 != 0, RST: f&4 != 0, PSH: f&8 != 0, ACK: f&16 != 0}, payload}
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
@@ -176,6 +226,9 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 // Event returns the event of a switch with four ports that has no rule for the
 // packet.
 func Event(line string, p flow.Protocol) (*flow.Event, error) {
+	if text, ok := strings.CutPrefix(line, "event "); ok {
+		return notPacket(text, Switch(p))
+	}
 	frame, inPort, err := Packet(line)
 	if err != nil {
 		return nil, err
@@ -184,6 +237,22 @@ func Event(line string, p flow.Protocol) (*flow.Event, error) {
 	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
 		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: m, Incomplete: m.Missing(),
 	}}, nil
+}
+
+func notPacket(text string, sw *flow.Switch) (*flow.Event, error) {
+	if text == "switch" {
+		return &flow.Event{Type: flow.EventSwitchConnected, Switch: sw}, nil
+	}
+	words := strings.Fields(text)
+	if len(words) == 3 && words[0] == "port" && (words[2] == "up" || words[2] == "down") {
+		no, err := flow.ParsePort(words[1])
+		port := flow.Port{No: no}
+		if words[2] == "down" {
+			port.State = 1
+		}
+		return &flow.Event{Type: flow.EventPortStatus, Switch: sw, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: port}}, err
+	}
+	return nil, fmt.Errorf("event %q: want port NUMBER up, port NUMBER down, or switch", text)
 }
 
 // Switch returns a switch with the ports 1 to 4 and LOCAL.

@@ -15,29 +15,36 @@ const (
 
 	eventHeader    = 16
 	decisionHeader = 24
+	replyBit       = 1 << 0 // in byte 5
+	changedBit     = 1 << 1
 	ruleHeader     = 16
 	actionLen      = 8
 )
 
-// MaxEvent is the most bytes of an event.
+// MaxEvent is the most bytes of an event without states.
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
 // another type doesn't, nor does one with state, with masks in the packet's headers, which only
-// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind.
+// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind, but for
+// the TCP flags where the event has states.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
 		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
+	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), 0)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
-	return appendMatch(b, &ev.PacketIn.Match)
+	b, fits := appendMatch(b, &ev.PacketIn.Match)
+	if fits && len(ev.States) > 0 {
+		return appendStates(b, ev)
+	}
+	return b, fits
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has.
+// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data is b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -48,11 +55,17 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
+	ev.States = ev.States[:0]
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
-	if err == nil && len(rest) != 0 {
-		err = errLong
+	switch states := int(b[2]); {
+	case err != nil:
+		return err
+	case states > 0:
+		return parseStates(rest, states, ev)
+	case len(rest) != 0:
+		return errLong
 	}
-	return err
+	return nil
 }
 
 var (
@@ -80,7 +93,10 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 		header[2] = 1
 	}
 	if d.IfReply != nil {
-		header[5] = 1
+		header[5] = replyBit
+	}
+	if d.Change != nil {
+		header[5] |= changedBit
 	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
@@ -92,6 +108,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	}
 	if ok {
 		b, ok = appendActions(b, d.PacketOut)
+	}
+	if ok && d.Change != nil {
+		b, ok = appendChange(b, d.Change)
 	}
 	b = append(b, d.Reason...)
 	if r := d.IfReply; r != nil && ok {
@@ -162,21 +181,21 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if len(b) == 1 && b[0] == 0 {
 		return ErrUnfit
 	}
-	return rd.decision(b, d, 1)
+	return rd.decision(b, d, replyBit|changedBit)
 }
 
-// decision reads a decision, in which there may be another for a reply: 1, or 0 inside of that one.
-func (rd *Reader) decision(b []byte, d *flow.Decision, replies byte) error {
+// decision reads a decision that may have the given parts. Another one for a reply, inside of it, has none.
+func (rd *Reader) decision(b []byte, d *flow.Decision, parts byte) error {
 	if len(b) < decisionHeader {
 		return errShort
 	}
 	if b[0] != version {
 		return errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5] > replies {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, reply %d", b[1], b[2], b[5])
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5]&^parts != 0 {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d", b[1], b[2], b[5])
 	}
-	replies = b[5]
+	parts = b[5]
 	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
 	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
@@ -193,11 +212,16 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, replies byte) error {
 		return err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
-	if len(b) < reason || len(b) > reason && replies == 0 {
+	if parts&changedBit != 0 {
+		if d.Change, b, err = parseChange(b); err != nil {
+			return err
+		}
+	}
+	if len(b) < reason || len(b) > reason && parts&replyBit == 0 {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
 	d.Reason = rd.reason(b[:reason])
-	if replies == 0 {
+	if parts&replyBit == 0 {
 		return nil
 	}
 	var own flow.Decision

@@ -219,7 +219,7 @@ func TestBrokenPrograms(t *testing.T) {
 			}
 		}
 		walk(whole)
-		step := max(1, len(paths)/150) // a sample of some thousands
+		step := max(1, len(paths)/40) // a sample of some thousands
 		for i := 0; i < len(paths); i += step {
 			func() {
 				defer func() {

@@ -34,7 +34,8 @@ type Controller struct {
 	replies bool               // some entry lets them in
 	inPorts []flow.PortNo      // that the chain names
 
-	machines policy.Machines // the link whose decisions rest on states; nil where there is none
+	memories  []policy.Machines // of each link the same, where its decisions rest on states, or nil
+	remembers bool              // one of them is none
 }
 
 var (
@@ -51,10 +52,8 @@ func New(p *policy.Policy) *Controller {
 	}
 	for _, s := range p.Chain {
 		l := s.Compile()
-		if m, ok := l.(policy.Machines); ok {
-			c.machines = m
-		}
-		c.links = append(c.links, l)
+		m, ok := l.(policy.Machines)
+		c.links, c.memories, c.remembers = append(c.links, l), append(c.memories, m), c.remembers || ok
 	}
 	return c
 }
@@ -79,7 +78,7 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		if ev.PacketIn == nil {
 			return flow.Errorf(flow.Refused, "%v without a packet", ev.Type)
 		}
-		c.packetIn(ev, d)
+		return c.packetIn(ev, d)
 	case flow.EventSwitchConnected:
 		conn := policy.Connected{Switch: ev.Switch, Install: &c.install, Mode: c.mode.In(protocol(ev.Switch))}
 		for _, l := range c.links {
@@ -105,11 +104,18 @@ func protocol(sw *flow.Switch) flow.Protocol {
 	return sw.Protocol
 }
 
-func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
+// errWithheld is the answer to an event whose encoding has too little of the packet for a decision: it is asked again in another.
+var errWithheld = flow.Errorf(flow.Refused, "the decision hangs on parts of the packet that the event leaves out")
+
+func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) error {
 	var j flow.Judgement
-	learn, own, reply := c.judge(ev, &j)
+	learn, own, reply, ok := c.judge(ev, &j)
+	if !ok {
+		return errWithheld
+	}
 	c.spell(&j, &ev.PacketIn.Match, learn, own, d)
 	d.IfReply = reply
+	return nil
 }
 
 // spell fills d, which is reset, with the decision about a packet that has the headers m.
@@ -131,34 +137,37 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _, reply := c.judge(ev, j)
-	return !learn && reply == nil
+	learn, _, reply, ok := c.judge(ev, j)
+	return ok && !learn && reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply.
-func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply) {
+// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply. ok is false where the event
+// leaves out of the packet what would decide.
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply, ok bool) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
-	var out policy.Outcome
+	p.Switch, p.In = ev.Switch, ev.PacketIn
 	var by policy.Recollection
-	rec := &nothing
-	if c.machines == nil {
-		out = c.ask(p)
-	} else {
-		out, by = c.askBy(p, ev)
-		rec, j.Change = &by, by.Change
+	rec, asked := &nothing, (*flow.Event)(nil)
+	if c.remembers {
+		rec, asked = &by, ev
 	}
+	out := c.ask(p, asked, rec)
+	if out.Unseen {
+		return false, nil, nil, false
+	}
+	j.Change = rec.Change
 	alone := false
 	if c.replies {
-		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+		reply, alone = c.converse(ev.PacketIn, &p, &out, rec, protocol)
 	}
 	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
 	}
-	return learn, own, reply
+	return learn, own, reply, true
 }
 
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
@@ -204,22 +213,28 @@ var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
-// ask goes through the chain. What no link decides is denied.
-func (c *Controller) ask(p policy.Packet) policy.Outcome {
+// ask goes through the chain. What no link decides is denied. The links recall the states of ev, of which rec then tells; nothing where ev is nil.
+func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
-	for _, l := range c.links {
-		out := l.Decide(p)
+	var noRule string
+	read := 0 // states that earlier links have read
+	for i, l := range c.links {
+		var out policy.Outcome
+		if m := c.memories[i]; m != nil && ev != nil {
+			out, read = recall(m, p, ev, rec, read)
+		} else {
+			out = l.Decide(p)
+		}
 		depends |= out.Depends
-		if out.Verdict != flow.NoVerdict {
-			out.Depends = depends
+		if noRule == "" {
+			noRule = out.NoRule
+		}
+		if out.Verdict != flow.NoVerdict || out.Unseen {
+			out.Depends, out.NoRule = depends, noRule
 			return out
 		}
 	}
-	return undecided(depends)
-}
-
-func undecided(depends flow.Field) policy.Outcome {
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule}
 }
 
 // actionsOf is what an allowed packet does on its own.

@@ -48,6 +48,9 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 	case rec.Limited && hard == 0:
 		j.Reason += "; no rule: a state changes within a second"
 		return
+	case out.NoRule != "":
+		j.Reason += "; no rule: no switch can match " + out.NoRule
+		return
 	}
 	fields, why := ruleFields(p, grain, out.Depends, proto)
 	if why != "" {

@@ -8,30 +8,46 @@ import (
 	"switchbridge/state"
 )
 
-// Stateful reports whether the policy has machines.
-func (c *Controller) Stateful() bool { return c.machines != nil }
+// memory is the links of a chain whose decisions rest on states, and nil for each other one. The states of an event are those of the first,
+// then of the next.
+type memory []policy.Machines
 
-// StateKeys implements [state.Machines]. It allocates nothing where the policy has no machines.
-func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
-	if c.machines == nil {
-		return keys
+// StateKeys implements [state.Machines]. It allocates nothing where no link remembers anything.
+func (list memory) StateKeys(ev *flow.Event, keys []string) []string {
+	for _, m := range list {
+		if m != nil {
+			keys = m.StateKeys(ev, keys)
+		}
 	}
-	return c.machines.StateKeys(ev, keys)
+	return keys
 }
+
+// StateKeys implements [state.Machines].
+func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
+	return memory(c.memories).StateKeys(ev, keys)
+}
+
+// Stateful reports whether decisions of the policy rest on states.
+func (c *Controller) Stateful() bool { return c.remembers }
 
 // StateOf returns the name of the state that a value of a key means at a time, for people.
 func (c *Controller) StateOf(key string, data []byte, at time.Time) string {
-	if c.machines == nil {
-		return ""
+	for _, m := range c.memories {
+		if m == nil {
+			continue
+		}
+		if name := m.StateOf(key, data, at); name != "" {
+			return name
+		}
 	}
-	return c.machines.StateOf(key, data, at)
+	return "no machine's"
 }
 
 // Keys says which states the decisions of a policy read, for hosts whose controller is elsewhere, such as in a guest. It keeps nothing
-// of the policy but its machines.
+// of the policy but the links that remember.
 type Keys struct {
-	version  flow.PolicyVersion
-	machines policy.Machines // nil: none
+	version flow.PolicyVersion
+	memory
 }
 
 var _ state.Machines = (*Keys)(nil)
@@ -40,8 +56,8 @@ var _ state.Machines = (*Keys)(nil)
 func KeysOf(p *policy.Policy) *Keys {
 	k := &Keys{version: p.Version()}
 	for _, s := range p.Chain {
-		if _, ok := s.(policy.Remembering); ok {
-			k.machines = s.Compile().(policy.Machines)
+		if r, ok := s.(policy.Remembering); ok && r.Remembers() {
+			k.memory = append(k.memory, s.Compile().(policy.Machines))
 		}
 	}
 	return k
@@ -50,39 +66,45 @@ func KeysOf(p *policy.Policy) *Keys {
 // Version returns the version of the policy.
 func (k *Keys) Version() flow.PolicyVersion { return k.version }
 
-// Stateful reports whether the policy has machines.
-func (k *Keys) Stateful() bool { return k.machines != nil }
+// Stateful reports whether decisions of the policy rest on states.
+func (k *Keys) Stateful() bool { return k.memory != nil }
 
-// StateKeys implements [state.Machines].
-func (k *Keys) StateKeys(ev *flow.Event, keys []string) []string {
-	if k.machines == nil {
-		return keys
+// recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
+// state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds
+// the first change made.
+func recall(m policy.Machines, p policy.Packet, ev *flow.Event, rec *policy.Recollection, before int) (policy.Outcome, int) {
+	out, own := m.DecideBy(p, of(ev, before))
+	if own.Change != nil && rec.Change != nil {
+		rec.Unsettled = "two states would change"
+		return policy.Outcome{Verdict: flow.Deny, Reason: "two states would change by one packet: the next one will be decided", Depends: out.Depends}, before
 	}
-	return k.machines.StateKeys(ev, keys)
+	rec.Add(&own, before)
+	return out, before + own.Read
 }
 
-// askBy is ask for a chain that has machines.
-func (c *Controller) askBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, rec policy.Recollection) {
-	var depends flow.Field
-	for _, l := range c.links {
-		if l == policy.Link(c.machines) {
-			out, rec = c.machines.DecideBy(p, ev)
-		} else {
-			out = l.Decide(p)
-		}
-		depends |= out.Depends
-		if out.Verdict != flow.NoVerdict {
-			out.Depends = depends
-			return out, rec
-		}
+// of returns an event with the states from a link's first one on.
+func of(ev *flow.Event, before int) *flow.Event {
+	if before == 0 {
+		return ev
 	}
-	return undecided(depends), rec
+	own := *ev
+	own.States = ev.States[min(before, len(ev.States)):]
+	return &own
 }
 
-// notice has the machines take note of an event that is no packet.
+// notice has the links take note of an event that is no packet.
 func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
-	if c.machines != nil {
-		rec := c.machines.Notice(ev)
-		d.Change, d.Reason = rec.Change, rec.Note
+	var rec policy.Recollection
+	read := 0
+	for _, m := range c.memories {
+		if m == nil {
+			continue
+		}
+		own := m.Notice(of(ev, read))
+		if own.Change == nil || rec.Change == nil {
+			rec.Add(&own, read)
+		}
+		read += own.Read
 	}
+	d.Change, d.Reason = rec.Change, rec.Note
 }

@@ -26,15 +26,17 @@ func (p *PacketIn) ReadTCPFlags() (flags TCPFlags, ok bool) {
 	if !p.Match.Has(FieldL4Src) || p.Match.IPProto != ProtoTCP {
 		return 0, false
 	}
-	b := layer4(p.Data, &p.Match)
+	b := p.Layer4()
 	if len(b) < 14 {
 		return 0, false
 	}
 	return TCPFlags(b[13]), true
 }
 
-// layer4 returns what follows the IP header of a frame in which Parse found the headers m; nil where m has no whole IP header.
-func layer4(b []byte, m *Match) []byte {
+// Layer4 returns the header and the data that follow the packet's IP header, as far as Data shows them: a part of it, nil where Match has no whole IP
+// header. Of a fragment it is data that a Match shows nothing of.
+func (p *PacketIn) Layer4() []byte {
+	b, m := p.Data, &p.Match
 	if !m.Has(FieldIPProto | FieldIPSrc) {
 		return nil
 	}
@@ -48,15 +50,18 @@ func layer4(b []byte, m *Match) []byte {
 		at += 8
 	}
 	at += 2
+	var end int // of the IP packet; what follows is padding
 	switch {
 	case at+20 > len(b):
 		return nil
 	case m.EthType == EthTypeIPv4:
+		end = at + int(binary.BigEndian.Uint16(b[at+2:]))
 		at += int(b[at]&0x0f) * 4
 	case at+40 > len(b):
 		return nil
 	default:
 		next := b[at+6]
+		end = at + 40 + int(binary.BigEndian.Uint16(b[at+4:]))
 		for at += 40; extensionHeader(next) && at+8 <= len(b); {
 			length := 8 + int(b[at+1])*8
 			switch next {
@@ -68,8 +73,8 @@ func layer4(b []byte, m *Match) []byte {
 			next, at = b[at], at+length
 		}
 	}
-	if at > len(b) {
+	if end = min(end, len(b)); at > end {
 		return nil
 	}
-	return b[at:]
+	return b[at:end]
 }

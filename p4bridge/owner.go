@@ -179,7 +179,6 @@ func every(d time.Duration) *time.Ticker {
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
 	o.heard(&ev.pi.Match)
-	o.learn(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {
 		done = func() { o.c.settle(ev.list, 1) }

@@ -134,6 +134,9 @@ func (o *owner) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, con
 			o.core.Warn("packet_out", "packet dropped: its actions can't be expressed", "decision", xid, "actions", flow.ActionsString(p.Actions), "err", err)
 		}
 	}
+	if p != nil && (len(p.Actions) > 0 || slices.ContainsFunc(changes, func(c bridge.Change) bool { return c.Entry != nil })) {
+		o.learn(&p.In.Match) // of what is let pass, as a switch that learns does: who forges an address must not move its owner's
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -244,10 +247,10 @@ func shadow(changes []*change) {
 	}
 }
 
-// learn notes where stations are, from eth_src and in_port of events; the newest
-// wins. Where the program has a table of them, which is what NORMAL means and
-// which a P4 switch does not fill by itself, it fills that, whose entries age by
-// the switch's own idle timeout.
+// learn notes where stations are, from eth_src and in_port of packets that are
+// let pass; the newest wins. Where the program has a table of them, which is what
+// NORMAL means and which a P4 switch does not fill by itself, it fills that, whose
+// entries age by the switch's own idle timeout.
 func (o *owner) learn(m *flow.Match) {
 	l := o.s.cfg.Mapping.L2
 	if !m.Has(flow.FieldEthSrc|flow.FieldInPort) || m.EthSrc.Multicast() || m.InPort.Reserved() {

@@ -41,6 +41,9 @@ func checkCommand() *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(c.OutOrStdout(), "%s: good, version %v\n", path, p.Version())
+				for _, w := range p.Warnings() {
+					fmt.Fprintf(c.OutOrStdout(), "%s: warning: %s\n", path, w)
+				}
 				for _, entry := range p.Chain {
 					if e, ok := entry.(interface{ Notes() []string }); ok {
 						for _, note := range e.Notes() {

@@ -52,7 +52,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 				}
 				continue
 			}
-			if _, ok := s.(policy.Remembering); ok {
+			if r, ok := s.(policy.Remembering); ok && r.Remembers() {
 				return fail("the chain asks %s first, which must see the packets", s.Name())
 			}
 			if !r.Action.Deny {

@@ -8,6 +8,7 @@ import (
 	"switchbridge/policy/header"
 	"switchbridge/policy/mac"
 	"switchbridge/policy/machine"
+	"switchbridge/policy/sourceguard"
 )
 
 // All are the kinds of policy, in the order in which errors name them and in which the conformance suite has an example of each in one
@@ -16,6 +17,7 @@ var All = []policy.Kind{
 	blocklist.Kind{},
 	header.Kind{},
 	mac.Kind{},
+	sourceguard.Kind{},
 	machine.Kind{},
 	forward.Kind{},
 }

@@ -11,6 +11,7 @@ import (
 // recalled are the states that one decision rests on.
 type recalled struct {
 	now   int64
+	read  int // states of the event
 	own   value
 	reads [maxReads]uint8 // the states of other machines
 
@@ -28,7 +29,7 @@ const skew = 5 * time.Second
 func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machine, why fault) {
 	_, others := m.readsOn(on)
 	r.left = -1
-	if len(ev.States) != 1+len(others) {
+	if r.read = 1 + len(others); len(ev.States) < r.read {
 		return m, faultUnread
 	}
 	if r.now = ev.Time.UnixMilli(); ev.Time.IsZero() || r.now <= 0 {
@@ -182,7 +183,8 @@ func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recolle
 		return m.deny(" has a state of its own for each "+m.Key.String()+", but the packet does not show "+hidden.String(), depends)
 	}
 	var r recalled
-	if blame, why := m.recall(OnPacket, ev, &r); why != "" {
+	blame, why := m.recall(OnPacket, ev, &r)
+	if rec.Read = r.read; why != "" {
 		rec.Unsettled = unknownState
 		return blame.deny(": "+string(why), depends)
 	}
@@ -367,7 +369,8 @@ func (l *link) Notice(ev *flow.Event) (rec policy.Recollection) {
 		return rec // of a rule that went, which names no one flow, host or whatever has a state
 	}
 	var r recalled
-	if blame, why := m.recall(on, ev, &r); why != "" {
+	blame, why := m.recall(on, ev, &r)
+	if rec.Read = r.read; why != "" {
 		rec.Note = blame.Name + ": " + string(why)
 		return rec
 	}
@@ -422,5 +425,5 @@ func (l *link) StateOf(key string, data []byte, at time.Time) string {
 			return m.States[v.state].Name
 		}
 	}
-	return "no machine's"
+	return ""
 }

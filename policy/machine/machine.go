@@ -182,7 +182,7 @@ func (c *Config) conditions(do func(*header.Condition)) {
 }
 
 // Remembers implements [policy.Remembering].
-func (*Config) Remembers() {}
+func (*Config) Remembers() bool { return true }
 
 // Validate implements [policy.Source]. Its errors are of type [policy.ItemError].
 func (c *Config) Validate(earlier []policy.Source) error {

@@ -27,13 +27,17 @@ const MaxEvent = eventHeader + wide
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
 // another type doesn't, nor does one with state, with masks in the packet's headers, which only
 // digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind, but for
-// the TCP flags where the event has states.
+// the TCP flags where the event has states; the event says whether there is something.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
 		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), 0)
+	withheld := byte(0)
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+		withheld = 1
+	}
+	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), withheld)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
 	b, fits := appendMatch(b, &ev.PacketIn.Match)
@@ -55,6 +59,7 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
+	ev.PacketIn.Withheld = b[3] != 0
 	ev.States = ev.States[:0]
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
 	switch states := int(b[2]); {

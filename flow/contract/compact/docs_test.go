@@ -322,13 +322,14 @@ func TestDocumentedEvent(t *testing.T) {
 	})
 	ev := newEvent(flow.Match{})
 	ev.Switch.DPID, ev.Switch.Protocol, ev.PacketIn.Incomplete = 0x8877665544332211, flow.P4Runtime, 0x44332211
+	ev.PacketIn.Data = []byte{1}
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
 		t.Fatal("doesn't fit")
 	}
 	tab.same(t, tab.build(t, map[string]any{
 		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "states": small(0), "dpid": uint64(0x8877665544332211),
-		"incomplete": uint64(0x44332211),
+		"incomplete": uint64(0x44332211), "withheld": tab.number(t, "withheld", `^(\d+): there are bytes`),
 	}), written[:len(written)-narrow])
 }
 

@@ -61,7 +61,7 @@ func TestFlagsOfData(t *testing.T) {
 	ev := stateful()
 	ev.PacketIn.HasTCPFlags = false
 	frame := make([]byte, 14+20+20)
-	frame[12], frame[14] = 0x08, 0x45
+	frame[12], frame[14], frame[17] = 0x08, 0x45, 40
 	frame[14+20+13] = byte(flow.ACK)
 	ev.PacketIn.Data = frame
 	b, ok := AppendEvent(nil, ev)

@@ -69,15 +69,17 @@ func (s *Session) carryOut(j *job) {
 	}
 	if confirm {
 		s.mu.Lock()
-		if s.confirms == nil {
-			s.confirms = make(map[uint32]*job)
+		if confirm = len(s.confirms) < maxConfirms; confirm {
+			if s.confirms == nil {
+				s.confirms = make(map[uint32]*job)
+			}
+			pending := j
+			if j.owners { // it is used again for the next packet
+				pending = &job{s: s}
+				pending.dec.Rules = copyRules(nil, d.Rules)
+			}
+			s.confirms[ev.XID] = pending
 		}
-		pending := j
-		if j.owners { // it is used again for the next packet
-			pending = &job{s: s}
-			pending.dec.Rules = copyRules(nil, d.Rules)
-		}
-		s.confirms[ev.XID] = pending
 		s.mu.Unlock()
 	}
 	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
@@ -100,6 +102,7 @@ func (s *Session) carryOut(j *job) {
 		}
 	}
 	s.m.installed.Add(float64(len(j.changes)))
+	s.remember(j)
 	s.report(j)
 	if !confirm || j.owners {
 		s.follow(j, false)
@@ -140,6 +143,11 @@ func (s *Session) observePolicy(d *flow.Decision) {
 	case Newer:
 		if before.IsZero() { // the session has just asked for its proactive rules
 			s.log.Info("policy version", "policy", now.String())
+			return
+		}
+		if s.b.cfg.Versions.Sweeping() == now {
+			s.b.log.Info("policy version, which no policy_check confirms and which was announced", "policy", now.String(), "before", before.String())
+			s.b.PolicyChanged()
 			return
 		}
 		s.b.faults.Warn("unchecked", "the answers' policy version changes, and no policy_check confirms it: rules of the old policy stay until their timeouts",
@@ -224,6 +232,9 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 		gone[i] = e.gone[i] || i == rule || !told
 		if i == rule || rule < 0 {
 			s.memory.Refused(&e.rules[i])
+		}
+		if gone[i] {
+			s.forget(&e.rules[i].Match)
 		}
 	}
 	guard.Fall(e.rules, gone, s.sw.Before)

@@ -25,6 +25,7 @@ type Bridge struct {
 	numbers  atomic.Uint32
 	pool     *pool
 	pacer    pacer
+	turns    turns
 	book     book
 	revoking atomic.Int32 // packets that wait for rules of older states to be removed
 	faults   Mute         // of no session
@@ -43,7 +44,7 @@ func New(cfg Config) (*Bridge, error) {
 	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
 	// Decisions are numbered from a random start, so that a rule that an earlier
 	// run of this gateway left is not taken for one of this run's.
-	b.first = rand.Uint32() & numberMask
+	b.first = rand.Uint32() & numberMask &^ 1
 	b.numbers.Store(b.first)
 	b.pool = newPool(cfg.Workers)
 	live := cfg.Live()
@@ -64,11 +65,26 @@ func (b *Bridge) Pair() Pair { return b.cfg.Pair }
 // Logger returns what the bridge logs to; it is never nil.
 func (b *Bridge) Logger() *slog.Logger { return b.log }
 
-// Number returns a number of 31 bits that is never zero: a decision's, or a
-// message's of the gateway's own.
-func (b *Bridge) Number() uint32 {
+// QueuePerSwitch is how many events of one switch may wait; it changes with [Bridge.Update].
+func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
+
+// Number returns a number of 31 bits that is never zero, for a message of the
+// gateway's own. It is odd.
+func (b *Bridge) Number() uint32 { return b.number(1) }
+
+// decision numbers a decision. That of one about a packet is even, so that a
+// rule tells by its cookie whether a packet has brought it, also after a restart.
+func (b *Bridge) decision(ev *flow.Event) uint32 {
+	if ev.PacketIn == nil {
+		return b.number(1)
+	}
+	return b.number(0)
+}
+
+// number gives a number whose lowest bit is kind.
+func (b *Bridge) number(kind uint32) uint32 {
 	for {
-		n := b.numbers.Add(1) & numberMask
+		n := b.numbers.Add(2)&numberMask | kind
 		if p := b.cfg.Pair; p != nil {
 			n = n&^memberBit | p.Member()*memberBit
 		}
@@ -78,19 +94,26 @@ func (b *Bridge) Number() uint32 {
 	}
 }
 
-// peers reports whether the other gateway of a pair gave the number n.
-func (b *Bridge) peers(n uint32) bool { return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit }
+// answersPacket reports whether n is the number of a decision about a packet.
+func answersPacket(n uint32) bool { return n&1 == 0 }
 
-// age is how many numbers were given from the first to n.
+// peers reports whether the other gateway of a pair gave the number n.
+func (b *Bridge) peers(n uint32) bool {
+	return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit
+}
+
+// age is how far the numbers had come from the first when n was given.
 func (b *Bridge) age(n uint32) uint32 {
 	if b.cfg.Pair != nil {
-		return (n - b.first) & (memberBit - 1)
+		return (n&^1 - b.first) & (memberBit - 1)
 	}
-	return (n - b.first) & numberMask
+	return (n&^1 - b.first) & numberMask
 }
 
 // issued reports whether this process gave the number n.
-func (b *Bridge) issued(n uint32) bool { return !b.peers(n) && b.age(n-1) < b.age(b.numbers.Load()) }
+func (b *Bridge) issued(n uint32) bool {
+	return !b.peers(n) && b.age(n)-1 < b.age(b.numbers.Load())
+}
 
 // issuedSince reports whether this process gave the number n, and not before it
 // gave start.
@@ -147,6 +170,9 @@ func (b *Bridge) Drain() {
 		b.log.Warn("shutting down with decisions pending", "pending", left, "waited_seconds", b.cfg.DrainTimeout.Seconds())
 	}
 	for _, s := range b.open() {
+		if r := s.replies.Load(); r != nil {
+			r.drain(lookFor)
+		}
 		_ = s.sw.Flush() // its owner learns of the error
 	}
 	close(b.drained)

@@ -86,6 +86,13 @@ const (
 	// removeChunk is how many rules are removed in one stretch, so that a sweep
 	// delays no packet for long.
 	removeChunk = 256
+	// maxConfirms bounds how many decisions of one switch wait to be confirmed: a
+	// switch may answer no BARRIER. Packets that wait for a decision beyond are
+	// decided on their own, and a refused deny stays remembered.
+	maxConfirms = 1024
+	// QueueBytes is how many bytes of packets of one switch may wait for a worker: as
+	// many as the default queue has room for of an Ethernet frame's length, and more.
+	QueueBytes = 4 << 20
 	// maxRemovals bounds how many rules of older policies one sweep notes; the
 	// next look takes the rest.
 	maxRemovals = 1 << 17

@@ -18,7 +18,7 @@ const (
 	versionMask uint64 = 0xffffffff << 32 // all rules of one gateway and policy version
 	stateBit    uint64 = 1 << 31          // the rule rests on a state, see book
 	numberMask  uint32 = 1<<31 - 1
-	memberBit   uint32 = 1 << 30          // of a number: which gateway of a pair gave it
+	memberBit   uint32 = 1 << 30 // of a number: which gateway of a pair gave it
 )
 
 // unversioned is the tag of rules that a function without policy versions

@@ -2,7 +2,9 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
@@ -88,5 +90,25 @@ func (m *Mute) line(log *slog.Logger, level slog.Level, key, msg string, args []
 	if left > 0 {
 		args = append(args, "also_muted", left)
 	}
-	log.Log(context.Background(), level, msg, args...)
+	log.Log(context.Background(), level, msg, clipped(args)...)
+}
+
+// maxText is how much of one text a line shows: a switch's error may have 64 MB.
+const maxText = 512
+
+// clipped cuts what is long.
+func clipped(args []any) []any {
+	for i, a := range args {
+		text := ""
+		switch a := a.(type) {
+		case string:
+			text = a
+		case error:
+			text = a.Error()
+		}
+		if len(text) > maxText {
+			args[i] = fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:maxText], ""), len(text))
+		}
+	}
+	return args
 }

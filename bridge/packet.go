@@ -136,6 +136,7 @@ func (s *Session) Removed(fr *flow.FlowRemoved, now time.Time) {
 		case restsOnState(fr.Cookie):
 			s.b.book.removed(s, fr)
 		}
+		s.forget(&fr.Match)
 	}
 	s.m.events.WithLabelValues(s.m.protocol, "flow_removed").Inc()
 	s.Event(flow.Event{Type: flow.EventFlowRemoved, FlowRemoved: fr}, now)
@@ -158,7 +159,7 @@ func (s *Session) start(j *job) {
 	if !s.waits(j) {
 		return
 	}
-	if s.b.pool.submit(&s.queue, j.run) {
+	if s.b.pool.submit(&s.queue, j.run, len(j.pi.Data)) {
 		return
 	}
 	s.noWait(j)
@@ -178,22 +179,28 @@ func (s *Session) start(j *job) {
 func (j *job) run() time.Duration {
 	j.s.noWait(j)
 	j.rec.Wait = time.Since(j.read)
-	j.s.decide(j)
-	took := j.rec.Decide
-	if j.rec.Err != nil || j.dec.Failure != nil {
-		took = 0
-	}
+	took := j.s.decide(j)
 	_ = j.s.sw.Flush() // the connection's owner learns of the error
 	return took
 }
 
-// decide has an event decided and carries the decision out.
-func (s *Session) decide(j *job) {
+// decide has an event decided and carries the decision out, at once or when the
+// switch has been looked into. It returns what the function took for its answer,
+// 0 where it gave none.
+func (s *Session) decide(j *job) (took time.Duration) {
 	j.entry = nil
 	start := time.Now()
 	err := s.b.decide(s.ctx, &j.ev, &j.dec)
-	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: time.Since(start)}
+	took = time.Since(start)
+	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took}
+	if err != nil || j.dec.Failure != nil {
+		took = 0
+	}
+	if err == nil && j.dec.IfReply != nil && j.ev.PacketIn != nil && s.settleReply(j) {
+		return took
+	}
 	s.apply(j)
+	return took
 }
 
 // straggler sends a packet by a decision that was made a moment ago.

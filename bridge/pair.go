@@ -23,7 +23,7 @@ type Pair interface {
 
 // Term is what a [Pair] knows of the lead.
 type Term struct {
-	Generation uint64          // of this gateway's claim, if it leads; else of the highest that was seen
+	Generation uint64 // of this gateway's claim, if it leads; else of the highest that was seen
 	Leads      bool
 	Holds      bool            // it leads, and is about to hand the lead over: nothing more is to be sent
 	Changed    <-chan struct{} // closed when something of it changes

@@ -61,30 +61,33 @@ func (p *PolicyCheck) Run(ctx context.Context) error {
 }
 
 // Ask asks once, beside what Run asks, and waits for the answer as long as an
-// interval.
-func (p *PolicyCheck) Ask(ctx context.Context) {
+// interval. It reports whether the function is there and names no version, or
+// refuses to be asked.
+func (p *PolicyCheck) Ask(ctx context.Context) (refused bool) {
 	ev := flow.Event{Type: flow.EventPolicyCheck, ID: "policy-" + rand.Text(), Time: time.Now(), XID: 1}
 	interval := p.Interval
 	if interval <= 0 {
 		interval = CheckInterval
 	}
-	p.check(ctx, &ev, interval)
+	return p.check(ctx, &ev, interval)
 }
 
-func (p *PolicyCheck) check(ctx context.Context, ev *flow.Event, timeout time.Duration) {
+func (p *PolicyCheck) check(ctx context.Context, ev *flow.Event, timeout time.Duration) (refused bool) {
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var d flow.Decision
 	err := p.Decider.Decide(within, ev, &d)
 	if ctx.Err() != nil {
-		return
+		return false
 	}
 	var fresh Freshness
 	switch {
 	case err == nil:
 		fresh = p.Versions.Checked(d.Policy)
+		refused = fresh == Unversioned
 	case flow.KindOf(err) == flow.Refused:
 		p.Versions.Unchecked()
+		refused = true
 	}
 	if p.OnCheck != nil {
 		p.OnCheck(d.Policy, fresh, err)
@@ -92,4 +95,5 @@ func (p *PolicyCheck) check(ctx context.Context, ev *flow.Event, timeout time.Du
 	if fresh == Newer && p.OnNewer != nil {
 		p.OnNewer(d.Policy)
 	}
+	return refused
 }

@@ -16,16 +16,30 @@ type pool struct {
 	ready   []*queue // queues that have a task and may run it, in turn
 	running int
 	waiting int
+	asked   [2]asked      // the latest two queues that something was put in
 	idle    chan struct{} // closed when nothing runs or waits, while draining
 }
 
 // queue holds what one session wants decided.
 type queue struct {
 	limit   int // tasks that may wait
-	tasks   []task
+	tasks   []waitingTask
+	bytes   int // of their packets
 	running int
 	listed  bool // in pool.ready
 	share   share
+}
+
+// asked is when something was last put in a queue.
+type asked struct {
+	q  *queue
+	at time.Time
+}
+
+// waitingTask is a task and how much memory it keeps.
+type waitingTask struct {
+	run   task
+	bytes int
 }
 
 // task has something decided, and returns how long the function took for it; 0
@@ -40,21 +54,36 @@ func (p *pool) perQueue() int { return max(1, p.max/2) }
 // may reports whether q may hold another goroutine.
 func (p *pool) may(q *queue) bool { return q.running < min(p.perQueue(), q.share.may()) }
 
-// submit queues a task; false means that the queue is full.
-func (p *pool) submit(q *queue, t task) bool {
+// submit queues a task that keeps so many bytes; false means that the queue is full.
+func (p *pool) submit(q *queue, t task, bytes int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(q.tasks) >= q.limit {
+	if len(q.tasks) >= q.limit || q.bytes+bytes > QueueBytes {
 		return false
 	}
-	q.tasks = append(q.tasks, t)
+	q.tasks = append(q.tasks, waitingTask{t, bytes})
+	q.bytes += bytes
 	p.waiting++
+	if p.asked[0].q != q {
+		p.asked[1] = p.asked[0]
+	}
+	p.asked[0] = asked{q, time.Now()}
 	p.list(q)
 	if p.running < p.max && len(p.ready) > 0 {
 		p.running++
 		go p.work()
 	}
 	return true
+}
+
+// others reports whether other queues than q are in use. The caller holds mu.
+func (p *pool) others(q *queue, now time.Time) bool {
+	for _, a := range p.asked {
+		if a.q != nil && a.q != q && now.Sub(a.at) < turnCalm {
+			return true
+		}
+	}
+	return false
 }
 
 // list puts q in turn if it may run something. The caller holds mu.
@@ -71,17 +100,18 @@ func (p *pool) work() {
 		q := p.ready[0]
 		p.ready = p.ready[1:]
 		q.listed = false
-		run := q.tasks[0]
-		q.tasks[0] = nil
+		next := q.tasks[0]
+		q.tasks[0].run = nil
 		q.tasks = q.tasks[1:]
+		q.bytes -= next.bytes
 		p.waiting--
 		q.running++
 		p.list(q)
 		p.mu.Unlock()
-		took := run()
+		took := next.run()
 		p.mu.Lock()
 		if took > 0 {
-			q.share.observe(took, q.running, len(q.tasks), p.perQueue())
+			q.share.observe(took, q.running, len(q.tasks), p.perQueue(), p.others(q, time.Now()))
 		}
 		q.running--
 		p.list(q)
@@ -106,8 +136,13 @@ func (p *pool) discard(q *queue) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(q.tasks)
-	q.tasks = nil
+	q.tasks, q.bytes = nil, 0
 	p.waiting -= n
+	for i := range p.asked {
+		if p.asked[i].q == q {
+			p.asked[i] = asked{} // it would keep the session
+		}
+	}
 	for i, r := range p.ready {
 		if r == q {
 			p.ready = append(p.ready[:i], p.ready[i+1:]...)

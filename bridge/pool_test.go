@@ -18,10 +18,10 @@ func TestPoolServesInTurn(t *testing.T) {
 			return func() time.Duration { <-gate; order = append(order, name); return 0 }
 		}
 		for range 3 {
-			p.submit(a, task("a"))
+			p.submit(a, task("a"), 0)
 		}
 		for range 3 {
-			p.submit(b, task("b"))
+			p.submit(b, task("b"), 0)
 		}
 		synctest.Wait()
 		if p.running != 2 || a.running != 1 || b.running != 1 {
@@ -48,14 +48,14 @@ func TestPoolDrainAndDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 2}
-		p.submit(q, func() time.Duration { time.Sleep(3 * time.Second); return 0 })
+		p.submit(q, func() time.Duration { time.Sleep(3 * time.Second); return 0 }, 0)
 		synctest.Wait()
 		for i := range 2 {
-			if !p.submit(q, func() time.Duration { return 0 }) {
+			if !p.submit(q, func() time.Duration { return 0 }, 0) {
 				t.Errorf("task %d found no place", i)
 			}
 		}
-		if p.submit(q, func() time.Duration { return 0 }) {
+		if p.submit(q, func() time.Duration { return 0 }, 0) {
 			t.Error("a full queue took a task")
 		}
 		if left := p.drain(time.Second); left != 3 {

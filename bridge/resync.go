@@ -114,7 +114,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 	defer cancel()
 	standing := s.sw.Standing()
 	found := make([]bool, len(standing))
-	current := s.b.cfg.Versions.Confirmed()
+	current := s.b.cfg.Versions.Sweeping()
 	s.mu.Lock()
 	connected := s.resync.connected
 	s.mu.Unlock()

@@ -73,6 +73,7 @@ func (s *Session) removeEntries(entries []*entry, r *removal) {
 	for _, e := range entries {
 		for i := range e.rules {
 			changes = append(changes, Change{Remove: &Installed{Rule: e.rules[i]}})
+			s.forget(&e.rules[i].Match)
 		}
 	}
 	s.m.revoked.Add(float64(len(changes)))

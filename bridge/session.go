@@ -46,7 +46,8 @@ type Session struct {
 
 	own       *job // scratch of the owner's goroutine, for decisions in place that need nothing kept; made with the first packet
 	queue     queue
-	coalescer *Coalescer[*job] // nil where packets don't wait for each other
+	coalescer *Coalescer[*job]        // nil where packets don't wait for each other
+	replies   atomic.Pointer[replies] // nil until an answer asks whether its packet is a reply
 	events    atomic.Uint64
 	drops     atomic.Uint64
 	shed      atomic.Uint32 // events that found the queue full since the owner last waited; see Crowded
@@ -113,6 +114,9 @@ func (s *Session) Close() int {
 	s.b.book.forget(s)
 	s.endRemovals()
 	left := s.b.pool.discard(&s.queue)
+	if r := s.replies.Load(); r != nil {
+		left += r.discard()
+	}
 	if s.coalescer != nil {
 		_, waiting, _ := s.coalescer.Waiting()
 		left += waiting
@@ -164,7 +168,7 @@ func (s *Session) Warn(key, msg string, args ...any) { s.faults.Warn(key, msg, a
 
 // fill sets what every event of the session carries.
 func (s *Session) fill(ev *flow.Event, now time.Time) {
-	ev.Session, ev.Time, ev.XID, ev.Switch = s.id, now, s.b.Number(), s.sw.Describe()
+	ev.Session, ev.Time, ev.XID, ev.Switch = s.id, now, s.b.decision(ev), s.sw.Describe()
 	if !s.b.local {
 		ev.ID = s.id + "-" + strconv.FormatUint(uint64(ev.XID), 10)
 	}

@@ -10,12 +10,15 @@ import "time"
 // shrinks when answers take longer than they did without the wait, and grows while
 // they don't and more events wait.
 //
-// A switch begins with shareStart, which grows as fast as answers come until they
-// first take longer; a burst is asked about in two round trips more than at once,
+// A switch begins with shareStart, which doubles with as many answers until they
+// first take longer; a burst is asked about in three round trips more than at once,
 // and a flood dials no hundred connections. What is compared are the quickest
 // answers of some in a row, so that neither one slow event nor routes to functions
-// of different speed count as a wait. A switch with few questions under way is
-// never slowed: it is not what makes the function slow.
+// of different speed count as a wait. Beside other switches that ask, too, a much
+// smaller wait counts: what is quickest for one is what all others begin at, and on
+// a function that shares its cores their slowest wait many times as long. A switch
+// with few questions under way is never slowed: it is not what makes the function
+// slow.
 //
 // The zero value is a switch's that begins.
 type share struct {
@@ -26,18 +29,18 @@ type share struct {
 	most  int           // questions under way at one time in it
 	quick time.Duration // its quickest answer
 	base  time.Duration // the quickest answer that is known; 0: none yet
-	since int           // windows since base was looked for
+	since time.Duration // about how long ago base was looked for
 }
 
 const (
 	shareWindow = 16                     // answers
-	shareStart  = 32                     // questions
-	shareMin    = 4                      // questions under way that a switch may always have
+	shareStart  = 8                      // questions
+	shareMin    = 1                      // questions under way that a switch may always have
 	shareSlack  = 250 * time.Microsecond // of waiting that is nobody's fault
-	// shareProbe is how many windows go by until a switch that was bound asks few at
-	// a time again, to see what an answer takes without a wait: the function may have
+	// shareProbe is how long it takes until a switch that was bound asks few at a
+	// time again, to see what an answer takes without a wait: the function may have
 	// moved.
-	shareProbe = 1000
+	shareProbe = 3 * time.Second
 )
 
 // may returns how many questions may be under way.
@@ -49,13 +52,17 @@ func (s *share) may() int {
 }
 
 // observe notes an answer: what it took, how many questions were under way, how
-// many wait, and how many may be under way at the most.
-func (s *share) observe(took time.Duration, running, waiting, most int) {
+// many wait, how many may be under way at the most, and whether other switches ask.
+func (s *share) observe(took time.Duration, running, waiting, most int, others bool) {
 	if s.seen == 0 || took < s.quick {
 		s.quick = took
 	}
 	s.most = max(s.most, running)
-	if s.seen++; s.seen < shareWindow {
+	window := shareWindow
+	if !s.bound {
+		window = min(window, s.may())
+	}
+	if s.seen++; s.seen < window {
 		return
 	}
 	quick, under := s.quick, s.most
@@ -64,18 +71,22 @@ func (s *share) observe(took time.Duration, running, waiting, most int) {
 		s.base = quick
 	}
 	if s.bound {
-		if s.since++; s.since > shareProbe {
+		if s.since += shareWindow * quick / time.Duration(under); s.since > shareProbe {
 			s.since, s.base, s.limit = 0, 0, shareMin
 			return
 		}
 	}
-	switch good := 3*s.base/2 + shareSlack; {
+	good := 3*s.base/2 + shareSlack
+	if others {
+		good = 5*s.base/4 + shareSlack/4
+	}
+	switch {
 	case quick > good && under > shareMin:
 		// By half at the most: what was under way when the share shrank is seen again.
 		s.limit = max(shareMin, under/2, int(float64(under)*float64(good)/float64(quick)))
 		s.bound = true
 	case quick <= good && waiting > 0 && under >= s.may():
-		grow := shareWindow
+		grow := s.may()
 		if s.bound {
 			grow = max(1, s.may()/8)
 		}

@@ -27,7 +27,7 @@ func flood(p *pool, q *queue, f *server, d time.Duration) (done, most int) {
 	var ran atomic.Int64
 	end := time.Now().Add(d)
 	for time.Now().Before(end) {
-		for p.submit(q, func() time.Duration { defer ran.Add(1); return f.ask() }) {
+		for p.submit(q, func() time.Duration { defer ran.Add(1); return f.ask() }, 0) {
 		}
 		if time.Until(end) < d/2 {
 			p.mu.Lock()
@@ -56,7 +56,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 					took := f.ask()
 					worst = max(worst, took)
 					return took
-				})
+				}, 0)
 			}
 		}()
 		const seconds = 2

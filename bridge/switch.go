@@ -61,10 +61,15 @@ type Packet struct {
 // Filter selects rules in a switch.
 type Filter struct {
 	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
+
+	// Match, if not nil, selects the rules that match all of its fields, with the
+	// same values, and maybe others. A protocol may know no other rules with these
+	// values than those that also match in_port.
+	Match *flow.Match
 }
 
 // Exactly is the filter of one cookie.
-func Exactly(cookie uint64) Filter { return Filter{cookie, ^uint64(0)} }
+func Exactly(cookie uint64) Filter { return Filter{Cookie: cookie, Mask: ^uint64(0)} }
 
 // Selects reports whether f selects a rule with a cookie.
 func (f Filter) Selects(cookie uint64) bool { return cookie&f.Mask == f.Cookie&f.Mask }

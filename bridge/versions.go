@@ -34,7 +34,8 @@ func (f Freshness) String() string {
 // follow look old. A version counts once a policy_check has brought it, or
 // somebody who proved who they are ([Versions.Confirm]), and rules are swept by
 // such a version alone. Of a function that answers no policy_check, versions are
-// only looked at to know when to ask for proactive rules again.
+// only looked at to know when to ask for proactive rules again, unless somebody who
+// proved who they are has announced one ([Versions.Announce]).
 type Versions struct {
 	mu        sync.RWMutex
 	confirmed flow.PolicyVersion
@@ -43,6 +44,8 @@ type Versions struct {
 	// What answers brought while nothing is confirmed.
 	seen   flow.PolicyVersion
 	seenAt atomic.Int64 // Unix nanoseconds, to within seenEvery
+
+	announced flow.PolicyVersion // see Announce
 
 	// What policy checks have brought that does not count, without a break.
 	lower   flow.PolicyVersion
@@ -171,6 +174,17 @@ func (v *Versions) Confirm(version flow.PolicyVersion) Freshness {
 	return Older
 }
 
+// Announce takes the word of who has proved who they are that a version is out. A
+// function that answers policy checks is asked for it. Of one that refuses them,
+// rules are swept by it as soon as an answer brings it, and as long as answers bring
+// nothing newer: see [Versions.Sweeping]. It reports whether an answer has already.
+func (v *Versions) Announce(version flow.PolicyVersion) bool {
+	v.mu.Lock()
+	v.announced = version
+	v.mu.Unlock()
+	return v.Sweeping() == version
+}
+
 func (v *Versions) confirm(version flow.PolicyVersion, pushed bool) {
 	v.confirmed, v.seen, v.pushed = version, version, pushed
 	v.noOffer()
@@ -223,8 +237,19 @@ func (v *Versions) Latest() flow.PolicyVersion {
 	return v.confirmed
 }
 
-// Confirmed returns the version that counts: the one that rules are swept by. It
-// is zero while there is none.
+// Sweeping returns the version that rules are swept by: the one that counts, or,
+// where no policy check confirms any, the one that answers bring, if it was
+// announced ([Versions.Announce]). It is zero while there is none.
+func (v *Versions) Sweeping() flow.PolicyVersion {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	if v.confirmed.IsZero() && v.seen == v.announced {
+		return v.seen
+	}
+	return v.confirmed
+}
+
+// Confirmed returns the version that counts. It is zero while there is none.
 func (v *Versions) Confirmed() flow.PolicyVersion {
 	v.mu.RLock()
 	defer v.mu.RUnlock()

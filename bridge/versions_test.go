@@ -116,3 +116,43 @@ func TestPolicyCheck(t *testing.T) {
 		}
 	})
 }
+
+// Of a function that answers no policy_check, rules are swept by a version that was
+// announced and that answers bring, and by no other. Nothing is confirmed by that:
+// the rules of a next version live as long as they say.
+func TestAnnouncedVersion(t *testing.T) {
+	serial := func(n uint64) flow.PolicyVersion { return flow.PolicyVersion{Serial: n} }
+	type step struct {
+		announce, answer, checked uint64 // one of the three
+		sweeping                  uint64
+	}
+	for name, steps := range map[string][]step{
+		"the notice is first":  {{answer: 1}, {announce: 2}, {answer: 1}, {answer: 2, sweeping: 2}, {answer: 2, sweeping: 2}},
+		"the answer is first":  {{answer: 1}, {answer: 2}, {announce: 2, sweeping: 2}},
+		"another is announced": {{answer: 1}, {announce: 3}, {answer: 2}, {answer: 3, sweeping: 3}},
+		"nobody announced it":  {{announce: 2}, {answer: 2, sweeping: 2}, {answer: 3}, {answer: 4}},
+		"an edge of before":    {{announce: 2}, {answer: 2, sweeping: 2}, {answer: 1, sweeping: 2}},
+		"checks answer":        {{checked: 1, sweeping: 1}, {announce: 2, sweeping: 1}, {answer: 2, sweeping: 1}, {checked: 2, sweeping: 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var v Versions
+			for i, s := range steps {
+				switch {
+				case s.announce > 0:
+					if got := v.Announce(serial(s.announce)); got != (s.sweeping == s.announce) {
+						t.Errorf("step %d: %v", i, got)
+					}
+				case s.answer > 0:
+					if f, _ := v.Observe(serial(s.answer)); f == Unconfirmed && v.Confirmed().IsZero() {
+						t.Errorf("step %d: an answer is %v", i, f)
+					}
+				default:
+					v.Checked(serial(s.checked))
+				}
+				if got := v.Sweeping(); got.Serial != s.sweeping {
+					t.Errorf("step %d: rules are swept by %v, want %d", i, got, s.sweeping)
+				}
+			}
+		})
+	}
+}

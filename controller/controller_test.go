@@ -453,7 +453,19 @@ chain:
         - {name: e, priority: 5, match: {in_port: 2, eth_type: ipv6}, action: {meter: 1}}
         - {name: f, priority: 4, match: {ip_proto: udp}, action: {set-queue: 1}}
   - blocklist: {match: dst, addresses: [10.0.0.3, "2001:db8::3"]}
-  - forward: {mode: flood}`}
+  - forward: {mode: flood}`, answered, `
+chain:
+  - header:
+      rules:
+        - {name: in, priority: 9, match: {in_port: 1, tcp_dst: 22}, action: allow, replies: allow}
+        - {name: out, priority: 8, match: {in_port: 2, ip_src: 10.0.0.0/31, tcp_dst: 22}, action: allow}
+        - {name: no, priority: 7, match: {ip_dst: 10.0.0.3}, action: deny}
+        - {name: never, priority: 7, match: {in_port: 2, ip_dst: 10.0.0.1}, action: deny, replies: deny}
+        - {name: any, priority: 6, match: {ip_src: 10.0.0.3}, action: allow, replies: allow}`, `
+chain:
+  - blocklist: {addresses: [10.0.0.3]}
+  - header: {rules: [{name: servers, match: {ip_src: 10.0.0.2}, action: deny}]}
+  - forward: {mode: learn, replies: allow}`}
 	hosts := []string{"10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::1", "2001:db8::2", "2001:db8::3"}
 	ports := []int{0, 22, 23, 80}
 	r := rand.New(rand.NewPCG(1, 1))
@@ -467,7 +479,7 @@ chain:
 		case 0:
 			return "arp " + hosts[i] + " > " + hosts[j] + tail
 		case 1:
-			return "icmp " + hosts[i] + " > " + hosts[j] + fmt.Sprintf(" type %d", 8*r.IntN(2)) + tail
+			return "icmp " + hosts[i] + " > " + hosts[j] + fmt.Sprintf(" type %d", [...]int{0, 3, 8}[r.IntN(3)]) + tail
 		case 2:
 			return "fragment " + hosts[i] + " > " + hosts[j] + tail
 		case 3:
@@ -510,7 +522,7 @@ chain:
 						covered++
 						one, _ := a.d.PacketActions(&a.ev.PacketIn.Match)
 						two, _ := b.d.PacketActions(&b.ev.PacketIn.Match)
-						if a.d.Verdict != b.d.Verdict || flow.ActionsString(one) != flow.ActionsString(two) {
+						if a.d.Verdict != b.d.Verdict || (a.d.IfReply == nil) != (b.d.IfReply == nil) || flow.ActionsString(one) != flow.ActionsString(two) {
 							t.Fatalf("%v %s %s: the rule %v of %q (%s) covers %q (%s)", proto, install, chain, rule,
 								a.line, policytest.Whole(a.d), b.line, policytest.Whole(b.d))
 						}

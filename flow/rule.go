@@ -79,7 +79,7 @@ func (r *Rule) Passes() bool {
 			if a.Port != PortController {
 				return true
 			}
-		case Group, Unsupported:
+		case Unsupported:
 			return true
 		}
 	}
@@ -100,7 +100,7 @@ func (r *Rule) Forwards() bool {
 	}
 	for i := range r.Actions {
 		switch r.Actions[i].Type {
-		case Output, Group, Unsupported:
+		case Output, Unsupported:
 			return true
 		}
 	}
@@ -137,7 +137,7 @@ type ActionType uint8
 const (
 	Output      ActionType = iota + 1 // Port, and MaxLen for PortController
 	SetQueue                          // ID; holds for the outputs that follow, until another one. NoQueue ends it (OpenFlow 1.0)
-	Group                             // ID (OpenFlow 1.3)
+	_                                 // 3, which encodings have kept free; nothing is made of groups
 	PushVLAN                          // Value: EtherType (OpenFlow 1.3)
 	PopVLAN                           //
 	SetVLANVID                        // Value: the VID, 12 bits
@@ -153,11 +153,11 @@ const (
 	Unsupported                       // one that the decoder could not name: ID is its OFPAT_* number; refused by guardrails
 )
 
-var actionNames = [...]string{"", "OUTPUT", "SET_QUEUE", "GROUP", "PUSH_VLAN", "POP_VLAN", "SET_VLAN_VID", "SET_VLAN_PCP", "SET_ETH_SRC",
+var actionNames = [...]string{"", "OUTPUT", "SET_QUEUE", "", "PUSH_VLAN", "POP_VLAN", "SET_VLAN_VID", "SET_VLAN_PCP", "SET_ETH_SRC",
 	"SET_ETH_DST", "SET_IP_SRC", "SET_IP_DST", "SET_IP_DSCP", "SET_L4_SRC", "SET_L4_DST", "DEC_NW_TTL", "UNSUPPORTED"}
 
 func (t ActionType) String() string {
-	if int(t) < len(actionNames) {
+	if int(t) < len(actionNames) && actionNames[t] != "" {
 		return actionNames[t]
 	}
 	return fmt.Sprintf("action %d", uint8(t))
@@ -185,7 +185,7 @@ func (a Action) String() string {
 	switch a.Type {
 	case Output:
 		return "output:" + a.Port.String()
-	case SetQueue, Group, Unsupported:
+	case SetQueue, Unsupported:
 		return fmt.Sprintf("%s:%d", strings.ToLower(a.Type.String()), a.ID)
 	case SetEthSrc, SetEthDst:
 		return fmt.Sprintf("%s:%v", strings.ToLower(a.Type.String()), a.MAC)

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"time"
 
@@ -44,7 +45,7 @@ func (g *Gateway) action(name string, act func(r *http.Request) (answer any, err
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := g.who(r)
 		if err != nil {
-			g.log.Warn("admin: action refused", "action", name, "remote", r.RemoteAddr, "err", err)
+			g.refused.Log(g.log, slog.LevelWarn, "admin: action refused", "action", name, "remote", r.RemoteAddr, "err", err)
 			status := http.StatusUnauthorized
 			if err == errNoCredentials {
 				status = http.StatusForbidden
@@ -137,13 +138,21 @@ const (
 	noticeEvery  = 200 * time.Millisecond
 	noticeWithin = time.Minute
 	askWithin    = 2 * time.Second // a function that hangs is asked again
+
+	// unaskedFirst is how long after the first time, and twice as long each time
+	// after, switches are brought in line again whose function refuses to be asked:
+	// only its answers say which policy it has.
+	unaskedFirst = time.Second
 )
 
 // followNotices asks the functions for their policy after each notice, at once
 // and again until one has it, so that the rules of the policy before are swept
-// without waiting for the next policy check. It runs until ctx is done.
+// without waiting for the next policy check. Of functions that refuse policy checks
+// the answers are looked at, and there are some as soon as they are asked for the
+// switches' proactive rules. It runs until ctx is done.
 func (g *Gateway) followNotices(ctx context.Context) error {
-	var until time.Time
+	var until, poke time.Time
+	var pause time.Duration
 	var v, brought flow.PolicyVersion
 	again := time.NewTimer(time.Hour)
 	again.Stop()
@@ -156,9 +165,12 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 			if until.IsZero() || next.Serial > v.Serial {
 				v = next
 			}
-			until = time.Now().Add(noticeWithin)
+			until, poke, pause = time.Now().Add(noticeWithin), time.Time{}, unaskedFirst
 			g.noticed.Store(new(v))
 			g.log.Info("a new policy is out: asking the functions for it", "policy", v.String())
+			if g.bridge.Versions().Announce(v) {
+				g.bridge.PolicyChanged()
+			}
 		case <-again.C:
 		}
 		// Where a policy check was before the notice, the switches may wait for their pace.
@@ -167,22 +179,31 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 			versions.Confirm(v)
 			g.bridge.PolicyChanged()
 		}
-		g.askOnce(ctx)
+		refused := g.askOnce(ctx)
 		switch latest := g.bridge.Versions().Latest(); {
 		case latest.Serial >= v.Serial:
 			until = time.Time{}
 		case time.Now().After(until):
 			g.noticed.Store(nil)
-			g.log.Warn("a new policy was announced, and no function has it", "policy", v.String(), "policy_seen", latest.String(), "waited_seconds", noticeWithin.Seconds())
+			args := []any{"policy", v.String(), "policy_seen", latest.String(), "waited_seconds", noticeWithin.Seconds()}
+			if refused {
+				args = append(args, "why", "the function refuses policy checks or names no version in them, and none of its answers has brought this one: rules of the old policy stay until an answer does, or until their timeouts")
+			}
+			g.log.Warn("a new policy was announced, and no function has it", args...)
 			until = time.Time{}
 		default:
+			if now := time.Now(); refused && !now.Before(poke) {
+				g.bridge.PolicyChanged()
+				poke, pause = now.Add(pause), 2*pause
+			}
 			again.Reset(noticeEvery)
 		}
 	}
 }
 
-// askOnce asks every function for its policy's version.
-func (g *Gateway) askOnce(ctx context.Context) {
+// askOnce asks every function for its policy's version, and reports whether one
+// refuses to say.
+func (g *Gateway) askOnce(ctx context.Context) (refused bool) {
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	fs := g.now().functions
@@ -192,8 +213,9 @@ func (g *Gateway) askOnce(ctx context.Context) {
 		}
 	}
 	if fs.check != nil {
-		fs.check.Ask(ctx)
+		refused = fs.check.Ask(ctx)
 	}
+	return refused
 }
 
 // actRollback takes an older policy version for the newest, on an operator's

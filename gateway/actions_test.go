@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +19,7 @@ import (
 	"switchbridge/faas/function/devca"
 	"switchbridge/flow"
 	"switchbridge/internal/adminclient"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/settings"
 )
 
@@ -123,6 +125,32 @@ func TestRollback(t *testing.T) {
 		v.Checked(older)
 		if err := back(); err != nil || v.Confirmed() != older {
 			t.Errorf("%v: policy %v", err, v.Confirmed())
+		}
+	})
+}
+
+// Strangers who ask for actions again and again leave the log readable.
+func TestRefusedActionsLeaveTheLogReadable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		set := settings.Default()
+		set.Function.URLs, set.Admin.Listen = []string{settings.Native}, ""
+		var logs logbuffer.Buffer
+		g, err := New(set, Options{Listeners: []net.Listener{}, Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer g.Close()
+		act := g.action("reload", g.actReload)
+		const asked = 20_000
+		for range asked {
+			w := httptest.NewRecorder()
+			if act(w, httptest.NewRequest("POST", "/api/v1/reload", nil)); w.Code != http.StatusForbidden {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			time.Sleep(3 * time.Millisecond)
+		}
+		if n := len(logs.String()); n > 10_000 || !strings.Contains(logs.String(), "also_muted=") {
+			t.Errorf("%d bytes of log of %d refused actions in a minute:\n%.1000s", n, asked, logs.String())
 		}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/adminside"
+	"switchbridge/internal/quiet"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/p4bridge"
@@ -198,7 +199,7 @@ func actionsOf(r *flow.Rule) string {
 // serveAdmin runs the operator's side until ctx is done.
 func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		TLSConfig: g.adminTLS(), ErrorLog: adminside.ErrorLog(g.log, "admin")}
+		TLSConfig: g.adminTLS(), ErrorLog: quiet.ErrorLog(g.log.With("server", "admin"))}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()

@@ -23,6 +23,7 @@ import (
 	"switchbridge/policy"
 	"switchbridge/policy/prove"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
 )
 
 // functions is what decides, with every decorator around it. [newFunctions] is
@@ -35,8 +36,8 @@ type functions struct {
 
 	local    policyhost.Host // decides in this process; nil where every function is remote
 	policy   *policyhost.File
-	vlans    bool               // the local policy, as it is at the start, looks at VLANs
 	embedded *embedded.Function // what runs in local; nil where local is none or native
+	kept     *stores.Kept       // what reads and swaps around local
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
 	set      *settings.Settings
@@ -49,6 +50,7 @@ type surroundings struct {
 	log      *slog.Logger
 	reg      *prometheus.Registry
 	metrics  *functionMetrics
+	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
 	changed  func()                   // has the switches brought in line at once
@@ -163,7 +165,7 @@ func rateOf(r settings.Rate) decider.Rate {
 func guardrails(set *settings.Settings) *guard.Guardrails {
 	s := &set.Guardrails
 	g := &guard.Guardrails{Tables: guard.Tables(s.Tables...), MinPriority: s.MinPriority, MaxPriority: s.MaxPriority, MaxRules: s.MaxRules,
-		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, ProactiveWide: s.ProactiveWide}
+		HardTimeout: s.HardTimeout, MaxHardTimeout: s.MaxHardTimeout, MaxConversation: s.MaxConversation, ProactiveWide: s.ProactiveWide}
 	for _, m := range set.OpenFlow.Meters {
 		g.Meters = append(g.Meters, m.ID)
 	}
@@ -180,13 +182,22 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 			return nil, err
 		}
+		if fs.kept, err = fs.states.Keep("controller", fs.local); err != nil {
+			return nil, err
+		}
+		if m := fs.kept.Metrics(); m != nil {
+			fs.reg.MustRegister(m)
+		}
+		if err := fs.kept.Takes(p); err != nil {
+			return nil, fmt.Errorf("%s: %w", fs.set.Policy, err)
+		}
 		fs.follow(file)
-		fs.policy, fs.vlans = file, p.LooksAt()&flow.FieldVLAN != 0
+		fs.policy = file
 	}
 	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])
 	}
-	return fs.local, nil
+	return fs.kept.Decider(fs.local), nil
 }
 
 // remote makes one function behind URLs with what belongs to it alone, or takes
@@ -242,6 +253,7 @@ func (fs *functions) follow(file *policyhost.File) {
 	}
 	warn()
 	file.Follow(fs.local, func() { warn(); fs.policyChanged() })
+	file.Requires(fs.kept.Takes)
 }
 
 // host makes what decides in this process: the controller compiled in, or a

@@ -12,6 +12,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"switchbridge/bridge"
+	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/settings"
 )
@@ -23,7 +24,8 @@ type recorder struct {
 	mode  atomic.Value // string: settings.Log.Decisions
 	limit logLimit
 	file  *recordFile // nil: none
-	vlans vlanHint
+	// local is the policy of this process, which is told of packets; nil: none.
+	local atomic.Pointer[policyhost.File]
 
 	decisions *prometheus.CounterVec // verdict, policy
 	failures  *prometheus.CounterVec // kind
@@ -67,7 +69,9 @@ func (r *recorder) observe(rec *bridge.Record) {
 	switch {
 	case failure != nil:
 	case rec.Event.Type == flow.EventPacketIn:
-		r.vlans.see(&rec.Event.PacketIn.Match, r.log)
+		if p := r.local.Load(); p != nil {
+			p.Saw(&rec.Event.PacketIn.Match)
+		}
 		r.counter(rec.Decision).Inc()
 	}
 	r.file.put(rec, failure)
@@ -80,7 +84,19 @@ func (r *recorder) observe(rec *bridge.Record) {
 	}
 	var one decision
 	one.fill(rec, failure)
-	r.log.LogAttrs(context.Background(), level, "decision", one.attrs()...)
+	attrs := one.attrs()
+	if r.limit.fits(rec, failure, lineLen(attrs)) {
+		r.log.LogAttrs(context.Background(), level, "decision", attrs...)
+	}
+}
+
+// lineLen is about how many bytes a line of the log with attrs has.
+func lineLen(attrs []slog.Attr) int {
+	n := len(`time=2006-01-02T15:04:05.000Z level=INFO msg=decision `)
+	for _, a := range attrs {
+		n += len(a.Key) + len(a.Value.String()) + len(`="" `)
+	}
+	return n
 }
 
 func levelOf(failure error) slog.Level {
@@ -292,28 +308,4 @@ func (r *recorder) stats(g prometheus.Gatherer) DecisionStats {
 	st.Count, v = latencies(g, .5, .9, .99)
 	st.P50, st.P90, st.P99 = v[0], v[1], v[2]
 	return st
-}
-
-// vlanHint says once that a policy which looks at VLANs may never see one: a
-// switch's access ports take tags off before anything asks (Open vSwitch's tag=).
-type vlanHint struct {
-	wanted atomic.Bool
-	seen   atomic.Uint32
-}
-
-// vlanPackets is after how many packets without a tag the hint is given.
-const vlanPackets = 1000
-
-func (h *vlanHint) see(m *flow.Match, log *slog.Logger) {
-	if !h.wanted.Load() {
-		return
-	}
-	if m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent != 0 {
-		h.wanted.Store(false)
-		return
-	}
-	if h.seen.Add(1) == vlanPackets && h.wanted.Swap(false) {
-		log.Warn("the policy looks at VLANs, and no packet has had a tag yet; packets of an Open vSwitch access port have none when rules see them",
-			"packets", vlanPackets, "see", "ovs-vsctl get port PORT tag")
-	}
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // logLimit bounds the records of decisions in the log: so many a second of each
-// switch, and overall times that of all. Allows take three quarters of either,
+// switch, and overall times that of all, in recordBytes each on the average. Allows take three quarters of either,
 // so that what was denied or failed still has room; one line a second counts
 // what is left out. It takes no lock, since every decision passes it.
 type logLimit struct {
@@ -27,6 +27,7 @@ type logLimit struct {
 	perSwitch uint32 // 0: no bound
 
 	all      atomic.Uint64
+	bytes    atomic.Uint64
 	bySwitch [256]atomic.Uint64 // by a hash of the DPID: switches may share one
 
 	total   atomic.Uint64
@@ -34,34 +35,63 @@ type logLimit struct {
 	planned atomic.Bool      // of that line
 }
 
-// overall is how many switches' records there may be together.
-const overall = 2
+const (
+	// overall is how many switches' records there may be together.
+	overall = 2
+	// recordBytes is what each of them may take: a reason or a match may be long.
+	recordBytes = 256
+)
+
+// classOf returns which of the counts of what is left out a record is of, and
+// whether it goes before others.
+func classOf(rec *bridge.Record, failure error) (class int, first bool) {
+	if failure != nil {
+		return 3, true
+	}
+	return int(rec.Decision.Verdict) % 3, rec.Decision.Verdict == flow.Deny
+}
 
 // take reports whether a record may be logged, and counts it otherwise.
 func (l *logLimit) take(rec *bridge.Record, failure error) bool {
 	if l.perSwitch == 0 {
 		return true
 	}
-	class, first := 3, true
-	if failure == nil {
-		class, first = int(rec.Decision.Verdict)%3, rec.Decision.Verdict == flow.Deny
-	}
+	class, first := classOf(rec, failure)
 	second := uint32(rec.Event.Time.Add(rec.Total).Unix())
 	hash := uint64(rec.Switch.DPID) * 0x9e3779b97f4a7c15
-	if spend(&l.bySwitch[hash>>56], second, l.perSwitch, first) && spend(&l.all, second, overall*l.perSwitch, first) {
+	if spend(&l.bySwitch[hash>>56], second, 1, l.perSwitch, first) && spend(&l.all, second, 1, overall*l.perSwitch, first) {
 		return true
 	}
+	l.leave(class)
+	return false
+}
+
+// fits is take for how long the record's line is.
+func (l *logLimit) fits(rec *bridge.Record, failure error, bytes int) bool {
+	if l.perSwitch == 0 {
+		return true
+	}
+	class, first := classOf(rec, failure)
+	second := uint32(rec.Event.Time.Add(rec.Total).Unix())
+	if spend(&l.bytes, second, uint32(bytes), overall*recordBytes*l.perSwitch, first) {
+		return true
+	}
+	l.leave(class)
+	return false
+}
+
+// leave counts a record that is left out.
+func (l *logLimit) leave(class int) {
 	l.total.Add(1)
 	l.left[class].Add(1)
 	if !l.planned.Load() && !l.planned.Swap(true) {
 		time.AfterFunc(time.Second, l.sum)
 	}
-	return false
 }
 
-// spend takes one of a second's records from a cell, which holds the second and
-// how many of it are spent.
-func spend(cell *atomic.Uint64, second, limit uint32, first bool) bool {
+// spend takes n of what there is for a second from a cell, which holds the second
+// and how much of it is spent. The last to be given may be more than is left.
+func spend(cell *atomic.Uint64, second, n, limit uint32, first bool) bool {
 	if !first {
 		limit -= limit / 4
 	}
@@ -74,7 +104,7 @@ func spend(cell *atomic.Uint64, second, limit uint32, first bool) bool {
 		if uint32(now) >= limit {
 			return false
 		}
-		if cell.CompareAndSwap(old, now+1) {
+		if cell.CompareAndSwap(old, now+uint64(n)) {
 			return true
 		}
 	}

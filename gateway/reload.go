@@ -172,6 +172,7 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	}
 	r.functions.commit()
 	g.recorder.setMode(set.Log.Decisions)
+	g.recorder.local.Store(r.functions.policy)
 	if g.opts.Level != nil {
 		_ = g.opts.Level.UnmarshalText([]byte(set.Log.Level)) // it is one of four words: Validate has looked
 	}
@@ -280,7 +281,7 @@ func (r *redirect) String() string { return fmt.Sprint(*r.to.Load()) }
 // same, and changes nothing of fs.
 func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functions, error) {
 	n := &functions{set: set, surroundings: fs.surroundings, before: fs,
-		local: fs.local, policy: fs.policy, embedded: fs.embedded}
+		local: fs.local, policy: fs.policy, embedded: fs.embedded, kept: fs.kept}
 	if err := n.build(); err != nil {
 		return nil, errors.Join(err, n.closeBut(fs))
 	}

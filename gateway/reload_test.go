@@ -404,6 +404,63 @@ func TestPolicyNotice(t *testing.T) {
 	}
 }
 
+// A function that says no version when it is asked has its rules swept, too, once
+// the policy was announced and an answer has brought it: without any packet, in both
+// protocols, whichever comes first. One that nobody announced sweeps nothing.
+func TestPolicyNoticeOfFunctionThatIsNotAsked(t *testing.T) {
+	for name, refuse := range map[string]func(d *flow.Decision) error{
+		"refuses":          func(*flow.Decision) error { return flow.Errorf(flow.Refused, "packets alone") },
+		"names no version": func(d *flow.Decision) error { d.Policy = flow.PolicyVersion{}; return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var now atomic.Pointer[controller.Controller]
+			now.Store(controller.New(parsePolicy(t, allowAll)))
+			url := functionOf(t, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+				if ev.Type == flow.EventPolicyCheck {
+					return refuse(d)
+				}
+				return now.Load().Decide(ctx, ev, d)
+			}), nil)
+			r := startFile(t, "function: {urls: [\""+url+"\"], encoding: json, policy_check: 1h}\n", nil)
+			r.ping(1)
+			r.eventually("the flow passes in both switches", func() bool { of, p4 := r.rules(); return len(of) > 0 && p4 > 0 })
+			allowed, _ := r.rules()
+			of0, p40 := r.rules()
+			next := controller.New(parsePolicy(t, blockAll))
+			now.Store(next)
+			if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", fmt.Sprintf(`{"policy": %q}`, next.Version())); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+			r.eventually("the flow is stopped", func() bool {
+				of, p4 := r.rules()
+				return p4 == 0 && !slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return s.Rule.Cookie == allowed[0].Rule.Cookie })
+			})
+			if got := r.gateway.bridge.Versions().Confirmed(); !got.IsZero() {
+				t.Errorf("%v is confirmed: rules of a next policy that is not announced would live 10 s", got)
+			}
+
+			// The answer is first, and the notice after it.
+			later := controller.New(parsePolicy(t, strings.Replace(allowAll, "serial: 7", "serial: 9", 1)))
+			now.Store(later)
+			r.ping(3)
+			r.eventually("there are rules of the third", func() bool { of, p4 := r.rules(); return len(of) > 0 && p4 > 0 })
+			now.Store(controller.New(parsePolicy(t, strings.Replace(blockAll, "serial: 8", "serial: 10", 1))))
+			r.ping(4)
+			r.eventually("an answer has brought the fourth", func() bool { return r.gateway.bridge.Versions().Latest().Serial == 10 })
+			if of, p4 := r.rules(); len(of) < len(of0) || p4 < p40 {
+				t.Errorf("%d rules and %d entries are left by a version that nobody announced", len(of), p4)
+			}
+			if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", fmt.Sprintf(`{"policy": %q}`, now.Load().Version())); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+			r.eventually("the third's rules are gone", func() bool {
+				of, _ := r.rules()
+				return !slices.ContainsFunc(of, func(s ofp.FlowStats) bool { return len(s.Rule.Actions) > 0 })
+			})
+		})
+	}
+}
+
 // Functions behind URLs change while events are under way: none fails, and one
 // that stays the same is left alone.
 func TestFunctionReload(t *testing.T) {
@@ -442,5 +499,47 @@ func TestFunctionReload(t *testing.T) {
 	}
 	if r.gateway.now().set.Function.Timeout != 3*time.Second {
 		t.Error("the timeout stayed")
+	}
+}
+
+// The hint about VLANs that no packet shows follows the policy that counts by now,
+// one of another file, too, and packets of either protocol.
+func TestReloadRenewsTheTagHint(t *testing.T) {
+	const rules = "chain:\n  - header:\n      rules:\n        - {match: %s, action: deny}\n"
+	plain, looks := fmt.Sprintf("serial: 1\n"+rules, "{tcp_dst: 22}"), fmt.Sprintf("serial: 2\n"+rules, "{vlan_vid: 5}")
+	for _, row := range []struct {
+		name     string
+		protocol flow.Protocol
+		change   func(r *fileRig)
+	}{
+		{"the file changes, OpenFlow", flow.OpenFlow13, func(r *fileRig) { r.write("policy.yaml", looks) }},
+		{"the file changes, P4", flow.P4Runtime, func(r *fileRig) { r.write("policy.yaml", looks) }},
+		{"another file", flow.OpenFlow13, func(r *fileRig) {
+			r.write("other.yaml", looks)
+			r.write("switchbridge.yaml", "policy: other.yaml\nfunction: {urls: [native]}\n")
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			r := startFile(t, "policy: policy.yaml\nfunction: {urls: [native]}\n", map[string]string{"policy.yaml": plain})
+			f := newFlood(1)
+			f.ev.Switch.Protocol = row.protocol
+			f.pi.Match.SetVLAN(flow.VLANNone, flow.VLANExact)
+			hints := func() int {
+				for range 2000 {
+					f.next(r.gateway.recorder, flow.Allow)
+				}
+				return strings.Count(r.logs.String(), "the policy looks at VLANs")
+			}
+			if n := hints(); n != 0 {
+				t.Errorf("%d hints for a policy that looks at none", n)
+			}
+			row.change(r)
+			if err := r.gateway.Reload(t.Context(), "test"); err != nil {
+				t.Fatal(err)
+			}
+			if n := hints(); n != 1 {
+				t.Errorf("%d hints after the reload, want 1", n)
+			}
+		})
 	}
 }

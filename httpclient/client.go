@@ -31,6 +31,7 @@ type Client struct {
 	hedges    *budget
 	answered  latencies
 	poison    quarantine
+	stateful  atomic.Bool // by the last answer: what may have been sent is not repeated
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -168,7 +169,7 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	}
 	c.retries.deposit()
 	c.hedges.deposit()
-	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
+	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev) && !c.stateful.Load(), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
 	if a.id == "" {
 		a.id = c.newID()
 	}
@@ -345,11 +346,17 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 func (a *asking) parse(r *reply, d *flow.Decision) *failure {
 	err := a.c.cfg.Codec.ParseDecision(*r.body, a.ev, d)
 	if err == nil {
+		err = contract.GetReply(r.header, a.c.cfg.Codec, a.ev, d)
+	}
+	if err == nil {
 		err = contract.GetDecision(r.header, d)
 	}
 	if err != nil {
 		d.Reset()
 		return invalid("answer: %w", err)
+	}
+	if a.c.stateful.Load() != d.Stateful && a.c.stateful.Swap(d.Stateful) != d.Stateful {
+		a.c.cfg.Log.Info("the function says whether its decisions write a store; if so, events are neither repeated after they were sent nor hedged", "writes", d.Stateful)
 	}
 	return nil
 }

@@ -39,7 +39,7 @@ func TestConformance(t *testing.T) {
 		t.Run("Open vSwitch", func(t *testing.T) {
 			t.Parallel()
 			w := newVswitch(t, v)
-			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", Open vSwitch", Inexpressible: inexpressible(v), Room: 3,
+			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", Open vSwitch", Inexpressible: inexpressible(v), Room: 3, Elapse: w.Elapse,
 				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer { return w.connect(t, b) }})
 		})
 	})
@@ -132,6 +132,17 @@ func (f *fake) Reconnect() {
 	f.sw.Close()
 	for len(f.server.Sessions()) > 0 {
 		time.Sleep(time.Millisecond)
+	}
+	f.connect(rules)
+}
+
+func (f *fake) Restart(b *bridge.Bridge) {
+	rules := f.Rules()
+	f.Close()
+	f.ctx, f.cancel = context.WithCancel(f.t.Context())
+	var err error
+	if f.server, err = NewServer(Config{Bridge: b}); err != nil {
+		f.t.Fatal(err)
 	}
 	f.connect(rules)
 }
@@ -231,26 +242,53 @@ func (w *vswitch) connect(t *testing.T, b *bridge.Bridge) *vswitch {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.t, w.server, w.done = t, server, make(chan struct{})
+	w.t, w.server = t, server
 	if w.full {
 		w.s.Vsctl("clear", "bridge", bridgeName, "flow_tables")
 		w.full = false
 	}
 	w.Wipe()
-	l := w.s.ListenUnix()
-	ctx, cancel := context.WithCancel(t.Context())
-	w.cancel = cancel
-	go func() {
-		defer close(w.done)
-		server.Serve(ctx, l, false)
-	}()
-	w.s.SetController(bridgeName, ovs.Target(l))
-	w.ready()
+	w.serve()
 	if _, err := w.control.Call("revalidator/wait"); err != nil { // the datapath remembers what the tables said before
 		t.Fatal(err)
 	}
 	w.Out()
 	return w
+}
+
+// serve has the bridge connect to the server.
+func (w *vswitch) serve() {
+	server := w.server
+	w.done = make(chan struct{})
+	l := w.s.ListenUnix()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	w.cancel = cancel
+	done := w.done
+	go func() {
+		defer close(done)
+		server.Serve(ctx, l, false)
+	}()
+	w.s.SetController(bridgeName, ovs.Target(l))
+	w.ready()
+}
+
+// Restart has the bridge connect to another gateway. It keeps its tables.
+func (w *vswitch) Restart(b *bridge.Bridge) {
+	w.Close()
+	var err error
+	if w.server, err = NewServer(Config{Bridge: b}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.serve()
+}
+
+// Elapse takes Open vSwitch's clock ahead, by steps in which it still hears the gateway.
+func (w *vswitch) Elapse(d time.Duration) {
+	for _, call := range [][]string{{"time/warp", fmt.Sprint(d.Milliseconds()), "1000"}, {"revalidator/wait"}} {
+		if _, err := w.control.Call(call[0], call[1:]...); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 }
 
 func (w *vswitch) ready() {

@@ -1,8 +1,11 @@
 package ofproxy
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strings"
 	"sync"
@@ -213,6 +216,76 @@ func TestFloodsLeaveTheLogReadable(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Whatever type of message a switch sends again and again, asked for or not and
+// well-formed or not, the log stays readable and the gateway's memory small. A
+// switch whose connection ends for it comes again.
+func TestEveryMessageLeavesTheLogReadable(t *testing.T) {
+	bodies := [][]byte{nil, make([]byte, 8), bytes.Repeat([]byte{0xff}, 60), bytes.Repeat([]byte("sb"), 500), nil}
+	for _, version := range versions {
+		xid := uint32(0)
+		header := func(typ byte, body []byte) []byte {
+			xid += 0x01010101
+			b := []byte{byte(version), typ, byte((8 + len(body)) >> 8), byte(8 + len(body))}
+			return append(binary.BigEndian.AppendUint32(b, xid), body...)
+		}
+		floods := map[string]func(i int) []byte{
+			"HELLO again":      func(int) []byte { return ofp.AppendHello(nil, 1, version) },
+			"HELLO of another": func(int) []byte { return ofp.AppendHello(nil, 1, flow.OpenFlow13+1) },
+			"HELLO_FAILED's text": func(int) []byte {
+				return ofp.AppendError(nil, version, 1, ofp.ErrHelloFailed, ofp.HelloIncompatible, bytes.Repeat([]byte("no "), 20_000))
+			},
+			"large ECHO_REQUEST": func(i int) []byte { return ofp.AppendEchoRequest(nil, version, uint32(i), make([]byte, 65_000)) },
+			"FLOW_REMOVED of others, ours and standing rules": func(i int) []byte {
+				r := flow.FlowRemoved{Reason: flow.RemovedReason(i % 7), Cookie: []uint64{rand.Uint64(), 1<<48 | rand.Uint64()>>16, 1 << 48}[i%3], Match: inPort(1)}
+				return ofp.AppendFlowRemoved(nil, version, uint32(i), &r)
+			},
+			"PORT_STATUS of new ports": func(i int) []byte {
+				ps := flow.PortStatus{Reason: flow.PortAdded, Port: flow.Port{No: flow.PortNo(i % 0xff00), Name: strings.Repeat("\x01", 15)}}
+				return ofp.AppendPortStatus(nil, version, uint32(i), &ps)
+			},
+		}
+		for typ := range 40 { // OpenFlow 1.3.5 has 30, 1.0 has 22
+			floods[fmt.Sprintf("type %d", typ)] = func(i int) []byte { return header(byte(typ), bodies[i%len(bodies)]) }
+		}
+		floods["type 255"] = func(i int) []byte { return header(255, bodies[i%len(bodies)]) }
+		for name, message := range floods {
+			t.Run(version.String()+"/"+name, func(t *testing.T) {
+				bubble(t, nil, func(r *rig) {
+					cfg := oftest.Config{DPID: 1, Versions: one(version)}
+					sw := r.connect(cfg)
+					defer func() { sw.Close() }()
+					const messages, seconds = 6000, 60
+					for i := range messages {
+						sw.SendRaw(message(i))
+						time.Sleep(seconds * time.Second / messages)
+						if i%25 == 0 {
+							synctest.Wait()
+							sw.Take()
+						}
+						select {
+						case <-sw.Done(): // it was hung up on, for good reason
+							synctest.Wait()
+							sw = r.connect(cfg)
+						default:
+						}
+					}
+					synctest.Wait()
+					logged := 0
+					for line := range strings.Lines(r.logs.String()) {
+						if !strings.Contains(line, "level=DEBUG") {
+							logged += len(line)
+						}
+					}
+					// As many lines as all connections may make of a kind, of a few kinds.
+					if logged > 1<<18 {
+						t.Errorf("%d bytes of log of %d messages in %d s:\n%.3000s", logged, messages, seconds, r.logs)
+					}
+				})
+			})
+		}
 	}
 }
 

@@ -43,6 +43,9 @@ func (f *framer) buffered() ([]byte, error) {
 	return have[:length:length], nil
 }
 
+// empty reports whether nothing is left of what was read.
+func (f *framer) empty() bool { return f.start == f.end }
+
 // fill reads once. A timeout leaves what was read before in place.
 func (f *framer) fill() error {
 	if f.buf == nil {
@@ -72,7 +75,7 @@ func (f *framer) fill() error {
 
 // relax gives memory back while nothing is under way.
 func (f *framer) relax() {
-	if f.start == f.end && len(f.buf) > framerMin {
+	if f.empty() && len(f.buf) > framerMin {
 		f.buf, f.start, f.end = nil, 0, 0
 	}
 }

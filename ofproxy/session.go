@@ -49,6 +49,12 @@ type session struct {
 	armed    time.Time // the read deadline that is set
 	echoSent time.Time // zero: no sign of life asked for
 
+	// What the turn is told of next.
+	turn   *bridge.Turn
+	told   time.Time     // when it was told last
+	waited time.Duration // for the switch, since then
+	taken  int           // messages since then
+
 	// Where two gateways serve the switch; see standby.go.
 	role     atomic.Int32 // a role
 	woken    atomic.Bool
@@ -248,8 +254,10 @@ func (s *session) fill() error {
 		}
 		s.armed = due
 	}
+	before := time.Now()
 	err := s.in.fill()
 	s.now = time.Now()
+	s.waited += s.now.Sub(before)
 	if s.watched.Load() {
 		select {
 		case s.sign <- struct{}{}:
@@ -314,10 +322,29 @@ func (s *session) alive(d time.Duration) bool {
 	return false
 }
 
-// crowdedPause is how long a switch that says more than can be decided is not
-// read. What it says meanwhile waits in its connection, answers to our echo
-// requests, too, for at most the second or so that the connection's buffers hold.
-const crowdedPause = time.Millisecond
+// turnEvery is after how many messages a switch that says more is looked at, besides
+// each time that all it has said was taken.
+const turnEvery = 32
+
+// rest pauses where the switch takes more of the gateway's time than is its turn, or
+// says more than can be decided.
+func (s *session) rest() error {
+	now := time.Now()
+	pause := s.turn.Spend(s.waited, now.Sub(s.told)-s.waited, now)
+	s.told, s.waited, s.taken = now, 0, 0
+	if s.core.Load().Crowded() {
+		pause = bridge.TurnPause
+	}
+	if pause == 0 {
+		return nil
+	}
+	if err := s.out.flush(); err != nil {
+		return err
+	}
+	time.Sleep(pause)
+	s.waited = pause
+	return nil
+}
 
 // readyState is the life of a session.
 func (s *session) readyState() (*state, error) {
@@ -340,6 +367,8 @@ func (s *session) readyState() (*state, error) {
 // govern has the switch's packets decided until the session ends, or the other gateway of a pair leads.
 func (s *session) govern() error {
 	s.takeReceived()
+	s.turn, s.told = s.srv.bridge.Turn(), time.Now()
+	defer s.turn.End()
 	for {
 		h, msg, err := s.next()
 		switch {
@@ -358,11 +387,10 @@ func (s *session) govern() error {
 				return err
 			}
 		}
-		if s.core.Load().Crowded() {
-			if err := s.out.flush(); err != nil {
+		if s.taken++; s.taken == turnEvery || s.in.empty() {
+			if err := s.rest(); err != nil {
 				return err
 			}
-			time.Sleep(crowdedPause)
 		}
 		if s.out.waiting() > outboxFlush {
 			if err := s.out.flush(); err != nil {

@@ -903,13 +903,13 @@ func TestCrowdedSwitchIsReadSlowly(t *testing.T) {
 		storm.SendEcho(77, []byte("alive?"))
 		frame := frames.Ping(frames.Host(3), frames.Host(4), 1, 1)
 		quiet.PacketIn(1, frame)
-		if _, err := quiet.UntilReleased(context.Background(), frame); err != nil || time.Since(begin) > crowdedPause {
+		if _, err := quiet.UntilReleased(context.Background(), frame); err != nil || time.Since(begin) > bridge.TurnPause {
 			t.Errorf("another switch waited %v: %v", time.Since(begin), err)
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if took := echoed.Sub(begin); took < 95*time.Millisecond || took > 110*time.Millisecond {
-			t.Errorf("%d packets that find no room were read in %v, want some 64 in %v", packets, took, crowdedPause)
+			t.Errorf("%d packets that find no room were read in %v, want some 64 in %v", packets, took, bridge.TurnPause)
 		}
 		if got := r.server.Sessions()[0]; got.Drops != packets-5 {
 			t.Errorf("%d drops of %d packets, want all but the 5 that there is room for", got.Drops, packets)

@@ -224,6 +224,9 @@ func (s *session) List(ctx context.Context, f bridge.Filter, each func(*bridge.I
 	if s.version != flow.OpenFlow10 {
 		req.Cookie, req.CookieMask = f.Cookie, f.Mask
 	}
+	if f.Match != nil {
+		req.Match = *f.Match
+	}
 	var in bridge.Installed
 	q := &query{want: ofp.StatsFlow, done: make(chan error, 1), each: func(st *ofp.FlowStats) error {
 		if !f.Selects(st.Rule.Cookie) {

@@ -11,18 +11,32 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
 )
 
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
+
+// Bounds of what a switch can have us keep, whatever it says.
+const (
+	maxRead   = 256 << 20 // bytes of all messages that answer one read
+	maxPacket = 1<<16 - 1 // bytes of a packet, as in OpenFlow's messages
+	maxOther  = 4 << 20   // bytes of a message on the stream that is no list of digests
+)
+
+// sendQueue is how many messages may wait for the stream: packets on their way out,
+// and acknowledgements.
+const sendQueue = 4096
 
 var (
 	errDemoted   = errors.New("another gateway has become primary")
@@ -43,11 +57,14 @@ type client struct {
 	cancel context.CancelCauseFunc
 	done   sync.WaitGroup
 
+	version     version // of P4Runtime that the switch speaks
 	election    ElectionID
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
 
-	events chan *event // pointers, since a match is large and most of a queue's places are empty
+	contradictions prometheus.Counter
+
+	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
 }
@@ -92,11 +109,11 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		return nil, err
 	}
 	c := &client{
-		cfg: cfg, faults: &s.faults, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
+		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
-		events:      make(chan *event, cfg.Queue),
-		idle:        make(chan *p4v1.IdleTimeoutNotification, 64),
-		send:        make(chan *p4v1.StreamMessageRequest, cfg.Queue),
+		events:      newInbox(cfg.Bridge.QueuePerSwitch),
+		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
+		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.stream, err = c.rpc.StreamChannel(c.ctx, grpc.ForceCodecV2(newWireCodec()))
@@ -107,10 +124,43 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	}
 	c.done.Go(c.receive)
 	c.done.Go(c.transmit)
-	c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: &p4v1.MasterArbitrationUpdate{
-		DeviceId: cfg.Device, ElectionId: c.electionID(),
-	}}}
+	hello := &p4v1.MasterArbitrationUpdate{DeviceId: cfg.Device, ElectionId: c.electionID()}
+	if cfg.Role != "" {
+		hello.Role = &p4v1.Role{Name: cfg.Role}
+	}
+	c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: hello}}
 	return c, nil
+}
+
+// version is one of P4Runtime's; the zero value is that of a switch which does
+// not say.
+type version struct{ major, minor int }
+
+func (v version) before(major, minor int) bool {
+	return v.major < major || v.major == major && v.minor < minor
+}
+
+// capabilities asks which version the switch speaks (P4Runtime 1.3, 15). One that
+// does not know the question is older than it, 1.1.
+func (c *client) capabilities(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	resp, err := c.rpc.Capabilities(ctx, &p4v1.CapabilitiesRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		c.faults.Info("version", "the switch does not tell its version of P4Runtime; it is taken for 1.0")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := resp.GetP4RuntimeApiVersion()
+	if _, err := fmt.Sscanf(text, "%d.%d", &c.version.major, &c.version.minor); err != nil || c.version.major != 1 {
+		return fmt.Errorf("the switch speaks P4Runtime %q, and the gateway 1.x", text)
+	}
+	if c.cfg.Role != "" && c.version.before(1, 4) {
+		c.faults.Warn("role", "roles by name came with P4Runtime 1.4: the switch may ignore the gateway's", "version", text, "role", c.cfg.Role)
+	}
+	return nil
 }
 
 func (c *client) electionID() *p4v1.Uint128 {
@@ -150,6 +200,14 @@ func (c *client) dropped(cause string, n int) {
 	}
 }
 
+// noRoom counts events that found as many waiting as may.
+func (c *client) noRoom(n int) {
+	if n > 0 {
+		c.dropped("not_read", n)
+		c.faults.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", c.events.limit())
+	}
+}
+
 // receive reads the stream for as long as it lasts and never waits for anyone:
 // what does not fit into a queue is dropped and counted.
 func (c *client) receive() {
@@ -174,6 +232,9 @@ func (c *client) receive() {
 func (c *client) received(b []byte) error {
 	if list, ok := digestBytes(b); ok {
 		return c.digest(list)
+	}
+	if len(b) > maxOther {
+		return fmt.Errorf("a message of %d bytes, at most %d", len(b), maxOther)
 	}
 	msg := new(p4v1.StreamMessageResponse)
 	if err := proto.Unmarshal(b, msg); err != nil {
@@ -235,9 +296,9 @@ func (c *client) digest(list []byte) error {
 		return nil
 	}
 	now := time.Now()
-	full, bad := 0, 0
+	full, bad, own := 0, 0, 0
 	eachSample(list, func(b []byte) {
-		if len(c.events) == cap(c.events) {
+		if c.events.full() {
 			full++
 			return
 		}
@@ -246,17 +307,24 @@ func (c *client) digest(list []byte) error {
 		if err == nil {
 			match, err = m.DigestMatch(data)
 		}
+		if errors.Is(err, mapping.ErrOwnPacket) {
+			own++
+			return
+		}
 		if err != nil {
 			bad++
 			c.faults.Warn("digest", "a digest can't be read", "err", err)
 			return
 		}
 		pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: match, Incomplete: m.Incomplete(&match)}
-		c.events <- &event{pi: pi, list: l, read: now} // there is room, and nobody else fills it
+		if !c.events.put(&event{pi: pi, list: l, read: now}) { // a reload has made room less
+			full++
+		}
 	})
-	c.dropped("not_read", full)
+	c.noRoom(full)
 	c.dropped("malformed", bad)
-	c.settle(l, full+bad+1)
+	c.dropped("from_cpu_port", own)
+	c.settle(l, full+bad+own+1)
 	return nil
 }
 
@@ -272,16 +340,26 @@ func (c *client) settle(l *digestList, samples int) {
 }
 
 func (c *client) packet(p *p4v1.PacketIn) {
-	pi, err := c.cfg.Mapping.Packet(p)
-	if err != nil {
+	pi, contradicted, err := c.cfg.Mapping.Packet(p)
+	if contradicted != 0 {
+		c.contradictions.Inc()
+		c.faults.Warn("contradiction", "a packet's header and its frame tell different things; the header counts", "fields", contradicted.String())
+	}
+	if err == nil && len(p.GetPayload()) > maxPacket {
+		err = fmt.Errorf("a packet of %d bytes, at most %d", len(p.GetPayload()), maxPacket)
+	}
+	switch {
+	case errors.Is(err, mapping.ErrOwnPacket):
+		c.dropped("from_cpu_port", 1)
+		c.faults.Warn("from_cpu_port", "the switch sends the gateway's own packets back to it", "err", err)
+		return
+	case err != nil:
 		c.dropped("malformed", 1)
 		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
 		return
 	}
-	select {
-	case c.events <- &event{pi: pi, read: time.Now()}:
-	default:
-		c.dropped("not_read", 1)
+	if !c.events.put(&event{pi: pi, read: time.Now()}) {
+		c.noRoom(1)
 	}
 }
 
@@ -329,14 +407,14 @@ func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
 		c.cancel(fmt.Errorf("write: no answer within %v", c.cfg.CallTimeout))
 	})
 	defer timer.Stop()
-	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, ElectionId: c.electionID(), Updates: updates})
+	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, Role: c.cfg.Role, ElectionId: c.electionID(), Updates: updates})
 	if err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause // demoted, the stream broke, or no answer: more than the call's own error says
 	}
-	return writeError(c.cfg.Pipeline, updates, err)
+	return writeError(c.cfg.Pipeline, c.cfg.Role, updates, err)
 }
 
 // read collects every entity that a read gives.
@@ -348,13 +426,16 @@ func (c *client) read(ctx context.Context, entities ...*p4v1.Entity) ([]*p4v1.En
 		return nil, err
 	}
 	var out []*p4v1.Entity
-	for {
+	for size := 0; ; {
 		resp, err := rd.Recv()
 		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if size += proto.Size(resp); size > maxRead {
+			return nil, fmt.Errorf("the switch answers a read with more than %d bytes", maxRead)
 		}
 		out = append(out, resp.GetEntities()...)
 	}

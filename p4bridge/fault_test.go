@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"runtime"
 	"slices"
 	"strings"
@@ -440,43 +442,140 @@ func TestOneElectionIDTwice(t *testing.T) {
 	})
 }
 
-// Far more digests than a slow function can decide: the surplus is dropped and
-// counted, the stream is read all the while, and another switch notices nothing.
-func TestDigestFlood(t *testing.T) {
-	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 1})
-	reg := prometheus.NewRegistry()
-	cfg := fastConfig(flooded)
-	slow := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-		select {
-		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
+// A switch sends far more digests than its function decides, which has stopped to
+// answer about them: it holds half of the workers and no more than its queue, what is
+// beyond is dropped, counted and logged once in a while, and a quiet switch of the
+// same gateway loses nothing and waits for nothing. When the function answers again,
+// so is the flooded one served.
+func TestDigestStormBesideAQuietSwitch(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		const workers, queue = 8, 64
+		quiet := newSimulated(t, p4test.Options{DeviceID: 2})
+		reg := prometheus.NewRegistry()
+		gate := make(chan struct{})
+		var under, most atomic.Int32
+		decider := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+			if ev.Type == flow.EventPacketIn && ev.Switch.DPID == 1 {
+				n := under.Add(1)
+				defer under.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				<-gate
+			}
+			return toPort(2)(ctx, ev, d)
+		})
+		var logs logbuffer.Buffer
+		log := slog.New(slog.NewTextHandler(&logs, nil))
+		flooded, other := fastConfig(r), fastConfig(quiet)
+		flooded.Bridge = bridgeOf(t, decider, func(b *bridge.Config) {
+			counted(reg)(b)
+			b.QueuePerSwitch, b.Workers, b.Logger = queue, workers, log
+		})
+		flooded.Logger, other.Logger, other.Bridge, other.Device = log, log, flooded.Bridge, 2
+		s, calm := run(t, flooded, nil), run(t, other, nil)
+		serving(t, s)
+		serving(t, calm)
+		end, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for i := uint16(0); ; i++ {
+				select {
+				case <-end:
+					return
+				default:
+					r.packet(t, 1, udp(1, 2, i))
+				}
+				if i%50 == 0 { // BMv2 has its share of two cores, too
+					time.Sleep(time.Millisecond)
+				}
+			}
+		}()
+		lost := func() float64 {
+			return metricSum(t, reg, drops, "p4", "not_read") + metricSum(t, reg, drops, "p4", "queue_full")
 		}
-		return toPort(2)(ctx, ev, d)
-	})
-	cfg.Bridge = bridgeOf(t, slow, func(b *bridge.Config) {
-		counted(reg)(b)
-		b.QueuePerSwitch, b.Workers = 64, 8
-	})
-	s := run(t, cfg, nil)
-	other := run(t, fastConfig(calm), local{toPort(2)})
-	serving(t, s)
-	serving(t, other)
-	for i := range 8000 {
-		flooded.Packet(1, udp(1, 2, uint16(i)))
-		if i%2000 == 0 {
-			n := len(calm.Entries("flow_exact"))
-			calm.Packet(1, udp(1, 2, uint16(i+1)))
-			eventually(t, "the other switch gets its rule", func() bool { return len(calm.Entries("flow_exact")) == n+1 })
+		eventually(t, "the flood has all that it may have", func() bool { return under.Load() == workers/2 && lost() > 0 })
+		const packets = 30
+		for i := range packets {
+			quiet.Packet(1, udp(3, 4, uint16(i)))
+			eventually(t, "the quiet switch gets its rule", func() bool { return len(quiet.Entries("flow_exact")) == i+1 })
 		}
+		eventually(t, "the flood is ten times what there is room for", func() bool { return lost() > 10*queue })
+		close(end)
+		<-ended
+		if n := most.Load(); n != workers/2 {
+			t.Errorf("the flood had %d questions under way, want at most half of %d", n, workers)
+		}
+		if st := calm.Status(); st.Drops != 0 || st.Events != packets {
+			t.Errorf("the quiet switch has %d events and %d drops, want %d and none", st.Events, st.Drops, packets)
+		}
+		if st := s.Status(); st.Pending > queue+workers/2 {
+			t.Errorf("%d events of the flood wait", st.Pending)
+		}
+		if n := len(logs.String()); n > 20_000 {
+			t.Errorf("%d bytes of log:\n%.2000s", n, logs.String())
+		}
+		close(gate)
+		eventually(t, "the flooded switch is served again", func() bool {
+			r.packet(t, 2, udp(7, 8, 9))
+			return metricSum(t, reg, events, "p4", "packet_in") > queue && under.Load() == 0
+		})
+	})
+}
+
+// As many events of a switch wait as limits.queue says, whether the function is in
+// this process or away, and a reload changes it.
+func TestQueueIsOfTheLimits(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		t.Run(fmt.Sprintf("remote %v", remote), func(t *testing.T) {
+			r := newSimulated(t, p4test.Options{DeviceID: 1})
+			reg := prometheus.NewRegistry()
+			gate := make(chan struct{})
+			wait := flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+				if ev.Type == flow.EventPacketIn {
+					<-gate
+				}
+				return toPort(2)(ctx, ev, d)
+			})
+			var decider flow.Decider = wait
+			if !remote {
+				decider = local{wait}
+			}
+			cfg := fastConfig(r)
+			var live bridge.Live
+			cfg.Bridge = bridgeOf(t, decider, func(b *bridge.Config) {
+				counted(reg)(b)
+				b.QueuePerSwitch, b.Workers = 64, 2 // one of them for a switch
+				live = b.Live()
+			})
+			serving(t, run(t, cfg, nil))
+			lost := func() int {
+				return int(metricSum(t, reg, drops, "p4", "not_read") + metricSum(t, reg, drops, "p4", "queue_full"))
+			}
+			port := uint16(0)
+			sent := 0
+			for _, limit := range []int{64, 7, 300} {
+				live.QueuePerSwitch = limit
+				if err := cfg.Bridge.Update(live); err != nil {
+					t.Fatal(err)
+				}
+				before, decided := lost(), len(r.Entries("flow_exact"))
+				const packets = 1000
+				for range packets {
+					port++
+					r.Packet(1, udp(1, 2, port))
+				}
+				sent += packets
+				// One is being decided. In place all others wait before the bridge; else they
+				// wait in it, and those on the way there are dropped by it.
+				want := packets - limit - 1
+				eventually(t, fmt.Sprintf("%d of %d are dropped with room for %d, not %d", want, packets, limit, lost()-before), func() bool { return lost()-before == want })
+				for range packets - want {
+					gate <- struct{}{}
+				}
+				eventually(t, "the rest is decided", func() bool { return len(r.Entries("flow_exact")) == decided+limit+1 })
+			}
+		})
 	}
-	eventually(t, "drops are counted", func() bool {
-		return metricSum(t, reg, drops, "p4") > 1000
-	})
-	flooded.Packet(2, udp(7, 8, 9))
-	eventually(t, "the flooded switch is served still", func() bool {
-		flooded.Packet(2, udp(7, 8, 9))
-		return hasPort(flooded.Entries("flow_exact"), 2)
-	})
 }
 
 // A switch sends a million digests a second: the gateway steps over what it has
@@ -486,7 +585,7 @@ func TestMillionDigestsASecond(t *testing.T) {
 	flooded, calm := newSimulated(t, p4test.Options{DeviceID: 1}), newSimulated(t, p4test.Options{DeviceID: 2})
 	reg := prometheus.NewRegistry()
 	cfg := fastConfig(flooded)
-	cfg.Queue, cfg.Bridge = 1024, bridgeOf(t, local{toPort(2)}, counted(reg))
+	cfg.Bridge = bridgeOf(t, local{toPort(2)}, counted(reg))
 	serving(t, run(t, cfg, nil))
 	other := fastConfig(calm)
 	other.Device = 2

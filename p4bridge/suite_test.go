@@ -82,6 +82,14 @@ func (p *peer) Reconnect() {
 	eventually(p.t, "the session serves again", func() bool { o := p.session.serves.Load(); return o != nil && o != was })
 }
 
+func (p *peer) Restart(b *bridge.Bridge) {
+	p.stop()
+	cfg := p.session.cfg
+	cfg.Bridge = b
+	p.session, p.stop = runUntil(p.t, cfg, nil)
+	serving(p.t, p.session)
+}
+
 func (p *peer) Inject(port flow.PortNo, frame []byte) { p.rig.packet(p.t, uint32(port), frame) }
 
 func (p *peer) Out() (out []bridgetest.Frame) {
@@ -138,7 +146,7 @@ func (p *peer) Load(r flow.Rule) {
 
 func (p *peer) Wipe() {
 	updates := []*p4v1.Update{tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: program().Table("miss").ID, IsDefaultAction: true,
-		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: binding().Miss.Drop.ID}}}})}
+		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: program().Table("miss").Default("drop").ID}}}})}
 	for _, e := range p.read() {
 		updates = append(updates, tableUpdate(p4v1.Update_DELETE, &p4v1.TableEntry{TableId: e.GetTableId(), Match: e.GetMatch(), Priority: e.GetPriority()}))
 	}

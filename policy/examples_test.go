@@ -8,6 +8,7 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/policy"
+	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -17,9 +18,10 @@ func check(t *testing.T, p *policy.Policy, list []policytest.Expectation) {
 	if len(list) == 0 {
 		t.Error("nothing is expected of it")
 	}
-	c := controller.New(p)
-	for _, e := range list {
-		if got, err := e.Try(t.Context(), c); got != "" || err != nil {
+	trial := eval.NewTrial(controller.New(p))
+	for i := range list {
+		e := &list[i]
+		if got, met, err := trial.Try(t.Context(), e); err != nil || !met {
 			t.Errorf("%s\n got %s, %v\nwant %s", e.Packet, got, err, e.Want)
 		}
 	}

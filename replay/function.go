@@ -114,7 +114,7 @@ func (f *function) ask(ctx context.Context, ev *event) error {
 // verdictOf is what a list of actions means for the packet.
 func verdictOf(actions []flow.Action) flow.Verdict {
 	for _, a := range actions {
-		if a.Type == flow.Output || a.Type == flow.Group {
+		if a.Type == flow.Output {
 			return flow.Allow
 		}
 	}

@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,21 +25,23 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/pair"
+	"switchbridge/state/stores"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
 type Settings struct {
-	OpenFlow   OpenFlow   `yaml:"openflow"`
-	Function   Function   `yaml:"function"`
-	Routes     []Route    `yaml:"routes"`
-	P4         P4         `yaml:"p4"`
-	Policy     string     `yaml:"policy"`
-	FailMode   FailMode   `yaml:"fail_mode"`
-	Guardrails Guardrails `yaml:"guardrails"`
-	Limits     Limits     `yaml:"limits"`
-	Pair       Pair       `yaml:"pair"`
-	Admin      Admin      `yaml:"admin"`
-	Log        Log        `yaml:"log"`
+	OpenFlow   OpenFlow        `yaml:"openflow"`
+	Function   Function        `yaml:"function"`
+	Routes     []Route         `yaml:"routes"`
+	P4         P4              `yaml:"p4"`
+	Policy     string          `yaml:"policy"`
+	State      stores.Settings `yaml:"state"`
+	FailMode   FailMode        `yaml:"fail_mode"`
+	Guardrails Guardrails      `yaml:"guardrails"`
+	Limits     Limits          `yaml:"limits"`
+	Pair       Pair            `yaml:"pair"`
+	Admin      Admin           `yaml:"admin"`
+	Log        Log             `yaml:"log"`
 }
 
 // OpenFlow is the side that switches connect to.
@@ -149,7 +149,9 @@ type Guardrails struct {
 	MaxRules       int           `yaml:"max_rules"`
 	HardTimeout    time.Duration `yaml:"hard_timeout"`
 	MaxHardTimeout time.Duration `yaml:"max_hard_timeout"`
-	ProactiveWide  bool          `yaml:"proactive_wide"`
+	// MaxConversation is MaxHardTimeout for rules of one conversation; 0: the same.
+	MaxConversation time.Duration `yaml:"max_conversation"`
+	ProactiveWide   bool          `yaml:"proactive_wide"`
 }
 
 // Limits are packets per second; 0 is none.
@@ -209,20 +211,19 @@ func (p *Pair) validate() error {
 	if !p.On() {
 		return nil
 	}
-	for name, addr := range map[string]string{"listen": p.Listen, "peer": p.Peer} {
-		if err := listen.CheckHostPort(addr); err != nil {
-			return fmt.Errorf("pair.%s: %w", name, err)
-		}
+	if err := listen.CheckHostPort(p.Listen); err != nil {
+		return wrong("pair.listen", "%w", err)
 	}
-	switch {
-	case p.Cert == "" || p.Key == "" || p.CA == "":
-		return errors.New("pair: needs cert, key and ca: the gateways of a pair know each other by their certificates")
-	case p.Member > 1:
-		return fmt.Errorf("pair.member: %d: want 0 for one of the gateways and 1 for the other", p.Member)
-	case p.Timeout < minPairTimeout || p.Timeout > maxPairTimeout:
-		return fmt.Errorf("pair.timeout: %v: want %v to %v", p.Timeout, minPairTimeout, maxPairTimeout)
+	if err := listen.CheckTarget(p.Peer); err != nil {
+		return wrong("pair.peer", "%w", err)
 	}
-	return nil
+	if p.Cert == "" || p.Key == "" || p.CA == "" {
+		return wrong("pair", "needs cert, key and ca: the gateways of a pair know each other by their certificates")
+	}
+	if p.Member > 1 {
+		return wrong("pair.member", "%d: want 0 for one of the gateways and 1 for the other", p.Member)
+	}
+	return within[time.Duration]{"pair.timeout", p.Timeout, minPairTimeout, maxPairTimeout}.check()
 }
 
 // Log says what is logged and how.
@@ -265,9 +266,10 @@ func Default() *Settings {
 			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
 		},
 		Function: defaultFunction(),
+		State:    stores.Default(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
-			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, ProactiveWide: g.ProactiveWide},
+			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, MaxConversation: g.MaxConversation, ProactiveWide: g.ProactiveWide},
 		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
 		Pair:   Pair{Timeout: pair.DefaultTimeout},
 		Admin:  Admin{Listen: DefaultAdmin},
@@ -328,7 +330,7 @@ func Parse(r io.Reader, name string) (*Settings, error) {
 	}
 	s.resolve(filepath.Dir(name))
 	if err := s.Validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, placed(text, err))
 	}
 	return s, nil
 }
@@ -364,208 +366,11 @@ func (s *Settings) resolve(dir string) {
 	at(&s.Admin.TLS.Key)
 	at(&s.Admin.TLS.ClientCA)
 	function(&s.Function)
+	s.State.Resolve(at)
 	for i := range s.P4.Switches {
 		s.P4.Switches[i].resolve(dir)
 	}
 	for i := range s.Routes {
 		function(&s.Routes[i].Function)
 	}
-}
-
-// Validate checks what no single value can: Parse has done it; who changes a field does it again.
-func (s *Settings) Validate() error {
-	o := &s.OpenFlow
-	switch {
-	case o.GatewayID == 0 || o.GatewayID == 0xffff:
-		return fmt.Errorf("openflow.gateway_id: %#x is reserved; use 1 to 0xfffe", o.GatewayID)
-	case len(o.Versions) == 0:
-		return errors.New("openflow.versions: empty")
-	case o.TLS.Require && o.TLS.ClientCA == "":
-		return errors.New("openflow.tls.require_client_cert: needs client_ca")
-	case len(o.TLS.Bind) > 0 && o.TLS.ClientCA == "":
-		return errors.New("openflow.tls.bind: needs client_ca")
-	case s.Guardrails.MinPriority > s.Guardrails.MaxPriority:
-		return fmt.Errorf("guardrails: min_priority %d is above max_priority %d", s.Guardrails.MinPriority, s.Guardrails.MaxPriority)
-	case s.Guardrails.MaxRules < 1:
-		return errors.New("guardrails.max_rules: want at least 1")
-	case len(s.Guardrails.Tables) == 0:
-		return errors.New("guardrails.tables: empty; no rule would be let pass")
-	case s.Guardrails.HardTimeout < time.Second || s.Guardrails.HardTimeout > maxRuleTimeout:
-		return fmt.Errorf("guardrails.hard_timeout: %v: want 1s to %v", s.Guardrails.HardTimeout, maxRuleTimeout)
-	case o.VLANLimit < 1 || o.VLANLimit > 2:
-		return fmt.Errorf("openflow.vlan_limit: %d: want 1 or 2", o.VLANLimit)
-	case s.Guardrails.MaxHardTimeout < time.Second || s.Guardrails.MaxHardTimeout > maxRuleTimeout:
-		return fmt.Errorf("guardrails.max_hard_timeout: %v: want 1s to %v", s.Guardrails.MaxHardTimeout, maxRuleTimeout)
-	case s.Guardrails.HardTimeout > s.Guardrails.MaxHardTimeout:
-		return fmt.Errorf("guardrails.hard_timeout: %v is above max_hard_timeout %v", s.Guardrails.HardTimeout, s.Guardrails.MaxHardTimeout)
-	case o.MaxSessions < 1:
-		return fmt.Errorf("openflow.max_sessions: %d: want at least 1", o.MaxSessions)
-	case o.MaxPerAddress < 1:
-		return fmt.Errorf("openflow.max_per_address: %d: want at least 1", o.MaxPerAddress)
-	case s.Limits.Queue < 1:
-		return fmt.Errorf("limits.queue: %d: want at least 1", s.Limits.Queue)
-	case len(o.Listen) == 0 && len(s.P4.Switches) == 0:
-		return errors.New("openflow.listen: empty, and p4.switches too: no switch would be governed")
-	}
-	for name, r := range map[string]Rate{"per_switch": s.Limits.PerSwitch, "per_port": s.Limits.PerPort, "essentials": s.Limits.EssentialsRate, "incomplete": s.Limits.Incomplete} {
-		if !(r.Rate >= 0) || math.IsInf(r.Rate, 1) || r.Burst < 0 {
-			return fmt.Errorf("limits.%s: rate %v, burst %d: want packets a second from 0, and packets", name, r.Rate, r.Burst)
-		}
-	}
-	for _, l := range o.Listen {
-		if l.Network == "tcp" {
-			if err := listen.CheckHostPort(l.Address); err != nil {
-				return fmt.Errorf("openflow.listen: %w", err)
-			}
-		}
-		if l.Secure && (o.TLS.Cert == "" || o.TLS.Key == "") {
-			return fmt.Errorf("openflow.listen: %s needs openflow.tls.cert and key", l)
-		}
-	}
-	for name, d := range map[string]time.Duration{"echo_interval": o.EchoInterval, "echo_timeout": o.EchoTimeout,
-		"handshake_timeout": o.HandshakeTimeout, "write_timeout": o.WriteTimeout, "drain_timeout": o.DrainTimeout} {
-		if d <= 0 {
-			return fmt.Errorf("openflow.%s: %v is not a positive duration", name, d)
-		}
-	}
-	meters := map[uint32]bool{}
-	for i, m := range o.Meters {
-		switch {
-		case m.ID == 0 || m.ID > 0xffff0000:
-			return fmt.Errorf("openflow.meters[%d]: id %d: want 1 to 0xffff0000", i, m.ID)
-		case meters[m.ID]:
-			return fmt.Errorf("openflow.meters[%d]: id %d is defined twice", i, m.ID)
-		case m.Unit != "pktps" && m.Unit != "kbps":
-			return fmt.Errorf("openflow.meters[%d]: unit %q: want pktps or kbps", i, m.Unit)
-		case m.Rate == 0:
-			return fmt.Errorf("openflow.meters[%d]: rate 0 lets nothing pass", i)
-		}
-		meters[m.ID] = true
-	}
-	if o.MissMeter != 0 && !meters[o.MissMeter] {
-		return fmt.Errorf("openflow.miss_meter: no meter %d is defined", o.MissMeter)
-	}
-	devices := map[uint64]int{}
-	for i, sw := range s.P4.Switches {
-		if first, twice := devices[sw.Device]; twice {
-			return fmt.Errorf("p4.switches[%d]: device %d is switch %d's already", i, sw.Device, first)
-		}
-		devices[sw.Device] = i
-	}
-	for dpid := range s.FailMode.Switches {
-		if _, err := flow.ParseDPID(dpid); err != nil {
-			return fmt.Errorf("fail_mode.switches: %w", err)
-		}
-	}
-	if err := s.Pair.validate(); err != nil {
-		return err
-	}
-	if s.Admin.Listen != "" {
-		if err := listen.CheckHostPort(s.Admin.Listen); err != nil {
-			return fmt.Errorf("admin.listen: %w", err)
-		}
-	}
-	switch t := &s.Admin.TLS; {
-	case (t.Cert == "") != (t.Key == ""):
-		return errors.New("admin.tls: cert and key go together")
-	case t.ClientCA != "" && t.Cert == "":
-		return errors.New("admin.tls.client_ca: needs cert and key")
-	case s.Admin.TokenFile != "" && s.Admin.Listen != "" && t.Cert == "" && !listen.Loopback(s.Admin.Listen):
-		return fmt.Errorf("admin.token_file: %s is not loopback, and the token would go over the network in clear: admin.tls.cert and key are needed", s.Admin.Listen)
-	}
-	if err := oneOf("log.format", s.Log.Format, "text", "json"); err != nil {
-		return err
-	}
-	if err := oneOf("log.level", s.Log.Level, "debug", "info", "warn", "error"); err != nil {
-		return err
-	}
-	if err := oneOf("log.decisions", s.Log.Decisions, "all", "deny", "off"); err != nil {
-		return err
-	}
-	switch {
-	case s.Log.DecisionsRate < 0 || s.Log.DecisionsRate > 1_000_000:
-		return fmt.Errorf("log.decisions_rate: %d: want 0, which is no bound, to 1000000 a second", s.Log.DecisionsRate)
-	case s.Log.RecordsSize < 1 || s.Log.RecordsSize > 1<<20:
-		return fmt.Errorf("log.records_size: %d: want 1 to %d MB", s.Log.RecordsSize, 1<<20)
-	case s.Log.RecordsKeep < 0 || s.Log.RecordsKeep > 1000:
-		return fmt.Errorf("log.records_keep: %d: want 0 to 1000 files", s.Log.RecordsKeep)
-	}
-	if err := s.Function.validate("function"); err != nil {
-		return err
-	}
-	for i := range s.Routes {
-		r := &s.Routes[i]
-		where := fmt.Sprintf("routes[%d] %q", i, r.Name)
-		if r.Function.Remote() == s.Function.Remote() && !r.Function.Remote() {
-			return fmt.Errorf("%s: its function is in this process, as the default's is", where)
-		}
-		if err := r.Function.validate(where + ".function"); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// maxRuleTimeout is the longest that a FLOW_MOD can say (OpenFlow 1.3.5, 7.3.4.1: 16 bits of seconds).
-const maxRuleTimeout = math.MaxUint16 * time.Second
-
-func oneOf(key, value string, allowed ...string) error {
-	for _, a := range allowed {
-		if value == a {
-			return nil
-		}
-	}
-	return fmt.Errorf("%s: %q: want %s", key, value, strings.Join(allowed, ", "))
-}
-
-// Remote reports whether the function is behind URLs.
-func (f *Function) Remote() bool {
-	return len(f.URLs) > 0 && f.URLs[0] != Native && f.URLs[0] != Embedded
-}
-
-func (f *Function) validate(key string) error {
-	if len(f.URLs) == 0 {
-		return fmt.Errorf("%s.urls: empty; want embedded, native or URLs", key)
-	}
-	for _, u := range f.URLs {
-		known := strings.HasPrefix(u, "https://") || strings.HasPrefix(u, "http://") || strings.HasPrefix(u, "unix:")
-		if !f.Remote() && len(f.URLs) == 1 {
-			continue
-		}
-		if !known {
-			return fmt.Errorf("%s.urls: %q: want embedded or native alone, or https://..., http://... or unix:///path", key, u)
-		}
-		if at, err := url.Parse(u); err != nil {
-			return fmt.Errorf("%s.urls: %w", key, err)
-		} else if port := at.Port(); port != "" {
-			if err := listen.CheckPort(at.Host, port); err != nil {
-				return fmt.Errorf("%s.urls: %w", key, err)
-			}
-		}
-	}
-	if err := oneOf(key+".encoding", f.Encoding, "openflow", "json"); err != nil {
-		return err
-	}
-	if err := oneOf(key+".protocol", f.Protocol, "http1", "http2"); err != nil {
-		return err
-	}
-	switch {
-	case f.Timeout <= 0:
-		return fmt.Errorf("%s.timeout: %v is not a positive duration", key, f.Timeout)
-	case f.TryTimeout <= 0:
-		return fmt.Errorf("%s.try_timeout: %v is not a positive duration", key, f.TryTimeout)
-	case f.ConnectionAge <= 0:
-		return fmt.Errorf("%s.connection_age: %v is not a positive duration", key, f.ConnectionAge)
-	case f.HedgeAfter < 0:
-		return fmt.Errorf("%s.hedge_after: %v: want 0s, which is never, or a positive duration", key, f.HedgeAfter)
-	case f.PolicyCheck < 0:
-		return fmt.Errorf("%s.policy_check: %v: want 0s, which is never, or a positive duration", key, f.PolicyCheck)
-	case f.Connections < 1:
-		return fmt.Errorf("%s.connections: %d: want at least 1", key, f.Connections)
-	case f.Concurrency < 1:
-		return fmt.Errorf("%s.concurrency: %d: want at least 1", key, f.Concurrency)
-	case (f.Cert == "") != (f.Key == ""):
-		return fmt.Errorf("%s: cert and key go together", key)
-	}
-	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
-	"switchbridge/internal/listen"
 )
 
 // Listen is a place to accept switches at: tcp:HOST:PORT, ssl:HOST:PORT or
@@ -53,11 +52,7 @@ func (l Listen) String() string {
 
 // UnmarshalYAML implements yaml.Unmarshaler.
 func (l *Listen) UnmarshalYAML(n *yaml.Node) (err error) {
-	if *l, err = ParseListen(n.Value); err == nil && l.Network == "tcp" {
-		if err = listen.CheckHostPort(l.Address); err != nil { // here, where the line is known
-			err = fmt.Errorf("openflow.listen: %w", err)
-		}
-	}
+	*l, err = ParseListen(n.Value)
 	return at(n, err)
 }
 

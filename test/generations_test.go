@@ -171,6 +171,62 @@ func TestOldGatewayNewFunction(t *testing.T) {
 	}
 }
 
+// TestRepliesOldAndNew: what becomes of a reply is said to a gateway that takes it and to no other; an old function says nothing of it to a
+// new gateway, and its deny holds.
+func TestRepliesOldAndNew(t *testing.T) {
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		for how, function := range newFunctions(t) {
+			for _, row := range []struct {
+				accepts flow.Accepts
+				want    bool
+			}{{0, false}, {flow.AcceptsCoversIncomplete, false}, {flow.AcceptsReply, true}, {flow.AcceptsAll, true}} {
+				ev := answerEvent(t)
+				ev.Accepts = row.accepts
+				h := http.Header{"Content-Type": {codec.ContentType()}}
+				contract.PutEvent(h, ev)
+				contract.PutMembers(h, codec.ContentType(), ev)
+				body, err := codec.AppendEvent(nil, ev)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := httptest.NewRequest(http.MethodPost, "/", bytes.NewReader(body))
+				r.Header = h
+				w := httptest.NewRecorder()
+				function.ServeHTTP(w, r)
+				got := w.Header().Get(contract.HeaderIfReply) != "" || bytes.Contains(w.Body.Bytes(), []byte("if_reply"))
+				if w.Code != http.StatusOK || got != row.want || w.Header().Get(contract.HeaderVerdict) != "deny" {
+					t.Errorf("%s, a function that %s, accepts %b: %d %v %s", codec.ContentType(), how, row.accepts, w.Code, w.Header(), w.Body)
+				}
+			}
+		}
+		schema, _ := firstSchemas(t)
+		server := httptest.NewServer(&oldFunction{t: t, schema: schema, match: make(chan json.RawMessage, 1)})
+		defer server.Close()
+		client, err := httpclient.New(httpclient.Config{Endpoints: []string{server.URL}, Codec: codec})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		var d flow.Decision
+		if err := client.Decide(t.Context(), answerEvent(t), &d); err != nil || d.IfReply != nil {
+			t.Errorf("%s, an old function: %+v (%v)", codec.ContentType(), d.IfReply, err)
+		}
+	}
+}
+
+// answerEvent is of a packet that may answer one which conformance.Policy allows.
+func answerEvent(t *testing.T) *flow.Event {
+	t.Helper()
+	for _, c := range conformance.Cases() {
+		if c.Reply {
+			ev := *c.Event
+			return &ev
+		}
+	}
+	t.Fatal("no such case")
+	return nil
+}
+
 // oldFunction answers as README's first function did: a rule of the event's match.
 // It reads what was there then and passes over the rest.
 type oldFunction struct {

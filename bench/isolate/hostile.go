@@ -17,10 +17,14 @@ import (
 	"sync/atomic"
 	"time"
 
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
+	"switchbridge/p4bridge/p4test"
+	"switchbridge/p4src"
 )
 
 // Kinds of hostility, in the order in which they are tried.
@@ -33,12 +37,13 @@ const (
 	HalfOpen    = "half_open"    // connections that never say HELLO
 	Serial      = "serial"       // a function whose policy's serial grows with each answer
 	SlowReader  = "slow_reader"  // a switch that asks and never reads
+	Digests     = "digests"      // a P4 switch's digests of new flows, up to a million a second
 	Three       = "three"        // flood, errors and slow reader at once; reported only
 )
 
 // Kinds returns all of them.
 func Kinds() []string {
-	return []string{PacketIn, Poison, Errors, PortStatus, FlowRemoved, HalfOpen, Serial, SlowReader, Three}
+	return []string{PacketIn, Poison, Errors, PortStatus, FlowRemoved, HalfOpen, Serial, SlowReader, Digests, Three}
 }
 
 // remoteOnly are those that need a function of the benchmark's own.
@@ -65,9 +70,11 @@ const (
 // behaves again and prints a line with what it did; it ends with its input.
 type Hostile struct {
 	Kind   string
-	Target string
-	DPID   flow.DPID
+	Target string // the gateway; of a P4 switch, where it is to be reached
 }
+
+// hostileDPID is the hostile switch's; of several the first's.
+const hostileDPID flow.DPID = 400
 
 // Did is what a hostile process did between "go" and "stop".
 type Did struct {
@@ -87,12 +94,16 @@ func (h *Hostile) Serve(ctx context.Context, in io.Reader, out io.Writer) error 
 	}
 	var all []*attacker
 	for i, kind := range kinds {
-		a := &attacker{kind: kind, target: h.Target, dpid: h.DPID + flow.DPID(i)}
-		c, err := a.connect(ctx)
+		a := &attacker{kind: kind, target: h.Target, dpid: hostileDPID + flow.DPID(i)}
+		var err error
+		if kind == Digests {
+			a.p4, err = servedP4(ctx, h.Target, hostileDPID)
+		} else {
+			a.idle, err = a.connect(ctx)
+		}
 		if err != nil {
 			return fmt.Errorf("hostile %s: %w", kind, err)
 		}
-		a.idle = c
 		all = append(all, a)
 	}
 	fmt.Fprintln(out, "ready")
@@ -138,6 +149,7 @@ type attacker struct {
 	dpid   flow.DPID
 	number uint32 // of what it sent, from 1
 	idle   *peer  // its connection while it behaves
+	p4     *p4test.Target
 
 	sent, answered, connections atomic.Uint64
 }
@@ -251,6 +263,9 @@ func (a *attacker) attack(ctx context.Context) {
 	case HalfOpen:
 		a.halfOpen(ctx)
 		return
+	case Digests:
+		a.digests(ctx)
+		return
 	case Serial: // the function is hostile, not the switch
 		<-ctx.Done()
 		return
@@ -332,14 +347,10 @@ func (a *attacker) message(b []byte) []byte {
 	n := a.number
 	switch a.kind {
 	case PacketIn, Poison, SlowReader:
-		from := frames.Host(2).At(uint16(1024 + n%60_000))
-		from.MAC = flow.MAC{0x02, 0x66, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
-		from.IP = netip.AddrFrom4([4]byte{10, byte(100 + n>>16&63), byte(n >> 8), byte(n)})
-		to := allowed.At(80)
+		frame := newFlow(n)
 		if a.kind == Poison {
-			to.IP = poisonAddr
+			frame = flowTo(n, poisonAddr)
 		}
-		frame := frames.TCP(from, to, frames.SYN, nil)
 		p := flow.PacketIn{BufferID: n & 0xffffff, TotalLen: len(frame), Data: frame}
 		p.Match.SetInPort(1)
 		b, _ = ofp.AppendPacketIn(b, flow.OpenFlow13, n, &p) // of a packet that is made here
@@ -366,6 +377,18 @@ func (a *attacker) message(b []byte) []byte {
 		b = ofp.AppendFlowRemoved(b, flow.OpenFlow13, n, &r)
 	}
 	return b
+}
+
+// newFlow is the first packet of a flow of its own for each n.
+func newFlow(n uint32) []byte { return flowTo(n, allowed.IP) }
+
+func flowTo(n uint32, dst netip.Addr) []byte {
+	from := frames.Host(2).At(uint16(1024 + n%60_000))
+	from.MAC = flow.MAC{0x02, 0x66, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	from.IP = netip.AddrFrom4([4]byte{10, byte(100 + n>>16&63), byte(n >> 8), byte(n)})
+	to := allowed.At(80)
+	to.IP = dst
+	return frames.TCP(from, to, frames.SYN, nil)
 }
 
 // askDeaf does the handshake on a connection of its own, then asks and reads no
@@ -462,4 +485,44 @@ func (a *attacker) halfOpen(ctx context.Context) {
 		})
 	}
 	all.Wait()
+}
+
+// servedP4 is a P4 switch that a gateway has made ready.
+func servedP4(ctx context.Context, addr string, dpid flow.DPID) (*p4test.Target, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	sw := p4test.New(p4test.Options{DeviceID: uint64(dpid)})
+	sw.Start(ln)
+	for end := time.Now().Add(3 * answerLimit); ; pause(ctx, 10*time.Millisecond) {
+		sw.Packet(1, newFlow(0)) // without a gateway that has set it up, nothing comes of it
+		switch {
+		case sw.Stats().Digests > 0:
+			return sw, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case time.Now().After(end):
+			return nil, errors.New("no gateway has made the P4 switch ready")
+		}
+	}
+}
+
+// digests sends lists of digests, as fast as the stream takes them.
+func (a *attacker) digests(ctx context.Context) {
+	const perList, flows = 1000, 20_000
+	digest := p4src.Switchbridge().Digest("miss_t")
+	samples := make([]*p4v1.P4Data, flows)
+	for i := range samples {
+		samples[i] = p4test.Sample(digest, 1, newFlow(uint32(i+1)))
+	}
+	before := a.p4.Stats()
+	for ctx.Err() == nil {
+		sent, _, err := a.p4.Flood("miss_t", samples, perList, 1_000_000, 2*flows)
+		if err != nil { // the gateway is gone for a moment
+			pause(ctx, 10*time.Millisecond)
+		}
+		a.sent.Add(uint64(sent))
+	}
+	a.answered.Store(uint64(a.p4.Stats().Updates - before.Updates))
 }

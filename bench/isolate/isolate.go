@@ -12,9 +12,9 @@ package isolate
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,6 +38,7 @@ import (
 	"switchbridge/bench/stats"
 	"switchbridge/faas/function/devca"
 	"switchbridge/flow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/oftest"
 )
@@ -266,7 +267,13 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		}
 	}
 	logFile := filepath.Join(e.dir, fmt.Sprintf("log-%d", e.runs))
-	g, admin, err := e.gateway(ctx, row, url, logFile)
+	p4 := ""
+	if row.Kind == Digests {
+		if p4, err = freeAddr(); err != nil {
+			return err
+		}
+	}
+	g, admin, err := e.gateway(ctx, row, url, p4, logFile)
 	if err != nil {
 		return err
 	}
@@ -276,7 +283,7 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		return err
 	}
 	defer v.close()
-	h, err := e.hostile(ctx, row.Kind, g.Addr)
+	h, err := e.hostile(ctx, row.Kind, cmp.Or(p4, g.Addr))
 	if err != nil {
 		return err
 	}
@@ -403,7 +410,7 @@ func size(path string) (int64, error) {
 }
 
 // gateway starts one, which may use all cores.
-func (e *environment) gateway(ctx context.Context, row *Row, url, logFile string) (r *bench.Process, admin string, err error) {
+func (e *environment) gateway(ctx context.Context, row *Row, url, p4, logFile string) (r *bench.Process, admin string, err error) {
 	settings := "{}\n"
 	if row.Kind == FlowRemoved || row.Kind == PortStatus {
 		settings = "openflow: {subscribe: [" + row.Kind + "]}\n"
@@ -412,6 +419,9 @@ func (e *environment) gateway(ctx context.Context, row *Row, url, logFile string
 		return nil, "", err
 	}
 	args := "exec {self} run --config {dir}/gateway.yaml --openflow tcp:127.0.0.1:{port} --admin " + admin
+	if p4 != "" {
+		args += fmt.Sprintf(" --p4 device=%d,addr=%s", hostileDPID, p4)
+	}
 	for _, f := range e.cfg.Gateway {
 		args += " '" + f + "'"
 	}
@@ -433,7 +443,15 @@ func (e *environment) gateway(ctx context.Context, row *Row, url, logFile string
 		said, _ := os.ReadFile(logFile) // the start's error is what counts
 		return nil, "", fmt.Errorf("%w; it said: %s", err, said[max(0, len(said)-1000):])
 	}
-	return r, admin, nil
+	for end := time.Now().Add(3 * answerLimit); ; pause(ctx, 10*time.Millisecond) {
+		if err = ask(ctx, http.MethodGet, "http://"+admin+"/readyz", ""); err == nil {
+			return r, admin, nil
+		}
+		if ctx.Err() != nil || time.Now().After(end) {
+			r.Close()
+			return nil, "", fmt.Errorf("the gateway is not ready: %w", err)
+		}
+	}
 }
 
 // function starts one, which may use all cores, too: as a rule it is elsewhere.
@@ -444,6 +462,9 @@ func (e *environment) function(ctx context.Context, kind string) (r *bench.Proce
 	}
 	err = bound(e.all, func() (err error) {
 		r, err = p.Launch(ctx, func(ctx context.Context, r *bench.Process) error {
+			if !remoteOnly(kind) { // it compiles its guest, the first time for seconds
+				return ask(ctx, http.MethodGet, "https://"+r.Addr+"/readyz", e.caFile)
+			}
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr)
 			if err != nil {
 				return err
@@ -503,7 +524,7 @@ func (a *adversary) say(word string) (string, error) {
 
 func (a *adversary) start(ctx context.Context, control, ca string) error {
 	if control != "" {
-		if err := post(ctx, control+"/go", ca); err != nil {
+		if err := ask(ctx, http.MethodPost, control+"/go", ca); err != nil {
 			return err
 		}
 	}
@@ -513,7 +534,7 @@ func (a *adversary) start(ctx context.Context, control, ca string) error {
 
 func (a *adversary) stop(ctx context.Context, control, ca string) (d Did, err error) {
 	if control != "" {
-		if err := post(ctx, control+"/stop", ca); err != nil {
+		if err := ask(ctx, http.MethodPost, control+"/stop", ca); err != nil {
 			return d, err
 		}
 	}
@@ -531,17 +552,18 @@ func (a *adversary) close() {
 	_ = a.cmd.Wait() // how it ended changes nothing
 }
 
-// post tells the benchmark's function something.
-func post(ctx context.Context, url, ca string) error {
-	pem, err := os.ReadFile(ca)
-	if err != nil {
-		return err
+// ask sends a request without a body, and wants 200. An empty ca is the system's.
+func ask(ctx context.Context, method, url, ca string) error {
+	t := &http.Transport{}
+	if ca != "" {
+		roots, err := certs.Pool(ca)
+		if err != nil {
+			return err
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: roots}
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
-	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		return err
 	}
@@ -551,7 +573,7 @@ func post(ctx context.Context, url, ca string) error {
 	}
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("POST %s: %s", url, resp.Status)
+		return fmt.Errorf("%s %s: %s", method, url, resp.Status)
 	}
 	return nil
 }
@@ -563,7 +585,7 @@ func greet(ctx context.Context, addr string, dpid flow.DPID, within time.Duratio
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	for {
-		err := ask(ctx, addr, dpid)
+		err := askOnce(ctx, addr, dpid)
 		if err == nil || ctx.Err() != nil {
 			return time.Since(begin), err
 		}
@@ -574,7 +596,7 @@ func greet(ctx context.Context, addr string, dpid flow.DPID, within time.Duratio
 	}
 }
 
-func ask(ctx context.Context, addr string, dpid flow.DPID) error {
+func askOnce(ctx context.Context, addr string, dpid flow.DPID) error {
 	s, err := oftest.Dial(ctx, addr, nil, oftest.Config{DPID: dpid, Versions: []flow.Protocol{flow.OpenFlow13}, NBuffers: 256})
 	if err != nil {
 		return err

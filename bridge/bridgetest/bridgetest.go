@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/logbuffer"
@@ -46,6 +48,10 @@ type Target struct {
 	// Buffers says that the switch holds packets and sends only their start.
 	Buffers bool
 
+	// Elapse, if not nil, takes the switch's clock ahead, so that its rules end. A
+	// simulated target's is that of the test.
+	Elapse func(d time.Duration)
+
 	// Digests says that a question has no frame, so that a packet which asks is
 	// lost.
 	Digests bool
@@ -73,6 +79,9 @@ type Peer interface {
 	Fill()
 	// Reconnect ends the connection and makes another. The tables stay.
 	Reconnect()
+	// Restart ends the connection and has another gateway take over the switch, as
+	// a new process would. The tables stay.
+	Restart(b *bridge.Bridge)
 	// Close ends the connection.
 	Close()
 }
@@ -80,11 +89,13 @@ type Peer interface {
 // rig is one case on one target.
 type rig struct {
 	*testing.T
-	target Target
-	remote bool
-	bridge *bridge.Bridge
-	peer   Peer
-	logs   *logbuffer.Buffer
+	target  Target
+	remote  bool
+	bridge  *bridge.Bridge
+	config  bridge.Config // what bridge was made of
+	metrics *prometheus.Registry
+	peer    Peer
+	logs    *logbuffer.Buffer
 
 	mu      sync.Mutex
 	asked   []flow.Event // what the decider was asked, packets copied
@@ -139,9 +150,9 @@ func (inPlace) Local() bool { return true }
 // Run runs the suite on a target. Each case is a test of its own, named after
 // what must hold.
 func Run(t *testing.T, target Target) {
-	for _, c := range slices.Concat(cases, stateCases) {
+	for _, c := range slices.Concat(cases, replyCases, stateCases) {
 		for _, remote := range []bool{false, true} {
-			if c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
+			if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 				continue
 			}
 			where := "in place"
@@ -161,9 +172,9 @@ func Run(t *testing.T, target Target) {
 }
 
 func run(t *testing.T, target Target, remote bool, c testCase) {
-	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer}
+	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer, metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe}
+	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe, Metrics: bridge.NewMetrics(r.metrics)}
 	if remote {
 		cfg.Decider = function{r}
 	} else {
@@ -176,6 +187,7 @@ func run(t *testing.T, target Target, remote bool, c testCase) {
 	if r.bridge, err = bridge.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	r.config = cfg
 	r.peer = target.Connect(t, r.bridge)
 	defer func() {
 		r.peer.Close()
@@ -306,16 +318,16 @@ func (r *rig) decided() []flow.Rule {
 // whether the decider was asked about it.
 func (r *rig) passes(frame []byte) (ports []flow.PortNo, asked bool) {
 	r.Helper()
-	return r.inject(frame, func([]flow.PortNo, bool) bool { return true })
+	return r.inject(1, frame, func([]flow.PortNo, bool) bool { return true })
 }
 
-// inject is passes that waits until enough has happened, where a real switch is
-// slower than usual.
-func (r *rig) inject(frame []byte, enough func(ports []flow.PortNo, asked bool) bool) (ports []flow.PortNo, asked bool) {
+// inject is passes, of a frame that comes in by any port, and waits until enough
+// has happened, where a real switch is slower than usual.
+func (r *rig) inject(port flow.PortNo, frame []byte, enough func(ports []flow.PortNo, asked bool) bool) (ports []flow.PortNo, asked bool) {
 	r.Helper()
 	r.peer.Out()
 	before := r.count(flow.EventPacketIn)
-	r.peer.Inject(1, frame)
+	r.peer.Inject(port, frame)
 	look := func() {
 		for _, f := range r.peer.Out() {
 			if string(f.Data) == string(frame) {
@@ -337,11 +349,17 @@ func (r *rig) inject(frame []byte, enough func(ports []flow.PortNo, asked bool) 
 // none), and whether the decider is asked about it.
 func (r *rig) want(what string, frame []byte, port flow.PortNo, asked bool) {
 	r.Helper()
+	r.wantFrom(1, what, frame, port, asked)
+}
+
+// wantFrom is want for a frame that comes in by any port.
+func (r *rig) wantFrom(from flow.PortNo, what string, frame []byte, port flow.PortNo, asked bool) {
+	r.Helper()
 	var wanted []flow.PortNo
 	if port != 0 && !(asked && r.target.Digests) { // a digest's packet is lost
 		wanted = []flow.PortNo{port}
 	}
-	ports, was := r.inject(frame, func(ports []flow.PortNo, was bool) bool { return len(ports) >= len(wanted) && (was || !asked) })
+	ports, was := r.inject(from, frame, func(ports []flow.PortNo, was bool) bool { return len(ports) >= len(wanted) && (was || !asked) })
 	if !slices.Equal(ports, wanted) || was != asked {
 		r.Errorf("%s: leaves by %v, want %v; asked: %v, want %v; rules:\n%s", what, ports, wanted, was, asked, r.rules())
 	}

@@ -18,6 +18,7 @@ type testCase struct {
 	answer     func(ev *flow.Event, d *flow.Decision) error
 	needs      func(*Target) bool // nil: every target has it
 	remoteOnly bool
+	idles      bool // waits for rules to idle out: once is enough where that takes real time
 	run        func(r *rig)
 }
 

@@ -24,8 +24,6 @@ func traitsOf(list []flow.Action) (k traits) {
 				k |= toPort
 			}
 		case flow.SetQueue:
-		case flow.Group:
-			k |= toGroup
 		case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetEthSrc, flow.SetEthDst,
 			flow.SetIPSrc, flow.SetIPDst, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
 			k |= rewrites
@@ -72,28 +70,18 @@ func outputs(_ *check, list []flow.Action, _ *flow.Match, _ flow.Field) string {
 	var wide [3]bool // NORMAL, FLOOD, ALL
 	for i := range list {
 		a := &list[i]
-		if a.Type != flow.Output && a.Type != flow.Group {
+		if a.Type != flow.Output {
 			continue
 		}
 		if n++; n > maxOutputs {
 			return fmt.Sprintf("more than %d outputs", maxOutputs)
 		}
-		if a.Type == flow.Output && a.Port >= flow.PortNormal && a.Port <= flow.PortAll {
+		if a.Port >= flow.PortNormal && a.Port <= flow.PortAll {
 			if w := &wide[a.Port-flow.PortNormal]; *w {
 				return "two outputs to " + a.Port.String()
 			} else {
 				*w = true
 			}
-		}
-	}
-	return ""
-}
-
-func group(c *check, list []flow.Action, _ *flow.Match, _ flow.Field) string {
-	e, _ := c.sw.(Equipped)
-	for i := range list {
-		if a := &list[i]; a.Type == flow.Group && (e == nil || !e.HasGroup(a.ID)) {
-			return fmt.Sprintf("the switch has no group %d that the gateway knows of", a.ID)
 		}
 	}
 	return ""

@@ -158,7 +158,7 @@ func walk(sw Switch, rules []flow.Rule, p flow.Match) (sent, denied bool) {
 		r := list[0]
 		for _, a := range r.Actions {
 			switch a.Type {
-			case flow.Output, flow.Group, flow.Unsupported:
+			case flow.Output, flow.Unsupported:
 				sent = true
 			case flow.SetVLANVID:
 				p.SetVLAN(flow.VLANPresent|uint16(a.Value), flow.VLANExact)

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/internal/flowtest"
+	"switchbridge/internal/frames"
 )
 
 // The event and the rule that the tests ask about.
@@ -335,6 +336,37 @@ func TestGuardDigest(t *testing.T) {
 	}
 }
 
+// A function that was sent a P4 switch's frame may name a header that its program does not tell. No rule comes of it, and the packet does what it says.
+func TestGuardBeyondDigest(t *testing.T) {
+	a, b := frames.Host(1), frames.Host(2)
+	frame := frames.ARPReply(a, b)
+	whole := flow.ParseFrame(frame, portA)
+	told := whole.Keep(^(flow.FieldARPSHA | flow.FieldARPTHA))
+	other := whole
+	other.ARPSHA = b.MAC
+	for name, tt := range map[string]struct {
+		match  flow.Match
+		data   []byte
+		passes bool
+	}{
+		"the frame's":     {whole, frame, true},
+		"another address": {other, frame, false},
+		"without a frame": {whole, nil, false},
+	} {
+		ev := packetEvent(&flow.PacketIn{BufferID: flow.NoBuffer, Match: told, Data: tt.data, TotalLen: len(tt.data)})
+		ev.Switch = &flow.Switch{Protocol: flow.P4Runtime}
+		r := goodRule()
+		r.Match = tt.match
+		d := flow.Decision{Rules: []flow.Rule{r}}
+		if v := run(Default(), ev, &d); len(v) != 1 || len(d.Rules) != 0 {
+			t.Errorf("%s: violations %v, rules %v", name, v, d.Rules)
+		}
+		if got, _ := d.PacketActions(&told); len(got) > 0 != tt.passes {
+			t.Errorf("%s: the packet takes %v", name, got)
+		}
+	}
+}
+
 // A controller reuses the rules' memory for its next answer, beyond the ones
 // that stay as well.
 func TestGuardSharesNoMemory(t *testing.T) {
@@ -491,14 +523,13 @@ func TestGuardMeteredPacket(t *testing.T) {
 	}
 }
 
-// equipped is a switch that has one meter and one group.
+// equipped is a switch that has one meter.
 type equipped struct {
 	Anything
-	meter, group uint32
+	meter uint32
 }
 
 func (e equipped) HasMeter(id uint32) bool { return id == e.meter }
-func (e equipped) HasGroup(id uint32) bool { return id == e.group }
 
 // unfit is a switch that holds nothing.
 type unfit struct{ why string }

@@ -35,7 +35,6 @@ const (
 	RailOutputTable    Rail = "output-table"
 	RailUnknownPort    Rail = "unknown-port"
 	RailOutputs        Rail = "outputs"
-	RailGroup          Rail = "group"
 	RailExperimenter   Rail = "experimenter"
 	RailSetField       Rail = "set-field"
 	RailForeign        Rail = "foreign"
@@ -165,7 +164,7 @@ var Rails = []Row{
 		Why: "ADD would replace the rule of whoever else controls the switch."},
 	{Name: RailShielded, Default: "not below a deny that the switch has refused", Events: OnAll, Binds: Rules, rule: shielded, when: remembers,
 		Why: "What a deny forbids stays forbidden where the switch would not take the deny."},
-	{Name: RailHardTimeout, Default: "300 s for a rule that names none, cut to 3600 s", Events: OnPacketIn, Binds: Rules, rule: hardTimeout, Shortens: true,
+	{Name: RailHardTimeout, Default: "300 s for a rule that names none, cut to 3600 s; `guardrails.max_conversation` is the cap of a rule for one conversation", Events: OnPacketIn, Binds: Rules, rule: hardTimeout, Shortens: true,
 		Why: "Traffic must not keep a rule for ever; a rule below that would live longer is cut as well."},
 	{Name: RailController, Default: "no output to CONTROLLER", Events: OnAll, Binds: Rules | PacketOuts, list: outputController, when: toController,
 		Why: "What asks the gateway is the gateway's to say, and a packet that comes up again is asked about again."},
@@ -175,8 +174,6 @@ var Rails = []Row{
 		Why: "An output to a port that is not there loses the packet, or reaches whoever is connected there later."},
 	{Name: RailOutputs, Default: "64 outputs; ALL, FLOOD and NORMAL once each", Events: OnAll, Binds: Rules | PacketOuts, list: outputs, when: several,
 		Why: "One packet must not become a storm."},
-	{Name: RailGroup, Default: "no groups, unless the switch is known to have them", Events: OnAll, Binds: Rules | PacketOuts, list: group, when: toGroup,
-		Why: "The gateway defines no groups, and what an unknown one does nobody can tell."},
 	{Name: RailExperimenter, Default: "the contract's actions", Events: OnAll, Binds: Rules | PacketOuts, list: experimenter, when: unknown,
 		Why: "What an action without a name does nobody can tell."},
 	{Name: RailSetField, Default: "actions that fit the packets: ports of the rule's protocol, addresses of its family, a tag that is there", Events: OnAll, Binds: Rules | PacketOuts, list: setField, when: rewrites,
@@ -216,7 +213,6 @@ const (
 	toPort       traits = 1 << iota // output to a port of the switch's, or to no port at all
 	toController                    //
 	toTable                         //
-	toGroup                         //
 	several                         // more than one action
 	rewrites                        // writes, adds or takes off headers
 	unknown                         // an action without a name
@@ -482,6 +478,9 @@ func hardTimeout(c *check, r *flow.Rule) string {
 		return ""
 	}
 	limit := c.g.MaxHardTimeout
+	if own := c.g.MaxConversation; own > 0 && own != limit && ofConversation(&r.Match, c.packet) {
+		limit = own
+	}
 	if r.HardTimeout == 0 && c.g.HardTimeout > 0 {
 		r.HardTimeout, c.cut = c.g.HardTimeout, true
 	}
@@ -489,6 +488,11 @@ func hardTimeout(c *check, r *flow.Rule) string {
 		r.HardTimeout, c.cut = limit, true
 	}
 	return ""
+}
+
+// ofConversation reports whether m is of the packet's conversation and no other.
+func ofConversation(m, packet *flow.Match) bool {
+	return packet.Converses() && m.Has(flow.FieldInPort) && m.Keep(flow.Conversation) == packet.Keep(flow.Conversation)
 }
 
 // order has a rule with actions give way to what the answer means to be looked

@@ -166,7 +166,6 @@ var ruleTrials = map[Rail]map[string]func(t *trial){
 	RailOutputTable:  {"": func(t *trial) { t.rule().Actions[0].Port = flow.PortTable }},
 	RailUnknownPort:  {"99": func(t *trial) { t.rule().Actions[0].Port = 99 }, "ANY": func(t *trial) { t.rule().Actions[0].Port = flow.PortAny }},
 	RailOutputs:      {"65": func(t *trial) { t.rule().Actions = slices.Repeat(t.rule().Actions, 65) }, "FLOOD twice": func(t *trial) { t.rule().Actions = twice(flow.PortFlood) }},
-	RailGroup:        {"one": func(t *trial) { t.rule().Actions[0] = flow.Action{Type: flow.Group, ID: 1} }, "another": func(t *trial) { t.sw = equipped{group: 2}; t.rule().Actions[0] = flow.Action{Type: flow.Group, ID: 1} }},
 	RailExperimenter: {"unsupported": func(t *trial) { t.rule().Actions[0] = flow.Action{Type: flow.Unsupported, ID: 0xffff} }, "nothing": func(t *trial) { t.rule().Actions[0] = flow.Action{} }},
 	RailSetField: {"UDP of TCP": func(t *trial) {
 		*t.rule() = allow(100, 80)
@@ -229,7 +228,6 @@ var packetOutTrials = map[Rail][]flow.Action{
 	RailOutputTable:    {flow.OutputTo(flow.PortTable)},
 	RailUnknownPort:    {flow.OutputTo(77)},
 	RailOutputs:        twice(flow.PortAll),
-	RailGroup:          {{Type: flow.Group, ID: 1}},
 	RailExperimenter:   {{Type: flow.Unsupported, ID: 0xffff}},
 	RailSetField:       {{Type: flow.SetL4Dst, Value: 53, IPProto: flow.ProtoUDP}, flow.OutputTo(portB)},
 }

@@ -11,7 +11,6 @@ import (
 
 	"switchbridge/bench/isolate"
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/flow"
 )
 
 func isolateCommand() *cobra.Command {
@@ -77,12 +76,11 @@ func isolateHostileCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "isolate-hostile", Short: "Be a hostile switch", Hidden: true, Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			h.DPID = flow.DPID(400)
 			return h.Serve(c.Context(), c.InOrStdin(), c.OutOrStdout())
 		},
 	}
 	c.Flags().StringVar(&h.Kind, "kind", "", "what it does")
-	c.Flags().StringVar(&h.Target, "target", "", "HOST:PORT of the gateway")
+	c.Flags().StringVar(&h.Target, "target", "", "HOST:PORT of the gateway, or where a P4 switch is to be reached")
 	return c
 }
 

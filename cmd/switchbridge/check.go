@@ -32,7 +32,7 @@ func checkCommand() *cobra.Command {
 	var how checking
 	c := &cobra.Command{
 		Use:   "check POLICY...",
-		Short: "Validate policies, prove what they promise; print the version of each",
+		Short: "Validate policies, prove what they promise; print the version of each, and what they cost",
 		Long: `Validate policies and print the version of each. A policy is a file as people write
 it, or a compiled one. An entry that can never decide is an error. What a file promises
 is proved, or broken by a packet, which is printed as policy explain takes it.
@@ -107,8 +107,21 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	}
 	if len(doc.Promises) > 0 {
 		fmt.Fprintf(out, "%s: promises are of decisions; %s\n", path, lag(doc))
+		if doc.Policy.Replies() {
+			fmt.Fprintf(out, "%s: a packet that is denied passes all the same if it answers one that was allowed (replies: allow); promises don't count that\n", path)
+		}
 	}
 	fmt.Fprintf(out, "%s: good, version %v\n", path, doc.Policy.Version())
+	for _, w := range doc.Policy.Warnings() {
+		fmt.Fprintf(out, "%s: warning: %s\n", path, w)
+	}
+	for _, entry := range doc.Policy.Chain {
+		if e, ok := entry.(interface{ Notes() []string }); ok {
+			for _, note := range e.Notes() {
+				fmt.Fprintf(out, "%s: note: %s\n", path, note)
+			}
+		}
+	}
 	return nil
 }
 

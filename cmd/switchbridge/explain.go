@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -55,11 +56,13 @@ var explained = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime
 
 func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) error {
 	out := c.OutOrStdout()
-	decider := controller.New(doc.Policy)
 	for i, p := range explained {
 		ev, err := policytest.Event(line, p)
 		if err != nil {
 			return cli.Usage(err)
+		}
+		if ev.PacketIn == nil {
+			return cli.Usagef("%q is no packet", line)
 		}
 		if dpid != "" {
 			if ev.Switch.DPID, err = flow.ParseDPID(dpid); err != nil {
@@ -67,7 +70,8 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) erro
 			}
 		}
 		var d flow.Decision
-		if err := decider.Decide(c.Context(), ev, &d); err != nil {
+		ev.Time = time.Now()
+		if err := eval.NewTrial(controller.New(doc.Policy)).Decide(c.Context(), ev, &d); err != nil { // machines are in their first states
 			return err
 		}
 		if i == 0 {
@@ -202,14 +206,15 @@ func testPolicy(ctx context.Context, path string) (s testSuite, err error) {
 		return s, fmt.Errorf("%s: nothing is expected of it: want lines such as # expect: tcp 10.0.0.1:40000 > 10.0.0.2:22 => allow", path)
 	}
 	s.Name = path
-	decider := controller.New(doc.Policy)
-	for _, e := range list {
-		got, err := e.Try(ctx, decider)
+	trial := eval.NewTrial(controller.New(doc.Policy))
+	for i := range list {
+		e := &list[i]
+		got, met, err := trial.Try(ctx, e)
 		if err != nil {
 			return s, at(e.File, e.Line, err.Error())
 		}
 		one := testCase{Class: path, Name: e.Packet, File: e.File, Line: e.Line}
-		if got != "" {
+		if !met {
 			one.Failure = &failure{fmt.Sprintf("got %s, want %s", got, e.Want)}
 			s.Failures++
 		}

@@ -72,6 +72,9 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if a.CoversIncomplete {
 		h.Set(contract.HeaderCoversIncomplete, "true")
 	}
+	if a.IfReply != "" {
+		h.Set(contract.HeaderIfReply, a.IfReply)
+	}
 	return a.Body
 }
 

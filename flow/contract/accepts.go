@@ -11,6 +11,7 @@ import (
 // [flow.Accepts]. To add one is a line here and one there.
 var acceptNames = [...]string{
 	"covers_incomplete",
+	"reply",
 	"revoke",
 }
 

@@ -49,6 +49,12 @@ const (
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
 
+	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
+	HeaderIfReply = "Switchbridge-If-Reply"
+
+	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
+	HeaderStateful = "Switchbridge-Stateful"
+
 	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
 	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )

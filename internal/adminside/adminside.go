@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -112,10 +110,4 @@ func ReadJSON(r *http.Request, v any) error {
 		return fmt.Errorf("the body: byte %d: more follows the object", d.InputOffset())
 	}
 	return nil
-}
-
-// ErrorLog is what an http.Server's own messages go to: records of log, where
-// the package's own would be lines of text among them.
-func ErrorLog(logger *slog.Logger, server string) *log.Logger {
-	return slog.NewLogLogger(logger.With("server", server).Handler(), slog.LevelWarn)
 }

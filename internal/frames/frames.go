@@ -110,6 +110,21 @@ func echo(from, to Endpoint, type4, type6 uint8, id, seq uint16) []byte {
 	return ip(from, to, proto, b, 2)
 }
 
+// TooBig tells the sender of a frame without a tag that a router on its way can't send the packet on as it is: ICMP fragmentation needed,
+// or ICMPv6 packet too big. It quotes the IP header and the eight bytes behind it (RFC 792, RFC 4443).
+func TooBig(router Endpoint, frame []byte, mtu uint16) []byte {
+	to, header := Endpoint{MAC: flow.MAC(frame[6:12])}, 20
+	b := []byte{3, 4, 0, 0, 0, 0, byte(mtu >> 8), byte(mtu)}
+	proto := uint8(flow.ProtoICMP)
+	if router.IP.Is6() {
+		header, b[0], b[1], proto = 40, 2, 0, flow.ProtoICMPv6
+		to.IP = netip.AddrFrom16([16]byte(frame[etherLen+8:]))
+	} else {
+		to.IP = netip.AddrFrom4([4]byte(frame[etherLen+12:]))
+	}
+	return ip(router, to, proto, append(b, frame[etherLen:etherLen+header+8]...), 2)
+}
+
 // NeighborSolicitation asks who has target (RFC 4861, 4.3), to its
 // solicited-node multicast address.
 func NeighborSolicitation(from Endpoint, target netip.Addr) []byte {

@@ -25,7 +25,6 @@ const (
 	act13PushVLAN = 17
 	act13PopVLAN  = 18
 	act13SetQueue = 21
-	act13Group    = 22
 	act13DecTTL   = 24
 	act13SetField = 25
 )
@@ -93,8 +92,8 @@ func appendAction13(b []byte, a *flow.Action, proto uint8) []byte {
 		b = be.AppendUint32(b, uint32(a.Port))
 		b = be.AppendUint16(b, maxLenOf(a))
 		return pad(b, 6)
-	case flow.SetQueue, flow.Group:
-		b = append(b, 0, pick(a.Type == flow.SetQueue, act13SetQueue, act13Group), 0, 8)
+	case flow.SetQueue:
+		b = append(b, 0, act13SetQueue, 0, 8)
 		return be.AppendUint32(b, a.ID)
 	case flow.PushVLAN:
 		return append(b, 0, act13PushVLAN, 0, 8, uint8(a.Value>>8), uint8(a.Value), 0, 0)
@@ -265,8 +264,6 @@ func parseAction13(list []flow.Action, typ uint16, b []byte) ([]flow.Action, err
 		a.Type = flow.PopVLAN
 	case act13SetQueue:
 		a.Type, a.ID = flow.SetQueue, be.Uint32(b[4:])
-	case act13Group:
-		a.Type, a.ID = flow.Group, be.Uint32(b[4:])
 	case act13DecTTL:
 		a.Type = flow.DecTTL
 	case act13SetField:

@@ -14,7 +14,6 @@ import (
 // 7.3.4.3, 7.3.4.4).
 const (
 	tableMax = 0xfe       // OFPTT_MAX
-	groupMax = 0xffffff00 // OFPG_MAX
 	meterMax = 0xffff0000 // OFPM_MAX
 
 	flags13 = flow.SendFlowRemoved | flow.CheckOverlap | flow.ResetCounts | flow.NoPacketCounts | flow.NoByteCounts
@@ -304,10 +303,6 @@ func fitActions13(list []flow.Action, h headers) (length int, err error) {
 		case flow.SetQueue:
 			if a.ID == flow.NoQueue {
 				return 0, unsupported(v, "the end of a queue")
-			}
-		case flow.Group:
-			if a.ID > groupMax {
-				return 0, unsupported(v, fmt.Sprintf("group %d", a.ID))
 			}
 		case flow.PushVLAN:
 			if a.Value != flow.EthTypeVLAN && a.Value != flow.EthTypeQinQ {

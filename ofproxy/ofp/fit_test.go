@@ -161,8 +161,6 @@ func (d dice) anyActions(m *flow.Match) (list []flow.Action) {
 			a.MaxLen = uint16(d(65536))
 		case flow.SetQueue:
 			a.ID = choose[uint32](d, 0, 1, 7, flow.NoQueue)
-		case flow.Group:
-			a.ID = choose[uint32](d, 1, 0xffffff01)
 		case flow.PushVLAN:
 			a.Value = choose[uint32](d, flow.EthTypeVLAN, flow.EthTypeQinQ, 0x0800)
 		case flow.SetVLANVID:

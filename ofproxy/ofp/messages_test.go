@@ -329,9 +329,9 @@ var messages = []message{
 	packetOut("PACKET_OUT 1.3 of a buffer", v13, PacketOut{BufferID: 7, InPort: 1, Actions: []flow.Action{flow.OutputTo(flow.PortNormal)}},
 		"040d0028010203040000000700000001001000000000000000000010fffffffa0000000000000000",
 		"OFPT_PACKET_OUT (OF1.3) (xid=0x1020304): in_port=1 actions=NORMAL buffer=0x00000007"),
-	packetOut("PACKET_OUT 1.3", v13, PacketOut{BufferID: flow.NoBuffer, InPort: flow.PortController, Actions: []flow.Action{{Type: flow.Group, ID: 1}, flow.OutputTo(flow.PortFlood)}, Data: frame},
-		"040d005a01020304fffffffffffffffd0018000000000000001600080000000100000010fffffffb0000000000000000ffffffffffff02000000000a0806000108000604000102000000000a0a0000010000000000000a000002",
-		"OFPT_PACKET_OUT (OF1.3) (xid=0x1020304): in_port=CONTROLLER actions=group:1,FLOOD data_len=42 arp,vlan_tci=0x0000,dl_src=02:00:00:00:00:0a,dl_dst=ff:ff:ff:ff:ff:ff,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_op=1,arp_sha=02:00:00:00:00:0a,arp_tha=00:00:00:00:00:00"),
+	packetOut("PACKET_OUT 1.3", v13, PacketOut{BufferID: flow.NoBuffer, InPort: flow.PortController, Actions: []flow.Action{{Type: flow.SetQueue, ID: 1}, flow.OutputTo(flow.PortFlood)}, Data: frame},
+		"040d005a01020304fffffffffffffffd0018000000000000001500080000000100000010fffffffb0000000000000000ffffffffffff02000000000a0806000108000604000102000000000a0a0000010000000000000a000002",
+		"OFPT_PACKET_OUT (OF1.3) (xid=0x1020304): in_port=CONTROLLER actions=set_queue:1,FLOOD data_len=42 arp,vlan_tci=0x0000,dl_src=02:00:00:00:00:0a,dl_dst=ff:ff:ff:ff:ff:ff,arp_spa=10.0.0.1,arp_tpa=10.0.0.2,arp_op=1,arp_sha=02:00:00:00:00:0a,arp_tha=00:00:00:00:00:00"),
 	packetOut("PACKET_OUT drop", v13, PacketOut{BufferID: 7, InPort: 3},
 		"040d00180102030400000007000000030000000000000000",
 		"OFPT_PACKET_OUT (OF1.3) (xid=0x1020304): in_port=3 actions=drop buffer=0x00000007"),
@@ -381,14 +381,14 @@ var messages = []message{
 		"040e005801020304000000000000000000000000000000000000000000000000ffffffffffffffffffffffff0000000000010004000000000006000800000001000400180000000000000010fffffffdffff000000000000",
 		"OFPT_FLOW_MOD (OF1.3) (xid=0x1020304): ADD priority=0 actions=meter:1,CONTROLLER:65535"),
 	flowMod("FLOW_MOD 1.3 rewrites", v13, flow.Rule{Priority: 1, BufferID: 5, Meter: 7, Goto: 1,
-		Actions: append([]flow.Action{{Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.DecTTL}, {Type: flow.Group, ID: 9}}, rewrites...),
+		Actions: append([]flow.Action{{Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.DecTTL}, {Type: flow.SetQueue, ID: 9}}, rewrites...),
 		Match: match(func(m *flow.Match) {
 			m.SetVLAN(flow.VLANNone, flow.VLANExact)
 			m.SetEthType(flow.EthTypeIPv4)
 			m.SetIPProto(flow.ProtoTCP)
 		})},
-		"040e01580102030400000000000000000000000000000000000000000000000100000005ffffffffffffffff000000000001001580000a02080080000c0200008000140106000000000600080000000700040100000000000011000881000000001800080000000000160008000000090019001080000c0210070000000000000019001080000e0105000000000000000012000800000000001900108000080602000000000b0000001900108000060602000000000a000000190010800016040a0000090000000000190010800018040a0000080000000000190010800010012e000000000000000019001080001a0200010000000000000019001080001c02ffff00000000000000150008000000030000001000000002000000000000000000000010fffffff8000000000000000000000010fffffffe000000000000000000000010fffffffdffff0000000000000001000801000000",
-		"OFPT_FLOW_MOD (OF1.3) (xid=0x1020304): ADD priority=1,tcp,vlan_tci=0x0000/0x1fff buf:0x5 actions=meter:7,push_vlan:0x8100,dec_ttl,group:9,set_field:4103->vlan_vid,set_field:5->vlan_pcp,pop_vlan,set_field:02:00:00:00:00:0b->eth_src,set_field:02:00:00:00:00:0a->eth_dst,set_field:10.0.0.9->ip_src,set_field:10.0.0.8->ip_dst,set_field:46->ip_dscp,set_field:1->tcp_src,set_field:65535->tcp_dst,set_queue:3,output:2,IN_PORT,LOCAL,CONTROLLER:65535,goto_table:1"),
+		"040e01580102030400000000000000000000000000000000000000000000000100000005ffffffffffffffff000000000001001580000a02080080000c0200008000140106000000000600080000000700040100000000000011000881000000001800080000000000150008000000090019001080000c0210070000000000000019001080000e0105000000000000000012000800000000001900108000080602000000000b0000001900108000060602000000000a000000190010800016040a0000090000000000190010800018040a0000080000000000190010800010012e000000000000000019001080001a0200010000000000000019001080001c02ffff00000000000000150008000000030000001000000002000000000000000000000010fffffff8000000000000000000000010fffffffe000000000000000000000010fffffffdffff0000000000000001000801000000",
+		"OFPT_FLOW_MOD (OF1.3) (xid=0x1020304): ADD priority=1,tcp,vlan_tci=0x0000/0x1fff buf:0x5 actions=meter:7,push_vlan:0x8100,dec_ttl,set_queue:9,set_field:4103->vlan_vid,set_field:5->vlan_pcp,pop_vlan,set_field:02:00:00:00:00:0b->eth_src,set_field:02:00:00:00:00:0a->eth_dst,set_field:10.0.0.9->ip_src,set_field:10.0.0.8->ip_dst,set_field:46->ip_dscp,set_field:1->tcp_src,set_field:65535->tcp_dst,set_queue:3,output:2,IN_PORT,LOCAL,CONTROLLER:65535,goto_table:1"),
 	flowMod("FLOW_MOD 1.3 IPv6", v13, flow.Rule{Table: 1, BufferID: flow.NoBuffer, Match: match(func(m *flow.Match) {
 		m.SetEthType(flow.EthTypeIPv6)
 		m.SetIPSrc(pfx("2001:db8:8000::/33"))

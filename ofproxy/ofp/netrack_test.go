@@ -129,7 +129,7 @@ func randomRule(rng *rand.Rand) flow.Rule {
 			a.Addr = randomPrefix(rng, ipv4).Addr()
 		case flow.SetL4Src, flow.SetL4Dst:
 			a.Value, a.IPProto = rng.Uint32N(65536), m.IPProto
-		case flow.SetQueue, flow.Group:
+		case flow.SetQueue:
 			a.ID = rng.Uint32()
 		}
 		h := headersOf(m)
@@ -238,8 +238,6 @@ func netrackActions(list []flow.Action) netrack.Actions {
 			out = append(out, &netrack.ActionOutput{Port: netrack.PortNo(a.Port), MaxLen: a.MaxLen})
 		case flow.SetQueue:
 			out = append(out, &netrack.ActionSetQueue{QueueID: netrack.Queue(a.ID)})
-		case flow.Group:
-			out = append(out, &netrack.ActionGroup{Group: netrack.Group(a.ID)})
 		case flow.PushVLAN:
 			out = append(out, &netrack.ActionPushVLAN{EtherType: uint16(a.Value)})
 		case flow.PopVLAN:

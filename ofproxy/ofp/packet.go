@@ -80,7 +80,7 @@ func headersOfPacket(m *flow.Match) headers {
 func needsHeaders(list []flow.Action) bool {
 	for i := range list {
 		switch list[i].Type {
-		case flow.Output, flow.SetQueue, flow.Group, flow.SetEthSrc, flow.SetEthDst:
+		case flow.Output, flow.SetQueue, flow.SetEthSrc, flow.SetEthDst:
 		default:
 			return true
 		}

@@ -50,7 +50,6 @@ func TestInexpressible(t *testing.T) {
 		{"output to no port", v13, act(flow.OutputTo(flow.PortAny)), "port ANY"},
 		{"output to port 0", v13, act(flow.OutputTo(0)), "port 0"},
 		{"queue of NORMAL", v10, act(flow.Action{Type: flow.SetQueue, ID: 1}, flow.OutputTo(flow.PortNormal)), "queue of port NORMAL"},
-		{"group", v10, act(flow.Action{Type: flow.Group, ID: 1}), "group:1"},
 		{"push", v10, act(flow.Action{Type: flow.PushVLAN, Value: flow.EthTypeQinQ}), "push_vlan"},
 		{"TTL", v10, act(flow.Action{Type: flow.DecTTL}), "dec_nw_ttl"},
 		{"IPv6 rewrite", v10, act(flow.Action{Type: flow.SetIPDst, Addr: netip.MustParseAddr("::1")}), "SET_IP_DST ::1"},

@@ -255,7 +255,7 @@ func (s *FlowStats) MayForward() bool {
 			if a.Port != flow.PortController {
 				return true
 			}
-		case flow.Group, flow.Unsupported:
+		case flow.Unsupported:
 			return true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
@@ -429,6 +430,7 @@ func (d *Datapath) Forward(b []byte, inPort flow.PortNo, frame []byte) (out []by
 // Rules returns what is in the flow tables.
 func (d *Datapath) Rules() []ofp.FlowStats {
 	var list []ofp.FlowStats
+	d.table.expire(time.Now())
 	for i := range d.table.entries {
 		list = append(list, d.table.entries[i].stats())
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // table is the flow tables of a switch, as far as a controller can tell them
-// from real ones. Timeouts are kept and never fire.
+// from real ones. A rule whose time is over is gone; nobody is told.
 type table struct {
 	entries []entry
 }
@@ -18,6 +18,17 @@ type table struct {
 type entry struct {
 	ofp.FlowStats
 	added time.Time
+	used  time.Time // by a packet
+}
+
+// over reports whether one of the rule's timeouts has ended it.
+func (e *entry) over(now time.Time) bool {
+	return e.Rule.HardTimeout > 0 && now.Sub(e.added) >= e.Rule.HardTimeout || e.Rule.IdleTimeout > 0 && now.Sub(e.used) >= e.Rule.IdleTimeout
+}
+
+// expire takes out the rules whose time is over.
+func (t *table) expire(now time.Time) {
+	t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return e.over(now) })
 }
 
 // stats returns the entry with its age.
@@ -60,17 +71,18 @@ func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
 }
 
 func (t *table) add(r *flow.Rule) {
+	now := time.Now()
 	rule := *r
 	rule.Command, rule.BufferID, rule.OutPort, rule.CookieMask = flow.Add, 0, 0, 0
 	rule.Match = r.Match.Canonical()
 	rule.Actions = slices.Clone(r.Actions)
 	for i := range t.entries {
 		if e := &t.entries[i].Rule; e.Table == rule.Table && e.Priority == rule.Priority && e.Match == rule.Match {
-			t.entries[i] = entry{ofp.FlowStats{Rule: rule}, time.Now()}
+			t.entries[i] = entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now}
 			return
 		}
 	}
-	t.entries = append(t.entries, entry{ofp.FlowStats{Rule: rule}, time.Now()})
+	t.entries = append(t.entries, entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now})
 }
 
 // selects reports whether a MODIFY or DELETE r means the entry e.
@@ -119,6 +131,7 @@ func includes(g, m *flow.Match) bool {
 // find returns what a flow statistics request asks for.
 func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
 	want := flow.Rule{Command: flow.Delete, Table: q.Table, Cookie: q.Cookie, CookieMask: q.CookieMask, Match: q.Match}
+	t.expire(time.Now())
 	var found []ofp.FlowStats
 	for i := range t.entries {
 		e := &t.entries[i]
@@ -131,11 +144,17 @@ func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
 
 // lookup returns the entry of one table that a packet takes, or nil.
 func (t *table) lookup(id uint8, p *flow.Match) *ofp.FlowStats {
-	var best *ofp.FlowStats
+	now := time.Now()
+	t.expire(now)
+	var best *entry
 	for i := range t.entries {
-		if e := &t.entries[i].FlowStats; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
+		if e := &t.entries[i]; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
 			best = e
 		}
 	}
-	return best
+	if best == nil {
+		return nil
+	}
+	best.used = now
+	return &best.FlowStats
 }

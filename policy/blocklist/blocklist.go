@@ -151,10 +151,10 @@ func (l *link) target(p *policy.Packet, out *policy.Outcome) {
 	switch {
 	case m.Has(flow.FieldNDTarget):
 		if e := l.v6.lookup(key(policy.AddressOf(m.NDTarget))); e != nil {
-			out.Verdict, out.Reason = flow.Deny, l.reason(m.NDTarget, e)
+			out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(m.NDTarget, e)
 		}
 	case p.Missing&flow.FieldNDTarget != 0:
-		out.Verdict, out.Reason = flow.Deny, missingReason
+		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
 	}
 }
 
@@ -162,7 +162,7 @@ func (l *link) target(p *policy.Packet, out *policy.Outcome) {
 func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key, out *policy.Outcome) bool {
 	out.Depends |= f
 	if p.Missing&f != 0 {
-		out.Verdict, out.Reason = flow.Deny, missingReason
+		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
 		return true
 	}
 	if !p.Match.Has(f) {
@@ -176,7 +176,7 @@ func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key
 	if e == nil {
 		return false
 	}
-	out.Verdict, out.Reason = flow.Deny, l.reason(address.Addr(), e)
+	out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(address.Addr(), e)
 	return true
 }
 

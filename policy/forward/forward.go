@@ -21,7 +21,8 @@ func Default() *policy.Policy {
 
 // Config is the policy's source form.
 type Config struct {
-	Mode policy.ForwardMode
+	Mode    policy.ForwardMode
+	Answers bool // replies: allow
 }
 
 // Name implements [policy.Source].
@@ -29,6 +30,9 @@ func (*Config) Name() string { return Name }
 
 // Forward returns the mode: what packets do that another policy allows.
 func (c *Config) Forward() policy.ForwardMode { return c.Mode }
+
+// Replies reports whether what is allowed may be answered.
+func (c *Config) Replies() bool { return c.Answers }
 
 // Validate implements [policy.Source].
 func (c *Config) Validate(earlier []policy.Source) error {
@@ -48,6 +52,7 @@ func (c *Config) Compile() policy.Link {
 	return &link{policy.Outcome{
 		Verdict:   flow.Allow,
 		Reason:    Name + ": " + c.Mode.String(),
+		Replies:   c.Answers,
 		Treatment: policy.Treatment{Mode: c.Mode},
 	}}
 }

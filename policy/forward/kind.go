@@ -13,7 +13,11 @@ func (Kind) Code() byte { return 3 }
 
 // Explain implements [policy.Source].
 func (c *Config) Explain() string {
-	return "allows what reaches it; allowed packets go by " + c.Mode.String()
+	s := "allows what reaches it; allowed packets go by " + c.Mode.String()
+	if c.Answers {
+		s += "; what answers them is let in"
+	}
+	return s
 }
 
 // Examples implements [policy.Kind].
@@ -21,5 +25,6 @@ func (Kind) Examples() (list []policy.Example) {
 	for m := policy.Normal; m <= policy.Learn; m++ {
 		list = append(list, policy.Example{Entry: &Config{Mode: m}})
 	}
+	list = append(list, policy.Example{Entry: &Config{Mode: policy.Normal, Answers: true}})
 	return list
 }

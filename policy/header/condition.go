@@ -158,10 +158,3 @@ func prefixes(r *PortRange) []portPrefix {
 	}
 	return list
 }
-
-// Completed returns the condition with its prerequisites, which Validate has seen
-// to be possible.
-func (c Condition) Completed() Condition {
-	c.Header, _ = complete(c.Header)
-	return c
-}

@@ -45,6 +45,7 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		}
 	}
 	acted := false
+	var replies *bool // whichever comes first
 	f.Mapping(n, where,
 		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(f, n, where+": name", parseName) }),
 		syntax.Key("comment", func(n *syntax.Node) { r.Comment, _ = f.Scalar(n, where+": comment") }),
@@ -53,8 +54,12 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		}),
 		syntax.Key("match", func(n *syntax.Node) { r.Match = ParseCondition(f, n, where+": match") }),
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
+		syntax.Key("replies", func(n *syntax.Node) { allow := f.Allow(n, where+": replies"); replies = &allow }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
 	)
+	if replies != nil {
+		r.Action.Replies, r.Action.NoReply = *replies, !*replies && r.Action.Deny
+	}
 	if !acted {
 		f.Errorf(n, "%s: want an action", where)
 	}

@@ -46,6 +46,8 @@ type Action struct {
 	SetQueue bool
 	Queue    uint32
 	Meter    uint32 // 0: none
+	Replies  bool   // what answers an allowed packet is allowed, too
+	NoReply  bool   // a denied packet is denied even if it is an answer
 }
 
 // Name implements [policy.Source].
@@ -60,6 +62,21 @@ func (c *Config) LooksAt() (fields flow.Field) {
 		fields |= c.Rules[i].Match.fields()
 	}
 	return fields
+}
+
+// Replies reports whether some rule lets replies in.
+func (c *Config) Replies() bool {
+	return slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Action.Replies })
+}
+
+// InPorts returns the ports that rules name.
+func (c *Config) InPorts() (ports []flow.PortNo) {
+	for i := range c.Rules {
+		if m := &c.Rules[i].Match.Header; m.Has(flow.FieldInPort) {
+			ports = append(ports, m.InPort)
+		}
+	}
+	return ports
 }
 
 // Validate implements [policy.Source]. Its errors are of type [policy.ItemError].
@@ -86,9 +103,18 @@ func (r *Rule) validate() error {
 	if err := r.Match.Validate(); err != nil {
 		return err
 	}
-	a := &r.Action
+	if r.Action.Replies && r.Proactive {
+		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
+	}
+	return r.Action.validate()
+}
+
+func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
+	}
+	if a.Deny && a.Replies || !a.Deny && a.NoReply {
+		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
 	}
 	for _, p := range a.Output {
 		switch {
@@ -114,7 +140,7 @@ func (c *Config) Label(i int) string {
 func (c *Config) Conditions() []Condition {
 	list := make([]Condition, len(c.Rules))
 	for i := range c.Rules {
-		list[i] = c.Rules[i].Match.Completed()
+		list[i] = *c.Rules[i].Match.Completed()
 	}
 	return list
 }

@@ -52,6 +52,9 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 				}
 				continue
 			}
+			if r, ok := s.(policy.Remembering); ok && r.Remembers() {
+				return fail("the chain asks %s first, which must see the packets", s.Name())
+			}
 			if !r.Action.Deny {
 				return fail("the chain asks %s first; a rule that allows must come before it", s.Name())
 			}
@@ -76,7 +79,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 }
 
 func (a *Action) equal(b *Action) bool {
-	if a.Deny != b.Deny || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
+	if a.Deny != b.Deny || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
 		return false
 	}
 	for i := range a.Output {

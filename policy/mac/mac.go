@@ -182,15 +182,15 @@ func (l *link) Decide(p policy.Packet) (out policy.Outcome) {
 func (l *link) side(p *policy.Packet, f flow.Field, a flow.MAC, out *policy.Outcome) {
 	out.Depends |= f
 	if !p.Match.Has(f) || p.Missing&f != 0 {
-		out.Verdict, out.Reason = flow.Deny, missingReason
+		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
 		return
 	}
 	e := l.lookup(number(a))
 	switch {
 	case l.deny == Listed && e != nil:
-		out.Verdict, out.Reason = flow.Deny, l.reason(a, e)
+		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(a, e)
 	case l.deny == Unlisted && e == nil && !(f == flow.FieldEthDst && a.Multicast()): // a group is nobody's device
-		out.Verdict, out.Reason = flow.Deny, Name+": "+a.String()+" is not listed"
+		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, Name+": "+a.String()+" is not listed"
 	}
 }
 

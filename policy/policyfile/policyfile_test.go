@@ -341,7 +341,7 @@ func TestPromises(t *testing.T) {
 	for promises, want := range map[string]string{
 		"  - never: {from: guests}\n":                               `p.yaml:3: promise 1: never: from: "guests": want an address or prefix`,
 		"  - {never: {tcp_dst: 22}, always: {tcp_dst: 80}}\n":       "p.yaml:3: promise 1: never and always in one promise",
-		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": "p.yaml:4: promise 1: unless: this version knows no machines",
+		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": "p.yaml:4: promise 1: unless: promises can't name the states of machines yet",
 		"  - only: {to: 10.0.0.9}\n":                                "p.yaml:3: promise 1: only: want what it is about",
 		"  - never: {}\n":                                           "p.yaml:3: promise 1: never: want at least one condition",
 		"  - never: {form: 10.0.0.1}\n":                             `p.yaml:3: promise 1: never: unknown key "form": want one of from, to, in_port`,

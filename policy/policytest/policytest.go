@@ -9,25 +9,37 @@
 //	icmp 10.0.0.1 > 10.0.0.2 type 8
 //	arp 10.0.0.1 > 10.0.0.2
 //	nd 2001:db8::1 > 2001:db8::2      (a neighbour solicitation: who has 2001:db8::2?)
+//	na 2001:db8::1 > 2001:db8::2      (a neighbour advertisement: 2001:db8::1 is here)
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
+//	dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3          (a DHCP message: 1 discover, 3 request, 5 acknowledgement)
+//	dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600    (10.0.0.7 is given to 02:00:00:00:00:07)
 //	lldp
 //
 //	ip 10.0.0.1 > 10.0.0.2 ip_proto 47
 //	eth eth_type 0x88b5
 //
+// TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
+//
+//	event port 3 down                 (or up)
+//	event switch
+//
+// What begins with "after 30s, " comes so much later than the line before it (see [Wait]).
+//
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
 // ARP request goes to ff:ff:ff:ff:ff:ff. Any other field is said by its name in
-// policies, such as "eth_src 02:00:00:00:01:00" or "ip_dscp 46". [Words] writes
-// the line for headers.
+// policies, such as "eth_src 02:00:00:00:01:00" or "ip_dscp 46". Who forges says so: "eth 3" is sent by
+// 02:00:00:00:00:03, and "sha 3" says that address in ARP, neighbour discovery or DHCP. [Words] writes the line for headers.
 package policytest
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -66,6 +78,9 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	if extra := option.Fields &^ option.taken; extra != 0 {
 		return nil, 0, fmt.Errorf("packet %q: %s has no %v", line, proto, extra)
 	}
+	for word := range option.words {
+		return nil, 0, fmt.Errorf("packet %q: %s has no %s", line, proto, word)
+	}
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
@@ -77,6 +92,23 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 type said struct {
 	flow.Match
 	taken flow.Field
+	words map[string]uint16 // what is no field: flags, lease
+}
+
+// word returns what is said that is no field.
+func (o *said) word(name string) (v uint16, ok bool) {
+	v, ok = o.words[name]
+	delete(o.words, name) // what is left has no place in the packet
+	return v, ok
+}
+
+// station returns an Ethernet address that is said, or else another one.
+func (o *said) station(f flow.Field, otherwise net.HardwareAddr) net.HardwareAddr {
+	if !o.has(f) {
+		return otherwise
+	}
+	a, _ := f.Info().MAC(&o.Match)
+	return a[:]
 }
 
 // has reports whether a field is said.
@@ -88,12 +120,38 @@ func (o *said) has(f flow.Field) bool {
 // short are names of fields that are older than the rule that a field is called as in policies.
 var short = map[string]flow.Field{"port": flow.FieldInPort, "vlan": flow.FieldVLAN, "type": flow.FieldICMPType, "code": flow.FieldICMPCode}
 
+// others are words that are not a field's name.
+var others = map[string]func(o *said, s string) error{
+	"flags": func(o *said, s string) (err error) { o.words["flags"], err = flags(s); return err },
+	"lease": func(o *said, s string) error {
+		v, err := strconv.ParseUint(s, 10, 16)
+		o.words["lease"] = uint16(v)
+		return err
+	},
+	"eth": func(o *said, s string) error { return station(o, flow.FieldEthSrc, s) },
+	"sha": func(o *said, s string) error { return station(o, flow.FieldARPSHA, s) },
+}
+
+// station reads the number of a host, whose Ethernet address is to be the field's.
+func station(o *said, f flow.Field, s string) error {
+	v, err := strconv.ParseUint(s, 10, 16)
+	f.Info().SetMAC(&o.Match, flow.MAC{2, 0, 0, 0, byte(v >> 8), byte(v)}, flow.MACExact)
+	return err
+}
+
 // options reads pairs of a field's name and its value.
 func options(words []string) (o said, err error) {
 	o.SetInPort(1)
 	o.taken = flow.FieldInPort | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldEthSrc | flow.FieldEthDst
+	o.words = make(map[string]uint16)
 	for ; len(words) > 0; words = words[2:] {
 		f := short[words[0]]
+		if read := others[words[0]]; read != nil && len(words) > 1 {
+			if err := read(&o, words[1]); err != nil {
+				return o, fmt.Errorf("%s %q: %w", words[0], words[1], err)
+			}
+			continue
+		}
 		for i := range flow.Fields {
 			if x := &flow.Fields[i]; x.Name == words[0] && x.Kind != flow.Prefix && x.Kind != flow.Number64 && x.Need != flow.NeedPorts {
 				f = x.Field
@@ -138,6 +196,29 @@ func options(words []string) (o said, err error) {
 		}
 	}
 	return o, nil
+}
+
+// flags reads names of TCP flags with + between.
+func flags(s string) (v uint16, err error) {
+	for name := range strings.SplitSeq(s, "+") {
+		i := slices.Index([]string{"fin", "syn", "rst", "psh", "ack"}, name)
+		if i < 0 {
+			return 0, fmt.Errorf("no flag %q", name)
+		}
+		v |= 1 << i
+	}
+	return v, nil
+}
+
+// Wait takes "after 30s, " off a line: the time that passes before it.
+func Wait(line string) (time.Duration, string, error) {
+	rest, ok := strings.CutPrefix(line, "after ")
+	if !ok {
+		return 0, line, nil
+	}
+	wait, rest, _ := strings.Cut(rest, ", ")
+	d, err := time.ParseDuration(wait)
+	return d, rest, err
 }
 
 // end reads ADDRESS or ADDRESS:PORT.
@@ -186,13 +267,10 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
 		arp := &layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: eth.SrcMAC, SourceProtAddress: src.Addr().AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: dst.Addr().AsSlice(),
+			SourceHwAddress: option.station(flow.FieldARPSHA, eth.SrcMAC), SourceProtAddress: src.Addr().AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: dst.Addr().AsSlice(),
 		}
 		if option.has(flow.FieldARPOp) {
 			arp.Operation = option.ARPOp
-		}
-		if option.has(flow.FieldARPSHA) {
-			arp.SourceHwAddress = option.ARPSHA[:]
 		}
 		if option.has(flow.FieldARPTHA) {
 			arp.DstHwAddress = option.ARPTHA[:]
@@ -200,7 +278,12 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		tail = []gopacket.SerializableLayer{arp}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
-		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: true}, payload}
+		f, given := option.word("flags")
+		if !given {
+			f = 1 << 1
+		}
+		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()),
+			FIN: f&1 != 0, SYN: f&2 != 0, RST: f&4 != 0, PSH: f&8 != 0, ACK: f&16 != 0}, payload}
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
@@ -212,6 +295,9 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 			return nil, fmt.Errorf("want an ip_proto")
 		}
 		ipProto = layers.IPProtocol(option.IPProto)
+	case "dhcp":
+		ipProto = layers.IPProtocolUDP
+		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, dhcp(src, dst, option)}
 	case "icmp":
 		ipProto = layers.IPProtocolICMPv4
 		option.has(flow.FieldICMPType | flow.FieldICMPCode)
@@ -235,6 +321,11 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		case option.ICMPType == layers.ICMPv6TypeNeighborAdvertisement:
 			tail[1] = &layers.ICMPv6NeighborAdvertisement{TargetAddress: target}
 		}
+	case "na":
+		ipProto = layers.IPProtocolICMPv6
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
+			&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: src.Addr().AsSlice(), Options: layers.ICMPv6Options{
+				{Type: layers.ICMPv6OptTargetAddress, Data: option.station(flow.FieldARPSHA, mac(src.Addr()))}}}}
 	case "nd":
 		target := dst.Addr()
 		if !target.Is6() {
@@ -247,7 +338,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)},
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: target.AsSlice(), Options: layers.ICMPv6Options{
-				{Type: layers.ICMPv6OptSourceAddress, Data: mac(src.Addr())}}}}
+				{Type: layers.ICMPv6OptSourceAddress, Data: option.station(flow.FieldARPSHA, mac(src.Addr()))}}}}
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:
@@ -267,12 +358,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		}
 		tail = append([]gopacket.SerializableLayer{ip}, tail...)
 	}
-	if option.has(flow.FieldEthSrc) {
-		eth.SrcMAC = option.EthSrc[:]
-	}
-	if option.has(flow.FieldEthDst) {
-		eth.DstMAC = option.EthDst[:]
-	}
+	eth.SrcMAC, eth.DstMAC = option.station(flow.FieldEthSrc, eth.SrcMAC), option.station(flow.FieldEthDst, eth.DstMAC)
 	if option.has(flow.FieldVLAN | flow.FieldVLANPCP) {
 		tag := &layers.Dot1Q{VLANIdentifier: option.VLAN, Priority: option.VLANPCP, Type: eth.EthernetType}
 		if eth.EthernetType == layers.EthernetTypeLLC {
@@ -282,6 +368,22 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 		eth.EthernetType, eth.Length = layers.EthernetTypeDot1Q, 0
 	}
 	return append([]gopacket.SerializableLayer{eth}, tail...), nil
+}
+
+// dhcp is a client's message where its source is the client's port, and otherwise a server's, to the destination.
+func dhcp(src, dst netip.AddrPort, option *said) *layers.DHCPv4 {
+	option.has(flow.FieldICMPType) // the message's
+	d := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 1,
+		ClientIP: src.Addr().AsSlice(), ClientHWAddr: option.station(flow.FieldARPSHA, option.station(flow.FieldEthSrc, mac(src.Addr()))),
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{option.ICMPType})}}
+	if src.Port() != 68 {
+		d.Operation, d.ClientIP, d.YourClientIP = layers.DHCPOpReply, nil, dst.Addr().AsSlice()
+		d.ClientHWAddr = option.station(flow.FieldARPSHA, mac(dst.Addr()))
+	}
+	if lease, _ := option.word("lease"); lease > 0 {
+		d.Options = append(d.Options, layers.NewDHCPOption(layers.DHCPOptLeaseTime, []byte{0, 0, byte(lease >> 8), byte(lease)}))
+	}
+	return d
 }
 
 func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet, option *said) (gopacket.SerializableLayer, error) {
@@ -310,6 +412,9 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 // Event returns the event of a switch with four ports that has no rule for the
 // packet.
 func Event(line string, p flow.Protocol) (*flow.Event, error) {
+	if text, ok := strings.CutPrefix(line, "event "); ok {
+		return notPacket(text, Switch(p))
+	}
 	frame, inPort, err := Packet(line)
 	if err != nil {
 		return nil, err
@@ -318,6 +423,22 @@ func Event(line string, p flow.Protocol) (*flow.Event, error) {
 	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
 		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: m, Incomplete: m.Missing(),
 	}}, nil
+}
+
+func notPacket(text string, sw *flow.Switch) (*flow.Event, error) {
+	if text == "switch" {
+		return &flow.Event{Type: flow.EventSwitchConnected, Switch: sw}, nil
+	}
+	words := strings.Fields(text)
+	if len(words) == 3 && words[0] == "port" && (words[2] == "up" || words[2] == "down") {
+		no, err := flow.ParsePort(words[1])
+		port := flow.Port{No: no}
+		if words[2] == "down" {
+			port.State = 1
+		}
+		return &flow.Event{Type: flow.EventPortStatus, Switch: sw, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: port}}, err
+	}
+	return nil, fmt.Errorf("event %q: want port NUMBER up, port NUMBER down, or switch", text)
 }
 
 // Switch returns a switch with the ports 1 to 4 and LOCAL.
@@ -375,29 +496,25 @@ func ReadExpectations(text, file, prefix string) (list []Expectation, err error)
 	return list, nil
 }
 
-// Try asks d about the packet, at an OpenFlow 1.3 switch. It returns what the packet gets, or nothing where that is what is wanted.
-func (e *Expectation) Try(ctx context.Context, d flow.Decider) (got string, err error) {
-	ev, err := Event(e.Packet, flow.OpenFlow13)
-	if err != nil {
-		return "", err
-	}
-	var decision flow.Decision
-	if err := d.Decide(ctx, ev, &decision); err != nil {
-		return "", err
-	}
-	if got = Sum(&decision); got == e.Want || decision.Verdict.String() == e.Want {
-		return "", nil
-	}
-	return got, nil
+// Met reports whether a decision is what is wanted.
+func (e *Expectation) Met(d *flow.Decision) bool {
+	return Sum(d) == e.Want || d.Verdict.String() == e.Want
 }
 
-// Sum writes the part of a decision that policies are about: "deny (reason)".
-func Sum(d *flow.Decision) string { return d.Verdict.String() + " (" + d.Reason + ")" }
+// Sum writes the part of a decision that policies are about: "deny (reason)",
+// and what becomes of the packet if it is a reply, where that is said.
+func Sum(d *flow.Decision) string {
+	s := d.Verdict.String() + " (" + d.Reason + ")"
+	if d.IfReply != nil {
+		s += ", if a reply allow (" + d.IfReply.Reason + ")"
+	}
+	return s
+}
 
 // Whole writes a decision with all that it does, one part a line.
 func Whole(d *flow.Decision) string {
 	var b strings.Builder
-	b.WriteString(Sum(d))
+	b.WriteString(d.Verdict.String() + " (" + d.Reason + ")")
 	for i := range d.Rules {
 		b.WriteString("\nrule " + d.Rules[i].String())
 	}

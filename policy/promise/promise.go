@@ -60,7 +60,7 @@ func Parse(f *syntax.File, n *syntax.Node) (list []Promise) {
 		}
 		faults := len(f.Errs)
 		f.Mapping(item, where, kind(Never), kind(Always), kind(Only), syntax.Key("unless", func(n *syntax.Node) {
-			f.Errorf(n, "%s: unless: this version knows no machines, whose states a promise could name", where)
+			f.Errorf(n, "%s: unless: promises can't name the states of machines yet", where)
 		}))
 		switch {
 		case len(f.Errs) > faults:
@@ -91,7 +91,7 @@ func parts(f *syntax.File, n *syntax.Node, where string, k Kind) (list []Part) {
 		if err := c.Validate(); err != nil {
 			f.Errorf(n, "%s: %v", where, err)
 		}
-		list = append(list, Part{Fields: c.Completed()})
+		list = append(list, Part{Fields: *c.Completed()})
 	}
 	var rest []*syntax.Node
 	seen := map[string]bool{}

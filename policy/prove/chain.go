@@ -12,6 +12,8 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/mac"
+	"switchbridge/policy/machine"
+	"switchbridge/policy/sourceguard"
 )
 
 // Entry is a place in a policy: an entry of its chain, and one of a header entry's rules.
@@ -28,12 +30,14 @@ type chain struct {
 	list   []*term
 }
 
-// rule is one that decides.
+// rule is one that decides. Without a verdict it may decide its packets, either way, or pass them on: that hangs on more than the packet, such as
+// a machine's state.
 type rule struct {
 	Entry
 	label   string
 	verdict flow.Verdict
 	effect  policy.Treatment // of what it allows
+	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
 }
@@ -52,6 +56,16 @@ func newChain(p *policy.Policy) (*chain, error) {
 			c.add(at, mac.Name, flow.Deny, policy.Treatment{}, devices(s)...)
 		case *forward.Config:
 			c.add(at, forward.Name, flow.Allow, policy.Treatment{Mode: s.Mode}, nil)
+			if s.Answers {
+				c.last().replies = " with replies"
+			}
+		case *machine.Config:
+			for j := range s.Machines {
+				m := &s.Machines[j]
+				c.add(at, machine.Name+": "+m.Name, flow.NoVerdict, policy.Treatment{}, condition(m.For.Completed())...)
+			}
+		case *sourceguard.Config:
+			c.add(at, sourceguard.Name, flow.NoVerdict, policy.Treatment{}, nil)
 		default:
 			return nil, fmt.Errorf("chain entry %d: what %s decides can't be proved", i+1, s.Name())
 		}
@@ -71,6 +85,9 @@ func (c *chain) add(at Entry, label string, v flow.Verdict, effect policy.Treatm
 	}
 }
 
+// last is the rule that was added last.
+func (c *chain) last() *rule { return &c.rules[len(c.rules)-1] }
+
 func (c *chain) header(at int, h *header.Config) {
 	conditions := h.Conditions()
 	for _, i := range h.Order() {
@@ -80,6 +97,12 @@ func (c *chain) header(at int, h *header.Config) {
 			v, effect = flow.Deny, policy.Treatment{}
 		}
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, condition(&conditions[i])...)
+		switch {
+		case a.Replies:
+			c.last().replies = " with replies"
+		case a.NoReply:
+			c.last().replies = " even if it is a reply"
+		}
 	}
 }
 

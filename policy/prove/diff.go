@@ -28,6 +28,13 @@ func Diff(before, after *policy.Policy, oldLines, newLines Lines, budget int) (l
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range []*chain{a.chain, b.chain} {
+		for i := range c.rules {
+			if c.rules[i].verdict == flow.NoVerdict {
+				return nil, fmt.Errorf("undecided: %s decides by more than what packets show", c.rules[i].label)
+			}
+		}
+	}
 	// A packet whose deciding entry stays what it is and where it is, in both policies, gets the same. So one of two entries is always a changed one.
 	keptA, keptB := common(a.chain, b.chain)
 	for i := range a.chain.rules {
@@ -67,7 +74,7 @@ func (r *rule) effectIn(p *policy.Policy) string {
 			}
 		}
 	}
-	return s
+	return s + r.replies
 }
 
 // same reports whether two rules treat packets alike.

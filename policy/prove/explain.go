@@ -11,6 +11,7 @@ import (
 type Explanation struct {
 	By   string   // the entry that decides, and its line
 	Near []string // entries before it that would decide but for one field, each with that field
+	May  []string // entries before it that decide it or not by more than the packet, such as a state
 	Next string   // the entry that would decide if this one were left out, and its verdict
 }
 
@@ -30,6 +31,12 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 		r := &p.chain.rules[t.owner]
 		if t.covers(&at) {
 			name := r.name(r.label, lines)
+			if r.verdict == flow.NoVerdict {
+				if decided < 0 {
+					e.May = append(e.May, name)
+				}
+				continue
+			}
 			if decided < 0 {
 				decided, e.By = t.owner, name
 			} else if t.owner != decided {
@@ -38,7 +45,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 			}
 			continue
 		}
-		if a := t.lacks(&at); a != nil && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
+		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
 			x := &flow.Fields[a.field]
 			e.Near = append(e.Near, fmt.Sprintf("%s %v: it wants %s, and the packet's is %s", r.name(r.label, lines), r.verdict, a.text(m), value(x, at[a.field], m)))
 		}
@@ -66,6 +73,9 @@ func (e *Explanation) String() string {
 	var b strings.Builder
 	if e.By != "" {
 		fmt.Fprintf(&b, "decided by %s\n", e.By)
+	}
+	for _, n := range e.May {
+		fmt.Fprintf(&b, "or before, by more than what the packet shows, by %s\n", n)
 	}
 	for _, n := range e.Near {
 		fmt.Fprintf(&b, "nearly decided by %s\n", n)

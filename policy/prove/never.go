@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"switchbridge/flow"
 )
 
 // Never is an entry that can never decide: whatever packet comes, another entry decides it, or the entry is of no packet at all. It would change
@@ -59,7 +61,7 @@ func (p *Prover) Never() (list []Never, err error) {
 			list = append(list, Never{Entry: r.Entry, Label: r.label, By: shadows})
 		}
 		for j := range terms {
-			if alive { // what never decides covers nothing that is not covered before it
+			if alive && r.verdict != flow.NoVerdict { // what never decides covers nothing that is not covered before it
 				before = append(before, &terms[j])
 			}
 		}

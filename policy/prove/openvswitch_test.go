@@ -56,7 +56,7 @@ func (c *court) install(p *policy.Policy) (places []Entry) {
 				if s.Rules[j].Action.Deny {
 					action = "drop"
 				}
-				cond := s.Rules[j].Match.Completed()
+				cond := *s.Rules[j].Match.Completed()
 				add(Entry{i, j}, action, conditionFlows(&cond)...)
 			}
 		case *blocklist.Config:

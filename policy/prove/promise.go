@@ -100,15 +100,17 @@ func ends(h *promise.Hosts) (list [][]atom) {
 	return list
 }
 
-// decidedAs looks for a complete packet that meets one of the lists, is covered by no term of other, and gets a verdict.
+// decidedAs looks for a complete packet that meets one of the lists, is covered by no term of other, and gets a verdict. Where such a packet may
+// get to an entry that hangs on more than the packet, and there is no other packet, it fails.
 func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict) (*point, error) {
+	var undecided error
 	for _, atoms := range lists {
 		var before []*term // what gets the other verdict. What gets this one as well covers nothing: its packets would do, too.
 		for i := range p.chain.rules {
 			r := &p.chain.rules[i]
 			terms := p.chain.of(r)
 			for j := range terms {
-				if r.verdict != v {
+				if r.verdict != v && r.verdict != flow.NoVerdict {
 					before = append(before, &terms[j])
 					continue
 				}
@@ -121,6 +123,14 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict) (*poin
 				if err != nil {
 					return nil, err
 				}
+				if r.verdict == flow.NoVerdict {
+					if at != nil && undecided == nil {
+						m := packet(at)
+						undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than what they show", r.label, policytest.Words(&m))
+					}
+					before = append(before, &terms[j])
+					continue
+				}
 				if at != nil {
 					return plainer(at, func(at *point) bool {
 						whole := term{atoms: atoms}
@@ -130,7 +140,7 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict) (*poin
 			}
 		}
 	}
-	return nil, nil
+	return nil, undecided
 }
 
 // plainer gives a packet the Ethernet addresses that its words mean where they say none, if it still is what was looked for.

@@ -76,7 +76,7 @@ func smallPromise(r *rand.Rand, chosen *flow.Field) (o promise.Promise) {
 	fields := func() {
 		for {
 			if c := smallCondition(r, *chosen); c.Validate() == nil {
-				o.Parts = append(o.Parts, promise.Part{Fields: c.Completed()})
+				o.Parts = append(o.Parts, promise.Part{Fields: *c.Completed()})
 				return
 			}
 		}

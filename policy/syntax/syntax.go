@@ -191,6 +191,17 @@ func (f *File) Boolean(n *Node, where string) bool {
 	return v
 }
 
+// Allow reads allow or deny, and reports whether it is allow.
+func (f *File) Allow(n *Node, where string) bool {
+	v, _ := Parsed(f, n, where, func(s string) (bool, error) {
+		if s != "allow" && s != "deny" {
+			return false, fmt.Errorf("%q: want allow or deny", s)
+		}
+		return s == "allow", nil
+	})
+	return v
+}
+
 // List reads a file of one item a line, which n names. Comments and empty lines are left out, as is the byte order mark that some editors
 // put first. Lines that parse has an error for are reported at their place in that file.
 func List[T any](f *File, n *Node, where, name string, parse func(line string) (T, error)) (list []T) {

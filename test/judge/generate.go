@@ -395,9 +395,6 @@ var twists = []twist{
 	// What a switch refuses, or the gateway.
 	{"meter", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { deny.Meter = 99 }},
 	{"meter_of_allow", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) { allow.Meter = 99 }},
-	{"group", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
-		allow.Actions = []flow.Action{{Type: flow.Group, ID: 7}}
-	}},
 	{"check_overlap", func(g *generator, d *flow.Decision, deny, allow *flow.Rule, p *flow.Match) {
 		deny.Flags = flow.CheckOverlap
 	}},

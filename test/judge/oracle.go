@@ -100,7 +100,7 @@ func forwards(list []flow.Action) bool {
 			if a.Port != flow.PortController {
 				return true
 			}
-		case flow.Group, flow.Unsupported: // who knows
+		case flow.Unsupported: // who knows
 			return true
 		}
 	}

@@ -17,12 +17,13 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/prove"
+	"switchbridge/state"
 )
 
 // Host is what decides by a policy that can change while it runs.
 type Host interface {
 	flow.Decider
-	Version() flow.PolicyVersion
+	state.Machines
 	SetPolicy(ctx context.Context, p *policy.Policy) error
 }
 
@@ -34,6 +35,8 @@ type File struct {
 	log                                  *slog.Logger
 	host                                 Host
 	onChange                             func()
+	tags                                 tags
+	takes                                func(*policy.Policy) error
 }
 
 // Open reads a policy file; an empty path is the policy that allows all. results may be nil.
@@ -56,12 +59,19 @@ func Open(path string, log *slog.Logger, results *watched.Results) (*File, *poli
 		return nil, nil, err
 	}
 	f.warn(f.Last())
+	f.tags.follow(f.Last().Policy)
 	return f, f.Last().Policy, nil
 }
+
+// Saw tells of a packet that was decided by the policy. It may be called by many at a time.
+func (f *File) Saw(packet *flow.Match) { f.tags.see(packet, f.log) }
 
 // Follow gives host each new policy from now on, and calls onChange, if not nil, after each. It is
 // called once, before anything looks at the file.
 func (f *File) Follow(host Host, onChange func()) { f.host, f.onChange = host, onChange }
+
+// Requires has takes say why a policy that is otherwise good can't be used. It is called once, as Follow is.
+func (f *File) Requires(takes func(*policy.Policy) error) { f.takes = takes }
 
 // Path is the file; empty for none.
 func (f *File) Path() string { return f.path }
@@ -107,6 +117,11 @@ func (f *File) newer(p *policy.Policy) error {
 	if old, next := f.host.Version(), p.Version(); next != old && next.Serial <= old.Serial {
 		return fmt.Errorf("%s: its content changed and its serial, %d, is not above %d: serials only grow", f.path, next.Serial, old.Serial)
 	}
+	if f.takes != nil {
+		if err := f.takes(p); err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
+		}
+	}
 	return nil
 }
 
@@ -143,6 +158,7 @@ func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
 	if err := f.host.SetPolicy(ctx, p); err != nil {
 		return err
 	}
+	f.tags.follow(p)
 	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
 	f.warn(doc)
 	if f.onChange != nil {

@@ -36,10 +36,14 @@ func Client(codec contract.Codec, exchange Exchange) flow.Decider {
 		if got := answer.Get("Content-Type"); got != codec.ContentType() {
 			return fmt.Errorf("content type %q", got)
 		}
-		if ev.Accepts == 0 && (answer.Get(contract.HeaderCoversIncomplete) != "" || bytes.Contains(answerBody, []byte("covers_incomplete"))) {
-			return fmt.Errorf("a gateway that doesn't accept covers_incomplete is sent it: %v %s", answer, answerBody)
+		if ev.Accepts == 0 && (answer.Get(contract.HeaderCoversIncomplete)+answer.Get(contract.HeaderIfReply) != "" ||
+			bytes.Contains(answerBody, []byte("covers_incomplete")) || bytes.Contains(answerBody, []byte("if_reply"))) {
+			return fmt.Errorf("a gateway that accepts no new member is sent one: %v %s", answer, answerBody)
 		}
 		if err := codec.ParseDecision(answerBody, ev, d); err != nil {
+			return err
+		}
+		if err := contract.GetReply(answer, codec, ev, d); err != nil {
 			return err
 		}
 		return contract.GetDecision(answer, d)

@@ -27,8 +27,23 @@ import (
 	"switchbridge/policy/policytest"
 )
 
-// Policy uses every kind of policy: its chain is the first example of each.
+// Policy uses every kind of policy: its chain is the first example of each, and before forward an entry that lets answers of host 10.0.0.9 in.
 func Policy() *policy.Policy {
+	web := flow.Match{}
+	web.SetIPProto(flow.ProtoTCP)
+	web.SetIPDst(netip.MustParsePrefix("10.0.0.9/32"))
+	from := flow.Match{}
+	from.SetIPSrc(netip.MustParsePrefix("10.0.0.9/32"))
+	p := examples()
+	last := slices.IndexFunc(p.Chain, func(s policy.Source) bool { return s.Name() == forward.Name })
+	p.Chain = slices.Insert(p.Chain, last, policy.Source(&header.Config{Rules: []header.Rule{
+		{Name: "web", Priority: 100, Match: header.Condition{Header: web, Dst: &header.PortRange{First: 80, Last: 80}}, Action: header.Action{Replies: true}},
+		{Name: "from-9", Priority: 50, Match: header.Condition{Header: from}, Action: header.Action{Deny: true}},
+	}}))
+	return p
+}
+
+func examples() *policy.Policy {
 	p := &policy.Policy{Serial: 7, Hash: 0xc0ffee, Install: policy.DefaultInstall}
 	for _, kind := range kinds.All {
 		p.Chain = append(p.Chain, kind.Examples()[0].Entry)
@@ -39,7 +54,7 @@ func Policy() *policy.Policy {
 // BenchmarkPolicy is the part of Policy that benchmarks decide by, so that their figures are not of another policy with every new
 // kind.
 func BenchmarkPolicy() *policy.Policy {
-	p := Policy()
+	p := examples()
 	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
 		return s.Name() != blocklist.Name && s.Name() != header.Name && s.Name() != forward.Name
 	})
@@ -54,6 +69,9 @@ type Case struct {
 	// Covers says that the answer has rules, and that all of them say covers_incomplete. No other
 	// answer's do.
 	Covers bool
+
+	// Reply says that the answer says what becomes of the packet if it is a reply. No other's does.
+	Reply bool
 }
 
 // Cases are events of every type, for both versions of OpenFlow and for P4 digests. Most are of a
@@ -95,6 +113,9 @@ func Cases() (cases []Case) {
 		incomplete("fragment of ICMP", frames.LaterFragment(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0)), true)
 		incomplete("fragment from a blocked source", frames.LaterFragment(ipv4("198.51.100.7", "10.0.0.2", flow.ProtoTCP, 0, 0)), true)
 		packet("ICMP", ipv4("10.0.0.1", "10.0.0.2", flow.ProtoICMP, 0, 0))
+		packet("question", ipv4("10.0.0.1", "10.0.0.9", flow.ProtoTCP, 40000, 80))
+		packet("answer", ipv4("10.0.0.9", "10.0.0.1", flow.ProtoTCP, 80, 40000))
+		cases[len(cases)-1].Reply = true
 		packet("not IP", frames.LLDP(frames.Host(1).MAC, 1))
 		packet("a large one", append(ipv4("10.0.0.1", "10.0.0.2", flow.ProtoTCP, 1, 2), make([]byte, 8900)...))
 		for _, kind := range kinds.All {
@@ -198,9 +219,15 @@ func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 				t.Fatal(err)
 			}
 			for _, d := range []*flow.Decision{&want, &got} { // what no message of OpenFlow came by has 0, which says the same
-				for i := range d.Rules {
-					if d.Rules[i].OutPort == 0 {
-						d.Rules[i].OutPort = flow.PortAny
+				lists := [][]flow.Rule{d.Rules}
+				if d.IfReply != nil {
+					lists = append(lists, d.IfReply.Rules)
+				}
+				for _, list := range lists {
+					for i := range list {
+						if list[i].OutPort == 0 {
+							list[i].OutPort = flow.PortAny
+						}
 					}
 				}
 			}
@@ -215,6 +242,9 @@ func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 			}
 			if row.Covers && (len(got.Rules) == 0 || covers < len(got.Rules)) || !row.Covers && covers > 0 {
 				t.Errorf("%d of %d rules say covers_incomplete; want all: %v", covers, len(got.Rules), row.Covers)
+			}
+			if (got.IfReply != nil) != row.Reply {
+				t.Errorf("the answer says %+v of a reply; want anything: %t", got.IfReply, row.Reply)
 			}
 			checkHandshake(t, row.Event, &got)
 		})

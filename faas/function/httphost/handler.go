@@ -18,6 +18,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/quiet"
 )
 
 // Defaults of [Config].
@@ -60,7 +61,7 @@ type Handler struct {
 
 	reading atomic.Int64 // bytes of bodies that are not complete
 
-	panicked, failed quiet
+	panicked, failed quiet.Line
 }
 
 // New checks cfg and returns its handler.
@@ -165,7 +166,7 @@ const maxKept = 64 << 10
 
 func (c *call) reset() {
 	c.d.Reset()
-	*c = call{d: c.d, reply: guest.Answer{State: c.reply.State[:0], Body: c.reply.Body[:0]},
+	*c = call{d: c.d, reply: guest.Answer{State: c.reply.State[:0], Change: c.reply.Change[:0], Body: c.reply.Body[:0]},
 		body: c.body[:0], answer: c.answer[:0], started: time.Now(), status: http.StatusOK}
 }
 
@@ -225,6 +226,9 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	}
 
 	out := w.Header()
+	if err := contract.PutReply(out, codec, &c.ev, &c.d); err != nil {
+		return refuse(http.StatusInternalServerError, "decision can't be written as %s: %w", c.encoding, err)
+	}
 	out.Set("Content-Type", c.encoding)
 	contract.PutDecision(out, c.encoding, &c.ev, &c.d)
 	_, err = w.Write(c.answer)
@@ -264,7 +268,7 @@ func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
 func (h *Handler) decide(ctx context.Context, c *call) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.panicked.log(h.log, slog.LevelError, "controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
+			h.panicked.Log(h.log, slog.LevelError, "controller panicked", "event", c.ev.Type.String(), "id", c.ev.ID, "panic", p, "stack", string(debug.Stack()))
 			err = refuse(http.StatusInternalServerError, "controller failed")
 		}
 	}()
@@ -361,13 +365,13 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 		c.status = r.status
 	}
 	// What a guest answered is no answer then.
-	c.reply = guest.Answer{Status: uint16(c.status), State: c.reply.State[:0], Body: c.reply.Body[:0]}
+	c.reply = guest.Answer{Status: uint16(c.status), State: c.reply.State[:0], Change: c.reply.Change[:0], Body: c.reply.Body[:0]}
 	if c.status == http.StatusInternalServerError || c.status == http.StatusBadGateway {
 		event, id := c.ev.Type, c.ev.ID
 		if c.direct {
 			event, id = c.request.Event, c.request.ID
 		}
-		h.failed.log(h.log, slog.LevelError, "event failed", "event", event.String(), "id", id, "err", err)
+		h.failed.Log(h.log, slog.LevelError, "event failed", "event", event.String(), "id", id, "err", err)
 	}
 	http.Error(w, contract.Printable(err.Error()), c.status)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"switchbridge/flow/contract"
+	"switchbridge/internal/quiet"
 )
 
 // Function is one function of a [Mux] and where it answers.
@@ -55,7 +56,7 @@ type Mux struct {
 	log       *slog.Logger
 	metrics   *metrics
 	draining  atomic.Bool
-	refused   quiet
+	refused   quiet.Line
 }
 
 // served is a function with its metrics, which are looked up by name once; none without a registry.
@@ -123,7 +124,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := m.authorise(r); err != nil {
 		m.metrics.refuse()
-		m.refused.log(m.log, slog.LevelWarn, "caller refused", "remote", r.RemoteAddr, "err", err)
+		m.refused.Log(m.log, slog.LevelWarn, "caller refused", "remote", r.RemoteAddr, "err", err)
 		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
 		writeText(w, http.StatusUnauthorized, err.Error())
 		return

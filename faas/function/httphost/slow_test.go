@@ -15,6 +15,7 @@ import (
 
 	"switchbridge/faas/function/httphost"
 	"switchbridge/flow"
+	"switchbridge/internal/quiet"
 )
 
 // Callers who send their bodies slowly, ten times as many as events are decided
@@ -134,7 +135,7 @@ func TestRefusedCallersAreLoggedNowAndThen(t *testing.T) {
 			logs.bounded(t, about)
 		}
 
-		e := httphost.ErrorLog(textLog(&logs))
+		e := quiet.ErrorLog(textLog(&logs))
 		flood(func(i int) { e.Printf("http: TLS handshake error from 192.0.2.1:%d: EOF", i) })
 		logs.bounded(t, "TLS handshake error")
 	})

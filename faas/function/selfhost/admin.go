@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"switchbridge/internal/adminside"
+	"switchbridge/internal/quiet"
 )
 
 // Status is one function in GET /api/v1/functions.
@@ -70,7 +71,7 @@ func (s *Server) adminHandler() http.Handler {
 // serveAdmin runs the operator's side until ctx is done, which is after the last event, so that
 // the last scrape sees it.
 func (s *Server) serveAdmin(ctx context.Context) error {
-	srv := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: adminside.ErrorLog(s.log, "admin")}
+	srv := &http.Server{Handler: s.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, ErrorLog: quiet.ErrorLog(s.log.With("server", "admin"))}
 	stop := context.AfterFunc(ctx, func() { srv.Close() })
 	defer stop()
 	if err := srv.Serve(s.admin); !errors.Is(err, http.ErrServerClosed) {

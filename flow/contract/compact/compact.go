@@ -15,28 +15,40 @@ const (
 
 	eventHeader    = 16
 	decisionHeader = 24
+	replyBit       = 1 << 0 // in byte 5
+	changedBit     = 1 << 1
 	ruleHeader     = 16
 	actionLen      = 8
 )
 
-// MaxEvent is the most bytes of an event.
+// MaxEvent is the most bytes of an event without states.
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
-// another type doesn't, nor does one with state, or with masks in the packet's headers, which only
-// digests have. What else there is of a packet than its headers stays behind.
+// another type doesn't, nor does one with state, with masks in the packet's headers, which only
+// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind, but for
+// the TCP flags where the event has states; the event says whether there is something.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
-	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 {
+	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
+		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), 0, 0)
+	withheld := byte(0)
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+		withheld = 1
+	}
+	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), withheld)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
-	return appendMatch(b, &ev.PacketIn.Match)
+	b, fits := appendMatch(b, &ev.PacketIn.Match)
+	if fits && len(ev.States) > 0 {
+		return appendStates(b, ev)
+	}
+	return b, fits
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has.
+// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data is b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -47,11 +59,18 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	ev.Type = flow.EventPacketIn
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
+	ev.PacketIn.Withheld = b[3] != 0
+	ev.States = ev.States[:0]
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
-	if err == nil && len(rest) != 0 {
-		err = errLong
+	switch states := int(b[2]); {
+	case err != nil:
+		return err
+	case states > 0:
+		return parseStates(rest, states, ev)
+	case len(rest) != 0:
+		return errLong
 	}
-	return err
+	return nil
 }
 
 var (
@@ -78,6 +97,12 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if d.HasPacketOut {
 		header[2] = 1
 	}
+	if d.IfReply != nil {
+		header[5] = replyBit
+	}
+	if d.Change != nil {
+		header[5] |= changedBit
+	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
 	le.PutUint32(header[20:], uint32(len(d.Reason)))
@@ -89,10 +114,17 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if ok {
 		b, ok = appendActions(b, d.PacketOut)
 	}
+	if ok && d.Change != nil {
+		b, ok = appendChange(b, d.Change)
+	}
+	b = append(b, d.Reason...)
+	if r := d.IfReply; r != nil && ok {
+		b, ok = AppendDecision(b, &flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut, Reason: r.Reason})
+	}
 	if !ok {
 		return b[:start], false
 	}
-	return append(b, d.Reason...), true
+	return b, true
 }
 
 func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
@@ -125,7 +157,7 @@ func appendActions(b []byte, list []flow.Action) ([]byte, bool) {
 		switch a.Type {
 		case flow.Output:
 			value = uint32(a.Port)
-		case flow.SetQueue, flow.Group:
+		case flow.SetQueue:
 			value = a.ID
 		case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
 		default:
@@ -154,15 +186,21 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if len(b) == 1 && b[0] == 0 {
 		return ErrUnfit
 	}
+	return rd.decision(b, d, replyBit|changedBit)
+}
+
+// decision reads a decision that may have the given parts. Another one for a reply, inside of it, has none.
+func (rd *Reader) decision(b []byte, d *flow.Decision, parts byte) error {
 	if len(b) < decisionHeader {
 		return errShort
 	}
 	if b[0] != version {
 		return errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d", b[1], b[2])
+	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5]&^parts != 0 {
+		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d", b[1], b[2], b[5])
 	}
+	parts = b[5]
 	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
 	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
@@ -179,10 +217,23 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 		return err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
-	if len(b) != reason {
+	if parts&changedBit != 0 {
+		if d.Change, b, err = parseChange(b); err != nil {
+			return err
+		}
+	}
+	if len(b) < reason || len(b) > reason && parts&replyBit == 0 {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
-	d.Reason = rd.reason(b)
+	d.Reason = rd.reason(b[:reason])
+	if parts&replyBit == 0 {
+		return nil
+	}
+	var own flow.Decision
+	if err := rd.decision(b[reason:], &own, 0); err != nil {
+		return err
+	}
+	d.IfReply = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: own.Reason}
 	return nil
 }
 
@@ -240,7 +291,7 @@ func parseAction(b []byte, a *flow.Action) error {
 	switch a.Type {
 	case flow.Output:
 		a.Port = flow.PortNo(value)
-	case flow.SetQueue, flow.Group:
+	case flow.SetQueue:
 		a.ID = value
 	case flow.PushVLAN, flow.PopVLAN, flow.SetVLANVID, flow.SetVLANPCP, flow.SetIPDSCP, flow.SetL4Src, flow.SetL4Dst, flow.DecTTL:
 		a.Value = value

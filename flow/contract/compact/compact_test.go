@@ -98,6 +98,18 @@ func newEvent(m flow.Match) *flow.Event {
 
 func blank() *flow.Event { return &flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)} }
 
+// A packet's bytes stay behind, and the event says so.
+func TestWithheld(t *testing.T) {
+	ev, got := newEvent(packet(flow.EthTypeLLDP)), blank()
+	for _, data := range [][]byte{{1, 2, 3}, nil} {
+		ev.PacketIn.Data = data
+		b, ok := AppendEvent(nil, ev)
+		if err := ParseEvent(b, got); !ok || err != nil || got.PacketIn.Withheld != (data != nil) || got.PacketIn.Data != nil {
+			t.Errorf("%d bytes: fits %v, %v; withheld %v, data %x", len(data), ok, err, got.PacketIn.Withheld, got.PacketIn.Data)
+		}
+	}
+}
+
 func TestEvents(t *testing.T) {
 	got := blank() // one for all: nothing of an event stays in the next
 	for name, m := range matches() {
@@ -147,6 +159,11 @@ func TestEventsThatDoNotFit(t *testing.T) {
 		"no ip_src prefix": func(ev *flow.Event) { ev.PacketIn.Match.IPSrc = netip.Prefix{} },
 		"ip and arp":       func(ev *flow.Event) { ev.PacketIn.Match.SetARPSPA(exact("10.0.0.1")) },
 		"unknown field":    func(ev *flow.Event) { ev.PacketIn.Match.Fields |= 1 << 31 },
+		"ICMP error": func(ev *flow.Event) {
+			ev.PacketIn.Match = ip(flow.EthTypeIPv4, flow.ProtoICMP, "10.0.0.1", "10.0.0.2")
+			ev.PacketIn.Match.SetICMP(3, 4)
+			ev.PacketIn.Data = make([]byte, 70)
+		},
 		"metadata mask": func(ev *flow.Event) {
 			ev.PacketIn.Match.Fields |= flow.FieldMetadata
 			ev.PacketIn.Match.MetadataMask = 1
@@ -174,7 +191,7 @@ func TestEventsThatDoNotFit(t *testing.T) {
 
 func everyAction() []flow.Action {
 	return []flow.Action{
-		{Type: flow.SetQueue, ID: 3}, {Type: flow.Group, ID: 1 << 31}, {Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.PopVLAN},
+		{Type: flow.SetQueue, ID: 3}, {Type: flow.PushVLAN, Value: flow.EthTypeVLAN}, {Type: flow.PopVLAN},
 		{Type: flow.SetVLANVID, Value: 100}, {Type: flow.SetVLANPCP, Value: 7}, {Type: flow.SetIPDSCP, Value: 46},
 		{Type: flow.SetL4Src, Value: 80, IPProto: flow.ProtoTCP}, {Type: flow.SetL4Dst, Value: 65535, IPProto: flow.ProtoSCTP}, {Type: flow.DecTTL},
 		{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}, flow.OutputTo(4),
@@ -201,13 +218,24 @@ func decisions() map[string]flow.Decision {
 		"several rules":        {Verdict: flow.Allow, Rules: several},
 		"packet dropped":       {Verdict: flow.Deny, HasPacketOut: true},
 		"packet's own actions": {Verdict: flow.Allow, HasPacketOut: true, PacketOut: everyAction(), Rules: []flow.Rule{full, rule(tcp4())}},
+		"a reply": {Verdict: flow.Deny, Reason: "no", Policy: policy, Rules: []flow.Rule{rule(tcp4())},
+			IfReply: &flow.Reply{Reason: "yes", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))}}},
+		"a reply alone": {Verdict: flow.Deny, HasPacketOut: true, IfReply: &flow.Reply{HasPacketOut: true, PacketOut: everyAction()}},
 	}
 }
 
 // same reports whether two decisions are the same but for an empty slice in place of none.
 func same(a, b *flow.Decision) bool {
+	if (a.IfReply == nil) != (b.IfReply == nil) {
+		return false
+	}
+	if x, y := a.IfReply, b.IfReply; x != nil && !same(&flow.Decision{Rules: x.Rules, HasPacketOut: x.HasPacketOut, PacketOut: x.PacketOut, Reason: x.Reason},
+		&flow.Decision{Rules: y.Rules, HasPacketOut: y.HasPacketOut, PacketOut: y.PacketOut, Reason: y.Reason}) {
+		return false
+	}
 	plain := func(d *flow.Decision) flow.Decision {
 		c := *d
+		c.IfReply = nil
 		c.Rules = append([]flow.Rule(nil), d.Rules...)
 		for i := range c.Rules {
 			c.Rules[i].Actions = append([]flow.Action(nil), c.Rules[i].Actions...)
@@ -266,22 +294,25 @@ func TestDecisionsThatDoNotFit(t *testing.T) {
 		"256 rules":       func(d *flow.Decision) { d.Rules = make([]flow.Rule, 256) },
 		"256 actions out": func(d *flow.Decision) { d.PacketOut = make([]flow.Action, 256) },
 		"256 actions":     first(func(r *flow.Rule) { r.Actions = make([]flow.Action, 256) }),
-		"delete":          first(func(r *flow.Rule) { r.Command = flow.Delete }),
-		"modify":          first(func(r *flow.Rule) { r.Command = flow.Modify }),
-		"cookie":          first(func(r *flow.Rule) { r.Cookie = 1 }),
-		"cookie mask":     first(func(r *flow.Rule) { r.CookieMask = 1 }),
-		"out port":        first(func(r *flow.Rule) { r.OutPort = 1 }),
-		"buffer":          first(func(r *flow.Rule) { r.BufferID = 0 }),
-		"idle timeout":    first(func(r *flow.Rule) { r.IdleTimeout = 65536 * time.Second }),
-		"hard timeout":    first(func(r *flow.Rule) { r.HardTimeout = -time.Second }),
-		"prefix":          first(func(r *flow.Rule) { r.Match.SetIPDst(netip.MustParsePrefix("10.0.0.0/24")) }),
-		"mask":            first(func(r *flow.Rule) { r.Match.SetEthSrc(flow.MAC{1}, flow.MAC{1}) }),
-		"set eth_src":     action(flow.Action{Type: flow.SetEthSrc}),
-		"set eth_dst":     action(flow.Action{Type: flow.SetEthDst}),
-		"set ip_src":      action(flow.Action{Type: flow.SetIPSrc}),
-		"set ip_dst":      action(flow.Action{Type: flow.SetIPDst}),
-		"unsupported":     action(flow.Action{Type: flow.Unsupported}),
-		"no action":       action(flow.Action{}),
+		"reply": func(d *flow.Decision) {
+			d.IfReply = &flow.Reply{Rules: []flow.Rule{{Command: flow.Delete}}}
+		},
+		"delete":       first(func(r *flow.Rule) { r.Command = flow.Delete }),
+		"modify":       first(func(r *flow.Rule) { r.Command = flow.Modify }),
+		"cookie":       first(func(r *flow.Rule) { r.Cookie = 1 }),
+		"cookie mask":  first(func(r *flow.Rule) { r.CookieMask = 1 }),
+		"out port":     first(func(r *flow.Rule) { r.OutPort = 1 }),
+		"buffer":       first(func(r *flow.Rule) { r.BufferID = 0 }),
+		"idle timeout": first(func(r *flow.Rule) { r.IdleTimeout = 65536 * time.Second }),
+		"hard timeout": first(func(r *flow.Rule) { r.HardTimeout = -time.Second }),
+		"prefix":       first(func(r *flow.Rule) { r.Match.SetIPDst(netip.MustParsePrefix("10.0.0.0/24")) }),
+		"mask":         first(func(r *flow.Rule) { r.Match.SetEthSrc(flow.MAC{1}, flow.MAC{1}) }),
+		"set eth_src":  action(flow.Action{Type: flow.SetEthSrc}),
+		"set eth_dst":  action(flow.Action{Type: flow.SetEthDst}),
+		"set ip_src":   action(flow.Action{Type: flow.SetIPSrc}),
+		"set ip_dst":   action(flow.Action{Type: flow.SetIPDst}),
+		"unsupported":  action(flow.Action{Type: flow.Unsupported}),
+		"no action":    action(flow.Action{}),
 	} {
 		d := flow.Decision{Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(1))}}
 		change(&d)
@@ -338,6 +369,8 @@ func TestMalformedDecisions(t *testing.T) {
 		"has packet_out": func(b []byte) { b[2] = 2 },
 		"rules":          func(b []byte) { b[3] = 255 },
 		"packet_out":     func(b []byte) { b[4] = 255 },
+		"reply":          func(b []byte) { b[5] = 2 },
+		"no reply":       func(b []byte) { b[5] = 1 },
 		"reason":         func(b []byte) { b[23] = 0xff },
 		"actions":        func(b []byte) { b[decisionHeader+10] = 255 },
 		"covers":         func(b []byte) { b[decisionHeader+11] = 2 },
@@ -437,6 +470,15 @@ func FuzzParseEvent(f *testing.F) {
 			t.Fatalf("%v: %x became %x", err, b, second)
 		}
 	})
+}
+
+// A reply has no reply, however deep a guest writes it.
+func TestReplyOfReply(t *testing.T) {
+	inner, _ := AppendDecision(nil, &flow.Decision{IfReply: &flow.Reply{}})
+	outer, _ := AppendDecision(nil, &flow.Decision{IfReply: &flow.Reply{}})
+	if err := new(Reader).ParseDecision(append(outer[:decisionHeader], inner...), new(flow.Decision)); err == nil {
+		t.Error("a reply's reply is read")
+	}
 }
 
 func FuzzParseDecision(f *testing.F) {

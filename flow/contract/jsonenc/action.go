@@ -31,9 +31,6 @@ func (w *writer) action(a *flow.Action) {
 	case flow.SetQueue:
 		w.string("type", name)
 		w.uint("queue_id", uint64(a.ID))
-	case flow.Group:
-		w.string("type", name)
-		w.uint("group_id", uint64(a.ID))
 	case flow.PushVLAN:
 		w.string("type", name)
 		w.uint("ethertype", uint64(a.Value))
@@ -151,9 +148,6 @@ func parseAction(raw json.RawMessage, r *flow.Rule) (a flow.Action, err error) {
 	case "SET_QUEUE":
 		a.Type = flow.SetQueue
 		a.ID, err = number[uint32](o, "queue_id", max32)
-	case "GROUP":
-		a.Type = flow.Group
-		a.ID, err = number[uint32](o, "group_id", max32)
 	case "PUSH_VLAN":
 		a.Type = flow.PushVLAN
 		a.Value, err = number[uint32](o, "ethertype", max16)

@@ -149,7 +149,6 @@ func TestActions(t *testing.T) {
 		{flow.OutputTo(flow.PortNormal), []string{`{"type":"OUTPUT","port":"NORMAL"}`, `{"type":"OUTPUT","port":4294967290}`, `{"type":"OUTPUT","port":"OFPP_NORMAL"}`}},
 		{flow.Action{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}, []string{`{"type":"OUTPUT","port":"CONTROLLER","max_len":65535}`}},
 		{flow.Action{Type: flow.SetQueue, ID: 4}, []string{`{"type":"SET_QUEUE","queue_id":4}`}},
-		{flow.Action{Type: flow.Group, ID: 5}, []string{`{"type":"GROUP","group_id":5}`}},
 		{flow.Action{Type: flow.PushVLAN, Value: 0x8100}, []string{`{"type":"PUSH_VLAN","ethertype":33024}`, `{"type":"PUSH_VLAN","ethertype":"0x8100"}`}},
 		{flow.Action{Type: flow.PopVLAN}, []string{`{"type":"POP_VLAN"}`}},
 		{flow.Action{Type: flow.DecTTL}, []string{`{"type":"DEC_NW_TTL"}`}},
@@ -251,6 +250,11 @@ func TestBadDecisions(t *testing.T) {
 		{`{"flows":[{"dpid":"xyz"}]}`, "flows[0].dpid: "},
 		{`{"flows":[{"covers_incomplete":"true"}]}`, "flows[0].covers_incomplete: \"\\\"true\\\"\", want true or false"},
 		{`{"flows":[{"covers_incomplete":1}]}`, "want true or false"},
+		{`{"if_reply":[]}`, "if_reply: "},
+		{`{"if_reply":{"verdict":"allow"}}`, "if_reply.verdict: unknown member"},
+		{`{"if_reply":{"if_reply":{}}}`, "if_reply.if_reply: unknown member"},
+		{`{"if_reply":{"flows":[{"prio":1}]}}`, "if_reply.flows[0].prio: unknown member"},
+		{`{"if_reply":{"packet_out":{}}}`, "if_reply.packet_out: member \"actions\" is missing"},
 		{`{"covers_incomplete":true}`, "covers_incomplete: unknown member"},
 		{`{"states":[{"state":"a","version":1},{"state":"","version":1}]}`, "states[1]: state \"\""},
 		{`{"states":[{"version":1}]}`, "states[0]: state \"\""},
@@ -427,7 +431,7 @@ func TestRequestMembers(t *testing.T) {
 	}{
 		{whole, `"rule_match":{"in_port":1,"eth_src":"02:02:02:02:02:02","eth_dst":"02:02:02:02:02:02","eth_type":2048,"vlan_vid":"0x0000","ip_proto":6,` +
 			`"ipv4_src":"10.0.0.1","ipv4_dst":"10.0.0.2","tcp_src":80,"tcp_dst":80}`},
-		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","revoke"]`},
+		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","reply","revoke"]`},
 	} {
 		b, err := codec.AppendEvent(nil, row.ev)
 		if err != nil {
@@ -500,6 +504,32 @@ func TestCoversIncomplete(t *testing.T) {
 	var back flow.Decision
 	if err := codec.ParseDecision(body, &flow.Event{}, &back); err != nil || back.Rules[0].CoversIncomplete || back.Rules[1].CoversIncomplete {
 		t.Errorf("%s: %+v (%v)", body, back.Rules, err)
+	}
+}
+
+// TestIfReply: an answer says what becomes of a reply to a gateway that takes it, and to no other.
+func TestIfReply(t *testing.T) {
+	_, schema := schemas(t)
+	d := flow.Decision{HasPacketOut: true, IfReply: &flow.Reply{Rules: []flow.Rule{{}}, HasPacketOut: true, Reason: "yes"}}
+	for accepts, want := range map[flow.Accepts]string{
+		flow.AcceptsCoversIncomplete: `{"packet_out":{"actions":[]}}`,
+		flow.AcceptsReply:            `{"packet_out":{"actions":[]},"if_reply":{"flows":[{"priority":0,"match":{},"actions":[]}],"packet_out":{"actions":[]},"reason":"yes"}}`,
+	} {
+		b, err := codec.AppendDecision(nil, &flow.Event{Accepts: accepts}, &d)
+		if err != nil || string(b) != want {
+			t.Errorf("%s (%v), want\n%s", b, err, want)
+		}
+		valid(t, schema, b)
+		var back flow.Decision
+		if err := codec.ParseDecision(b, &flow.Event{}, &back); err != nil || (back.IfReply != nil) != (accepts == flow.AcceptsReply) {
+			t.Errorf("%s: %+v (%v)", b, back, err)
+		} else if r := back.IfReply; r != nil && (len(r.Rules) != 1 || !r.HasPacketOut || r.Reason != "yes" || len(back.Rules) != 0) {
+			t.Errorf("%s: %+v", b, back)
+		}
+	}
+	var back flow.Decision
+	if err := codec.ParseDecision([]byte(`{"if_reply":null}`), &flow.Event{}, &back); err != nil || back.IfReply != nil {
+		t.Errorf("null: %+v (%v)", back.IfReply, err)
 	}
 }
 

@@ -18,19 +18,7 @@ const DefaultPriority = 0x8000
 func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	covers := ev.Accepts&flow.AcceptsCoversIncomplete != 0
 	w.open('{')
-	if len(d.Rules) > 0 {
-		w.key("flows")
-		w.open('[')
-		for i := range d.Rules {
-			w.next()
-			w.rule(&d.Rules[i], covers)
-			if w.err != nil {
-				w.err = at(fmt.Sprintf("flows[%d]", i), w.err)
-				return
-			}
-		}
-		w.close(']')
-	}
+	w.rules(d.Rules, covers)
 	if len(d.Entries) > 0 {
 		w.key("entries")
 		w.open('[')
@@ -41,9 +29,18 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 		w.close(']')
 	}
 	if d.HasPacketOut {
-		w.key("packet_out")
+		w.packetOut(d.PacketOut)
+	}
+	if d.IfReply != nil && ev.Accepts&flow.AcceptsReply != 0 {
+		w.key("if_reply")
 		w.open('{')
-		w.actions(d.PacketOut)
+		w.rules(d.IfReply.Rules, false)
+		if d.IfReply.HasPacketOut {
+			w.packetOut(d.IfReply.PacketOut)
+		}
+		if d.IfReply.Reason != "" {
+			w.string("reason", d.IfReply.Reason)
+		}
 		w.close('}')
 	}
 	if len(d.State) > 0 {
@@ -65,6 +62,30 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	if len(d.Handshake) > 0 {
 		w.bytes("handshake", d.Handshake)
 	}
+	w.close('}')
+}
+
+func (w *writer) rules(rules []flow.Rule, covers bool) {
+	if len(rules) == 0 || w.err != nil {
+		return
+	}
+	w.key("flows")
+	w.open('[')
+	for i := range rules {
+		w.next()
+		w.rule(&rules[i], covers)
+		if w.err != nil {
+			w.err = at(fmt.Sprintf("flows[%d]", i), w.err)
+			return
+		}
+	}
+	w.close(']')
+}
+
+func (w *writer) packetOut(actions []flow.Action) {
+	w.key("packet_out")
+	w.open('{')
+	w.actions(actions)
 	w.close('}')
 }
 
@@ -132,14 +153,7 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 		var text string
 		switch name {
 		case "flows":
-			return elements(v, MaxFlows, func(_ int, v json.RawMessage) error {
-				r := flow.Rule{Priority: DefaultPriority, BufferID: flow.NoBuffer}
-				if err := parseRule(v, ev, &r); err != nil {
-					return err
-				}
-				d.Rules = append(d.Rules, r)
-				return nil
-			})
+			d.Rules, err = parseRules(v, ev, d.Rules)
 		case "entries":
 			return elements(v, MaxFlows, func(_ int, v json.RawMessage) error {
 				if ev.Switch == nil || ev.Switch.Protocol != flow.P4Runtime {
@@ -154,7 +168,10 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 			})
 		case "packet_out":
 			d.HasPacketOut = true
-			return parsePacketOut(v, d)
+			d.PacketOut, err = parsePacketOut(v, d.PacketOut)
+		case "if_reply":
+			d.IfReply = new(flow.Reply)
+			return parseReply(v, ev, d.IfReply)
 		case "state":
 			d.State, err = base64Of(v, d.State[:0], flow.MaxState)
 		case "state_key":
@@ -190,6 +207,18 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 	})
 }
 
+func parseRules(raw json.RawMessage, ev *flow.Event, rules []flow.Rule) ([]flow.Rule, error) {
+	err := elements(raw, MaxFlows, func(_ int, v json.RawMessage) error {
+		r := flow.Rule{Priority: DefaultPriority, BufferID: flow.NoBuffer}
+		if err := parseRule(v, ev, &r); err != nil {
+			return err
+		}
+		rules = append(rules, r)
+		return nil
+	})
+	return rules, err
+}
+
 func parseState(raw json.RawMessage, d *flow.Decision) error {
 	var name string
 	var version uint64
@@ -210,20 +239,37 @@ func parseState(raw json.RawMessage, d *flow.Decision) error {
 	return contract.AddState(d, name, version)
 }
 
-func parsePacketOut(raw json.RawMessage, d *flow.Decision) error {
+func parsePacketOut(raw json.RawMessage, actions []flow.Action) ([]flow.Action, error) {
 	given := false
 	err := members(raw, func(name string, v json.RawMessage) (err error) {
 		if name != "actions" {
 			return errUnknown
 		}
 		given = true
-		d.PacketOut, err = parseActions(v, d.PacketOut, nil)
+		actions, err = parseActions(v, actions, nil)
 		return err
 	})
 	if err == nil && !given {
 		err = errors.New(`member "actions" is missing; an empty list drops the packet`)
 	}
-	return err
+	return actions, err
+}
+
+func parseReply(raw json.RawMessage, ev *flow.Event, r *flow.Reply) error {
+	return members(raw, func(name string, v json.RawMessage) (err error) {
+		switch name {
+		case "flows":
+			r.Rules, err = parseRules(v, ev, nil)
+		case "packet_out":
+			r.HasPacketOut = true
+			r.PacketOut, err = parsePacketOut(v, nil)
+		case "reason":
+			r.Reason, err = stringOf(v)
+		default:
+			return errUnknown
+		}
+		return err
+	})
 }
 
 func parseRule(raw json.RawMessage, ev *flow.Event, r *flow.Rule) error {

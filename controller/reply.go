@@ -1,0 +1,129 @@
+package controller
+
+import (
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// ends are the fields that say who speaks to whom: whether a packet can be an answer hangs on them, whatever the chain looks at.
+const ends = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN | flow.FieldIPProto | ipFields |
+	flow.FieldICMPType | flow.FieldICMPCode
+
+// converse is what a policy that lets replies in adds to the outcome of the chain. Packets of a conversation that may be answered get a
+// rule of their own. A denied packet that would be allowed the other way round is denied unless it is a reply, and a deny's rule covers no
+// packet of which that could not be said, too. alone says that no rule may come of the packet.
+func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) (reply *flow.Reply, alone bool) {
+	m := p.Match
+	if out.Verdict == flow.Allow {
+		if out.Replies {
+			out.Depends |= flow.Conversation
+		}
+		return nil, false
+	}
+	if out.NoReply {
+		return nil, false
+	}
+	if m.ICMPError() {
+		return c.quoted(pi, p, out, rec, proto), len(pi.Data) > 0
+	}
+	if m.Fields&ipFields != 0 && flow.Expressible(proto, m)&ipFields != ipFields {
+		return nil, false // no rule of a question can be in this switch
+	}
+	out.Depends |= ends
+	q, ok := m.Question()
+	if !ok || p.Missing != 0 {
+		if p.Missing&l4Fields != 0 {
+			out.Depends |= l4Fields // what does not show its ports may be a part of anything
+		}
+		return nil, false
+	}
+	reason, depends, opened := c.opens(&q)
+	if !opened {
+		out.Depends |= turned(depends)
+		return nil, false
+	}
+	out.Depends |= flow.Conversation
+	return c.reply(p, reason+" (a reply)", out, rec, proto, false), false
+}
+
+// quoted decides about an ICMP error that the chain denies: it is let in if the host that it is for may send the packet which it quotes,
+// or, if that one is a reply, as this one's part.
+func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {
+	q, ok := pi.Quoted()
+	if !ok {
+		return nil
+	}
+	if reason, _, opened := c.opens(&q); opened {
+		*out = policy.Outcome{Verdict: flow.Allow, Reason: reason + " (an ICMP error about it)"}
+		return nil
+	}
+	if q, ok = q.Question(); ok {
+		if reason, _, opened := c.opens(&q); opened {
+			return c.reply(p, reason+" (an ICMP error about a reply)", out, rec, proto, true)
+		}
+	}
+	return nil
+}
+
+// opens reports whether the chain allows the packet q by an entry that lets replies in, wherever it comes by: it may have come by any port,
+// so the chain is asked about each that it names and about one that it doesn't. Some of them may be denied, but none allowed by an entry
+// that lets no replies in.
+func (c *Controller) opens(q *flow.Match) (reason string, depends flow.Field, ok bool) {
+	m := *q
+	m.SetInPort(0) // no port of a switch
+	for i := 0; ; i++ {
+		p := policy.NewPacket(&m)
+		p.Supposed = true
+		out := c.ask(p, nil, &nothing)
+		depends |= out.Depends
+		if out.Verdict == flow.Allow {
+			if !out.Replies {
+				return "", depends, false
+			}
+			reason, ok = out.Reason, true
+		}
+		if i == len(c.inPorts) || out.Depends&flow.FieldInPort == 0 {
+			return reason, depends, ok
+		}
+		m.InPort = c.inPorts[i]
+	}
+}
+
+// turned returns the fields of a packet that are those in f of the one that it answers.
+func turned(f flow.Field) flow.Field {
+	t := f &^ (flow.FieldInPort | macFields | ipFields | flow.FieldL4Src | flow.FieldL4Dst)
+	for _, pair := range [...][2]flow.Field{{flow.FieldEthSrc, flow.FieldEthDst}, {flow.FieldIPSrc, flow.FieldIPDst}, {flow.FieldL4Src, flow.FieldL4Dst}} {
+		if f&pair[0] != 0 {
+			t |= pair[1]
+		}
+		if f&pair[1] != 0 {
+			t |= pair[0]
+		}
+	}
+	return t
+}
+
+// reply is what becomes of p if it is a reply. It goes as packets go of which the chain says no more than that they are allowed: an output,
+// a queue or a meter is of the question's direction. Its rule must not hide what the chain, which denies p, remembers or can't match.
+func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outcome, rec *policy.Recollection, proto flow.Protocol, alone bool) *flow.Reply {
+	out := policy.Outcome{Verdict: flow.Allow, Reason: reason, Replies: true, Depends: flow.Conversation, NoRule: denied.NoRule}
+	rests := policy.Recollection{Unsettled: rec.Unsettled, Limited: rec.Limited, Left: rec.Left}
+	var d flow.Decision
+	var j flow.Judgement
+	learn, own := c.effect(&j, p, &out, &rests, proto, 0, alone)
+	c.spell(&j, p.Match, learn, own, &d)
+	return &flow.Reply{Rules: d.Rules, HasPacketOut: d.HasPacketOut, PacketOut: d.PacketOut, Reason: d.Reason}
+}
+
+// timeouts are those of a rule for p.
+func (c *Controller) timeouts(p *policy.Packet, out *policy.Outcome) (idle, hard time.Duration) {
+	switch {
+	case !out.Replies || !p.Match.Converses():
+		return c.install.IdleTimeout, c.install.HardTimeout
+	case p.Match.IPProto == flow.ProtoTCP:
+		return flow.ConversationIdleTCP, flow.ConversationHard
+	}
+	return flow.ConversationIdle, flow.ConversationHard
+}

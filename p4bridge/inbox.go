@@ -1,0 +1,67 @@
+package p4bridge
+
+import (
+	"sync"
+
+	"switchbridge/bridge"
+)
+
+// inbox has the events that the stream's reader has taken and the owner has not.
+// What there is no room for is the reader's to drop.
+type inbox struct {
+	limit func() int    // how many may wait; it may change
+	ready chan struct{} // capacity 1: there is something
+
+	mu    sync.Mutex
+	list  []*event // pointers, since a match is large
+	bytes int      // of their packets
+}
+
+func newInbox(limit func() int) *inbox {
+	return &inbox{limit: limit, ready: make(chan struct{}, 1)}
+}
+
+func (b *inbox) len() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.list)
+}
+
+// full reports whether an event would find no room.
+func (b *inbox) full() bool { return b.len() >= b.limit() }
+
+// put is false where there is no room.
+func (b *inbox) put(ev *event) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.list) >= b.limit() || b.bytes+len(ev.pi.Data) > bridge.QueueBytes {
+		return false
+	}
+	b.list = append(b.list, ev)
+	b.bytes += len(ev.pi.Data)
+	b.wake()
+	return true
+}
+
+// take returns the next event, or nil. ready tells of those that are left.
+func (b *inbox) take() *event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.list) == 0 {
+		return nil
+	}
+	ev := b.list[0]
+	b.list[0] = nil
+	b.bytes -= len(ev.pi.Data)
+	if b.list = b.list[1:]; len(b.list) > 0 {
+		b.wake()
+	}
+	return ev
+}
+
+func (b *inbox) wake() {
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,212 @@
+package test
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/internal/frames"
+	"switchbridge/internal/ovs"
+	"switchbridge/settings"
+)
+
+// answeredPolicy lets host 1 ask, and be answered; nobody else may say anything.
+const answeredPolicy = `
+serial: 1
+chain:
+  - header:
+      rules:
+        - {name: arp, match: {eth_type: arp}, action: allow, proactive: true}
+        - {name: web, priority: 200, match: {in_port: 1, tcp_dst: 80}, action: allow, replies: allow}
+        - {name: ping, priority: 200, match: {in_port: 1, icmp_type: 8}, action: allow, replies: allow}
+        - {name: one-way, priority: 200, match: {in_port: 1, tcp_dst: 81}, action: allow}
+        - {name: nothing-else, match: {eth_type: ipv4}, action: deny}
+  - forward: {mode: %s}
+`
+
+// TestReplies has real hosts speak through a policy that lets one of them ask: with the controller in the gateway, in its embedded guest, and
+// behind HTTPS in both encodings.
+func TestReplies(t *testing.T) {
+	for _, row := range []struct{ version, how, mode string }{
+		{"1.3", "native", "normal"}, {"1.0", "native", "normal"}, {"1.3", "native", "learn"}, {"1.3", "native", "flood"},
+		{"1.3", "openflow", "normal"}, {"1.0", "openflow", "normal"}, {"1.3", "json", "normal"}, {"1.0", "json", "normal"},
+	} {
+		t.Run(strings.Join([]string{row.version, row.how, row.mode}, " "), func(t *testing.T) {
+			t.Parallel()
+			text := fmt.Sprintf(answeredPolicy, row.mode)
+			var l *lab
+			if row.how == "native" {
+				l = policyLab(t, row.version, text)
+			} else {
+				l = &lab{t: t, policy: filepath.Join(t.TempDir(), "policy.yaml")}
+				if err := os.WriteFile(l.policy, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				l.function = startFunction(t, l.policy)
+				set := l.function.settings()
+				set.Function.Encoding = row.how
+				l.sw = ovs.Start(t, ovs.Options{})
+				listener := l.sw.Listen()
+				l.gateway = startGateway(t, set, listener)
+				l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols[row.version]}, Controllers: []string{ovs.Target(listener)}})
+				l.h1, l.h2, l.h3 = l.sw.AddHost("br0", "h1"), l.sw.AddHost("br0", "h2"), l.sw.AddHost("br0", "h3")
+				l.sw.WaitConnected("br0")
+			}
+			eventually(t, "ARP passes", func() bool { return l.hasRule("arp") })
+			for _, h := range []*ovs.Host{l.h1, l.h2} {
+				h.ServeEcho(80)
+				h.ServeEcho(81)
+			}
+			if _, err := l.h1.Connect(l.h2.IP, 80, 5*time.Second); err != nil {
+				t.Errorf("a question that may be answered: %v\n%s", err, l.flows())
+			}
+			l.pings(l.h1, l.h2)
+			if !l.hasRule("in_port=2", "tp_src=80", "idle_timeout=120") && !l.hasRule("in_port=h2", "tp_src=80", "idle_timeout=120") {
+				t.Errorf("no rule of an answer:\n%s", l.flows())
+			}
+			if _, err := l.h2.Connect(l.h1.IP, 80, 500*time.Millisecond); err == nil {
+				t.Error("who may answer may ask, too")
+			}
+			if _, err := l.h1.Connect(l.h2.IP, 81, 500*time.Millisecond); err == nil {
+				t.Error("a question passes and is answered though its rule lets no replies in")
+			}
+		})
+	}
+}
+
+// scanner is a bridge of Open vSwitch's with a gateway that has a policy of configs, and four ports to put frames in at.
+type scanner struct {
+	t     *testing.T
+	sw    *ovs.Switchd
+	ports []*ovs.Port
+	seen  []int
+}
+
+func newScanner(t *testing.T, version, policy string) *scanner {
+	t.Helper()
+	s := &scanner{t: t, sw: ovs.Start(t, ovs.Options{Dummy: true}), seen: make([]int, 4)}
+	set := settings.Default()
+	set.Function.URLs = []string{settings.Native}
+	set.Policy, set.Admin.Listen = "../configs/policies/"+policy, "127.0.0.1:0"
+	listener := s.sw.ListenUnix()
+	startGateway(t, set, listener)
+	s.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols[version]}, Controllers: []string{ovs.Target(listener)}})
+	for i := range 4 {
+		s.ports = append(s.ports, s.sw.AddPort("br0", fmt.Sprintf("p%d", i+1), uint32(i+1)))
+	}
+	s.sw.WaitConnected("br0")
+	return s
+}
+
+func (s *scanner) inject(port int, frame []byte) {
+	s.t.Helper()
+	if _, err := s.sw.Control().Call("netdev-dummy/receive", s.ports[port-1].Name, hex.EncodeToString(frame)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// out returns the frames that have left since the last call, by port.
+func (s *scanner) out() map[int][]string {
+	out := map[int][]string{}
+	for i, p := range s.ports {
+		sent := p.Sent()
+		for _, f := range sent[s.seen[i]:] {
+			out[i+1] = append(out[i+1], string(f))
+		}
+		s.seen[i] = len(sent)
+	}
+	return out
+}
+
+// passes waits until a frame that comes in by one port leaves by another.
+func (s *scanner) passes(what string, from int, frame []byte, by int) {
+	s.t.Helper()
+	s.inject(from, frame)
+	var all []string
+	eventually(s.t, what+" passes", func() bool {
+		all = append(all, s.out()[by]...)
+		return slices.Contains(all, string(frame))
+	})
+}
+
+// TestScan has an attacker send from the ports that servers answer from, through the example policies on a real Open vSwitch: from the own
+// port in the own name and in others', and from a server that was taken over, also in the middle of a conversation.
+func TestScan(t *testing.T) {
+	host := func(port byte, ip string) frames.Endpoint {
+		return frames.Endpoint{MAC: flow.MAC{2, 0, 0, 0, 0, port}, IP: netip.MustParseAddr(ip)}
+	}
+	for _, row := range []struct {
+		policy         string
+		client, server frames.Endpoint
+		clientAt       int
+		serverAt       int
+		service        uint16
+	}{
+		{"office.yaml", host(1, "10.0.0.1"), host(4, "10.1.0.10"), 1, 4, 443},
+		{"allowlist.yaml", host(1, "192.168.5.2"), host(2, "192.168.5.130"), 1, 2, 502},
+	} {
+		for version := range protocols {
+			t.Run(row.policy+" "+version, func(t *testing.T) {
+				t.Parallel()
+				s := newScanner(t, version, row.policy)
+				question := frames.TCP(row.client.At(40000), row.server.At(row.service), frames.SYN, nil)
+				answer := frames.TCP(row.server.At(row.service), row.client.At(40000), frames.SYN|frames.ACK, nil)
+				s.passes("a question", row.clientAt, question, row.serverAt)
+				s.passes("its answer", row.serverAt, answer, row.clientAt)
+
+				forbidden := map[string]string{}
+				attack := func(what string, port int, frame []byte) {
+					forbidden[string(frame)] = what
+					s.inject(port, frame)
+				}
+				attacker := host(3, "10.0.0.66")
+				if row.policy == "allowlist.yaml" {
+					attacker.IP = netip.MustParseAddr("192.168.5.66")
+				}
+				for _, from := range []uint16{row.service, 443, 53, 22} {
+					for _, to := range []uint16{22, 23, 53, 80, 445, 502, 1023, 3389, 39999, 40001, 49152, 65535} {
+						attack("the server, taken over", row.serverAt, frames.TCP(row.server.At(from), row.client.At(to), frames.SYN, nil))
+						attack("the server, taken over", row.serverAt, frames.UDP(row.server.At(from), row.client.At(to), nil))
+						forged := row.server
+						forged.MAC = attacker.MAC
+						attack("an attacker in the server's name", 3, frames.TCP(forged.At(from), row.client.At(to), frames.SYN, nil))
+						attack("an attacker with the server's addresses", 3, frames.TCP(row.server.At(from), row.client.At(to), frames.ACK, nil))
+						if to != row.service && to != 443 { // the services of office.yaml are for everybody
+							attack("an attacker", 3, frames.TCP(attacker.At(from), row.server.At(to), frames.SYN, nil))
+							attack("an attacker in the client's name", 3, frames.UDP(row.client.At(from), row.server.At(to), nil))
+						}
+					}
+				}
+				// When what came later has passed, what came before has been decided.
+				again := frames.TCP(row.client.At(40002), row.server.At(row.service), frames.SYN, nil)
+				s.inject(row.clientAt, again)
+				var left []string
+				eventually(t, "a question after the scan passes", func() bool {
+					for _, f := range s.out() {
+						left = append(left, f...)
+					}
+					return slices.Contains(left, string(again))
+				})
+				time.Sleep(300 * time.Millisecond) // looks into the switch that are under way
+				for _, f := range s.out() {
+					left = append(left, f...)
+				}
+				for _, f := range left {
+					if what, ok := forbidden[f]; ok {
+						t.Errorf("%s: a packet passed: %v", what, flow.ParseFrame([]byte(f), 0))
+					}
+				}
+				if len(forbidden) < 150 {
+					t.Errorf("%d packets only", len(forbidden))
+				}
+			})
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"switchbridge/flow"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy"
 	"switchbridge/policy/header"
 	"switchbridge/policy/policytest"
@@ -43,9 +44,16 @@ func mutate(p *policy.Policy, r *rand.Rand, chosen flow.Field) *policy.Policy {
 }
 
 // Every packet that two policies decide differently is in a change, and no other one is. Examples are such packets.
-func TestDiffIsExact(t *testing.T) {
+func TestDiffIsExact(t *testing.T) { diffIsExact(t, 60) }
+
+func TestLongDiffIsExact(t *testing.T) {
+	testlong.Need(t)
+	diffIsExact(t, 2000)
+}
+
+func diffIsExact(t *testing.T, seeds uint64) {
 	differ, equal := 0, 0
-	for seed := range uint64(300) {
+	for seed := range seeds {
 		p, chosen := smallPolicy(seed)
 		n := mutate(p, rand.New(rand.NewPCG(seed, 9)), chosen)
 		if !smallEnough(p, &chosen) || !smallEnough(n, &chosen) {
@@ -104,7 +112,7 @@ func TestDiffIsExact(t *testing.T) {
 			}
 		}
 	}
-	if differ < 50 || equal < 30 {
+	if least := int(seeds) / 10; differ < least || equal < least {
 		t.Errorf("%d policies differ from their mutants, %d do not: the test tries too little", differ, equal)
 	}
 }

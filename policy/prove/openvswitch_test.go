@@ -202,7 +202,7 @@ func installable(p *policy.Policy) bool {
 func TestOpenVSwitchAgrees(t *testing.T) {
 	c := newCourt(t)
 	alive, broken := 0, 0
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		p, chosen := smallPolicy(seed)
 		if !installable(p) {
 			continue
@@ -255,7 +255,7 @@ func TestOpenVSwitchAgrees(t *testing.T) {
 			}
 		}
 	}
-	if alive < 150 || broken < 50 {
+	if alive < 60 || broken < 20 {
 		t.Errorf("%d entries and %d counterexamples are too few", alive, broken)
 	}
 }

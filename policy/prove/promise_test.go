@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"switchbridge/flow"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy/header"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
@@ -96,9 +97,16 @@ func smallPromise(r *rand.Rand, chosen *flow.Field) (o promise.Promise) {
 }
 
 // A promise is proved if no packet of all breaks it, and what is said to break it does.
-func TestPromisesAreExact(t *testing.T) {
+func TestPromisesAreExact(t *testing.T) { promisesAreExact(t, 120) }
+
+func TestLongPromisesAreExact(t *testing.T) {
+	testlong.Need(t)
+	promisesAreExact(t, 4000)
+}
+
+func promisesAreExact(t *testing.T, seeds uint64) {
 	count := map[string]int{}
-	for seed := range uint64(600) {
+	for seed := range seeds {
 		p, chosen := smallPolicy(seed)
 		o := smallPromise(rand.New(rand.NewPCG(seed, 3)), &chosen)
 		if !smallEnough(p, &chosen) {
@@ -132,7 +140,7 @@ func TestPromisesAreExact(t *testing.T) {
 		count[fmt.Sprint(o.Kind, broken)]++
 	}
 	for _, k := range []promise.Kind{promise.Never, promise.Always, promise.Only} {
-		if count[fmt.Sprint(k, false)] < 15 || count[fmt.Sprint(k, true)] < 15 {
+		if least := int(seeds) / 60; count[fmt.Sprint(k, false)] < least || count[fmt.Sprint(k, true)] < least {
 			t.Errorf("%v: too few of %v are tried", k, count)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"switchbridge/flow"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
@@ -299,9 +300,16 @@ func (l links) decide(m *flow.Match) (flow.Verdict, decided) {
 }
 
 // What can never decide is what decides none of all packets.
-func TestNeverIsExact(t *testing.T) {
+func TestNeverIsExact(t *testing.T) { neverIsExact(t, 60) }
+
+func TestLongNeverIsExact(t *testing.T) {
+	testlong.Need(t)
+	neverIsExact(t, 2000)
+}
+
+func neverIsExact(t *testing.T, seeds uint64) {
 	never, entries := 0, 0
-	for seed := range uint64(400) {
+	for seed := range seeds {
 		p, chosen := smallPolicy(seed)
 		if !smallEnough(p, &chosen) {
 			continue
@@ -339,7 +347,7 @@ func TestNeverIsExact(t *testing.T) {
 			}
 		}
 	}
-	if never < 100 || entries-never < 400 {
+	if least := int(seeds) / 2; never < least || entries-never < least {
 		t.Errorf("of %d entries %d never decide: the test tries too little", entries, never)
 	}
 	t.Logf("%d entries, of which %d never decide", entries, never)

@@ -82,7 +82,8 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	if err != nil {
 		return at(path, 0, err.Error())
 	}
-	bad := neverDecides(path, doc, prover)
+	bad, err := neverDecides(path, doc, prover)
+	bad = append(bad, err)
 	if how.config != "" {
 		for _, f := range prove.Meters(doc.Policy, how.meters, doc.Line) {
 			bad = append(bad, at(path, f.Line, f.Msg))
@@ -134,16 +135,16 @@ func lag(doc *policyfile.Document) string {
 	return fmt.Sprintf("rules that an earlier policy installed go when the gateway has this one, and after its hard_timeout (here %v) on a switch that it does not reach", in.HardTimeout)
 }
 
-// neverDecides returns what can never decide as errors.
-func neverDecides(path string, doc *policyfile.Document, prover *prove.Prover) (bad []error) {
+// neverDecides returns what can never decide as errors, and one that says that this was given up.
+func neverDecides(path string, doc *policyfile.Document, prover *prove.Prover) (bad []error, undecided error) {
 	faults, err := prover.Faults(doc.Line)
 	for _, f := range faults {
 		bad = append(bad, at(path, f.Line, f.Msg))
 	}
 	if err != nil {
-		bad = append(bad, at(path, 0, err.Error()))
+		undecided = at(path, 0, err.Error())
 	}
-	return bad
+	return bad, undecided
 }
 
 // writeCounterexamples writes a capture of packets.
@@ -170,8 +171,9 @@ func writeCounterexamples(path string, list []*prove.Counterexample) error {
 	return f.Close()
 }
 
-// goodPolicy reads a policy that is to be put in force, in either form: one with an entry that can never decide is refused.
-func goodPolicy(path string) (*policyfile.Document, error) {
+// goodPolicy reads a policy that is to be put in force, in either form: one with an entry that can never decide is refused. One that is too large
+// to find out is not.
+func goodPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
 	doc, err := policyhost.Read(path)
 	if err != nil {
 		return nil, err
@@ -180,5 +182,7 @@ func goodPolicy(path string) (*policyfile.Document, error) {
 	if err != nil {
 		return nil, at(path, 0, err.Error())
 	}
-	return doc, errors.Join(neverDecides(path, doc, prover)...)
+	bad, err := neverDecides(path, doc, prover)
+	warn(c, err)
+	return doc, errors.Join(bad...)
 }

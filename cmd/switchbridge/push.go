@@ -137,7 +137,7 @@ func secret(name string) string { return strings.TrimSpace(os.Getenv(name)) }
 
 // pushPolicy says what a policy's plan is and, if told to, carries it out.
 func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (*push.Plan, error)) error {
-	compiled, version, err := compiledPolicy(path)
+	compiled, version, err := compiledPolicy(c, path)
 	if err != nil {
 		return err
 	}
@@ -207,9 +207,9 @@ func thereNow(c *cobra.Command, p *push.Plan) string {
 }
 
 // compiledPolicy compiles a policy that is good. One that is compiled already stays as it is.
-func compiledPolicy(path string) ([]byte, flow.PolicyVersion, error) {
+func compiledPolicy(c *cobra.Command, path string) ([]byte, flow.PolicyVersion, error) {
 	fail := func(err error) ([]byte, flow.PolicyVersion, error) { return nil, flow.PolicyVersion{}, err }
-	doc, err := goodPolicy(path)
+	doc, err := goodPolicy(c, path)
 	if err != nil {
 		return fail(err)
 	}

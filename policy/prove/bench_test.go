@@ -11,6 +11,7 @@ import (
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
+	"switchbridge/policy/promise"
 )
 
 // large is a policy as large as they come: addresses on a list, and an access list in which addresses are whole, prefixes or left out, and ports one or
@@ -67,5 +68,42 @@ func BenchmarkNever(b *testing.B) {
 				b.ReportMetric(float64(DefaultBudget-prover.search.budget), "steps")
 			}
 		})
+	}
+}
+
+// BenchmarkKeeps is a promise that holds of a large policy, about many of its rules.
+func BenchmarkKeeps(b *testing.B) {
+	p := large(100_000, 10_000)
+	h := p.Chain[1].(*header.Config)
+	var ssh, all header.Condition
+	ssh.Header.SetIPProto(flow.ProtoTCP)
+	ssh.Dst = &header.PortRange{First: 22, Last: 22}
+	all.Header.SetIPDst(netip.MustParsePrefix("10.0.0.0/8"))
+	all.Header.SetIPProto(flow.ProtoTCP)
+	all.Dst = ssh.Dst
+	h.Rules = append(h.Rules, header.Rule{Priority: 60000, Match: all, Action: header.Action{Deny: true}})
+	o := promise.Promise{Kind: promise.Never, Parts: []promise.Part{{Fields: *ssh.Completed()}, {Hosts: &promise.Hosts{To: true, Prefixes: []netip.Prefix{all.Header.IPDst}}}}}
+	for b.Loop() {
+		prover, err := New(p, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if c, err := prover.Keeps(&o); c != nil || err != nil {
+			b.Fatal(c, err)
+		}
+	}
+}
+
+// BenchmarkDiff is one of 10,000 rules turned.
+func BenchmarkDiff(b *testing.B) {
+	p, n := large(100_000, 10_000), large(100_000, 10_000)
+	r := &n.Chain[1].(*header.Config).Rules[5000]
+	r.Action.Deny = !r.Action.Deny
+	for b.Loop() {
+		list, err := Diff(p, n, nil, nil, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.ReportMetric(float64(len(list)), "changes")
 	}
 }

@@ -1,12 +1,8 @@
 package main
 
 import (
-	"context"
-	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -22,7 +18,6 @@ import (
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/prove"
-	"switchbridge/replay/capture"
 )
 
 func explainCommand() *cobra.Command {
@@ -75,6 +70,7 @@ var explained = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime
 
 func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) error {
 	out := c.OutOrStdout()
+	decider := controller.New(doc.Policy)
 	for i, p := range explained {
 		ev, err := policytest.Event(line, p)
 		if err != nil {
@@ -90,7 +86,7 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) erro
 		}
 		var d flow.Decision
 		ev.Time = time.Now()
-		if err := eval.NewTrial(controller.New(doc.Policy)).Decide(c.Context(), ev, &d); err != nil { // machines are in their first states
+		if err := eval.NewTrial(decider).Decide(c.Context(), ev, &d); err != nil { // machines are in their first states
 			return err
 		}
 		if i == 0 {
@@ -190,233 +186,4 @@ func covering(rules []gateway.RuleStatus, packet *flow.Match) (best *gateway.Rul
 		}
 	}
 	return best, nil
-}
-
-func testCommand() *cobra.Command {
-	format := "text"
-	c := &cobra.Command{
-		Use:   "test POLICY...",
-		Short: "Try what policy files say that they decide",
-		Long: `Try what policy files say that they decide: lines "# expect: PACKET => VERDICT (REASON)"
-in a file, and lines without "# expect:" in a file beside it that is called as the policy is,
-with .expect in the place of .yaml. The reason may be left out.
-
-The exit status is 1 where a packet gets something else, and where nothing is expected.`,
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cli.Usagef("policy test wants at least one policy file")
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, args []string) error {
-			var suites testSuites
-			for _, path := range args {
-				s, err := testPolicy(c.Context(), path)
-				if err != nil {
-					return err
-				}
-				suites.Suites = append(suites.Suites, s)
-			}
-			var err error
-			switch format {
-			case "text":
-				err = suites.text(c.OutOrStdout())
-			case "junit":
-				err = suites.junit(c.OutOrStdout())
-			default:
-				return cli.Usagef("--format %q: want text or junit", format)
-			}
-			failed := 0
-			for _, s := range suites.Suites {
-				failed += s.Failures
-			}
-			if err == nil && failed > 0 {
-				err = fmt.Errorf("%d expectations are not met", failed)
-			}
-			return err
-		},
-	}
-	c.Flags().StringVar(&format, "format", format, "text, or junit: JUnit's XML")
-	return c
-}
-
-// testSuites are results as JUnit's XML has them.
-type testSuites struct {
-	XMLName xml.Name    `xml:"testsuites"`
-	Suites  []testSuite `xml:"testsuite"`
-}
-
-type testSuite struct {
-	Name     string     `xml:"name,attr"`
-	Tests    int        `xml:"tests,attr"`
-	Failures int        `xml:"failures,attr"`
-	Cases    []testCase `xml:"testcase"`
-}
-
-type testCase struct {
-	Class   string   `xml:"classname,attr"`
-	Name    string   `xml:"name,attr"`
-	File    string   `xml:"file,attr"`
-	Line    int      `xml:"line,attr"`
-	Failure *failure `xml:"failure"`
-}
-
-type failure struct {
-	Message string `xml:"message,attr"`
-}
-
-func testPolicy(ctx context.Context, path string) (s testSuite, err error) {
-	doc, err := policyhost.Read(path)
-	if err != nil {
-		return s, err
-	}
-	list, err := expectations(path)
-	if err != nil {
-		return s, err
-	}
-	if len(list) == 0 {
-		return s, fmt.Errorf("%s: nothing is expected of it: want lines such as # expect: tcp 10.0.0.1:40000 > 10.0.0.2:22 => allow", path)
-	}
-	s.Name = path
-	trial := eval.NewTrial(controller.New(doc.Policy))
-	for i := range list {
-		e := &list[i]
-		got, met, err := trial.Try(ctx, e)
-		if err != nil {
-			return s, at(e.File, e.Line, err.Error())
-		}
-		one := testCase{Class: path, Name: e.Packet, File: e.File, Line: e.Line}
-		if !met {
-			one.Failure = &failure{fmt.Sprintf("got %s, want %s", got, e.Want)}
-			s.Failures++
-		}
-		s.Cases = append(s.Cases, one)
-	}
-	s.Tests = len(s.Cases)
-	return s, nil
-}
-
-// expectations reads those in a policy file and those beside it.
-func expectations(path string) (list []policytest.Expectation, err error) {
-	base := strings.TrimSuffix(strings.TrimSuffix(path, ".yaml"), ".yml")
-	for _, f := range []struct {
-		name, prefix string
-	}{{path, "# expect: "}, {base + ".expect", ""}} {
-		body, err := os.ReadFile(f.name)
-		if errors.Is(err, os.ErrNotExist) && f.name != path {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		some, err := policytest.ReadExpectations(string(body), f.name, f.prefix)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, some...)
-	}
-	return list, nil
-}
-
-func (s *testSuites) text(w io.Writer) error {
-	for _, suite := range s.Suites {
-		for _, c := range suite.Cases {
-			if c.Failure != nil {
-				fmt.Fprintf(w, "%s:%d: %s: %s\n", c.File, c.Line, c.Name, c.Failure.Message)
-			}
-		}
-		if _, err := fmt.Fprintf(w, "%s: %d of %d expectations are met\n", suite.Name, suite.Tests-suite.Failures, suite.Tests); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *testSuites) junit(w io.Writer) error {
-	b, err := xml.MarshalIndent(s, "", "  ")
-	if err == nil {
-		_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, b)
-	}
-	return err
-}
-
-func diffCommand() *cobra.Command {
-	var pcap string
-	var budget int
-	c := &cobra.Command{
-		Use:   "diff OLD NEW",
-		Short: "Say for which packets two policies decide differently",
-		Long: `Say exactly for which packets two policies decide differently, each kind with an example,
-and with --pcap which conversations of a capture that concerns. Packets that don't show all
-that they have are not among them. The exit status is 0 whether there are any or not.`,
-		Args: cli.Exactly(2, "an old and a new policy"),
-		RunE: func(c *cobra.Command, args []string) error {
-			var docs [2]*policyfile.Document
-			for i := range docs {
-				var err error
-				if docs[i], err = policyhost.Read(args[i]); err != nil {
-					return err
-				}
-			}
-			changes, err := prove.Diff(docs[0].Policy, docs[1].Policy, docs[0].Line, docs[1].Line, budget)
-			if err != nil {
-				return err
-			}
-			writeChanges(c.OutOrStdout(), changes)
-			if pcap == "" {
-				return nil
-			}
-			return diffCapture(c, docs, pcap)
-		},
-	}
-	c.Flags().StringVar(&pcap, "pcap", "", "capture whose conversations are compared")
-	c.Flags().IntVar(&budget, "budget", prove.DefaultBudget, "comparisons of conditions before the question is given up")
-	return c
-}
-
-// maxChanges is how many changes are written.
-const maxChanges = 50
-
-func writeChanges(w io.Writer, list []prove.Change) {
-	if len(list) == 0 {
-		fmt.Fprintln(w, "no packet is decided differently")
-	}
-	for i, c := range list {
-		if i == maxChanges {
-			fmt.Fprintf(w, "and %d more\n", len(list)-i)
-			break
-		}
-		fmt.Fprintln(w, c.Packets)
-		if len(c.Except) > 0 {
-			fmt.Fprintf(w, "    without what is decided before by: %s\n", strings.Join(c.Except, ", "))
-		}
-		fmt.Fprintf(w, "    was: %s\n    is:  %s\n    such as: %s\n", c.Old, c.New, c.Example.Words)
-	}
-}
-
-// diffCapture writes the flows of a capture whose verdict changes.
-func diffCapture(c *cobra.Command, docs [2]*policyfile.Document, pcap string) error {
-	var reports [2]*eval.Report
-	for i, doc := range docs {
-		r, err := capture.NewReader(c.InOrStdin(), pcap)
-		if err != nil {
-			return err
-		}
-		reports[i], err = eval.EvalPCAP(c.Context(), controller.New(doc.Policy), r, eval.Options{})
-		r.Close()
-		if err != nil {
-			return err
-		}
-	}
-	out, changed := c.OutOrStdout(), 0
-	for i, was := range reports[0].Flows {
-		is := reports[1].Flows[i] // of the same packets
-		if was.Verdict == is.Verdict {
-			continue
-		}
-		changed++
-		fmt.Fprintf(out, "packet %d, and %d like it: %s\n    was: %s (%s)\n    is:  %s (%s)\n", was.First, was.Packets-1, was.Match, was.Verdict, was.Reason, is.Verdict, is.Reason)
-	}
-	_, err := fmt.Fprintf(out, "%s: %d of %d flows are decided differently\n", pcap, changed, len(reports[0].Flows))
-	return err
 }

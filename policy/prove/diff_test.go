@@ -89,11 +89,7 @@ func diffIsExact(t *testing.T, seeds uint64) {
 				return
 			}
 			any = true
-			var at point
-			for rest := m.Fields; rest != 0; rest &= rest - 1 {
-				x := atomOf((rest & -rest).Info(), m)
-				at[x.field] = x.bits.value
-			}
+			at := pointOf(m)
 			ra, rb := a.decide(&at), b.decide(&at)
 			real[[2]string{ra.name(ra.treats(p), nil), rb.name(rb.treats(n), nil)}] = true
 		})

@@ -20,11 +20,7 @@ const maxNear = 5
 
 // Explain says which entry decides a packet that shows all that it has, and which nearly did.
 func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
-	var at point
-	for rest := m.Fields; rest != 0; rest &= rest - 1 {
-		a := atomOf((rest & -rest).Info(), m)
-		at[a.field] = a.bits.value
-	}
+	at := pointOf(m)
 	decided := -1
 	for i := range p.chain.terms {
 		t := &p.chain.terms[i]

@@ -135,6 +135,15 @@ func packet(p *point) (m flow.Match) {
 	return m
 }
 
+// pointOf is packet's inverse.
+func pointOf(m *flow.Match) (at point) {
+	for rest := m.Fields; rest != 0; rest &= rest - 1 {
+		a := atomOf((rest & -rest).Info(), m)
+		at[a.field] = a.bits.value
+	}
+	return at
+}
+
 // decide returns the rule that decides a packet.
 func (c *chain) decide(at *point) *rule {
 	for i := range c.terms {

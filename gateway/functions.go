@@ -21,6 +21,7 @@ import (
 	"switchbridge/httpclient"
 	"switchbridge/internal/watched"
 	"switchbridge/policy"
+	"switchbridge/policy/prove"
 	"switchbridge/settings"
 	"switchbridge/state/stores"
 )
@@ -190,8 +191,7 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if err := fs.kept.Takes(p); err != nil {
 			return nil, fmt.Errorf("%s: %w", fs.set.Policy, err)
 		}
-		file.Follow(fs.local, fs.policyChanged)
-		file.Requires(fs.kept.Takes)
+		fs.follow(file)
 		fs.policy = file
 	}
 	if !slices.Contains(fs.names, f.URLs[0]) {
@@ -238,6 +238,22 @@ func (r *remote) observe(log *slog.Logger) func(decider.Observation) {
 			r.answered(log, o.Decision.Policy, o.Err)
 		}
 	}
+}
+
+// follow has the controller in this process take what the file will say, and warns of meters that it names and nobody defines.
+func (fs *functions) follow(file *policyhost.File) {
+	warn := func() {
+		if file.Value == nil {
+			return
+		}
+		doc := file.Last()
+		for _, f := range prove.Meters(doc.Policy, fs.set.OpenFlow.MeterIDs(), doc.Line) {
+			fs.log.Warn(f.Msg, "file", file.Path(), "line", f.Line)
+		}
+	}
+	warn()
+	file.Follow(fs.local, func() { warn(); fs.policyChanged() })
+	file.Requires(fs.kept.Takes)
 }
 
 // host makes what decides in this process: the controller compiled in, or a

@@ -290,8 +290,7 @@ func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functio
 		if err != nil {
 			return nil, errors.Join(err, n.closeBut(fs))
 		}
-		file.Follow(fs.local, fs.policyChanged)
-		file.Requires(fs.kept.Takes)
+		n.follow(file)
 		n.policy = file
 		if err := file.Check(); err != nil { // of its serial
 			return nil, errors.Join(err, n.closeBut(fs))

@@ -120,7 +120,7 @@ func replay(ctx context.Context, cfg *Config) (*Summary, error) {
 	c := <-collected
 
 	sum := &c.sum
-	sum.Packets, sum.Truncated, sum.NotIP, sum.ClockBack = r.sum.Packets, r.sum.Truncated, r.sum.NotIP, reader.ClockBack
+	sum.Packets, sum.Truncated, sum.NotIP, sum.ClockBack, sum.Bad = r.sum.Packets, r.sum.Truncated, r.sum.NotIP, reader.ClockBack, reader.Bad
 	sum.Elapsed = time.Since(r.start)
 	sum.Latency, sum.FromDue = c.latency.Latency(), c.fromDue.Latency()
 	for i := range sum.InFlight {

@@ -18,6 +18,7 @@ type Summary struct {
 	Truncated int64 // of them, cut by the capture: their PACKET_INs say so
 	NotIP     int64 // of them, neither IP nor ARP
 	ClockBack int   // packets earlier than the one before them; they follow it at once
+	Bad       int   // records that were left out, since they can't be
 
 	Events   int64 // sent
 	Answered int64
@@ -90,6 +91,9 @@ func (s *Summary) WriteText(w io.Writer) error {
 	if s.ClockBack > 0 {
 		p(", %d earlier than the one before", s.ClockBack)
 	}
+	if s.Bad > 0 {
+		p(", %d bad records left out", s.Bad)
+	}
 	p(")\n%d events in %v: %d answered (%.0f/s), %d allowed, %d denied, %d rules\n", s.Events, s.Elapsed.Round(time.Millisecond), s.Answered,
 		s.PerSecond(), s.Allowed, s.Denied, s.Rules)
 	for _, kind := range slices.Sorted(maps.Keys(s.Errors)) {
@@ -114,6 +118,7 @@ func (s *Summary) MarshalJSON() ([]byte, error) {
 		Truncated   int64            `json:"truncated"`
 		NotIP       int64            `json:"not_ip"`
 		ClockBack   int              `json:"clock_back"`
+		Bad         int              `json:"bad_records"`
 		Events      int64            `json:"events"`
 		Answered    int64            `json:"answered"`
 		Allowed     int64            `json:"allowed"`
@@ -127,7 +132,7 @@ func (s *Summary) MarshalJSON() ([]byte, error) {
 		InFlight    []int64          `json:"others_in_flight"`
 		Interrupted bool             `json:"interrupted"`
 	}{
-		s.Packets, s.Truncated, s.NotIP, s.ClockBack, s.Events, s.Answered, s.Allowed, s.Denied, s.Rules, s.Errors, s.Elapsed.Seconds(),
+		s.Packets, s.Truncated, s.NotIP, s.ClockBack, s.Bad, s.Events, s.Answered, s.Allowed, s.Denied, s.Rules, s.Errors, s.Elapsed.Seconds(),
 		s.PerSecond(), s.Latency, s.FromDue, s.InFlight[:], s.Interrupted,
 	})
 }

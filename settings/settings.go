@@ -67,6 +67,14 @@ type OpenFlow struct {
 	MaxPerAddress    int           `yaml:"max_per_address"`
 }
 
+// MeterIDs returns the numbers of the meters that are defined.
+func (o *OpenFlow) MeterIDs() (ids []uint32) {
+	for i := range o.Meters {
+		ids = append(ids, o.Meters[i].ID)
+	}
+	return ids
+}
+
 // TLS is what the listeners of scheme ssl speak.
 type TLS struct {
 	Cert     string    `yaml:"cert"`

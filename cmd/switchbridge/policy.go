@@ -9,6 +9,7 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/controller"
+	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/eval"
@@ -17,44 +18,9 @@ import (
 )
 
 func policyCommand() *cobra.Command {
-	c := &cobra.Command{Use: "policy", Short: "Check policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
-	c.AddCommand(checkCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
+	c := &cobra.Command{Use: "policy", Short: "Check, prove and compare policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
+	c.AddCommand(checkCommand(), testCommand(), explainCommand(), diffCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
 	return c
-}
-
-func checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "check POLICY...",
-		Short: "Validate policy files; print the version of each, and what they cost",
-		Args: func(c *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cli.Usagef("policy check wants at least one policy file")
-			}
-			return nil
-		},
-		RunE: func(c *cobra.Command, args []string) error {
-			var bad []error
-			for _, path := range args {
-				p, err := policyfile.Load(path)
-				if err != nil {
-					bad = append(bad, err)
-					continue
-				}
-				fmt.Fprintf(c.OutOrStdout(), "%s: good, version %v\n", path, p.Version())
-				for _, w := range p.Warnings() {
-					fmt.Fprintf(c.OutOrStdout(), "%s: warning: %s\n", path, w)
-				}
-				for _, entry := range p.Chain {
-					if e, ok := entry.(interface{ Notes() []string }); ok {
-						for _, note := range e.Notes() {
-							fmt.Fprintf(c.OutOrStdout(), "%s: note: %s\n", path, note)
-						}
-					}
-				}
-			}
-			return errors.Join(bad...)
-		},
-	}
 }
 
 func evalCommand() *cobra.Command {
@@ -74,7 +40,7 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 				return err
 			}
 			opt.InPort = flow.PortNo(inPort)
-			p, err := policyfile.Load(args[0])
+			doc, err := policyhost.Read(args[0])
 			if err != nil {
 				return err
 			}
@@ -83,7 +49,7 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 				return err
 			}
 			defer r.Close()
-			report, err := eval.EvalPCAP(c.Context(), controller.New(p), r, opt)
+			report, err := eval.EvalPCAP(c.Context(), controller.New(doc.Policy), r, opt)
 			if report != nil && (err == nil || report.Packets > 0) { // also of a capture that is cut: what was read counts
 				write := report.WriteText
 				if asJSON {

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"strings"
@@ -13,11 +12,9 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/faas/distribution/push"
-	"switchbridge/faas/instance/guest"
 	"switchbridge/faas/platform/lambdahost/sigv4"
 	"switchbridge/flow"
 	"switchbridge/policy/blob"
-	"switchbridge/policy/policyfile"
 )
 
 func pushCommand() *cobra.Command {
@@ -140,7 +137,7 @@ func secret(name string) string { return strings.TrimSpace(os.Getenv(name)) }
 
 // pushPolicy says what a policy's plan is and, if told to, carries it out.
 func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (*push.Plan, error)) error {
-	compiled, version, err := compiledPolicy(path)
+	compiled, version, err := compiledPolicy(c, path)
 	if err != nil {
 		return err
 	}
@@ -209,32 +206,19 @@ func thereNow(c *cobra.Command, p *push.Plan) string {
 	return "version " + version.String()
 }
 
-// compiledPolicy compiles a policy file; one that is compiled already stays as it is, but has to be good.
-func compiledPolicy(path string) ([]byte, flow.PolicyVersion, error) {
+// compiledPolicy compiles a policy that is good. One that is compiled already stays as it is.
+func compiledPolicy(c *cobra.Command, path string) ([]byte, flow.PolicyVersion, error) {
 	fail := func(err error) ([]byte, flow.PolicyVersion, error) { return nil, flow.PolicyVersion{}, err }
-	f, err := os.Open(path)
+	doc, err := goodPolicy(c, path)
 	if err != nil {
 		return fail(err)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, guest.MaxPolicy+1))
-	if err != nil {
-		return fail(err)
+	if doc.Compiled != nil {
+		return doc.Compiled, doc.Policy.Version(), nil
 	}
-	if blob.Is(b) {
-		p, err := blob.Unpack(b)
-		if err != nil {
-			return fail(fmt.Errorf("%s: %w", path, err))
-		}
-		return b, p.Version(), nil
-	}
-	p, err := policyfile.Load(path)
-	if err != nil {
-		return fail(err)
-	}
-	b, err = blob.Pack(p)
+	b, err := blob.Pack(doc.Policy)
 	if err != nil {
 		return fail(fmt.Errorf("%s: %w", path, err))
 	}
-	return b, p.Version(), nil
+	return b, doc.Policy.Version(), nil
 }

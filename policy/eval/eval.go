@@ -65,8 +65,9 @@ type Report struct {
 	Policy    string   `json:"policy"`
 	Chain     []string `json:"chain"` // what each entry does, in words
 	Packets   int      `json:"packets"`
-	Truncated int      `json:"truncated"` // packets of which the capture holds a part
-	Allowed   int      `json:"allowed"`   // flows
+	Truncated int      `json:"truncated"`   // packets of which the capture holds a part
+	Bad       int      `json:"bad_records"` // of the capture, that were left out since they can't be
+	Allowed   int      `json:"allowed"`     // flows
 	Denied    int      `json:"denied"`
 	Flows     []*Flow  `json:"flows"` // by first packet
 
@@ -101,6 +102,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 	defer func() { report.States = trial.inStates(now) }()
 	for ctx.Err() == nil {
 		p, err := r.Next()
+		report.Bad = r.Bad
 		if errors.Is(err, io.EOF) {
 			return report, nil
 		}

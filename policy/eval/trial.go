@@ -7,6 +7,7 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/flow"
+	"switchbridge/policy/policytest"
 )
 
 // Trial asks a controller about one event after the other and keeps the states of the policy's machines in memory, for ever.
@@ -15,6 +16,7 @@ type Trial struct {
 	states map[string]flow.State
 	keys   []string
 	read   []flow.State
+	now    time.Time // of the expectations
 }
 
 // NewTrial returns a Trial without any states.
@@ -39,6 +41,29 @@ func (t *Trial) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 	changed.Data = d.Change.Data
 	t.states[changed.Key] = changed
 	return nil
+}
+
+// Try asks about an expectation's packet or event, at an OpenFlow 1.3 switch, after the time that it says has passed since the one
+// before. It returns what it gets, and whether that is what is wanted.
+func (t *Trial) Try(ctx context.Context, e *policytest.Expectation) (got string, met bool, err error) {
+	wait, line, err := policytest.Wait(e.Packet)
+	if err != nil {
+		return "", false, err
+	}
+	ev, err := policytest.Event(line, flow.OpenFlow13)
+	if err != nil {
+		return "", false, err
+	}
+	if t.now.IsZero() {
+		t.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) // any time will do
+	}
+	t.now = t.now.Add(wait)
+	ev.Time = t.now
+	var d flow.Decision
+	if err := t.Decide(ctx, ev, &d); err != nil {
+		return "", false, err
+	}
+	return policytest.Sum(&d), e.Met(&d), nil
 }
 
 // moved says what a decision has done to a state.

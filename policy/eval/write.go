@@ -56,6 +56,9 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Truncated > 0 {
 		fmt.Fprintf(out, "the capture holds only a part of %d packets\n", r.Truncated)
 	}
+	if r.Bad > 0 {
+		fmt.Fprintf(out, "%d bad records of the capture were left out\n", r.Bad)
+	}
 	tw = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FLOWS\tPACKETS\tVERDICT\tREASON")
 	for _, l := range lines {

@@ -48,7 +48,8 @@ func (c *Condition) fields() flow.Field {
 	return f
 }
 
-func (c *Condition) validate() error {
+// Validate says what is wrong with the condition.
+func (c *Condition) Validate() error {
 	if bad := c.Header.Fields &^ conditionFields; bad != 0 {
 		return fmt.Errorf("match: a rule can't look at %v", bad)
 	}

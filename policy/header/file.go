@@ -52,7 +52,7 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		syntax.Key("priority", func(n *syntax.Node) {
 			r.Priority = uint16(f.Number(n, where+": priority", policy.MinPriority, policy.MaxPriority))
 		}),
-		syntax.Key("match", func(n *syntax.Node) { r.Match = parseCondition(f, n, where+": match") }),
+		syntax.Key("match", func(n *syntax.Node) { r.Match = ParseCondition(f, n, where+": match") }),
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
 		syntax.Key("replies", func(n *syntax.Node) { allow := f.Allow(n, where+": replies"); replies = &allow }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
@@ -105,10 +105,14 @@ func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
 	return a
 }
 
-// parseCondition reads a match. The keys of ports and ICMP types say the protocol too.
-func parseCondition(f *syntax.File, n *syntax.Node, where string) (c Condition) {
+// ParseCondition reads a match. The keys of ports and ICMP types say the protocol too. more are keys that n has not, and that the
+// error about an unknown one names beside those of a match, for a mapping of which n is a part.
+func ParseCondition(f *syntax.File, n *syntax.Node, where string, more ...string) (c Condition) {
 	r := conditionReader{f, where + ": ", &c}
 	var keys []syntax.Field
+	for _, name := range more {
+		keys = append(keys, syntax.Key(name, func(*syntax.Node) {}))
+	}
 	for i := range flow.Fields {
 		if x := flow.Printed(i); x.Field&ruleFields != 0 {
 			keys = append(keys, r.keys(x)...)

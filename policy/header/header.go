@@ -8,6 +8,7 @@
 package header
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -89,7 +90,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			err = fmt.Errorf("with this rule the list has more than %d entries, counted after port ranges are split", maxEntries)
 		}
 		if err != nil {
-			return &policy.ItemError{Index: i, Item: c.label(i), Err: err}
+			return &policy.ItemError{Index: i, Item: c.Label(i), Err: err}
 		}
 	}
 	return c.checkProactive(earlier)
@@ -99,7 +100,7 @@ func (r *Rule) validate() error {
 	if r.Priority < policy.MinPriority || r.Priority > policy.MaxPriority {
 		return fmt.Errorf("priority %d: want %d to %d", r.Priority, policy.MinPriority, policy.MaxPriority)
 	}
-	if err := r.Match.validate(); err != nil {
+	if err := r.Match.Validate(); err != nil {
 		return err
 	}
 	if r.Action.Replies && r.Proactive {
@@ -126,21 +127,31 @@ func (a *Action) validate() error {
 	return nil
 }
 
-// label is how errors and reasons name a rule.
-func (c *Config) label(i int) string {
+// Label is how errors and reasons name a rule, counted from 0.
+func (c *Config) Label(i int) string {
 	if n := c.Rules[i].Name; n != "" {
 		return n
 	}
 	return fmt.Sprintf("rule %d", i+1)
 }
 
-// conditions returns what the rules match, in the list's order and with
+// Conditions returns what the rules match, in the list's order and with
 // prerequisites, which Validate has seen to be possible.
-func (c *Config) conditions() []Condition {
+func (c *Config) Conditions() []Condition {
 	list := make([]Condition, len(c.Rules))
 	for i := range c.Rules {
-		list[i] = c.Rules[i].Match
-		list[i].Header, _ = complete(list[i].Header)
+		list[i] = *c.Rules[i].Match.Completed()
 	}
 	return list
+}
+
+// Order returns the places of the rules in the order in which they are asked:
+// by priority, and in the list's order among equals.
+func (c *Config) Order() []int {
+	order := make([]int, len(c.Rules))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(c.Rules[b].Priority, c.Rules[a].Priority) })
+	return order
 }

@@ -14,7 +14,7 @@ import (
 
 func parseMatchOf(key, value string) (Condition, syntax.Errors) {
 	f := &syntax.File{Name: "test"}
-	c := parseCondition(f, &syntax.Node{Shape: syntax.Mapping, Content: []*syntax.Node{{Value: key}, {Value: value}}}, "match")
+	c := ParseCondition(f, &syntax.Node{Shape: syntax.Mapping, Content: []*syntax.Node{{Value: key}, {Value: value}}}, "match")
 	return c, f.Errs
 }
 
@@ -99,14 +99,14 @@ func TestConditionRefuses(t *testing.T) {
 		default:
 			continue
 		}
-		if err := c.validate(); err == nil || !strings.Contains(err.Error(), x.Name) {
+		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), x.Name) {
 			t.Errorf("%v: error %v, want one that names %s", c.Header, err, x.Name)
 		}
 	}
 	var c Condition
 	c.Header.Fields |= flow.FieldNDTarget
 	c.Header.NDTarget = v6s[0]
-	if err := c.validate(); err == nil || !strings.Contains(err.Error(), "icmp_type 135 or 136") {
+	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "icmp_type 135 or 136") {
 		t.Errorf("a target of no message: %v", err)
 	}
 }

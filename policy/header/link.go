@@ -1,9 +1,6 @@
 package header
 
 import (
-	"cmp"
-	"slices"
-
 	"switchbridge/flow"
 	"switchbridge/policy"
 )
@@ -47,22 +44,16 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	order := make([]int, len(c.Rules))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(c.Rules[b].Priority, c.Rules[a].Priority) })
-
 	l := &link{}
-	conditions := c.conditions()
-	for _, i := range order {
+	conditions := c.Conditions()
+	for _, i := range c.Order() {
 		r := &c.Rules[i]
-		label := c.label(i)
+		label := c.Label(i)
 		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
 		if r.Action.Deny {
 			out.Verdict, out.NoReply = flow.Deny, r.Action.NoReply
 		} else {
-			out.Treatment, out.Replies = r.Action.treatment(), r.Action.Replies
+			out.Treatment, out.Replies = r.Action.Treatment(), r.Action.Replies
 		}
 		if r.Proactive {
 			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
@@ -94,7 +85,8 @@ func newIndex(list []Condition) (x index) {
 	return x
 }
 
-func (a *Action) treatment() policy.Treatment {
+// Treatment is what an allowed packet goes through.
+func (a *Action) Treatment() policy.Treatment {
 	t := policy.Treatment{Meter: a.Meter}
 	if a.SetQueue {
 		t.Before = []flow.Action{{Type: flow.SetQueue, ID: a.Queue}}

@@ -14,7 +14,7 @@ import (
 // the one of the highest priority, the first among equals.
 func oracle(c *Config, m *flow.Match) int {
 	best := -1
-	for i, cond := range c.conditions() {
+	for i, cond := range c.Conditions() {
 		if cond.covers(m) && (best < 0 || c.Rules[i].Priority > c.Rules[best].Priority) {
 			best = i
 		}
@@ -320,7 +320,7 @@ func TestHiddenFieldsFailClosed(t *testing.T) {
 func TestOverlaps(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	c := randomConfig(r, 200)
-	conditions := c.conditions()
+	conditions := c.Conditions()
 	disjoint, both := 0, 0
 	for range 3000 {
 		m := randomPacket(r)
@@ -359,7 +359,7 @@ func TestExpand(t *testing.T) {
 	tried, matched := 0, 0
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 4))
-		cond := randomConfig(r, 1).conditions()[0]
+		cond := randomConfig(r, 1).Conditions()[0]
 		if cond.expansions() > 600 {
 			continue
 		}

@@ -30,14 +30,14 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 	if limit == 0 {
 		limit = DefaultMaxProactive
 	}
-	conditions := c.conditions()
+	conditions := c.Conditions()
 	for i := range c.Rules {
 		r, match := &c.Rules[i], &conditions[i]
 		if !r.Proactive {
 			continue
 		}
 		fail := func(format string, args ...any) error {
-			return &policy.ItemError{Index: i, Item: c.label(i), Err: fmt.Errorf("proactive: "+format, args...)}
+			return &policy.ItemError{Index: i, Item: c.Label(i), Err: fmt.Errorf("proactive: "+format, args...)}
 		}
 		n := match.expansions()
 		if total += n; total > limit {
@@ -45,9 +45,9 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 		}
 		for _, s := range earlier {
 			if o, ok := s.(*Config); ok {
-				for j, cond := range o.conditions() {
+				for j, cond := range o.Conditions() {
 					if cond.overlaps(match) {
-						return fail("rule %s of an earlier header policy may match the same packets", o.label(j))
+						return fail("rule %s of an earlier header policy may match the same packets", o.Label(j))
 					}
 				}
 				continue
@@ -69,9 +69,9 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 			}
 			if conditions[j].overlaps(match) {
 				if o.Proactive {
-					return fail("rule %s has the same priority and may match the same packets: a switch could take either", c.label(j))
+					return fail("rule %s has the same priority and may match the same packets: a switch could take either", c.Label(j))
 				}
-				return fail("rule %s comes first, may match the same packets and is not proactive", c.label(j))
+				return fail("rule %s comes first, may match the same packets and is not proactive", c.Label(j))
 			}
 		}
 	}
@@ -134,7 +134,7 @@ next:
 // expansions is how many matches of a switch the condition becomes.
 func (c *Condition) expansions() int {
 	n := 1
-	if c.openFamily() {
+	if c.OpenFamily() {
 		n = 2
 	}
 	for _, r := range []*PortRange{c.Src, c.Dst} {
@@ -145,15 +145,15 @@ func (c *Condition) expansions() int {
 	return n
 }
 
-// openFamily reports whether the condition is of IPv4 and IPv6 packets alike.
-func (c *Condition) openFamily() bool {
+// OpenFamily reports whether the condition is of IPv4 and IPv6 packets alike.
+func (c *Condition) OpenFamily() bool {
 	return needsIP(&c.Header) && !c.Header.Has(flow.FieldEthType)
 }
 
 // expand returns the matches of a switch that together are the condition.
 func (c *Condition) expand() []flow.Match {
 	list := []flow.Match{c.Header}
-	if c.openFamily() {
+	if c.OpenFamily() {
 		v6 := c.Header
 		list[0].SetEthType(flow.EthTypeIPv4)
 		v6.SetEthType(flow.EthTypeIPv6)

@@ -9,11 +9,6 @@ import (
 
 // What follows is for kinds whose entries have conditions and actions of the same form.
 
-// ParseCondition reads a match. Errors say where it is.
-func ParseCondition(f *syntax.File, n *syntax.Node, where string) Condition {
-	return parseCondition(f, n, where)
-}
-
 // ParseAction reads what becomes of an allowed packet, or deny.
 func ParseAction(f *syntax.File, n *syntax.Node, where string) Action {
 	return parseAction(f, n, where)
@@ -24,9 +19,6 @@ func ParseName(s string) (string, error) { return parseName(s) }
 
 // Fields returns every field that the condition looks at.
 func (c *Condition) Fields() flow.Field { return c.fields() }
-
-// Validate says what is wrong with the condition.
-func (c *Condition) Validate() error { return c.validate() }
 
 // Overlaps reports whether a packet may satisfy both conditions. It errs on the side of yes.
 func (c *Condition) Overlaps(o *Condition) bool { return c.overlaps(o) }
@@ -62,9 +54,6 @@ func (c *Condition) Test(p *policy.Packet) (ok bool, hidden flow.Field) {
 
 // Validate says what is wrong with the action.
 func (a *Action) Validate() error { return a.validate() }
-
-// Treatment is what an allowed packet goes through.
-func (a *Action) Treatment() policy.Treatment { return a.treatment() }
 
 // Table finds the first one of a list of conditions that a packet satisfies, in about the same time whether it has ten of them or
 // ten thousand.

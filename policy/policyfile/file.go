@@ -24,6 +24,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/kinds"
+	"switchbridge/policy/promise"
 	"switchbridge/policy/syntax"
 )
 
@@ -38,6 +39,37 @@ const (
 // newest of these files, in milliseconds of Unix time. The error may be an
 // [Errors].
 func Load(path string) (*policy.Policy, error) {
+	doc, err := Read(path)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Policy, nil
+}
+
+// Document is all that is in a policy file.
+type Document struct {
+	Policy   *policy.Policy
+	Promises []promise.Promise // in the file's order
+	Compiled []byte            // the file, where it was a compiled policy (see policy/blob), which has nothing else
+
+	entries []*syntax.Node   // of the chain
+	items   [][]*syntax.Node // of each entry
+}
+
+// Line returns on which line the entry of the chain is, or one of its items where item is not below 0; 0 where there is no such entry.
+// Both count from 0.
+func (d *Document) Line(entry, item int) int {
+	switch {
+	case entry < 0 || entry >= len(d.entries):
+		return 0
+	case item >= 0 && item < len(d.items[entry]):
+		return d.items[entry][item].Line
+	}
+	return d.entries[entry].Line
+}
+
+// Read is [Load], and returns what else the file says.
+func Read(path string) (*Document, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -55,6 +87,15 @@ func Load(path string) (*policy.Policy, error) {
 // lists are relative to baseDir. Without a serial it has that of its newest
 // list, or 1.
 func Parse(r io.Reader, name, baseDir string) (*policy.Policy, error) {
+	doc, err := ParseDocument(r, name, baseDir)
+	if err != nil {
+		return nil, err
+	}
+	return doc.Policy, nil
+}
+
+// ParseDocument is [Parse], and returns what else the text says.
+func ParseDocument(r io.Reader, name, baseDir string) (*Document, error) {
 	d := decoder{File: syntax.File{Name: name}, dir: baseDir, open: openFile}
 	return d.read(r)
 }
@@ -91,11 +132,10 @@ type decoder struct {
 	sum    hash.Hash // of their content
 	files  []string  // lists
 
-	entries []*syntax.Node   // of the chain
-	items   [][]*syntax.Node // of each entry
+	Document
 }
 
-func (d *decoder) read(r io.Reader) (*policy.Policy, error) {
+func (d *decoder) read(r io.Reader) (*Document, error) {
 	body, err := readAll(r, MaxFile)
 	if err != nil {
 		return nil, &Error{File: d.Name, Msg: err.Error()}
@@ -133,7 +173,8 @@ func (d *decoder) read(r io.Reader) (*policy.Policy, error) {
 	if len(d.Errs) > 0 {
 		return nil, d.Errs
 	}
-	return p, nil
+	d.Policy = p
+	return &d.Document, nil
 }
 
 // hash adds a file to the version's hash. Its length goes first, so that moving
@@ -174,6 +215,7 @@ func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 		}),
 		syntax.Key("table", func(n *syntax.Node) { in.Table = uint8(d.Number(n, "table", 0, 253)) }),
 		syntax.Key("chain", func(n *syntax.Node) { p.Chain = d.chain(n) }),
+		syntax.Key("promises", func(n *syntax.Node) { d.Promises = promise.Parse(&d.File, n) }),
 	)
 	if len(p.Chain) == 0 && len(d.Errs) == 0 {
 		d.Errorf(n, "policy: want a chain of at least one policy")

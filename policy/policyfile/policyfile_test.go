@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/kinds"
+	"switchbridge/policy/promise"
 	"switchbridge/policy/syntax"
 )
 
@@ -33,7 +35,11 @@ func parse(text string, files map[string]string) (*policy.Policy, error) {
 		}
 		return io.NopCloser(strings.NewReader(body)), time.UnixMilli(1234), nil
 	}}
-	return d.read(strings.NewReader(text))
+	doc, err := d.read(strings.NewReader(text))
+	if err != nil {
+		return nil, err
+	}
+	return doc.Policy, nil
 }
 
 func match(set func(*flow.Match)) (m flow.Match) {
@@ -286,6 +292,68 @@ func TestErrors(t *testing.T) {
 				t.Errorf("the error is a %T", err)
 			}
 		})
+	}
+}
+
+// Lists have comments of several kinds, and may begin with a byte order mark.
+func TestComments(t *testing.T) {
+	for name, list := range map[string]string{
+		"number sign": "# 192.0.2.9\n192.0.2.1 # one\n#\n192.0.2.2#two\n",
+		"semicolon":   "; 192.0.2.9\r\n192.0.2.1 ; SBL1\r\n192.0.2.2;SBL2\r\n",
+		"slashes":     "// 192.0.2.9\n192.0.2.1 // one\n192.0.2.2\n//\n",
+		"exclamation": "! 192.0.2.9\n192.0.2.1\n  ! Title: a list\n192.0.2.2\n",
+		"mark":        "\ufeff192.0.2.1\n192.0.2.2\n",
+		"mark first":  "\ufeff# 192.0.2.9\n192.0.2.1\n192.0.2.2\n",
+	} {
+		p, err := parse("chain: [{blocklist: {files: [a.txt]}}]", map[string]string{"dir/a.txt": list})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		got := p.Chain[0].(*blocklist.Config).Lists[0].Prefixes
+		if want := []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("192.0.2.2/32")}; !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+	}
+	if _, err := parse("chain: [{blocklist: {files: [a.txt]}}]", map[string]string{"dir/a.txt": "192.0.2.1 ! no comment\n"}); err == nil {
+		t.Error("a ! after an address is taken for a comment")
+	}
+}
+
+// What a file promises is read in its order, and what can't be promised is an error with its line.
+func TestPromises(t *testing.T) {
+	read := func(promises string) (*Document, error) {
+		return ParseDocument(strings.NewReader("chain: [{forward: {}}]\npromises:\n"+promises), "p.yaml", ".")
+	}
+	doc, err := read("  - never: {from: [10.0.0.0/24, 02:00:00:00:00:01], tcp_dst: 22, to: 10.1.0.0/16}\n  - only: {udp_dst: 53, to: 10.0.0.53}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Promises) != 2 || doc.Promises[0].Line != 3 || doc.Promises[1].Line != 4 {
+		t.Fatalf("%+v", doc.Promises)
+	}
+	if p := doc.Promises[0]; p.Kind != promise.Never || len(p.Parts) != 3 || p.Parts[0].Hosts.To || !p.Parts[1].Hosts.To || p.Parts[2].Fields.Dst.First != 22 {
+		t.Errorf("%+v", p)
+	}
+	if p := doc.Promises[1]; p.Kind != promise.Only || len(p.Parts) != 2 || p.Parts[0].Fields.Dst == nil || p.Parts[1].Hosts == nil || p.Text != "only: {udp_dst: 53, to: 10.0.0.53}" {
+		t.Errorf("%+v", p)
+	}
+	for promises, want := range map[string]string{
+		"  - never: {from: guests}\n":                               `p.yaml:3: promise 1: never: from: "guests": want an address or prefix`,
+		"  - {never: {tcp_dst: 22}, always: {tcp_dst: 80}}\n":       "p.yaml:3: promise 1: never and always in one promise",
+		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": "p.yaml:4: promise 1: unless: promises can't name the states of machines yet",
+		"  - only: {to: 10.0.0.9}\n":                                "p.yaml:3: promise 1: only: want what it is about",
+		"  - never: {}\n":                                           "p.yaml:3: promise 1: never: want at least one condition",
+		"  - never: {form: 10.0.0.1}\n":                             `p.yaml:3: promise 1: never: unknown key "form": want one of from, to, in_port`,
+		"  - never: {to: 10.0.0.1, to: 10.0.0.2}\n":                 "p.yaml:3: promise 1: never: to is given twice",
+		"  - never: {to: []}\n":                                     "p.yaml:3: promise 1: never: to: want at least one address",
+		"  - never: [22]\n":                                         "p.yaml:3: promise 1: never: want a mapping",
+		"  - {}\n":                                                  "p.yaml:3: promise 1: want never, always or only",
+		"  - never: {eth_type: arp, ip_src: 10.0.0.1}\n":            "p.yaml:3: promise 1: never: match: eth_type is 0x806 where",
+	} {
+		if _, err := read(promises); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", promises, err, want)
+		}
 	}
 }
 

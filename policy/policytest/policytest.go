@@ -15,6 +15,9 @@
 //	dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600    (10.0.0.7 is given to 02:00:00:00:00:07)
 //	lldp
 //
+//	ip 10.0.0.1 > 10.0.0.2 ip_proto 47
+//	eth eth_type 0x88b5
+//
 // TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
 //
 //	event port 3 down                 (or up)
@@ -24,8 +27,9 @@
 //
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
-// ARP request goes to ff:ff:ff:ff:ff:ff. Who forges says so: "eth 3" is sent by
-// 02:00:00:00:00:03, and "sha 3" says that address in ARP or neighbour discovery; "eth_src 02:00:00:00:01:00" is another way to say it.
+// ARP request goes to ff:ff:ff:ff:ff:ff. Any other field is said by its name in
+// policies, such as "eth_src 02:00:00:00:01:00" or "ip_dscp 46". Who forges says so: "eth 3" is sent by
+// 02:00:00:00:00:03, and "sha 3" says that address in ARP, neighbour discovery or DHCP. [Words] writes the line for headers.
 package policytest
 
 import (
@@ -51,7 +55,7 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	}
 	proto, rest := words[0], words[1:]
 	var src, dst netip.AddrPort
-	if proto != "lldp" {
+	if proto != "lldp" && proto != "eth" {
 		if len(rest) < 3 || rest[1] != ">" {
 			return nil, 0, fmt.Errorf("packet %q: want SOURCE > DESTINATION after %s", line, proto)
 		}
@@ -63,40 +67,139 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 		}
 		rest = rest[3:]
 	}
-	option, macs := map[string]uint16{"port": 1}, map[string]flow.MAC{}
-	for ; len(rest) >= 2; rest = rest[2:] {
-		v, err := strconv.ParseUint(rest[1], 10, 16)
-		switch rest[0] {
-		case "flags":
-			v, err = flags(rest[1])
-		case "eth_src", "eth_dst":
-			a, macErr := flow.ParseMAC(rest[1])
-			macs[rest[0]], err = a, macErr
-		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
-		}
-		option[rest[0]] = uint16(v)
+	option, err := options(rest)
+	if err != nil {
+		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	list, err := build(proto, src, dst, option)
-	if err != nil || len(rest) != 0 {
-		return nil, 0, fmt.Errorf("packet %q: %v", line, err)
+	list, err := build(proto, src, dst, &option)
+	if err != nil {
+		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
+	}
+	if extra := option.Fields &^ option.taken; extra != 0 {
+		return nil, 0, fmt.Errorf("packet %q: %s has no %v", line, proto, extra)
+	}
+	for word := range option.words {
+		return nil, 0, fmt.Errorf("packet %q: %s has no %s", line, proto, word)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	frame = buf.Bytes()
-	for name, at := range map[string]int{"eth_dst": 0, "eth_src": 6} {
-		if a, ok := macs[name]; ok {
-			copy(frame[at:], a[:])
+	return buf.Bytes(), option.InPort, nil
+}
+
+// said is what a line says of a packet besides its ends, and which of it the packet has a place for.
+type said struct {
+	flow.Match
+	taken flow.Field
+	words map[string]uint16 // what is no field: flags, lease
+}
+
+// word returns what is said that is no field.
+func (o *said) word(name string) (v uint16, ok bool) {
+	v, ok = o.words[name]
+	delete(o.words, name) // what is left has no place in the packet
+	return v, ok
+}
+
+// station returns an Ethernet address that is said, or else another one.
+func (o *said) station(f flow.Field, otherwise net.HardwareAddr) net.HardwareAddr {
+	if !o.has(f) {
+		return otherwise
+	}
+	a, _ := f.Info().MAC(&o.Match)
+	return a[:]
+}
+
+// has reports whether a field is said.
+func (o *said) has(f flow.Field) bool {
+	o.taken |= f
+	return o.Fields&f != 0
+}
+
+// short are names of fields that are older than the rule that a field is called as in policies.
+var short = map[string]flow.Field{"port": flow.FieldInPort, "vlan": flow.FieldVLAN, "type": flow.FieldICMPType, "code": flow.FieldICMPCode}
+
+// others are words that are not a field's name.
+var others = map[string]func(o *said, s string) error{
+	"flags": func(o *said, s string) (err error) { o.words["flags"], err = flags(s); return err },
+	"lease": func(o *said, s string) error {
+		v, err := strconv.ParseUint(s, 10, 16)
+		o.words["lease"] = uint16(v)
+		return err
+	},
+	"eth": func(o *said, s string) error { return station(o, flow.FieldEthSrc, s) },
+	"sha": func(o *said, s string) error { return station(o, flow.FieldARPSHA, s) },
+}
+
+// station reads the number of a host, whose Ethernet address is to be the field's.
+func station(o *said, f flow.Field, s string) error {
+	v, err := strconv.ParseUint(s, 10, 16)
+	f.Info().SetMAC(&o.Match, flow.MAC{2, 0, 0, 0, byte(v >> 8), byte(v)}, flow.MACExact)
+	return err
+}
+
+// options reads pairs of a field's name and its value.
+func options(words []string) (o said, err error) {
+	o.SetInPort(1)
+	o.taken = flow.FieldInPort | flow.FieldVLAN | flow.FieldVLANPCP | flow.FieldEthSrc | flow.FieldEthDst
+	o.words = make(map[string]uint16)
+	for ; len(words) > 0; words = words[2:] {
+		f := short[words[0]]
+		if read := others[words[0]]; read != nil && len(words) > 1 {
+			if err := read(&o, words[1]); err != nil {
+				return o, fmt.Errorf("%s %q: %w", words[0], words[1], err)
+			}
+			continue
+		}
+		for i := range flow.Fields {
+			if x := &flow.Fields[i]; x.Name == words[0] && x.Kind != flow.Prefix && x.Kind != flow.Number64 && x.Need != flow.NeedPorts {
+				f = x.Field
+			}
+		}
+		switch {
+		case f == 0:
+			return o, fmt.Errorf("no word %q: want a field's name, port, vlan, type or code", words[0])
+		case len(words) == 1:
+			return o, fmt.Errorf("want a value after %s", words[0])
+		}
+		x := f.Info()
+		switch x.Kind {
+		case flow.Address, flow.MaskedMAC:
+			a, err := flow.ParseMAC(words[1])
+			if err != nil {
+				return o, err
+			}
+			x.SetMAC(&o.Match, a, flow.MACExact)
+		case flow.IPv6:
+			a, err := netip.ParseAddr(words[1])
+			if err != nil || !a.Is6() {
+				return o, fmt.Errorf("%s %q: want an IPv6 address", words[0], words[1])
+			}
+			x.SetAddr(&o.Match, a)
+		case flow.PortNumber:
+			p, err := flow.ParsePort(words[1])
+			if err != nil {
+				return o, err
+			}
+			o.SetInPort(p)
+		default:
+			bits := int(x.Bits)
+			if f == flow.FieldVLAN {
+				bits = 12
+			}
+			v, err := flow.ParseNumber(words[1], bits)
+			if err != nil {
+				return o, fmt.Errorf("%s: %w", words[0], err)
+			}
+			x.SetNumber(&o.Match, v, 0)
 		}
 	}
-	return frame, flow.PortNo(option["port"]), nil
+	return o, nil
 }
 
 // flags reads names of TCP flags with + between.
-func flags(s string) (v uint64, err error) {
+func flags(s string) (v uint16, err error) {
 	for name := range strings.SplitSeq(s, "+") {
 		i := slices.Index([]string{"fin", "syn", "rst", "psh", "ack"}, name)
 		if i < 0 {
@@ -137,29 +240,45 @@ func mac(a netip.Addr) net.HardwareAddr {
 	return net.HardwareAddr{2, 0, 0, 0, 0, b[len(b)-1]}
 }
 
-func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]gopacket.SerializableLayer, error) {
-	station := func(key string, otherwise net.HardwareAddr) net.HardwareAddr {
-		if n, ok := option[key]; ok {
-			return net.HardwareAddr{2, 0, 0, 0, byte(n >> 8), byte(n)}
-		}
-		return otherwise
-	}
+func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.SerializableLayer, error) {
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
 	var ipProto layers.IPProtocol
+	overIP := true
 	switch proto {
 	case "lldp":
+		overIP = false
+	case "eth":
+		overIP = false
+		if !option.has(flow.FieldEthType) {
+			return nil, fmt.Errorf("want an eth_type")
+		}
+		if eth.EthernetType = layers.EthernetType(option.EthType); option.EthType < 0x0600 {
+			eth.EthernetType = layers.EthernetTypeLLC // 802.3, by the length of what follows
+			tail = []gopacket.SerializableLayer{gopacket.Payload("\x42\x42\x03 of a packet that a test made")}
+			eth.Length = uint16(len(tail[0].(gopacket.Payload)))
+		}
 	case "arp":
-		s, d := src.Addr().AsSlice(), dst.Addr().AsSlice()
+		overIP = false
+		if !src.Addr().Is4() || !dst.Addr().Is4() {
+			return nil, fmt.Errorf("ARP is IPv4's, not of %v and %v", src.Addr(), dst.Addr())
+		}
 		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
-		tail = []gopacket.SerializableLayer{&layers.ARP{
+		arp := &layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: station("sha", eth.SrcMAC), SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
-		}}
+			SourceHwAddress: option.station(flow.FieldARPSHA, eth.SrcMAC), SourceProtAddress: src.Addr().AsSlice(), DstHwAddress: make([]byte, 6), DstProtAddress: dst.Addr().AsSlice(),
+		}
+		if option.has(flow.FieldARPOp) {
+			arp.Operation = option.ARPOp
+		}
+		if option.has(flow.FieldARPTHA) {
+			arp.DstHwAddress = option.ARPTHA[:]
+		}
+		tail = []gopacket.SerializableLayer{arp}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
-		f, given := option["flags"]
+		f, given := option.word("flags")
 		if !given {
 			f = 1 << 1
 		}
@@ -168,20 +287,45 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
+	case "sctp":
+		ipProto = layers.IPProtocolSCTP
+		tail = []gopacket.SerializableLayer{&layers.SCTP{SrcPort: layers.SCTPPort(src.Port()), DstPort: layers.SCTPPort(dst.Port())}, payload}
+	case "ip":
+		if !option.has(flow.FieldIPProto) {
+			return nil, fmt.Errorf("want an ip_proto")
+		}
+		ipProto = layers.IPProtocol(option.IPProto)
 	case "dhcp":
 		ipProto = layers.IPProtocolUDP
-		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, dhcp(src, dst, option, station)}
+		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, dhcp(src, dst, option)}
 	case "icmp":
 		ipProto = layers.IPProtocolICMPv4
-		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(option["type"]<<8 | option["code"])}, payload}
+		option.has(flow.FieldICMPType | flow.FieldICMPCode)
+		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(option.ICMPType, option.ICMPCode)}, payload}
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
-		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+		option.has(flow.FieldICMPType | flow.FieldICMPCode)
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(option.ICMPType, option.ICMPCode)}, payload}
+		target := net.IP(make([]byte, 16))
+		if option.has(flow.FieldNDTarget) {
+			target = option.NDTarget.AsSlice()
+		}
+		switch {
+		case option.ICMPCode != 0:
+		case option.ICMPType == layers.ICMPv6TypeNeighborSolicitation:
+			sent := &layers.ICMPv6NeighborSolicitation{TargetAddress: target}
+			if option.has(flow.FieldNDSLL) {
+				sent.Options = layers.ICMPv6Options{{Type: layers.ICMPv6OptSourceAddress, Data: option.NDSLL[:]}}
+			}
+			tail[1] = sent
+		case option.ICMPType == layers.ICMPv6TypeNeighborAdvertisement:
+			tail[1] = &layers.ICMPv6NeighborAdvertisement{TargetAddress: target}
+		}
 	case "na":
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
 			&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: src.Addr().AsSlice(), Options: layers.ICMPv6Options{
-				{Type: layers.ICMPv6OptTargetAddress, Data: station("sha", mac(src.Addr()))}}}}
+				{Type: layers.ICMPv6OptTargetAddress, Data: option.station(flow.FieldARPSHA, mac(src.Addr()))}}}}
 	case "nd":
 		target := dst.Addr()
 		if !target.Is6() {
@@ -194,14 +338,14 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)},
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: target.AsSlice(), Options: layers.ICMPv6Options{
-				{Type: layers.ICMPv6OptSourceAddress, Data: station("sha", mac(src.Addr()))}}}}
+				{Type: layers.ICMPv6OptSourceAddress, Data: option.station(flow.FieldARPSHA, mac(src.Addr()))}}}}
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:
 		return nil, fmt.Errorf("no protocol %q", proto)
 	}
-	if ipProto != 0 {
-		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth)
+	if overIP {
+		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth, option)
 		if err != nil {
 			return nil, err
 		}
@@ -214,37 +358,44 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		}
 		tail = append([]gopacket.SerializableLayer{ip}, tail...)
 	}
-	eth.SrcMAC = station("eth", eth.SrcMAC)
-	if vid, ok := option["vlan"]; ok {
-		tail = append([]gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: vid, Type: eth.EthernetType}}, tail...)
-		eth.EthernetType = layers.EthernetTypeDot1Q
+	eth.SrcMAC, eth.DstMAC = option.station(flow.FieldEthSrc, eth.SrcMAC), option.station(flow.FieldEthDst, eth.DstMAC)
+	if option.has(flow.FieldVLAN | flow.FieldVLANPCP) {
+		tag := &layers.Dot1Q{VLANIdentifier: option.VLAN, Priority: option.VLANPCP, Type: eth.EthernetType}
+		if eth.EthernetType == layers.EthernetTypeLLC {
+			tag.Type = layers.EthernetType(eth.Length)
+		}
+		tail = append([]gopacket.SerializableLayer{tag}, tail...)
+		eth.EthernetType, eth.Length = layers.EthernetTypeDot1Q, 0
 	}
 	return append([]gopacket.SerializableLayer{eth}, tail...), nil
 }
 
 // dhcp is a client's message where its source is the client's port, and otherwise a server's, to the destination.
-func dhcp(src, dst netip.AddrPort, option map[string]uint16, station func(string, net.HardwareAddr) net.HardwareAddr) *layers.DHCPv4 {
+func dhcp(src, dst netip.AddrPort, option *said) *layers.DHCPv4 {
+	option.has(flow.FieldICMPType) // the message's
 	d := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 1,
-		ClientIP: src.Addr().AsSlice(), ClientHWAddr: station("sha", station("eth", mac(src.Addr()))),
-		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(option["type"])})}}
+		ClientIP: src.Addr().AsSlice(), ClientHWAddr: option.station(flow.FieldARPSHA, option.station(flow.FieldEthSrc, mac(src.Addr()))),
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{option.ICMPType})}}
 	if src.Port() != 68 {
 		d.Operation, d.ClientIP, d.YourClientIP = layers.DHCPOpReply, nil, dst.Addr().AsSlice()
-		d.ClientHWAddr = station("sha", mac(dst.Addr()))
+		d.ClientHWAddr = option.station(flow.FieldARPSHA, mac(dst.Addr()))
 	}
-	if lease := option["lease"]; lease > 0 {
+	if lease, _ := option.word("lease"); lease > 0 {
 		d.Options = append(d.Options, layers.NewDHCPOption(layers.DHCPOptLeaseTime, []byte{0, 0, byte(lease >> 8), byte(lease)}))
 	}
 	return d
 }
 
-func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet) (gopacket.SerializableLayer, error) {
+func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet, option *said) (gopacket.SerializableLayer, error) {
 	eth.SrcMAC, eth.DstMAC = mac(src), mac(dst)
 	if src.Is4() != dst.Is4() {
 		return nil, fmt.Errorf("%v and %v are of two families", src, dst)
 	}
+	option.has(flow.FieldIPDSCP | flow.FieldIPECN)
+	tos := option.IPDSCP<<2 | option.IPECN
 	if src.Is4() {
 		eth.EthernetType = layers.EthernetTypeIPv4
-		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+		ip := &layers.IPv4{Version: 4, TOS: tos, TTL: 64, Protocol: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
 		if proto == "fragment" {
 			ip.FragOffset = 185
 		}
@@ -254,7 +405,8 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 		return nil, fmt.Errorf("fragments are IPv4")
 	}
 	eth.EthernetType = layers.EthernetTypeIPv6
-	return &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}, nil
+	option.has(flow.FieldFlowLabel)
+	return &layers.IPv6{Version: 6, TrafficClass: tos, FlowLabel: option.FlowLabel, HopLimit: 64, NextHeader: p, SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}, nil
 }
 
 // Event returns the event of a switch with four ports that has no rule for the
@@ -302,7 +454,14 @@ func Switch(p flow.Protocol) *flow.Switch {
 // Expectation is what a policy file's comment says that a packet gets:
 //
 //	# expect: PACKET => VERDICT (REASON)
-type Expectation struct{ Packet, Want string }
+//
+// The reason may be left out.
+type Expectation struct {
+	Packet, Want string
+
+	File string // where it is written; empty where nobody said
+	Line int
+}
 
 // ParseExpectation reads what follows "expect:".
 func ParseExpectation(line string) (e Expectation, err error) {
@@ -310,21 +469,36 @@ func ParseExpectation(line string) (e Expectation, err error) {
 	if !ok {
 		return e, fmt.Errorf("expectation %q: want PACKET => VERDICT (REASON)", line)
 	}
-	return Expectation{strings.TrimSpace(packet), strings.TrimSpace(want)}, nil
+	return Expectation{Packet: strings.TrimSpace(packet), Want: strings.TrimSpace(want)}, nil
 }
 
 // Expectations returns those of a policy file's text.
 func Expectations(policy string) (list []Expectation, err error) {
-	for line := range strings.Lines(policy) {
-		if text, ok := strings.CutPrefix(line, "# expect: "); ok {
-			e, err := ParseExpectation(text)
-			if err != nil {
-				return nil, err
-			}
-			list = append(list, e)
+	return ReadExpectations(policy, "", "# expect: ")
+}
+
+// ReadExpectations returns those on the lines of a file that begin with a prefix. Without one, empty lines and comments are none.
+func ReadExpectations(text, file, prefix string) (list []Expectation, err error) {
+	number := 0
+	for line := range strings.Lines(text) {
+		number++
+		line, ok := strings.CutPrefix(line, prefix)
+		if !ok || prefix == "" && (strings.TrimSpace(line) == "" || line[0] == '#') {
+			continue
 		}
+		e, err := ParseExpectation(line)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, number, err)
+		}
+		e.File, e.Line = file, number
+		list = append(list, e)
 	}
 	return list, nil
+}
+
+// Met reports whether a decision is what is wanted.
+func (e *Expectation) Met(d *flow.Decision) bool {
+	return Sum(d) == e.Want || d.Verdict.String() == e.Want
 }
 
 // Sum writes the part of a decision that policies are about: "deny (reason)",

@@ -202,8 +202,8 @@ func (f *File) Allow(n *Node, where string) bool {
 	return v
 }
 
-// List reads a file of one item a line, which n names. What follows a # is a comment; empty lines are left out. Lines that parse has an
-// error for are reported at their place in that file.
+// List reads a file of one item a line, which n names. Comments and empty lines are left out, as is the byte order mark that some editors
+// put first. Lines that parse has an error for are reported at their place in that file.
 func List[T any](f *File, n *Node, where, name string, parse func(line string) (T, error)) (list []T) {
 	path, body, err := f.Open(name)
 	if err != nil {
@@ -216,10 +216,10 @@ func List[T any](f *File, n *Node, where, name string, parse func(line string) (
 	}
 	list = make([]T, 0, bytes.Count(body, []byte{'\n'})+1)
 	number := 0
-	for line := range strings.Lines(string(body)) {
+	for line := range strings.Lines(strings.TrimPrefix(string(body), "\ufeff")) {
 		number++
-		text, _, _ := strings.Cut(line, "#")
-		if text = strings.TrimSpace(text); text == "" {
+		text := uncommented(line)
+		if text == "" {
 			continue
 		}
 		v, err := parse(text)
@@ -230,6 +230,18 @@ func List[T any](f *File, n *Node, where, name string, parse func(line string) (
 		list = append(list, v)
 	}
 	return list
+}
+
+// uncommented returns a line of a list without its comment, as lists of all makers have them: after #, ; or //, or all of a line that
+// begins with !.
+func uncommented(line string) string {
+	for _, mark := range []string{"#", ";", "//"} {
+		line, _, _ = strings.Cut(line, mark)
+	}
+	if line = strings.TrimSpace(line); strings.HasPrefix(line, "!") {
+		return ""
+	}
+	return line
 }
 
 // ParsePrefix reads an address or a prefix without bits beyond its length.

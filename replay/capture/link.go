@@ -32,7 +32,7 @@ func (r *Reader) ethernet(link layers.LinkType, data []byte) (frame []byte, adde
 	need := func(n int) bool {
 		skip = n
 		if len(data) < n {
-			err = fmt.Errorf("%d bytes, under the %d of a header of %v", len(data), n, link)
+			err = fmt.Errorf("%w: %d bytes, under the %d of a header of %v", errBadRecord, len(data), n, link)
 			return false
 		}
 		return true

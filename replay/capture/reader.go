@@ -58,6 +58,7 @@ var (
 	errTooLong   = fmt.Errorf("a record of more than %d bytes", maxRecord)
 	errCut       = errors.New("the file ends in the middle of it")
 	errBadFormat = errors.New("neither a pcap nor a pcapng file")
+	errBadRecord = errors.New("a record without a whole header")
 )
 
 // Reader reads one or several files, one after the other.
@@ -82,6 +83,11 @@ type Reader struct {
 
 	// ClockBack is how many packets are earlier than the one before them.
 	ClockBack int
+
+	// Bad is how many records were left out: what they say of themselves can't be, and the ones after them can be read.
+	Bad int
+
+	records *bufio.Reader // of a pcap file: where its next record is read from
 }
 
 // NewReader reads the files at paths in this order; "-" is stdin. It opens none
@@ -148,8 +154,19 @@ func (r *Reader) Next() (*Packet, error) {
 			continue
 		}
 		r.number++
-		if err == nil {
+		switch {
+		case err == nil:
 			err = r.fill(data, ci)
+			if errors.Is(err, errBadRecord) {
+				r.Bad++
+				continue
+			}
+		case r.records != nil && ci.CaptureLength > ci.Length && ci.CaptureLength <= maxRecord:
+			// The library reads no record that holds more than the packet had, and leaves the bytes.
+			if _, skipped := r.records.Discard(ci.CaptureLength); skipped == nil {
+				r.Bad++
+				continue
+			}
 		}
 		if err != nil {
 			if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -243,7 +260,7 @@ func (r *Reader) open() error {
 		}
 		return fmt.Errorf("%w (%d bytes: % x)", errBadFormat, len(magic), magic)
 	}
-	r.budget = &budget{r: plain, left: maxRecord}
+	r.budget, r.records = &budget{r: plain, left: maxRecord}, nil
 	switch binary.BigEndian.Uint32(magic) {
 	case 0x0a0d0d0a:
 		ng, err := pcapgo.NewNgReader(r.budget, pcapgo.NgReaderOptions{WantMixedLinkType: true, ErrorOnMismatchingLinkType: false})
@@ -260,7 +277,8 @@ func (r *Reader) open() error {
 			return ng.LinkType()
 		}
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1:
-		p, err := pcapgo.NewReader(r.budget)
+		r.records = bufio.NewReader(r.budget) // which the library takes as it is
+		p, err := pcapgo.NewReader(r.records)
 		if err != nil {
 			return cutHeader(err)
 		}

@@ -239,6 +239,40 @@ func TestCut(t *testing.T) {
 	}
 }
 
+// cutBad is a record that holds more than the packet had, as it says, at the end of a file that is cut.
+func cutBad(t *testing.T) []byte {
+	b := pcap(t, layers.LinkTypeEthernet, frames[0])
+	binary.LittleEndian.PutUint32(b[24+12:], 1)
+	return b[:len(b)-1]
+}
+
+// A record that can't be is left out and counted; those around it are read.
+func TestBadRecords(t *testing.T) {
+	more := pcap(t, layers.LinkTypeEthernet, frames...)
+	second := 24 + 16 + int(binary.LittleEndian.Uint32(more[24+8:]))
+	binary.LittleEndian.PutUint32(more[second+12:], 3) // it holds more than the packet had
+	for name, tt := range map[string]struct {
+		file []byte
+		good int
+	}{
+		"longer than the packet":             {more, len(frames) - 1},
+		"longer than the packet, big-endian": {bigEndian(more), len(frames) - 1},
+		"longer than the packet, compressed": {zip(t, more), len(frames) - 1},
+		"a cut header of the link":           {pcap(t, layers.LinkTypeLinuxSLL, record{data: make([]byte, 16)}, record{data: make([]byte, 15)}, record{data: make([]byte, 20)}), 2},
+	} {
+		r, err := NewReader(nil, write(t, "file", tt.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := readAll(r)
+		if err != io.EOF || len(all) != tt.good || r.Bad != 1 {
+			t.Errorf("%s: %d packets and %d bad records, %v", name, len(all), r.Bad, err)
+		} else if last := all[len(all)-1]; last.Number != tt.good+1 {
+			t.Errorf("%s: the last packet has the number %d: records that are left out count", name, last.Number)
+		}
+	}
+}
+
 func TestFaults(t *testing.T) {
 	long := pcap(t, layers.LinkTypeEthernet, frames...)
 	binary.LittleEndian.PutUint32(long[24+8:], 0xfffffff0)
@@ -265,7 +299,7 @@ func TestFaults(t *testing.T) {
 		{"gzip of nothing known", zip(t, []byte("hello, world")), "neither a pcap"},
 		{"gzip, broken", badZip, "gzip: "},
 		{"wireless", pcap(t, layers.LinkTypeIEEE802_11, frames...), "packet 1: link type 105 (802.11) is not Ethernet"},
-		{"a cut cooked header", pcap(t, layers.LinkTypeLinuxSLL, record{data: make([]byte, 15)}), "packet 1: 15 bytes, under the 16"},
+		{"a bad record, cut", cutBad(t), "packet 1: capture length"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := write(t, "file", tt.file)

@@ -94,6 +94,7 @@ var forbidden = []struct {
 	{in: guest, from: "switchbridge", to: "encoding/json", why: "it doubles a guest"},
 	{in: guest, from: "switchbridge", to: "go.yaml.in/yaml/v3", why: "a guest gets its policy compiled"},
 	{in: guest, from: "switchbridge", to: "switchbridge/internal", why: "files, listeners and tools of tests have no place in a guest"},
+	{in: guest, from: "switchbridge", to: "switchbridge/policy/prove", why: "a function decides; what is so of all packets is asked beforehand"},
 	{in: guest, from: "switchbridge", to: "github.com", why: "what is in every instance is our own"},
 	{in: fastly, from: "switchbridge", to: "net/http", why: "Compute has requests of its own, and it triples a guest"},
 	{in: fastly, from: "switchbridge", to: "go.yaml.in/yaml/v3", why: "a function gets its policy compiled"},
@@ -101,6 +102,8 @@ var forbidden = []struct {
 	{in: workers, from: "switchbridge", to: "net$", why: "a Worker's network is JavaScript's"},
 	{in: workers, from: "switchbridge", to: "net/http", why: "it doubles a Worker, and every event starts one"},
 	{in: workers, from: "switchbridge", to: "go.yaml.in/yaml/v3", why: "a function gets its policy compiled"},
+	{in: fastly, from: "switchbridge", to: "switchbridge/policy/prove", why: "a function decides; what is so of all packets is asked beforehand"},
+	{in: workers, from: "switchbridge", to: "switchbridge/policy/prove", why: "a function decides; what is so of all packets is asked beforehand"},
 	{in: workers, from: "switchbridge", to: "switchbridge/internal", why: "there are no files and no listeners in a Worker"},
 }
 

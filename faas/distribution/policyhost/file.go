@@ -16,6 +16,7 @@ import (
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
+	"switchbridge/policy/prove"
 	"switchbridge/state"
 )
 
@@ -29,13 +30,13 @@ type Host interface {
 // File is a policy file that may change while it is in use: a policy as people write it, with
 // the lists that it names, or a compiled one. A bad file changes nothing. It is a watched.File.
 type File struct {
-	*watched.Value[*policy.Policy] // nil where there is no file
-	path                           string
-	log                            *slog.Logger
-	host                           Host
-	onChange                       func()
-	tags                           tags
-	takes                          func(*policy.Policy) error
+	*watched.Value[*policyfile.Document] // nil where there is no file
+	path                                 string
+	log                                  *slog.Logger
+	host                                 Host
+	onChange                             func()
+	tags                                 tags
+	takes                                func(*policy.Policy) error
 }
 
 // Open reads a policy file; an empty path is the policy that allows all. results may be nil.
@@ -46,19 +47,20 @@ func Open(path string, log *slog.Logger, results *watched.Results) (*File, *poli
 		return f, forward.Default(), nil
 	}
 	var err error
-	f.Value, err = watched.Open(watched.Source[*policy.Policy]{What: "policy", Paths: []string{path}, Log: log, Results: results,
-		Read: func() (*policy.Policy, []string, error) {
-			p, err := load(path)
+	f.Value, err = watched.Open(watched.Source[*policyfile.Document]{What: "policy", Paths: []string{path}, Log: log, Results: results,
+		Read: func() (*policyfile.Document, []string, error) {
+			doc, err := Read(path)
 			if err != nil {
 				return nil, nil, err
 			}
-			return p, p.Files, nil
+			return doc, doc.Policy.Files, nil
 		}, Use: f.use})
 	if err != nil {
 		return nil, nil, err
 	}
-	f.tags.follow(f.Last())
-	return f, f.Last(), nil
+	f.warn(f.Last())
+	f.tags.follow(f.Last().Policy)
+	return f, f.Last().Policy, nil
 }
 
 // Saw tells of a packet that was decided by the policy. It may be called by many at a time.
@@ -87,11 +89,11 @@ func (f *File) Check() error {
 	if f.Value == nil {
 		return nil
 	}
-	p, err := f.Try()
+	doc, err := f.Try()
 	if err != nil {
 		return err
 	}
-	return f.newer(p)
+	return f.newer(doc.Policy)
 }
 
 // Reload reads the file whether or not it looks changed: what SIGHUP means.
@@ -123,8 +125,27 @@ func (f *File) newer(p *policy.Policy) error {
 	return nil
 }
 
-// use makes p the host's policy.
-func (f *File) use(ctx context.Context, p *policy.Policy) error {
+// warnBudget is what a start or a reload spends on looking for entries that can never decide: a few tenths of a second.
+const warnBudget = 1 << 23
+
+// warn tells of entries that can never decide: the policy is in force as it is.
+func (f *File) warn(doc *policyfile.Document) {
+	prover, err := prove.New(doc.Policy, warnBudget)
+	if err != nil {
+		return // a kind that can't be proved is no mistake
+	}
+	faults, err := prover.Faults(doc.Line)
+	for _, fault := range faults {
+		f.log.Warn(fault.Msg, "file", f.path, "line", fault.Line)
+	}
+	if err != nil {
+		f.log.Info("not every entry of the policy was looked at for whether it can decide: policy check does it", "file", f.path)
+	}
+}
+
+// use makes a policy the host's.
+func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
+	p := doc.Policy
 	if err := f.newer(p); err != nil {
 		return err
 	}
@@ -139,6 +160,7 @@ func (f *File) use(ctx context.Context, p *policy.Policy) error {
 	}
 	f.tags.follow(p)
 	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
+	f.warn(doc)
 	if f.onChange != nil {
 		f.onChange()
 	}
@@ -148,14 +170,14 @@ func (f *File) use(ctx context.Context, p *policy.Policy) error {
 // Take makes the file's policy the host's, in the place of one from another file.
 func (f *File) Take(ctx context.Context) error { return f.use(ctx, f.Last()) }
 
-// load reads a policy in either form.
-func load(path string) (*policy.Policy, error) {
+// Read reads a policy in either form. A compiled one has no lines and no promises.
+func Read(path string) (*policyfile.Document, error) {
 	compiled, err := isBlob(path)
 	if err != nil {
 		return nil, err
 	}
 	if !compiled {
-		return policyfile.Load(path)
+		return policyfile.Read(path)
 	}
 	b, err := files.ReadFile(path, MaxConfiguration)
 	if err != nil {
@@ -165,7 +187,7 @@ func load(path string) (*policy.Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return p, nil
+	return &policyfile.Document{Policy: p, Compiled: b}, nil
 }
 
 // isBlob looks at a file's first bytes.

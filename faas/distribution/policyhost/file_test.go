@@ -65,6 +65,41 @@ func TestFile(t *testing.T) {
 	}
 }
 
+// A policy with an entry that can never decide is in force as it is, and the log says so: at the start, and at each reload.
+func TestNeverDecides(t *testing.T) {
+	var said strings.Builder
+	path := filepath.Join(t.TempDir(), "policy")
+	write(t, path, seven+"  - blocklist: {addresses: [10.0.0.3]}\n")
+	file, p, err := Open(path, slog.New(slog.NewTextHandler(&said, nil)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := NewNative(p)
+	file.Follow(host, nil)
+	if !strings.Contains(said.String(), "blocklist can never decide: forward (line 3) decides all its packets before it") || !strings.Contains(said.String(), "line=4") {
+		t.Errorf("the log at the start: %s", said.String())
+	}
+	for _, row := range []struct {
+		text string
+		warn bool
+	}{
+		{strings.Replace(seven, "7", "8", 1), false},
+		{strings.Replace(seven, "7", "9", 1) + "  - mac: {addresses: [b8:27:eb]}\n", true},
+	} {
+		said.Reset()
+		write(t, path, row.text)
+		if _, err := file.Look(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(said.String(), "can never decide"); got != row.warn || !strings.Contains(said.String(), "reloaded") {
+			t.Errorf("%s\nwarned: %v; the log: %s", row.text, got, said.String())
+		}
+	}
+	if host.Version().Serial != 9 {
+		t.Errorf("version %v is in force", host.Version())
+	}
+}
+
 func TestWithoutFile(t *testing.T) {
 	var said strings.Builder
 	file, _, err := Open("", slog.New(slog.NewTextHandler(&said, nil)), nil)

@@ -1,0 +1,188 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/pcapgo"
+	"github.com/spf13/cobra"
+
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/faas/distribution/policyhost"
+	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
+	"switchbridge/policy/prove"
+	"switchbridge/settings"
+)
+
+// checking is what policy check is told.
+type checking struct {
+	config         string
+	counterexample string
+	budget         int
+	meters         []uint32
+	found          []*prove.Counterexample
+}
+
+func checkCommand() *cobra.Command {
+	var how checking
+	c := &cobra.Command{
+		Use:   "check POLICY...",
+		Short: "Validate policies, prove what they promise; print the version of each, and what they cost",
+		Long: `Validate policies and print the version of each. A policy is a file as people write
+it, or a compiled one. An entry that can never decide is an error. What a file promises
+is proved, or broken by a packet, which is printed as policy explain takes it.
+
+A question that takes too much is "undecided: budget", which is an error too.`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return cli.Usagef("policy check wants at least one policy file")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			if how.config != "" {
+				set, err := settings.Load(how.config)
+				if err != nil {
+					return err
+				}
+				how.meters = set.OpenFlow.MeterIDs()
+			}
+			var bad []error
+			for _, path := range args {
+				bad = append(bad, how.check(c, path))
+			}
+			if how.counterexample != "" && len(how.found) > 0 {
+				bad = append(bad, writeCounterexamples(how.counterexample, how.found))
+			}
+			return errors.Join(bad...)
+		},
+	}
+	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration, whose meters the policy may name")
+	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, as pcap")
+	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
+	return c
+}
+
+// at writes an error as those of policy files are.
+func at(path string, line int, msg string) error {
+	return &policyfile.Error{File: path, Line: line, Msg: msg}
+}
+
+func (how *checking) check(c *cobra.Command, path string) error {
+	doc, err := policyhost.Read(path)
+	if err != nil {
+		return err
+	}
+	prover, err := prove.New(doc.Policy, how.budget)
+	if err != nil {
+		return at(path, 0, err.Error())
+	}
+	bad, err := neverDecides(path, doc, prover)
+	bad = append(bad, err)
+	if how.config != "" {
+		for _, f := range prove.Meters(doc.Policy, how.meters, doc.Line) {
+			bad = append(bad, at(path, f.Line, f.Msg))
+		}
+	}
+	out := c.OutOrStdout()
+	for i := range doc.Promises {
+		p := &doc.Promises[i]
+		broken, err := prover.Keeps(p)
+		switch {
+		case err != nil:
+			bad = append(bad, at(path, p.Line, fmt.Sprintf("%s: %v", p.Text, err)))
+		case broken != nil:
+			how.found = append(how.found, broken)
+			bad = append(bad, at(path, p.Line, fmt.Sprintf("%s is broken by\n    %s => %v (%s)", p.Text, broken.Words, broken.Verdict, broken.Reason)))
+		default:
+			fmt.Fprintf(out, "%s:%d: proved: %s\n", path, p.Line, p.Text)
+		}
+	}
+	if err := errors.Join(bad...); err != nil {
+		return err
+	}
+	if len(doc.Promises) > 0 {
+		fmt.Fprintf(out, "%s: promises are of decisions; %s\n", path, lag(doc))
+		if doc.Policy.Replies() {
+			fmt.Fprintf(out, "%s: a packet that is denied passes all the same if it answers one that was allowed (replies: allow); promises don't count that\n", path)
+		}
+	}
+	fmt.Fprintf(out, "%s: good, version %v\n", path, doc.Policy.Version())
+	for _, w := range doc.Policy.Warnings() {
+		fmt.Fprintf(out, "%s: warning: %s\n", path, w)
+	}
+	for _, entry := range doc.Policy.Chain {
+		if e, ok := entry.(interface{ Notes() []string }); ok {
+			for _, note := range e.Notes() {
+				fmt.Fprintf(out, "%s: note: %s\n", path, note)
+			}
+		}
+	}
+	return nil
+}
+
+// lag says how long rules of an earlier policy may still let pass what this one denies.
+func lag(doc *policyfile.Document) string {
+	in := doc.Policy.Install
+	if in.HardTimeout == 0 {
+		return "rules that an earlier policy installed go when the gateway has this one, and have no hard_timeout on a switch that it does not reach"
+	}
+	return fmt.Sprintf("rules that an earlier policy installed go when the gateway has this one, and after its hard_timeout (here %v) on a switch that it does not reach", in.HardTimeout)
+}
+
+// neverDecides returns what can never decide as errors, and one that says that this was given up.
+func neverDecides(path string, doc *policyfile.Document, prover *prove.Prover) (bad []error, undecided error) {
+	faults, err := prover.Faults(doc.Line)
+	for _, f := range faults {
+		bad = append(bad, at(path, f.Line, f.Msg))
+	}
+	if err != nil {
+		undecided = at(path, 0, err.Error())
+	}
+	return bad, undecided
+}
+
+// writeCounterexamples writes a capture of packets.
+func writeCounterexamples(path string, list []*prove.Counterexample) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w := pcapgo.NewWriter(f)
+	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
+		return err
+	}
+	for i, c := range list {
+		frame, _, err := policytest.Packet(c.Words)
+		if err != nil {
+			return err
+		}
+		at := time.Unix(int64(i), 0)
+		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
+			return err
+		}
+	}
+	return f.Close()
+}
+
+// goodPolicy reads a policy that is to be put in force, in either form: one with an entry that can never decide is refused. One that is too large
+// to find out is not.
+func goodPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
+	doc, err := policyhost.Read(path)
+	if err != nil {
+		return nil, err
+	}
+	prover, err := prove.New(doc.Policy, 0)
+	if err != nil {
+		return nil, at(path, 0, err.Error())
+	}
+	bad, err := neverDecides(path, doc, prover)
+	warn(c, err)
+	return doc, errors.Join(bad...)
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/controller"
+	"switchbridge/faas/distribution/policyhost"
+	"switchbridge/policy/eval"
+	"switchbridge/policy/policyfile"
+	"switchbridge/policy/prove"
+	"switchbridge/replay/capture"
+)
+
+func diffCommand() *cobra.Command {
+	var pcap string
+	var budget int
+	c := &cobra.Command{
+		Use:   "diff OLD NEW",
+		Short: "Say for which packets two policies decide differently",
+		Long: `Say exactly for which packets two policies decide differently, each kind with an example,
+and with --pcap which conversations of a capture that concerns. Packets that don't show all
+that they have are not among them. The exit status is 0 whether there are any or not.`,
+		Args: cli.Exactly(2, "an old and a new policy"),
+		RunE: func(c *cobra.Command, args []string) error {
+			var docs [2]*policyfile.Document
+			for i := range docs {
+				var err error
+				if docs[i], err = policyhost.Read(args[i]); err != nil {
+					return err
+				}
+			}
+			changes, err := prove.Diff(docs[0].Policy, docs[1].Policy, docs[0].Line, docs[1].Line, budget)
+			if err != nil {
+				return err
+			}
+			writeChanges(c.OutOrStdout(), changes)
+			if pcap == "" {
+				return nil
+			}
+			return diffCapture(c, docs, pcap)
+		},
+	}
+	c.Flags().StringVar(&pcap, "pcap", "", "capture whose conversations are compared")
+	c.Flags().IntVar(&budget, "budget", prove.DefaultBudget, "comparisons of conditions before the question is given up")
+	return c
+}
+
+// maxChanges is how many changes are written.
+const maxChanges = 50
+
+func writeChanges(w io.Writer, list []prove.Change) {
+	if len(list) == 0 {
+		fmt.Fprintln(w, "no packet is decided differently")
+	}
+	for i, c := range list {
+		if i == maxChanges {
+			fmt.Fprintf(w, "and %d more\n", len(list)-i)
+			break
+		}
+		fmt.Fprintln(w, c.Packets)
+		if len(c.Except) > 0 {
+			fmt.Fprintf(w, "    without what is decided before by: %s\n", strings.Join(c.Except, ", "))
+		}
+		fmt.Fprintf(w, "    was: %s\n    is:  %s\n    such as: %s\n", c.Old, c.New, c.Example.Words)
+	}
+}
+
+// diffCapture writes the flows of a capture whose verdict changes.
+func diffCapture(c *cobra.Command, docs [2]*policyfile.Document, pcap string) error {
+	var reports [2]*eval.Report
+	for i, doc := range docs {
+		r, err := capture.NewReader(c.InOrStdin(), pcap)
+		if err != nil {
+			return err
+		}
+		reports[i], err = eval.EvalPCAP(c.Context(), controller.New(doc.Policy), r, eval.Options{})
+		r.Close()
+		if err != nil {
+			return err
+		}
+	}
+	out, changed := c.OutOrStdout(), 0
+	for i, was := range reports[0].Flows {
+		is := reports[1].Flows[i] // of the same packets
+		if was.Verdict == is.Verdict {
+			continue
+		}
+		changed++
+		fmt.Fprintf(out, "packet %d, and %d like it: %s\n    was: %s (%s)\n    is:  %s (%s)\n", was.First, was.Packets-1, was.Match, was.Verdict, was.Reason, is.Verdict, is.Reason)
+	}
+	_, err := fmt.Fprintf(out, "%s: %d of %d flows are decided differently\n", pcap, changed, len(reports[0].Flows))
+	return err
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/cmd/internal/cli"
+	"switchbridge/controller"
+	"switchbridge/faas/distribution/policyhost"
+	"switchbridge/flow"
+	"switchbridge/gateway"
+	"switchbridge/internal/adminclient"
+	"switchbridge/policy/eval"
+	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
+	"switchbridge/policy/prove"
+)
+
+func explainCommand() *cobra.Command {
+	var inPort, dpid string
+	var admin adminFlags
+	c := &cobra.Command{
+		Use:   "explain POLICY PACKET",
+		Short: "Say why a policy decides a packet as it does, and what switches would get",
+		Long: `Say which entry of a policy decides a packet, which nearly does, and what would be
+installed on a switch of each protocol (of P4, with a program that matches all fields).
+A packet is written as in expectations:
+
+    switchbridge policy explain office.yaml 'tcp 10.0.0.1:40000 > 10.0.0.2:22 vlan_vid 7'
+
+With --gateway, say also which of the gateway's rules its switches have for the packet now,
+and the number that the decision has in the gateway's log and records.`,
+		Args: cli.Exactly(2, "a policy and a packet"),
+		RunE: func(c *cobra.Command, args []string) error {
+			doc, err := policyhost.Read(args[0])
+			if err != nil {
+				return err
+			}
+			line := args[1]
+			if inPort != "" {
+				line += " in_port " + inPort
+			}
+			if err := explain(c, doc, line, dpid); err != nil || admin.URL == "" {
+				return err
+			}
+			m, err := policytest.ParsePacket(line)
+			if err != nil {
+				return err
+			}
+			client, err := admin.client()
+			if err != nil {
+				return err
+			}
+			return inSwitches(c, client, &m, dpid)
+		},
+	}
+	c.Flags().StringVar(&admin.URL, "gateway", "", "admin address of a running gateway, or its URL, whose switches are looked at, too")
+	admin.credentials(c.Flags())
+	c.Flags().StringVar(&inPort, "in-port", "", "port by which the packet comes in (default 1)")
+	c.Flags().StringVar(&dpid, "switch", "", "datapath id of the switch that it comes to, in hexadecimal (default 1)")
+	return c
+}
+
+// explained are the protocols that a switch may speak.
+var explained = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime}
+
+func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) error {
+	out := c.OutOrStdout()
+	decider := controller.New(doc.Policy)
+	for i, p := range explained {
+		ev, err := policytest.Event(line, p)
+		if err != nil {
+			return cli.Usage(err)
+		}
+		if ev.PacketIn == nil {
+			return cli.Usagef("%q is no packet", line)
+		}
+		if dpid != "" {
+			if ev.Switch.DPID, err = flow.ParseDPID(dpid); err != nil {
+				return cli.Usagef("--switch: %v", err)
+			}
+		}
+		var d flow.Decision
+		ev.Time = time.Now()
+		if err := eval.NewTrial(decider).Decide(c.Context(), ev, &d); err != nil { // machines are in their first states
+			return err
+		}
+		if i == 0 {
+			m := &ev.PacketIn.Match
+			fmt.Fprintf(out, "%s\n%v\n\n%v\n", line, m, d.Verdict)
+			if err := why(out, doc, ev, &d); err != nil {
+				return err
+			}
+			fmt.Fprintln(out)
+		}
+		installed(out, p, &d)
+	}
+	return nil
+}
+
+// why writes which entry decides.
+func why(out io.Writer, doc *policyfile.Document, ev *flow.Event, d *flow.Decision) error {
+	fmt.Fprintf(out, "reason: %s\n", d.Reason)
+	if hidden := ev.PacketIn.Match.Unseen(); hidden != 0 {
+		fmt.Fprintf(out, "the packet does not show %v, so entries that look at them may apply and may not\n", hidden)
+		return nil
+	}
+	prover, err := prove.New(doc.Policy, 0)
+	if err != nil {
+		return err
+	}
+	e := prover.Explain(&ev.PacketIn.Match, doc.Line)
+	_, err = io.WriteString(out, e.String())
+	return err
+}
+
+// installed writes what a switch gets.
+func installed(out io.Writer, p flow.Protocol, d *flow.Decision) {
+	fmt.Fprintf(out, "%v:", p)
+	if len(d.Rules) == 0 {
+		_, note, _ := strings.Cut(d.Reason, "; ")
+		fmt.Fprintf(out, " no rule, every such packet is asked about%s\n", map[bool]string{true: ": " + strings.TrimPrefix(note, "no rule: "), false: ""}[note != ""])
+	} else {
+		fmt.Fprintln(out)
+		for i := range d.Rules {
+			fmt.Fprintf(out, "  %s\n", d.Rules[i].String())
+		}
+	}
+	if d.HasPacketOut {
+		fmt.Fprintf(out, "  the packet itself: %s\n", flow.ActionsString(d.PacketOut))
+	}
+}
+
+// inSwitches writes which of a gateway's rules its switches have for a packet: of all of them, or of one.
+func inSwitches(c *cobra.Command, admin *adminclient.Client, m *flow.Match, dpid string) error {
+	var switches []gateway.SwitchStatus
+	if err := admin.Get(c.Context(), "/api/v1/switches", &switches); err != nil {
+		return err
+	}
+	out, found := c.OutOrStdout(), false
+	for _, sw := range switches {
+		id, err := flow.ParseDPID(sw.DPID)
+		if want, _ := flow.ParseDPID(dpid); err == nil && dpid != "" && want != id {
+			continue
+		}
+		found = true
+		if sw.State != "ready" {
+			fmt.Fprintf(out, "switch %s: %s\n", sw.DPID, sw.State)
+			continue
+		}
+		var rules []gateway.RuleStatus
+		if err := admin.Get(c.Context(), "/api/v1/switches/"+sw.DPID+"/rules", &rules); err != nil {
+			return err
+		}
+		r, err := covering(rules, m)
+		switch {
+		case err != nil:
+			return fmt.Errorf("switch %s: %w", sw.DPID, err)
+		case r == nil:
+			fmt.Fprintf(out, "switch %s: no rule of the gateway covers it now\n", sw.DPID)
+		default:
+			fmt.Fprintf(out, "switch %s: table=%d,priority=%d,%s actions=%s\n  cookie %s, decision %d, %.0f s old, %d packets\n",
+				sw.DPID, r.Table, r.Priority, r.Match, r.Actions, r.Cookie, r.Decision, r.Age, r.Packets)
+		}
+	}
+	if !found {
+		fmt.Fprintln(out, "the gateway has no such switch")
+	}
+	return nil
+}
+
+// covering returns the rule that a switch takes for a packet: the one of the highest priority in the first table that has any.
+func covering(rules []gateway.RuleStatus, packet *flow.Match) (best *gateway.RuleStatus, err error) {
+	for i := range rules {
+		r := &rules[i]
+		m, err := flow.ParseMatch(r.Match)
+		if err != nil {
+			return nil, err
+		}
+		if m.Covers(packet) && (best == nil || r.Table < best.Table || r.Table == best.Table && r.Priority > best.Priority) {
+			best = r
+		}
+	}
+	return best, nil
+}

@@ -1,0 +1,173 @@
+// Package promise is what a policy file says must hold of its own policy, for policy/prove to prove. A promise is no part of the policy: no
+// gateway or function reads it.
+package promise
+
+import (
+	"fmt"
+	"net/netip"
+
+	"switchbridge/flow"
+	"switchbridge/policy/header"
+	"switchbridge/policy/syntax"
+)
+
+// Kind says what is promised.
+type Kind uint8
+
+const (
+	Never  Kind = iota + 1 // no such packet is allowed
+	Always                 // each such packet is allowed
+	Only                   // of the packets that meet the first condition, only those are allowed that meet the others
+)
+
+var kindNames = [...]string{Never: "never", Always: "always", Only: "only"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Promise is about complete packets: those that show all that they have.
+type Promise struct {
+	Kind  Kind
+	Line  int
+	Text  string // as a person writes it
+	Parts []Part // of Only, the first is what the promise is about
+}
+
+// Part is one condition: hosts at one end of a packet, or fields of headers.
+type Part struct {
+	Hosts  *Hosts // nil: Fields
+	Fields header.Condition
+}
+
+// Hosts are those that send a packet, or those that it is for: by the addresses of an IP packet, or by Ethernet addresses.
+type Hosts struct {
+	To       bool
+	Prefixes []netip.Prefix
+	MACs     []flow.MAC
+}
+
+// Parse reads the promises of a policy file.
+func Parse(f *syntax.File, n *syntax.Node) (list []Promise) {
+	for i, item := range f.Sequence(n, "promises") {
+		where := fmt.Sprintf("promise %d", i+1)
+		var p Promise
+		kind := func(k Kind) syntax.Field {
+			return syntax.Key(k.String(), func(n *syntax.Node) {
+				if p.Kind != 0 {
+					f.Errorf(n, "%s: %v and %v in one promise: give each its own", where, p.Kind, k)
+				}
+				p = Promise{Kind: k, Line: item.Line, Text: k.String() + ": " + text(n), Parts: parts(f, n, where+": "+k.String(), k)}
+			})
+		}
+		faults := len(f.Errs)
+		f.Mapping(item, where, kind(Never), kind(Always), kind(Only), syntax.Key("unless", func(n *syntax.Node) {
+			f.Errorf(n, "%s: unless: promises can't name the states of machines yet", where)
+		}))
+		switch {
+		case len(f.Errs) > faults:
+		case p.Kind == 0:
+			f.Errorf(item, "%s: want never, always or only", where)
+		case len(p.Parts) == 0:
+			f.Errorf(item, "%s: %v: want at least one condition: from, to, or a field", where, p.Kind)
+		case p.Kind == Only && len(p.Parts) < 2:
+			f.Errorf(item, "%s: only: want what it is about and then what must hold of it, such as {to: 10.0.0.9, from: 10.0.0.1}", where)
+		default:
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// parts reads a mapping of conditions in its order. Fields of headers are one condition, except what an only is about.
+func parts(f *syntax.File, n *syntax.Node, where string, k Kind) (list []Part) {
+	if n.Shape != syntax.Mapping {
+		f.Mapping(n, where) // says what is wrong
+		return nil
+	}
+	fields := func(content []*syntax.Node) {
+		if len(content) == 0 {
+			return
+		}
+		c := header.ParseCondition(f, &syntax.Node{Shape: syntax.Mapping, Line: n.Line, Content: content}, where, "from", "to")
+		if err := c.Validate(); err != nil {
+			f.Errorf(n, "%s: %v", where, err)
+		}
+		list = append(list, Part{Fields: *c.Completed()})
+	}
+	var rest []*syntax.Node
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name, value := n.Content[i], n.Content[i+1]
+		switch {
+		case name.Value != "from" && name.Value != "to":
+			if rest = append(rest, name, value); k == Only && i == 0 {
+				fields(rest)
+				rest = nil
+			}
+		case seen[name.Value]:
+			f.Errorf(name, "%s: %s is given twice", where, name.Value)
+		default:
+			seen[name.Value] = true
+			if h := hosts(f, value, where+": "+name.Value); h != nil {
+				h.To = name.Value == "to"
+				list = append(list, Part{Hosts: h})
+			}
+		}
+	}
+	fields(rest)
+	return list
+}
+
+// hosts reads an address, a prefix, an Ethernet address, or a list of them.
+func hosts(f *syntax.File, n *syntax.Node, where string) *Hosts {
+	items := []*syntax.Node{n}
+	if n.Shape == syntax.Sequence {
+		items = f.Sequence(n, where)
+	}
+	h := &Hosts{}
+	for _, item := range items {
+		_, ok := syntax.Parsed(f, item, where, func(s string) (struct{}, error) {
+			if a, err := flow.ParseMAC(s); err == nil {
+				h.MACs = append(h.MACs, a)
+				return struct{}{}, nil
+			}
+			p, err := syntax.ParsePrefix(s)
+			if err != nil {
+				return struct{}{}, fmt.Errorf("%.60q: want an address or prefix, such as 10.0.0.1 or 10.0.0.0/8, an Ethernet address, or a list of them", s)
+			}
+			h.Prefixes = append(h.Prefixes, p)
+			return struct{}{}, nil
+		})
+		if !ok {
+			return nil
+		}
+	}
+	if len(h.Prefixes)+len(h.MACs) == 0 {
+		f.Errorf(n, "%s: want at least one address", where)
+		return nil
+	}
+	return h
+}
+
+// text writes a node in one line, as YAML has it.
+func text(n *syntax.Node) string {
+	s := ""
+	switch n.Shape {
+	case syntax.Mapping:
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if i > 0 {
+				s += ", "
+			}
+			s += n.Content[i].Value + ": " + text(n.Content[i+1])
+		}
+		return "{" + s + "}"
+	case syntax.Sequence:
+		for i, c := range n.Content {
+			if i > 0 {
+				s += ", "
+			}
+			s += text(c)
+		}
+		return "[" + s + "]"
+	}
+	return n.Value
+}

@@ -1,0 +1,83 @@
+package prove
+
+import (
+	"fmt"
+	"strings"
+
+	"switchbridge/flow"
+)
+
+// Explanation is why a packet is decided as it is.
+type Explanation struct {
+	By   string   // the entry that decides, and its line
+	Near []string // entries before it that would decide but for one field, each with that field
+	May  []string // entries before it that decide it or not by more than the packet, such as a state
+	Next string   // the entry that would decide if this one were left out, and its verdict
+}
+
+// maxNear is how many entries are named that nearly decide.
+const maxNear = 5
+
+// Explain says which entry decides a packet that shows all that it has, and which nearly did.
+func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
+	at := pointOf(m)
+	decided := -1
+	for i := range p.chain.terms {
+		t := &p.chain.terms[i]
+		r := &p.chain.rules[t.owner]
+		if t.covers(&at) {
+			name := r.name(r.label, lines)
+			if r.verdict == flow.NoVerdict {
+				if decided < 0 {
+					e.May = append(e.May, name)
+				}
+				continue
+			}
+			if decided < 0 {
+				decided, e.By = t.owner, name
+			} else if t.owner != decided {
+				e.Next = name + " " + r.verdict.String()
+				return e
+			}
+			continue
+		}
+		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
+			x := &flow.Fields[a.field]
+			e.Near = append(e.Near, fmt.Sprintf("%s %v: it wants %s, and the packet's is %s", r.name(r.label, lines), r.verdict, a.text(m), value(x, at[a.field], m)))
+		}
+	}
+	return e
+}
+
+// lacks returns the one condition that a packet does not meet, nil where it is not one. What a field needs is not counted with it.
+func (t *term) lacks(at *point) (missing *atom) {
+	for i := range t.atoms {
+		a := &t.atoms[i]
+		if a.of(cube{at[a.field], not(word{})}) == inside {
+			continue
+		}
+		if missing != nil {
+			return nil
+		}
+		missing = a
+	}
+	return missing
+}
+
+// String writes it for people.
+func (e *Explanation) String() string {
+	var b strings.Builder
+	if e.By != "" {
+		fmt.Fprintf(&b, "decided by %s\n", e.By)
+	}
+	for _, n := range e.May {
+		fmt.Fprintf(&b, "or before, by more than what the packet shows, by %s\n", n)
+	}
+	for _, n := range e.Near {
+		fmt.Fprintf(&b, "nearly decided by %s\n", n)
+	}
+	if e.Next != "" {
+		fmt.Fprintf(&b, "without it: %s\n", e.Next)
+	}
+	return b.String()
+}

@@ -1,0 +1,153 @@
+package prove
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"switchbridge/flow"
+)
+
+// Never is an entry that can never decide: whatever packet comes, another entry decides it, or the entry is of no packet at all. It would change
+// nothing if it were left out, so it is not what its author meant.
+type Never struct {
+	Entry Entry
+	Label string // as reasons name it
+	By    []Shadow
+}
+
+// Shadow is an entry that decides a part of what another one is of, before it.
+type Shadow struct {
+	Entry Entry
+	Label string
+}
+
+// maxShadows bounds how many entries are tried one by one for whether the others do without it.
+const maxShadows = 64
+
+// Never returns the entries that can never decide. Packets that don't show all that they have count as well: whatever one of them
+// shows, a complete one shows too.
+func (p *Prover) Never() (list []Never, err error) {
+	c := p.chain
+	before := make([]*term, 0, len(c.terms))
+	for i := range c.rules {
+		r := &c.rules[i]
+		terms := c.of(r)
+		alive := r.Entry.Chain < 0 || len(terms) == 0 // an empty list may be filled later
+		by := make(map[int]bool)
+		for j := range terms {
+			if alive {
+				break
+			}
+			region, ok := newRegion(terms[j].atoms)
+			if !ok {
+				continue
+			}
+			region.not = frames
+			at, used, err := p.find(&region, before)
+			if err != nil {
+				return list, fmt.Errorf("%s: %w", r.label, err)
+			}
+			alive = at != nil
+			for owner := range used {
+				by[owner] = true
+			}
+		}
+		if !alive {
+			shadows, err := p.fewest(terms, by)
+			if err != nil {
+				return list, err
+			}
+			list = append(list, Never{Entry: r.Entry, Label: r.label, By: shadows})
+		}
+		for j := range terms {
+			if alive && r.verdict != flow.NoVerdict { // what never decides covers nothing that is not covered before it
+				before = append(before, &terms[j])
+			}
+		}
+	}
+	return list, nil
+}
+
+// fewest returns rules that cover the terms together, of which none can be left out.
+func (p *Prover) fewest(terms []term, by map[int]bool) (list []Shadow, err error) {
+	delete(by, nobody)
+	owners := make([]int, 0, len(by))
+	for o := range by {
+		owners = append(owners, o)
+	}
+	slices.Sort(owners)
+	for i := len(owners) - 1; i >= 0 && len(owners) <= maxShadows; i-- {
+		without := slices.Delete(slices.Clone(owners), i, i+1)
+		covered, err := p.covered(terms, without)
+		if err != nil {
+			return nil, err
+		}
+		if covered {
+			owners = without
+		}
+	}
+	for _, o := range owners {
+		r := &p.chain.rules[o]
+		list = append(list, Shadow{r.Entry, r.label})
+	}
+	return list, nil
+}
+
+func (p *Prover) covered(terms []term, owners []int) (bool, error) {
+	var by []*term
+	for _, o := range owners {
+		list := p.chain.of(&p.chain.rules[o])
+		for i := range list {
+			by = append(by, &list[i])
+		}
+	}
+	for i := range terms {
+		region, ok := newRegion(terms[i].atoms)
+		if !ok {
+			continue
+		}
+		region.not = frames
+		if at, _, err := p.find(&region, by); err != nil || at != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// Lines says on which line of a policy file an entry of the chain is, or one of its items; 0 where there is none, as in a compiled
+// policy. It is policyfile.Document's Line.
+type Lines func(chain, item int) int
+
+// maxNamed is how many entries an error names.
+const maxNamed = 8
+
+// Text says what is wrong, and names the entries that shadow this one by their lines.
+func (n *Never) Text(lines Lines) string {
+	if len(n.By) == 0 {
+		return n.Label + " can never decide: no packet meets its match"
+	}
+	var names []string
+	for i, s := range n.By {
+		if i == maxNamed {
+			names = append(names, fmt.Sprintf("%d more", len(n.By)-i))
+			break
+		}
+		names = append(names, s.Entry.name(s.Label, lines))
+	}
+	last := len(names) - 1
+	if last > 0 {
+		return fmt.Sprintf("%s can never decide: %s and %s decide all its packets together, before it", n.Label, strings.Join(names[:last], ", "), names[last])
+	}
+	return fmt.Sprintf("%s can never decide: %s decides all its packets before it", n.Label, names[0])
+}
+
+func (e Entry) name(label string, lines Lines) string {
+	if line := lines.of(e); line > 0 {
+		return fmt.Sprintf("%s (line %d)", label, line)
+	}
+	if e.Chain < 0 || e.Item >= 0 {
+		return label
+	}
+	return fmt.Sprintf("%s (chain entry %d)", label, e.Chain+1)
+}

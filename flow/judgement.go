@@ -27,6 +27,9 @@ type Judgement struct {
 	// CoversIncomplete is the rule's (see [Rule]).
 	CoversIncomplete bool
 
+	// Reuse is the decision's, which has no Reply.
+	Reuse Reuse
+
 	// Effect is the rule's. Without a rule its actions are the packet's own, and the rest is zero.
 	// It belongs to whoever judged, and is read only.
 	Effect
@@ -35,7 +38,7 @@ type Judgement struct {
 // Spell fills d, which is reset, with the decision about a packet that has the headers m, which
 // are canonical.
 func (j *Judgement) Spell(m *Match, d *Decision) {
-	d.Verdict, d.Reason, d.Policy = j.Verdict, j.Reason, j.Policy
+	d.Verdict, d.Reason, d.Policy, d.Reuse = j.Verdict, j.Reason, j.Policy, j.Reuse
 	if !j.Rule {
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut, j.Actions...)
 		return

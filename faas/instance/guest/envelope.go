@@ -93,8 +93,10 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
-	// IfReply is of application/openflow: contract.HeaderIfReply as it stands there.
+	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
+	Reuse   string
+	Reply   string
 
 	State []byte // at most 4 KiB
 	Body  []byte // at most MaxBody
@@ -123,6 +125,8 @@ const (
 	tagStateKey = 6
 	tagCovers   = 7 // 1 byte: 1
 	tagIfReply  = 9
+	tagReuse    = 10
+	tagReply    = 11
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -191,6 +195,8 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	}
 	b = appendBytes(b, tagState, a.State)
 	b = appendBytes(b, tagIfReply, a.IfReply)
+	b = appendBytes(b, tagReuse, a.Reuse)
+	b = appendBytes(b, tagReply, a.Reply)
 	return appendBytes(b, tagBody, a.Body)
 }
 
@@ -218,6 +224,10 @@ func (a *Answer) Parse(b []byte) error {
 			a.CoversIncomplete = covers == 1
 		case tagIfReply:
 			a.IfReply = string(value)
+		case tagReuse:
+			a.Reuse = string(value)
+		case tagReply:
+			a.Reply = string(value)
 		case tagState:
 			a.State = value
 		case tagBody:

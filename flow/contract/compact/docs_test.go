@@ -322,13 +322,14 @@ func TestDocumentedEvent(t *testing.T) {
 	})
 	ev := newEvent(flow.Match{})
 	ev.Switch.DPID, ev.Switch.Protocol, ev.PacketIn.Incomplete = 0x8877665544332211, flow.P4Runtime, 0x44332211
+	ev.Accepts = flow.AcceptsReuse
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
 		t.Fatal("doesn't fit")
 	}
 	tab.same(t, tab.build(t, map[string]any{
 		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "dpid": uint64(0x8877665544332211),
-		"incomplete": uint64(0x44332211),
+		"incomplete": uint64(0x44332211), "accepts": uint64(1) << tab.number(t, "accepts", "bit (\\d) is `reuse`"),
 	}), written[:len(written)-narrow])
 }
 
@@ -346,6 +347,7 @@ func TestDocumentedDecision(t *testing.T) {
 		Verdict: flow.Deny, Reason: strings.Repeat("x", 0x123), Policy: flow.PolicyVersion{Serial: 0x8877665544332211, Hash: 0x44332211},
 		Rules: []flow.Rule{rule(flow.Match{}), rule(flow.Match{})}, HasPacketOut: true, PacketOut: make([]flow.Action, 3),
 		IfReply: &flow.Reply{HasPacketOut: true, Reason: "y"},
+		Reuse:   flow.Reuse{For: time.Second, Reply: &flow.Reply{HasPacketOut: true, Reason: "z"}},
 	}
 	for i := range d.PacketOut {
 		d.PacketOut[i] = flow.OutputTo(1)
@@ -356,13 +358,20 @@ func TestDocumentedDecision(t *testing.T) {
 	}
 	header := tab.build(t, map[string]any{
 		"form": tab.number(t, "form", `^(\d+): a decision in full`), "verdict": uint64(flow.Deny), "own": tab.number(t, "own", `^(\d+): the packet has its own`),
-		"rules": uint64(2), "actions": uint64(3), "reply": tab.number(t, "reply", `^(\d+): a second decision`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
+		"rules": uint64(2), "actions": uint64(3), "reply": tab.number(t, "reply", `^(\d+): a second decision`), "reuse": tab.number(t, "reuse", `(\d+): and says`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
-	if second := written[len(written)-decisionHeader-1:]; second[0] != version || second[2] != 1 || second[5] != 0 || second[decisionHeader] != 'y' {
-		t.Errorf("the decision for a reply: %x", second)
+	second := written[len(written)-2*(decisionHeader+1)-4:]
+	for reason, b := range map[byte][]byte{'y': second, 'z': second[decisionHeader+1+4:]} {
+		if b[0] != version || b[2] != 1 || b[5] != 0 || b[6] != 0 || b[decisionHeader] != reason {
+			t.Errorf("the decision for a reply: %x", b)
+		}
 	}
-	d.HasPacketOut, d.PacketOut, d.IfReply = false, nil, nil
+	d.Reuse.Reply = nil
+	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "reuse").at]) != tab.number(t, "reuse", `(\d+): it holds`) {
+		t.Errorf("without a reply: %x", written)
+	}
+	d.HasPacketOut, d.PacketOut, d.IfReply, d.Reuse = false, nil, nil, flow.Reuse{}
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "own").at]) != tab.number(t, "own", `(\d+): those of the rules`) {
 		t.Errorf("without actions of its own: %x", written)
 	}
@@ -421,6 +430,7 @@ func TestDocumentedJudgement(t *testing.T) {
 	j := flow.Judgement{
 		Verdict: flow.Deny, Reason: strings.Repeat("x", 0x123), Policy: flow.PolicyVersion{Serial: 0x8877665544332211, Hash: 0x44332211},
 		Rule: true, Fields: 0x44332211, Priority: 0x2211, Table: 0x33, IdleTimeout: 0x4433 * time.Second, HardTimeout: 0x6655 * time.Second,
+		Reuse:  flow.Reuse{For: 33 * time.Second, Fields: 0x332211 & flow.AllFields, Switch: true},
 		Effect: flow.Effect{Meter: 0x77665544, Goto: 0x88, Actions: []flow.Action{flow.OutputTo(1), flow.OutputTo(2)}},
 	}
 	written, ok := AppendJudgement(nil, &j)
@@ -432,6 +442,7 @@ func TestDocumentedJudgement(t *testing.T) {
 		"actions": uint64(2), "table": uint64(0x33), "goto": uint64(0x88), "priority": uint64(0x2211), "fields": uint64(0x44332211),
 		"meter": uint64(0x77665544), "idle_timeout": uint64(0x4433), "hard_timeout": uint64(0x6655), "length": small(0x123),
 		"serial": j.Policy.Serial, "hash": uint64(j.Policy.Hash),
+		"reuse": uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 31 the seconds`),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
 	if want := len(header) + 2*actionLen + len(j.Reason); len(written) != want {

@@ -64,6 +64,7 @@ type remote struct {
 	limit  *decider.Limit
 	way    *redirect // from state to limit
 	state  *decider.State
+	reuse  *decider.Reuse
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
@@ -79,7 +80,8 @@ func newFunctions(set *settings.Settings, around surroundings) (*functions, erro
 }
 
 // build makes the chain that the settings ask for: from the outside in a fail
-// mode, routes, and for each remote function its state and its limit.
+// mode, routes, and for each remote function what it said before, its state and
+// its limit.
 func (fs *functions) build() error {
 	set, m := fs.set, fs.metrics
 	around := func(name string, f *settings.Function) (flow.Decider, error) {
@@ -90,7 +92,7 @@ func (fs *functions) build() error {
 		if err != nil {
 			return nil, err
 		}
-		return r.state, nil
+		return r.reuse, nil
 	}
 	fallback, err := around("default", &set.Function)
 	if err != nil {
@@ -213,6 +215,8 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.way = redirectTo(r.limit)
 		r.state = decider.NewState(r.way, decider.StateLimits{})
 	}
+	r.reuse = decider.NewReuse(r.state, decider.ReuseLimits{}, fs.versions.Latest)
+	r.reuse.OnOutcome = m.reuse(name)
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
 	return r, nil

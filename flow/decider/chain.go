@@ -47,6 +47,8 @@ func (r *Routes) String() string {
 	return "routes (" + strings.Join(list, ", ") + ")"
 }
 
+func (r *Reuse) String() string { return chain("reuse", r.next) }
+
 func (s *State) String() string { return chain("state", s.next) }
 
 func (l *Limit) String() string { return chain(fmt.Sprintf("limit %d", l.concurrency), l.next) }

@@ -119,7 +119,7 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 	}
 	*j = flow.Judgement{}
 	learn, _, reply := c.judge(ev, j)
-	return !learn && reply == nil
+	return !learn && reply == nil && j.Reuse.Reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
@@ -129,13 +129,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
 	out := c.ask(p)
+	hangs := out.Depends
 	alone := false
 	if c.replies {
 		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+		if out.Verdict != flow.Allow {
+			hangs = out.Depends
+		}
 	}
 	learn, own = c.effect(j, &p, &out, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
+	} else if ev.Accepts&flow.AcceptsReuse != 0 {
+		c.reuse(j, ev, &out, hangs, learn)
 	}
 	return learn, own, reply
 }
@@ -180,15 +186,17 @@ const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 // ask goes through the chain. What no link decides is denied.
 func (c *Controller) ask(p policy.Packet) policy.Outcome {
 	var depends flow.Field
+	var bySwitch bool
 	for _, l := range c.links {
 		out := l.Decide(p)
 		depends |= out.Depends
+		bySwitch = bySwitch || out.Switch
 		if out.Verdict != flow.NoVerdict {
-			out.Depends = depends
+			out.Depends, out.Switch = depends, bySwitch
 			return out
 		}
 	}
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, Switch: bySwitch}
 }
 
 // actionsOf is what an allowed packet does on its own.

@@ -212,6 +212,10 @@ type Outcome struct {
 	// leaves one of them out would be wider than the decision.
 	Depends flow.Field
 
+	// Switch says that the outcome hangs on which switch it is, too: another
+	// one's packet may get another one, though it has the same fields.
+	Switch bool
+
 	// Replies says, of an allowed packet, that what answers it is allowed too.
 	// NoReply says, of a denied one, that it is denied even if it is an answer, as
 	// a link says that denies by who sends and not by what is said.

@@ -65,6 +65,7 @@ type remote struct {
 	way    *redirect // from state to limit
 	state  *decider.State
 	reuse  *decider.Reuse
+	budget *decider.Budget
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
@@ -208,8 +209,18 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.down.Store("it was not asked yet")
 	}
 	observe := &decider.Observe{Next: r.client, On: r.observe(fs.log)}
-	r.limit = decider.NewLimit(observe, f.Concurrency, fs.set.Limits.Queue)
-	if old := fs.heir(name, f.URLs); old != nil {
+	old := fs.heir(name, f.URLs)
+	var spent *decider.Budget
+	if old != nil {
+		spent = old.budget
+	}
+	r.budget = decider.NewBudget(observe, decider.BudgetLimits{PerHour: f.Budget.PerHour, PerDay: f.Budget.PerDay, Alarm: f.Budget.Alarm, Refuse: f.Budget.Beyond == "refuse"}, spent)
+	r.budget.OnAlarm = func(window string, calls, of int) {
+		fs.log.Warn("the function's budget of calls is nearly used up", "function", name, "window", window, "calls", calls, "of", of, "beyond", f.Budget.Beyond)
+	}
+	r.budget.OnCall = m.budget(name)
+	r.limit = decider.NewLimit(r.budget, f.Concurrency, fs.set.Limits.Queue)
+	if old != nil {
 		r.way, r.state = old.way, old.state
 	} else {
 		r.way = redirectTo(r.limit)

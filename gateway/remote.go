@@ -20,6 +20,8 @@ type functionMetrics struct {
 	client *httpclient.Metrics
 	paced  *prometheus.CounterVec
 	reused *prometheus.CounterVec
+	used   *prometheus.GaugeVec
+	beyond *prometheus.CounterVec
 }
 
 func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
@@ -30,7 +32,11 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 	}
 	m.reused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_reuse_total",
 		Help: "What became of answers that hold for other packets, too: reused or replied (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
-	reg.MustRegister(m.paced, m.reused)
+	m.used = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "switchbridge_function_budget_used",
+		Help: "Share of a function's budget of calls that is used, by window: hour and day."}, []string{"function", "window"})
+	m.beyond = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_function_budget_beyond_total",
+		Help: "Events beyond a function's budget of calls."}, []string{"function"})
+	reg.MustRegister(m.paced, m.reused, m.used, m.beyond)
 	return m
 }
 
@@ -41,6 +47,18 @@ func (m *functionMetrics) reuse(function string) func(decider.ReuseOutcome) {
 		counters[o] = m.reused.WithLabelValues(function, string(o))
 	}
 	return func(o decider.ReuseOutcome) { counters[o].Inc() }
+}
+
+// budget notes how much of one function's budget is used.
+func (m *functionMetrics) budget(function string) func(hour, day float64, passed bool) {
+	h, d, beyond := m.used.WithLabelValues(function, "hour"), m.used.WithLabelValues(function, "day"), m.beyond.WithLabelValues(function)
+	return func(hour, day float64, passed bool) {
+		h.Set(hour)
+		d.Set(day)
+		if !passed {
+			beyond.Inc()
+		}
+	}
 }
 
 // newRemote makes the client of one function. The handshake is full where the

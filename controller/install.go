@@ -23,6 +23,8 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 		return flow.FieldInPort | flow.FieldEthType | macFields
 	case policy.InstallMACPair:
 		return flow.FieldInPort | macFields
+	case policy.InstallWidest:
+		return flow.FieldInPort | flow.FieldEthSrc
 	}
 	return flow.Conversation
 }

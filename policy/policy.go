@@ -277,9 +277,10 @@ const (
 	InstallHostPair                    // in_port and both network addresses
 	InstallMACPair                     // in_port and both Ethernet addresses
 	InstallNone                        // no rule: every packet is reviewed
+	InstallWidest                      // in_port and the Ethernet source; compiled policies have its number, so it is behind the others
 )
 
-var granularityNames = [...]string{"flow", "host-pair", "mac-pair", "none"}
+var granularityNames = [...]string{"flow", "host-pair", "mac-pair", "none", "widest"}
 
 func (g Granularity) String() string {
 	if int(g) < len(granularityNames) {
@@ -295,7 +296,7 @@ func ParseGranularity(s string) (Granularity, error) {
 			return Granularity(i), nil
 		}
 	}
-	return 0, fmt.Errorf("%q: want flow, host-pair, mac-pair or none", s)
+	return 0, fmt.Errorf("%q: want flow, host-pair, mac-pair, widest or none", s)
 }
 
 // Install says what a decision leaves in the switch.

@@ -65,6 +65,8 @@ type Reuse struct {
 
 	// OnOutcome, if set before use, is told what became of each answer of a function that uses this.
 	OnOutcome func(ReuseOutcome)
+	// Now, if set before use, is the clock: a simulation has one of its own.
+	Now func() time.Time
 
 	inUse atomic.Bool // something has been kept; else no packet is looked up
 
@@ -128,12 +130,12 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 	if limits.Bytes == 0 {
 		limits.Bytes = 32 << 20
 	}
-	return &Reuse{next: next, limits: limits, version: version, entries: newLRU[reuseKey, *keptAnswer](limits.Entries)}
+	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: newLRU[reuseKey, *keptAnswer](limits.Entries)}
 }
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
 func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	asked := time.Now()
+	asked := r.Now()
 	packet := ev.PacketIn != nil && ev.Switch != nil
 	if packet && r.inUse.Load() && r.recall(ev, d, asked) {
 		return nil
@@ -254,7 +256,7 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 			}
 		}
 	}
-	now := time.Now()
+	now := r.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sync()

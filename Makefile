@@ -9,7 +9,7 @@ BENCHTIME ?= 1s
 
 # Debian's names for what is needed besides Go. The race detector wants a C compiler.
 DEMO_PACKAGES := openvswitch-switch mininet ethtool iproute2 iputils-ping
-TEST_PACKAGES := $(DEMO_PACKAGES) gcc libc6-dev
+TEST_PACKAGES := $(DEMO_PACKAGES) gcc libc6-dev redis-server
 
 # Cloudflare's runtime, for the tests of the function on Workers.
 WORKERD := workerd@1.20261117.1
@@ -148,6 +148,18 @@ build/workerd/$(WORKERD):
 	else \
 		echo 'workerd left out: npm could not install $(WORKERD)'; \
 	fi
+
+# Amazon's own DynamoDB for tests, 51 MB. It wants Java 17.
+DYNAMODB := com.amazonaws:DynamoDBLocal:2.6.1
+
+.PHONY: dynamodb
+dynamodb: build/dynamodb/lib ## DynamoDB Local, for the tests of states in DynamoDB, by Maven
+build/dynamodb/lib:
+	@mkdir -p build/dynamodb
+	@printf '%s' '<project><modelVersion>4.0.0</modelVersion><groupId>x</groupId><artifactId>x</artifactId><version>1</version><dependencies><dependency>' \
+		'<groupId>$(word 1,$(subst :, ,$(DYNAMODB)))</groupId><artifactId>$(word 2,$(subst :, ,$(DYNAMODB)))</artifactId><version>$(word 3,$(subst :, ,$(DYNAMODB)))</version>' \
+		'</dependency></dependencies></project>' >build/dynamodb/pom.xml
+	cd build/dynamodb && mvn -q dependency:copy-dependencies -DoutputDirectory=lib
 
 .PHONY: clean
 clean: ## remove what was built

@@ -49,7 +49,7 @@ func (l *looked) List(ctx context.Context, f Filter, each func(*Installed) error
 	l.looks++
 	l.under++
 	l.most = max(l.most, l.under)
-	rules, fail := append([]flow.Rule(nil), l.rules...), l.fail
+	rules, fail, takes := append([]flow.Rule(nil), l.rules...), l.fail, l.takes
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -57,7 +57,7 @@ func (l *looked) List(ctx context.Context, f Filter, each func(*Installed) error
 		l.mu.Unlock()
 	}()
 	select {
-	case <-time.After(l.takes):
+	case <-time.After(takes):
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -69,6 +69,20 @@ func (l *looked) List(ctx context.Context, f Filter, each func(*Installed) error
 		}
 	}
 	return fail
+}
+
+// seen returns what the switch was told and asked so far.
+func (l *looked) seen() (rules []flow.Rule, looks, most int, answers int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append(rules, l.rules...), l.looks, l.most, l.packets[2]
+}
+
+// becomes changes how it answers.
+func (l *looked) becomes(takes time.Duration, fail error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.takes, l.fail = takes, fail
 }
 
 // answering lets host 1 ask host 2, which may answer.
@@ -123,8 +137,8 @@ func TestRepliesRemembered(t *testing.T) {
 			t.Helper()
 			time.Sleep(100 * time.Millisecond)
 			synctest.Wait()
-			if l.looks != want {
-				t.Errorf("%s: %d looks, want %d", what, l.looks, want)
+			if _, got, _, _ := l.seen(); got != want {
+				t.Errorf("%s: %d looks, want %d", what, got, want)
 			}
 		}
 		say(2, answer16(0)) // from now on the session remembers
@@ -132,7 +146,7 @@ func TestRepliesRemembered(t *testing.T) {
 		say(1, question16(1))
 		say(2, answer16(1))
 		looks("a question of this moment", 1)
-		if l.packets[2] != 1 {
+		if _, _, _, answers := l.seen(); answers != 1 {
 			t.Error("its answer did not pass")
 		}
 		say(2, answer16(2))
@@ -144,7 +158,8 @@ func TestRepliesRemembered(t *testing.T) {
 		looks("a question whose rule was refused", 3)
 
 		say(1, question16(4))
-		gone := l.rules[len(l.rules)-1]
+		rules, _, _, _ := l.seen()
+		gone := rules[len(rules)-1]
 		s.Removed(&flow.FlowRemoved{Cookie: gone.Cookie, Match: gone.Match, Priority: 100}, time.Now())
 		say(2, answer16(4))
 		looks("a question whose rule has gone", 4)
@@ -156,7 +171,10 @@ func TestRepliesRemembered(t *testing.T) {
 		for n := range 2 * memoMax {
 			say(1, question16(100+n))
 		}
-		if r := s.replies.Load(); len(r.memo) > memoMax || len(r.order) > memoMax {
+		r := s.replies.Load()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if len(r.memo) > memoMax || len(r.order) > memoMax {
 			t.Errorf("%d conversations are remembered, %d in order", len(r.memo), len(r.order))
 		}
 	})
@@ -179,7 +197,8 @@ func TestRepliesBounded(t *testing.T) {
 			}
 			time.Sleep(4 * lookRest * takes)
 			synctest.Wait()
-			if l.packets[2] != 1 {
+			_, looks, atOnce, answers := l.seen()
+			if answers != 1 {
 				t.Errorf("looks that take %v: the answer in the flood's midst did not pass", takes)
 			}
 			seconds := time.Since(start).Seconds()
@@ -187,11 +206,11 @@ func TestRepliesBounded(t *testing.T) {
 			if busy := seconds/takes.Seconds() + lookers; busy < most { // as of one look after the other
 				most = busy
 			}
-			if float64(l.looks) > most || l.most > lookers {
-				t.Errorf("looks that take %v: %d in %v s, %.0f at most; %d at a time", takes, l.looks, seconds, most, l.most)
+			if float64(looks) > most || atOnce > lookers {
+				t.Errorf("looks that take %v: %d in %v s, %.0f at most; %d at a time", takes, looks, seconds, most, atOnce)
 			}
-			if l.looks < 20 {
-				t.Errorf("looks that take %v: only %d", takes, l.looks)
+			if looks < 20 {
+				t.Errorf("looks that take %v: only %d", takes, looks)
 			}
 		})
 	}
@@ -200,15 +219,15 @@ func TestRepliesBounded(t *testing.T) {
 // Where the switch does not say what it has, the packet is dropped and nothing is left of it.
 func TestRepliesUnknown(t *testing.T) {
 	talking(t, time.Millisecond, func(s *Session, l *looked, say func(flow.PortNo, []byte)) {
-		l.fail = errors.New("no statistics")
+		l.becomes(time.Millisecond, errors.New("no statistics"))
 		say(2, answer16(0))
 		time.Sleep(time.Second)
-		l.takes = time.Hour
+		l.becomes(time.Hour, nil)
 		say(2, answer16(1))
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if len(l.rules) != 0 || l.packets[2] != 0 {
-			t.Errorf("rules %v, packets %v", l.rules, l.packets)
+		if rules, _, _, answers := l.seen(); len(rules) != 0 || answers != 0 {
+			t.Errorf("rules %v, %d answers", rules, answers)
 		}
 	})
 }
@@ -219,7 +238,7 @@ func TestRepliesDrained(t *testing.T) {
 		say(1, question16(0))
 		say(2, answer16(0))
 		s.b.Drain()
-		if l.packets[2] != 1 {
+		if _, _, _, answers := l.seen(); answers != 1 {
 			t.Error("the answer did not pass")
 		}
 	})

@@ -21,6 +21,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/state"
 )
 
 // Controller is an immutable compiled policy, used by any number of goroutines.
@@ -32,9 +33,15 @@ type Controller struct {
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
 	replies bool               // some entry lets them in
 	inPorts []flow.PortNo      // that the chain names
+
+	memories  []policy.Machines // of each link the same, where its decisions rest on states, or nil
+	remembers bool              // one of them is none
 }
 
-var _ flow.Local = (*Controller)(nil)
+var (
+	_ flow.Local     = (*Controller)(nil)
+	_ state.Machines = (*Controller)(nil)
+)
 
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
@@ -44,7 +51,9 @@ func New(p *policy.Policy) *Controller {
 		c.inPorts = p.InPorts()
 	}
 	for _, s := range p.Chain {
-		c.links = append(c.links, s.Compile())
+		l := s.Compile()
+		m, ok := l.(policy.Machines)
+		c.links, c.memories, c.remembers = append(c.links, l), append(c.memories, m), c.remembers || ok
 	}
 	return c
 }
@@ -69,15 +78,18 @@ func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision)
 		if ev.PacketIn == nil {
 			return flow.Errorf(flow.Refused, "%v without a packet", ev.Type)
 		}
-		c.packetIn(ev, d)
+		return c.packetIn(ev, d)
 	case flow.EventSwitchConnected:
 		conn := policy.Connected{Switch: ev.Switch, Install: &c.install, Mode: c.mode.In(protocol(ev.Switch))}
 		for _, l := range c.links {
 			d.Rules = l.Proactive(&conn, d.Rules)
 		}
+		c.notice(ev, d)
 	case flow.EventHandshake:
 		return handshake(ev, d)
-	case flow.EventFlowRemoved, flow.EventPortStatus, flow.EventError, flow.EventPolicyCheck:
+	case flow.EventFlowRemoved, flow.EventPortStatus:
+		c.notice(ev, d)
+	case flow.EventError, flow.EventPolicyCheck:
 		// The version is the whole answer.
 	default:
 		return flow.Errorf(flow.Refused, "%v is not one that the controller knows", ev.Type)
@@ -92,11 +104,18 @@ func protocol(sw *flow.Switch) flow.Protocol {
 	return sw.Protocol
 }
 
-func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) {
+// errWithheld is the answer to an event whose encoding has too little of the packet for a decision: it is asked again in another.
+var errWithheld = flow.Errorf(flow.Refused, "the decision hangs on parts of the packet that the event leaves out")
+
+func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) error {
 	var j flow.Judgement
-	learn, own, reply := c.judge(ev, &j)
+	learn, own, reply, ok := c.judge(ev, &j)
+	if !ok {
+		return errWithheld
+	}
 	c.spell(&j, &ev.PacketIn.Match, learn, own, d)
 	d.IfReply = reply
+	return nil
 }
 
 // spell fills d, which is reset, with the decision about a packet that has the headers m.
@@ -118,37 +137,51 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 		return false
 	}
 	*j = flow.Judgement{}
-	learn, _, reply := c.judge(ev, j)
-	return !learn && reply == nil && j.Reuse.Reply == nil
+	learn, _, reply, ok := c.judge(ev, j)
+	return ok && !learn && reply == nil && j.Reuse.Reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply.
-func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply) {
+// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply. ok is false where the event
+// leaves out of the packet what would decide.
+func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply, ok bool) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
-	out := c.ask(p)
+	p.Switch, p.In = ev.Switch, ev.PacketIn
+	var by policy.Recollection
+	rec, asked := &nothing, (*flow.Event)(nil)
+	if c.remembers {
+		rec, asked = &by, ev
+	}
+	out := c.ask(p, asked, rec)
+	if out.Unseen {
+		return false, nil, nil, false
+	}
+	j.Change = rec.Change
 	hangs := out.Depends
 	alone := false
 	if c.replies {
-		reply, alone = c.converse(ev.PacketIn, &p, &out, protocol)
+		reply, alone = c.converse(ev.PacketIn, &p, &out, rec, protocol)
 		if out.Verdict != flow.Allow {
 			hangs = out.Depends
 		}
 	}
-	learn, own = c.effect(j, &p, &out, protocol, ev.PacketIn.Incomplete, alone)
+	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
 	} else if ev.Accepts&flow.AcceptsReuse != 0 {
 		c.reuse(j, ev, &out, hangs, learn)
 	}
-	return learn, own, reply
+	return learn, own, reply, true
 }
 
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
-func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
+func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
 	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	if rec.Note != "" {
+		j.Reason += "; " + rec.Note
+	}
 	mode := out.Mode
 	if mode == 0 {
 		mode = c.mode
@@ -168,7 +201,7 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 		if out.Replies {
 			grain = flow.Conversation
 		}
-		c.rule(j, p, out, protocol, grain)
+		c.rule(j, p, out, rec, protocol, grain)
 	}
 	j.CoversIncomplete = j.Rule && incomplete != 0
 	if j.Rule && !learn || out.Verdict != flow.Allow {
@@ -181,22 +214,35 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 	return learn, own
 }
 
+// nothing is what there is to recall without machines.
+var nothing policy.Recollection
+
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
-// ask goes through the chain. What no link decides is denied.
-func (c *Controller) ask(p policy.Packet) policy.Outcome {
+// ask goes through the chain. What no link decides is denied. The links recall the states of ev, of which rec then tells; nothing where ev is nil.
+func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
+	var noRule string
 	var bySwitch bool
-	for _, l := range c.links {
-		out := l.Decide(p)
+	read := 0 // states that earlier links have read
+	for i, l := range c.links {
+		var out policy.Outcome
+		if m := c.memories[i]; m != nil && ev != nil {
+			out, read = recall(m, p, ev, rec, read)
+		} else {
+			out = l.Decide(p)
+		}
 		depends |= out.Depends
 		bySwitch = bySwitch || out.Switch
-		if out.Verdict != flow.NoVerdict {
-			out.Depends, out.Switch = depends, bySwitch
+		if noRule == "" {
+			noRule = out.NoRule
+		}
+		if out.Verdict != flow.NoVerdict || out.Unseen {
+			out.Depends, out.NoRule, out.Switch = depends, noRule, bySwitch
 			return out
 		}
 	}
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, Switch: bySwitch}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule, Switch: bySwitch}
 }
 
 // actionsOf is what an allowed packet does on its own.

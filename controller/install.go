@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"time"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 )
@@ -31,8 +33,25 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 
 // rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
 // the policy's author may not expect, j's reason says so.
-func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, proto flow.Protocol, grain flow.Field) {
+func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol, grain flow.Field) {
 	if c.install.Rule == policy.InstallNone && !out.Replies {
+		return
+	}
+	idle, hard := c.timeouts(p, out)
+	if rec.Limited {
+		if left := rec.Left.Truncate(time.Second); hard == 0 || left < hard {
+			hard = left
+		}
+	}
+	switch {
+	case rec.Unsettled != "":
+		j.Reason += "; no rule: " + rec.Unsettled
+		return
+	case rec.Limited && hard == 0:
+		j.Reason += "; no rule: a state changes within a second"
+		return
+	case out.NoRule != "":
+		j.Reason += "; no rule: no switch can match " + out.NoRule
 		return
 	}
 	fields, why := ruleFields(p, grain, out.Depends, proto)
@@ -50,7 +69,7 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 	}
 	j.Rule, j.Fields = true, fields
 	j.Table, j.Priority = c.install.Table, c.install.Priority
-	j.IdleTimeout, j.HardTimeout = c.timeouts(p, out)
+	j.IdleTimeout, j.HardTimeout = idle, hard
 }
 
 // ruleFields returns the fields that a rule for p matches: those of grain that

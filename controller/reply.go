@@ -14,7 +14,7 @@ const ends = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.Fiel
 // converse is what a policy that lets replies in adds to the outcome of the chain. Packets of a conversation that may be answered get a
 // rule of their own. A denied packet that would be allowed the other way round is denied unless it is a reply, and a deny's rule covers no
 // packet of which that could not be said, too. alone says that no rule may come of the packet.
-func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, proto flow.Protocol) (reply *flow.Reply, alone bool) {
+func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) (reply *flow.Reply, alone bool) {
 	m := p.Match
 	if out.Verdict == flow.Allow {
 		if out.Replies {
@@ -26,7 +26,7 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		return nil, false
 	}
 	if m.ICMPError() {
-		return c.quoted(pi, p, out, proto), len(pi.Data) > 0
+		return c.quoted(pi, p, out, rec, proto), len(pi.Data) > 0
 	}
 	if m.Fields&ipFields != 0 && flow.Expressible(proto, m)&ipFields != ipFields {
 		return nil, false // no rule of a question can be in this switch
@@ -46,12 +46,12 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		return nil, false
 	}
 	out.Depends |= flow.Conversation
-	return c.reply(p, reason+" (a reply)", proto, false), false
+	return c.reply(p, reason+" (a reply)", out, rec, proto, false), false
 }
 
 // quoted decides about an ICMP error that the chain denies: it is let in if the host that it is for may send the packet which it quotes,
 // or, if that one is a reply, as this one's part.
-func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, proto flow.Protocol) *flow.Reply {
+func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {
 	q, ok := pi.Quoted()
 	if !ok {
 		return nil
@@ -62,7 +62,7 @@ func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Out
 	}
 	if q, ok = q.Question(); ok {
 		if reason, _, opened := c.opens(&q); opened {
-			return c.reply(p, reason+" (an ICMP error about a reply)", proto, true)
+			return c.reply(p, reason+" (an ICMP error about a reply)", out, rec, proto, true)
 		}
 	}
 	return nil
@@ -75,7 +75,9 @@ func (c *Controller) opens(q *flow.Match) (reason string, hangs policy.Outcome, 
 	m := *q
 	m.SetInPort(0) // no port of a switch
 	for i := 0; ; i++ {
-		out := c.ask(policy.NewPacket(&m))
+		p := policy.NewPacket(&m)
+		p.Supposed = true
+		out := c.ask(p, nil, &nothing)
 		hangs.Depends |= out.Depends
 		hangs.Switch = hangs.Switch || out.Switch
 		if out.Verdict == flow.Allow {
@@ -106,12 +108,13 @@ func turned(f flow.Field) flow.Field {
 }
 
 // reply is what becomes of p if it is a reply. It goes as packets go of which the chain says no more than that they are allowed: an output,
-// a queue or a meter is of the question's direction.
-func (c *Controller) reply(p *policy.Packet, reason string, proto flow.Protocol, alone bool) *flow.Reply {
-	out := policy.Outcome{Verdict: flow.Allow, Reason: reason, Replies: true, Depends: flow.Conversation}
+// a queue or a meter is of the question's direction. Its rule must not hide what the chain, which denies p, remembers or can't match.
+func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outcome, rec *policy.Recollection, proto flow.Protocol, alone bool) *flow.Reply {
+	out := policy.Outcome{Verdict: flow.Allow, Reason: reason, Replies: true, Depends: flow.Conversation, NoRule: denied.NoRule}
+	rests := policy.Recollection{Unsettled: rec.Unsettled, Limited: rec.Limited, Left: rec.Left}
 	var d flow.Decision
 	var j flow.Judgement
-	learn, own := c.effect(&j, p, &out, proto, 0, alone)
+	learn, own := c.effect(&j, p, &out, &rests, proto, 0, alone)
 	c.spell(&j, p.Match, learn, own, &d)
 	return &flow.Reply{Rules: d.Rules, HasPacketOut: d.HasPacketOut, PacketOut: d.PacketOut, Reason: d.Reason}
 }

@@ -15,9 +15,9 @@ const reuseFor = 5 * time.Second
 // hangs on more, since it also means that the packet is no reply: hangs is what either looked at.
 //
 // Nothing is said where no rule comes of the answer, as then something is not known of the packet, or the policy wants each one reviewed;
-// and nothing of what a switch is to learn, which is of one port.
+// nothing of what a switch is to learn, which is of one port; and nothing by a policy that remembers, whose answers rest on states.
 func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcome, hangs flow.Field, learn bool) {
-	if !j.Rule || learn || ev.PacketIn.Incomplete != 0 || c.install.Rule == policy.InstallNone {
+	if !j.Rule || learn || c.remembers || ev.PacketIn.Incomplete != 0 || c.install.Rule == policy.InstallNone {
 		return
 	}
 	rule := flow.Rule{Meter: j.Meter, Goto: j.Goto, Actions: j.Actions}
@@ -34,12 +34,12 @@ func (c *Controller) answer(m *flow.Match, proto flow.Protocol) *flow.Reply {
 	if !ok {
 		return nil
 	}
-	p := policy.NewPacket(&back)
-	out := c.ask(p)
-	if out.Verdict == flow.Allow || out.Depends&^(flow.Conversation&^flow.FieldInPort) != 0 {
+	p := policy.NewPacket(&back) // not one that is supposed: a source guard wants to know where it comes from, and nobody does
+	out := c.ask(p, nil, &nothing)
+	if out.Verdict == flow.Allow || out.Unseen || out.NoRule != "" || out.Depends&^(flow.Conversation&^flow.FieldInPort) != 0 {
 		return nil
 	}
-	reply, _ := c.converse(&flow.PacketIn{Match: back}, &p, &out, proto)
+	reply, _ := c.converse(&flow.PacketIn{Match: back}, &p, &out, &nothing, proto)
 	if out.Switch {
 		return nil
 	}

@@ -61,6 +61,7 @@ func reuseOf(t *testing.T, c *controller.Controller, packet string, proto flow.P
 // TestReuse has for which other packets the answer to one holds.
 func TestReuse(t *testing.T) {
 	const ssh = "chain: [{header: {rules: [{name: ssh, match: {tcp_dst: 22}, action: %s}]}}, {forward: {mode: %s}}]"
+	const guarded = "chain: [{sourceguard: {bindings: [{port: 1, %smac: \"02:00:00:00:00:01\", addresses: [10.0.0.1]}]}}, {header: {rules: [{name: ask, match: {ip_src: 10.0.0.1}, action: allow, replies: allow}]}}]"
 	incomplete := func(ev *flow.Event) { ev.PacketIn.Incomplete = flow.FieldIPECN }
 	for _, row := range []struct {
 		name, policy string
@@ -97,6 +98,9 @@ func TestReuse(t *testing.T) {
 			"tcp 10.0.0.1:1 > 10.0.0.2:22", "in_port,ip_proto,l4_dst", nil},
 		{"answers that hang on what changes within a conversation", "chain: [{header: {rules: [{name: dscp, priority: 200, match: {ip_dscp: 46, tcp_dst: 9}, action: deny}, {name: one, match: {tcp_dst: 22}, action: allow, replies: allow}]}}]", of13,
 			"tcp 10.0.0.1:1 > 10.0.0.2:22", "ip_dscp,ip_proto,l4_dst", nil},
+		{"a source at a port of every switch, whose answers hang on their port", fmt.Sprintf(guarded, ""), of13, "tcp 10.0.0.1:1 > 10.0.0.2:22", "in_port,eth_src,eth_type,ip_src", nil},
+		{"a source at a port of one switch", fmt.Sprintf(guarded, "switch: 1, "), of13, "tcp 10.0.0.1:1 > 10.0.0.2:22", "in_port,eth_src,eth_type,ip_src switch", nil},
+		{"who is denied there", fmt.Sprintf(guarded, "switch: 1, "), of13, "tcp 10.0.0.1:1 > 10.0.0.2:22 port 3", "in_port,eth_src switch", nil},
 		{"answers of a gateway that takes none", answered, of13, "udp 10.0.0.1:40000 > 10.0.0.2:53", "eth_type,ip_proto,ip_dst,l4_dst",
 			func(ev *flow.Event) { ev.Accepts = flow.AcceptsReuse }},
 	} {

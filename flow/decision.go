@@ -181,6 +181,9 @@ type Decision struct {
 	// Change is what becomes of one of [Event.States]; nil where none of them changes. The host of the controller carries it out.
 	Change *StateChange
 
+	// Stateful says that decisions of this function may write a store: an event that may have reached it must not be sent again.
+	Stateful bool
+
 	// Read are the versions of the states that the decision rests on, after Change. The host of the controller says so. What decisions
 	// on lower versions of these states left in switches is removed before anything of this one is carried out, and a decision on a
 	// lower version than was seen already is asked for again.

@@ -130,11 +130,19 @@ type PacketIn struct {
 	Match Match
 	Data  []byte
 
+	// Withheld says that there is Data and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
+	// must then be asked for in another encoding.
+	Withheld bool
+
 	// Incomplete has the fields that the packet's protocols have and that Match
 	// lacks, since the switch can't tell them apart (a fragment) or the frame was
 	// cut short ([Match.Missing]). Nothing with actions may be installed on the
 	// strength of such a packet unless the rule says [Rule.CoversIncomplete].
 	Incomplete Field
+
+	// TCPFlags are those of the packet where they are told beside the headers, since there is no Data; see [PacketIn.ReadTCPFlags].
+	TCPFlags    TCPFlags
+	HasTCPFlags bool
 }
 
 // RemovedReason says why a rule went (OpenFlow 1.3.5, 7.4.2).

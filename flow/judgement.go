@@ -30,6 +30,8 @@ type Judgement struct {
 	// Reuse is the decision's, which has no Reply.
 	Reuse Reuse
 
+	Change *StateChange // as in [Decision]
+
 	// Effect is the rule's. Without a rule its actions are the packet's own, and the rest is zero.
 	// It belongs to whoever judged, and is read only.
 	Effect
@@ -38,7 +40,7 @@ type Judgement struct {
 // Spell fills d, which is reset, with the decision about a packet that has the headers m, which
 // are canonical.
 func (j *Judgement) Spell(m *Match, d *Decision) {
-	d.Verdict, d.Reason, d.Policy, d.Reuse = j.Verdict, j.Reason, j.Policy, j.Reuse
+	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse
 	if !j.Rule {
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut, j.Actions...)
 		return

@@ -21,5 +21,5 @@ type StateChange struct {
 // StateVersion says that a decision rests on one version of one state. Versions of a key only grow.
 type StateVersion struct {
 	Key     uint64 // a hash of the key
-	Version uint64 // 0: there was no state
+	Version uint64 // of a state that is not there, one that is above those of old
 }

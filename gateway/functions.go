@@ -22,6 +22,7 @@ import (
 	"switchbridge/internal/watched"
 	"switchbridge/policy"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
 )
 
 // functions is what decides, with every decorator around it. [newFunctions] is
@@ -35,6 +36,7 @@ type functions struct {
 	local    policyhost.Host // decides in this process; nil where every function is remote
 	policy   *policyhost.File
 	embedded *embedded.Function // what runs in local; nil where local is none or native
+	kept     *stores.Kept       // what reads and swaps around local
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
 	set      *settings.Settings
@@ -47,6 +49,7 @@ type surroundings struct {
 	log      *slog.Logger
 	reg      *prometheus.Registry
 	metrics  *functionMetrics
+	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
 	changed  func()                   // has the switches brought in line at once
@@ -181,13 +184,23 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 			return nil, err
 		}
+		if fs.kept, err = fs.states.Keep("controller", fs.local); err != nil {
+			return nil, err
+		}
+		if m := fs.kept.Metrics(); m != nil {
+			fs.reg.MustRegister(m)
+		}
+		if err := fs.kept.Takes(p); err != nil {
+			return nil, fmt.Errorf("%s: %w", fs.set.Policy, err)
+		}
 		file.Follow(fs.local, fs.policyChanged)
+		file.Requires(fs.kept.Takes)
 		fs.policy = file
 	}
 	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])
 	}
-	return fs.local, nil
+	return fs.kept.Decider(fs.local), nil
 }
 
 // remote makes one function behind URLs with what belongs to it alone, or takes

@@ -27,8 +27,11 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/pair"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
 )
 
 // Options are what settings can't say.
@@ -66,6 +69,7 @@ type Gateway struct {
 	refused  quiet.Line // callers who may not act
 	started  time.Time
 
+	states    *stores.Keeper // nil: no store
 	bridge    *bridge.Bridge
 	pair      *pair.Member // nil: this gateway is alone
 	pairCert  *watched.Pair
@@ -103,11 +107,14 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
+	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	versions := new(bridge.Versions)
-	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry),
+	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, g.states.Close())
 	}
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
@@ -213,7 +220,10 @@ func (g *Gateway) p4Sessions() error {
 	}
 	m := p4bridge.NewMetrics(g.registry)
 	for i := range set.P4.Switches {
-		cfg, err := p4Config(&set.P4.Switches[i])
+		cfg, err := P4Config(&set.P4.Switches[i])
+		for _, m := range set.OpenFlow.Meters {
+			cfg.Meters = append(cfg.Meters, mapping.Meter{ID: m.ID, Rate: m.Rate, Burst: m.Burst, Kilobits: m.Unit == "kbps"})
+		}
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
@@ -229,10 +239,11 @@ func (g *Gateway) p4Sessions() error {
 	return nil
 }
 
-// p4Config is what a switch's settings say; paths in them are resolved.
-func p4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
+// P4Config is what a switch's settings say; paths in them are resolved. What all
+// switches share (Bridge, Logger, Metrics) is the caller's to fill in.
+func P4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
 	cfg.Device, cfg.Addr, cfg.Ports, cfg.Entries = s.Device, s.Address, s.Ports, s.Entries
-	cfg.Election.Low = s.Election
+	cfg.DPID, cfg.Role, cfg.Election.Low = s.Datapath(), s.Role, s.Election
 	cfg.MissLimit = p4bridge.MissLimit{Rate: s.MissRate, Burst: s.MissBurst}
 	if s.Miss != "" {
 		if cfg.Miss, err = p4bridge.ParseMiss(s.Miss); err != nil {
@@ -393,7 +404,7 @@ func (g *Gateway) Close() error {
 		g.pair.Close()
 	}
 	g.recorder.file.close()
-	return g.now().functions.closeBut(nil)
+	return errors.Join(g.now().functions.closeBut(nil), g.states.Close())
 }
 
 // Ready says why the gateway can't decide, or does not govern a switch that is

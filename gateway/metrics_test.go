@@ -10,7 +10,7 @@ import (
 
 func TestMetricsAreDocumented(t *testing.T) {
 	set := settings.Default()
-	set.Admin.Listen = ""
+	set.Admin.Listen, set.State.URL = "", "memory:"
 	set.P4.Switches = []settings.P4Switch{{Device: 1, Address: "127.0.0.1:1"}}
 	remote := set.Function
 	remote.URLs = []string{"http://127.0.0.1:1/"}

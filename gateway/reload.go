@@ -281,7 +281,7 @@ func (r *redirect) String() string { return fmt.Sprint(*r.to.Load()) }
 // same, and changes nothing of fs.
 func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functions, error) {
 	n := &functions{set: set, surroundings: fs.surroundings, before: fs,
-		local: fs.local, policy: fs.policy, embedded: fs.embedded}
+		local: fs.local, policy: fs.policy, embedded: fs.embedded, kept: fs.kept}
 	if err := n.build(); err != nil {
 		return nil, errors.Join(err, n.closeBut(fs))
 	}
@@ -291,6 +291,7 @@ func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functio
 			return nil, errors.Join(err, n.closeBut(fs))
 		}
 		file.Follow(fs.local, fs.policyChanged)
+		file.Requires(fs.kept.Takes)
 		n.policy = file
 		if err := file.Check(); err != nil { // of its serial
 			return nil, errors.Join(err, n.closeBut(fs))

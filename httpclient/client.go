@@ -31,6 +31,7 @@ type Client struct {
 	hedges    *budget
 	answered  latencies
 	poison    quarantine
+	stateful  atomic.Bool // by the last answer: what may have been sent is not repeated
 
 	idPrefix string
 	ids      atomic.Uint64
@@ -168,7 +169,7 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	}
 	c.retries.deposit()
 	c.hedges.deposit()
-	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
+	a := asking{c: c, ev: ev, p: p, id: ev.ID, idempotent: c.cfg.Idempotent(ev) && !c.stateful.Load(), ill: true, deadline: time.Now().Add(c.cfg.Timeout)}
 	if a.id == "" {
 		a.id = c.newID()
 	}
@@ -353,6 +354,9 @@ func (a *asking) parse(r *reply, d *flow.Decision) *failure {
 	if err != nil {
 		d.Reset()
 		return invalid("answer: %w", err)
+	}
+	if a.c.stateful.Load() != d.Stateful && a.c.stateful.Swap(d.Stateful) != d.Stateful {
+		a.c.cfg.Log.Info("the function says whether its decisions write a store; if so, events are neither repeated after they were sent nor hedged", "writes", d.Stateful)
 	}
 	return nil
 }

@@ -99,6 +99,44 @@ func TestStatefulEventIsRepeatedWhenNothingWasSent(t *testing.T) {
 	})
 }
 
+// A function that says of itself that it writes a store is neither asked twice nor hedged, and is again once it says so no more.
+func TestFunctionSaysThatItIsStateful(t *testing.T) {
+	for _, hedge := range []time.Duration{0, 10 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNetwork(t)
+			var asked atomic.Int32
+			var says atomic.Value
+			says.Store("true")
+			n.serve("fn", func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get(contract.HeaderType) == flow.EventPacketIn.String() && asked.Add(1) == 1 {
+					if hedge == 0 {
+						hangUp(w, r)
+					}
+					time.Sleep(time.Second)
+				}
+				if s := says.Load().(string); s != "" {
+					w.Header().Set(contract.HeaderStateful, s)
+				}
+				good(w, r)
+			})
+			c := newClient(t, Config{Endpoints: []string{"http://fn/"}, dial: n.dial, HedgeAfter: hedge})
+			check := &flow.Event{Type: flow.EventPolicyCheck, ID: "check", XID: 1}
+			for text, want := range map[string]int32{"true": 1, "": 2, "false": 2} {
+				says.Store(text)
+				if err := c.Decide(t.Context(), check, new(flow.Decision)); err != nil {
+					t.Fatal(err)
+				}
+				asked.Store(0)
+				_ = c.Decide(t.Context(), packetIn(), new(flow.Decision))
+				if got := asked.Load(); got != want {
+					t.Errorf("hedge %v, Switchbridge-Stateful: %q: asked %d times, want %d", hedge, text, got, want)
+				}
+			}
+			time.Sleep(time.Second) // until the last slow answer
+		})
+	}
+}
+
 func TestRetryBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNetwork(t)

@@ -144,11 +144,12 @@ func (s *session) passOn(pi *flow.PacketIn) {
 
 // claimRole makes the switch obey this gateway. It reports false where the switch has seen a later claim, of which the pair is told.
 func (s *session) claimRole(generation uint64) (bool, error) {
-	got, seen, err := s.exchange(ofp.RoleMaster, generation)
+	got, _, err := s.exchange(ofp.RoleMaster, generation)
 	var no *refusedRole
 	switch {
 	case errors.As(err, &no) && no.stale:
-		if _, seen, err = s.exchange(ofp.RoleNoChange, 0); err != nil && !errors.As(err, &no) {
+		_, seen, err := s.exchange(ofp.RoleNoChange, 0)
+		if err != nil && !errors.As(err, &no) {
 			return false, err
 		}
 		s.srv.bridge.Pair().Seen(seen)

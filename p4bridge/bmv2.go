@@ -2,6 +2,7 @@ package p4bridge
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"time"
@@ -9,6 +10,8 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"switchbridge/p4bridge/pipeline"
 )
 
 // This file has what sessions do only because BMv2 (simple_switch_grpc, whose
@@ -24,10 +27,14 @@ import (
 // fails it for programs with indirect counters or meters. (TestSwitchRestarts)
 const pushAction = p4v1.SetForwardingPipelineConfigRequest_VERIFY_AND_COMMIT
 
-// replica is a port of a multicast group. BMv2 speaks P4Runtime 1.3.0, which has
-// no port but this one, deprecated since. (TestFloodsOnceAfterAPush)
-func replica(port uint32) *p4v1.Replica {
-	return &p4v1.Replica{PortKind: &p4v1.Replica_EgressPort{EgressPort: port}, Instance: 1}
+// replica is one copy of a packet, in the form that the switch's version has.
+// BMv2 speaks P4Runtime 1.3.0, which has no port but the one that is deprecated
+// since. (TestFloodsOnceAfterAPush, TestVersions)
+func (o *owner) replica(port uint32, instance uint32) *p4v1.Replica {
+	if o.c.version.before(1, 4) {
+		return &p4v1.Replica{PortKind: &p4v1.Replica_EgressPort{EgressPort: port}, Instance: instance}
+	}
+	return &p4v1.Replica{PortKind: &p4v1.Replica_Port{Port: pipeline.Canonical(binary.BigEndian.AppendUint32(nil, port))}, Instance: instance}
 }
 
 // clearReplication deletes every multicast group and clone session, whoever made
@@ -66,18 +73,17 @@ func (o *owner) clearReplication(ctx context.Context) error {
 	return nil
 }
 
-// insertGroup writes the multicast group that holds every port. PI may know of
-// none while BMv2 has it, with members of old, where somebody pushed a program
-// over it. A DELETE of what PI takes for new frees it of those.
-// (TestFloodsOnceAfterAPush)
-func (o *owner) insertGroup(ctx context.Context) error {
-	err := o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+// replicate brings a multicast group or a clone session in. PI may know of none
+// while BMv2 has it, with members of old, where somebody pushed a program over it.
+// A DELETE of what PI takes for new frees it of those. (TestFloodsOnceAfterAPush)
+func (o *owner) replicate(ctx context.Context, e *p4v1.PacketReplicationEngineEntry) error {
+	err := o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
 	if alreadyExists(err) {
-		return o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_MODIFY)})
+		return o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_MODIFY, e)})
 	}
 	if err == nil {
-		if err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_DELETE)}); err == nil {
-			err = o.c.write(ctx, []*p4v1.Update{o.group(p4v1.Update_INSERT)})
+		if err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_DELETE, e)}); err == nil {
+			err = o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
 		}
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
+	"switchbridge/flow"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -18,6 +19,10 @@ type book struct {
 	count    map[uint32]int // by table
 	ends     deadlines
 	readings uint64 // of the switch's tables
+
+	normal  map[flow.MAC]map[string]struct{} // by station: the entries to which NORMAL was resolved
+	members map[memberID]int                 // how many entries refer to each
+	unused  []memberID                       // that may have lost their last one
 }
 
 // booked is an entry; its key is [pipeline.KeyOf]'s.
@@ -32,10 +37,13 @@ type booked struct {
 	deadline time.Time // zero: never
 	index    int       // in the heap, -1: not there
 	seen     uint64    // the reading that saw it last
+	packets  int64     // that its counter had counted when it was last looked at
+	rule     *flow.Rule
+	member   memberID
 }
 
 func newBook() *book {
-	return &book{entries: map[string]*booked{}, count: map[uint32]int{}}
+	return &book{entries: map[string]*booked{}, count: map[uint32]int{}, normal: map[flow.MAC]map[string]struct{}{}, members: map[memberID]int{}}
 }
 
 // mustEntry is [pipeline.EntryOf] for a key of the book's.
@@ -61,6 +69,10 @@ func (b *book) put(e *booked, deadline time.Time) {
 	case old != e:
 		e.index = -1
 	}
+	if old != e {
+		b.unlink(old)
+		b.link(e)
+	}
 	b.entries[e.key], e.deadline = e, deadline
 	switch {
 	case e.index >= 0 && deadline.IsZero():
@@ -81,8 +93,43 @@ func (b *book) remove(key string) {
 	if e.index >= 0 {
 		heap.Remove(&b.ends, e.index)
 	}
+	b.unlink(e)
 	delete(b.entries, key)
 	b.count[e.table]--
+}
+
+// link notes what an entry hangs on.
+func (b *book) link(e *booked) {
+	if e.member != (memberID{}) {
+		b.members[e.member]++
+	}
+	if e.rule != nil {
+		of := b.normal[e.rule.Match.EthDst]
+		if of == nil {
+			of = map[string]struct{}{}
+			b.normal[e.rule.Match.EthDst] = of
+		}
+		of[e.key] = struct{}{}
+	}
+}
+
+// unlink is link's inverse; e may be nil.
+func (b *book) unlink(e *booked) {
+	if e == nil {
+		return
+	}
+	if e.member != (memberID{}) {
+		if b.members[e.member]--; b.members[e.member] == 0 {
+			delete(b.members, e.member)
+			b.unused = append(b.unused, e.member)
+		}
+	}
+	if e.rule != nil {
+		delete(b.normal[e.rule.Match.EthDst], e.key)
+		if len(b.normal[e.rule.Match.EthDst]) == 0 {
+			delete(b.normal, e.rule.Match.EthDst)
+		}
+	}
 }
 
 // expired takes the next entry whose time is over out of the heap, or returns nil.

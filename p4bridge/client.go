@@ -11,14 +11,17 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
 )
 
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
@@ -54,9 +57,12 @@ type client struct {
 	cancel context.CancelCauseFunc
 	done   sync.WaitGroup
 
+	version     version // of P4Runtime that the switch speaks
 	election    ElectionID
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
+
+	contradictions prometheus.Counter
 
 	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
@@ -103,7 +109,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		return nil, err
 	}
 	c := &client{
-		cfg: cfg, faults: &s.faults, cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
+		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
 		events:      newInbox(cfg.Bridge.QueuePerSwitch),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
@@ -118,10 +124,43 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	}
 	c.done.Go(c.receive)
 	c.done.Go(c.transmit)
-	c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: &p4v1.MasterArbitrationUpdate{
-		DeviceId: cfg.Device, ElectionId: c.electionID(),
-	}}}
+	hello := &p4v1.MasterArbitrationUpdate{DeviceId: cfg.Device, ElectionId: c.electionID()}
+	if cfg.Role != "" {
+		hello.Role = &p4v1.Role{Name: cfg.Role}
+	}
+	c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: hello}}
 	return c, nil
+}
+
+// version is one of P4Runtime's; the zero value is that of a switch which does
+// not say.
+type version struct{ major, minor int }
+
+func (v version) before(major, minor int) bool {
+	return v.major < major || v.major == major && v.minor < minor
+}
+
+// capabilities asks which version the switch speaks (P4Runtime 1.3, 15). One that
+// does not know the question is older than it, 1.1.
+func (c *client) capabilities(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	resp, err := c.rpc.Capabilities(ctx, &p4v1.CapabilitiesRequest{})
+	if status.Code(err) == codes.Unimplemented {
+		c.faults.Info("version", "the switch does not tell its version of P4Runtime; it is taken for 1.0")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	text := resp.GetP4RuntimeApiVersion()
+	if _, err := fmt.Sscanf(text, "%d.%d", &c.version.major, &c.version.minor); err != nil || c.version.major != 1 {
+		return fmt.Errorf("the switch speaks P4Runtime %q, and the gateway 1.x", text)
+	}
+	if c.cfg.Role != "" && c.version.before(1, 4) {
+		c.faults.Warn("role", "roles by name came with P4Runtime 1.4: the switch may ignore the gateway's", "version", text, "role", c.cfg.Role)
+	}
+	return nil
 }
 
 func (c *client) electionID() *p4v1.Uint128 {
@@ -257,7 +296,7 @@ func (c *client) digest(list []byte) error {
 		return nil
 	}
 	now := time.Now()
-	full, bad := 0, 0
+	full, bad, own := 0, 0, 0
 	eachSample(list, func(b []byte) {
 		if c.events.full() {
 			full++
@@ -267,6 +306,10 @@ func (c *client) digest(list []byte) error {
 		var match flow.Match
 		if err == nil {
 			match, err = m.DigestMatch(data)
+		}
+		if errors.Is(err, mapping.ErrOwnPacket) {
+			own++
+			return
 		}
 		if err != nil {
 			bad++
@@ -280,7 +323,8 @@ func (c *client) digest(list []byte) error {
 	})
 	c.noRoom(full)
 	c.dropped("malformed", bad)
-	c.settle(l, full+bad+1)
+	c.dropped("from_cpu_port", own)
+	c.settle(l, full+bad+own+1)
 	return nil
 }
 
@@ -296,11 +340,20 @@ func (c *client) settle(l *digestList, samples int) {
 }
 
 func (c *client) packet(p *p4v1.PacketIn) {
-	pi, err := c.cfg.Mapping.Packet(p)
+	pi, contradicted, err := c.cfg.Mapping.Packet(p)
+	if contradicted != 0 {
+		c.contradictions.Inc()
+		c.faults.Warn("contradiction", "a packet's header and its frame tell different things; the header counts", "fields", contradicted.String())
+	}
 	if err == nil && len(p.GetPayload()) > maxPacket {
 		err = fmt.Errorf("a packet of %d bytes, at most %d", len(p.GetPayload()), maxPacket)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, mapping.ErrOwnPacket):
+		c.dropped("from_cpu_port", 1)
+		c.faults.Warn("from_cpu_port", "the switch sends the gateway's own packets back to it", "err", err)
+		return
+	case err != nil:
 		c.dropped("malformed", 1)
 		c.faults.Warn("packet_in", "a packet_in can't be read", "err", err)
 		return
@@ -354,14 +407,14 @@ func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
 		c.cancel(fmt.Errorf("write: no answer within %v", c.cfg.CallTimeout))
 	})
 	defer timer.Stop()
-	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, ElectionId: c.electionID(), Updates: updates})
+	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, Role: c.cfg.Role, ElectionId: c.electionID(), Updates: updates})
 	if err == nil {
 		return nil
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause // demoted, the stream broke, or no answer: more than the call's own error says
 	}
-	return writeError(c.cfg.Pipeline, updates, err)
+	return writeError(c.cfg.Pipeline, c.cfg.Role, updates, err)
 }
 
 // read collects every entity that a read gives.

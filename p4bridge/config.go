@@ -11,38 +11,30 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/bridge/guard"
+	"switchbridge/flow"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
 
 // Miss is what the switch does with an unknown flow.
-type Miss uint8
+type Miss = mapping.MissKind
 
+// The kinds of miss.
 const (
-	// MissDigest: the packet is dropped and a digest tells of it. Cheapest; the
-	// first packet of a flow is lost.
-	MissDigest Miss = iota
-	// MissPunt: the packet comes to the gateway, which holds it until its rule is
-	// in, and then sends it on.
-	MissPunt
-	// MissFlood: the packet is flooded, and nobody asked.
-	MissFlood
-	// MissDrop: the packet is dropped, and nobody asked.
-	MissDrop
+	MissDigest = mapping.MissDigest // cheapest; the first packet of a flow is lost
+	MissPunt   = mapping.MissPunt   // the gateway holds the packet until its rule is in, and then sends it on
+	MissClone  = mapping.MissClone  // the packet goes the program's own way, and the gateway sees a copy
+	MissFlood  = mapping.MissFlood
+	MissDrop   = mapping.MissDrop
 )
-
-var missNames = [...]string{"digest", "punt", "flood", "drop"}
-
-func (m Miss) String() string { return missNames[m&3] }
 
 // ParseMiss is the inverse of [Miss.String].
 func ParseMiss(s string) (Miss, error) {
-	for i, n := range missNames {
-		if s == n {
-			return Miss(i), nil
-		}
+	k, err := mapping.ParseMissKind(s)
+	if err != nil {
+		return 0, fmt.Errorf("miss %w", err)
 	}
-	return 0, fmt.Errorf("miss %q: want digest, punt, flood or drop", s)
+	return k, nil
 }
 
 // ElectionID orders the gateways that want a switch; the highest is its primary
@@ -73,13 +65,19 @@ type Config struct {
 	// of a gateway.
 	Bridge *bridge.Bridge
 
-	Device   uint64 // P4Runtime's device_id, and the switch's DPID
-	Addr     string // host:port of its gRPC server
+	Device   uint64    // P4Runtime's device_id
+	DPID     flow.DPID // [Device]
+	Addr     string    // host:port of its gRPC server
 	TLS      *tls.Config
 	Election ElectionID
+	// Role is the gateway's among the switch's controllers (P4Runtime 1.3, 5; by name
+	// since 1.4). A gateway with a role pushes no program, and leaves multicast
+	// groups and clone sessions of others alone. [none, which may do everything]
+	Role string
 
 	Pipeline *pipeline.Pipeline
 	Mapping  *mapping.Mapping // bound to Pipeline
+	Meters   []mapping.Meter  // that rules may name
 	// Ports are the switch's, numbered from 1: P4Runtime does not tell them. They
 	// are what FLOOD reaches and what guardrails let a rule send to. [1 to 8]
 	Ports []uint32
@@ -141,6 +139,9 @@ func (c Config) withDefaults() (Config, error) {
 	def(&c.Counters, 30*time.Second)
 	count(&c.Batch, 256)
 	count(&c.Held, 16)
+	if c.DPID == 0 {
+		c.DPID = flow.DPID(c.Device)
+	}
 	if len(c.Ports) == 0 {
 		c.Ports = defaultPorts
 	}
@@ -167,8 +168,8 @@ func (c *Config) check() error {
 	bad := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("p4 device %d: "+format, append([]any{c.Device}, args...)...))
 	}
-	if c.Device == 0 {
-		bad("device id 0 means none")
+	if c.DPID == 0 {
+		bad("device id 0 is no datapath id; give it one, as dpid")
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil && c.Dial == nil {
 		bad("address: %v", err)
@@ -189,14 +190,11 @@ func (c *Config) check() error {
 	}
 	c.checkBMv2(bad)
 	m := c.Mapping
-	switch {
-	case c.Miss == MissDigest && m.Digest == nil:
-		bad("miss: digest, and the mapping names none")
-	case c.Miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
-		bad("miss: punt, and the mapping lacks packet_in or packet_out")
+	if err := CheckMiss(m, c.Miss); err != nil {
+		bad("%v", err)
 	}
-	if m.Miss != nil && missAction(m.Miss, c.Miss) == nil {
-		bad("miss: %v, and the mapping names no action for it", c.Miss)
+	if _, err := m.Setup(c.Ports); err != nil {
+		bad("%v", err)
 	}
 	switch l := c.MissLimit; {
 	case l.Rate < 0 || l.Burst < 0:
@@ -215,6 +213,20 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-func missAction(m *mapping.Miss, want Miss) *pipeline.Action {
-	return [...]*pipeline.Action{m.Digest, m.Punt, m.Flood, m.Drop}[want&3]
+// CheckMiss says why a program can't be had to do this with a miss, by what its
+// mapping says.
+func CheckMiss(m *mapping.Mapping, miss Miss) error {
+	switch {
+	case miss == MissDigest && m.Digest == nil:
+		return errors.New("miss: digest, and the mapping names none")
+	case miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
+		return errors.New("miss: punt, and the mapping lacks packet_in or packet_out")
+	case miss == MissClone && m.PacketIn == nil:
+		return errors.New("miss: clone, and the mapping lacks packet_in")
+	case m.Miss == nil:
+		return fmt.Errorf("miss: %v, and the mapping does not say what a miss does in its section miss; if the program does so whatever the gateway writes, that is `miss: {by_itself: %v}`", miss, miss)
+	case !m.Miss.Can(miss):
+		return fmt.Errorf("miss: %v, and the mapping names no action for it", miss)
+	}
+	return nil
 }

@@ -52,9 +52,10 @@ func (b *bare) arbitration(t testing.TB) codes.Code {
 	}
 }
 
-func (b *bare) push(t testing.TB) {
+func (b *bare) push(t testing.TB) { b.pushProgram(t, program()) }
+
+func (b *bare) pushProgram(t testing.TB, p *pipeline.Pipeline) {
 	t.Helper()
-	p := program()
 	_, err := b.SetForwardingPipelineConfig(context.Background(), &p4v1.SetForwardingPipelineConfigRequest{
 		DeviceId: 1, ElectionId: b.id, Action: p4v1.SetForwardingPipelineConfigRequest_VERIFY_AND_COMMIT,
 		Config: &p4v1.ForwardingPipelineConfig{P4Info: p.Info, P4DeviceConfig: p.Device, Cookie: &p4v1.ForwardingPipelineConfig_Cookie{Cookie: p.Cookie}}})
@@ -189,7 +190,7 @@ func TestDigestSuppression(t *testing.T) {
 		code, _ := b.write(b.id, &p4v1.Update{Type: p4v1.Update_INSERT, Entity: &p4v1.Entity{Entity: &p4v1.Entity_DigestEntry{DigestEntry: &p4v1.DigestEntry{
 			DigestId: binding().Digest.P4.ID, Config: &p4v1.DigestEntry_Config{MaxListSize: 1, AckTimeoutNs: (2 * time.Second).Nanoseconds()}}}}},
 			tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: program().Table("miss").ID, IsDefaultAction: true,
-				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: binding().Miss.Digest.ID}}}}))
+				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: program().Table("miss").Default("miss_digest").ID}}}}))
 		if code != codes.OK {
 			t.Fatal(code)
 		}

@@ -61,7 +61,7 @@ func BenchmarkDataPlane(b *testing.B) {
 			&p4v1.Update{Type: p4v1.Update_INSERT, Entity: &p4v1.Entity{Entity: &p4v1.Entity_DigestEntry{DigestEntry: &p4v1.DigestEntry{
 				DigestId: binding().Digest.P4.ID, Config: &p4v1.DigestEntry_Config{MaxListSize: 1}}}}},
 			tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: program().Table("miss").ID, IsDefaultAction: true,
-				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: binding().Miss.Digest.ID}}}}))
+				Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: program().Table("miss").Default("miss_digest").ID}}}}))
 		if code != 0 {
 			b.Fatal(code, each)
 		}

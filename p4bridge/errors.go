@@ -59,15 +59,16 @@ var ErrTableFull = errors.New("the table is full")
 // p4.v1.Error for each update (P4Runtime 1.3, 12.2); UNKNOWN without them, or
 // with another number of them, says nothing about any update, so that each
 // counts as failed. Any other status is the call's own.
-func writeError(p *pipeline.Pipeline, updates []*p4v1.Update, err error) error {
+func writeError(p *pipeline.Pipeline, role string, updates []*p4v1.Update, err error) error {
 	st := status.Convert(err)
-	if st.Code() != codes.Unknown {
+	limited := role != "" && st.Code() == codes.PermissionDenied
+	if st.Code() != codes.Unknown && !limited {
 		return err
 	}
 	we := &WriteError{Updates: make([]*UpdateError, len(updates))}
 	details := st.Details()
 	for i, u := range updates {
-		code, msg := codes.Unknown, st.Message()
+		code, msg := st.Code(), st.Message()
 		if len(details) == len(updates) {
 			d, ok := details[i].(*p4v1.Error)
 			if !ok {

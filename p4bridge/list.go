@@ -13,6 +13,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/pipeline"
 )
 
@@ -27,9 +28,10 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 	}
 	o.reading.Lock()
 	defer o.reading.Unlock()
+	miss := o.missKey()
 	for _, t := range o.tables() {
 		err := o.readTable(ctx, t, f.Mask != 0, false, func(e *p4v1.TableEntry, b *booked) error {
-			if o.isL2(t.ID) || !f.Selects(b.cookie) {
+			if o.isL2(t.ID) || b.key == miss || !f.Selects(b.cookie) {
 				return nil
 			}
 			return each(o.installed(t, e, b))
@@ -46,7 +48,7 @@ func (o *owner) installed(t *pipeline.Table, e *p4v1.TableEntry, b *booked) *bri
 	in := &bridge.Installed{Handle: b.key, Duration: time.Since(b.written),
 		Packets: uint64(e.GetCounterData().GetPacketCount()), Bytes: uint64(e.GetCounterData().GetByteCount())}
 	var shown, drops bool
-	in.Rule, shown, drops = o.s.cfg.Mapping.Rule(e)
+	in.Rule, shown, drops = o.s.cfg.Mapping.Rule(o.members.plain(e))
 	in.Rule.Cookie, in.Rule.HardTimeout, in.Rule.Priority, in.Forwards = b.cookie, b.hard, uint16(b.priority), !drops
 	if !shown {
 		in.Text = "table " + t.Name + ": " + entryKey(t, e)
@@ -58,14 +60,14 @@ func (o *owner) installed(t *pipeline.Table, e *p4v1.TableEntry, b *booked) *bri
 // find is List for a match that leaves in_port open. P4Runtime reads an exact table by whole keys or all of it, so the keys are those of the
 // match with each port that a packet has come in by. Only what the book has is read: it has every entry of this gateway's.
 func (o *owner) find(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
-	mapping := o.s.cfg.Mapping
+	m := o.s.cfg.Mapping
 	var found []booked
 	exact := false
 	o.mu.Lock()
 	for port := range o.inPorts {
-		m := *f.Match
-		m.SetInPort(port)
-		for _, e := range mapping.Keys(&m) {
+		match := *f.Match
+		match.SetInPort(port)
+		for _, e := range m.Keys(&match) {
 			exact = true
 			if b := o.book.entries[pipeline.KeyOf(e)]; b != nil && f.Selects(b.cookie) {
 				found = append(found, *b)
@@ -77,7 +79,7 @@ func (o *owner) find(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 			if !f.Selects(b.cookie) {
 				continue
 			}
-			if m, _, ok := mapping.Match(mustEntry(key)); ok && f.Match.Covers(&m) {
+			if match, _, ok := m.Match(mustEntry(key)); ok && f.Match.Covers(&match) {
 				found = append(found, *b)
 			}
 		}
@@ -120,28 +122,41 @@ func (o *owner) heard(m *flow.Match) {
 	}
 }
 
-// listMiss tells of the default action behind all rules.
+// missKey is the key of the entry that stands for a miss; empty where it is a
+// default action, or the program's own.
+func (o *owner) missKey() string {
+	cfg := &o.s.cfg
+	if e := cfg.Mapping.Miss.Entry(cfg.Miss); e != nil && !e.GetIsDefaultAction() {
+		return pipeline.KeyOf(e)
+	}
+	return ""
+}
+
+// listMiss tells of the default action behind all rules, or the last entry.
 func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
 	m := o.s.cfg.Mapping.Miss
-	if m == nil {
+	want := m.Entry(o.s.cfg.Miss)
+	if want == nil {
 		return nil
 	}
-	entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: m.Table.ID, IsDefaultAction: true}}})
+	ask := &p4v1.TableEntry{TableId: want.TableId, IsDefaultAction: want.IsDefaultAction, Match: want.Match, Priority: want.Priority}
+	entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: ask}})
 	if err != nil {
-		return fmt.Errorf("read the default action of table %s: %w", m.Table.Name, err)
+		return fmt.Errorf("read what table %s does with a miss: %w", m.Table.Name, err)
 	}
 	for _, e := range entities {
-		if !e.GetTableEntry().GetIsDefaultAction() {
+		have := e.GetTableEntry()
+		if have.GetIsDefaultAction() != want.IsDefaultAction || pipeline.KeyOf(have) != pipeline.KeyOf(want) {
 			continue
 		}
 		in := bridge.Installed{Rule: o.missRule(), Duration: time.Since(o.born)}
-		id := e.GetTableEntry().GetAction().GetAction().GetActionId()
-		if id == missAction(m, o.s.cfg.Miss).ID {
+		kind, known := m.Kind(o.members.action(have))
+		if known && kind == o.s.cfg.Miss {
 			in.Rule.Cookie = o.s.cfg.Bridge.OwnCookie() // whoever set it, it is as it must be
 		} else {
-			in.Hidden, in.Rule.Actions, in.Text = true, nil, "the default action of table "+m.Table.Name
+			in.Hidden, in.Rule.Actions, in.Text = true, nil, "what table "+m.Table.Name+" does with a miss"
 		}
-		in.Forwards = m.Drop == nil || id != m.Drop.ID
+		in.Forwards = !known || kind != mapping.MissDrop
 		if f.Selects(in.Rule.Cookie) {
 			return each(&in)
 		}
@@ -234,12 +249,19 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}
+		if id := e.GetAction().GetActionProfileMemberId(); id != 0 && t.Profile != nil {
+			b.member = memberID{t.Profile.ID, id}
+		}
 		if begins {
 			// How old it is cannot be told, but that it is older than this session, nor
 			// whether it had a hard timeout. It ends after the default one from now on.
 			b.written = o.born.Add(-time.Minute)
-			if o.s.cfg.Bridge.Owns(b.cookie) && !o.isL2(t.ID) {
-				ends = time.Now().Add(o.s.cfg.HardTimeout)
+			switch cfg := &o.s.cfg; {
+			case !cfg.Bridge.Owns(b.cookie) || o.wanted[key]:
+			case !o.isL2(t.ID):
+				ends = time.Now().Add(cfg.HardTimeout)
+			case !t.IdleTimeout && o.l2Age() > 0:
+				b.idle, ends = o.l2Age(), time.Now().Add(o.l2Age())
 			}
 		}
 		o.book.put(b, ends)
@@ -275,9 +297,12 @@ func (o *owner) tables() []*pipeline.Table {
 	if l := cfg.Mapping.L2; l != nil {
 		set[l.Table] = true
 	}
+	for key := range o.wanted {
+		set[cfg.Pipeline.TableByID(mustEntry(key).GetTableId())] = true
+	}
 	if cfg.Entries {
 		for _, t := range cfg.Pipeline.Tables {
-			set[t] = !t.Const && !t.Indirect && len(t.Fields) > 0
+			set[t] = !t.Const && len(t.Fields) > 0
 		}
 	}
 	maps.DeleteFunc(set, func(_ *pipeline.Table, may bool) bool { return !may })

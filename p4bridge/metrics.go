@@ -15,6 +15,8 @@ type Metrics struct {
 	entries  *prometheus.GaugeVec   // by table
 	packets  *prometheus.GaugeVec   // by table, as the switch counts
 	bytes    *prometheus.GaugeVec
+
+	contradictions *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them; with nil they count unseen.
@@ -26,15 +28,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "switchbridge", Subsystem: "p4", Name: name, Help: help}, append([]string{"device"}, labels...))
 	}
 	m := &Metrics{
-		up:       gauge("up", "1 while the gateway is the switch's primary and serves it."),
-		sessions: counter("sessions_total", "Sessions started."),
-		updates:  counter("updates_total", "Updates of table entries, by table and result.", "table", "result"),
-		entries:  gauge("entries", "This gateway's view of how many entries a table has.", "table"),
-		packets:  gauge("table_packets", "Packets that hit a table's entries, as the switch counts them.", "table"),
-		bytes:    gauge("table_bytes", "Bytes that hit a table's entries, as the switch counts them.", "table"),
+		up:             gauge("up", "1 while the gateway is the switch's primary and serves it."),
+		sessions:       counter("sessions_total", "Sessions started."),
+		updates:        counter("updates_total", "Updates of table entries, by table and result.", "table", "result"),
+		entries:        gauge("entries", "This gateway's view of how many entries a table has.", "table"),
+		packets:        gauge("table_packets", "Packets that hit a table's entries, as the switch counts them.", "table"),
+		contradictions: counter("contradictions_total", "Packets whose packet_in header and frame tell different things."),
+		bytes:          gauge("table_bytes", "Bytes that hit a table's entries, as the switch counts them.", "table"),
 	}
 	if reg != nil {
-		reg.MustRegister(m.up, m.sessions, m.updates, m.entries, m.packets, m.bytes)
+		reg.MustRegister(m.up, m.sessions, m.updates, m.entries, m.packets, m.bytes, m.contradictions)
 	}
 	return m
 }

@@ -55,7 +55,7 @@ func TestConfigRefuses(t *testing.T) {
 			c.Miss, c.MissLimit.Rate = MissPunt, 9
 		},
 		"waits for ever": func(c *Config) { c.Digest.MaxListSize = 10 },
-		"mapping names no ": func(c *Config) {
+		"mapping names none": func(c *Config) {
 			c.Pipeline, c.Mapping, _ = LoadProgram("../p4src/example/l2acl.p4info.txtpb", "../p4src/example/l2acl.json", "../p4src/example/l2acl.yaml")
 		},
 	} {

@@ -3,6 +3,7 @@ package p4bridge
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,32 +27,54 @@ type owner struct {
 
 	wake    chan struct{} // capacity 1: there is something in the queue
 	stop    chan struct{} // closed: write what is queued and end
+	used    chan []string // keys of entries whose counters are to be looked at
 	metrics map[uint32]*tableMetrics
+	members *members
+
+	refusals bridge.Mute // of decisions with several refused entries
+
+	setup    []*p4v1.TableEntry // what the gateway keeps in tables whatever the policy says
+	resolves bool               // the gateway says what NORMAL is
+	wanted   map[string]bool    // keys of those that are entries, and of the entry for misses
 
 	answered atomic.Bool // the bridge has written something: the proactive rules are in
+	cookie   uint64      // of the program in the switch
 	synced   time.Time   // when entries that were lost were last asked for again
 
 	reading sync.Mutex // one List at a time
 
-	mu      sync.Mutex // guards what follows; never held while the switch is asked
-	ended   bool       // nothing is queued any more
-	queue   []*request
-	sweeps  []*request // removals that may wait
-	book    *book
-	l2      map[flow.MAC]flow.PortNo
-	inPorts map[flow.PortNo]struct{} // by which packets have come in
-	keys    map[string]struct{}      // of the batch that is being put together
-	staged  []*change                // the batch that is being written
-	touched map[string]struct{}      // keys that were written while tables are read; nil: nobody reads
-	lost    bool                     // the switch lost entries behind our back
+	mu       sync.Mutex // guards what follows; never held while the switch is asked
+	ended    bool       // nothing is queued any more
+	queue    []*request
+	sweeps   []*request // removals that may wait
+	book     *book
+	l2       map[flow.MAC]flow.PortNo // what the program's table of stations has
+	stations stations                 // of a program without NORMAL
+	inPorts  map[flow.PortNo]struct{} // by which packets have come in
+	keys     map[string]struct{}      // of the batch that is being put together
+	staged   []*change                // the batch that is being written
+	touched  map[string]struct{}      // keys that were written while tables are read; nil: nobody reads
+	lost     bool                     // the switch lost entries behind our back
+	kept     bool                     // the entries of setup must be looked after
 }
 
 func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	o := &owner{
 		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{}, inPorts: map[flow.PortNo]struct{}{},
-		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{},
-		wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{at: map[flow.MAC]*station{}}, members: newMembers(s.cfg.Pipeline),
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{},
 	}
+	o.resolves = s.cfg.Mapping.Resolves()
+	o.setup, _ = s.cfg.Mapping.Setup(s.cfg.Ports) // check saw to the error
+	for _, e := range o.setup {
+		if e.ControllerMetadata = s.cfg.Bridge.OwnCookie(); !e.GetIsDefaultAction() {
+			o.wanted[pipeline.KeyOf(e)] = true
+		}
+	}
+	if miss := o.missKey(); miss != "" {
+		o.wanted[miss] = true
+	}
+	o.refusals.Log, o.refusals.Burst = s.log, maxRefusals
 	o.core = s.cfg.Bridge.NewSession(ctx, o, bridge.SessionOptions{
 		Remote: s.cfg.Addr, Logger: s.log, Faults: &s.faults, Held: s.cfg.Held, Settle: s.cfg.Settle})
 	c.core.Store(o.core)
@@ -133,6 +156,8 @@ func (o *owner) beside(ctx context.Context) {
 			err = o.probe(ctx)
 		case <-counters.C:
 			err = o.readCounters(ctx)
+		case keys := <-o.used:
+			err = o.lookUsed(ctx, keys)
 		}
 		if err != nil && ctx.Err() == nil {
 			o.c.cancel(err)
@@ -154,7 +179,6 @@ func every(d time.Duration) *time.Ticker {
 // handle is a packet's way in.
 func (o *owner) handle(ev *event) {
 	o.heard(&ev.pi.Match)
-	o.learn(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {
 		done = func() { o.c.settle(ev.list, 1) }
@@ -190,27 +214,96 @@ func (o *owner) retire(key string, why flow.RemovedReason) {
 	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: why}}})
 }
 
-// second does what is due by time: hard timeouts, and asking again for the
-// proactive rules where entries went missing.
+// second does what is due by time: timeouts that the gateway keeps, and asking
+// again for the proactive rules where entries went missing.
 func (o *owner) second(now time.Time) {
+	var look []string
 	for {
 		o.mu.Lock()
 		e := o.book.expired(now)
-		lost := o.lost
 		o.mu.Unlock()
-		if e != nil {
+		if e == nil {
+			break
+		}
+		t := o.s.cfg.Pipeline.TableByID(e.table)
+		switch hard := e.hard > 0 && !now.Before(e.written.Add(e.hard)); {
+		case hard || e.idle == 0 || t.IdleTimeout:
 			o.retire(e.key, flow.RemovedHard)
-			continue
+		case t.DirectCounter && len(look) < readWhole:
+			look = append(look, e.key)
+		default:
+			o.retire(e.key, flow.RemovedIdle)
 		}
-		if lost && now.Sub(o.synced) > 5*time.Second {
-			o.mu.Lock()
-			o.lost, o.synced = false, now
-			o.mu.Unlock()
-			o.core.Resync()
+	}
+	if len(look) > 0 {
+		select {
+		case o.used <- look:
+		default: // the last ones are still being looked at
+			for _, key := range look {
+				o.again(key, now.Add(time.Second))
+			}
 		}
-		break
+	}
+	o.mu.Lock()
+	resync, keep := o.lost && now.Sub(o.synced) > 5*time.Second, o.kept
+	if resync {
+		o.lost, o.synced = false, now
+	}
+	o.kept = false
+	o.mu.Unlock()
+	if resync {
+		o.core.Resync()
+	}
+	if keep {
+		o.keep(false)
 	}
 	o.publish()
+}
+
+// again has an entry's time looked at later on.
+func (o *owner) again(key string, at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if b := o.book.entries[key]; b != nil && b.index < 0 {
+		o.book.put(b, at)
+	}
+}
+
+// lookUsed reads the counters of entries whose idle timeout, which the gateway
+// keeps, is over: one that counted packets in the meantime is not idle.
+func (o *owner) lookUsed(ctx context.Context, keys []string) error {
+	counted := map[string]int64{}
+	for part := range slices.Chunk(keys, readPart) {
+		ask := make([]*p4v1.Entity, len(part))
+		for i, key := range part {
+			e := mustEntry(key)
+			e.CounterData = &p4v1.CounterData{}
+			ask[i] = &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: e}}
+		}
+		entities, err := o.c.read(ctx, ask...)
+		if err != nil {
+			return fmt.Errorf("read counters of entries: %w", err)
+		}
+		for _, e := range entities {
+			counted[pipeline.KeyOf(e.GetTableEntry())] = e.GetTableEntry().GetCounterData().GetPacketCount()
+		}
+	}
+	now := time.Now()
+	for _, key := range keys {
+		o.mu.Lock()
+		b := o.book.entries[key]
+		idle := true
+		if b != nil && counted[key] > b.packets {
+			idle, b.packets = false, counted[key]
+			o.book.put(b, o.deadline(b, now))
+		}
+		o.mu.Unlock()
+		if idle {
+			o.retire(key, flow.RemovedIdle)
+		}
+	}
+	o.wakeUp()
+	return nil
 }
 
 // probe asks whether the switch is there, and still runs our program.
@@ -219,7 +312,7 @@ func (o *owner) probe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	if have != o.s.cfg.Pipeline.Cookie {
+	if have != o.cookie {
 		return fmt.Errorf("probe: the switch runs another program now (cookie %#x)", have)
 	}
 	return nil

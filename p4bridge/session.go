@@ -41,10 +41,11 @@ func New(cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg.Mapping = cfg.Mapping.WithMeters(cfg.Meters)
 	s := &Session{
 		cfg: cfg, ready: make(chan struct{}),
-		metrics: cfg.Metrics.of(cfg.Device),
-		desc:    &flow.Switch{DPID: flow.DPID(cfg.Device), Protocol: flow.P4Runtime, NTables: tableCount(cfg), Matchable: cfg.Mapping.Matchable()},
+		metrics: cfg.Metrics.of(uint64(cfg.DPID)),
+		desc:    &flow.Switch{DPID: cfg.DPID, Protocol: flow.P4Runtime, NTables: tableCount(cfg), Matchable: cfg.Mapping.Matchable()},
 	}
 	s.cfg.Logger = cfg.Logger.With("dpid", s.desc.DPID.String(), "remote", cfg.Addr)
 	s.log, s.faults.Log = s.cfg.Logger, s.cfg.Logger
@@ -120,7 +121,7 @@ func (s *Session) Run(ctx context.Context) error {
 // once is one connection, from dialling to whatever ends it. served says
 // whether it came as far as serving.
 //
-//	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> digest -> miss -> serve)
+//	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> setup -> digest -> miss -> serve)
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
 	election := s.cfg.Election
@@ -247,9 +248,12 @@ func (s *Session) primary(t *term, c *client) (served bool, err error) {
 		name string
 		do   func(context.Context) error
 	}{
+		{"capabilities", c.capabilities},
 		{"pipeline", o.pushPipeline},
+		{"members", o.readMembers},
 		{"tables", o.readTables},
 		{"groups", o.writeGroups},
+		{"setup", o.writeSetup},
 		{"miss meter", o.writeMissMeter},
 		{"digest", o.configureDigest},
 		{"miss", o.setMiss}, // last: from here on the switch asks

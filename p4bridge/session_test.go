@@ -1,6 +1,7 @@
 package p4bridge
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -35,6 +36,31 @@ func TestDigestBecomesRule(t *testing.T) {
 				t.Errorf("controller_metadata %#x is not the gateway's", e.GetControllerMetadata())
 			}
 		}
+	})
+}
+
+// A packet that is denied moves nobody: who forges a station's address gets nothing of what is sent to it.
+func TestDeniedIsNotLearned(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		s := run(t, fastConfig(r), local{func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+			err := exactNormal(ctx, ev, d)
+			if ev.PacketIn != nil && ev.PacketIn.Match.InPort == 3 {
+				d.Verdict = flow.Deny
+				d.Rules[0].Actions = nil
+			}
+			return err
+		}})
+		serving(t, s)
+		r.packet(t, 1, udp(1, 2, 1000))
+		eventually(t, "station 1 is known", func() bool { return len(entries(t, r, "l2")) == 1 })
+		forged := udp(1, 2, 1001)
+		r.packet(t, 3, forged)
+		eventually(t, "the forged packet is denied", func() bool { return len(entries(t, r, "flow_exact")) == 2 })
+		back := udp(2, 1, 53)
+		r.packet(t, 2, back)
+		eventually(t, "station 2 is known", func() bool { return len(entries(t, r, "l2")) == 2 })
+		r.packet(t, 2, back)
+		expect(t, r, 1, back)
 	})
 }
 

@@ -4,11 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"switchbridge/flow"
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/pipeline"
 )
 
 // installedCookie asks which program the switch runs; 0 is none.
@@ -32,8 +38,12 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 		return err
 	}
 	p := o.s.cfg.Pipeline
-	if have == p.Cookie {
+	if o.cookie = p.Cookie; have == p.Cookie {
 		return nil
+	}
+	if o.s.cfg.Role != "" {
+		o.cookie = have
+		return o.sameProgram(ctx)
 	}
 	if err := o.clearReplication(ctx); err != nil {
 		return err
@@ -41,7 +51,7 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, o.s.cfg.CallTimeout)
 	defer cancel()
 	_, err = o.c.rpc.SetForwardingPipelineConfig(ctx, &p4v1.SetForwardingPipelineConfigRequest{
-		DeviceId: o.s.cfg.Device, ElectionId: o.c.electionID(),
+		DeviceId: o.s.cfg.Device, Role: o.s.cfg.Role, ElectionId: o.c.electionID(),
 		Action: pushAction,
 		Config: &p4v1.ForwardingPipelineConfig{
 			P4Info: p.Info, P4DeviceConfig: p.Device, Cookie: &p4v1.ForwardingPipelineConfig_Cookie{Cookie: p.Cookie},
@@ -54,24 +64,101 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 	return nil
 }
 
-// group is an update of the multicast group that holds every port.
-func (o *owner) group(op p4v1.Update_Type) *p4v1.Update {
-	g := &p4v1.MulticastGroupEntry{MulticastGroupId: o.s.cfg.Mapping.FloodGroup}
-	if op != p4v1.Update_DELETE {
-		for _, p := range o.s.cfg.Ports {
-			g.Replicas = append(g.Replicas, replica(p))
-		}
+// sameProgram reports whether the switch runs our program under a cookie of
+// somebody else's: a gateway with a role leaves the program to who has it all.
+func (o *owner) sameProgram(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, o.s.cfg.CallTimeout)
+	defer cancel()
+	resp, err := o.c.rpc.GetForwardingPipelineConfig(ctx, &p4v1.GetForwardingPipelineConfigRequest{
+		DeviceId: o.s.cfg.Device, ResponseType: p4v1.GetForwardingPipelineConfigRequest_P4INFO_AND_COOKIE,
+	})
+	switch {
+	case status.Code(err) == codes.FailedPrecondition:
+		return fmt.Errorf("the switch has no program, and a gateway with a role (%s) pushes none", o.s.cfg.Role)
+	case err != nil:
+		return err
+	case !proto.Equal(resp.GetConfig().GetP4Info(), o.s.cfg.Pipeline.Info):
+		return fmt.Errorf("the switch runs another program than %q, and a gateway with a role (%s) pushes none", o.s.cfg.Pipeline.Name, o.s.cfg.Role)
 	}
-	return &p4v1.Update{Type: op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{
-		PacketReplicationEngineEntry: &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}},
-	}}}
+	o.cookie = resp.GetConfig().GetCookie().GetCookie()
+	return nil
 }
 
-func (o *owner) writeGroups(ctx context.Context) error {
-	if o.s.cfg.Mapping.FloodGroup == 0 || len(o.s.cfg.Ports) == 0 {
-		return nil
+// leave reports whether an error says that the gateway's role may not write
+// something. It is another controller's to set up, then, and the log says so.
+func (o *owner) leave(err error, what string) bool {
+	var we *WriteError
+	if o.s.cfg.Role == "" || !errors.As(err, &we) || slices.ContainsFunc(we.Updates, func(u *UpdateError) bool { return u != nil && u.Code != codes.PermissionDenied }) {
+		return false
 	}
-	return o.insertGroup(ctx)
+	o.s.faults.Warn("role "+what, "the gateway's role may not set this up, so another controller must", "what", what, "role", o.s.cfg.Role)
+	return true
+}
+
+func replication(op p4v1.Update_Type, e *p4v1.PacketReplicationEngineEntry) *p4v1.Update {
+	return &p4v1.Update{Type: op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_PacketReplicationEngineEntry{PacketReplicationEngineEntry: e}}}
+}
+
+// writeGroups makes the multicast groups and clone sessions of the mapping.
+func (o *owner) writeGroups(ctx context.Context) error {
+	cfg := &o.s.cfg
+	groups := cfg.Mapping.Groups(cfg.Ports)
+	for _, id := range slices.Sorted(maps.Keys(groups)) {
+		g := &p4v1.MulticastGroupEntry{MulticastGroupId: id}
+		for _, p := range groups[id] {
+			g.Replicas = append(g.Replicas, o.replica(p, 1))
+		}
+		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_MulticastGroupEntry{MulticastGroupEntry: g}})
+		if err != nil && !o.leave(err, fmt.Sprintf("multicast group %d", id)) {
+			return fmt.Errorf("multicast group %d: %w", id, err)
+		}
+	}
+	for _, clone := range cfg.Mapping.Clones {
+		s := &p4v1.CloneSessionEntry{SessionId: clone.Session, PacketLengthBytes: int32(clone.Truncate)}
+		for i, p := range clone.Ports {
+			s.Replicas = append(s.Replicas, o.replica(p, uint32(i+1)))
+		}
+		err := o.replicate(ctx, &p4v1.PacketReplicationEngineEntry{Type: &p4v1.PacketReplicationEngineEntry_CloneSessionEntry{CloneSessionEntry: s}})
+		if err != nil && !o.leave(err, fmt.Sprintf("clone session %d", clone.Session)) {
+			return fmt.Errorf("clone session %d: %w", clone.Session, err)
+		}
+	}
+	return nil
+}
+
+// writeSetup brings in what the gateway keeps in tables, and takes out what it
+// kept there under another mapping.
+func (o *owner) writeSetup(ctx context.Context) error {
+	o.mu.Lock()
+	var old []*change
+	for key, b := range o.book.entries {
+		if b.cookie == o.s.cfg.Bridge.OwnCookie() && !o.wanted[key] && !o.isL2(b.table) {
+			old = append(old, &change{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: flow.RemovedDelete})
+		}
+	}
+	if len(old) > 0 {
+		o.queue = append(o.queue, &request{changes: old})
+	}
+	o.mu.Unlock()
+	o.keep(true)
+	return o.flush(ctx)
+}
+
+// keep queues the entries of the mapping's setup that are not in the switch; all
+// of them and the default actions, too, where a session begins.
+func (o *owner) keep(all bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var changes []*change
+	for _, e := range o.setup {
+		key := pipeline.KeyOf(e)
+		if all || !e.GetIsDefaultAction() && o.book.entries[key] == nil {
+			changes = append(changes, &change{entry: proto.CloneOf(e), table: o.s.cfg.Pipeline.TableByID(e.GetTableId()), key: key})
+		}
+	}
+	if len(changes) > 0 {
+		o.queue = append(o.queue, &request{changes: changes})
+	}
 }
 
 // writeMissMeter gives each port's meter the limit, or takes one away that an
@@ -91,20 +178,20 @@ func (o *owner) writeMissMeter(ctx context.Context) error {
 		}}})
 	}
 	for chunk := range slices.Chunk(updates, o.s.cfg.Batch) {
-		if err := o.c.write(ctx, chunk); err != nil {
+		if err := o.c.write(ctx, chunk); err != nil && !o.leave(err, "meter "+m.Meter.Name) {
 			return fmt.Errorf("%s: %w", m.Meter.Name, err)
 		}
 	}
 	return nil
 }
 
-// meterConfig is red beyond the limit and never yellow. Nil is a meter's default,
-// which is green for all (P4Runtime 1.3, 9.3).
+// meterConfig is the limit's. Nil is a meter's default, which is green for all
+// (P4Runtime 1.3, 9.3).
 func meterConfig(l MissLimit) *p4v1.MeterConfig {
 	if l.Rate == 0 {
 		return nil
 	}
-	return &p4v1.MeterConfig{Cir: l.Rate, Cburst: l.Burst, Pir: l.Rate, Pburst: l.Burst}
+	return mapping.MeterConfig(l.Rate, l.Burst)
 }
 
 // insertOrModify writes what may be there already.
@@ -136,7 +223,8 @@ func (o *owner) configureDigest(ctx context.Context) error {
 			},
 		}}}}
 	}
-	if err := o.insertOrModify(ctx, entry(p4v1.Update_INSERT), entry(p4v1.Update_MODIFY)); err != nil {
+	err := o.insertOrModify(ctx, entry(p4v1.Update_INSERT), entry(p4v1.Update_MODIFY))
+	if err != nil && !o.leave(err, "digest "+d.P4.Name) {
 		return fmt.Errorf("%s: %w", d.P4.Name, err)
 	}
 	return nil

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+
+	"switchbridge/p4bridge/pipeline"
 )
 
 // Status is what a session is doing, for `status` and the admin page.
@@ -95,36 +97,34 @@ func (o *owner) publish() {
 	}
 }
 
-// readCounters sums the counters of entries and the indirect ones.
+// readCounters sums the counters of entries, and the indirect ones that the
+// mapping names, in parts: BMv2 takes no writes while it reads.
 func (o *owner) readCounters(ctx context.Context) error {
 	sums := map[string]CounterStatus{}
 	for _, t := range o.tables() {
 		if !t.DirectCounter {
 			continue
 		}
-		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: t.ID, CounterData: &p4v1.CounterData{}}}})
-		if err != nil {
-			return fmt.Errorf("read counters of table %s: %w", t.Name, err)
-		}
 		var sum CounterStatus
-		for _, e := range entities {
-			sum.Packets += e.GetTableEntry().GetCounterData().GetPacketCount()
-			sum.Bytes += e.GetTableEntry().GetCounterData().GetByteCount()
+		o.reading.Lock()
+		err := o.readTable(ctx, t, true, false, func(e *p4v1.TableEntry, _ *booked) error {
+			sum.Packets += e.GetCounterData().GetPacketCount()
+			sum.Bytes += e.GetCounterData().GetByteCount()
+			return nil
+		})
+		o.reading.Unlock()
+		if err != nil {
+			return err
 		}
 		sums[t.Name] = sum
 		o.s.metrics.packets.WithLabelValues(o.s.metrics.device, t.Name).Set(float64(sum.Packets))
 		o.s.metrics.bytes.WithLabelValues(o.s.metrics.device, t.Name).Set(float64(sum.Bytes))
 	}
 	counters := map[string]CounterStatus{}
-	for _, ctr := range o.s.cfg.Pipeline.Counters {
-		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_CounterEntry{CounterEntry: &p4v1.CounterEntry{CounterId: ctr.ID}}})
+	for _, ctr := range o.s.cfg.Mapping.Counters {
+		sum, err := o.readCounter(ctx, ctr)
 		if err != nil {
 			return fmt.Errorf("read counter %s: %w", ctr.Name, err)
-		}
-		var sum CounterStatus
-		for _, e := range entities {
-			sum.Packets += e.GetCounterEntry().GetData().GetPacketCount()
-			sum.Bytes += e.GetCounterEntry().GetData().GetByteCount()
 		}
 		counters[ctr.Name] = sum
 	}
@@ -136,4 +136,33 @@ func (o *owner) readCounters(ctx context.Context) error {
 	}
 	b.s.Counters = counters
 	return nil
+}
+
+// readCounter sums the cells of an indirect counter.
+func (o *owner) readCounter(ctx context.Context, ctr *pipeline.Counter) (sum CounterStatus, err error) {
+	for from := int64(0); from < max(1, ctr.Size); from += readPart {
+		asked := []*p4v1.CounterEntry{{CounterId: ctr.ID}} // all of them
+		if ctr.Size > readWhole {
+			asked = asked[:0]
+			for i := from; i < min(ctr.Size, from+readPart); i++ {
+				asked = append(asked, &p4v1.CounterEntry{CounterId: ctr.ID, Index: &p4v1.Index{Index: i}})
+			}
+		}
+		ask := make([]*p4v1.Entity, len(asked))
+		for i, e := range asked {
+			ask[i] = &p4v1.Entity{Entity: &p4v1.Entity_CounterEntry{CounterEntry: e}}
+		}
+		entities, err := o.c.read(ctx, ask...)
+		if err != nil {
+			return sum, err
+		}
+		for _, e := range entities {
+			sum.Packets += e.GetCounterEntry().GetData().GetPacketCount()
+			sum.Bytes += e.GetCounterEntry().GetData().GetByteCount()
+		}
+		if ctr.Size <= readWhole {
+			break
+		}
+	}
+	return sum, nil
 }

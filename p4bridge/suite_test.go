@@ -146,7 +146,7 @@ func (p *peer) Load(r flow.Rule) {
 
 func (p *peer) Wipe() {
 	updates := []*p4v1.Update{tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: program().Table("miss").ID, IsDefaultAction: true,
-		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: binding().Miss.Drop.ID}}}})}
+		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: program().Table("miss").Default("drop").ID}}}})}
 	for _, e := range p.read() {
 		updates = append(updates, tableUpdate(p4v1.Update_DELETE, &p4v1.TableEntry{TableId: e.GetTableId(), Match: e.GetMatch(), Priority: e.GetPriority()}))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
@@ -30,7 +31,7 @@ func (o *owner) Fit(r *flow.Rule, packet *flow.Match) error {
 	if err := r.Match.Complete(packet); err != nil {
 		return err
 	}
-	_, _, err := o.s.cfg.Mapping.Entry(r, nil)
+	_, _, err := o.fits(r)
 	return err
 }
 
@@ -38,10 +39,10 @@ func (o *owner) Fit(r *flow.Rule, packet *flow.Match) error {
 // never lets go.
 func (o *owner) FitActions(actions []flow.Action, packet *flow.Match) error {
 	m := o.s.cfg.Mapping
-	if m.PacketOut == nil && m.PacketIn == nil {
-		return nil // there are digests only: nothing is sent, whatever the answer says
+	if m.PacketOut == nil && m.PacketIn == nil || o.s.cfg.Miss == MissClone {
+		return nil // there are digests or copies only: nothing is sent, whatever the answer says
 	}
-	_, err := m.PacketOuts(nil, packet.InPort, actions)
+	_, err := m.PacketOuts(nil, packet.InPort, o.send(actions, packet))
 	return err
 }
 
@@ -51,18 +52,19 @@ func (o *owner) Before(a, b *flow.Rule) bool {
 		return false
 	}
 	m := o.s.cfg.Mapping
-	_, ta, err := m.Entry(a, nil)
+	_, ta, err := o.fits(a)
 	if err != nil {
 		return false
 	}
-	_, tb, err := m.Entry(b, nil)
+	_, tb, err := o.fits(b)
 	return err == nil && m.Before(ta, tb)
 }
 
 // Standing is what the switch does with an unknown flow, as the rule below all
-// others: the default action of the table that misses end in.
+// others: the default action of the table that misses end in, or its last entry.
 func (o *owner) Standing() []flow.Rule {
-	if o.s.cfg.Mapping.Miss == nil || o.s.cfg.Miss == MissFlood && !o.answered.Load() {
+	cfg := &o.s.cfg
+	if cfg.Mapping.Miss.Entry(cfg.Miss) == nil || cfg.Miss == MissFlood && !o.answered.Load() {
 		return nil
 	}
 	return []flow.Rule{o.missRule()}
@@ -79,14 +81,14 @@ func (o *owner) missRule() flow.Rule {
 
 // missActions are what each Miss is to whom the switch's rules are shown.
 var missActions = [...][]flow.Action{
-	MissDigest: {flow.OutputTo(flow.PortController)}, MissPunt: {flow.OutputTo(flow.PortController)},
+	MissDigest: {flow.OutputTo(flow.PortController)}, MissPunt: {flow.OutputTo(flow.PortController)}, MissClone: {flow.OutputTo(flow.PortController)},
 	MissFlood: {flow.OutputTo(flow.PortFlood)}, MissDrop: nil,
 }
 
-// isStanding reports whether a rule is [owner.Standing]'s: the default action
-// is all that has its priority and matches everything.
+// isStanding reports whether a rule is [owner.Standing]'s: the gateway's own, below
+// all that has a priority and matching everything.
 func (o *owner) isStanding(r *flow.Rule) bool {
-	return o.s.cfg.Mapping.Miss != nil && r.Priority == 0 && r.Match.Fields == 0 && slices.Equal(r.Actions, missActions[o.s.cfg.Miss])
+	return r.Cookie == o.s.cfg.Bridge.OwnCookie() && r.Priority == 0 && r.Match.Fields == 0 && slices.Equal(r.Actions, missActions[o.s.cfg.Miss])
 }
 
 // exactly selects the entries of one cookie.
@@ -125,12 +127,15 @@ func (o *owner) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, con
 		sweep = sweep && r.changes[i].remove
 	}
 	shadow(r.changes)
-	if p != nil && len(p.In.Data) > 0 { // else it is a digest: there is nothing to send
+	if p != nil && len(p.In.Data) > 0 && !o.copied(p.In) { // else it is a digest, or a copy: there is nothing to send
 		var err error
-		if r.packets, err = o.s.cfg.Mapping.PacketOuts(bytes.Clone(p.In.Data), p.In.Match.InPort, p.Actions); err != nil {
+		if r.packets, err = o.s.cfg.Mapping.PacketOuts(bytes.Clone(p.In.Data), p.In.Match.InPort, o.send(p.Actions, &p.In.Match)); err != nil {
 			o.core.Drop("packet_out_not_expressible")
 			o.core.Warn("packet_out", "packet dropped: its actions can't be expressed", "decision", xid, "actions", flow.ActionsString(p.Actions), "err", err)
 		}
+	}
+	if p != nil && (len(p.Actions) > 0 || slices.ContainsFunc(changes, func(c bridge.Change) bool { return c.Entry != nil })) {
+		o.learn(&p.In.Match) // of what is let pass, as a switch that learns does: who forges an address must not move its owner's
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -147,13 +152,22 @@ func (o *owner) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, con
 	return nil
 }
 
-// Flush wakes the owner. It does not wait: the owner's own goroutine calls it,
-// too.
-func (o *owner) Flush() error {
+// copied reports whether a packet is a copy of one that has gone its way.
+func (o *owner) copied(p *flow.PacketIn) bool {
+	return o.s.cfg.Miss == MissClone && p.Reason == flow.ReasonNoMatch
+}
+
+func (o *owner) wakeUp() {
 	select {
 	case o.wake <- struct{}{}:
 	default:
 	}
+}
+
+// Flush wakes the owner. It does not wait: the owner's own goroutine calls it,
+// too.
+func (o *owner) Flush() error {
+	o.wakeUp()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.ended {
@@ -172,7 +186,7 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		var named bool
 		if c.key, named = b.Remove.Handle.(string); !named {
 			var e *p4v1.TableEntry
-			if e, _, c.err = cfg.Mapping.Entry(&b.Remove.Rule, nil); c.err == nil {
+			if e, _, c.err = o.fits(&b.Remove.Rule); c.err == nil {
 				c.key, c.priority = pipeline.KeyOf(e), int32(b.Remove.Rule.Priority)
 			}
 			c.err = nil // what no table can hold is not there
@@ -185,19 +199,27 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		}
 		if c.entry, c.table, c.err = mapping.Direct(cfg.Pipeline, b.Entry); c.err == nil {
 			c.entry.ControllerMetadata = b.Cookie
-			c.hard, c.priority = b.Entry.HardTimeout, b.Entry.Priority
+			c.idle, c.hard, c.priority = b.Entry.IdleTimeout, b.Entry.HardTimeout, b.Entry.Priority
 			if c.hard == 0 && answersPacket {
 				c.hard = cfg.HardTimeout
 			}
 		}
 	case o.isStanding(b.Rule):
-		c.table, c.entry = cfg.Mapping.Miss.Table, &p4v1.TableEntry{
-			TableId: cfg.Mapping.Miss.Table.ID, IsDefaultAction: true, ControllerMetadata: b.Rule.Cookie,
-			Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{ActionId: missAction(cfg.Mapping.Miss, cfg.Miss).ID}}},
-		}
+		c.table, c.entry = cfg.Mapping.Miss.Table, cfg.Mapping.Miss.Entry(cfg.Miss)
+		c.entry.ControllerMetadata = b.Rule.Cookie
 	default:
-		if c.entry, t, c.err = cfg.Mapping.Entry(b.Rule, nil); c.err == nil {
-			c.table, c.hard, c.priority = t.P4, b.Rule.HardTimeout, int32(b.Rule.Priority)
+		var normal bool
+		if c.entry, t, normal, c.err = o.translate(b.Rule); c.err == nil {
+			c.table, c.idle, c.hard, c.priority = t.P4, b.Rule.IdleTimeout, b.Rule.HardTimeout, int32(b.Rule.Priority)
+			if normal {
+				r := *b.Rule
+				r.Actions = slices.Clone(r.Actions)
+				c.rule = &r
+			}
+		}
+		if c.err == nil && c.entry == nil {
+			c.shadowed = true // until its station is known
+			return c
 		}
 	}
 	if c.err == nil {
@@ -225,16 +247,25 @@ func shadow(changes []*change) {
 	}
 }
 
-// learn fills the table of learned addresses, which is what NORMAL means and
-// which a P4 switch does not fill by itself, from eth_src and in_port of events.
-// The newest wins. What is there ages by the switch's own idle timeout.
+// learn notes where stations are, from eth_src and in_port of packets that are
+// let pass; the newest wins. Where the program has a table of them, which is what
+// NORMAL means and which a P4 switch does not fill by itself, it fills that, whose
+// entries age by the switch's own idle timeout.
 func (o *owner) learn(m *flow.Match) {
 	l := o.s.cfg.Mapping.L2
-	if l == nil || !m.Has(flow.FieldEthSrc|flow.FieldInPort) || m.EthSrc.Multicast() || m.InPort.Reserved() {
+	if !m.Has(flow.FieldEthSrc|flow.FieldInPort) || m.EthSrc.Multicast() || m.InPort.Reserved() {
 		return
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.resolves {
+		if now := time.Now(); o.stations.see(m.EthSrc, m.InPort, now, o.s.cfg.L2Age) {
+			o.moved(m.EthSrc, now)
+		}
+	}
+	if l == nil {
+		return
+	}
 	if port, ok := o.l2[m.EthSrc]; ok && port == m.InPort {
 		return
 	}
@@ -246,16 +277,26 @@ func (o *owner) learn(m *flow.Match) {
 		TableId: l.Table.ID,
 		Match: []*p4v1.FieldMatch{{FieldId: l.MAC.ID, FieldMatchType: &p4v1.FieldMatch_Exact_{
 			Exact: &p4v1.FieldMatch_Exact{Value: pipeline.Canonical(bytes.Clone(m.EthSrc[:]))}}}},
-		Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: &p4v1.Action{
+		Action: mapping.WithAction(l.Table, &p4v1.Action{
 			ActionId: l.Action.ID, Params: []*p4v1.Action_Param{{ParamId: l.Port.ID, Value: port}},
-		}}},
+		}),
 		ControllerMetadata: o.s.cfg.Bridge.OwnCookie(),
 	}
-	if l.Table.IdleTimeout && o.s.cfg.L2Age > 0 {
-		e.IdleTimeoutNs = o.s.cfg.L2Age.Nanoseconds()
+	if l.Table.IdleTimeout {
+		e.IdleTimeoutNs = o.l2Age().Nanoseconds()
 	}
 	o.l2[m.EthSrc] = m.InPort
-	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e)}}})
+	o.queue = append(o.queue, &request{changes: []*change{{entry: e, table: l.Table, key: pipeline.KeyOf(e), idle: o.l2Age()}}})
+}
+
+// l2Age is the idle timeout of learned addresses; 0 is none. Where neither the
+// switch nor a counter tells what is idle, an address stays until it moves: to
+// take it out by the clock would flood what goes to a station that is there.
+func (o *owner) l2Age() time.Duration {
+	if t := o.s.cfg.Mapping.L2.Table; !t.IdleTimeout && !t.DirectCounter {
+		return 0
+	}
+	return max(0, o.s.cfg.L2Age)
 }
 
 func (o *owner) isL2(table uint32) bool {
@@ -273,7 +314,7 @@ func (o *owner) forget(e *p4v1.TableEntry) {
 // relearn notes an entry that was found in the switch. The caller holds mu.
 func (o *owner) relearn(e *p4v1.TableEntry) {
 	mac, ok := macOf(e)
-	params := e.GetAction().GetAction().GetParams()
+	params := mapping.ActionOf(e.GetAction()).GetParams()
 	if !ok || len(params) != 1 {
 		return
 	}

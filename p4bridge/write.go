@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,7 +23,10 @@ type change struct {
 	table    *pipeline.Table
 	entry    *p4v1.TableEntry
 	key      string        // pipeline.KeyOf(entry)
+	idle     time.Duration // 0: no idle timeout
 	hard     time.Duration // 0: no hard timeout
+	rule     *flow.Rule    // whose NORMAL the gateway resolved; else nil
+	member   memberID      // of an action profile; zero: none
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place
 
@@ -32,9 +36,26 @@ type change struct {
 	why    flow.RemovedReason
 
 	op     p4v1.Update_Type
+	parts  updateParts
 	err    error
 	missed bool              // the book had the entry, and the switch had not
 	gone   *flow.FlowRemoved // what a removal has removed
+}
+
+// updateParts are the messages around an entry, in one piece with the change: each
+// for itself costs more than what it holds.
+type updateParts struct {
+	update p4v1.Update
+	entity p4v1.Entity
+	kind   p4v1.Entity_TableEntry
+}
+
+// update is the change as P4Runtime has it; it is the change's own.
+func (c *change) update() *p4v1.Update {
+	p := &c.parts
+	p.kind.TableEntry, p.entity.Entity = c.entry, &p.kind
+	p.update.Type, p.update.Entity = c.op, &p.entity
+	return &p.update
 }
 
 // anyPriority is the priority of a removal that the cookie alone identifies.
@@ -68,7 +89,13 @@ func (o *owner) flush(ctx context.Context) error {
 			o.applied(c, now)
 		}
 		o.staged = nil
+		unused := len(o.book.unused) > 0
 		o.mu.Unlock()
+		if unused {
+			if err := o.dropMembers(ctx); err != nil {
+				return err
+			}
+		}
 		if o.s.cfg.afterFlush != nil && len(staged) > 0 {
 			o.s.cfg.afterFlush()
 		}
@@ -153,17 +180,30 @@ func (o *owner) stage(staged []*change, r *request, inserts map[uint32]int) []*c
 	return staged
 }
 
+// maxNamed bounds the entries that one line names; maxRefusals the decisions of
+// which there are lines within ten seconds.
+const (
+	maxNamed    = 20
+	maxRefusals = 20
+)
+
 // settle tells the bridge what became of a request, and lets its packet go.
 func (o *owner) settle(r *request, now time.Time) {
+	var refused []string
 	for i, c := range r.changes {
 		switch {
 		case c.err != nil && r.xid != 0:
-			o.core.Written(r.xid, i, refusal(c))
+			why := refusal(c)
+			refused = append(refused, strings.TrimPrefix(why.Rule+": "+why.Name, ": "))
+			o.core.Written(r.xid, i, why)
 		case c.err != nil && !errors.Is(c.err, ErrTableFull): // an address that has no room is flooded to
 			o.s.faults.Warn("refused "+c.table.Name, "the switch refused an entry of the gateway's own", "err", c.err)
 		case c.gone != nil:
 			o.core.Removed(c.gone, now)
 		}
+	}
+	if n := len(refused); n > 1 { // of a single one the bridge's line says all
+		o.refusals.Warn("refused", "several entries of one decision are refused", "decision", r.xid, "number", n, "entries", refused[:min(n, maxNamed)])
 	}
 	for _, p := range r.packets {
 		if !o.c.post(&p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Packet{Packet: p}}) {
@@ -215,10 +255,16 @@ func (o *owner) writeChunks(ctx context.Context, changes []*change) error {
 // MODIFY, and MODIFY of what is not there INSERT: the switch knows better than
 // the book.
 func (o *owner) writeTable(ctx context.Context, changes []*change) error {
+	if len(changes) > 0 && usesMembers(changes[0].table) {
+		if err := o.useMembers(ctx, changes); err != nil {
+			return err
+		}
+		changes = slices.DeleteFunc(slices.Clone(changes), func(c *change) bool { return c.err != nil })
+	}
 	for try := 0; len(changes) > 0; try++ {
 		updates := make([]*p4v1.Update, len(changes))
 		for i, c := range changes {
-			updates[i] = &p4v1.Update{Type: c.op, Entity: &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: c.entry}}}
+			updates[i] = c.update()
 		}
 		err := o.c.write(ctx, updates)
 		if err == nil {
@@ -276,30 +322,38 @@ func (o *owner) applied(c *change, now time.Time) {
 		count.deleted.Inc()
 		if o.isL2(c.table.ID) {
 			o.forget(c.entry)
-		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil {
+		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil && b.cookie != o.s.cfg.Bridge.OwnCookie() {
 			c.gone = &flow.FlowRemoved{Reason: c.why, Table: mt.OpenFlow, Priority: uint16(b.priority), Cookie: b.cookie, Match: match,
 				Duration: now.Sub(b.written), Idle: b.idle, Hard: b.hard}
 		}
 		o.book.remove(c.key)
 	case !c.entry.GetIsDefaultAction():
 		count.written.Inc()
-		o.book.put(&booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
-			written: now, idle: time.Duration(c.entry.GetIdleTimeoutNs()), hard: c.hard}, end(now, c.hard))
+		b := &booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
+			written: now, idle: c.idle, hard: c.hard, rule: c.rule, member: c.member}
+		o.book.put(b, o.deadline(b, now))
 	}
 	count.entries.Set(float64(o.book.count[c.table.ID]))
 }
 
-// end is when something with a hard timeout ends; zero is never.
-func end(from time.Time, hard time.Duration) time.Time {
-	if hard == 0 {
-		return time.Time{}
+// deadline is when an entry that is used now ends by the gateway's clock; zero is
+// never. The gateway keeps hard timeouts, and the idle timeouts of tables that
+// have none.
+func (o *owner) deadline(b *booked, now time.Time) (end time.Time) {
+	if b.hard > 0 {
+		end = b.written.Add(b.hard)
 	}
-	return from.Add(hard)
+	if t := o.s.cfg.Pipeline.TableByID(b.table); b.idle > 0 && !t.IdleTimeout {
+		if idle := now.Add(b.idle); end.IsZero() || idle.Before(end) {
+			end = idle
+		}
+	}
+	return end
 }
 
 // missing notes that the switch lost entries behind our back. The caller holds mu.
 func (o *owner) missing(t *pipeline.Table, example string, n int) {
-	o.lost = true
+	o.lost, o.kept = true, true
 	o.s.faults.Warn("lost "+t.Name, "the switch lost entries", "table", t.Name, "entries", n, "example", example)
 }
 

@@ -5,10 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -18,15 +20,23 @@ func check(t *testing.T, p *policy.Policy, list []policytest.Expectation) {
 	if len(list) == 0 {
 		t.Error("nothing is expected of it")
 	}
-	c := controller.New(p)
+	trial := eval.NewTrial(controller.New(p))
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	for _, e := range list {
-		ev, err := policytest.Event(e.Packet, flow.OpenFlow13)
+		wait, packet, err := policytest.Wait(e.Packet)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
+		ev, err := policytest.Event(packet, flow.OpenFlow13)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		now = now.Add(wait)
+		ev.Time = now
 		var d flow.Decision
-		if err := c.Decide(t.Context(), ev, &d); err != nil {
+		if err := trial.Decide(t.Context(), ev, &d); err != nil {
 			t.Errorf("%s: %v", e.Packet, err)
 			continue
 		}

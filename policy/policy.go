@@ -148,6 +148,60 @@ type Link interface {
 	Proactive(c *Connected, rules []flow.Rule) []flow.Rule
 }
 
+// Machines is a Link whose decisions rest on states, which outlive an event (see [flow.Event.States]).
+type Machines interface {
+	Link
+	// StateKeys appends the keys of the states that the event's decision reads.
+	StateKeys(ev *flow.Event, keys []string) []string
+	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links.
+	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
+	// Notice takes note of an event that is no packet.
+	Notice(ev *flow.Event) Recollection
+	// StateOf returns the name of the state that a value of a key means at a time, for people.
+	StateOf(key string, data []byte, at time.Time) string
+}
+
+// Remembering is a Source that compiles into [Machines] where Remembers says so. Packets must reach it: what a switch decides by itself it
+// never sees.
+type Remembering interface {
+	Source
+	Remembers() bool
+}
+
+// Recollection is what states had to do with a decision.
+type Recollection struct {
+	Read int // how many of the event's states, from the link's own first one on, it has read
+
+	Change *flow.StateChange // nil: no state changes. Its index is that in the states that the link was given
+	Note   string            // what the reason says of it, after a semicolon; empty: nothing
+
+	// Unsettled says why no rule may be installed: a packet that it covers could change the state. Empty: none could.
+	Unsettled string
+
+	// Left is how long the outcome holds, where Limited: until time alone changes a state.
+	Left    time.Duration
+	Limited bool
+}
+
+// Add adds to r, which is of the whole event, what one of the chain's links recalls, whose first state is the event's at that index.
+func (r *Recollection) Add(own *Recollection, first int) {
+	if own.Change != nil {
+		own.Change.Index += first
+		r.Change = own.Change
+	}
+	if r.Note == "" {
+		r.Note = own.Note
+	} else if own.Note != "" {
+		r.Note += "; " + own.Note
+	}
+	if r.Unsettled == "" {
+		r.Unsettled = own.Unsettled
+	}
+	if own.Limited && (!r.Limited || own.Left < r.Left) {
+		r.Limited, r.Left = true, own.Left
+	}
+}
+
 // Packet is what a link is asked about.
 type Packet struct {
 	Match *flow.Match // the packet's headers, read only
@@ -156,6 +210,14 @@ type Packet struct {
 	// but that were not seen (see [Missing]). A link for whose verdict one of
 	// them counts denies.
 	Missing flow.Field
+
+	// Switch is the one that asks, and In the packet as it asked; nil where nothing but headers is known.
+	Switch *flow.Switch
+	In     *flow.PacketIn
+
+	// Supposed says that nobody has sent the packet: it is asked about because another one may answer it. Whether its sender is who it says
+	// was looked at when it came, if it did.
+	Supposed bool
 
 	// Src and Dst are the packet's network addresses as links look them up, from
 	// its IP or its ARP header; zero where Match has none.
@@ -215,6 +277,14 @@ type Outcome struct {
 	// Switch says that the outcome hangs on which switch it is, too: another
 	// one's packet may get another one, though it has the same fields.
 	Switch bool
+
+	// NoRule names what the outcome hangs on besides that no rule can match, such as an option of neighbour discovery: the answer is about
+	// this packet alone. Empty: there is nothing.
+	NoRule string
+
+	// Unseen says that the link had to look at more of the packet than its headers, and that In has withheld it (see
+	// [flow.PacketIn.Withheld]). The rest of the outcome counts for nothing then.
+	Unseen bool
 
 	// Replies says, of an allowed packet, that what answers it is allowed too.
 	// NoReply says, of a denied one, that it is denied even if it is an answer, as

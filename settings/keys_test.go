@@ -107,12 +107,14 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"routes[].switches[]":      {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
 		"p4.switches[].device": numbers("0"), "p4.switches[].address": {`"h:99999"`, `"h:0"`, "h", `":1"`, `"h h:1"`, `"1.2.3:1"`},
 		"p4.switches[].ports[]": numbers("0", "65537"), "p4.switches[].miss": {"later"}, "p4.switches[].miss_rate": numbers("1000000001"),
-		"p4.switches[].miss_burst": numbers("1000000001"), "p4.switches[].election": numbers(),
+		"p4.switches[].miss_burst": numbers("1000000001"), "p4.switches[].election": numbers(), "p4.switches[].dpid": numbers(),
 		"pair.listen": {`"h:99999"`, "h"}, "pair.peer": {`"h:99999"`, "h", `"h:0"`}, "pair.member": numbers("2"), "pair.timeout": {"0s", "-1s", longest, "5", "199ms"},
 		"fail_mode.default": {"open"}, "fail_mode.switches": {"{xyz: secure}", `{"0000000000000001": open}`},
 		"guardrails.tables[]": numbers("255", "256"), "guardrails.min_priority": numbers("65536", "60001"), "guardrails.max_priority": numbers("65536"),
 		"guardrails.max_rules": numbers("0", "65536"), "guardrails.hard_timeout": append(ruleTime, "2h"), "guardrails.max_hard_timeout": ruleTime, "guardrails.max_conversation": {"-1s", "999ms", longest, "5"},
 		"limits.queue": numbers("0", "1000001"), "admin.listen": {`"127.0.0.1:99999"`, "here", `"127.0.0.1:x"`, `"1.2.3.400:1"`}, "admin.hosts[]": {"http://x", `"x:80"`, `"a b"`},
+		"state.url": {"ftp://x", `"redis://"`, "bbolt", `"nats://h:99999"`}, "state.on_failure": {"open"}, "state.entries": numbers("0", "100000001"), "state.bytes": numbers("0", "1099511627777"),
+		"state.timeout": {"0s", "-1s", longest, "5"}, "state.staleness": {"0s", "999ms", "2h", longest, "5"},
 		"log.format": {"xml"}, "log.level": {"loud"}, "log.decisions": {"some"}, "log.decisions_rate": numbers("1000001"),
 		"log.records_size": numbers("0", "1048577"), "log.records_keep": numbers("1001"),
 	}
@@ -124,8 +126,9 @@ func TestEveryKeyIsChecked(t *testing.T) {
 	}
 	// Names and files: any text may be one.
 	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "admin.token_file",
-		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
-		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca"}
+		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].role", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
+		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca",
+		"state.password_file", "state.ca", "state.cert", "state.key"}
 	for _, f := range []string{"function.", "routes[].function."} {
 		for _, k := range []string{"token_file", "ca", "cert", "key"} {
 			texts = append(texts, f+k)

@@ -21,7 +21,8 @@ type P4 struct {
 // P4Switch is one of them: a mapping in the file, or the short form of the
 // command line, which [ParseP4Switch] reads.
 type P4Switch struct {
-	Device  uint64 `yaml:"device"`  // P4Runtime's device_id, and the datapath id
+	Device  uint64 `yaml:"device"`  // P4Runtime's device_id
+	DPID    uint64 `yaml:"dpid"`    // the datapath id; 0 is Device
 	Address string `yaml:"address"` // host:port
 	TLS     *P4TLS `yaml:"tls"`     // nil: no TLS
 	Ports   Ports  `yaml:"ports"`   // empty is 1 to 8
@@ -29,7 +30,8 @@ type P4Switch struct {
 	// Election orders the gateways of a switch, the highest is primary; 0 is the
 	// time of the start.
 	Election uint64 `yaml:"election"`
-	Miss     string `yaml:"miss"` // digest, punt, flood or drop; empty is digest
+	Role     string `yaml:"role"` // P4Runtime's; empty may do everything
+	Miss     string `yaml:"miss"` // digest, punt, clone, flood or drop; empty is digest
 	// MissRate limits the misses of each port in the switch, in packets a second;
 	// 0 is no limit. MissBurst is how many may come at once, 0 as many as MissRate.
 	MissRate  int64 `yaml:"miss_rate"`
@@ -85,11 +87,11 @@ func (p *Ports) UnmarshalYAML(n *yaml.Node) (err error) {
 }
 
 // p4Keys are those of the short form.
-const p4Keys = "device, addr, ports, miss, miss_rate, miss_burst, election, entries, tls, ca, cert, key, server_name, p4info, json, mapping"
+const p4Keys = "device, dpid, addr, ports, miss, miss_rate, miss_burst, election, role, entries, tls, ca, cert, key, server_name, p4info, json, mapping"
 
 // ParseP4Switch reads the short form of a switch:
 //
-//	device=1,addr=127.0.0.1:9559[,ports=1-4+7][,miss=punt][,miss_rate=100,miss_burst=20][,election=10][,entries=true]
+//	device=1,addr=127.0.0.1:9559[,dpid=7][,ports=1-4+7][,miss=punt][,miss_rate=100,miss_burst=20][,election=10][,role=NAME][,entries=true]
 //	[,tls=true,ca=FILE,cert=FILE,key=FILE,server_name=NAME][,p4info=FILE,json=FILE,mapping=FILE]
 //
 // Each of ca, cert, key and server_name implies tls=true, which alone trusts
@@ -116,6 +118,8 @@ func ParseP4Switch(text string) (P4Switch, error) {
 		switch key {
 		case "device":
 			s.Device, err = flow.ParseNumber(value, 64)
+		case "dpid":
+			s.DPID, err = flow.ParseNumber(value, 64)
 		case "addr":
 			s.Address = value
 		case "ports":
@@ -128,6 +132,8 @@ func ParseP4Switch(text string) (P4Switch, error) {
 			s.MissBurst, err = count(value)
 		case "election":
 			s.Election, err = flow.ParseNumber(value, 64)
+		case "role":
+			s.Role = value
 		case "entries":
 			s.Entries, err = truth(value)
 		case "tls":
@@ -208,8 +214,8 @@ func (t *P4TLS) UnmarshalYAML(n *yaml.Node) error {
 
 func (s *P4Switch) validate() error {
 	switch {
-	case s.Device == 0:
-		return wrong("device", "want P4Runtime's device id, from 1")
+	case s.Device == 0 && s.DPID == 0:
+		return wrong("device", "want P4Runtime's device id; where that is 0, as BMv2's is by default, give the switch a dpid, too")
 	case s.Address == "":
 		return wrong("address", "want HOST:PORT")
 	case s.MissBurst > 0 && s.MissRate == 0:
@@ -241,8 +247,16 @@ func (s *P4Switch) validate() error {
 			if s.Miss == "" {
 				return nil
 			}
-			return oneOf("miss", s.Miss, "digest", "punt", "flood", "drop")
+			return oneOf("miss", s.Miss, "digest", "punt", "clone", "flood", "drop")
 		})
+}
+
+// Datapath is the switch's datapath id.
+func (s *P4Switch) Datapath() flow.DPID {
+	if s.DPID != 0 {
+		return flow.DPID(s.DPID)
+	}
+	return flow.DPID(s.Device)
 }
 
 // resolve makes the switch's paths relative to dir.

@@ -67,7 +67,7 @@ func TestBadP4Switch(t *testing.T) {
 		"device=1,addr=:1,ports=0-3":             "want numbers from 1",
 		"device=1,addr=:1,ports=1-99999999":      "want numbers from 1",
 		"device=1,addr=:1,ports=1-60000+1-60000": "want numbers from 1",
-		"device=1,addr=h:1,miss=later":           "want digest, punt, flood or drop",
+		"device=1,addr=h:1,miss=later":           "want digest, punt, clone, flood or drop",
 		"device=1,addr=:1,miss_rate=fast":        "miss_rate",
 		"device=1,addr=:1,miss_rate=-1":          "miss_rate",
 		"device=1,addr=:1,miss_burst=5":          "needs miss_rate",
@@ -85,7 +85,7 @@ func TestBadP4Switch(t *testing.T) {
 		"p4:\n  switches:\n  - {device: 1, address: \"a:1\", tls: {cacert: x}}":          `line 3: unknown key "cacert"`,
 		"p4:\n  switches:\n  - \"device=1,addr=h:1,miss=later\"":                         "line 3: p4 switch",
 		"p4:\n  switches:\n  - {device: 1, address: here}":                               "line 3: address",
-		"p4: {switches: [{device: 1, address: \"a:1\"}, {device: 1, address: \"a:2\"}]}": "p4.switches[1].device: 1 is switch 0's already",
+		"p4: {switches: [{device: 1, address: \"a:1\"}, {device: 1, address: \"a:2\"}]}": "p4.switches[1].device: datapath id 1 is switch 0's already",
 		"p4: {switches: [[]]}": "want a mapping",
 		"p4: {switches: [{device: 1, address: \"a:1\", ports: \"4-1\"}]}": "want numbers from 1",
 		"p4: {switches: [{device: 1, address: \"a:1\", tls: true}]}":      "tls: line 1: want a mapping",
@@ -96,10 +96,25 @@ func TestBadP4Switch(t *testing.T) {
 	}
 }
 
+// A device of id 0, and two switches that call themselves the same, are told by
+// their datapath ids.
+func TestDatapathOfADevice(t *testing.T) {
+	s, err := ParseP4Switch("device=0,dpid=7,addr=h:1,role=edge,miss=clone")
+	if err != nil || s.Device != 0 || s.Datapath() != 7 || s.Role != "edge" || s.Miss != "clone" {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if s, err := ParseP4Switch("device=3,addr=h:1"); err != nil || s.Datapath() != 3 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := Parse(strings.NewReader("p4: {switches: [{device: 0, dpid: 1, address: \"a:1\"}, {device: 0, dpid: 2, address: \"a:2\"}]}"), "sb.yaml"); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzP4Switch(f *testing.F) {
 	f.Add("device=1,addr=127.0.0.1:9559,ports=1-4+7,miss=punt,ca=a,cert=b,key=c")
 	f.Fuzz(func(t *testing.T, text string) {
-		if s, err := ParseP4Switch(text); err == nil && (s.Device == 0 || len(s.Ports) > maxPort+1) {
+		if s, err := ParseP4Switch(text); err == nil && (s.Datapath() == 0 || len(s.Ports) > maxPort+1) {
 			t.Errorf("%q is taken for %+v", text, s)
 		}
 	})

@@ -25,21 +25,23 @@ import (
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/pair"
+	"switchbridge/state/stores"
 )
 
 // Settings is the whole file. [Default] has the value of each absent key.
 type Settings struct {
-	OpenFlow   OpenFlow   `yaml:"openflow"`
-	Function   Function   `yaml:"function"`
-	Routes     []Route    `yaml:"routes"`
-	P4         P4         `yaml:"p4"`
-	Policy     string     `yaml:"policy"`
-	FailMode   FailMode   `yaml:"fail_mode"`
-	Guardrails Guardrails `yaml:"guardrails"`
-	Limits     Limits     `yaml:"limits"`
-	Pair       Pair       `yaml:"pair"`
-	Admin      Admin      `yaml:"admin"`
-	Log        Log        `yaml:"log"`
+	OpenFlow   OpenFlow        `yaml:"openflow"`
+	Function   Function        `yaml:"function"`
+	Routes     []Route         `yaml:"routes"`
+	P4         P4              `yaml:"p4"`
+	Policy     string          `yaml:"policy"`
+	State      stores.Settings `yaml:"state"`
+	FailMode   FailMode        `yaml:"fail_mode"`
+	Guardrails Guardrails      `yaml:"guardrails"`
+	Limits     Limits          `yaml:"limits"`
+	Pair       Pair            `yaml:"pair"`
+	Admin      Admin           `yaml:"admin"`
+	Log        Log             `yaml:"log"`
 }
 
 // OpenFlow is the side that switches connect to.
@@ -265,6 +267,7 @@ func Default() *Settings {
 			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
 		},
 		Function: defaultFunction(),
+		State:    stores.Default(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, MaxConversation: g.MaxConversation, ProactiveWide: g.ProactiveWide},
@@ -374,6 +377,7 @@ func (s *Settings) resolve(dir string) {
 	at(&s.Admin.TLS.Key)
 	at(&s.Admin.TLS.ClientCA)
 	function(&s.Function)
+	s.State.Resolve(at)
 	for i := range s.P4.Switches {
 		s.P4.Switches[i].resolve(dir)
 	}

@@ -54,7 +54,17 @@ func first(checks ...func() error) error {
 // Validate checks what no single value can, and what its type lets pass: Parse has
 // done it; who changes a field does it again.
 func (s *Settings) Validate() error {
-	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.Pair.validate, s.functions)
+	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.Pair.validate, s.functions)
+}
+
+// states checks where machines keep theirs.
+func (s *Settings) states() error {
+	err := s.State.Validate()
+	if err == nil {
+		return nil
+	}
+	key, what, _ := strings.Cut(err.Error(), ": ")
+	return wrong("state."+key, "%s", what)
 }
 
 func (s *Settings) numbers() error {
@@ -157,12 +167,12 @@ func (s *Settings) guardrails() error {
 }
 
 func (s *Settings) p4() error {
-	devices := map[uint64]int{}
+	datapaths := map[flow.DPID]int{}
 	for i, sw := range s.P4.Switches {
-		if first, twice := devices[sw.Device]; twice {
-			return wrong(fmt.Sprintf("p4.switches[%d].device", i), "%d is switch %d's already", sw.Device, first)
+		if first, twice := datapaths[sw.Datapath()]; twice {
+			return wrong(fmt.Sprintf("p4.switches[%d].device", i), "datapath id %d is switch %d's already; of two switches with one device id, give one a dpid", uint64(sw.Datapath()), first)
 		}
-		devices[sw.Device] = i
+		datapaths[sw.Datapath()] = i
 	}
 	return nil
 }

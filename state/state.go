@@ -1,7 +1,9 @@
 // Package state keeps what a policy's machines remember from one event to the next.
 //
 // A decision stays a pure function of the event, the states that the policy names for it, and the time. Whoever hosts the controller
-// reads the states from a [Store], asks, and swaps the one that changes; where another event was faster it reads and asks again. So no instance of a guest waits for a store, and each platform uses its own.
+// reads the states from a [Store], asks, and swaps the one that changes; where another event was faster it reads and asks again
+// ([Decider]). So no instance of a guest waits for a store, and each platform uses its own. Stores are the folders below; they share one
+// suite, statetest.
 package state
 
 import (
@@ -24,6 +26,10 @@ type Value struct {
 	// after the key was deleted or has expired.
 	Version uint64
 	Data    []byte // the caller's; nil where there is no value
+
+	// Last is of a key that has no value: at least every version that it had in the last two minutes, one more than the last where it
+	// was deleted, and below its next one. So what rests on "there is no value" is told from what rested on an older value.
+	Last uint64
 }
 
 // Store keeps values by key. Its methods are safe for concurrent use and return soon after ctx is done. An error means that the store can't
@@ -54,15 +60,28 @@ var ErrConflict = errors.New("another event has changed the state")
 // ErrFull says that a store takes no more keys. It evicts none: to forget a state could open what it had closed.
 var ErrFull = errors.New("the store is full")
 
+// ErrCorrupt says that a store holds something that can't be understood.
+var ErrCorrupt = errors.New("the store holds something that is no state")
+
+// ErrNewer says that a value was written by a newer version of this program.
+var ErrNewer = errors.New("the state is of a newer version of this program")
+
 // Promise is what a store promises to those who share it.
 type Promise struct {
+	Local        bool // it is in this process and answers within microseconds
 	Shared       bool // by several gateways or functions
 	Linearizable bool // a read sees every swap that had returned before it began
 	Durable      bool // a swap that has returned survives the store's restart
 }
 
-// Machines is a controller whose decisions rest on states.
+// Machines is a controller whose decisions rest on states. Its policy may change while it is in use.
 type Machines interface {
+	// Version is of the policy that StateKeys goes by. A decision of another version rests on other states.
+	Version() flow.PolicyVersion
+
+	// Stateful reports whether the policy has machines.
+	Stateful() bool
+
 	// StateKeys appends the keys of the states that the event's decision reads, in the order in which it wants them in
 	// [flow.Event.States]. It appends none where the policy has no machine that concerns the event.
 	StateKeys(ev *flow.Event, keys []string) []string

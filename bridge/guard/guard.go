@@ -139,6 +139,7 @@ type check struct {
 	desc       *flow.Switch // may be nil
 	mem        *Memory
 	packet     *flow.Match // nil: the rules are proactive
+	frame      flow.Match  // of P4: what the whole packet shows, of which its program tells a part
 	incomplete flow.Field
 	has        traits // of every rule of the answer
 
@@ -184,6 +185,10 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		if c.packet, c.incomplete = &pi.Match, pi.Incomplete; c.incomplete != 0 {
 			c.has |= hides
 		}
+		c.frame = flow.Match{}
+		if ev.Switch != nil && ev.Switch.Protocol == flow.P4Runtime && len(pi.Data) > 0 && len(d.Rules) > 0 {
+			c.frame = flow.Parser{}.Parse(pi.Data, pi.TotalLen, pi.Match.InPort)
+		}
 	}
 	if !mem.empty() {
 		c.has |= remembers
@@ -213,7 +218,7 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		r := &d.Rules[i]
 		c.cut = false
 		c.covers = c.packet != nil && concerns(&r.Match, c.packet)
-		if c.covers && r.Command == flow.Add {
+		if (c.covers || c.beyond(&r.Match)) && r.Command == flow.Add {
 			if decisive < 0 || r.Outranks(&d.Rules[decisive]) {
 				decisive = i
 			}
@@ -407,6 +412,12 @@ func concerns(m, p *flow.Match) bool {
 		m = &tagged
 	}
 	return m.Covers(p)
+}
+
+// beyond reports whether m covers the packet by a header that is in its frame and that the P4 program does not tell, such as arp_sha. A
+// function that was sent the frame may name it. No such rule is installed, but it says what becomes of the packet.
+func (c *check) beyond(m *flow.Match) bool {
+	return c.packet != nil && c.frame.Fields != 0 && m.Fields&^c.packet.Fields != 0 && concerns(m, &c.frame)
 }
 
 // coversIn reports whether m covers p in the given fields, which m has.

@@ -11,6 +11,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/internal/flowtest"
+	"switchbridge/internal/frames"
 )
 
 // The event and the rule that the tests ask about.
@@ -332,6 +333,37 @@ func TestGuardDigest(t *testing.T) {
 	}
 	if got, _ := d.PacketActions(&m); !slices.Equal(got, goodRule().Actions) || len(d.Rules) != 1 || d.Rules[0].Match.EthType != flow.EthTypeIPv4 {
 		t.Fatalf("packet takes %v; rules %v", got, d.Rules)
+	}
+}
+
+// A function that was sent a P4 switch's frame may name a header that its program does not tell. No rule comes of it, and the packet does what it says.
+func TestGuardBeyondDigest(t *testing.T) {
+	a, b := frames.Host(1), frames.Host(2)
+	frame := frames.ARPReply(a, b)
+	whole := flow.ParseFrame(frame, portA)
+	told := whole.Keep(^(flow.FieldARPSHA | flow.FieldARPTHA))
+	other := whole
+	other.ARPSHA = b.MAC
+	for name, tt := range map[string]struct {
+		match  flow.Match
+		data   []byte
+		passes bool
+	}{
+		"the frame's":     {whole, frame, true},
+		"another address": {other, frame, false},
+		"without a frame": {whole, nil, false},
+	} {
+		ev := packetEvent(&flow.PacketIn{BufferID: flow.NoBuffer, Match: told, Data: tt.data, TotalLen: len(tt.data)})
+		ev.Switch = &flow.Switch{Protocol: flow.P4Runtime}
+		r := goodRule()
+		r.Match = tt.match
+		d := flow.Decision{Rules: []flow.Rule{r}}
+		if v := run(Default(), ev, &d); len(v) != 1 || len(d.Rules) != 0 {
+			t.Errorf("%s: violations %v, rules %v", name, v, d.Rules)
+		}
+		if got, _ := d.PacketActions(&told); len(got) > 0 != tt.passes {
+			t.Errorf("%s: the packet takes %v", name, got)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -20,13 +21,17 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/state/dynamodb"
+	"switchbridge/state/stores"
 )
 
 // Environment variables beside lambdahost.EnvPolicy.
 const (
-	envTokens = "SWITCHBRIDGE_TOKENS" // one bearer token, or two with a blank between, during a rotation
-	envAuth   = "SWITCHBRIDGE_AUTH"   // none: the platform checks who calls (IAM)
-	envStream = "SWITCHBRIDGE_STREAM" // 1: the function URL's InvokeMode is RESPONSE_STREAM
+	envTokens = "SWITCHBRIDGE_TOKENS"           // one bearer token, or two with a blank between, during a rotation
+	envAuth   = "SWITCHBRIDGE_AUTH"             // none: the platform checks who calls (IAM)
+	envStream = "SWITCHBRIDGE_STREAM"           // 1: the function URL's InvokeMode is RESPONSE_STREAM
+	envState  = "SWITCHBRIDGE_STATE"            // dynamodb://table: where the states of the policy's machines are
+	envFails  = "SWITCHBRIDGE_STATE_ON_FAILURE" // deny or start
 )
 
 func main() {
@@ -48,12 +53,25 @@ func handler(log *slog.Logger) (http.Handler, error) {
 		}
 		mux.Tokens = tokens
 	}
-	policies, err := lambdahost.OpenPolicies(context.Background(), os.Getenv, log)
+	places := stores.Default()
+	places.URL, places.OnFailure = os.Getenv(envState), cmp.Or(os.Getenv(envFails), places.OnFailure)
+	if err := places.Validate(); err != nil {
+		return nil, fmt.Errorf("%s and %s: %w", envState, envFails, err)
+	}
+	keeper, err := stores.Open(context.Background(), places, stores.Openers{"dynamodb": dynamodb.Open}, log)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", envState, err)
+	}
+	policies, err := lambdahost.OpenPolicies(context.Background(), os.Getenv, log, keeper.Takes)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := keeper.Keep("controller", policies)
 	if err != nil {
 		return nil, err
 	}
 	h, err := httphost.New(httphost.Config{
-		Decider: policies, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
+		Decider: kept.Decider(policies), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}},
 		Records: record.NewWriter(os.Stdout), Log: log,
 	})
 	if err != nil {

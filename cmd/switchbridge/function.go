@@ -82,6 +82,8 @@ Examples:
 	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long events that are being decided are waited for at the end")
 	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
 
+	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
+
 	fl.StringVar(&f.function.Policy, "policy", "", "policy file")
 	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")
 	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it is given the policy compiled")
@@ -110,6 +112,9 @@ func (f *serveFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return cli.Usage(err)
 	}
+	if f.check {
+		config.State = config.State.Beside()
+	}
 	records, closeRecords, err := openRecords(config.Records, c.OutOrStdout())
 	if err != nil {
 		return err
@@ -120,6 +125,7 @@ func (f *serveFlags) run(c *cobra.Command) error {
 		return err
 	}
 	if f.check {
+		defer server.Close()
 		if err := server.Check(c.Context()); err != nil {
 			return err
 		}
@@ -188,6 +194,7 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		over("key", &config.TLS.Key, f.server.TLS.Key)
 		over("client-ca", &config.TLS.ClientCA, f.server.TLS.ClientCA)
 		over("dev-ca", &config.TLS.DevCA, f.server.TLS.DevCA)
+		over("state", &config.State.URL, f.server.State.URL)
 		over("records", &config.Records, f.server.Records)
 		over("cache", &config.CacheDir, f.server.CacheDir)
 		config.Plain = config.Plain || f.server.Plain

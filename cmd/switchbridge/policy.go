@@ -25,7 +25,7 @@ func policyCommand() *cobra.Command {
 func checkCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "check POLICY...",
-		Short: "Validate policy files; print the version of each",
+		Short: "Validate policy files; print the version of each, and what they cost",
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Usagef("policy check wants at least one policy file")
@@ -41,6 +41,16 @@ func checkCommand() *cobra.Command {
 					continue
 				}
 				fmt.Fprintf(c.OutOrStdout(), "%s: good, version %v\n", path, p.Version())
+				for _, w := range p.Warnings() {
+					fmt.Fprintf(c.OutOrStdout(), "%s: warning: %s\n", path, w)
+				}
+				for _, entry := range p.Chain {
+					if e, ok := entry.(interface{ Notes() []string }); ok {
+						for _, note := range e.Notes() {
+							fmt.Fprintf(c.OutOrStdout(), "%s: note: %s\n", path, note)
+						}
+					}
+				}
 			}
 			return errors.Join(bad...)
 		},

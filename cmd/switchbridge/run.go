@@ -53,7 +53,7 @@ Examples:
 			if !f.check {
 				o.Config, o.Load = f.config, func() (*settings.Settings, error) { return f.settings(c) }
 			} else { // beside a gateway that runs, and has the ports
-				o.Listeners, set.Admin.Listen = []net.Listener{}, ""
+				o.Listeners, set.Admin.Listen, set.State = []net.Listener{}, "", set.State.Beside()
 			}
 			g, err := gateway.New(set, o)
 			if err != nil {
@@ -75,6 +75,7 @@ Examples:
 	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
+	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")
@@ -87,10 +88,10 @@ Examples:
 }
 
 type runFlags struct {
-	config, admin, policy, token, ca, encoding string
-	decisions, logFormat, logLevel             string
-	openflow, function, p4                     []string
-	pprof, check                               bool
+	config, admin, policy, state, token, ca, encoding string
+	decisions, logFormat, logLevel                    string
+	openflow, function, p4                            []string
+	pprof, check                                      bool
 }
 
 // settings are the file's, with what the flags say put over them.
@@ -132,6 +133,7 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 	}
 	over("admin", &set.Admin.Listen, strings.TrimPrefix(f.admin, "off"))
 	over("policy", &set.Policy, f.policy)
+	over("state", &set.State.URL, f.state)
 	over("function-token-file", &set.Function.TokenFile, f.token)
 	over("function-ca", &set.Function.CA, f.ca)
 	over("encoding", &set.Function.Encoding, f.encoding)

@@ -19,7 +19,7 @@ import (
 
 // Answerer answers one event: the controller itself, or a guest that a host runs.
 //
-// Answer fills a, which it resets first, and whose State and Body it may append to and must not
+// Answer fills a, which it resets first, and whose State, Change and Body it may append to and must not
 // keep. An error means that there is no answer; what the function itself has against an event is
 // an answer with a status. Answer is called by several goroutines at a time.
 type Answerer interface {
@@ -60,6 +60,7 @@ type Function struct {
 
 type scratch struct {
 	event    flow.Event
+	states   []flow.State
 	sw       flow.Switch
 	decision flow.Decision
 
@@ -77,9 +78,9 @@ func New(decider flow.Decider, codecs Codecs) *Function {
 func (f *Function) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
 	s := f.scratch.Get().(*scratch)
 	defer f.scratch.Put(s)
-	*a = guest.Answer{State: a.State[:0], Body: a.Body[:0]}
+	*a = guest.Answer{State: a.State[:0], Change: a.Change[:0], Body: a.Body[:0]}
 	if status, err := f.answer(ctx, s, r, a); err != nil {
-		*a = guest.Answer{Status: status, Policy: a.Policy, Reason: contract.Printable(err.Error()), State: a.State[:0], Body: a.Body[:0]}
+		*a = guest.Answer{Status: status, Policy: a.Policy, Reason: contract.Printable(err.Error()), State: a.State[:0], Change: a.Change[:0], Body: a.Body[:0]}
 	}
 	return nil
 }
@@ -98,6 +99,10 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 		return 400, fmt.Errorf("%s: %w", r.Event, err)
 	}
 	contract.SetMembers(&s.event, r.Accepts, r.Incomplete)
+	if s.states, err = guest.ParseStates(s.states[:0], r.States); err != nil {
+		return 400, err
+	}
+	s.event.States = s.states
 	d := &s.decision
 	d.Reset()
 	if err := f.decider.Decide(ctx, &s.event, d); err != nil {
@@ -127,6 +132,9 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
+	}
+	if d.Change != nil {
+		a.Change = guest.AppendChange(a.Change, d.Change)
 	}
 	return 200, nil
 }
@@ -161,6 +169,7 @@ type Exchange struct {
 	request  guest.Request
 	answer   guest.Answer
 	body     []byte
+	states   []byte
 	envelope []byte
 }
 
@@ -170,8 +179,8 @@ func NewDecider(answerer Answerer, codec contract.Codec) *Decider {
 		scratch: sync.Pool{New: func() any { return new(Exchange) }}}
 }
 
-// WithoutID makes f leave out an event's id and session, which only a function's own records need,
-// and returns f.
+// WithoutID makes f leave out an event's id and session, which only a function's own records need, and decisions by
+// states, and returns f.
 func (f *Decider) WithoutID() *Decider {
 	f.noID = true
 	return f
@@ -205,6 +214,10 @@ func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 	}
 	x.request = guest.Request{
 		Event: ev.Type, Encoding: f.encoding, State: ev.State, Body: x.body,
+	}
+	if len(ev.States) > 0 {
+		x.states = guest.AppendStates(x.states[:0], ev.States)
+		x.request.ID, x.request.States = ev.ID, x.states
 	}
 	if !f.noID {
 		x.request.ID, x.request.Session = ev.ID, ev.Session
@@ -286,6 +299,11 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 			return invalid("answer", err)
 		}
 		d.State = append(d.State[:0], a.State...)
+	}
+	if len(a.Change) > 0 {
+		if d.Change, err = guest.ParseChange(a.Change); err != nil {
+			return invalid("answer", err)
+		}
 	}
 	return nil
 }

@@ -57,6 +57,9 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 	if d.Reason != "" {
 		h.Set(HeaderReason, Printable(d.Reason))
 	}
+	if d.Stateful {
+		h.Set(HeaderStateful, "true")
+	}
 	if contentType == TypeJSON {
 		return
 	}
@@ -95,12 +98,17 @@ func GetDecision(h Header, d *flow.Decision) error {
 			return fmt.Errorf("%s: %w", HeaderStateKey, err)
 		}
 	}
-	switch v := h.Get(HeaderCoversIncomplete); v {
-	case "":
-	case "true", "false":
-		SetCoversIncomplete(d, v == "true")
-	default:
-		return fmt.Errorf("%s %q: want true or false", HeaderCoversIncomplete, Printable(v))
+	if v := h.Get(HeaderCoversIncomplete); v != "" {
+		covers, err := truth(HeaderCoversIncomplete, v)
+		if err != nil {
+			return err
+		}
+		SetCoversIncomplete(d, covers)
+	}
+	if v := h.Get(HeaderStateful); v != "" {
+		if d.Stateful, err = truth(HeaderStateful, v); err != nil {
+			return err
+		}
 	}
 	if err := getStates(h, d); err != nil {
 		return err
@@ -110,6 +118,14 @@ func GetDecision(h Header, d *flow.Decision) error {
 		d.State = state
 	}
 	return err
+}
+
+// truth reads a header that is true or false.
+func truth(name, v string) (bool, error) {
+	if v != "true" && v != "false" {
+		return false, fmt.Errorf("%s %q: want true or false", name, Printable(v))
+	}
+	return v == "true", nil
 }
 
 // decodeState appends the state in s to b; nil where s is empty.

@@ -57,6 +57,9 @@ const (
 	HeaderReuse = "Switchbridge-Reuse"
 	HeaderReply = "Switchbridge-Reply"
 
+	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
+	HeaderStateful = "Switchbridge-Stateful"
+
 	HeaderStates = "Switchbridge-States" // <state>=<version>, with commas between: what the answer rests on
 	HeaderRevoke = "Switchbridge-Revoke" // states whose rules go, with commas between
 )

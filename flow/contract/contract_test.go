@@ -77,7 +77,7 @@ func TestBadEnvelopes(t *testing.T) {
 
 func TestDecisionHeaders(t *testing.T) {
 	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: ü\r\nX-Evil: 1", Policy: flow.PolicyVersion{Serial: 9, Hash: 0xff},
-		State: []byte{0xff}, StateKey: flow.StateDst}
+		State: []byte{0xff}, StateKey: flow.StateDst, Stateful: true}
 	for _, contentType := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
 		h := http.Header{}
 		contract.PutDecision(h, contentType, &flow.Event{}, &d)
@@ -85,7 +85,7 @@ func TestDecisionHeaders(t *testing.T) {
 		if err := contract.GetDecision(h, &back); err != nil {
 			t.Fatal(err)
 		}
-		if back.Verdict != d.Verdict || back.Policy != d.Policy || back.Reason != "blocklist: ???X-Evil: 1" {
+		if back.Verdict != d.Verdict || back.Policy != d.Policy || back.Reason != "blocklist: ???X-Evil: 1" || !back.Stateful {
 			t.Errorf("%s: %+v", contentType, back)
 		}
 		if inHeader := contentType == contract.TypeOpenFlow; (len(back.State) == 1) != inHeader || (back.StateKey == flow.StateDst) != inHeader {
@@ -118,6 +118,7 @@ func TestBadDecisionHeaders(t *testing.T) {
 		contract.HeaderPolicy:           {"7", "7-xyz", "-00000001", "7-1"},
 		contract.HeaderVerdict:          {"perhaps"},
 		contract.HeaderCoversIncomplete: {"yes", "TRUE", "1", "true,true"},
+		contract.HeaderStateful:         {"yes"},
 		contract.HeaderStateKey:         {"user"},
 		contract.HeaderState:            {"###", long, strings.Repeat("A", 1<<20)},
 	} {

@@ -31,6 +31,7 @@ func fromBytes(b []byte) bits {
 }
 
 func (b bits) and(o bits) bits { return bits{b.hi & o.hi, b.lo & o.lo} }
+func (b bits) or(o bits) bits  { return bits{b.hi | o.hi, b.lo | o.lo} }
 func (b bits) not() bits       { return bits{^b.hi, ^b.lo} }
 
 // width is how many bits the number needs.

@@ -23,6 +23,7 @@ const maxNodes = 1 << 18
 var (
 	nameType     = reflect.TypeFor[name]()
 	nameListType = reflect.TypeFor[nameList]()
+	callType     = reflect.TypeFor[rawCall]()
 )
 
 func (c *checker) bad(n *yaml.Node, at, format string, args ...any) {
@@ -50,6 +51,7 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, at string) {
 		if !scalar && (n.Kind != yaml.SequenceNode || slices.ContainsFunc(n.Content, func(e *yaml.Node) bool { return e.Kind != yaml.ScalarNode })) {
 			c.bad(n, at, "want a name, or a list of names")
 		}
+	case t == callType && scalar && n.Tag != "!!null": // an action's name alone
 	case t.Kind() == reflect.Pointer:
 		if n.Tag != "!!null" {
 			c.value(n, t.Elem(), at)
@@ -62,10 +64,13 @@ func (c *checker) value(n *yaml.Node, t reflect.Type, at string) {
 			return
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			if key := n.Content[i]; key.Kind == yaml.ScalarNode {
-				c.value(n.Content[i+1], t.Elem(), place(at, key.Value))
-			} else {
+			switch key := n.Content[i]; {
+			case key.Kind != yaml.ScalarNode:
 				c.bad(key, at, "want a name for a key")
+			case t.Key().Kind() == reflect.Uint32 && key.Decode(new(uint32)) != nil:
+				c.bad(key, at, "%q is no number from 0 to %d", key.Value, ^uint32(0))
+			default:
+				c.value(n.Content[i+1], t.Elem(), place(at, key.Value))
 			}
 		}
 	case t.Kind() == reflect.Slice:

@@ -3,15 +3,15 @@ package mapping
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"switchbridge/p4bridge/pipeline"
 )
 
 // Describe writes what a program offers, for `switchbridge p4 info`: its
-// tables, digests, packet headers, counters and meters, and for each mapping whether it
-// fits, and if not, why.
-func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
+// tables, digests, packet headers, counters and meters.
+func Describe(w io.Writer, p *pipeline.Pipeline) error {
 	ew := &errWriter{w: w}
 	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
 	for _, t := range p.Tables {
@@ -20,11 +20,14 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 			ew.printf("  key     %-16s %-9v %3d bits\n", f.Name, f.Kind, f.Width)
 		}
 		for _, a := range t.Actions {
-			ew.printf("  action  %s\n", signature(a))
+			ew.printf("  action  %s\n", actionText(a))
 		}
 		for _, a := range t.Defaults {
-			if !t.ConstMiss && t.Action(a.Name) == nil {
-				ew.printf("  default %s\n", signature(a))
+			switch {
+			case t.ConstMiss == a:
+				ew.printf("  default %s, fixed by the program\n", actionText(a))
+			case t.ConstMiss == nil && !slices.Contains(t.Actions, a):
+				ew.printf("  default %s\n", actionText(a))
 			}
 		}
 	}
@@ -46,20 +49,26 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 		}
 		ew.printf("\nmeter %s: %d, of %s\n", m.Name, m.Size, unit)
 	}
-	for _, f := range mappings {
-		m, err := f.Bind(p)
-		if err != nil {
-			ew.printf("\nmapping %s does not fit:\n  %s\n", f.Name(), strings.ReplaceAll(err.Error(), "\n", "\n  "))
-			continue
+	return ew.err
+}
+
+// Describe writes what a mapping, called name, makes of a program.
+func (m *Mapping) Describe(w io.Writer, name string) error {
+	ew := &errWriter{w: w}
+	ew.printf("\nmapping %s fits:\n", name)
+	for _, t := range m.Tables {
+		ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
+	}
+	ew.printf("  events carry %v\n", m.EventFields)
+	if m.Miss == nil {
+		ew.printf("  misses: the mapping does not say what asks\n")
+	} else {
+		for _, how := range m.Miss.How() {
+			ew.printf("  miss=%s\n", how)
 		}
-		ew.printf("\nmapping %s fits:\n", f.Name())
-		for _, t := range m.Tables {
-			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
-		}
-		ew.printf("  events carry %v\n", m.EventFields)
-		for _, advice := range m.Advice() {
-			ew.printf("  %s\n", advice)
-		}
+	}
+	for _, advice := range m.Advice() {
+		ew.printf("  %s\n", advice)
 	}
 	return ew.err
 }
@@ -70,8 +79,8 @@ func properties(t *pipeline.Table) string {
 		is   bool
 		text string
 	}{
-		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"},
-		{t.Const, "fixed by the program"}, {t.Indirect, "an action profile"},
+		{t.Priority, "with priorities"}, {t.IdleTimeout, "idle timeouts"}, {t.DirectCounter, "counters"}, {t.DirectMeter != nil, "meters"},
+		{t.Const, "fixed by the program"}, {t.Profile != nil, "an action profile"},
 	} {
 		if p.is {
 			s += ", " + p.text
@@ -80,12 +89,15 @@ func properties(t *pipeline.Table) string {
 	return s
 }
 
-func signature(a *pipeline.Action) string { return a.Name + "(" + members(a.Params) + ")" }
+func actionText(a *pipeline.Action) string { return a.Name + "(" + members(a.Params) + ")" }
 
 func members(list []pipeline.Member) string {
 	s := make([]string, len(list))
 	for i, m := range list {
 		s[i] = fmt.Sprintf("%s:%d", m.Name, m.Width)
+		if m.String {
+			s[i] = m.Name + ":text"
+		}
 	}
 	return strings.Join(s, ", ")
 }

@@ -5,6 +5,7 @@ import (
 	"math/big"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
@@ -14,7 +15,8 @@ import (
 )
 
 // Direct turns an entry that names P4 tables itself into P4Runtime's form,
-// checked against P4Info. It carries the idle timeout, and no cookie.
+// checked against P4Info. It carries the idle timeout where the table has any,
+// and no cookie.
 func Direct(p *pipeline.Pipeline, e *flow.Entry) (*p4v1.TableEntry, *pipeline.Table, error) {
 	t := p.Table(e.Table)
 	if t == nil {
@@ -30,20 +32,17 @@ func Direct(p *pipeline.Pipeline, e *flow.Entry) (*p4v1.TableEntry, *pipeline.Ta
 
 func direct(t *pipeline.Table, e *flow.Entry) (*p4v1.TableEntry, error) {
 	switch {
-	case t.Const:
-		return nil, fmt.Errorf("its entries are fixed by the program")
-	case t.Indirect:
-		return nil, fmt.Errorf("its actions come from an action profile")
-	case len(t.Fields) == 0:
-		return nil, fmt.Errorf("it has no keys, and so no entries")
+	case takesEntries(t) != nil:
+		return nil, takesEntries(t)
 	case t.Priority && e.Priority <= 0:
 		return nil, fmt.Errorf("priority %d: its entries want at least 1", e.Priority)
 	case !t.Priority && e.Priority != 0:
 		return nil, fmt.Errorf("priority %d: its entries have none", e.Priority)
-	case e.IdleTimeout > 0 && !t.IdleTimeout:
-		return nil, fmt.Errorf("it has no idle timeouts")
 	}
-	out := &p4v1.TableEntry{TableId: t.ID, Priority: e.Priority, IdleTimeoutNs: e.IdleTimeout.Nanoseconds()}
+	out := &p4v1.TableEntry{TableId: t.ID, Priority: e.Priority}
+	if t.IdleTimeout {
+		out.IdleTimeoutNs = e.IdleTimeout.Nanoseconds()
+	}
 	for name := range e.Match {
 		if t.Field(name) == nil {
 			return nil, fmt.Errorf("no key %q; it has %v", name, pipeline.Names(t.Fields, func(f pipeline.Field) string { return f.Name }))
@@ -77,19 +76,28 @@ func direct(t *pipeline.Table, e *flow.Entry) (*p4v1.TableEntry, error) {
 		}
 	}
 	for _, prm := range a.Params {
-		v, err := value(e.Params[prm.Name], prm.Width)
+		v, err := constant(&prm, e.Params[prm.Name])
 		if err != nil {
 			return nil, fmt.Errorf("action %s: parameter %s: %w", a.Name, prm.Name, err)
 		}
-		act.Params = append(act.Params, &p4v1.Action_Param{ParamId: prm.ID, Value: pipeline.Canonical(v)})
+		act.Params = append(act.Params, &p4v1.Action_Param{ParamId: prm.ID, Value: v})
 	}
-	out.Action = &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: act}}
+	out.Action = WithAction(t, act)
 	return out, nil
 }
 
 // directKey reads "value", "value/mask", "value/prefix length" or "low..high".
 func directKey(f *pipeline.Field, text string) (*p4v1.FieldMatch, error) {
+	if err := f.Usable(); err != nil {
+		return nil, err
+	}
 	k := key{Member: f.Member, kind: f.Kind}
+	if f.String {
+		if f.Kind != pipeline.Exact && f.Kind != pipeline.Optional {
+			return nil, fmt.Errorf("a text that is %v is not supported", f.Kind)
+		}
+		return k.textMatch(text), nil
+	}
 	if low, high, ok := strings.Cut(text, ".."); ok {
 		if f.Kind != pipeline.Range {
 			return nil, fmt.Errorf("%q: a range, where the key is %v", text, f.Kind)
@@ -127,23 +135,33 @@ func directKey(f *pipeline.Field, text string) (*p4v1.FieldMatch, error) {
 	return k.fieldMatch(v, mask)
 }
 
-// maskValue reads what stands behind the slash: a prefix length for an address
-// or an LPM key, else a mask.
+// maskValue reads what stands behind the slash: a prefix length where the value is
+// an address or the key LPM, and the text a small decimal number; else a mask.
 func maskValue(head, tail string, f *pipeline.Field) ([]byte, error) {
 	_, notAddr := netip.ParseAddr(head)
-	if f.Kind != pipeline.LPM && notAddr != nil {
+	n, err := strconv.ParseUint(tail, 10, 16)
+	if err != nil || f.Kind != pipeline.LPM && notAddr != nil {
 		return value(tail, f.Width)
 	}
-	n, ok := new(big.Int).SetString(tail, 10)
-	if !ok || !n.IsInt64() || n.Int64() < 0 || n.Int64() > int64(f.Width) {
+	if n > uint64(f.Width) {
 		return nil, fmt.Errorf("prefix length %q: want 0 to %d", tail, f.Width)
 	}
-	mask := make([]byte, (f.Width+7)/8)
-	pad := len(mask)*8 - f.Width
-	for i := range int(n.Int64()) {
-		mask[(pad+i)/8] |= 0x80 >> ((pad + i) % 8)
+	return prefixMask(int(n), f.Width), nil
+}
+
+// constant reads what a parameter always is.
+func constant(m *pipeline.Member, text string) ([]byte, error) {
+	if err := m.Usable(); err != nil {
+		return nil, err
 	}
-	return mask, nil
+	if m.String {
+		if text == "" || len(text) > maxText {
+			return nil, fmt.Errorf("no value, or one of more than %d characters", maxText)
+		}
+		return []byte(text), nil
+	}
+	v, err := value(text, m.Width)
+	return pipeline.Canonical(v), err
 }
 
 // maxText bounds a value's text: what is longer is no number of any width.

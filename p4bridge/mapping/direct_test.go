@@ -36,7 +36,6 @@ func TestDirect(t *testing.T) {
 		"a mask, where":              func(e *flow.Entry) { e.Match["port"] = "2/0x2" },
 		"is no number":               func(e *flow.Entry) { e.Match["port"] = "-1" },
 		"priority 0":                 func(e *flow.Entry) { e.Priority = 0 },
-		"no idle timeouts":           func(e *flow.Entry) { e.IdleTimeout = 1 },
 		`no action "drop"`:           func(e *flow.Entry) { e.Action = "drop" },
 		"parameter egress: no value": func(e *flow.Entry) { e.Action = "forward" },
 		`has no parameter "egres"`:   func(e *flow.Entry) { e.Action = "forward"; e.Params = map[string]string{"egres": "1"} },

@@ -1,10 +1,8 @@
 package mapping
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
@@ -20,8 +18,9 @@ var ErrNoFit = errors.New("no P4 table can hold the rule")
 // packet is what the rule answers, for the prerequisites that it leaves out,
 // and nil for a proactive rule. The error says of every candidate why not.
 //
-// The entry carries the rule's cookie as controller_metadata and its idle
-// timeout; a hard timeout is the caller's to keep, since P4Runtime has none.
+// The entry carries the rule's cookie as controller_metadata, and its idle
+// timeout where the table has any; else that, and a hard timeout, are the caller's
+// to keep.
 func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Table, error) {
 	match := r.Match
 	if err := match.Complete(packet); err != nil {
@@ -37,7 +36,7 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 		if t.OpenFlow != r.Table {
 			continue
 		}
-		e, err := t.entry(r, &match)
+		e, err := t.entry(r, &match, m)
 		if err == nil {
 			return e, t, nil
 		}
@@ -60,30 +59,36 @@ func (e *priorityError) Error() string {
 	return fmt.Sprintf("priority %d is not within %d to %d", e.have, e.min, e.max)
 }
 
-func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
+func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntry, error) {
+	meter, err := in.meter(t.P4, r.Meter)
 	switch {
 	case r.Priority < t.MinPrio || r.Priority > t.MaxPrio:
 		return nil, &priorityError{r.Priority, t.MinPrio, t.MaxPrio}
-	case r.IdleTimeout > 0 && !t.P4.IdleTimeout:
-		return nil, errors.New("it has no idle timeouts")
 	case r.Goto != 0:
 		return nil, fmt.Errorf("goto %d: the order of P4 tables is the program's", r.Goto)
-	case r.Meter != 0:
-		return nil, fmt.Errorf("meter %d: rules of P4 tables have none", r.Meter)
+	case err != nil:
+		return nil, err
 	case t.P4.Priority && r.Priority == 0:
 		return nil, errors.New("priority 0, and its entries want at least 1")
 	}
 	parts := new(entryParts)
 	e := &parts.entry
-	e.TableId, e.ControllerMetadata, e.IdleTimeoutNs = t.P4.ID, r.Cookie, r.IdleTimeout.Nanoseconds()
+	e.TableId, e.ControllerMetadata, e.MeterConfig = t.P4.ID, r.Cookie, meter
 	if t.P4.Priority {
-		e.Priority = int32(r.Priority)
+		e.Priority = int32(r.Priority) + t.above
 	}
-	if err := t.match(e, m); err != nil {
+	if t.P4.IdleTimeout {
+		e.IdleTimeoutNs = r.IdleTimeout.Nanoseconds()
+	}
+	if err := t.match(e, m, &in.ports); err != nil {
 		return nil, err
 	}
-	if err := t.action(&parts.action, r.Actions, m); err != nil {
+	if err := t.action(&parts.action, r.Actions, m, &in.ports); err != nil {
 		return nil, err
+	}
+	if t.P4.Profile != nil {
+		e.Action = WithAction(t.P4, &parts.action)
+		return e, nil
 	}
 	parts.kind.Action = &parts.action
 	parts.tableAction.Type = &parts.kind
@@ -91,12 +96,18 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match) (*p4v1.TableEntry, error) {
 	return e, nil
 }
 
+// said reports whether a rule says that the field has this very value.
+func (i *implied) said(m *flow.Match) bool {
+	v, mask, err := i.get(m)
+	return m.Has(i.field) && err == nil && v == bits{lo: i.value} && mask == ones(i.width)
+}
+
 // Keys returns what the entries of a rule with the given match have for a key, in tables of exact keys alone: there it is all that tells
 // entries apart. They have no action.
 func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
 	for _, t := range m.Tables {
 		e := &p4v1.TableEntry{TableId: t.P4.ID}
-		if !t.P4.Priority && t.match(e, match) == nil {
+		if !t.P4.Priority && t.match(e, match, &m.ports) == nil {
 			list = append(list, e)
 		}
 	}
@@ -104,27 +115,23 @@ func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
 }
 
 // match fills e's key.
-func (t *Table) match(e *p4v1.TableEntry, m *flow.Match) error {
+func (t *Table) match(e *p4v1.TableEntry, m *flow.Match, ports *portNames) error {
 	e.Match = make([]*p4v1.FieldMatch, 0, len(t.keys))
 	exact := newExacts(t)
 	var used flow.Field
 	for _, i := range t.implied {
-		if v, _ := i.get(m); !m.Has(i.field) || v != (bits{lo: i.value}) {
+		if !i.said(m) {
 			return fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
 		}
 		used |= i.field
 	}
 	for i := range t.keys {
 		k := &t.keys[i]
-		if c := t.constant(k); c != nil {
-			fm, err := k.fieldMatch(c, pipeline.Ones(k.Width))
-			if err != nil {
-				return err
-			}
-			e.Match = append(e.Match, fm)
+		if k.always != nil {
+			e.Match = append(e.Match, k.always)
 			continue
 		}
-		fm, field, err := k.match(m, &exact)
+		fm, field, err := k.match(m, &exact, ports)
 		if err != nil {
 			return err
 		}
@@ -132,6 +139,9 @@ func (t *Table) match(e *p4v1.TableEntry, m *flow.Match) error {
 		if fm != nil {
 			e.Match = append(e.Match, fm)
 		}
+	}
+	if used&flow.FieldVLAN != 0 && m.VLANMask&^t.tagBits != 0 && t.tagBits != 0 && !untagged(m) {
+		used &^= flow.FieldVLAN // the keys tell whether there is a tag, and not which
 	}
 	if rest := m.Fields &^ used; rest != 0 {
 		return fmt.Errorf("no key for %v", rest)
@@ -186,31 +196,31 @@ func (x *exacts) add(id uint32, value bits) *p4v1.FieldMatch {
 	return &c.match
 }
 
-// constant returns the value that a key always has, or nil.
-func (t *Table) constant(k *key) []byte {
-	for i := range t.always {
-		if t.always[i].ID == k.ID {
-			return t.always[i].value
-		}
-	}
-	return nil
-}
-
 // match makes the key's part of an entry, nil for "any", and says which field
 // of the rule it holds.
-func (k *key) match(m *flow.Match, exact *exacts) (*p4v1.FieldMatch, flow.Field, error) {
+func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.FieldMatch, flow.Field, error) {
 	possible := false
+	var absent flow.Field
 	for _, o := range k.oxms {
 		may, sure := o.may(m)
 		possible = possible || may
+		if !may && o.tag == tagNumber {
+			absent = o.field // the rule says that there is no tag; the key beside this one holds that
+		}
 		if !sure || !m.Has(o.field) {
 			continue
 		}
-		value, mask := o.get(m)
+		value, mask, err := o.get(m)
+		if err != nil {
+			return nil, 0, fmt.Errorf("key %s: %s: %w", k.Name, o.name, err)
+		}
+		if k.String {
+			return k.textMatch(ports.name(uint32(value.lo))), o.field, nil // an in_port, says Bind
+		}
 		if w := min(k.Width, o.width); k.kind == pipeline.Exact && value.width() <= w && mask.and(ones(w)) == ones(w) {
 			return exact.add(k.ID, value), o.field, nil
 		}
-		v, msk, err := k.fit(o, value.bytes(o.width), mask.bytes(o.width))
+		v, msk, err := k.fit(o, value, mask)
 		if err != nil {
 			return nil, 0, fmt.Errorf("key %s: %s: %w", k.Name, o.name, err)
 		}
@@ -222,124 +232,23 @@ func (k *key) match(m *flow.Match, exact *exacts) (*p4v1.FieldMatch, flow.Field,
 	}
 	switch {
 	case k.kind != pipeline.Exact:
-		return nil, 0, nil
+		return nil, absent, nil
 	case possible:
 		return nil, 0, fmt.Errorf("key %s is compared exactly and the rule does not say it", k.Name)
 	}
 	// No packet of the rule has any of the key's fields, so the program leaves it zero.
-	return exact.add(k.ID, bits{}), 0, nil
+	return exact.add(k.ID, bits{}), absent, nil
 }
 
 // fit brings a value and mask of the field's width to the key's. The bits that
 // the key has and the field lacks are zero in every packet, so they may be
 // compared too.
-func (k *key) fit(o *oxm, value, mask []byte) (v, msk []byte, err error) {
-	if k.Width < o.width {
-		v, err = pipeline.Pad(value, k.Width)
-		if err != nil {
-			return nil, nil, err
-		}
-		n := (k.Width + 7) / 8
-		full := mask[len(mask)-n:]
-		msk = slices.Clone(full)
-		ones := pipeline.Ones(k.Width)
-		msk[0] &= ones[0]
-		return v, msk, nil
+func (k *key) fit(o *oxm, value, mask bits) (v, msk []byte, err error) {
+	if n := value.width(); n > k.Width {
+		return nil, nil, fmt.Errorf("value %#x has %d bits, more than the %d of its type", value.append(nil), n, k.Width)
 	}
-	n := (k.Width + 7) / 8
-	v, msk = make([]byte, n), pipeline.Ones(k.Width)
-	copy(v[n-len(value):], value)
-	low := pipeline.Ones(o.width)
-	for i := range low { // clear the field's part of the mask, and put its own there
-		at := n - len(low) + i
-		msk[at] = msk[at]&^low[i] | mask[i]&low[i]
+	if mask != (bits{}) {
+		mask = mask.or(ones(o.width).not()).and(ones(k.Width))
 	}
-	if isZero(mask) {
-		clear(msk)
-	}
-	return v, msk, nil
-}
-
-func (k *key) fieldMatch(value, mask []byte) (*p4v1.FieldMatch, error) {
-	exact := bytes.Equal(pipeline.Canonical(mask), pipeline.Canonical(pipeline.Ones(k.Width)))
-	fm := &p4v1.FieldMatch{FieldId: k.ID}
-	switch k.kind {
-	case pipeline.Exact:
-		if !exact {
-			return nil, errors.New("a mask, where the key is compared exactly")
-		}
-		fm.FieldMatchType = &p4v1.FieldMatch_Exact_{Exact: &p4v1.FieldMatch_Exact{Value: pipeline.Canonical(value)}}
-		return fm, nil
-	case pipeline.Ternary:
-		if isZero(mask) {
-			return nil, nil // P4Runtime 1.3, 9.1.1: don't care is left out
-		}
-		v := slices.Clone(value)
-		for i := range v {
-			v[i] &= mask[len(mask)-len(v)+i]
-		}
-		fm.FieldMatchType = &p4v1.FieldMatch_Ternary_{Ternary: &p4v1.FieldMatch_Ternary{Value: pipeline.Canonical(v), Mask: pipeline.Canonical(mask)}}
-		return fm, nil
-	case pipeline.LPM:
-		n, ok := prefixLen(mask, k.Width)
-		if !ok {
-			return nil, errors.New("the mask is not a prefix")
-		}
-		if n == 0 {
-			return nil, nil
-		}
-		fm.FieldMatchType = &p4v1.FieldMatch_Lpm{Lpm: &p4v1.FieldMatch_LPM{Value: pipeline.Canonical(value), PrefixLen: int32(n)}}
-		return fm, nil
-	case pipeline.Optional:
-		if isZero(mask) {
-			return nil, nil
-		}
-		if !exact {
-			return nil, errors.New("a mask, where the key is compared as a whole or not at all")
-		}
-		fm.FieldMatchType = &p4v1.FieldMatch_Optional_{Optional: &p4v1.FieldMatch_Optional{Value: pipeline.Canonical(value)}}
-		return fm, nil
-	case pipeline.Range:
-		if isZero(mask) {
-			return nil, nil
-		}
-		n, ok := prefixLen(mask, k.Width)
-		if !ok {
-			return nil, errors.New("the mask is not a range")
-		}
-		low, high := slices.Clone(value), slices.Clone(value)
-		for i := range high {
-			high[i] |= pipeline.Ones(k.Width)[i] &^ mask[i]
-		}
-		_ = n
-		fm.FieldMatchType = &p4v1.FieldMatch_Range_{Range: &p4v1.FieldMatch_Range{Low: pipeline.Canonical(low), High: pipeline.Canonical(high)}}
-		return fm, nil
-	}
-	return nil, fmt.Errorf("match kind %v is not supported", k.kind)
-}
-
-// prefixLen counts the leading ones of a mask of width bits.
-func prefixLen(mask []byte, width int) (n int, ok bool) {
-	pad := len(mask)*8 - width
-	zero := false
-	for i := range width {
-		bit := pad + i
-		if mask[bit/8]&(0x80>>(bit%8)) == 0 {
-			zero = true
-		} else if zero {
-			return 0, false
-		} else {
-			n++
-		}
-	}
-	return n, true
-}
-
-func isZero(b []byte) bool {
-	for _, x := range b {
-		if x != 0 {
-			return false
-		}
-	}
-	return true
+	return value.bytes(k.Width), mask.bytes(k.Width), nil
 }

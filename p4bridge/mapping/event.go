@@ -12,37 +12,93 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
+// ErrOwnPacket is what errors about packets that the gateway sent itself wrap:
+// they came in by the CPU port.
+var ErrOwnPacket = errors.New("the packet came in by the CPU port, so the gateway sent it itself")
+
+// ErrContradiction is what errors about a packet wrap whose header tells of another
+// kind of packet than its frame is.
+var ErrContradiction = errors.New("header and frame contradict each other")
+
 // DigestMatch turns a digest's data into the match that a frame of the same
 // flow would have filled. It fails where data is not of the digest's layout.
 func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 	d := m.Digest
-	var values [][]byte
-	if s := data.GetStruct(); s != nil {
-		if len(s.GetMembers()) != len(d.keys) {
-			return flow.Match{}, fmt.Errorf("digest %s: %d members where P4Info says %d", d.P4.Name, len(s.GetMembers()), len(d.keys))
+	members := []*p4v1.P4Data{data}
+	if !d.P4.Plain {
+		if members = data.GetStruct().GetMembers(); data.GetTuple() != nil {
+			members = data.GetTuple().GetMembers()
 		}
-		for _, v := range s.GetMembers() {
-			values = append(values, v.GetBitstring())
-		}
-	} else if len(d.keys) == 1 {
-		values = [][]byte{data.GetBitstring()}
-	} else {
-		return flow.Match{}, fmt.Errorf("digest %s: not a struct", d.P4.Name)
 	}
-	masks := make([][]byte, len(values))
-	for i := range values {
-		v, err := pipeline.Pad(values[i], d.keys[i].Width)
-		if err != nil {
+	if len(members) != len(d.keys) {
+		return flow.Match{}, fmt.Errorf("digest %s: %d members where P4Info says %d", d.P4.Name, len(members), len(d.keys))
+	}
+	values := make([]field, len(members))
+	for i, v := range members {
+		if len(d.keys[i].oxms) == 0 {
+			continue // of whatever type
+		}
+		if err := values[i].read(&d.keys[i].Member, dataBytes(v), &m.ports); err != nil {
 			return flow.Match{}, fmt.Errorf("digest %s: member %s: %w", d.P4.Name, d.keys[i].Name, err)
 		}
-		values[i], masks[i] = v, pipeline.Ones(d.keys[i].Width)
 	}
-	match, err := decode(imply(d.implied), d.keys, values, masks)
+	match, err := decode(imply(d.implied), d.keys, values)
 	if err != nil {
 		return match, fmt.Errorf("digest %s: %w", d.P4.Name, err)
 	}
 	dropAbsent(&match)
+	if m.ownPort(match.InPort) {
+		return match, ErrOwnPacket
+	}
 	return match, nil
+}
+
+func (m *Mapping) ownPort(p flow.PortNo) bool { return m.CPUPort != 0 && p == m.CPUPort }
+
+// dataBytes is the number that a digest's member is; empty for what is none.
+func dataBytes(d *p4v1.P4Data) []byte {
+	switch v := d.GetData().(type) {
+	case *p4v1.P4Data_Bitstring:
+		return v.Bitstring
+	case *p4v1.P4Data_EnumValue:
+		return v.EnumValue
+	case *p4v1.P4Data_Bool:
+		if v.Bool {
+			return []byte{1}
+		}
+		return []byte{0}
+	}
+	return nil
+}
+
+// bits is how wide a value is once it is read: a text is a port's number.
+func (k *key) bits() int {
+	if k.String {
+		return textBits
+	}
+	return k.Width
+}
+
+// textBits is the width of a port's number that is a text in P4Runtime.
+const textBits = 32
+
+// field is what a key, a member or a header's field says, as wide as its type; no
+// value is nothing.
+type field struct{ value, mask []byte }
+
+// read takes a value that is compared as a whole.
+func (f *field) read(m *pipeline.Member, b []byte, ports *portNames) error {
+	width := m.Width
+	if m.String {
+		no, ok := ports.number(string(b))
+		if !ok {
+			return fmt.Errorf("%q is the name of no port", b)
+		}
+		b, width = be32(no), textBits
+	}
+	v, err := pipeline.Pad(b, width)
+	f.value, f.mask = v, pipeline.Ones(width)
+	return err
 }
 
 // imply returns what a place in the program says of its packets.
@@ -70,10 +126,10 @@ func (m *Mapping) Incomplete(match *flow.Match) flow.Field {
 
 // decode fills m from keys' values, prerequisites first: which field a shared
 // key holds is known once eth_type and ip_proto are.
-func decode(m flow.Match, keys []key, values, masks [][]byte) (flow.Match, error) {
+func decode(m flow.Match, keys []key, values []field) (flow.Match, error) {
 	for pass := range 3 {
 		for i := range keys {
-			if values[i] == nil {
+			if values[i].value == nil {
 				continue
 			}
 			for _, o := range keys[i].oxms {
@@ -83,11 +139,13 @@ func decode(m flow.Match, keys []key, values, masks [][]byte) (flow.Match, error
 				if _, sure := o.may(&m); !sure {
 					continue
 				}
-				v, err := pipeline.Pad(values[i], o.width)
+				v, err := pipeline.Pad(values[i].value, o.width)
 				if err != nil {
 					return m, fmt.Errorf("%s: %s: %w", keys[i].Name, o.name, err)
 				}
-				o.set(&m, v, low(masks[i], o.width))
+				if !o.set(&m, v, low(values[i].mask, keys[i].bits(), o.width)) {
+					return m, fmt.Errorf("%s: %s with mask %#x", keys[i].Name, o.name, values[i].mask)
+				}
 				break
 			}
 		}
@@ -106,13 +164,18 @@ func (o *oxm) pass() int {
 	return 0
 }
 
-// low returns the last width bits of a mask, with ones where the mask is shorter.
-func low(mask []byte, width int) []byte {
-	out := pipeline.Ones(width)
+// low returns the last to bits of a mask of from bits, with ones where the mask
+// is shorter.
+func low(mask []byte, from, to int) []byte {
+	n := (max(from, to) + 7) / 8
+	wide := make([]byte, n)
+	copy(wide[n-len(mask):], mask)
+	for i := from; i < to; i++ {
+		wide[n-1-i/8] |= 1 << (i % 8)
+	}
+	out := pipeline.Ones(to)
 	for i := range out {
-		if at := len(mask) - len(out) + i; at >= 0 {
-			out[i] &= mask[at]
-		}
+		out[i] &= wide[n-len(out)+i]
 	}
 	return out
 }
@@ -130,21 +193,28 @@ func dropAbsent(m *flow.Match) {
 	*m = m.Canonical()
 }
 
-// Packet reads a packet_in: the match that its frame and metadata fill, limited
-// to the fields that a digest of this program would have, so that both look
-// alike to a policy; and whether the packet is one that no rule matched.
-func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, err error) {
+// Packet reads a packet_in: the match that header and frame fill, limited to
+// the fields that the mapping names, so that a digest of the same packet looks
+// alike to a policy; and whether the packet is one that no rule matched. What the
+// header says counts more than the frame, which the program may have changed;
+// contradicted are the fields in which the two differ.
+func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, contradicted flow.Field, err error) {
 	in := m.PacketIn
 	if in == nil {
-		return pi, errors.New("packet_in: the mapping has none")
+		return pi, 0, errors.New("packet_in: the mapping has none")
 	}
 	port, found := flow.PortNo(0), false
+	values := make([]field, len(in.keys))
 	for _, md := range p.GetMetadata() {
 		switch {
 		case md.GetMetadataId() == in.InPort.ID:
-			v, err := pipeline.ToUint(md.GetValue())
+			var f field
+			if err := f.read(&in.InPort, md.GetValue(), &m.ports); err != nil {
+				return pi, 0, fmt.Errorf("packet_in: %s: %w", in.InPort.Name, err)
+			}
+			v, err := pipeline.ToUint(f.value)
 			if err != nil || v > uint64(flow.PortMax) {
-				return pi, fmt.Errorf("packet_in: %s: %#x is no port", in.InPort.Name, md.GetValue())
+				return pi, 0, fmt.Errorf("packet_in: %s: %#x is no port", in.InPort.Name, md.GetValue())
 			}
 			port, found = flow.PortNo(v), true
 		case in.Reason != nil && md.GetMetadataId() == in.Reason.ID:
@@ -152,14 +222,53 @@ func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, err error) {
 				pi.Reason = flow.ReasonAction
 			}
 		}
+		for i := range in.keys {
+			if k := &in.keys[i]; len(k.oxms) > 0 && k.ID == md.GetMetadataId() {
+				if err := values[i].read(&k.Member, md.GetValue(), &m.ports); err != nil {
+					return pi, 0, fmt.Errorf("packet_in: %s: %w", k.Name, err)
+				}
+			}
+		}
 	}
-	if !found {
-		return pi, fmt.Errorf("packet_in: no metadata %d (%s)", in.InPort.ID, in.InPort.Name)
+	switch {
+	case !found:
+		return pi, 0, fmt.Errorf("packet_in: no metadata %d (%s)", in.InPort.ID, in.InPort.Name)
+	case m.ownPort(port):
+		return pi, 0, ErrOwnPacket
 	}
 	pi.BufferID, pi.Data, pi.TotalLen = flow.NoBuffer, p.GetPayload(), len(p.GetPayload())
 	match := flow.ParseFrame(pi.Data, port)
-	pi.Match, pi.Incomplete = match.Keep(m.EventFields), match.Missing()&m.EventFields
-	return pi, nil
+	missing := match.Missing()
+	if slices.ContainsFunc(values, func(f field) bool { return f.value != nil }) {
+		frame := match
+		for i := range in.keys {
+			for _, o := range in.keys[i].oxms {
+				match.Fields &^= o.field
+			}
+		}
+		match, err = decode(match.Canonical(), in.keys, values)
+		if err != nil {
+			return pi, 0, fmt.Errorf("packet_in: %w", err)
+		}
+		contradicted = differ(&frame, &match)
+		if contradicted&(flow.FieldEthType|flow.FieldIPProto) != 0 {
+			return pi, contradicted, fmt.Errorf("packet_in: %w in %v", ErrContradiction, contradicted)
+		}
+		missing = match.Missing()
+	}
+	pi.Match, pi.Incomplete = match.Keep(m.EventFields), missing&m.EventFields
+	return pi, contradicted, nil
+}
+
+// differ returns the fields of a that b has otherwise, or no more.
+func differ(a, b *flow.Match) (fields flow.Field) {
+	for i := range flow.Fields {
+		f := flow.Fields[i].Field
+		if a.Has(f) && a.Keep(f) != b.Keep(f) {
+			fields |= f
+		}
+	}
+	return fields
 }
 
 // ErrCantSend is what errors about actions that a packet_out can't do wrap.
@@ -213,6 +322,16 @@ func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Actio
 	return outs, nil
 }
 
+// Sends reports whether the program itself carries out an output to a reserved
+// port, such as FLOOD or NORMAL, of a packet_out.
+func (m *Mapping) Sends(port flow.PortNo) bool {
+	if m.PacketOut == nil {
+		return false
+	}
+	_, ok := m.PacketOut.modes[port]
+	return ok
+}
+
 // Match reads an entry's key back, as [Mapping.Entry] wrote it; ok is false for
 // an entry of a table that is not mapped, or one that it can't have written.
 func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok bool) {
@@ -220,17 +339,34 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 		if t.P4.ID != e.GetTableId() {
 			continue
 		}
-		values, masks := make([][]byte, len(t.keys)), make([][]byte, len(t.keys))
-		for _, fm := range e.GetMatch() {
-			i := slices.IndexFunc(t.keys, func(k key) bool { return k.ID == fm.GetFieldId() })
-			if i < 0 {
-				return flow.Match{}, t, false
+		values := make([]field, len(t.keys))
+		for i := range t.keys {
+			k := &t.keys[i]
+			at := slices.IndexFunc(e.GetMatch(), func(fm *p4v1.FieldMatch) bool { return fm.GetFieldId() == k.ID })
+			switch {
+			case at < 0 && k.always == nil:
+				continue
+			case at < 0 || len(k.oxms) == 0 && k.always == nil:
+				return flow.Match{}, t, false // it is wider than ours are, or compares what no field is
 			}
-			if values[i], masks[i] = t.keys[i].valueMask(fm); values[i] == nil {
-				return flow.Match{}, t, false
+			fm := e.GetMatch()[at]
+			switch {
+			case k.always != nil:
+				if pipeline.FieldKey(fm) != pipeline.FieldKey(k.always) {
+					return flow.Match{}, t, false
+				}
+			case k.String:
+				if values[i].read(&k.Member, append(fm.GetExact().GetValue(), fm.GetOptional().GetValue()...), &m.ports) != nil {
+					return flow.Match{}, t, false
+				}
+			default:
+				var ok bool
+				if values[i].value, values[i].mask, ok = matchKinds[k.kind].read(fm, k.Width); !ok {
+					return flow.Match{}, t, false
+				}
 			}
 		}
-		match, err := decode(imply(t.implied), t.keys, values, masks)
+		match, err := decode(imply(t.implied), t.keys, values)
 		dropAbsent(&match)
 		return match, t, err == nil
 	}
@@ -242,85 +378,21 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 // nothing on.
 func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown, drops bool) {
 	match, t, shown := m.Match(e)
-	r = flow.Rule{Priority: uint16(e.GetPriority()), IdleTimeout: time.Duration(e.GetIdleTimeoutNs()), Cookie: e.GetControllerMetadata(), Match: match}
+	r = flow.Rule{IdleTimeout: time.Duration(e.GetIdleTimeoutNs()), Cookie: e.GetControllerMetadata(), Match: match}
 	if t == nil {
 		return r, false, false
 	}
+	r.Priority = t.Priority(e)
 	r.Table = t.OpenFlow
-	actions, ok := t.list(e.GetAction().GetAction())
+	actions, ok := t.list(ActionOf(e.GetAction()), &m.ports)
 	r.Actions = actions
 	return r, shown && ok, ok && len(actions) == 0
 }
 
-// list is action's inverse, for lists of at most one output.
-func (t *Table) list(a *p4v1.Action) ([]flow.Action, bool) {
-	for _, sig := range []string{"drop", "output", "normal", "flood", "controller"} {
-		as := t.actions[sig]
-		if as == nil || as.p4.ID != a.GetActionId() {
-			continue
-		}
-		switch sig {
-		case "drop":
-			return nil, true
-		case "normal":
-			return []flow.Action{flow.OutputTo(flow.PortNormal)}, true
-		case "flood":
-			return []flow.Action{flow.OutputTo(flow.PortFlood)}, true
-		case "controller":
-			return []flow.Action{flow.OutputTo(flow.PortController)}, true
-		}
-		for _, p := range a.GetParams() {
-			if v, err := pipeline.ToUint(p.GetValue()); err == nil && v <= uint64(flow.PortMax) && len(as.params) == 1 && as.params[0].ID == p.GetParamId() {
-				return []flow.Action{flow.OutputTo(flow.PortNo(v))}, true
-			}
-		}
+// Priority is the priority of the rule that an entry of the table is.
+func (t *Table) Priority(e *p4v1.TableEntry) uint16 {
+	if !t.P4.Priority {
+		return 0
 	}
-	return nil, false
-}
-
-// valueMask is fieldMatch's inverse; it returns nil for what that can't have made.
-func (k *key) valueMask(fm *p4v1.FieldMatch) (value, mask []byte) {
-	ones := pipeline.Ones(k.Width)
-	var err error
-	switch {
-	case fm.GetExact() != nil:
-		value, err = pipeline.Pad(fm.GetExact().GetValue(), k.Width)
-		mask = ones
-	case fm.GetOptional() != nil:
-		value, err = pipeline.Pad(fm.GetOptional().GetValue(), k.Width)
-		mask = ones
-	case fm.GetTernary() != nil:
-		value, err = pipeline.Pad(fm.GetTernary().GetValue(), k.Width)
-		if err == nil {
-			mask, err = pipeline.Pad(fm.GetTernary().GetMask(), k.Width)
-		}
-	case fm.GetLpm() != nil:
-		value, err = pipeline.Pad(fm.GetLpm().GetValue(), k.Width)
-		mask = make([]byte, len(ones))
-		pad := len(ones)*8 - k.Width
-		for i := range min(int(fm.GetLpm().GetPrefixLen()), k.Width) {
-			mask[(pad+i)/8] |= 0x80 >> ((pad + i) % 8)
-		}
-	case fm.GetRange() != nil:
-		var high []byte
-		if value, err = pipeline.Pad(fm.GetRange().GetLow(), k.Width); err == nil {
-			high, err = pipeline.Pad(fm.GetRange().GetHigh(), k.Width)
-		}
-		if err != nil {
-			return nil, nil
-		}
-		mask = slices.Clone(ones)
-		for i := range mask {
-			if mask[i] &^= value[i] ^ high[i]; value[i]&^mask[i] != 0 {
-				return nil, nil
-			}
-		}
-		if _, ok := prefixLen(mask, k.Width); !ok {
-			return nil, nil
-		}
-	}
-	if err != nil {
-		return nil, nil
-	}
-	return value, mask
+	return uint16(min(max(0, e.GetPriority()-t.above), 0xffff))
 }

@@ -22,25 +22,32 @@ type File struct {
 // The raw structs are the file's shape; every name keeps its node, so that an
 // error can say on which line it stands.
 type rawFile struct {
-	Pipeline   string        `yaml:"pipeline"`
-	Tables     []rawTable    `yaml:"tables"`
-	Digest     *rawDigest    `yaml:"digest"`
-	PacketIn   *rawPacketIn  `yaml:"packet_in"`
-	PacketOut  *rawPacketOut `yaml:"packet_out"`
-	Miss       *rawMiss      `yaml:"miss"`
-	L2         *rawL2        `yaml:"l2"`
-	FloodGroup uint32        `yaml:"flood_group"`
-	CPUPort    uint32        `yaml:"cpu_port"`
+	Pipeline   string            `yaml:"pipeline"`
+	Tables     []rawTable        `yaml:"tables"`
+	Digest     *rawDigest        `yaml:"digest"`
+	PacketIn   *rawPacketIn      `yaml:"packet_in"`
+	PacketOut  *rawPacketOut     `yaml:"packet_out"`
+	Miss       *rawMiss          `yaml:"miss"`
+	L2         *rawL2            `yaml:"l2"`
+	Setup      []rawSetup        `yaml:"setup"`
+	FloodGroup uint32            `yaml:"flood_group"`
+	Multicast  []rawMulticast    `yaml:"multicast"`
+	Clone      []rawClone        `yaml:"clone"`
+	CPUPort    uint32            `yaml:"cpu_port"`
+	PortNames  map[uint32]string `yaml:"port_names"`
+	Counters   []name            `yaml:"counters"`
 }
 
 type rawTable struct {
-	OpenFlow uint8                `yaml:"openflow"`
-	Table    name                 `yaml:"table"`
-	Priority rawPriority          `yaml:"priority"`
-	Fields   map[name]nameList    `yaml:"fields"`
-	Always   map[name]uint64      `yaml:"always"`
-	Implied  map[name]uint64      `yaml:"implied"`
-	Actions  map[string]rawAction `yaml:"actions"`
+	OpenFlow uint8             `yaml:"openflow"`
+	Table    name              `yaml:"table"`
+	Priority rawPriority       `yaml:"priority"`
+	Fields   map[name]nameList `yaml:"fields"`
+	Tagged   name              `yaml:"tagged"`
+	Always   map[name]name     `yaml:"always"`
+	Implied  map[name]uint64   `yaml:"implied"`
+	Actions  map[name]rawCall  `yaml:"actions"`
+	Default  *rawCall          `yaml:"default_action"`
 }
 
 type rawPriority struct {
@@ -48,20 +55,25 @@ type rawPriority struct {
 	Max *uint16 `yaml:"max"`
 }
 
-type rawAction struct {
-	Action name          `yaml:"action"`
-	Params map[name]name `yaml:"params"`
+// rawCall is a P4 action with its parameters, or its name alone.
+type rawCall struct {
+	Action name            `yaml:"action"`
+	Params map[name]name   `yaml:"params"`
+	Only   map[name]uint64 `yaml:"only"`
 }
 
 type rawDigest struct {
 	Name    name              `yaml:"name"`
 	Fields  map[name]nameList `yaml:"fields"`
+	Tagged  name              `yaml:"tagged"`
 	Implied map[name]uint64   `yaml:"implied"`
 }
 
 type rawPacketIn struct {
-	InPort name `yaml:"in_port"`
-	Reason name `yaml:"reason"`
+	InPort name              `yaml:"in_port"`
+	Reason name              `yaml:"reason"`
+	Fields map[name]nameList `yaml:"fields"`
+	Tagged name              `yaml:"tagged"`
 }
 
 type rawPacketOut struct {
@@ -73,12 +85,15 @@ type rawPacketOut struct {
 }
 
 type rawMiss struct {
-	Table  name `yaml:"table"`
-	Digest name `yaml:"digest"`
-	Punt   name `yaml:"punt"`
-	Flood  name `yaml:"flood"`
-	Drop   name `yaml:"drop"`
-	Meter  name `yaml:"meter"`
+	Table    name          `yaml:"table"`
+	Match    map[name]name `yaml:"match"`
+	Digest   *rawCall      `yaml:"digest"`
+	Punt     *rawCall      `yaml:"punt"`
+	Clone    *rawCall      `yaml:"clone"`
+	Flood    *rawCall      `yaml:"flood"`
+	Drop     *rawCall      `yaml:"drop"`
+	ByItself nameList      `yaml:"by_itself"`
+	Meter    name          `yaml:"meter"`
 }
 
 type rawL2 struct {
@@ -86,6 +101,28 @@ type rawL2 struct {
 	MAC    name `yaml:"mac"`
 	Action name `yaml:"action"`
 	Port   name `yaml:"port"`
+}
+
+type rawSetup struct {
+	Table    name          `yaml:"table"`
+	Each     name          `yaml:"each"`
+	Match    map[name]name `yaml:"match"`
+	Priority uint16        `yaml:"priority"`
+	Action   name          `yaml:"action"`
+	Params   map[name]name `yaml:"params"`
+	Default  *rawCall      `yaml:"default_action"`
+}
+
+type rawMulticast struct {
+	Group uint32   `yaml:"group"`
+	Ports []uint32 `yaml:"ports"`
+	Each  name     `yaml:"each"`
+}
+
+type rawClone struct {
+	Session  uint32   `yaml:"session"`
+	Ports    []uint32 `yaml:"ports"`
+	Truncate uint16   `yaml:"truncate"`
 }
 
 // name is a string that remembers its line.
@@ -111,6 +148,15 @@ func (l *nameList) UnmarshalYAML(v *yaml.Node) error {
 		return nil
 	}
 	return v.Decode((*[]name)(l))
+}
+
+func (c *rawCall) UnmarshalYAML(v *yaml.Node) error {
+	if v.Kind == yaml.ScalarNode {
+		c.Action = name{v.Value, v.Line}
+		return nil
+	}
+	type plain rawCall // without this method
+	return v.Decode((*plain)(c))
 }
 
 // maxFile bounds a mapping file in bytes.

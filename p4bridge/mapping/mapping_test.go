@@ -202,16 +202,16 @@ func TestBindRefuses(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ old, new, want string }{
 		"an unknown table":         {"table: flow_exact", "table: flows", `P4Info has no table "flows"; it has [acl flow flow_exact l2 miss]`},
-		"an unknown key":           {"      vlan: [vlan_vid]", "      vlans: [vlan_vid]", `table acl: no key "vlans"`},
+		"an unknown key":           {"      vlan: [vlan_vid]", "      vlans: [vlan_vid]", `table acl: it has no key "vlans"`},
 		"an unknown field":         {"[vlan_vid]", "[vlan]", `"vlan" is no OXM name`},
-		"an unknown action":        {"{action: next}", "{action: normal}", `action normal: the table has no action "normal"`},
+		"an unknown action":        {"{action: next}", "{action: normal}", `action normal: no action "normal"; entries can have`},
 		"an unknown parameter":     {"params: {port: port}}", "params: {egress: port}}", `P4 action output has no parameter "egress"`},
 		"an unknown source":        {"params: {port: port}}", "params: {port: eth_dst}}", `"eth_dst" is not among what the actions give`},
 		"an unknown list":          {"      drop: {action: drop}", "      dropp: {action: drop}", `"dropp" is no action`},
 		"an unknown digest":        {"name: miss_t", "name: miss", `P4Info has no digest "miss"`},
 		"an unknown header field":  {"reason: reason", "reason: why", `header packet_in has no field "why"`},
 		"a value too wide":         {"{send: 2}", "{send: 9}", "value 9 does not fit in 3 bits"},
-		"a miss that can't be":     {"digest: miss_digest", "digest: output", `table miss can't have "output" as its default action`},
+		"a miss that can't be":     {"digest: miss_digest", "digest: output", `no action "output"; table miss can have`},
 		"an l2 table of two keys":  {"table: l2", "table: flow_exact", "as its only key"},
 		"another program":          {"pipeline: switchbridge", "pipeline: other", `is for "other"`},
 		"a range that is none":     {"{min: 40000}", "{min: 40000, max: 3}", "min 40000 is above max 3"},
@@ -327,7 +327,7 @@ func FuzzPacketIn(f *testing.F) {
 		if proto.Unmarshal(raw, &p) != nil {
 			return
 		}
-		if pi, err := m.Packet(&p); err == nil && !pi.Match.Has(flow.FieldInPort) {
+		if pi, _, err := m.Packet(&p); err == nil && !pi.Match.Has(flow.FieldInPort) {
 			t.Error("a packet without in_port")
 		}
 	})

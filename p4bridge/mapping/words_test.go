@@ -25,11 +25,11 @@ func TestErrorsInTheFilesWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct{ old, new, want string }{
-		"an unknown key in a digest":    {"  name: miss_t\n", "  name: miss_t\n  data: x\n", `digest "miss_t": unknown key "data"; known keys: name, fields, implied`},
-		"an unknown key in a table":     {"    table: flow\n", "    table: flow\n    keys: {}\n", `table "flow": unknown key "keys"; known keys: openflow, table, priority, fields, always, implied, actions`},
+		"an unknown key in a digest":    {"  name: miss_t\n", "  name: miss_t\n  data: x\n", `digest "miss_t": unknown key "data"; known keys: name, fields, tagged, implied`},
+		"an unknown key in a table":     {"    table: flow\n", "    table: flow\n    keys: {}\n", `table "flow": unknown key "keys"; known keys: openflow, table, priority, fields, tagged, always, implied, actions, default_action`},
 		"an unknown key in an action":   {"drop: {action: drop}", "drop: {act: drop}", `table "acl": actions: drop: unknown key "act"; known keys: action, params`},
 		"an unknown key of the file":    {"flood_group: 1", "floodgroup: 1", `unknown key "floodgroup"; known keys: pipeline, tables,`},
-		"an unknown key in a section":   {"  reason: reason", "  why: reason", `packet_in: unknown key "why"; known keys: in_port, reason`},
+		"an unknown key in a section":   {"  reason: reason", "  why: reason", `packet_in: unknown key "why"; known keys: in_port, reason, fields, tagged`},
 		"an unknown key of a priority":  {"{min: 40000}", "{low: 40000}", `table "acl": priority: unknown key "low"; known keys: min, max`},
 		"a word for a number":           {"openflow: 0", "openflow: zero", `table "acl": openflow: "zero" is no number from 0 to 255`},
 		"a number too large":            {"openflow: 0", "openflow: 256", `table "acl": openflow: "256" is no number from 0 to 255`},
@@ -40,7 +40,7 @@ func TestErrorsInTheFilesWords(t *testing.T) {
 		"a section for a name":          {"table: flow_exact", "table: {name: flow_exact}", "table: table: want a name"},
 		"a section for a list of names": {"vlan: [vlan_vid]", "vlan: {vlan_vid: 1}", `table "acl": fields: vlan: want a name, or a list of names`},
 		"a list in a list of names":     {"vlan: [vlan_vid]", "vlan: [[vlan_vid]]", `table "acl": fields: vlan: want a name, or a list of names`},
-		"a word for a section":          {"drop: {action: drop}", "drop: drop", `table "acl": actions: drop: want a section of action, params, not "drop"`},
+		"a list for a section":          {"drop: {action: drop}", "drop: [drop]", `table "acl": actions: drop: want a section of action, params, only, not a list`},
 		"a list for values":             {"output: {send: 0}", "output: [send]", "packet_out: output: want names with values, not a list"},
 		"a word for a list of tables":   {"tables:\n", "tables: none\nunused:\n", `tables: want a list, not "none"`},
 		"a key twice":                   {"flood_group: 1", "flood_group: 1\nflood_group: 2", "flood_group"},
@@ -84,6 +84,7 @@ tables {
   match_fields { id: 4 name: "l4" bitwidth: 16 match_type: OPTIONAL }
   action_refs { id: 9 }
   size: 16
+  idle_timeout_behavior: NOTIFY_CONTROL
 }
 actions { preamble { id: 9 name: "deny" alias: "deny" } }
 digests {

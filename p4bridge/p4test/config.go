@@ -1,6 +1,7 @@
 package p4test
 
 import (
+	"cmp"
 	"context"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
@@ -19,6 +20,9 @@ func (t *Target) SetForwardingPipelineConfig(ctx context.Context, req *p4v1.SetF
 	defer t.mu.Unlock()
 	if err := t.mayWrite(req.GetDeviceId(), electionOf(req.GetElectionId())); err != nil {
 		return nil, err
+	}
+	if _, limited := t.opts.Roles[req.GetRole()]; limited {
+		return nil, status.Errorf(codes.PermissionDenied, "Role %s can't push a pipeline", req.GetRole())
 	}
 	cfg := req.GetConfig()
 	info, err := proto.Marshal(cfg.GetP4Info())
@@ -40,6 +44,7 @@ func (t *Target) SetForwardingPipelineConfig(ctx context.Context, req *p4v1.SetF
 	t.config, t.pl = cfg, pl
 	t.tables = map[uint32]*table{}
 	t.digest = map[uint32]*digestState{}
+	t.members = map[memberKey]*p4v1.ActionProfileMember{}
 	t.pre.forget()
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	for _, tab := range pl.Tables {
@@ -63,7 +68,7 @@ func (t *Target) GetForwardingPipelineConfig(ctx context.Context, req *p4v1.GetF
 	return &p4v1.GetForwardingPipelineConfigResponse{Config: out}, nil
 }
 
-// Capabilities answers as BMv2 does: it is at 1.3.0.
+// Capabilities answers with the version: BMv2 is at 1.3.0.
 func (t *Target) Capabilities(context.Context, *p4v1.CapabilitiesRequest) (*p4v1.CapabilitiesResponse, error) {
-	return &p4v1.CapabilitiesResponse{P4RuntimeApiVersion: "1.3.0"}, nil
+	return &p4v1.CapabilitiesResponse{P4RuntimeApiVersion: cmp.Or(t.opts.Version, "1.3.0")}, nil
 }

@@ -9,7 +9,8 @@
 // [Options.Specification] gives what the P4Runtime specification (1.3) says
 // where the two differ. Both send byte strings in the shortest form.
 //
-// Limitations: no roles, action profiles, direct meters, registers or value
-// sets; reads are not filtered by key; the data plane knows only the actions of
-// switchbridge.p4 and keys that its parser fills.
+// Limitations: no groups of action profiles, direct meters, registers or value
+// sets; the data plane knows only the actions of switchbridge.p4 and keys that
+// its parser fills, so that a test of another program says itself what the
+// switch sends ([Target.PacketIn], [Target.Digest]).
 package p4test

@@ -61,7 +61,7 @@ func (tab *table) lookup(h headers) *entry {
 	}
 	var best *entry
 	for _, e := range tab.entries {
-		if (best == nil || e.Priority > best.Priority) && tab.matches(e, h) {
+		if (best == nil || e.Priority > best.Priority || e.Priority == best.Priority && e.prefix() > best.prefix()) && tab.matches(e, h) {
 			best = e
 		}
 	}
@@ -77,17 +77,40 @@ func (tab *table) matches(e *entry, h headers) bool {
 		}
 		value, mask := matchBits(m)
 		want, _ := pipeline.Pad(value, f.Width)
-		bits := pipeline.Ones(f.Width)
-		if f.Kind == pipeline.Ternary {
-			bits, _ = pipeline.Pad(mask, f.Width)
+		switch f.Kind {
+		case pipeline.Range:
+			high, _ := pipeline.Pad(mask, f.Width)
+			if slices.Compare(have, want) < 0 || slices.Compare(have, high) > 0 {
+				return false
+			}
+			continue
+		case pipeline.Ternary:
+			mask, _ = pipeline.Pad(mask, f.Width)
+		case pipeline.LPM:
+			mask = make([]byte, len(want))
+			pad := len(want)*8 - f.Width
+			for i := range int(m.GetLpm().GetPrefixLen()) {
+				mask[(pad+i)/8] |= 0x80 >> ((pad + i) % 8)
+			}
+		default:
+			mask = pipeline.Ones(f.Width)
 		}
 		for i := range want {
-			if (want[i]^have[i])&bits[i] != 0 {
+			if (want[i]^have[i])&mask[i] != 0 {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// prefix is how long an entry's prefix is, which decides among entries without
+// priorities.
+func (e *entry) prefix() (n int32) {
+	for _, m := range e.GetMatch() {
+		n += m.GetLpm().GetPrefixLen()
+	}
+	return n
 }
 
 // Packet lets a frame come in by a port.
@@ -146,7 +169,7 @@ func (t *Target) do(a *p4v1.Action, port uint32, frame []byte, h headers, why fl
 	case "next":
 		t.next(port, frame, h)
 	case "punt", "miss_punt":
-		t.punt(port, frame, why)
+		t.packetIn(map[string]uint64{"ingress_port": uint64(port), "reason": uint64(why)}, frame)
 	case "miss_digest":
 		d := t.pl.Digests[0]
 		t.sendDigest(d.ID, []*p4v1.P4Data{sample(d, h)}, time.Now())
@@ -180,7 +203,7 @@ func (t *Target) next(port uint32, frame []byte, h headers) {
 
 func (t *Target) flood(port uint32, frame []byte) {
 	for _, r := range t.pre.members[floodGroup] {
-		if p := r.GetEgressPort(); p != port { //nolint:staticcheck // what BMv2 reads
+		if p := t.portOf(r); p != port {
 			t.emit(p, frame)
 		}
 	}
@@ -196,20 +219,23 @@ func (t *Target) emit(port uint32, frame []byte) {
 	}
 }
 
-func (t *Target) punt(port uint32, frame []byte, why flow.Reason) {
+// PacketIn sends the controller a packet with a header of the program's, whose
+// fields are zero where they are not given.
+func (t *Target) PacketIn(fields map[string]uint64, frame []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pl != nil {
+		t.packetIn(fields, frame)
+	}
+}
+
+func (t *Target) packetIn(fields map[string]uint64, frame []byte) {
 	if t.primary == nil || t.pl.PacketIn == nil {
 		return
 	}
 	p := &p4v1.PacketIn{Payload: slices.Clone(frame)}
 	for _, f := range t.pl.PacketIn.Fields {
-		v := uint64(0)
-		switch f.Name {
-		case "ingress_port":
-			v = uint64(port)
-		case "reason":
-			v = uint64(why)
-		}
-		b, _ := pipeline.Uint(v, f.Width)
+		b, _ := pipeline.Uint(fields[f.Name], f.Width)
 		p.Metadata = append(p.Metadata, &p4v1.PacketMetadata{MetadataId: f.ID, Value: b})
 	}
 	if t.post(t.primary, &p4v1.StreamMessageResponse{Update: &p4v1.StreamMessageResponse_Packet{Packet: p}}) {
@@ -224,7 +250,7 @@ func (t *Target) packetOut(s *stream, p *p4v1.PacketOut) {
 	if s != t.primary || t.pl == nil || t.pl.PacketOut == nil || len(p.GetMetadata()) != len(t.pl.PacketOut.Fields) {
 		return
 	}
-	values := map[string]uint64{}
+	values := map[string]uint64{"send": sendPort} // other programs know nothing else
 	for _, md := range p.GetMetadata() {
 		for _, f := range t.pl.PacketOut.Fields {
 			if f.ID == md.GetMetadataId() {

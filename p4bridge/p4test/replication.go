@@ -4,6 +4,8 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"switchbridge/p4bridge/pipeline"
 )
 
 // replication is the packet replication engine as BMv2 and PI have it: two
@@ -45,7 +47,7 @@ func (t *Target) updateReplication(op p4v1.Update_Type, e *p4v1.PacketReplicatio
 		return nil
 	}
 	for _, r := range g.GetReplicas() {
-		if r.GetEgressPort() == 0 { //nolint:staticcheck // what BMv2 reads
+		if t.portOf(r) == 0 {
 			return status.Error(codes.InvalidArgument, "Invalid port 0 in replica")
 		}
 	}
@@ -53,6 +55,15 @@ func (t *Target) updateReplication(op p4v1.Update_Type, e *p4v1.PacketReplicatio
 	t.pre.members[id] = append(keep[:max(0, len(keep)-len(old.GetReplicas()))], g.GetReplicas()...)
 	t.pre.groups[id] = g
 	return nil
+}
+
+// portOf is a replica's port, in the form of the target's version.
+func (t *Target) portOf(r *p4v1.Replica) uint32 {
+	if t.opts.Version == "" || t.opts.Version < "1.4" {
+		return r.GetEgressPort() //nolint:staticcheck // what BMv2 reads
+	}
+	v, _ := pipeline.ToUint(r.GetPort())
+	return uint32(v)
 }
 
 func mayBe(op p4v1.Update_Type, have bool, what string) error {

@@ -2,6 +2,7 @@ package p4test
 
 import (
 	"context"
+	"slices"
 	"sort"
 	"time"
 
@@ -69,7 +70,10 @@ func (t *Target) Write(ctx context.Context, req *p4v1.WriteRequest) (*p4v1.Write
 		errs := make([]error, len(req.GetUpdates()))
 		failed := false
 		for i, u := range req.GetUpdates() {
-			if errs[i] = t.update(u); errs[i] != nil {
+			if errs[i] = t.mayTouch(req.GetRole(), u); errs[i] == nil {
+				errs[i] = t.update(u)
+			}
+			if errs[i] != nil {
 				failed = true
 				continue
 			}
@@ -93,6 +97,16 @@ func (t *Target) Write(ctx context.Context, req *p4v1.WriteRequest) (*p4v1.Write
 	return &p4v1.WriteResponse{}, err
 }
 
+// mayTouch says what a role may write.
+func (t *Target) mayTouch(role string, u *p4v1.Update) error {
+	tables, limited := t.opts.Roles[role]
+	tab := t.tables[u.GetEntity().GetTableEntry().GetTableId()]
+	if !limited || tab != nil && slices.Contains(tables, tab.Name) {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "Role %s may not write this", role)
+}
+
 // updateErrors is the status UNKNOWN with one p4.v1.Error for each update.
 func updateErrors(errs []error) error {
 	st := status.New(codes.Unknown, "")
@@ -114,6 +128,8 @@ func (t *Target) update(u *p4v1.Update) error {
 	switch e := u.GetEntity().GetEntity().(type) {
 	case *p4v1.Entity_TableEntry:
 		return t.updateTable(u.GetType(), e.TableEntry)
+	case *p4v1.Entity_ActionProfileMember:
+		return t.updateMember(u.GetType(), e.ActionProfileMember)
 	case *p4v1.Entity_MeterEntry:
 		return t.updateMeter(u.GetType(), e.MeterEntry)
 	case *p4v1.Entity_DigestEntry:
@@ -132,13 +148,20 @@ func (t *Target) updateTable(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	if e.GetIsDefaultAction() {
 		return tab.setDefault(op, e)
 	}
-	if err := tab.check(op, e); err != nil {
+	act, err := t.actionOf(tab.Table, e.GetAction())
+	if err != nil && op != p4v1.Update_DELETE {
+		return err
+	}
+	if err := tab.check(op, e, act); err != nil {
 		return err
 	}
 	k := pipeline.KeyOf(e)
 	old := tab.entries[k]
 	switch op {
 	case p4v1.Update_INSERT:
+		if tab.Const {
+			return status.Error(codes.Unknown, "Error when adding match entry to target")
+		}
 		if old != nil {
 			return status.Error(codes.AlreadyExists, "Match entry exists, use MODIFY if you wish to change action")
 		}
@@ -167,8 +190,15 @@ func (t *Target) updateTable(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 
 func (tab *table) setDefault(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	id := e.GetAction().GetAction().GetActionId()
+	if tab.ConstMiss != nil {
+		return status.Errorf(codes.PermissionDenied, "Cannot set / reset default action for table %d which has a const default action", tab.ID)
+	}
+	if e.GetAction() == nil && op == p4v1.Update_MODIFY { // back to the program's own (P4Runtime 1.3, 9.1.3)
+		tab.miss, tab.missCookie = nil, 0
+		return nil
+	}
 	for _, a := range tab.Defaults {
-		if op == p4v1.Update_MODIFY && !tab.ConstMiss && a.ID == id {
+		if op == p4v1.Update_MODIFY && a.ID == id {
 			tab.miss, tab.missCookie = e.GetAction().GetAction(), e.GetControllerMetadata()
 			return nil
 		}
@@ -177,7 +207,7 @@ func (tab *table) setDefault(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 }
 
 // check is P4Runtime 1.3, 9.1.1 as PI enforces it.
-func (tab *table) check(op p4v1.Update_Type, e *p4v1.TableEntry) error {
+func (tab *table) check(op p4v1.Update_Type, e *p4v1.TableEntry, act *p4v1.Action) error {
 	bad := func(format string, args ...any) error {
 		return status.Errorf(codes.InvalidArgument, "table %s: "+format, append([]any{tab.Name}, args...)...)
 	}
@@ -227,7 +257,6 @@ func (tab *table) check(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	if op == p4v1.Update_DELETE {
 		return nil
 	}
-	act := e.GetAction().GetAction()
 	for _, a := range tab.Actions {
 		if a.ID != act.GetActionId() {
 			continue
@@ -297,6 +326,8 @@ func (t *Target) Read(req *p4v1.ReadRequest, srv p4v1.P4Runtime_ReadServer) erro
 			}
 		case *p4v1.Entity_PacketReplicationEngineEntry:
 			resp.Entities = append(resp.Entities, t.readReplication(e.PacketReplicationEngineEntry)...)
+		case *p4v1.Entity_ActionProfileMember:
+			resp.Entities = append(resp.Entities, t.readMembers(e.ActionProfileMember)...)
 		case *p4v1.Entity_CounterEntry:
 			resp.Entities = append(resp.Entities, t.readCounters(e.CounterEntry)...)
 		case *p4v1.Entity_MeterEntry:
@@ -320,7 +351,7 @@ func (t *table) read(ask *p4v1.TableEntry) []*p4v1.TableEntry {
 		return []*p4v1.TableEntry{def}
 	}
 	var list []*p4v1.TableEntry
-	if len(ask.GetMatch()) == 0 {
+	if len(ask.GetMatch()) == 0 && ask.GetPriority() == 0 {
 		list = t.list()
 	} else if e := t.entries[pipeline.KeyOf(ask)]; e != nil {
 		list = []*p4v1.TableEntry{e.copy()}

@@ -20,6 +20,13 @@ type Options struct {
 	DeviceID uint64
 	// Specification: behave as the specification says where BMv2 does not.
 	Specification bool
+	// Version of P4Runtime that it says it speaks; empty is BMv2's 1.3.0. From 1.4 on
+	// replicas name their port by bytes, as that version has it.
+	Version string
+	// Roles has the tables that the controllers of a role may write; such a
+	// controller pushes no pipeline, and makes no groups. A role that is not here is
+	// ignored, as every role is by BMv2.
+	Roles map[string][]string
 	// Ports are the switch's; empty is 1 to 4.
 	Ports []uint32
 	// IdleSweep is how often idle entries are looked for; 0 is BMv2's second.
@@ -57,6 +64,7 @@ type Target struct {
 	pre    replication
 	digest map[uint32]*digestState
 
+	members  map[memberKey]*p4v1.ActionProfileMember
 	meters   map[cell]*meter
 	counters map[cell]*p4v1.CounterData
 
@@ -116,6 +124,7 @@ func (t *Target) clear() {
 	t.pre = replication{members: map[uint32][]*p4v1.Replica{}}
 	t.pre.forget()
 	t.digest = map[uint32]*digestState{}
+	t.members = map[memberKey]*p4v1.ActionProfileMember{}
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	t.primary, t.highest = nil, electionID{}
 }

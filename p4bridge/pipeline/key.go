@@ -40,28 +40,36 @@ func KeyOf(e *p4v1.TableEntry) string {
 		match = slices.SortedFunc(slices.Values(match), byID)
 	}
 	for _, m := range match {
-		b = binary.AppendUvarint(b, uint64(m.GetFieldId()))
-		switch k := m.GetFieldMatchType().(type) {
-		case *p4v1.FieldMatch_Exact_:
-			b = appendValue(append(b, keyExact), k.Exact.GetValue())
-		case *p4v1.FieldMatch_Ternary_:
-			b = appendValue(append(b, keyTernary), k.Ternary.GetValue())
-			b = appendValue(b, k.Ternary.GetMask())
-		case *p4v1.FieldMatch_Lpm:
-			b = appendValue(append(b, keyLPM), k.Lpm.GetValue())
-			b = binary.AppendUvarint(b, uint64(uint32(k.Lpm.GetPrefixLen())))
-		case *p4v1.FieldMatch_Range_:
-			b = appendValue(append(b, keyRange), k.Range.GetLow())
-			b = appendValue(b, k.Range.GetHigh())
-		case *p4v1.FieldMatch_Optional_:
-			b = appendValue(append(b, keyOptional), k.Optional.GetValue())
-		default:
-			other, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails on invalid UTF-8 only, and there are no strings
-			b = binary.AppendUvarint(append(b, keyOther), uint64(len(other)))
-			b = append(b, other...)
-		}
+		b = appendField(b, m)
 	}
 	return string(b)
+}
+
+// FieldKey is one key's part of [KeyOf].
+func FieldKey(m *p4v1.FieldMatch) string { return string(appendField(nil, m)) }
+
+func appendField(b []byte, m *p4v1.FieldMatch) []byte {
+	b = binary.AppendUvarint(b, uint64(m.GetFieldId()))
+	switch k := m.GetFieldMatchType().(type) {
+	case *p4v1.FieldMatch_Exact_:
+		b = appendValue(append(b, keyExact), k.Exact.GetValue())
+	case *p4v1.FieldMatch_Ternary_:
+		b = appendValue(append(b, keyTernary), k.Ternary.GetValue())
+		b = appendValue(b, k.Ternary.GetMask())
+	case *p4v1.FieldMatch_Lpm:
+		b = appendValue(append(b, keyLPM), k.Lpm.GetValue())
+		b = binary.AppendUvarint(b, uint64(uint32(k.Lpm.GetPrefixLen())))
+	case *p4v1.FieldMatch_Range_:
+		b = appendValue(append(b, keyRange), k.Range.GetLow())
+		b = appendValue(b, k.Range.GetHigh())
+	case *p4v1.FieldMatch_Optional_:
+		b = appendValue(append(b, keyOptional), k.Optional.GetValue())
+	default:
+		other, _ := proto.MarshalOptions{Deterministic: true}.Marshal(m) // fails on invalid UTF-8 only, and there are no strings
+		b = binary.AppendUvarint(append(b, keyOther), uint64(len(other)))
+		b = append(b, other...)
+	}
+	return b
 }
 
 func appendValue(b, value []byte) []byte {

@@ -42,8 +42,6 @@ func TestLoadRefuses(t *testing.T) {
 		"another match type": {text(t, func(i *configv1.P4Info) {
 			i.Tables[1].MatchFields[0].Match = &configv1.MatchField_MatchType_{MatchType: configv1.MatchField_LPM}
 		}), device, "in_port is lpm in P4Info and exact"},
-		"a width of zero":           {text(t, func(i *configv1.P4Info) { i.Tables[0].MatchFields[0].Bitwidth = 0 }), device, "acl: in_port is 0 bits wide"},
-		"a width of four billion":   {text(t, func(i *configv1.P4Info) { i.Tables[0].MatchFields[0].Bitwidth = -1 }), device, "bits wide"},
 		"an action that is nowhere": {text(t, func(i *configv1.P4Info) { i.Actions = i.Actions[1:] }), device, "is not described"},
 		"two tables of one id":      {text(t, func(i *configv1.P4Info) { i.Tables[0].Preamble.Id = i.Tables[1].Preamble.Id }), device, "two tables have the id"},
 		"a digest without a layout": {text(t, func(i *configv1.P4Info) { i.TypeInfo = nil }), device, `struct "miss_t" is not described`},
@@ -145,6 +143,29 @@ func TestDeviceConfigurationThatIsNone(t *testing.T) {
 		_, err := pipeline.Load(text(t, nil), []byte(device))
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "Go ") || strings.Contains(err.Error(), "struct") {
 			t.Errorf("%s: error %v, want one that says %q", device, err, want)
+		}
+	}
+}
+
+// What can't be read or written is a problem of who uses it, and of nobody else.
+func TestProblemsOfSingleValues(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*configv1.P4Info)
+		want   string
+	}{
+		"a width of zero":         {func(i *configv1.P4Info) { i.Tables[0].MatchFields[0].Bitwidth = 0 }, "in_port: it is 0 bits wide, want 1 to 2048"},
+		"a width of four billion": {func(i *configv1.P4Info) { i.Tables[0].MatchFields[0].Bitwidth = -1 }, "in_port: it is -1 bits wide, want 1 to 2048"},
+		"a kind of the target's own": {func(i *configv1.P4Info) {
+			i.Tables[0].MatchFields[0].Match = &configv1.MatchField_OtherMatchType{OtherMatchType: "selector"}
+		}, "in_port: its match type selector is not supported"},
+	} {
+		p, err := pipeline.Load(text(t, c.change), p4src.Switchbridge().Device)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if err := p.Tables[0].Fields[0].Usable(); err == nil || err.Error() != c.want {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
 }

@@ -32,13 +32,29 @@ type Flow struct {
 	Packets int           `json:"packets"`
 	Bytes   int64         `json:"bytes"` // on the wire
 
+	// Of a policy with machines, which may decide a flow's packets differently: how many of them were asked about, since no
+	// rule of an earlier answer for the flow was in the switch any more, and how many were denied.
+	Asked         int `json:"asked,omitempty"`
+	PacketsDenied int `json:"packets_denied,omitempty"`
+
 	Match    string   `json:"match"`
-	Verdict  string   `json:"verdict"`
+	Verdict  string   `json:"verdict"` // of the first packet, as all that follows
 	Reason   string   `json:"reason"`
 	Actions  string   `json:"actions"` // what the first packet does
 	Rules    []string `json:"rules"`   // what is installed
 	headers  flow.Match
 	decision flow.Verdict
+	standing standing
+}
+
+// Move is a change of a machine's state.
+type Move struct {
+	Packet int           `json:"packet"` // that made it, by its number in the capture
+	File   string        `json:"file"`
+	Offset time.Duration `json:"offset_ns"`
+	Key    string        `json:"key"` // the machine, and whose state it is
+	From   string        `json:"from"`
+	To     string        `json:"to"`
 }
 
 // Headers returns the first packet's headers.
@@ -53,6 +69,9 @@ type Report struct {
 	Allowed   int      `json:"allowed"`   // flows
 	Denied    int      `json:"denied"`
 	Flows     []*Flow  `json:"flows"` // by first packet
+
+	Moves  []Move         `json:"moves,omitempty"`
+	States map[string]int `json:"states,omitempty"` // after the last packet: how many keys of a machine are in a state, by "machine: state"
 }
 
 // keyFields are the headers that policies look at.
@@ -76,8 +95,10 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 	}
 	flows := make(map[flow.Match]*Flow)
 	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
-	open := conversations{}
+	trial, open := NewTrial(c), conversations{}
 	var d flow.Decision
+	var now time.Time
+	defer func() { report.States = trial.inStates(now) }()
 	for ctx.Err() == nil {
 		p, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -93,27 +114,43 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 		headers := flow.Parser{}.Parse(p.Frame, p.WireLen, opt.InPort)
 		key := headers.Keep(keyFields)
 		f := flows[key]
-		if f == nil {
-			if len(flows) == MaxFlows {
-				return report, fmt.Errorf("%s: packet %d: more than %d flows", p.File, p.Number, MaxFlows)
-			}
-			f = &Flow{First: p.Number, File: p.File, Offset: p.Offset, headers: headers, Match: key.String()}
-			ev := flow.Event{Type: flow.EventPacketIn, Switch: sw, Time: p.Time, PacketIn: &flow.PacketIn{
+		if f == nil && len(flows) == MaxFlows {
+			return report, fmt.Errorf("%s: packet %d: more than %d flows", p.File, p.Number, MaxFlows)
+		}
+		if p.Time.After(now) {
+			now = p.Time
+		}
+		if f == nil || c.Stateful() && !f.standing.covers(trial, now) {
+			ev := flow.Event{Type: flow.EventPacketIn, Switch: sw, Time: now, PacketIn: &flow.PacketIn{
 				BufferID: flow.NoBuffer, TotalLen: p.WireLen, Match: headers, Data: p.Frame, Incomplete: headers.Missing(),
 			}}
 			d.Reset()
-			if err := c.Decide(ctx, &ev, &d); err != nil {
+			if err := trial.Decide(ctx, &ev, &d); err != nil {
 				return report, fmt.Errorf("%s: packet %d: %w", p.File, p.Number, err)
 			}
 			open.settle(&ev, &d)
-			f.decided(&d)
-			if f.decision == flow.Allow {
-				report.Allowed++
-			} else {
-				report.Denied++
+			if move, ok := trial.moved(&ev, &d); ok {
+				move.Packet, move.File, move.Offset = p.Number, p.File, p.Offset
+				report.Moves = append(report.Moves, move)
 			}
-			flows[key] = f
-			report.Flows = append(report.Flows, f)
+			if f == nil {
+				f = &Flow{First: p.Number, File: p.File, Offset: p.Offset, headers: headers, Match: key.String()}
+				f.decided(&d)
+				if f.decision == flow.Allow {
+					report.Allowed++
+				} else {
+					report.Denied++
+				}
+				flows[key] = f
+				report.Flows = append(report.Flows, f)
+			}
+			f.standing.take(trial, &ev, &d)
+			if c.Stateful() {
+				f.Asked++
+			}
+		}
+		if f.standing.last = now; c.Stateful() && f.standing.verdict != flow.Allow {
+			f.PacketsDenied++
 		}
 		f.Packets++
 		f.Bytes += int64(p.WireLen)

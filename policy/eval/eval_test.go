@@ -3,6 +3,8 @@ package eval_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -133,5 +135,50 @@ func TestCutCapture(t *testing.T) {
 	}
 	if report.Packets == 0 || report.Packets >= 58 {
 		t.Errorf("%d packets before the cut", report.Packets)
+	}
+}
+
+// A machine for each device of two captures allows what it does; policy/machine/README.md has these figures.
+func TestDevicesOfCaptures(t *testing.T) {
+	for _, tt := range []struct {
+		policy, pcap                  string
+		packets, asked, denied, moves int
+		states                        map[string]int
+		firstMove                     string
+	}{
+		{"iot-hue.yaml", "iot-hue-switch.pcap", 2397, 1497, 0, 2, map[string]int{"hue: idle": 1, "to-hue: guest": 1}, "hue/network from idle to asked at packet 82"},
+		// The capture begins while the lock is connected, and the first 217 packets come before it asks a name server.
+		{"iot-lock.yaml", "iot-schlage-lock.pcap", 11150, 7101, 217, 1, map[string]int{"lock: online": 1}, "lock/network from quiet to online at packet 314"},
+	} {
+		text, err := os.ReadFile("../../configs/policies/" + tt.policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report := evaluate(t, string(text), dataFile(t, tt.pcap), eval.Options{})
+		asked, denied := 0, 0
+		for _, f := range report.Flows {
+			asked, denied = asked+f.Asked, denied+f.PacketsDenied
+		}
+		if report.Packets != tt.packets || asked != tt.asked || denied != tt.denied || len(report.Moves) != tt.moves || !maps.Equal(report.States, tt.states) {
+			t.Errorf("%s: %d packets, %d asked about, %d denied, %d moves, %v; want %+v", tt.policy, report.Packets, asked, denied, len(report.Moves), report.States, tt)
+		}
+		if m := report.Moves[0]; fmt.Sprintf("%s from %s to %s at packet %d", m.Key, m.From, m.To, m.Packet) != tt.firstMove {
+			t.Errorf("%s: the first move is %+v, want %s", tt.policy, m, tt.firstMove)
+		}
+		var text2, js bytes.Buffer
+		if err := report.WriteText(&text2); err != nil {
+			t.Fatal(err)
+		}
+		if err := report.WriteJSON(&js); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{fmt.Sprintf("\n%d of %d packets were asked about, %d denied; machines moved %d times\n", asked, tt.packets, denied, tt.moves), "PACKET  SECONDS", "KEYS  IN THE END\n1     "} {
+			if !strings.Contains(text2.String(), want) {
+				t.Errorf("%s: the text has no %q:\n%s", tt.policy, want, text2.String())
+			}
+		}
+		if !strings.Contains(js.String(), `"moves": [`) || !strings.Contains(js.String(), `"packets_denied"`) && denied > 0 {
+			t.Errorf("%s: JSON without moves or denied packets", tt.policy)
+		}
 	}
 }

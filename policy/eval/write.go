@@ -62,7 +62,40 @@ func (r *Report) WriteText(w io.Writer) error {
 		fmt.Fprintf(tw, "%d\t%d\t%s\t%s\n", l.flows, l.packets, l.verdict, l.reason)
 	}
 	tw.Flush()
+	r.writeStates(out)
 	return out.Flush()
+}
+
+// maxMoves is how many changes of states are written as text.
+const maxMoves = 100
+
+// writeStates writes what the policy's machines did.
+func (r *Report) writeStates(out io.Writer) {
+	if len(r.States) == 0 {
+		return
+	}
+	asked, denied := 0, 0
+	for _, f := range r.Flows {
+		asked, denied = asked+f.Asked, denied+f.PacketsDenied
+	}
+	fmt.Fprintf(out, "\n%d of %d packets were asked about, %d denied; machines moved %d times\n", asked, r.Packets, denied, len(r.Moves))
+	tw := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if len(r.Moves) > 0 {
+		fmt.Fprintln(tw, "PACKET\tSECONDS\tMACHINE\tFROM\tTO")
+	}
+	for _, m := range r.Moves[:min(len(r.Moves), maxMoves)] {
+		fmt.Fprintf(tw, "%d\t%.3f\t%s\t%s\t%s\n", m.Packet, m.Offset.Seconds(), m.Key, m.From, m.To)
+	}
+	tw.Flush()
+	if more := len(r.Moves) - maxMoves; more > 0 {
+		fmt.Fprintf(out, "and %d more\n", more)
+	}
+	tw = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "KEYS\tIN THE END")
+	for _, state := range slices.Sorted(maps.Keys(r.States)) {
+		fmt.Fprintf(tw, "%d\t%s\n", r.States[state], state)
+	}
+	tw.Flush()
 }
 
 // ends names a flow's two sides and what they speak.

@@ -42,37 +42,16 @@ func (Kind) Read(r *wire.Reader) policy.Source {
 const minRule = 6
 
 func writeRule(w *wire.Writer, rule *Rule) {
-	var flags byte
-	for _, f := range []struct {
-		set  bool
-		flag byte
-	}{
-		{rule.Proactive, flagProactive}, {rule.Action.Deny, flagDeny}, {rule.Action.SetQueue, flagQueue},
-		{rule.Match.Src != nil, flagSrcPorts}, {rule.Match.Dst != nil, flagDstPorts},
-		{rule.Action.Replies, flagReplies}, {rule.Action.NoReply, flagNoReply},
-	} {
-		if f.set {
-			flags |= f.flag
-		}
+	flags := rule.Action.flags() | rule.Match.portFlags()
+	if rule.Proactive {
+		flags |= flagProactive
 	}
 	w.Text(rule.Name)
 	w.Uint(uint64(rule.Priority))
 	w.Byte(flags)
 	writeMatch(w, &rule.Match.Header)
-	for _, ports := range []*PortRange{rule.Match.Src, rule.Match.Dst} {
-		if ports != nil {
-			w.Uint(uint64(ports.First))
-			w.Uint(uint64(ports.Last))
-		}
-	}
-	w.Uint(uint64(len(rule.Action.Output)))
-	for _, port := range rule.Action.Output {
-		w.Uint(uint64(port))
-	}
-	if rule.Action.SetQueue {
-		w.Uint(uint64(rule.Action.Queue))
-	}
-	w.Uint(uint64(rule.Action.Meter))
+	rule.Match.writePorts(w)
+	rule.Action.writeRest(w)
 }
 
 func readRule(r *wire.Reader) (rule Rule) {
@@ -80,26 +59,78 @@ func readRule(r *wire.Reader) (rule Rule) {
 	rule.Priority = uint16(r.Uint(0xffff))
 	flags := r.Byte()
 	rule.Proactive = flags&flagProactive != 0
-	rule.Action.Deny = flags&flagDeny != 0
-	rule.Action.Replies, rule.Action.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
-	rule.Action.SetQueue = flags&flagQueue != 0
 	readMatch(r, &rule.Match.Header)
+	rule.Match.readPorts(r, flags)
+	rule.Action.readRest(r, flags)
+	return rule
+}
+
+func (c *Condition) portFlags() (flags byte) {
+	if c.Src != nil {
+		flags |= flagSrcPorts
+	}
+	if c.Dst != nil {
+		flags |= flagDstPorts
+	}
+	return flags
+}
+
+func (c *Condition) writePorts(w *wire.Writer) {
+	for _, ports := range []*PortRange{c.Src, c.Dst} {
+		if ports != nil {
+			w.Uint(uint64(ports.First))
+			w.Uint(uint64(ports.Last))
+		}
+	}
+}
+
+func (c *Condition) readPorts(r *wire.Reader, flags byte) {
 	ports := func(flag byte) *PortRange {
 		if flags&flag == 0 {
 			return nil
 		}
 		return &PortRange{First: uint16(r.Uint(0xffff)), Last: uint16(r.Uint(0xffff))}
 	}
-	rule.Match.Src = ports(flagSrcPorts)
-	rule.Match.Dst = ports(flagDstPorts)
+	c.Src, c.Dst = ports(flagSrcPorts), ports(flagDstPorts)
+}
+
+func (a *Action) flags() (flags byte) {
+	if a.Deny {
+		flags |= flagDeny
+	}
+	if a.SetQueue {
+		flags |= flagQueue
+	}
+	if a.Replies {
+		flags |= flagReplies
+	}
+	if a.NoReply {
+		flags |= flagNoReply
+	}
+	return flags
+}
+
+func (a *Action) writeRest(w *wire.Writer) {
+	w.Uint(uint64(len(a.Output)))
+	for _, port := range a.Output {
+		w.Uint(uint64(port))
+	}
+	if a.SetQueue {
+		w.Uint(uint64(a.Queue))
+	}
+	w.Uint(uint64(a.Meter))
+}
+
+func (a *Action) readRest(r *wire.Reader, flags byte) {
+	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
+	a.Replies, a.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
-		rule.Action.Output = append(rule.Action.Output, flow.PortNo(r.Uint(0xffffffff)))
+		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))
 	}
-	if rule.Action.SetQueue {
-		rule.Action.Queue = uint32(r.Uint(0xffffffff))
+	if a.SetQueue {
+		a.Queue = uint32(r.Uint(0xffffffff))
 	}
-	rule.Action.Meter = uint32(r.Uint(0xffffffff))
-	return rule
+	a.Meter = uint32(r.Uint(0xffffffff))
 }
 
 // writeMatch writes the bits of the fields, and their values in the order of the

@@ -102,15 +102,18 @@ func (r *Rule) validate() error {
 	if err := r.Match.validate(); err != nil {
 		return err
 	}
-	a := &r.Action
+	if r.Action.Replies && r.Proactive {
+		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
+	}
+	return r.Action.validate()
+}
+
+func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
 	}
 	if a.Deny && a.Replies || !a.Deny && a.NoReply {
 		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
-	}
-	if a.Replies && r.Proactive {
-		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
 	}
 	for _, p := range a.Output {
 		switch {

@@ -14,9 +14,14 @@ type link struct {
 	outcomes   []policy.Outcome // by rank
 	conditions []Condition      // by rank
 	proactive  []proactiveRule  // by rank
-	used       flow.Field       // what the conditions look at
+	index
+}
 
-	whole *classifier
+// index finds the first of a list of conditions that a packet satisfies.
+type index struct {
+	fields []flow.Field // of each condition
+	used   flow.Field   // of all
+	whole  *classifier
 
 	// partial[i] leaves the fields of levels[i] out, to find the rules that a
 	// packet may match of which those were not seen.
@@ -66,19 +71,27 @@ func (c *Config) Compile() policy.Link {
 		l.outcomes = append(l.outcomes, out)
 	}
 
-	for i := range l.conditions {
-		l.used |= l.conditions[i].fields()
-	}
-	l.whole = newClassifier(l.conditions, 0)
-	made := map[flow.Field]*classifier{0: l.whole}
-	for i, drop := range levels {
-		drop &= l.used
-		if made[drop] == nil {
-			made[drop] = newClassifier(l.conditions, drop)
-		}
-		l.partial[i] = made[drop]
-	}
+	l.index = newIndex(l.conditions)
 	return l
+}
+
+// newIndex takes conditions with prerequisites, by rank.
+func newIndex(list []Condition) (x index) {
+	x.fields = make([]flow.Field, len(list))
+	for i := range list {
+		x.fields[i] = list[i].fields()
+		x.used |= x.fields[i]
+	}
+	x.whole = newClassifier(list, 0)
+	made := map[flow.Field]*classifier{0: x.whole}
+	for i, drop := range levels {
+		drop &= x.used
+		if made[drop] == nil {
+			made[drop] = newClassifier(list, drop)
+		}
+		x.partial[i] = made[drop]
+	}
+	return x
 }
 
 func (a *Action) treatment() policy.Treatment {
@@ -95,21 +108,12 @@ func (a *Action) treatment() policy.Treatment {
 // Decide implements [policy.Link]. Where a field that the packet does not show
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
-	known, missing := p.Known(), p.Missing
-	if l.used&rareFields != 0 {
-		missing |= p.Match.Unseen()
-	}
-	var k key
-	k.of(&p, l.used)
-	rank, depends := l.whole.lookup(&k, known)
-	if missing &= l.used; missing != 0 {
-		if maybe := l.level(missing).lookupHidden(&k, known, missing); maybe < rank {
-			fields := l.conditions[maybe].fields()
-			return policy.Outcome{
-				Verdict: flow.Deny,
-				Reason:  l.outcomes[maybe].Reason + " may apply, but the packet does not show " + (fields & missing).String(),
-				Depends: depends | fields,
-			}
+	rank, hidden, depends := l.find(&p)
+	if hidden != 0 {
+		return policy.Outcome{
+			Verdict: flow.Deny,
+			Reason:  l.outcomes[rank].Reason + " may apply, but the packet does not show " + hidden.String(),
+			Depends: depends,
 		}
 	}
 	if rank == noRule {
@@ -120,11 +124,31 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 	return out
 }
 
-func (l *link) level(missing flow.Field) *classifier {
-	for i, drop := range levels {
-		if missing&^drop == 0 {
-			return l.partial[i]
+// find returns the rank of the first rule that matches a packet, or noRule, and the
+// fields that this hangs on. Where a rule comes before it that might match by
+// fields that the packet does not show, it returns that one and these fields.
+func (x *index) find(p *policy.Packet) (rank int32, hidden, depends flow.Field) {
+	known, missing := p.Known(), p.Missing
+	if x.used&rareFields != 0 {
+		missing |= p.Match.Unseen()
+	}
+	var k key
+	k.of(p, x.used)
+	rank, depends = x.whole.lookup(&k, known)
+	if missing &= x.used; missing != 0 {
+		if maybe := x.level(missing).lookupHidden(&k, known, missing); maybe < rank {
+			fields := x.fields[maybe]
+			return maybe, fields & missing, depends | fields
 		}
 	}
-	return l.partial[len(levels)-1]
+	return rank, 0, depends
+}
+
+func (x *index) level(missing flow.Field) *classifier {
+	for i, drop := range levels {
+		if missing&^drop == 0 {
+			return x.partial[i]
+		}
+	}
+	return x.partial[len(levels)-1]
 }

@@ -52,6 +52,9 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 				}
 				continue
 			}
+			if r, ok := s.(policy.Remembering); ok && r.Remembers() {
+				return fail("the chain asks %s first, which must see the packets", s.Name())
+			}
 			if !r.Action.Deny {
 				return fail("the chain asks %s first; a rule that allows must come before it", s.Name())
 			}

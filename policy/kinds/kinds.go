@@ -7,6 +7,8 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/mac"
+	"switchbridge/policy/machine"
+	"switchbridge/policy/sourceguard"
 )
 
 // All are the kinds of policy, in the order in which errors name them and in which the conformance suite has an example of each in one
@@ -15,6 +17,8 @@ var All = []policy.Kind{
 	blocklist.Kind{},
 	header.Kind{},
 	mac.Kind{},
+	sourceguard.Kind{},
+	machine.Kind{},
 	forward.Kind{},
 }
 

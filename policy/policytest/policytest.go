@@ -9,20 +9,33 @@
 //	icmp 10.0.0.1 > 10.0.0.2 type 8
 //	arp 10.0.0.1 > 10.0.0.2
 //	nd 2001:db8::1 > 2001:db8::2      (a neighbour solicitation: who has 2001:db8::2?)
+//	na 2001:db8::1 > 2001:db8::2      (a neighbour advertisement: 2001:db8::1 is here)
 //	fragment 10.0.0.1 > 10.0.0.2      (a later fragment of TCP)
+//	dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3          (a DHCP message: 1 discover, 3 request, 5 acknowledgement)
+//	dhcp 10.0.0.53:67 > 10.0.0.7:68 type 5 lease 3600    (10.0.0.7 is given to 02:00:00:00:00:07)
 //	lldp
+//
+// TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
+//
+//	event port 3 down                 (or up)
+//	event switch
+//
+// What begins with "after 30s, " comes so much later than the line before it (see [Wait]).
 //
 // It comes in by port 1 without a tag unless it says otherwise. Hosts have the
 // Ethernet address 02:00:00:00:00:XX, where XX is their address's last byte; an
-// ARP request goes to ff:ff:ff:ff:ff:ff.
+// ARP request goes to ff:ff:ff:ff:ff:ff. Who forges says so: "eth 3" is sent by
+// 02:00:00:00:00:03, and "sha 3" says that address in ARP or neighbour discovery; "eth_src 02:00:00:00:01:00" is another way to say it.
 package policytest
 
 import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
@@ -50,9 +63,16 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 		}
 		rest = rest[3:]
 	}
-	option := map[string]uint16{"port": 1}
+	option, macs := map[string]uint16{"port": 1}, map[string]flow.MAC{}
 	for ; len(rest) >= 2; rest = rest[2:] {
 		v, err := strconv.ParseUint(rest[1], 10, 16)
+		switch rest[0] {
+		case "flags":
+			v, err = flags(rest[1])
+		case "eth_src", "eth_dst":
+			a, macErr := flow.ParseMAC(rest[1])
+			macs[rest[0]], err = a, macErr
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("packet %q: %s %q: want a number", line, rest[0], rest[1])
 		}
@@ -66,7 +86,36 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, list...); err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
 	}
-	return buf.Bytes(), flow.PortNo(option["port"]), nil
+	frame = buf.Bytes()
+	for name, at := range map[string]int{"eth_dst": 0, "eth_src": 6} {
+		if a, ok := macs[name]; ok {
+			copy(frame[at:], a[:])
+		}
+	}
+	return frame, flow.PortNo(option["port"]), nil
+}
+
+// flags reads names of TCP flags with + between.
+func flags(s string) (v uint64, err error) {
+	for name := range strings.SplitSeq(s, "+") {
+		i := slices.Index([]string{"fin", "syn", "rst", "psh", "ack"}, name)
+		if i < 0 {
+			return 0, fmt.Errorf("no flag %q", name)
+		}
+		v |= 1 << i
+	}
+	return v, nil
+}
+
+// Wait takes "after 30s, " off a line: the time that passes before it.
+func Wait(line string) (time.Duration, string, error) {
+	rest, ok := strings.CutPrefix(line, "after ")
+	if !ok {
+		return 0, line, nil
+	}
+	wait, rest, _ := strings.Cut(rest, ", ")
+	d, err := time.ParseDuration(wait)
+	return d, rest, err
 }
 
 // end reads ADDRESS or ADDRESS:PORT.
@@ -89,6 +138,12 @@ func mac(a netip.Addr) net.HardwareAddr {
 }
 
 func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]gopacket.SerializableLayer, error) {
+	station := func(key string, otherwise net.HardwareAddr) net.HardwareAddr {
+		if n, ok := option[key]; ok {
+			return net.HardwareAddr{2, 0, 0, 0, byte(n >> 8), byte(n)}
+		}
+		return otherwise
+	}
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
@@ -100,20 +155,33 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		eth.SrcMAC, eth.DstMAC, eth.EthernetType = mac(src.Addr()), layers.EthernetBroadcast, layers.EthernetTypeARP
 		tail = []gopacket.SerializableLayer{&layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPRequest,
-			SourceHwAddress: eth.SrcMAC, SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
+			SourceHwAddress: station("sha", eth.SrcMAC), SourceProtAddress: s, DstHwAddress: make([]byte, 6), DstProtAddress: d,
 		}}
 	case "tcp":
 		ipProto = layers.IPProtocolTCP
-		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()), SYN: true}, payload}
+		f, given := option["flags"]
+		if !given {
+			f = 1 << 1
+		}
+		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()),
+			FIN: f&1 != 0, SYN: f&2 != 0, RST: f&4 != 0, PSH: f&8 != 0, ACK: f&16 != 0}, payload}
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
+	case "dhcp":
+		ipProto = layers.IPProtocolUDP
+		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, dhcp(src, dst, option, station)}
 	case "icmp":
 		ipProto = layers.IPProtocolICMPv4
 		tail = []gopacket.SerializableLayer{&layers.ICMPv4{TypeCode: layers.ICMPv4TypeCode(option["type"]<<8 | option["code"])}, payload}
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.ICMPv6TypeCode(option["type"]<<8 | option["code"])}, payload}
+	case "na":
+		ipProto = layers.IPProtocolICMPv6
+		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
+			&layers.ICMPv6NeighborAdvertisement{Flags: 0x60, TargetAddress: src.Addr().AsSlice(), Options: layers.ICMPv6Options{
+				{Type: layers.ICMPv6OptTargetAddress, Data: station("sha", mac(src.Addr()))}}}}
 	case "nd":
 		target := dst.Addr()
 		if !target.Is6() {
@@ -126,7 +194,7 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		ipProto = layers.IPProtocolICMPv6
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborSolicitation, 0)},
 			&layers.ICMPv6NeighborSolicitation{TargetAddress: target.AsSlice(), Options: layers.ICMPv6Options{
-				{Type: layers.ICMPv6OptSourceAddress, Data: mac(src.Addr())}}}}
+				{Type: layers.ICMPv6OptSourceAddress, Data: station("sha", mac(src.Addr()))}}}}
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:
@@ -146,11 +214,27 @@ func build(proto string, src, dst netip.AddrPort, option map[string]uint16) ([]g
 		}
 		tail = append([]gopacket.SerializableLayer{ip}, tail...)
 	}
+	eth.SrcMAC = station("eth", eth.SrcMAC)
 	if vid, ok := option["vlan"]; ok {
 		tail = append([]gopacket.SerializableLayer{&layers.Dot1Q{VLANIdentifier: vid, Type: eth.EthernetType}}, tail...)
 		eth.EthernetType = layers.EthernetTypeDot1Q
 	}
 	return append([]gopacket.SerializableLayer{eth}, tail...), nil
+}
+
+// dhcp is a client's message where its source is the client's port, and otherwise a server's, to the destination.
+func dhcp(src, dst netip.AddrPort, option map[string]uint16, station func(string, net.HardwareAddr) net.HardwareAddr) *layers.DHCPv4 {
+	d := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 1,
+		ClientIP: src.Addr().AsSlice(), ClientHWAddr: station("sha", station("eth", mac(src.Addr()))),
+		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{byte(option["type"])})}}
+	if src.Port() != 68 {
+		d.Operation, d.ClientIP, d.YourClientIP = layers.DHCPOpReply, nil, dst.Addr().AsSlice()
+		d.ClientHWAddr = station("sha", mac(dst.Addr()))
+	}
+	if lease := option["lease"]; lease > 0 {
+		d.Options = append(d.Options, layers.NewDHCPOption(layers.DHCPOptLeaseTime, []byte{0, 0, byte(lease >> 8), byte(lease)}))
+	}
+	return d
 }
 
 func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers.Ethernet) (gopacket.SerializableLayer, error) {
@@ -176,6 +260,9 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 // Event returns the event of a switch with four ports that has no rule for the
 // packet.
 func Event(line string, p flow.Protocol) (*flow.Event, error) {
+	if text, ok := strings.CutPrefix(line, "event "); ok {
+		return notPacket(text, Switch(p))
+	}
 	frame, inPort, err := Packet(line)
 	if err != nil {
 		return nil, err
@@ -184,6 +271,22 @@ func Event(line string, p flow.Protocol) (*flow.Event, error) {
 	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
 		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: m, Incomplete: m.Missing(),
 	}}, nil
+}
+
+func notPacket(text string, sw *flow.Switch) (*flow.Event, error) {
+	if text == "switch" {
+		return &flow.Event{Type: flow.EventSwitchConnected, Switch: sw}, nil
+	}
+	words := strings.Fields(text)
+	if len(words) == 3 && words[0] == "port" && (words[2] == "up" || words[2] == "down") {
+		no, err := flow.ParsePort(words[1])
+		port := flow.Port{No: no}
+		if words[2] == "down" {
+			port.State = 1
+		}
+		return &flow.Event{Type: flow.EventPortStatus, Switch: sw, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: port}}, err
+	}
+	return nil, fmt.Errorf("event %q: want port NUMBER up, port NUMBER down, or switch", text)
 }
 
 // Switch returns a switch with the ports 1 to 4 and LOCAL.

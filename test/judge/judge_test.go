@@ -80,6 +80,65 @@ func TestLongAnswers(t *testing.T) {
 	}
 }
 
+// tryGuards runs source guards until the time is over.
+func tryGuards(t *testing.T, v flow.Protocol, budget time.Duration, first uint64) (all Counts, leaks []*Leak) {
+	t.Helper()
+	for i, end := first, time.Now().Add(budget); i == first || time.Now().Before(end); i++ {
+		p, err := GuardPolicy(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(p.Name, func(t *testing.T) {
+			n, l := TryPolicy(t, v, &p, i, nil)
+			all.add(n)
+			if l != nil {
+				leaks = append(leaks, l)
+			}
+		})
+	}
+	return all, leaks
+}
+
+// No packet with a forged address passes by a rule that was installed for an honest one.
+func TestSourceGuard(t *testing.T) {
+	for _, v := range versions {
+		t.Run(v.String(), func(t *testing.T) {
+			n, leaks := tryGuards(t, v, 3*time.Second, 0)
+			check(t, n, leaks)
+		})
+	}
+}
+
+// TestLongSourceGuard is TestSourceGuard with other seeds.
+func TestLongSourceGuard(t *testing.T) {
+	testlong.Need(t)
+	for _, v := range versions {
+		t.Run(v.String(), func(t *testing.T) {
+			n, leaks := tryGuards(t, v, 30*time.Second, uint64(time.Now().Unix())<<20)
+			check(t, n, leaks)
+		})
+	}
+}
+
+// TestSourceGuardSpoilt sees that TestSourceGuard would find a rule that leaves out one of the places where a packet says who sent it.
+func TestSourceGuardSpoilt(t *testing.T) {
+	for _, field := range []flow.Field{flow.FieldInPort, flow.FieldEthSrc, flow.FieldIPSrc, flow.FieldARPSPA, flow.FieldARPSHA} {
+		t.Run(field.String(), func(t *testing.T) {
+			for seed := range uint64(40) {
+				p, err := GuardPolicy(seed)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, l := TryPolicy(t, flow.OpenFlow13, &p, seed, func(r *flow.Rule) { r.Match = r.Match.Keep(r.Match.Fields &^ field) }); l != nil {
+					t.Logf("found with policy %d: %s", seed, l.Why)
+					return
+				}
+			}
+			t.Error("40 policies whose rules are too wide, and no packet passes that should not")
+		})
+	}
+}
+
 // tryPolicies runs policies until the time is over.
 func tryPolicies(t *testing.T, v flow.Protocol, budget time.Duration, first uint64) (all Counts, leaks []*Leak) {
 	t.Helper()

@@ -29,6 +29,7 @@ type Packet struct {
 	L4Src     uint16 // or the ICMP type
 	L4Dst     uint16 // or the ICMP code
 	NDTarget  netip.Addr
+	LinkLayer flow.MAC // of an option of neighbour discovery, which has none where it is zero
 
 	Cut int // the frame ends after so many bytes; 0: it is whole
 }
@@ -167,6 +168,13 @@ func (p *Packet) l4() []byte {
 		if p.NDTarget.IsValid() {
 			copy(b[8:24], as16(p.NDTarget))
 			b = b[:24]
+			if p.LinkLayer != (flow.MAC{}) {
+				kind := byte(1) // the source's; an advertisement has the target's
+				if p.L4Src == 136 {
+					kind = 2
+				}
+				b = append(append(b, kind, 1), p.LinkLayer[:]...)
+			}
 		}
 	}
 	return b
@@ -357,6 +365,25 @@ func RandomPacket(r *rand.Rand, whole bool) Packet {
 		p.Mangle(r)
 	}
 	return p
+}
+
+// forge changes one of the addresses that say who sent the packet.
+func (p *Packet) forge(r *rand.Rand) {
+	n := 1 + r.IntN(3)
+	switch r.IntN(4) {
+	case 0:
+		p.EthSrc = mac(n)
+	case 1:
+		p.SHA, p.LinkLayer = mac(n), mac(n)
+	case 2:
+		p.Port = flow.PortNo(n)
+	case 3:
+		if p.Src.Is4() {
+			p.Src = host4(n)
+		} else if p.Src.Is6() {
+			p.Src = host6(n)
+		}
+	}
 }
 
 // Mangle takes headers from the packet, in one of the ways in which networks and senders do.

@@ -4,13 +4,16 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
+	"switchbridge/controller"
 	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -125,13 +128,98 @@ func GeneratePolicy(seed uint64) (Policy, error) {
 	if !once(r, 4) {
 		b.WriteString("  - forward: {mode: normal}\n")
 	}
-	p := Policy{Name: fmt.Sprintf("seed %d", seed), Text: b.String(), Hints: hints}
-	var err error
-	if p.Hold, err = policyfile.Parse(strings.NewReader(p.Text), p.Name, "."); err != nil {
-		return p, fmt.Errorf("%w in\n%s", err, p.Text)
-	}
-	return p, nil
+	return parsePolicy(Policy{Name: fmt.Sprintf("seed %d", seed), Text: b.String(), Hints: hints})
 }
+
+// GuardPolicy returns the policy of a seed that ties the stations 1 to 3 to ports 1 to 3, each with some of its addresses or all, or learns
+// where some of them are. Its hints
+// are packets of the stations, and what they send before they have an address; of two of them together comes a forged one.
+func GuardPolicy(seed uint64) (Policy, error) {
+	r := rand.New(rand.NewPCG(seed, 0x6775617264))
+	var b strings.Builder
+	fmt.Fprintf(&b, "serial: 1\ninstall: %s\nchain:\n  - sourceguard:\n      %s\n      bindings:\n", pick(r, []string{"flow", "flow", "host-pair", "mac-pair"}), pick(r, []string{"others: next", "others: deny", "learn: first"}))
+	var hints []flow.Match
+	learned := strings.Contains(b.String(), "learn")
+	for n := 1; n <= 3; n++ {
+		a4, a6 := host4(n), host6(n)
+		switch r.IntN(6) {
+		case 0:
+			fmt.Fprintf(&b, "        - {port: %d, mac: %q}\n", n, mac(n))
+		case 1:
+			fmt.Fprintf(&b, "        - {port: %d, addresses: [%v, %q]}\n", n, a4, a6)
+		default:
+			if learned && n > 1 {
+				break // its port learns
+			}
+			fmt.Fprintf(&b, "        - {port: %d, mac: %q, addresses: [%v, %q]}\n", n, mac(n), a4, a6)
+		}
+		var of, ip, arp, ip6, discovery flow.Match
+		of.SetInPort(flow.PortNo(n))
+		of.SetEthSrc(mac(n), flow.MACExact)
+		ip, arp, ip6 = of, of, of
+		ip.SetEthType(flow.EthTypeIPv4)
+		ip.SetIPSrc(netip.PrefixFrom(a4, 32))
+		arp.SetEthType(flow.EthTypeARP)
+		arp.SetARPSPA(netip.PrefixFrom(a4, 32))
+		arp.Fields |= flow.FieldARPSHA
+		arp.ARPSHA = mac(n)
+		ip6.SetEthType(flow.EthTypeIPv6)
+		ip6.SetIPSrc(netip.PrefixFrom(a6, 128))
+		discovery = ip6
+		discovery.SetIPProto(flow.ProtoICMPv6)
+		discovery.Fields |= flow.FieldNDTarget
+		discovery.NDTarget = a6
+		probe, dhcp := arp, ip
+		probe.SetARPSPA(netip.PrefixFrom(netip.IPv4Unspecified(), 32))
+		probe.SetARPTPA(netip.PrefixFrom(a4, 32))
+		dhcp.SetIPSrc(netip.PrefixFrom(netip.IPv4Unspecified(), 32))
+		dhcp.SetIPProto(flow.ProtoUDP)
+		dhcp.SetL4Src(68)
+		dhcp.SetL4Dst(67)
+		hints = append(hints, ip, ip, arp, arp, ip6, discovery, probe, dhcp)
+	}
+	b.WriteString("  - forward: {mode: normal}\n")
+	return parsePolicy(Policy{Name: fmt.Sprintf("seed %d", seed), Text: b.String(), Hints: hints})
+}
+
+func parsePolicy(p Policy) (_ Policy, err error) {
+	if p.Hold, err = policyfile.Parse(strings.NewReader(p.Text), p.Name, "."); err != nil {
+		err = fmt.Errorf("%w in\n%s", err, p.Text)
+	}
+	return p, err
+}
+
+// remembering is a controller whose decisions rest on states, with the states.
+type remembering struct {
+	c      *controller.Controller
+	mu     sync.Mutex
+	states map[string][]byte
+}
+
+// Decide implements flow.Decider.
+func (r *remembering) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	return r.ask(ctx, ev, d, true)
+}
+
+// ask decides, and keeps what is learned if it is to.
+func (r *remembering) ask(ctx context.Context, ev *flow.Event, d *flow.Decision, keep bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked := *ev
+	asked.Time, asked.States = time.Now(), nil
+	for _, key := range r.c.StateKeys(&asked, nil) {
+		asked.States = append(asked.States, flow.State{Key: key, Data: r.states[key]})
+	}
+	err := r.c.Decide(ctx, &asked, d)
+	if d.Change != nil && keep {
+		r.states[asked.States[d.Change.Index].Key] = d.Change.Data
+	}
+	d.Change = nil
+	return err
+}
+
+// Local implements flow.Local.
+func (*remembering) Local() bool { return true }
 
 // watched is the native controller, with the rules that it has answered with.
 type watched struct {
@@ -169,12 +257,16 @@ func (w *watched) Local() bool { return true }
 
 // asks asks the controller about a packet as Open vSwitch classifies it. A packet that answers one for which there was a rule is neither denied
 // nor allowed: it may pass, and for a moment it may not.
-func (w *watched) asks(c *Classified) (reason string, v flow.Verdict, err error) {
-	pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: c.Match}
+func (w *watched) asks(c *Classified, frame []byte) (reason string, v flow.Verdict, err error) {
+	pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: c.Match, Data: frame, TotalLen: len(frame)}
 	pi.Match = pi.Match.Keep(pi.Match.Fields &^ (flow.FieldMetadata | flow.FieldTunnelID))
 	var d flow.Decision
 	ev := flow.Event{Type: flow.EventPacketIn, XID: 1, Switch: w.sw, PacketIn: &pi}
-	err = w.next.Decide(context.Background(), &ev, &d)
+	if r, ok := w.next.(*remembering); ok {
+		err = r.ask(context.Background(), &ev, &d, false)
+	} else {
+		err = w.next.Decide(context.Background(), &ev, &d)
+	}
 	if d.IfReply != nil && w.opened(&pi.Match) {
 		return d.Reason, flow.NoVerdict, err
 	}
@@ -200,6 +292,9 @@ func TryPolicy(tb testing.TB, version flow.Protocol, p *Policy, seed uint64, spo
 	tb.Helper()
 	c := newCourt(tb, version)
 	w := &watched{next: policyhost.NewNative(p.Hold), spoil: spoil}
+	if native := controller.New(p.Hold); native.Stateful() {
+		w.next = &remembering{c: native, states: make(map[string][]byte)}
+	}
 	c.run(gatewayConfig{function: w, onDecision: func(flow.EventType, uint32, uint64) {}})
 	r := rand.New(rand.NewPCG(seed, 3))
 	made := func(whole bool) Packet {
@@ -210,6 +305,9 @@ func TryPolicy(tb testing.TB, version flow.Protocol, p *Policy, seed uint64, spo
 			}
 		}
 		q.Port = max(1, min(q.Port, 3))
+		if once(r, 2) {
+			q.LinkLayer = q.SHA
+		}
 		return q
 	}
 	for range policyRounds {
@@ -263,13 +361,16 @@ func (c *Court) judgePolicy(p *Policy, w *watched, r *rand.Rand, made func(whole
 		if once(r, 4) {
 			q.L4Dst = pick(r, ports)
 		}
+		if once(r, 3) {
+			q.forge(r)
+		}
 		q.Port = max(1, min(q.Port, 3))
 		one := traced{port: uint32(q.Port), frame: q.Frame()}
 		tr := c.trace(&one)
 		if one.class.Fragment {
 			continue // which entry decides about it is not for the rules to say
 		}
-		reason, verdict, err := w.asks(&one.class)
+		reason, verdict, err := w.asks(&one.class, one.frame)
 		if err != nil {
 			c.tb.Fatal(err)
 		}

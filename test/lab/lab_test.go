@@ -103,6 +103,22 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// A host forges another's addresses, a sensor's events and a server's answers: they pass without a source guard, and are stopped with one.
+func TestForge(t *testing.T) {
+	t.Parallel()
+	for _, where := range [][]string{{"labs/forge.py"}, {"labs/forge.py", "bmv2"}} {
+		t.Run(strings.Join(where, " "), func(t *testing.T) {
+			if _, err := exec.LookPath("simple_switch_grpc"); err != nil && len(where) > 1 && os.Getenv("SIMPLE_SWITCH_GRPC") == "" {
+				t.Skip("simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC")
+			}
+			out, err := lab(t, where...)
+			if err != nil || !strings.Contains(out, "All 18 checks hold.") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
 func TestMininetCommand(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"OpenFlow10", "OpenFlow13"} {

@@ -16,12 +16,13 @@ import (
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
+	"switchbridge/state"
 )
 
 // Host is what decides by a policy that can change while it runs.
 type Host interface {
 	flow.Decider
-	Version() flow.PolicyVersion
+	state.Machines
 	SetPolicy(ctx context.Context, p *policy.Policy) error
 }
 
@@ -34,6 +35,7 @@ type File struct {
 	host                           Host
 	onChange                       func()
 	tags                           tags
+	takes                          func(*policy.Policy) error
 }
 
 // Open reads a policy file; an empty path is the policy that allows all. results may be nil.
@@ -65,6 +67,9 @@ func (f *File) Saw(packet *flow.Match) { f.tags.see(packet, f.log) }
 // Follow gives host each new policy from now on, and calls onChange, if not nil, after each. It is
 // called once, before anything looks at the file.
 func (f *File) Follow(host Host, onChange func()) { f.host, f.onChange = host, onChange }
+
+// Requires has takes say why a policy that is otherwise good can't be used. It is called once, as Follow is.
+func (f *File) Requires(takes func(*policy.Policy) error) { f.takes = takes }
 
 // Path is the file; empty for none.
 func (f *File) Path() string { return f.path }
@@ -109,6 +114,11 @@ func (f *File) Close() {
 func (f *File) newer(p *policy.Policy) error {
 	if old, next := f.host.Version(), p.Version(); next != old && next.Serial <= old.Serial {
 		return fmt.Errorf("%s: its content changed and its serial, %d, is not above %d: serials only grow", f.path, next.Serial, old.Serial)
+	}
+	if f.takes != nil {
+		if err := f.takes(p); err != nil {
+			return fmt.Errorf("%s: %w", f.path, err)
+		}
 	}
 	return nil
 }

@@ -35,6 +35,14 @@ func (n *Native) String() string { return "native" }
 // Version returns the version of the policy that decides now.
 func (n *Native) Version() flow.PolicyVersion { return n.now.Load().Version() }
 
+// Stateful reports whether that policy has machines.
+func (n *Native) Stateful() bool { return n.now.Load().Stateful() }
+
+// StateKeys implements [state.Machines].
+func (n *Native) StateKeys(ev *flow.Event, keys []string) []string {
+	return n.now.Load().StateKeys(ev, keys)
+}
+
 // SetPolicy makes p the policy. It is compiled beside the old one.
 func (n *Native) SetPolicy(_ context.Context, p *policy.Policy) error {
 	n.now.Store(controller.New(p))

@@ -166,7 +166,7 @@ const maxKept = 64 << 10
 
 func (c *call) reset() {
 	c.d.Reset()
-	*c = call{d: c.d, reply: guest.Answer{State: c.reply.State[:0], Body: c.reply.Body[:0]},
+	*c = call{d: c.d, reply: guest.Answer{State: c.reply.State[:0], Change: c.reply.Change[:0], Body: c.reply.Body[:0]},
 		body: c.body[:0], answer: c.answer[:0], started: time.Now(), status: http.StatusOK}
 }
 
@@ -365,7 +365,7 @@ func (h *Handler) fail(c *call, w http.ResponseWriter, err error) {
 		c.status = r.status
 	}
 	// What a guest answered is no answer then.
-	c.reply = guest.Answer{Status: uint16(c.status), State: c.reply.State[:0], Body: c.reply.Body[:0]}
+	c.reply = guest.Answer{Status: uint16(c.status), State: c.reply.State[:0], Change: c.reply.Change[:0], Body: c.reply.Body[:0]}
 	if c.status == http.StatusInternalServerError || c.status == http.StatusBadGateway {
 		event, id := c.ev.Type, c.ev.ID
 		if c.direct {

@@ -17,18 +17,20 @@ import (
 	"switchbridge/faas/instance/wasmhost"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/yamlerr"
+	"switchbridge/state/stores"
 )
 
 // Config says what to serve, where and to whom. configs/functions.yaml documents every key.
 type Config struct {
-	Listen   string        `yaml:"listen"` // HOST:PORT or unix:PATH
-	Plain    bool          `yaml:"plain"`  // HTTP without TLS
-	TLS      TLS           `yaml:"tls"`
-	Token    string        `yaml:"token_file"`
-	Admin    string        `yaml:"admin"` // HOST:PORT of metrics and state; empty: none
-	Records  string        `yaml:"records"`
-	Drain    time.Duration `yaml:"drain_timeout"` // for events that are being decided at the end
-	CacheDir string        `yaml:"cache"`         // of compiled guests; empty: none
+	Listen   string          `yaml:"listen"` // HOST:PORT or unix:PATH
+	Plain    bool            `yaml:"plain"`  // HTTP without TLS
+	TLS      TLS             `yaml:"tls"`
+	Token    string          `yaml:"token_file"`
+	Admin    string          `yaml:"admin"` // HOST:PORT of metrics and state; empty: none
+	Records  string          `yaml:"records"`
+	Drain    time.Duration   `yaml:"drain_timeout"` // for events that are being decided at the end
+	CacheDir string          `yaml:"cache"`         // of compiled guests; empty: none
+	State    stores.Settings `yaml:"state"`
 
 	Functions []Function `yaml:"functions"`
 
@@ -74,7 +76,7 @@ const (
 )
 
 // Default returns a Config without functions.
-func Default() Config { return Config{Records: "-", Drain: DefaultDrain} }
+func Default() Config { return Config{Records: "-", Drain: DefaultDrain, State: stores.Default()} }
 
 // DefaultFunction returns the controller in pristine instances, which answers everywhere.
 func DefaultFunction() Function {
@@ -141,6 +143,7 @@ func (c *Config) resolve(dir string) {
 			*p = filepath.Join(dir, *p)
 		}
 	}
+	c.State.Resolve(at)
 	for _, p := range []*string{&c.TLS.Cert, &c.TLS.Key, &c.TLS.ClientCA, &c.TLS.DevCA, &c.Token, &c.CacheDir} {
 		at(p)
 	}
@@ -212,6 +215,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("drain_timeout: %v is not a positive duration", c.Drain)
 	case len(c.Functions) == 0:
 		return errors.New("functions: none")
+	}
+	if err := c.State.Validate(); err != nil {
+		return fmt.Errorf("state.%w", err)
 	}
 	if c.Admin != "" {
 		if err := listen.CheckHostPort(c.Admin); err != nil {

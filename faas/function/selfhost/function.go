@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 
@@ -24,6 +25,8 @@ import (
 	"switchbridge/internal/files"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
+	"switchbridge/policy"
+	"switchbridge/state/stores"
 )
 
 // hosted is a function with what keeps it going.
@@ -31,11 +34,11 @@ type hosted struct {
 	config  *Function
 	handler *httphost.Handler
 
-	guest   guestHost                 // nil for native
-	failed  atomic.Pointer[error]     // why the guest can't be run
-	end     context.CancelFunc        // ends the guest
-	files   func() []watched.File     // the policy's, to watch
-	metrics prometheus.Collector      // nil: none
+	guest   guestHost             // nil for native
+	failed  atomic.Pointer[error] // why the guest can't be run
+	end     context.CancelFunc    // ends the guest
+	files   func() []watched.File // the policy's, to watch
+	metrics []prometheus.Collector
 	version func() flow.PolicyVersion // zero for guests with policies of their own
 	close   func()                    // takes the files out of the results
 	saw     func(*flow.Match)         // tells the policy of a packet that was decided
@@ -55,6 +58,7 @@ type around struct {
 	records  *record.Writer
 	log      *slog.Logger
 	results  *watched.Results
+	states   *stores.Keeper           // nil: no store
 	onPolicy func(flow.PolicyVersion) // is told of every new policy
 }
 
@@ -89,18 +93,26 @@ func (h *hosted) native(cfg *httphost.Config, a *around) error {
 	}
 	n := policyhost.NewNative(p)
 	h.follow(file, n, a)
-	cfg.Decider, cfg.Codecs = h.seeing(n), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
+	decider, err := h.keep(file, n, p, a)
+	if err != nil {
+		return err
+	}
+	cfg.Decider, cfg.Codecs = h.seeing(decider), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 
 // embedded is the controller in pristine instances. Events are decoded here, as for the native one, so
 // that what an instance is asked is as short as can be.
 func (h *hosted) embedded(cfg *httphost.Config, a *around) error {
-	e, err := h.pristine(nil, a)
+	e, file, p, err := h.pristine(nil, a)
 	if err != nil {
 		return err
 	}
-	cfg.Decider, cfg.Codecs = h.seeing(e), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
+	decider, err := h.keep(file, e, p, a)
+	if err != nil {
+		return err
+	}
+	cfg.Decider, cfg.Codecs = h.seeing(decider), []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
 	return nil
 }
 
@@ -110,30 +122,56 @@ func (h *hosted) policyGuest(cfg *httphost.Config, a *around) error {
 	if err != nil {
 		return err
 	}
-	e, err := h.pristine(wasm, a)
+	e, file, p, err := h.pristine(wasm, a)
 	if err != nil {
 		return err
 	}
+	takes := func(p *policy.Policy) error {
+		if p.Stateful() {
+			return fmt.Errorf("the policy has machines, and %s is given events as they come, without states: leave wasm out", h.config.Wasm)
+		}
+		return nil
+	}
+	if err := takes(p); err != nil {
+		return err
+	}
+	file.Requires(takes)
 	h.wasm = sha256.Sum256(wasm)
 	cfg.Guest, cfg.Direct = e, []guest.Encoding{guest.EncodingOpenFlow, guest.EncodingJSON}
 	return nil
 }
 
-func (h *hosted) pristine(wasm []byte, a *around) (*embedded.Function, error) {
+// keep puts what reads and swaps states around a controller.
+func (h *hosted) keep(file *policyhost.File, c stores.Controller, p *policy.Policy, a *around) (flow.Decider, error) {
+	kept, err := a.states.Keep(h.config.Name, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := kept.Takes(p); err != nil {
+		return nil, err
+	}
+	file.Requires(kept.Takes)
+	if m := kept.Metrics(); m != nil {
+		h.metrics = append(h.metrics, m)
+	}
+	return kept.Decider(c), nil
+}
+
+func (h *hosted) pristine(wasm []byte, a *around) (*embedded.Function, *policyhost.File, *policy.Policy, error) {
 	f := h.config
 	file, p, err := policyhost.Open(f.Policy, a.log.With("function", f.Name), a.results)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	e, err := embedded.New(embedded.Options{Name: f.Name, Wasm: wasm, Policy: p, CacheDir: a.cacheDir,
 		Deadline: f.Deadline, Instances: f.Instances, Memory: uint64(f.Memory) << 20, Log: a.log})
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	h.follow(file, e, a)
 	h.guest = e
-	h.metrics = wasmmetrics.New(f.Name, e.Stats)
-	return e, nil
+	h.metrics = append(h.metrics, wasmmetrics.New(f.Name, e.Stats))
+	return e, file, p, nil
 }
 
 // ownGuest is a guest with policies of its own, or none.
@@ -154,7 +192,7 @@ func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 	h.files, h.close, h.wasm = file.Files, file.Close, sha256.Sum256(wasm)
 	h.version = func() flow.PolicyVersion { return flow.PolicyVersion{} }
 	cfg.Guest, cfg.Direct = host, []guest.Encoding{guest.EncodingOpenFlow, guest.EncodingJSON}
-	h.metrics = wasmmetrics.New(h.config.Name, host.Stats)
+	h.metrics = append(h.metrics, wasmmetrics.New(h.config.Name, host.Stats))
 	return nil
 }
 

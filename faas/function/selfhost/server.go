@@ -28,6 +28,8 @@ import (
 	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
 	"switchbridge/internal/watched"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
 )
 
 // Server serves functions.
@@ -80,9 +82,13 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 			s.OnPolicy(v)
 		}
 	}}
+	var err error
+	if s.around.states, err = stores.Open(context.Background(), config.State, every.Openers, log); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
 	next, err := s.prepare(config, nil)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.around.states.Close())
 	}
 	s.current.Store(next)
 	return s, errors.Join(s.measure(next, nil))
@@ -168,15 +174,21 @@ func (s *serving) closeBut(others *serving) {
 func (s *Server) measure(next, old *serving) error {
 	if old != nil {
 		for _, h := range old.functions {
-			if h.metrics != nil && !slices.Contains(next.functions, h) {
-				s.registry.Unregister(h.metrics)
+			if slices.Contains(next.functions, h) {
+				continue
+			}
+			for _, m := range h.metrics {
+				s.registry.Unregister(m)
 			}
 		}
 	}
 	var errs []error
 	for _, h := range next.functions {
-		if h.metrics != nil && (old == nil || !slices.Contains(old.functions, h)) {
-			errs = append(errs, s.registry.Register(h.metrics))
+		if old != nil && slices.Contains(old.functions, h) {
+			continue
+		}
+		for _, m := range h.metrics {
+			errs = append(errs, s.registry.Register(m))
 		}
 	}
 	return errors.Join(errs...)
@@ -230,7 +242,7 @@ func (s *Server) listen() (err error) {
 	return nil
 }
 
-// Close frees what Listen took, for a server that is not run.
+// Close frees what New and Listen took, for a server that is not run.
 func (s *Server) Close() {
 	if s.listener != nil {
 		s.listener.Close()
@@ -238,6 +250,7 @@ func (s *Server) Close() {
 	if s.admin != nil {
 		s.admin.Close()
 	}
+	s.around.states.Close()
 }
 
 // Addr is where functions are served.

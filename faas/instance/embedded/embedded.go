@@ -12,8 +12,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"switchbridge/controller"
 	"switchbridge/faas/function"
 	"switchbridge/faas/instance/guest"
 	"switchbridge/faas/instance/wasmhost"
@@ -23,6 +25,7 @@ import (
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
+	"switchbridge/state"
 )
 
 // assets holds function.prepared when the binary was built by make; go build alone makes none.
@@ -90,9 +93,11 @@ type Function struct {
 	host    *wasmhost.Host
 	scratch sync.Pool // of *exchange
 
-	mu      sync.Mutex
-	version flow.PolicyVersion
+	mu   sync.Mutex                      // of SetPolicy
+	keys atomic.Pointer[controller.Keys] // of the policy that decides now
 }
+
+var _ state.Machines = (*Function)(nil)
 
 // New returns a Function. It compiles nothing yet.
 func New(o Options) (*Function, error) {
@@ -123,10 +128,12 @@ func New(o Options) (*Function, error) {
 		Name: o.Name, Wasm: o.Wasm, Load: load, Prepared: load != nil, Lean: lean, Policy: compiled, WarmUp: warm, WarmUpPackets: packets,
 		CacheDir: o.CacheDir, Deadline: o.Deadline, Instances: o.Instances, MemoryLimit: o.Memory, Log: o.Log,
 	})
-	return &Function{
-		name: o.Name, full: function.NewDecider(host, codec).WithoutID(), host: host, version: o.Policy.Version(),
+	f := &Function{
+		name: o.Name, full: function.NewDecider(host, codec).WithoutID(), host: host,
 		scratch: sync.Pool{New: func() any { return new(exchange) }},
-	}, nil
+	}
+	f.keys.Store(controller.KeysOf(o.Policy))
+	return f, nil
 }
 
 // Local implements flow.Local: a guest in this process answers within microseconds.
@@ -226,10 +233,15 @@ func (f *Function) String() string {
 func (f *Function) Stats() wasmhost.Stats { return f.host.Stats() }
 
 // Version returns the version of the policy that decides now.
-func (f *Function) Version() flow.PolicyVersion {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.version
+func (f *Function) Version() flow.PolicyVersion { return f.keys.Load().Version() }
+
+// Stateful reports whether that policy has machines.
+func (f *Function) Stateful() bool { return f.keys.Load().Stateful() }
+
+// StateKeys implements [state.Machines]. While a new policy is taken in, the guest may decide by the other one than this: the decision
+// says by which.
+func (f *Function) StateKeys(ev *flow.Event, keys []string) []string {
+	return f.keys.Load().StateKeys(ev, keys)
 }
 
 // SetPolicy makes p the policy. Events meet the old one until the new one is ready, and no event
@@ -239,11 +251,12 @@ func (f *Function) SetPolicy(ctx context.Context, p *policy.Policy) error {
 	if err != nil {
 		return err
 	}
+	keys := controller.KeysOf(p)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.host.SetPolicy(ctx, compiled); err != nil {
 		return fmt.Errorf("policy %s: %w", p.Version(), err)
 	}
-	f.version = p.Version()
+	f.keys.Store(keys)
 	return nil
 }

@@ -3,6 +3,7 @@ package embedded
 import (
 	"fmt"
 	"net/netip"
+	"time"
 
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
@@ -30,6 +31,9 @@ func warmUp() (requests, packets [][]byte, err error) {
 			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: 1500, Match: match, Data: make([]byte, 1500)},
 		})
 	}
+	stateful := *events[0] // so that there is room for states
+	stateful.Time, stateful.States = time.Unix(1, 0), make([]flow.State, 4)
+	events = append(events, &stateful)
 	return Encode(events...)
 }
 
@@ -43,7 +47,7 @@ func Encode(events ...*flow.Event) (requests, packets [][]byte, err error) {
 		}
 		r := guest.Request{Event: ev.Type, Encoding: guest.ParseEncoding(codec.ContentType()),
 			DPID: uint64(ev.Switch.DPID), ID: ev.ID, Session: ev.Session, Body: body,
-			Accepts: contract.AcceptsText(ev.Accepts), Incomplete: contract.IncompleteText(ev.PacketIn)}
+			Accepts: contract.AcceptsText(ev.Accepts), Incomplete: contract.IncompleteText(ev.PacketIn), States: guest.AppendStates(nil, ev.States)}
 		if !ev.Time.IsZero() {
 			r.Time = ev.Time.UnixNano()
 		}

@@ -74,8 +74,9 @@ type Request struct {
 	Accepts    string
 	Incomplete string
 
-	State []byte // what an earlier answer for the same key returned, as it came; nil when none
-	Body  []byte // at most MaxBody
+	State  []byte // what an earlier answer for the same key returned, as it came; nil when none
+	States []byte // those of the policy's machines: see AppendStates
+	Body   []byte // at most MaxBody
 }
 
 // Answer is a guest's answer to one Request.
@@ -98,8 +99,9 @@ type Answer struct {
 	Reuse   string
 	Reply   string
 
-	State []byte // at most 4 KiB
-	Body  []byte // at most MaxBody
+	State  []byte // at most 4 KiB
+	Change []byte // of one of the request's States: see AppendChange; nil when none
+	Body   []byte // at most MaxBody
 }
 
 // Tags of the fields. An envelope is the version byte and then fields in ascending order of tag:
@@ -116,6 +118,7 @@ const (
 	tagState       = 8
 	tagAccepts     = 10
 	tagIncomplete  = 11
+	tagStates      = 12
 	tagBody        = 15
 
 	tagStatus   = 1 // 2 bytes, big-endian; tagEncoding, tagState and tagBody as in requests
@@ -125,8 +128,9 @@ const (
 	tagStateKey = 6
 	tagCovers   = 7 // 1 byte: 1
 	tagIfReply  = 9
-	tagReuse    = 10
-	tagReply    = 11
+	tagChange   = 10
+	tagReuse    = 11
+	tagReply    = 12
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -146,10 +150,11 @@ func (r *Request) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagState, r.State)
 	b = appendBytes(b, tagAccepts, r.Accepts)
 	b = appendBytes(b, tagIncomplete, r.Incomplete)
+	b = appendBytes(b, tagStates, r.States)
 	return appendBytes(b, tagBody, r.Body)
 }
 
-// Parse fills r from an envelope. State and Body share b's memory.
+// Parse fills r from an envelope. State, States and Body share b's memory.
 func (r *Request) Parse(b []byte) error {
 	*r = Request{}
 	return parse(b, func(tag byte, value []byte) (err error) {
@@ -174,6 +179,8 @@ func (r *Request) Parse(b []byte) error {
 			r.Accepts = string(value)
 		case tagIncomplete:
 			r.Incomplete = string(value)
+		case tagStates:
+			r.States = value
 		case tagBody:
 			r.Body = value
 		}
@@ -195,12 +202,13 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	}
 	b = appendBytes(b, tagState, a.State)
 	b = appendBytes(b, tagIfReply, a.IfReply)
+	b = appendBytes(b, tagChange, a.Change)
 	b = appendBytes(b, tagReuse, a.Reuse)
 	b = appendBytes(b, tagReply, a.Reply)
 	return appendBytes(b, tagBody, a.Body)
 }
 
-// Parse fills a from an envelope. State and Body share b's memory. An answer whose status HTTP
+// Parse fills a from an envelope. State, Change and Body share b's memory. An answer whose status HTTP
 // doesn't have is an error, so a guest that returns an empty one is found out.
 func (a *Answer) Parse(b []byte) error {
 	*a = Answer{}
@@ -230,6 +238,8 @@ func (a *Answer) Parse(b []byte) error {
 			a.Reply = string(value)
 		case tagState:
 			a.State = value
+		case tagChange:
+			a.Change = value
 		case tagBody:
 			a.Body = value
 		}

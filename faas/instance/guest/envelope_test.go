@@ -21,9 +21,10 @@ var requests = []struct {
 	{"policy check", Request{Event: flow.EventPolicyCheck, ID: "7"}, "01 01 00000001 06 05 00000001 37"},
 	{"packet in", Request{
 		Event: flow.EventPacketIn, Encoding: EncodingOpenFlow, DPID: 0x0102030405060708, Time: -1,
-		ID: "a-1", Session: "s", TraceParent: "00", Accepts: "x,y", Incomplete: "z", State: []byte{9}, Body: []byte{4, 10, 0, 8},
+		ID: "a-1", Session: "s", TraceParent: "00", Accepts: "x,y", Incomplete: "z", State: []byte{9},
+		States: []byte{0, 0, 0, 0}, Body: []byte{4, 10, 0, 8},
 	}, "01 01 00000001 01 02 00000001 01 03 00000008 0102030405060708 04 00000008 ffffffffffffffff" +
-		"05 00000003 612d31 06 00000001 73 07 00000002 3030 08 00000001 09 0a 00000003 782c79 0b 00000001 7a 0f 00000004 040a0008"},
+		"05 00000003 612d31 06 00000001 73 07 00000002 3030 08 00000001 09 0a 00000003 782c79 0b 00000001 7a 0c 00000004 00000000 0f 00000004 040a0008"},
 }
 
 func unhex(t testing.TB, s string) []byte {
@@ -64,10 +65,10 @@ func TestRequest(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	a := Answer{Status: 200, Encoding: EncodingJSON, Policy: "3-ab", Reason: "r", Verdict: "deny", StateKey: "src", CoversIncomplete: true, State: []byte{1}, IfReply: "YQ== r", Reuse: "5 eth_src", Reply: "Yg== s", Body: []byte("{}")}
+	a := Answer{Status: 200, Encoding: EncodingJSON, Policy: "3-ab", Reason: "r", Verdict: "deny", StateKey: "src", CoversIncomplete: true, State: []byte{1}, IfReply: "YQ== r", Change: []byte{2}, Reuse: "5 eth_src", Reply: "Yg== s", Body: []byte("{}")}
 	b := a.AppendBinary(nil)
 	want := unhex(t, "01 01 00000002 00c8 02 00000001 02 03 00000004 332d6162 04 00000001 72 05 00000004 64656e79"+
-		"06 00000003 737263 07 00000001 01 08 00000001 01 09 00000006 59513d3d2072 0a 00000009 35206574685f737263 0b 00000006 59673d3d2073 0f 00000002 7b7d")
+		"06 00000003 737263 07 00000001 01 08 00000001 01 09 00000006 59513d3d2072 0a 00000001 02 0b 00000009 35206574685f737263 0c 00000006 59673d3d2073 0f 00000002 7b7d")
 	if !bytes.Equal(b, want) {
 		t.Fatalf("encoded %x, want %x", b, want)
 	}
@@ -137,6 +138,9 @@ func FuzzRequest(f *testing.F) {
 		}
 		if len(r.State) == 0 {
 			r.State = nil
+		}
+		if len(r.States) == 0 {
+			r.States = nil
 		}
 		if len(r.Body) == 0 {
 			r.Body = nil

@@ -85,7 +85,7 @@ const memoryLimit = 40 << 20
 
 //go:wasmexport switchbridge_decide
 func decide(_, size uint32) uint64 {
-	answer = Answer{State: answer.State[:0], Body: answer.Body[:0]}
+	answer = Answer{State: answer.State[:0], Change: answer.Change[:0], Body: answer.Body[:0]}
 	if err := request.Parse(input[:size]); err != nil {
 		answer = Answer{Status: 400, Reason: err.Error()}
 	} else {

@@ -526,13 +526,14 @@ func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) er
 	buf := encoded.Get().(*[]byte)
 	defer encoded.Put(buf)
 	*buf = r.AppendBinary((*buf)[:0])
-	state, body := a.State[:0], a.Body[:0]
+	state, change, body := a.State[:0], a.Change[:0], a.Body[:0]
 	return h.Call(ctx, *buf, func(answer []byte) error {
 		if err := a.Parse(answer); err != nil {
 			return fmt.Errorf("%s: %w: %w", h, ErrAnswer, err)
 		}
 		// Out of the guest's memory, which is about to be put back.
 		a.State = append(state, a.State...)
+		a.Change = append(change, a.Change...)
 		a.Body = append(body, a.Body...)
 		return nil
 	})

@@ -22,6 +22,7 @@ import (
 	"switchbridge/internal/files"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/state"
 )
 
 // Environment says how the function finds its policy; in Lambda it is os.Getenv.
@@ -44,7 +45,10 @@ type Policies struct {
 
 	current atomic.Pointer[controller.Controller]
 	looked  atomic.Int64 // when the source was asked last, in nanoseconds since 1970
+	takes   func(*policy.Policy) error
 }
+
+var _ state.Machines = (*Policies)(nil)
 
 // Refresh is how old a policy may become before the source is asked again.
 const Refresh = 30 * time.Second
@@ -54,12 +58,13 @@ const sourceTimeout = 3 * time.Second
 
 // OpenPolicies reads the policy for the first time. Without one the function doesn't start: a
 // platform shows that at once, and a function that allows everything would show it too late.
-func OpenPolicies(ctx context.Context, env Environment, log *slog.Logger) (*Policies, error) {
+// takes, if not nil, says why a policy that is otherwise good can't be used.
+func OpenPolicies(ctx context.Context, env Environment, log *slog.Logger, takes func(*policy.Policy) error) (*Policies, error) {
 	name := env(EnvPolicy)
 	if name == "" {
 		name = "policy.blob"
 	}
-	p := &Policies{refresh: Refresh, log: log}
+	p := &Policies{refresh: Refresh, log: log, takes: takes}
 	switch {
 	case strings.HasPrefix(name, "ssm:"):
 		p.source = func(ctx context.Context) ([]byte, error) {
@@ -100,6 +105,11 @@ func (p *Policies) load(ctx context.Context) error {
 			return fmt.Errorf("serial %d is below %d, which decides now: serials only grow", version.Serial, now.Version().Serial)
 		}
 	}
+	if p.takes != nil {
+		if err := p.takes(unpacked); err != nil {
+			return err
+		}
+	}
 	p.current.Store(controller.New(unpacked))
 	p.log.Info("policy read", "policy", unpacked.Version().String(), "bytes", len(compiled))
 	return nil
@@ -116,6 +126,17 @@ func (p *Policies) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 		}()
 	}
 	return p.current.Load().Decide(ctx, ev, d)
+}
+
+// Version returns the version of the policy that decides now.
+func (p *Policies) Version() flow.PolicyVersion { return p.current.Load().Version() }
+
+// Stateful reports whether that policy has machines.
+func (p *Policies) Stateful() bool { return p.current.Load().Stateful() }
+
+// StateKeys implements [state.Machines].
+func (p *Policies) StateKeys(ev *flow.Event, keys []string) []string {
+	return p.current.Load().StateKeys(ev, keys)
 }
 
 // fromParameter asks the extension, which listens on loopback and wants the session's token.

@@ -15,29 +15,44 @@ const (
 
 	eventHeader    = 16
 	decisionHeader = 24
+	replyBit       = 1 << 0 // in byte 5
+	changedBit     = 1 << 1
+	reuseWanted    = 1 << 1 // in an event's byte 3
 	ruleHeader     = 16
 	actionLen      = 8
 )
 
-// MaxEvent is the most bytes of an event.
+// MaxEvent is the most bytes of an event without states.
 const MaxEvent = eventHeader + wide
 
 // AppendEvent appends a packet_in to b and reports whether it fits the encoding: an event of
 // another type doesn't, nor does one with state, with masks in the packet's headers, which only
-// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind.
+// digests have, or of an ICMP error, which quotes another packet. What else there is of a packet than its headers stays behind, but for
+// the TCP flags where the event has states; the event says whether there is something.
 func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil || ev.Switch == nil || len(ev.State) > 0 ||
 		ev.PacketIn.Match.ICMPError() && len(ev.PacketIn.Data) > 0 {
 		return b, false
 	}
-	b = append(b, version, byte(ev.Switch.Protocol), byte(ev.Accepts), 0)
+	withheld := byte(0)
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+		withheld = 1
+	}
+	if ev.Accepts&flow.AcceptsReuse != 0 {
+		withheld |= reuseWanted
+	}
+	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), withheld)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
-	return appendMatch(b, &ev.PacketIn.Match)
+	b, fits := appendMatch(b, &ev.PacketIn.Match)
+	if fits && len(ev.States) > 0 {
+		return appendStates(b, ev)
+	}
+	return b, fits
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has.
+// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data is b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort
@@ -45,14 +60,24 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	if b[0] != version {
 		return errVersion
 	}
-	ev.Type, ev.Accepts = flow.EventPacketIn, flow.Accepts(b[2])
+	ev.Type, ev.Accepts = flow.EventPacketIn, 0
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
-	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
-	if err == nil && len(rest) != 0 {
-		err = errLong
+	ev.PacketIn.Withheld = b[3]&1 != 0
+	if b[3]&reuseWanted != 0 {
+		ev.Accepts = flow.AcceptsReuse | flow.AcceptsReply // the other members are always taken
 	}
-	return err
+	ev.States = ev.States[:0]
+	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
+	switch states := int(b[2]); {
+	case err != nil:
+		return err
+	case states > 0:
+		return parseStates(rest, states, ev)
+	case len(rest) != 0:
+		return errLong
+	}
+	return nil
 }
 
 var (
@@ -80,7 +105,10 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 		header[2] = 1
 	}
 	if d.IfReply != nil {
-		header[5] = 1
+		header[5] = replyBit
+	}
+	if d.Change != nil {
+		header[5] |= changedBit
 	}
 	reuse := reuseBits(&d.Reuse)
 	switch {
@@ -99,6 +127,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	}
 	if ok {
 		b, ok = appendActions(b, d.PacketOut)
+	}
+	if ok && d.Change != nil {
+		b, ok = appendChange(b, d.Change)
 	}
 	b = append(b, d.Reason...)
 	if d.IfReply != nil && ok {
@@ -196,8 +227,8 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte,
 	if h[0] != version {
 		return nil, errVersion
 	}
-	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > 1 || h[6] > 2 || !outer && h[5]|h[6] != 0 {
-		return nil, fmt.Errorf("compact encoding: verdict %d, packet_out %d, reply %d, reuse %d", h[1], h[2], h[5], h[6])
+	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
+		return nil, fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d, reuse %d", h[1], h[2], h[5], h[6])
 	}
 	d.Verdict, d.HasPacketOut = flow.Verdict(h[1]), h[2] == 1
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(h[8:]), Hash: le.Uint32(h[16:])}
@@ -213,12 +244,17 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte,
 		return nil, err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
+	if h[5]&changedBit != 0 {
+		if d.Change, b, err = parseChange(b); err != nil {
+			return nil, err
+		}
+	}
 	reason := int(le.Uint32(h[20:]))
 	if len(b) < reason {
 		return nil, fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
 	d.Reason, b = rd.reason(b[:reason]), b[reason:]
-	if h[5] == 1 {
+	if h[5]&replyBit != 0 {
 		if d.IfReply, b, err = rd.reply(b); err != nil {
 			return nil, err
 		}

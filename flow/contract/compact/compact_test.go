@@ -98,6 +98,18 @@ func newEvent(m flow.Match) *flow.Event {
 
 func blank() *flow.Event { return &flow.Event{Switch: new(flow.Switch), PacketIn: new(flow.PacketIn)} }
 
+// A packet's bytes stay behind, and the event says so.
+func TestWithheld(t *testing.T) {
+	ev, got := newEvent(packet(flow.EthTypeLLDP)), blank()
+	for _, data := range [][]byte{{1, 2, 3}, nil} {
+		ev.PacketIn.Data = data
+		b, ok := AppendEvent(nil, ev)
+		if err := ParseEvent(b, got); !ok || err != nil || got.PacketIn.Withheld != (data != nil) || got.PacketIn.Data != nil {
+			t.Errorf("%d bytes: fits %v, %v; withheld %v, data %x", len(data), ok, err, got.PacketIn.Withheld, got.PacketIn.Data)
+		}
+	}
+}
+
 func TestEvents(t *testing.T) {
 	got := blank() // one for all: nothing of an event stays in the next
 	for name, m := range matches() {

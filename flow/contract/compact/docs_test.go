@@ -322,15 +322,45 @@ func TestDocumentedEvent(t *testing.T) {
 	})
 	ev := newEvent(flow.Match{})
 	ev.Switch.DPID, ev.Switch.Protocol, ev.PacketIn.Incomplete = 0x8877665544332211, flow.P4Runtime, 0x44332211
+	ev.PacketIn.Data = []byte{1}
 	ev.Accepts = flow.AcceptsReuse
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
 		t.Fatal("doesn't fit")
 	}
 	tab.same(t, tab.build(t, map[string]any{
-		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "dpid": uint64(0x8877665544332211),
-		"incomplete": uint64(0x44332211), "accepts": uint64(1) << tab.number(t, "accepts", "bit (\\d) is `reuse`"),
+		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "states": small(0), "dpid": uint64(0x8877665544332211),
+		"incomplete": uint64(0x44332211), "withheld": tab.number(t, "withheld", `^(\d+): there are bytes`) + tab.number(t, "withheld", `(\d+) more: the gateway accepts`),
 	}), written[:len(written)-narrow])
+}
+
+func TestDocumentedStates(t *testing.T) {
+	tab, event := tableOf(t, "States, "), tableOf(t, "Event:")
+	ev := newEvent(tcp4())
+	ev.Time, ev.ID = time.Unix(0, 0x7877665544332211), strings.Repeat("x", 0x123)
+	ev.PacketIn.TCPFlags, ev.PacketIn.HasTCPFlags = 0x99, true
+	ev.States = []flow.State{{Data: []byte("state")}, {}}
+	written, ok := AppendEvent(nil, ev)
+	if !ok {
+		t.Fatal("doesn't fit")
+	}
+	if n := written[event.place(t, "states").at]; n != 2 {
+		t.Errorf("states: written %d, want 2", n)
+	}
+	want := tab.build(t, map[string]any{"time": uint64(0x7877665544332211), "id": uint64(0x123), "tcp_flags": uint64(0x99),
+		"seen": tab.number(t, "seen", `^(\d+): tcp_flags`)})
+	want = append(want, ev.ID...)
+	tab.same(t, append(want, "\x05\x00\x00\x00state\x00\x00\x00\x00"...), written[eventHeader+narrow:])
+}
+
+func TestDocumentedChange(t *testing.T) {
+	tab := tableOf(t, "Change of a state:")
+	c := flow.StateChange{Index: 0x7f, Data: make([]byte, 0x123), TTL: 0x7877665544332211}
+	written, ok := appendChange(nil, &c)
+	if !ok {
+		t.Fatal("doesn't fit")
+	}
+	tab.same(t, append(tab.build(t, map[string]any{"index": small(0x7f), "length": small(0x123), "ttl": uint64(0x7877665544332211)}), c.Data...), written)
 }
 
 func verdictName(n uint8) string {
@@ -358,7 +388,7 @@ func TestDocumentedDecision(t *testing.T) {
 	}
 	header := tab.build(t, map[string]any{
 		"form": tab.number(t, "form", `^(\d+): a decision in full`), "verdict": uint64(flow.Deny), "own": tab.number(t, "own", `^(\d+): the packet has its own`),
-		"rules": uint64(2), "actions": uint64(3), "reply": tab.number(t, "reply", `^(\d+): a second decision`), "reuse": tab.number(t, "reuse", `(\d+): and says`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
+		"rules": uint64(2), "actions": uint64(3), "parts": uint64(1) << tab.number(t, "parts", `bit (\d): a second decision`), "reuse": tab.number(t, "reuse", `(\d+): and says`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
 	second := written[len(written)-2*(decisionHeader+1)-4:]
@@ -371,7 +401,12 @@ func TestDocumentedDecision(t *testing.T) {
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "reuse").at]) != tab.number(t, "reuse", `(\d+): it holds`) {
 		t.Errorf("without a reply: %x", written)
 	}
-	d.HasPacketOut, d.PacketOut, d.IfReply, d.Reuse = false, nil, nil, flow.Reuse{}
+	d.Reuse = flow.Reuse{}
+	d.IfReply, d.Change = nil, &flow.StateChange{}
+	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): a state changes`) {
+		t.Errorf("with a change: %x", written)
+	}
+	d.HasPacketOut, d.PacketOut, d.Change = false, nil, nil
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "own").at]) != tab.number(t, "own", `(\d+): those of the rules`) {
 		t.Errorf("without actions of its own: %x", written)
 	}
@@ -452,8 +487,12 @@ func TestDocumentedJudgement(t *testing.T) {
 	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+): a rule that is made`) {
 		t.Errorf("a rule that covers incomplete packets: %x", written)
 	}
-	j.Rule = false
+	j.Rule, j.CoversIncomplete = false, false
 	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+): this packet alone`) {
 		t.Errorf("without a rule: %x", written)
+	}
+	j.Change = &flow.StateChange{}
+	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+) more: a state changes`) {
+		t.Errorf("with a change: %x", written)
 	}
 }

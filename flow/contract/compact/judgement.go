@@ -14,6 +14,7 @@ const (
 
 	ruleBit   = 1 << 0 // in byte 2
 	coversBit = 1 << 1
+	changeBit = 1 << 2
 )
 
 // AppendJudgement appends the short form of an answer and reports whether all of it fits.
@@ -36,6 +37,9 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 			h[2] = ruleBit | coversBit
 		}
 	}
+	if j.Change != nil {
+		h[2] |= changeBit
+	}
 	le.PutUint16(h[6:], j.Priority)
 	le.PutUint32(h[8:], uint32(j.Fields))
 	le.PutUint32(h[12:], j.Meter)
@@ -45,6 +49,9 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	le.PutUint64(h[24:], j.Policy.Serial)
 	le.PutUint64(h[32:], uint64(j.Policy.Hash)|uint64(reuseBits(&j.Reuse))<<32)
 	b, ok := appendActions(b, j.Actions)
+	if ok && j.Change != nil {
+		b, ok = appendChange(b, j.Change)
+	}
 	if !ok {
 		return b[:start], false
 	}
@@ -61,12 +68,18 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return errShort
 	}
 	h := b[:judgementHeader]
-	if flow.Verdict(h[1]) > flow.Deny || h[2] == coversBit || h[2] > ruleBit|coversBit {
+	if flow.Verdict(h[1]) > flow.Deny || h[2]&(ruleBit|coversBit) == coversBit || h[2] > ruleBit|coversBit|changeBit {
 		return fmt.Errorf("compact encoding: verdict %d, rule %d", h[1], h[2])
 	}
 	actions, rest, err := rd.list(b[judgementHeader:], int(h[3]))
 	if err != nil {
 		return err
+	}
+	var change *flow.StateChange
+	if h[2]&changeBit != 0 {
+		if change, rest, err = parseChange(rest); err != nil {
+			return err
+		}
 	}
 	if reason := int(le.Uint32(h[20:])); len(rest) != reason {
 		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(rest))
@@ -80,7 +93,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return err
 	}
 	j := flow.Judgement{
-		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields,
+		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change,
 		Policy:      flow.PolicyVersion{Serial: le.Uint64(h[24:]), Hash: le.Uint32(h[32:])},
 		Priority:    le.Uint16(h[6:]),
 		Table:       h[4],

@@ -6,17 +6,22 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
+	"switchbridge/controller"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/embedded/training"
 	"switchbridge/faas/instance/wasmhost"
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/eval"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/kinds"
 	"switchbridge/policy/policyfile"
@@ -81,6 +86,10 @@ func trained(files []string) (t wasmhost.Training, err error) {
 	}
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
 		for _, line := range lines {
+			_, line, err := policytest.Wait(line)
+			if err != nil {
+				return t, err
+			}
 			ev, err := policytest.Event(line, protocol)
 			if err != nil {
 				return t, err
@@ -96,13 +105,57 @@ func trained(files []string) (t wasmhost.Training, err error) {
 		t.Policies = append(t.Policies, compiled)
 	}
 	t.Requests, t.Packets, err = embedded.Encode(events...)
-	return t, err
+	if err != nil {
+		return t, err
+	}
+	for _, p := range list {
+		requests, packets, err := withStates(p, events)
+		if err != nil {
+			return t, err
+		}
+		t.Requests, t.Packets = append(t.Requests, requests...), append(t.Packets, packets...)
+	}
+	return t, nil
 }
 
-// examples are the policies that the kinds give as examples.
+// withStates are those of the events of which a policy reads states, with the states that the events before them left. Each comes twice, since
+// the first may find none.
+func withStates(p *policy.Policy, events []*flow.Event) (requests, packets [][]byte, err error) {
+	c := controller.New(p)
+	if !c.Stateful() {
+		return nil, nil, nil
+	}
+	trial := eval.NewTrial(c)
+	now := time.Unix(1_700_000_000, 0)
+	for _, ev := range slices.Concat(events, events) {
+		now = now.Add(time.Second / 4)
+		stated := *ev
+		stated.Time, stated.ID = now, fmt.Sprint("training-", now.UnixMilli())
+		var d flow.Decision
+		if err := trial.Decide(context.Background(), &stated, &d); err != nil {
+			continue // not every event is one that a controller takes
+		}
+		if len(stated.States) == 0 {
+			continue
+		}
+		r, p, err := embedded.Encode(&stated)
+		if err != nil {
+			return nil, nil, err
+		}
+		requests, packets = append(requests, r...), append(packets, p...)
+	}
+	return requests, packets, nil
+}
+
+// examples are the policies that the kinds give as examples, each alone, and in one chain as many as can be.
 func examples() (list []*policy.Policy) {
+	all := forward.Default()
+	all.Chain = nil
 	for _, kind := range kinds.All {
 		for _, e := range kind.Examples() {
+			if e.Entry.Validate(all.Chain) == nil {
+				all.Chain = append(all.Chain, e.Entry)
+			}
 			p := forward.Default()
 			if kind.Name() == forward.Name {
 				p.Chain = nil
@@ -111,5 +164,5 @@ func examples() (list []*policy.Policy) {
 			list = append(list, p)
 		}
 	}
-	return list
+	return append(list, all)
 }

@@ -1,0 +1,148 @@
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+	"switchbridge/policy/machine"
+	"switchbridge/state"
+)
+
+// Keeper puts what reads and swaps states around the controllers of a process. A nil Keeper has no store: it takes no policy with
+// machines.
+type Keeper struct {
+	store    state.Store
+	settings Settings
+	log      *slog.Logger
+}
+
+// Open opens the store that the settings name. It returns nil where they name none.
+func Open(ctx context.Context, s Settings, openers Openers, log *slog.Logger) (*Keeper, error) {
+	store, err := s.Open(ctx, openers, log)
+	if store == nil || err != nil {
+		return nil, err
+	}
+	return &Keeper{store: store, settings: s, log: log}, nil
+}
+
+// Controller is what decides by a policy with machines.
+type Controller interface {
+	flow.Decider
+	state.Machines
+}
+
+// Kept is a controller with what reads and swaps around it.
+type Kept struct {
+	keeper  *Keeper
+	name    string
+	decider *state.Decider // nil: there is no store
+}
+
+// Keep puts what reads and swaps around a controller. The name is of the function, for metrics and the log.
+func (k *Keeper) Keep(name string, c Controller) (*Kept, error) {
+	if k == nil {
+		return &Kept{}, nil
+	}
+	onFailure, err := state.ParseOnFailure(k.settings.OnFailure)
+	if err != nil {
+		return nil, err
+	}
+	d := state.New(state.Config{Next: c, Machines: c, Store: k.store, Timeout: k.settings.Timeout, OnFailure: onFailure, Check: machine.CheckValue,
+		Report: func(kind state.Failure, err error, untold int) {
+			k.log.Warn("a state can't be used", "function", name, "store", k.store.String(), "failure", kind.String(), "err", err,
+				"on_failure", k.settings.OnFailure, "not_logged", untold)
+		}})
+	return &Kept{keeper: k, name: name, decider: d}, nil
+}
+
+// Decider is what is asked in the place of next, which is the controller or leads to it.
+func (x *Kept) Decider(next flow.Decider) flow.Decider {
+	if x.decider == nil {
+		return next
+	}
+	return x.decider
+}
+
+// Takes says why the controller can't be given a policy; nil where it can.
+func (x *Kept) Takes(p *policy.Policy) error {
+	switch {
+	case !p.Stateful() || x.decider == nil:
+		return x.keeper.Takes(p)
+	case x.decider.Rushed():
+		return fmt.Errorf("the policy has machines, and the one at the start had none: packets would wait for %s in a place where nothing may wait. Restart to take it", x.keeper.store)
+	}
+	return nil
+}
+
+// Takes says why no controller could be given a policy; nil where one could.
+func (k *Keeper) Takes(p *policy.Policy) error {
+	if k == nil && p.Stateful() {
+		return ErrNoStore
+	}
+	return nil
+}
+
+// ErrNoStore says that a policy has machines, and that there is no store.
+var ErrNoStore = errors.New(`the policy has machines, and nothing keeps their states: name a store, such as state: {url: "redis://127.0.0.1:6379"} in the configuration or --state redis://127.0.0.1:6379 (on Lambda, SWITCHBRIDGE_STATE); ` +
+	`memory: keeps them in this process and forgets them with it (docs/state.md)`)
+
+// Metrics are those of the states of one function; nil where there is no store.
+func (x *Kept) Metrics() prometheus.Collector {
+	if x == nil || x.decider == nil {
+		return nil
+	}
+	return newCollector(x.name, x.decider.Stats)
+}
+
+// Close closes the store.
+func (k *Keeper) Close() error {
+	if k == nil {
+		return nil
+	}
+	return k.store.Close()
+}
+
+// collector shows Prometheus what a decider counts.
+type collector struct {
+	stats                           func() state.Stats
+	reads, swaps, conflicts, failed *prometheus.Desc
+}
+
+func newCollector(function string, stats func() state.Stats) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("switchbridge_state_"+name, help, labels, prometheus.Labels{"function": function})
+	}
+	return &collector{stats: stats,
+		reads:     desc("reads_total", "Questions to the store about an event's states."),
+		swaps:     desc("swaps_total", "Changes of a state that were tried."),
+		conflicts: desc("conflicts_total", "Events that were decided again since another one had changed a state meanwhile."),
+		failed:    desc("failures_total", "States that could not be used, by reason.", "reason"),
+	}
+}
+
+// Describe implements [prometheus.Collector].
+func (c *collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{c.reads, c.swaps, c.conflicts, c.failed} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (c *collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.stats()
+	count := func(d *prometheus.Desc, n uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	count(c.reads, s.Reads)
+	count(c.swaps, s.Swaps)
+	count(c.conflicts, s.Conflicts)
+	for f, n := range s.Failed {
+		count(c.failed, n, f.String())
+	}
+}

@@ -1,0 +1,127 @@
+package stores_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"switchbridge/internal/logbuffer"
+	"switchbridge/policy"
+	"switchbridge/policy/policyfile"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
+)
+
+func TestValidate(t *testing.T) {
+	for _, row := range []struct {
+		name, want string
+		change     func(*stores.Settings)
+	}{
+		{"nothing", "", func(*stores.Settings) {}},
+		{"memory", "", func(s *stores.Settings) { s.URL = "memory:" }},
+		{"a file", "", func(s *stores.Settings) { s.URL = "bbolt:/var/lib/states" }},
+		{"redis with all", "", func(s *stores.Settings) {
+			s.URL, s.PasswordFile, s.CA, s.Cert, s.Key = "rediss://user@h:1/2", "p", "c", "d", "e"
+		}},
+		{"dynamodb", "", func(s *stores.Settings) { s.URL = "dynamodb://table?region=eu" }},
+		{"no scheme", "url: want one of bbolt:/path/to/file, dynamodb:", func(s *stores.Settings) { s.URL = "localhost:6379" }},
+		{"another scheme", "url: want one of", func(s *stores.Settings) { s.URL = "etcd://h" }},
+		{"memory somewhere", "url: want memory:", func(s *stores.Settings) { s.URL = "memory:/x" }},
+		{"bbolt nowhere", "url: want bbolt:/path", func(s *stores.Settings) { s.URL = "bbolt:" }},
+		{"bbolt on a host", "url: want bbolt:/path", func(s *stores.Settings) { s.URL = "bbolt://h/x" }},
+		{"redis nowhere", "url: want redis://host", func(s *stores.Settings) { s.URL = "redis:" }},
+		{"password", "use password_file", func(s *stores.Settings) { s.URL = "redis://u:secret@h" }},
+		{"broken, with a password", "url: want one of", func(s *stores.Settings) { s.URL = "redis://u:secret@[h" }},
+		{"password of memory", "reached over a network", func(s *stores.Settings) { s.URL, s.PasswordFile = "memory:", "p" }},
+		{"half a certificate", "cert and key go together", func(s *stores.Settings) { s.URL, s.Cert = "rediss://h", "c" }},
+		{"entries", "entries: 0", func(s *stores.Settings) { s.Entries = 0 }},
+		{"bytes", "bytes: -1", func(s *stores.Settings) { s.Bytes = -1 }},
+		{"timeout", "timeout: 0s", func(s *stores.Settings) { s.Timeout = 0 }},
+		{"staleness", "staleness: 10ms: want 1s to 1h", func(s *stores.Settings) { s.Staleness = 10 * time.Millisecond }},
+		{"on_failure", `on_failure: "open": want deny or start`, func(s *stores.Settings) { s.OnFailure = "open" }},
+	} {
+		s := stores.Default()
+		row.change(&s)
+		err := s.Validate()
+		if row.want == "" && err != nil || row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)) {
+			t.Errorf("%s: %v, want %q", row.name, err, row.want)
+		}
+		if err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: the error tells the password: %v", row.name, err)
+		}
+	}
+}
+
+// Each kind of store opens without a server, names itself without secrets, and refuses to send these in clear.
+func TestOpen(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "password")
+	if err := os.WriteFile(secret, []byte("hunter2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]string{
+		"memory:":                         "memory:",
+		"bbolt:" + dir + "/states":        "bbolt:" + dir + "/states",
+		"redis://user@127.0.0.1:1/2":      "redis://user@127.0.0.1:1/2",
+		"rediss://redis.example:1":        "rediss://redis.example:1",
+		"redis://redis.example:1":         "in clear; use rediss://",
+		"nats://127.0.0.1:1":              "nats://127.0.0.1:1",
+		"nats://nats.example:1":           "in clear; use nats+tls://",
+		"nats://127.0.0.1:1/a.b":          "bucket \"a.b\"",
+		"dynamodb://table?region=nowhere": "dynamodb://table?region=nowhere",
+	} {
+		s := stores.Default()
+		if s.URL = url; strings.Contains(url, "//") && !strings.HasPrefix(url, "dynamodb") {
+			s.PasswordFile = secret
+		}
+		log := new(logbuffer.Buffer)
+		store, err := s.Open(t.Context(), every.Openers, log.Text())
+		got := ""
+		if err != nil {
+			got = err.Error()
+		} else {
+			got = store.String()
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		if !strings.Contains(got, want) || strings.Contains(got+log.String(), "hunter2") {
+			t.Errorf("%s: %s, want %q", url, got, want)
+		}
+		if warns := strings.Contains(log.String(), "a restart forgets them"); warns != (url == "memory:") {
+			t.Errorf("%s: the log says %q", url, log.String())
+		}
+	}
+}
+
+func TestMachinesWantAStore(t *testing.T) {
+	machines, err := policyfile.Parse(strings.NewReader("serial: 1\nchain:\n  - machine: {machines: [{name: m, key: port, start: on, states: {on: allow}}]}\n"), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var none *stores.Keeper
+	kept, err := none.Keep("controller", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, takes := range map[string]func(*policy.Policy) error{"nobody yet": none.Takes, "a controller": kept.Takes} {
+		if err := takes(machines); !errors.Is(err, stores.ErrNoStore) {
+			t.Errorf("%s takes machines without a store: %v", name, err)
+		}
+		if err := takes(&policy.Policy{}); err != nil {
+			t.Errorf("%s takes no policy at all: %v", name, err)
+		}
+	}
+	s := stores.Default()
+	s.URL = "memory:"
+	keeper, err := stores.Open(context.Background(), s, every.Openers, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil || keeper.Takes(machines) != nil {
+		t.Error(err, keeper.Takes(machines))
+	}
+}

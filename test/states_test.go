@@ -1,0 +1,221 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"switchbridge/faas/instance/embedded"
+	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/gateway"
+	"switchbridge/internal/ovs"
+	"switchbridge/internal/testlong"
+	"switchbridge/settings"
+	"switchbridge/state/statetest/redistest"
+)
+
+// scanPolicy shuts out who opens connections to three ports.
+const scanPolicy = `
+serial: 2
+install: %s
+chain:
+  - machine:
+      machines:
+        - name: scan
+          for: {ip_proto: tcp}
+          key: src
+          forget: 1h
+          start: good
+          states: {good: next, scanner: deny}
+          transitions:
+            - {from: good, to: scanner, tcp_flags: [syn, no-ack], count: 3, distinct: tcp_dst, within: 60s}
+  - forward: {mode: normal}
+`
+
+// stateLab is a bridge with three hosts and a gateway whose states are in the store; the second host answers on two ports.
+func stateLab(t *testing.T, function, install, store string) *lab {
+	t.Helper()
+	if function == settings.Embedded {
+		if err := embedded.Built(); err != nil {
+			t.Skip(err)
+		}
+	}
+	l := &lab{t: t, policy: filepath.Join(t.TempDir(), "policy.yaml")}
+	if err := os.WriteFile(l.policy, fmt.Appendf(nil, scanPolicy, install), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l.sw = ovs.Start(t, ovs.Options{})
+	set := settings.Default()
+	set.Function.URLs, set.State.URL = []string{function}, store
+	set.Policy, set.Admin.Listen = l.policy, "127.0.0.1:0"
+	listener := l.sw.Listen()
+	l.gateway = startGateway(t, set, listener)
+	l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols["1.3"]}, Controllers: []string{ovs.Target(listener)}})
+	l.h1, l.h2, l.h3 = l.sw.AddHost("br0", "h1"), l.sw.AddHost("br0", "h2"), l.sw.AddHost("br0", "h3")
+	l.h2.ServeEcho(80)
+	l.h2.ServeEcho(443)
+	l.sw.WaitConnected("br0")
+	for began := time.Now(); l.gateway.Ready() != nil; time.Sleep(20 * time.Millisecond) { // a guest is compiled first
+		if time.Since(began) > 3*time.Minute {
+			t.Fatal(l.gateway.Ready())
+		}
+	}
+	return l
+}
+
+// connects reports whether a host reaches a port of the second one.
+func (l *lab) connects(from *ovs.Host, port uint16, within time.Duration) bool {
+	_, err := from.Connect(l.h2.IP, port, within)
+	return err == nil
+}
+
+// scan has the first host reach two ports and be shut out at the third.
+func (l *lab) scan() {
+	l.t.Helper()
+	for _, port := range []uint16{80, 443} {
+		if !l.connects(l.h1, port, 10*time.Second) {
+			l.t.Fatalf("port %d, below the threshold, is not reached", port)
+		}
+	}
+	_ = l.connects(l.h1, 22, 300*time.Millisecond)
+	if l.connects(l.h1, 80, 2*time.Second) {
+		l.t.Fatal("a scanner is let in")
+	}
+	if !l.connects(l.h3, 80, 10*time.Second) {
+		l.t.Fatal("somebody else is shut out with the scanner")
+	}
+}
+
+func TestStates(t *testing.T) {
+	for _, store := range []string{"memory:", "bbolt:" + filepath.Join(t.TempDir(), "states"), "redis:"} {
+		t.Run(store[:5], func(t *testing.T) {
+			t.Parallel()
+			if store == "redis:" {
+				store = "redis://" + redistest.Start(t).Addr
+			}
+			l := stateLab(t, settings.Native, "flow", store)
+			l.scan()
+			if text := l.gateway.get(t, "/metrics", nil); !strings.Contains(text, `switchbridge_state_reads_total{function="controller"}`) {
+				t.Error("the metrics do not count states")
+			}
+		})
+	}
+}
+
+// The gateway reads and swaps around the instances of a guest as it does around the controller.
+func TestLongStatesOfInstances(t *testing.T) {
+	testlong.Need(t)
+	t.Setenv("CACHE_DIRECTORY", wasmtest.CacheDir(t))
+	stateLab(t, settings.Embedded, "flow", "redis://"+redistest.Start(t).Addr).scan()
+}
+
+// A store that is killed and started again in traffic lets no scanner in, and is right again within a second of its return.
+func TestStoreIsKilled(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	l := stateLab(t, settings.Native, "none", "redis://"+server.Addr)
+	l.scan()
+
+	var passed, tried atomic.Int32
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			tried.Add(1)
+			if l.connects(l.h1, 80, 100*time.Millisecond) {
+				passed.Add(1)
+			}
+		}
+	}()
+	for round := range 3 {
+		server.Kill()
+		for range 10 * (round + 1) { // more than a client's patience
+			if l.connects(l.h3, 80, 30*time.Millisecond) {
+				t.Error("a connection is let in while its state can't be known")
+			}
+		}
+		server.Restart()
+		returned := time.Now()
+		for !l.connects(l.h3, 80, 200*time.Millisecond) {
+			if time.Since(returned) > 10*time.Second {
+				t.Fatal("nobody is let in 10 s after the store's return")
+			}
+		}
+		took := time.Since(returned)
+		t.Logf("round %d: right again %v after the store's return", round, took)
+		if took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	close(stop)
+	<-done
+	if passed.Load() > 0 || tried.Load() < 10 {
+		t.Errorf("the scanner got in %d times in %d tries", passed.Load(), tried.Load())
+	}
+	if text := l.gateway.get(t, "/metrics", nil); !strings.Contains(text, `switchbridge_state_failures_total{function="controller",reason="away"}`) || strings.Contains(text, `reason="away"} 0`) {
+		t.Error("the metrics do not count that the store was away")
+	}
+}
+
+// A gateway without a store says what to write, at its start and when a policy with machines comes later.
+func TestMachinesWantAStore(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := settings.Default()
+	set.Function.URLs, set.Policy, set.Admin.Listen, set.OpenFlow.Listen = []string{settings.Native}, path, "", []settings.Listen{{Network: "tcp", Address: "127.0.0.1:0"}}
+	open := func(store string) (*gateway.Gateway, error) {
+		s := *set
+		s.State.URL = store
+		return gateway.New(&s, gateway.Options{Logger: testLog(t, "gateway")})
+	}
+	machines := fmt.Sprintf(scanPolicy, "none")
+	write(machines)
+	if _, err := open(""); err == nil || !strings.Contains(err.Error(), "state: {url:") || !strings.Contains(err.Error(), path) {
+		t.Errorf("without a store: %v", err)
+	}
+	write("serial: 1\nchain:\n  - forward: {mode: normal}\n")
+	for store, want := range map[string]string{"": "state: {url:", "redis://127.0.0.1:1": "Restart to take it", "memory:": ""} {
+		g, err := open(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(machines)
+		err = g.Reload(t.Context(), "test")
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q, and a policy with machines comes: %v, want %q", store, err, want)
+		}
+		write("serial: 1\nchain:\n  - forward: {mode: normal}\n")
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	// With states beyond this process packets wait in a queue, with those in it they don't.
+	write(machines)
+	for store, queued := range map[string]bool{"redis://127.0.0.1:1": true, "memory:": false} {
+		g, err := open(store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if chain := g.Chain(); strings.Contains(chain, "queue") != queued || !strings.Contains(chain, "states in "+store) {
+			t.Errorf("%s: %s", store, chain)
+		}
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

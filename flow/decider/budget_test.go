@@ -25,7 +25,7 @@ func TestBudget(t *testing.T) {
 		{"an hour", BudgetLimits{PerHour: 25, Alarm: 0.8}, []step{{0, 10}, {30 * time.Minute, 10}, {0, 5}, {0, 0}, {29 * time.Minute, 0}, {2 * time.Minute, 10}, {0, 0}, {2 * time.Hour, 10}},
 			"[hour 20 of 25 hour 20 of 25]"},
 		{"the alarm comes again when it was below", BudgetLimits{PerHour: 10, Alarm: 0.5}, []step{{0, 10}, {2 * time.Hour, 10}}, "[hour 5 of 10 hour 5 of 10]"},
-		{"a day", BudgetLimits{PerDay: 15, Alarm: 1}, []step{{0, 10}, {2 * time.Hour, 5}, {20 * time.Hour, 0}, {3 * time.Hour, 10}, {0, 5 - 5}}, "[day 15 of 15 day 15 of 15]"},
+		{"a day", BudgetLimits{PerDay: 15, Alarm: 1}, []step{{0, 10}, {2 * time.Hour, 5}, {20 * time.Hour, 0}, {3 * time.Hour, 10}, {0, 0}}, "[day 15 of 15 day 15 of 15]"},
 		{"both", BudgetLimits{PerHour: 5, PerDay: 8}, []step{{0, 5}, {2 * time.Hour, 3}, {2 * time.Hour, 0}, {25 * time.Hour, 5}}, "[]"},
 		{"beyond it packets are dropped", BudgetLimits{PerHour: 5, Refuse: true}, []step{{0, 5}, {0, 0}}, "[]"},
 	} {

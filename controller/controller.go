@@ -138,7 +138,7 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 	}
 	*j = flow.Judgement{}
 	learn, _, reply, ok := c.judge(ev, j)
-	return ok && !learn && reply == nil
+	return ok && !learn && reply == nil && j.Reuse.Reply == nil
 }
 
 // judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
@@ -159,13 +159,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 		return false, nil, nil, false
 	}
 	j.Change = rec.Change
+	hangs := out.Depends
 	alone := false
 	if c.replies {
 		reply, alone = c.converse(ev.PacketIn, &p, &out, rec, protocol)
+		if out.Verdict != flow.Allow {
+			hangs = out.Depends
+		}
 	}
 	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
+	} else if ev.Accepts&flow.AcceptsReuse != 0 {
+		c.reuse(j, ev, &out, hangs, learn)
 	}
 	return learn, own, reply, true
 }
@@ -217,6 +223,7 @@ const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
 	var noRule string
+	var bySwitch bool
 	read := 0 // states that earlier links have read
 	for i, l := range c.links {
 		var out policy.Outcome
@@ -226,15 +233,16 @@ func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollecti
 			out = l.Decide(p)
 		}
 		depends |= out.Depends
+		bySwitch = bySwitch || out.Switch
 		if noRule == "" {
 			noRule = out.NoRule
 		}
 		if out.Verdict != flow.NoVerdict || out.Unseen {
-			out.Depends, out.NoRule = depends, noRule
+			out.Depends, out.NoRule, out.Switch = depends, noRule, bySwitch
 			return out
 		}
 	}
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule, Switch: bySwitch}
 }
 
 // actionsOf is what an allowed packet does on its own.

@@ -97,6 +97,15 @@ rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:00,eth_dst=01:80:c2:0
 		{"MAC pair", "install: mac-pair\n" + normal, of13, ssh, `
 allow (forward: normal)
 rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_dst=02:00:00:00:00:02 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"as wide as may be", "install: widest\n" + normal, of10, ssh, `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"no wider than what was looked at", "install: widest\n" + telnet, of13, ssh, `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_type=0x0800,ip_proto=6,l4_dst=22 idle=30s hard=5m0s actions=output:NORMAL`},
+		{"a packet that can't have what was looked at", "install: widest\n" + telnet, of13, "arp 10.0.0.1 > 10.0.0.2", `
+allow (forward: normal)
+rule table=0,priority=100,in_port=1,eth_src=02:00:00:00:00:01,eth_type=0x0806 idle=30s hard=5m0s actions=output:NORMAL`},
 		{"nothing installed", "install: none\n" + normal, of13, ssh, `
 allow (forward: normal)
 packet output:NORMAL`},
@@ -490,7 +499,7 @@ chain:
 	}
 	covered := 0
 	for _, chain := range chains {
-		for _, install := range []string{"flow", "host-pair", "mac-pair"} {
+		for _, install := range []string{"flow", "host-pair", "mac-pair", "widest"} {
 			c := newController(t, "install: "+install+"\n"+chain)
 			for _, proto := range []flow.Protocol{of10, of13, p4} {
 				type answer struct {

@@ -45,7 +45,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add([]byte{}, uint32(0))
 	var controllers []*controller.Controller
 	for _, mode := range []string{"normal}", "flood}", "learn}"} {
-		for _, install := range []string{"flow", "host-pair", "mac-pair"} {
+		for _, install := range []string{"flow", "host-pair", "mac-pair", "widest"} {
 			controllers = append(controllers, newController(f, "install: "+install+everything+mode))
 		}
 	}

@@ -25,6 +25,8 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 		return flow.FieldInPort | flow.FieldEthType | macFields
 	case policy.InstallMACPair:
 		return flow.FieldInPort | macFields
+	case policy.InstallWidest:
+		return flow.FieldInPort | flow.FieldEthSrc
 	}
 	return flow.Conversation
 }
@@ -86,9 +88,9 @@ func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol
 		return 0, "; no rule: the packet has no whole Ethernet header"
 	}
 	have := p.Known()
-	need := prerequisites(depends, have)
+	need := depends.Prerequisites()
 	fields = (grain | need) & have
-	fields = prerequisites(fields, have) & have
+	fields = fields.Prerequisites() & have
 	can := flow.Expressible(proto, p.Match)
 	if lost := need & have &^ can; lost != 0 {
 		return 0, "; no rule: " + proto.String() + " can't match " + lost.String() + " here"
@@ -110,23 +112,4 @@ func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol
 func zero(m *flow.Match, f flow.Field) bool {
 	return (f&flow.FieldL4Src == 0 || m.L4Src == 0) && (f&flow.FieldL4Dst == 0 || m.L4Dst == 0) &&
 		(f&flow.FieldICMPType == 0 || m.ICMPType == 0) && (f&flow.FieldICMPCode == 0 || m.ICMPCode == 0)
-}
-
-// prerequisites adds to f the fields that those in f stand on (OpenFlow 1.3.5,
-// 7.2.3.8). For a field that the packet lacks, they are what says that it can't
-// have it.
-func prerequisites(f, have flow.Field) flow.Field {
-	if f&flow.NeedNeighbor.Fields() != 0 {
-		f |= flow.FieldICMPType | flow.FieldICMPCode
-	}
-	if f&l4Fields != 0 {
-		f |= flow.FieldIPProto
-	}
-	if f&flow.NeedTag.Fields() != 0 {
-		f |= flow.FieldVLAN
-	}
-	if f&^(flow.FieldInPort|macFields|flow.FieldVLAN|flow.FieldVLANPCP) != 0 {
-		f |= flow.FieldEthType
-	}
-	return f
 }

@@ -39,9 +39,10 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		}
 		return nil, false
 	}
-	reason, depends, opened := c.opens(&q)
+	reason, hangs, opened := c.opens(&q)
+	out.Switch = out.Switch || hangs.Switch
 	if !opened {
-		out.Depends |= turned(depends)
+		out.Depends |= turned(hangs.Depends)
 		return nil, false
 	}
 	out.Depends |= flow.Conversation
@@ -69,23 +70,24 @@ func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Out
 
 // opens reports whether the chain allows the packet q by an entry that lets replies in, wherever it comes by: it may have come by any port,
 // so the chain is asked about each that it names and about one that it doesn't. Some of them may be denied, but none allowed by an entry
-// that lets no replies in.
-func (c *Controller) opens(q *flow.Match) (reason string, depends flow.Field, ok bool) {
+// that lets no replies in. hangs says what that was found out by.
+func (c *Controller) opens(q *flow.Match) (reason string, hangs policy.Outcome, ok bool) {
 	m := *q
 	m.SetInPort(0) // no port of a switch
 	for i := 0; ; i++ {
 		p := policy.NewPacket(&m)
 		p.Supposed = true
 		out := c.ask(p, nil, &nothing)
-		depends |= out.Depends
+		hangs.Depends |= out.Depends
+		hangs.Switch = hangs.Switch || out.Switch
 		if out.Verdict == flow.Allow {
 			if !out.Replies {
-				return "", depends, false
+				return "", hangs, false
 			}
 			reason, ok = out.Reason, true
 		}
 		if i == len(c.inPorts) || out.Depends&flow.FieldInPort == 0 {
-			return reason, depends, ok
+			return reason, hangs, ok
 		}
 		m.InPort = c.inPorts[i]
 	}

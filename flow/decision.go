@@ -165,6 +165,12 @@ type Decision struct {
 	// reply; nil: nothing.
 	IfReply *Reply
 
+	// Reuse says for which other packets the answer holds.
+	Reuse Reuse
+
+	// Reused is set where the gateway has used an earlier answer again: the function was not asked.
+	Reused bool
+
 	// Failure is set where the controller gave no answer and the gateway's fail
 	// mode answered in its place: what the controller failed with.
 	Failure error

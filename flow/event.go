@@ -86,6 +86,7 @@ const (
 	AcceptsCoversIncomplete Accepts = 1 << iota // [Rule.CoversIncomplete]
 	AcceptsReply                                // [Decision.IfReply]
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
+	AcceptsReuse                                // [Decision.Reuse]
 
 	acceptsEnd
 )

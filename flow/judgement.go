@@ -27,6 +27,9 @@ type Judgement struct {
 	// CoversIncomplete is the rule's (see [Rule]).
 	CoversIncomplete bool
 
+	// Reuse is the decision's, which has no Reply.
+	Reuse Reuse
+
 	Change *StateChange // as in [Decision]
 
 	// Effect is the rule's. Without a rule its actions are the packet's own, and the rest is zero.
@@ -37,7 +40,7 @@ type Judgement struct {
 // Spell fills d, which is reset, with the decision about a packet that has the headers m, which
 // are canonical.
 func (j *Judgement) Spell(m *Match, d *Decision) {
-	d.Verdict, d.Reason, d.Policy, d.Change = j.Verdict, j.Reason, j.Policy, j.Change
+	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse
 	if !j.Rule {
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut, j.Actions...)
 		return

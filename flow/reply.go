@@ -40,10 +40,31 @@ func (m *Match) Question() (q Match, ok bool) {
 			return Match{}, false
 		}
 	}
-	q.EthSrc, q.EthDst = m.EthDst, m.EthSrc
-	q.IPSrc, q.IPDst = m.IPDst, m.IPSrc
-	q.L4Src, q.L4Dst = m.L4Dst, m.L4Src
+	q.turn()
 	return q, true
+}
+
+// Answer returns the headers of the packet that would answer one with headers m, as [Match.Question] returns those of the one that m
+// answers. ok is false where nothing answers it.
+func (m *Match) Answer() (a Match, ok bool) {
+	if !m.Converses() {
+		return a, false
+	}
+	a = m.Keep(Conversation &^ FieldInPort)
+	if m.Fields&FieldICMPType != 0 {
+		if a.ICMPType, ok = answered(m.IPProto, m.ICMPType); !ok {
+			return Match{}, false
+		}
+	}
+	a.turn()
+	return a, true
+}
+
+// turn has source and destination change sides.
+func (m *Match) turn() {
+	m.EthSrc, m.EthDst = m.EthDst, m.EthSrc
+	m.IPSrc, m.IPDst = m.IPDst, m.IPSrc
+	m.L4Src, m.L4Dst = m.L4Dst, m.L4Src
 }
 
 // Converses reports whether a packet with headers m is of a conversation between two hosts, which is told from others by them.

@@ -30,7 +30,7 @@ func TestChain(t *testing.T) {
 		"one remote": {func(s *settings.Settings) {
 			s.Function = remote("https://f.example/decide?code=secret")
 			s.Function.Concurrency, s.OpenFlow.Coalesce, s.Limits.Queue = 64, false, 100
-		}, "rates > queue 100 > fail mode secure > state > limit 64 > client https://f.example/decide > guardrails"},
+		}, "rates > queue 100 > fail mode secure > reuse > state > limit 64 > client https://f.example/decide > guardrails"},
 		"routes": {func(s *settings.Settings) {
 			s.Function.URLs = []string{settings.Native}
 			s.Routes = []settings.Route{
@@ -38,10 +38,11 @@ func TestChain(t *testing.T) {
 				{Name: "lab", Function: remote("http://127.0.0.1:1/")},
 			}
 			s.Routes[1].Function.Concurrency = 8
+			s.Routes[1].Function.Budget.PerHour, s.Routes[1].Function.Budget.PerDay = 1000, 9000
 			s.FailMode.Switches = map[string]settings.Mode{"000000000000002a": settings.ModeStandalone, "000000000000002b": settings.ModeSecure}
 		}, "rates > coalesce > queue 1024 > fail mode secure (000000000000002a: standalone) > routes (" +
-			"campus: state > limit 256 > client https://campus.example/, " +
-			"lab: state > limit 8 > client http://127.0.0.1:1/, " +
+			"campus: reuse > state > limit 256 > client https://campus.example/, " +
+			"lab: reuse > state > limit 8 > budget 1000 an hour, 9000 a day > client http://127.0.0.1:1/, " +
 			"default: native) > guardrails"},
 		"rates": {func(s *settings.Settings) {
 			s.Function.URLs, s.Limits = []string{settings.Native}, settings.Limits{PerPort: settings.Rate{Rate: 10}, Queue: 1}

@@ -68,6 +68,8 @@ type remote struct {
 	limit  *decider.Limit
 	way    *redirect // from state to limit
 	state  *decider.State
+	reuse  *decider.Reuse
+	budget *decider.Budget
 	seen   atomic.Bool  // it has answered since the start
 	down   atomic.Value // string: why it did not answer its latest policy check; "" when it has answered since
 }
@@ -83,7 +85,8 @@ func newFunctions(set *settings.Settings, around surroundings) (*functions, erro
 }
 
 // build makes the chain that the settings ask for: from the outside in a fail
-// mode, routes, and for each remote function its state and its limit.
+// mode, routes, and for each remote function what it said before, its state and
+// its limit.
 func (fs *functions) build() error {
 	set, m := fs.set, fs.metrics
 	around := func(name string, f *settings.Function) (flow.Decider, error) {
@@ -94,7 +97,7 @@ func (fs *functions) build() error {
 		if err != nil {
 			return nil, err
 		}
-		return r.state, nil
+		return r.reuse, nil
 	}
 	fallback, err := around("default", &set.Function)
 	if err != nil {
@@ -219,13 +222,25 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.down.Store("it was not asked yet")
 	}
 	observe := &decider.Observe{Next: r.client, On: r.observe(fs.log)}
-	r.limit = decider.NewLimit(observe, f.Concurrency, fs.set.Limits.Queue)
-	if old := fs.heir(name, f.URLs); old != nil {
+	old := fs.heir(name, f.URLs)
+	var spent *decider.Budget
+	if old != nil {
+		spent = old.budget
+	}
+	r.budget = decider.NewBudget(observe, decider.BudgetLimits{PerHour: f.Budget.PerHour, PerDay: f.Budget.PerDay, Alarm: f.Budget.Alarm, Refuse: f.Budget.Beyond == "refuse"}, spent)
+	r.budget.OnAlarm = func(window string, calls, of int) {
+		fs.log.Warn("the function's budget of calls is nearly used up", "function", name, "window", window, "calls", calls, "of", of, "beyond", f.Budget.Beyond)
+	}
+	r.budget.OnCall = m.budget(name)
+	r.limit = decider.NewLimit(r.budget, f.Concurrency, fs.set.Limits.Queue)
+	if old != nil {
 		r.way, r.state = old.way, old.state
 	} else {
 		r.way = redirectTo(r.limit)
 		r.state = decider.NewState(r.way, decider.StateLimits{})
 	}
+	r.reuse = decider.NewReuse(r.state, decider.ReuseLimits{}, fs.versions.Latest)
+	r.reuse.OnOutcome = m.reuse(name)
 	fs.remotes = append(fs.remotes, r)
 	fs.names = append(fs.names, f.URLs...)
 	return r, nil

@@ -313,6 +313,7 @@ func (fs *functions) commit() {
 	for _, r := range fs.remotes {
 		var d flow.Decider = r.limit
 		r.way.to.Store(&d)
+		r.reuse.Forget()
 	}
 	fs.before = nil
 }

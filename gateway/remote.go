@@ -9,6 +9,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/flow/decider"
 	"switchbridge/httpclient"
 	"switchbridge/internal/watched"
 	"switchbridge/settings"
@@ -18,6 +19,9 @@ import (
 type functionMetrics struct {
 	client *httpclient.Metrics
 	paced  *prometheus.CounterVec
+	reused *prometheus.CounterVec
+	used   *prometheus.GaugeVec
+	beyond *prometheus.CounterVec
 }
 
 func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
@@ -26,8 +30,35 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 		paced: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_paced_total",
 			Help: "PACKET_INs over a configured rate, by bucket."}, []string{"bucket"}),
 	}
-	reg.MustRegister(m.paced)
+	m.reused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_reuse_total",
+		Help: "What became of answers that hold for other packets, too: reused or replied (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
+	m.used = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "switchbridge_function_budget_used",
+		Help: "Share of a function's budget of calls that is used, by window: hour and day."}, []string{"function", "window"})
+	m.beyond = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_function_budget_beyond_total",
+		Help: "Events beyond a function's budget of calls."}, []string{"function"})
+	reg.MustRegister(m.paced, m.reused, m.used, m.beyond)
 	return m
+}
+
+// reuse counts what becomes of one function's answers.
+func (m *functionMetrics) reuse(function string) func(decider.ReuseOutcome) {
+	counters := make(map[decider.ReuseOutcome]prometheus.Counter)
+	for _, o := range decider.ReuseOutcomes {
+		counters[o] = m.reused.WithLabelValues(function, string(o))
+	}
+	return func(o decider.ReuseOutcome) { counters[o].Inc() }
+}
+
+// budget notes how much of one function's budget is used.
+func (m *functionMetrics) budget(function string) func(hour, day float64, passed bool) {
+	h, d, beyond := m.used.WithLabelValues(function, "hour"), m.used.WithLabelValues(function, "day"), m.beyond.WithLabelValues(function)
+	return func(hour, day float64, passed bool) {
+		h.Set(hour)
+		d.Set(day)
+		if !passed {
+			beyond.Inc()
+		}
+	}
 }
 
 // newRemote makes the client of one function. The handshake is full where the

@@ -274,6 +274,10 @@ type Outcome struct {
 	// leaves one of them out would be wider than the decision.
 	Depends flow.Field
 
+	// Switch says that the outcome hangs on which switch it is, too: another
+	// one's packet may get another one, though it has the same fields.
+	Switch bool
+
 	// NoRule names what the outcome hangs on besides that no rule can match, such as an option of neighbour discovery: the answer is about
 	// this packet alone. Empty: there is nothing.
 	NoRule string
@@ -343,9 +347,10 @@ const (
 	InstallHostPair                    // in_port and both network addresses
 	InstallMACPair                     // in_port and both Ethernet addresses
 	InstallNone                        // no rule: every packet is reviewed
+	InstallWidest                      // in_port and the Ethernet source; compiled policies have its number, so it is behind the others
 )
 
-var granularityNames = [...]string{"flow", "host-pair", "mac-pair", "none"}
+var granularityNames = [...]string{"flow", "host-pair", "mac-pair", "none", "widest"}
 
 func (g Granularity) String() string {
 	if int(g) < len(granularityNames) {
@@ -361,7 +366,7 @@ func ParseGranularity(s string) (Granularity, error) {
 			return Granularity(i), nil
 		}
 	}
-	return 0, fmt.Errorf("%q: want flow, host-pair, mac-pair or none", s)
+	return 0, fmt.Errorf("%q: want flow, host-pair, mac-pair, widest or none", s)
 }
 
 // Install says what a decision leaves in the switch.

@@ -21,7 +21,7 @@ func TestDocumentsTellDefaults(t *testing.T) {
 	for _, row := range []struct{ page, text string }{
 		{"docs/contract.md", fmt.Sprintf("| rules in an answer | 16,384 to be read; %d by default to be installed |", d.Guardrails.MaxRules)},
 		{"docs/operating.md", "`guardrails.max_hard_timeout`, " + hours(d.Guardrails.MaxHardTimeout) + " by default"},
-		{"docs/operating.md", fmt.Sprintf("queue %d > fail mode %s > state > limit %d", d.Limits.Queue, "secure", d.Function.Concurrency)},
+		{"docs/operating.md", fmt.Sprintf("queue %d > fail mode %s > reuse > state > limit %d", d.Limits.Queue, "secure", d.Function.Concurrency)},
 		{"docs/operating.md", "http://" + d.Admin.Listen + "/readyz"},
 		{"docs/operating.md", "`--function " + d.Function.URLs[0] + "`, which is the default"},
 		{"docs/state.md", fmt.Sprintf("| `entries` | %d |", d.State.Entries)},

@@ -89,6 +89,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"connections": {"0", "-1", "1001", "x"}, "concurrency": {"0", "-1", "100001", "1.5"},
 		"connection_age": {"0s", "-1s", "1ms", longest, "5"}, "timeout": {"0s", "-1s", longest, "5"}, "try_timeout": {"0s", "-1s", longest, "5"},
 		"hedge_after": {"-1ms", longest, "5"}, "policy_check": {"-1s", longest, "5"},
+		"budget.per_hour": {"-1", "2147483648", "1.5", "x"}, "budget.per_day": {"-1", "2147483648", "1.5", "x"}, "budget.alarm": {"-0.1", "1.1", ".nan", "x"}, "budget.beyond": {"drop"},
 	}
 	addresses := []string{`"tcp:127.0.0.1:99999"`, `"tcp:127.0.0.1:-1"`, `"tcp:127.0.0.1"`, `"tcp:256.0.0.1:1"`, `"ssl:h:x"`, `"unix:"`, "6653", `"tcp:a b:1"`, `"tcp:::1:6653"`, `"ssl:127.0.0.1:6653"`}
 	duration := []string{"0s", "-1s", "1us", longest, "5", "soon"}

@@ -122,6 +122,15 @@ type Function struct {
 	UseProxy      bool          `yaml:"use_proxy"`
 	Concurrency   int           `yaml:"concurrency"`
 	PolicyCheck   time.Duration `yaml:"policy_check"`
+	Budget        Budget        `yaml:"budget"`
+}
+
+// Budget bounds how often a function is called, since calls are what it costs.
+type Budget struct {
+	PerHour int     `yaml:"per_hour"` // 0: no bound
+	PerDay  int     `yaml:"per_day"`
+	Alarm   float64 `yaml:"alarm"`  // share of either
+	Beyond  string  `yaml:"beyond"` // fail or refuse
 }
 
 // Route sends the events it fits to a function of its own. The first that fits
@@ -281,6 +290,7 @@ func defaultFunction() Function {
 	return Function{
 		URLs: []string{Embedded}, Encoding: "openflow", Protocol: "http1", Connections: httpclient.DefaultConnections, ConnectionAge: httpclient.DefaultConnectionAge,
 		Timeout: flow.DefaultTimeout, TryTimeout: httpclient.DefaultTryTimeout, Retry: true, Concurrency: flow.DefaultConcurrency, PolicyCheck: bridge.CheckInterval,
+		Budget: Budget{Alarm: 0.8, Beyond: "fail"},
 	}
 }
 
@@ -294,6 +304,15 @@ func (f *Function) UnmarshalYAML(n *yaml.Node) error {
 		return err
 	}
 	return n.Decode((*plain)(f))
+}
+
+// UnmarshalYAML refuses keys that are not known, within a function, too.
+func (b *Budget) UnmarshalYAML(n *yaml.Node) error {
+	type plain Budget
+	if err := knownKeys(n, plain{}); err != nil {
+		return err
+	}
+	return n.Decode((*plain)(b))
 }
 
 // Load reads a file. Paths in it are relative to the file's folder.

@@ -281,8 +281,12 @@ func (f *Function) validate(key string) error {
 			return checkAll([]within[int]{
 				{key + ".connections", f.Connections, 1, 1000},
 				{key + ".concurrency", f.Concurrency, 1, 100_000},
+				{key + ".budget.per_hour", f.Budget.PerHour, 0, math.MaxInt32},
+				{key + ".budget.per_day", f.Budget.PerDay, 0, math.MaxInt32},
 			})
-		})
+		},
+		within[float64]{key + ".budget.alarm", f.Budget.Alarm, 0, 1}.check,
+		func() error { return oneOf(key+".budget.beyond", f.Budget.Beyond, "fail", "refuse") })
 }
 
 // checkURL says what is wrong with a function's URL.

@@ -23,9 +23,11 @@ import (
 	"switchbridge/faas/function/auth"
 	"switchbridge/faas/function/devca"
 	"switchbridge/faas/function/httphost"
+	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/flow/decider"
 	"switchbridge/gateway"
 	"switchbridge/internal/certs/certstest"
 	"switchbridge/internal/ovs"
@@ -94,6 +96,8 @@ type function struct {
 	token   string
 	address string
 	stop    func()
+
+	asked atomic.Int64 // about how many packets
 }
 
 func startFunction(t *testing.T, policy string) *function {
@@ -125,7 +129,12 @@ func (f *function) start(cert tls.Certificate) {
 		f.t.Fatal(err)
 	}
 	native := policyhost.NewNative(p)
-	h, err := httphost.New(httphost.Config{Decider: native, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Log: log})
+	counted := &decider.Observe{Next: native, On: func(o decider.Observation) {
+		if o.Event.Type == flow.EventPacketIn {
+			f.asked.Add(1)
+		}
+	}}
+	h, err := httphost.New(httphost.Config{Decider: counted, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Log: log})
 	if err != nil {
 		f.t.Fatal(err)
 	}

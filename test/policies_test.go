@@ -134,6 +134,7 @@ func TestInstall(t *testing.T) {
 		{"flow", []string{"in_port=", "dl_src=", "dl_dst=", "icmp", "nw_src=10.0.0.1", "nw_dst=10.0.0.2", "icmp_type=8"}, nil},
 		{"host-pair", []string{"in_port=", "nw_src=10.0.0.1", "nw_dst=10.0.0.2"}, []string{"dl_src=", "icmp_type"}},
 		{"mac-pair", []string{"in_port=", "dl_src=", "dl_dst=", "nw_src=10.0.0.1", "nw_dst=10.0.0.2"}, []string{"icmp_type"}},
+		{"widest", []string{"in_port=", "dl_src=", "nw_src=10.0.0.1", "nw_dst=10.0.0.2"}, []string{"dl_dst=", "icmp", "dl_vlan"}},
 		{"none", nil, nil},
 	}
 	for _, tt := range tests {

@@ -22,7 +22,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
 		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand(),
-		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand())
+		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand())
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands
 	return root

@@ -126,6 +126,9 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if a.IfReply, err = contract.IfReplyText(codec, &s.event, d); err != nil {
 		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
 	}
+	if a.Reuse, a.Reply, err = contract.ReuseText(codec, &s.event, d); err != nil {
+		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
+	}
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -203,7 +206,7 @@ func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 	x := f.scratch.Get().(*Exchange)
 	x.f, x.asked = f, *ev
-	x.asked.Accepts = flow.AcceptsAll
+	x.asked.Accepts |= flow.AcceptsAll &^ flow.AcceptsReuse // which is of use to a gateway that asks over a network only
 	var err error
 	if x.body, err = f.codec.AppendEvent(x.body[:0], &x.asked); err != nil {
 		x.Close()
@@ -226,7 +229,7 @@ func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 		x.request.Time = ev.Time.UnixNano()
 	}
 	if f.encoding != guest.EncodingJSON {
-		x.request.Accepts, x.request.Incomplete = contract.AcceptsText(flow.AcceptsAll), contract.IncompleteText(ev.PacketIn)
+		x.request.Accepts, x.request.Incomplete = contract.AcceptsText(x.asked.Accepts), contract.IncompleteText(ev.PacketIn)
 	}
 	return x, nil
 }
@@ -269,6 +272,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 		return invalid("answer", err)
 	}
 	if err := contract.ParseIfReply(f.codec, ev, a.IfReply, d); err != nil {
+		return invalid("answer", err)
+	}
+	if err := contract.ParseReuse(f.codec, ev, a.Reuse, a.Reply, d); err != nil {
 		return invalid("answer", err)
 	}
 	if a.CoversIncomplete {

@@ -72,8 +72,10 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if a.CoversIncomplete {
 		h.Set(contract.HeaderCoversIncomplete, "true")
 	}
-	if a.IfReply != "" {
-		h.Set(contract.HeaderIfReply, a.IfReply)
+	for name, value := range map[string]string{contract.HeaderIfReply: a.IfReply, contract.HeaderReuse: a.Reuse, contract.HeaderReply: a.Reply} {
+		if value != "" {
+			h.Set(name, value)
+		}
 	}
 	return a.Body
 }

@@ -13,6 +13,7 @@ var acceptNames = [...]string{
 	"covers_incomplete",
 	"reply",
 	"revoke",
+	"reuse",
 }
 
 // AcceptNames are the names of the members in a.

@@ -52,6 +52,11 @@ const (
 	// HeaderIfReply is what becomes of a packet that is a reply ([IfReplyText]), of application/openflow alone.
 	HeaderIfReply = "Switchbridge-If-Reply"
 
+	// HeaderReuse and HeaderReply say for which other packets the answer holds, and what becomes of a packet that answers the event's
+	// ([ReuseText]), of application/openflow alone.
+	HeaderReuse = "Switchbridge-Reuse"
+	HeaderReply = "Switchbridge-Reply"
+
 	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
 	HeaderStateful = "Switchbridge-Stateful"
 

@@ -14,8 +14,15 @@ const maxReply = 16 << 10
 // IfReplyText is the value of [HeaderIfReply] for an answer to ev whose body is in the encoding c: messages of c in base64, and after a
 // space the reason. It is empty where there is none, the gateway does not take it, or the body says it.
 func IfReplyText(c Codec, ev *flow.Event, d *flow.Decision) (string, error) {
-	r := d.IfReply
-	if r == nil || ev.PacketIn == nil || ev.Accepts&flow.AcceptsReply == 0 || c.ContentType() == TypeJSON {
+	if ev.Accepts&flow.AcceptsReply == 0 {
+		return "", nil
+	}
+	return replyText(HeaderIfReply, c, ev, d.IfReply)
+}
+
+// replyText is the value of a header that says what becomes of a reply.
+func replyText(header string, c Codec, ev *flow.Event, r *flow.Reply) (string, error) {
+	if r == nil || ev.PacketIn == nil || c.ContentType() == TypeJSON {
 		return "", nil
 	}
 	named, packet := *ev, *ev.PacketIn
@@ -30,37 +37,53 @@ func IfReplyText(c Codec, ev *flow.Event, d *flow.Decision) (string, error) {
 		err = fmt.Errorf("%d bytes, more than %d", len(text), maxReply)
 	}
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", HeaderIfReply, err)
+		return "", fmt.Errorf("%s: %w", header, err)
 	}
 	return text, nil
 }
 
 // ParseIfReply is IfReplyText's inverse; d keeps what it has where text is empty.
 func ParseIfReply(c Codec, ev *flow.Event, text string, d *flow.Decision) error {
+	return parseReply(HeaderIfReply, c, ev, text, &d.IfReply)
+}
+
+// parseReply is replyText's inverse.
+func parseReply(header string, c Codec, ev *flow.Event, text string, r **flow.Reply) error {
 	if text == "" {
 		return nil
 	}
 	if len(text) > maxReply {
-		return fmt.Errorf("%s: more than %d bytes", HeaderIfReply, maxReply)
+		return fmt.Errorf("%s: more than %d bytes", header, maxReply)
 	}
 	messages, reason, _ := strings.Cut(text, " ")
 	body, err := base64.StdEncoding.DecodeString(messages)
 	if err != nil {
-		return fmt.Errorf("%s: not base64: %w", HeaderIfReply, err)
+		return fmt.Errorf("%s: not base64: %w", header, err)
 	}
 	var own flow.Decision
 	if err := c.ParseDecision(body, ev, &own); err != nil {
-		return fmt.Errorf("%s: %w", HeaderIfReply, err)
+		return fmt.Errorf("%s: %w", header, err)
 	}
-	d.IfReply = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: Printable(reason)}
+	*r = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: Printable(reason)}
 	return nil
 }
 
-// PutReply writes the header that says what becomes of a reply, where an answer in the encoding c has one.
+// PutReply writes the headers that say what becomes of a reply, and for which other packets the answer holds, where an answer in the
+// encoding c has them.
 func PutReply(h Header, c Codec, ev *flow.Event, d *flow.Decision) error {
 	text, err := IfReplyText(c, ev, d)
 	if text != "" {
 		h.Set(HeaderIfReply, text)
+	}
+	if err != nil {
+		return err
+	}
+	reuse, reply, err := ReuseText(c, ev, d)
+	if reuse != "" {
+		h.Set(HeaderReuse, reuse)
+	}
+	if reply != "" {
+		h.Set(HeaderReply, reply)
 	}
 	return err
 }
@@ -70,5 +93,8 @@ func GetReply(h Header, c Codec, ev *flow.Event, d *flow.Decision) error {
 	if c.ContentType() == TypeJSON {
 		return nil
 	}
-	return ParseIfReply(c, ev, h.Get(HeaderIfReply), d)
+	if err := ParseIfReply(c, ev, h.Get(HeaderIfReply), d); err != nil {
+		return err
+	}
+	return ParseReuse(c, ev, h.Get(HeaderReuse), h.Get(HeaderReply), d)
 }

@@ -47,6 +47,16 @@ func (r *Routes) String() string {
 	return "routes (" + strings.Join(list, ", ") + ")"
 }
 
+func (r *Reuse) String() string { return chain("reuse", r.next) }
+
+// String leaves out a budget that is none.
+func (b *Budget) String() string {
+	if limits := b.limits.String(); limits != "" {
+		return chain("budget "+limits, b.next)
+	}
+	return nameOf(b.next)
+}
+
 func (s *State) String() string { return chain("state", s.next) }
 
 func (l *Limit) String() string { return chain(fmt.Sprintf("limit %d", l.concurrency), l.next) }

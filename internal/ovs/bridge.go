@@ -58,6 +58,22 @@ func (s *Switchd) AddBridge(name string, b Bridge) {
 	s.bridges[name] = b
 }
 
+// Join puts a cable between two bridges: interfaces a-b and b-a. Patch ports would not do, as what comes over one from a PACKET_OUT
+// is asked about with another reason.
+func (s *Switchd) Join(a, b string) {
+	s.tb.Helper()
+	if s.dummy {
+		s.tb.Fatal("Join on the dummy datapath, which has no cables")
+	}
+	if err := s.ns.do(disableIPv6); err != nil {
+		s.tb.Fatal(err)
+	}
+	to, from := a+"-"+b, b+"-"+a
+	run(s.tb, s.ns.command("ip", "link", "add", to, "up", "type", "veth", "peer", "name", from))
+	run(s.tb, s.ns.command("ip", "link", "set", from, "up"))
+	s.Vsctl("add-port", a, to, "--", "add-port", b, from)
+}
+
 // controllerArgs are the rest of an ovs-vsctl transaction that gives a bridge these controllers and no
 // others.
 func (b Bridge) controllerArgs(name string, targets []string) []string {

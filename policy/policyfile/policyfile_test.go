@@ -188,7 +188,7 @@ func TestErrors(t *testing.T) {
 		{"unknown key", "serial: 1\nchian: []\n", `p.yaml:2: policy: unknown key "chian": want one of serial, install,`},
 		{"key twice", "serial: 1\nserial: 2\nchain: [{forward: {}}]", "p.yaml:2: policy: serial is given twice"},
 		{"serial", "serial: 0\nchain: [{forward: {}}]", `p.yaml:1: serial: "0": want a number from 1`},
-		{"install", "install: pair\nchain: [{forward: {}}]", `p.yaml:1: install: "pair": want flow, host-pair, mac-pair or none`},
+		{"install", "install: pair\nchain: [{forward: {}}]", `p.yaml:1: install: "pair": want flow, host-pair, mac-pair, widest or none`},
 		{"timeout", "idle_timeout: 1500ms\nchain: [{forward: {}}]", `p.yaml:1: idle_timeout: "1500ms": want whole seconds`},
 		{"timeout, too long", "hard_timeout: 65536\nchain: [{forward: {}}]", `p.yaml:1: hard_timeout: "65536": want whole seconds, such as 30s, at most 65535`},
 		{"no timeout", "idle_timeout: 0\nhard_timeout: 0\nchain: [{forward: {}}]", "p.yaml:1: idle_timeout and hard_timeout are both 0"},

@@ -21,6 +21,7 @@ type link struct {
 	prefixes map[netip.Prefix][]int32 // by prefix, the same
 	lengths4 []int                    // of the prefixes that there are, the longest first
 	lengths6 []int
+	named    bool // a place is of one switch only
 }
 
 // place is a port of a switch, or of every switch.
@@ -43,6 +44,7 @@ const (
 func (c *Config) Compile() policy.Link {
 	l := &link{bindings: c.Bindings, others: c.Others, learn: c.Learn, life: c.For, places: make(map[place]kind), macs: make(map[flow.MAC][]int32), prefixes: make(map[netip.Prefix][]int32)}
 	add := func(p *Place, k kind) {
+		l.named = l.named || !p.Every
 		for _, port := range p.Ports {
 			l.places[place{p.Every, p.Switch, port}] |= k
 		}
@@ -228,6 +230,7 @@ func (g *guard) packet() bool {
 	if !g.see(flow.FieldInPort) {
 		return false
 	}
+	g.out.Switch = g.named
 	g.at.port = g.m.InPort
 	if g.p.Switch != nil {
 		g.at.sw = g.p.Switch.DPID

@@ -45,6 +45,9 @@ func ExamplePolicies(dir string) (list []Policy, err error) {
 		if p.Hold, err = policyfile.Load(path); err != nil {
 			return nil, err
 		}
+		if slices.ContainsFunc(p.Hold.Chain, func(s policy.Source) bool { return s.Name() == "machine" }) {
+			continue // the court's memory tells no gateway which states an answer rests on, so that rules of older ones stay
+		}
 		for line := range strings.Lines(p.Text) {
 			said, ok := strings.CutPrefix(line, "# expect: ")
 			if !ok {
@@ -67,7 +70,7 @@ func ExamplePolicies(dir string) (list []Policy, err error) {
 func GeneratePolicy(seed uint64) (Policy, error) {
 	r := rand.New(rand.NewPCG(seed, 0x706f6c696379))
 	var b strings.Builder
-	fmt.Fprintf(&b, "serial: 1\ninstall: %s\nchain:\n", pick(r, []string{"flow", "host-pair", "mac-pair"}))
+	fmt.Fprintf(&b, "serial: 1\ninstall: %s\nchain:\n", pick(r, []string{"flow", "host-pair", "mac-pair", "widest", "widest"}))
 	if once(r, 2) {
 		fmt.Fprintf(&b, "  - blocklist: {match: %s, addresses: [%s]}\n", pick(r, []string{"src", "dst", "both"}), pick(r, []string{"10.0.0.3", `"2001:db8::3"`, "10.0.0.2/31"}))
 	}
@@ -255,8 +258,9 @@ func (w *watched) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 // Local implements flow.Local.
 func (w *watched) Local() bool { return true }
 
-// wouldDeny asks the controller about a packet as Open vSwitch classifies it.
-func (w *watched) wouldDeny(c *Classified, frame []byte) (reason string, denied bool, err error) {
+// asks asks the controller about a packet as Open vSwitch classifies it. A packet that answers one for which there was a rule is neither denied
+// nor allowed: it may pass, and for a moment it may not.
+func (w *watched) asks(c *Classified, frame []byte) (reason string, v flow.Verdict, err error) {
 	pi := flow.PacketIn{BufferID: flow.NoBuffer, Match: c.Match, Data: frame, TotalLen: len(frame)}
 	pi.Match = pi.Match.Keep(pi.Match.Fields &^ (flow.FieldMetadata | flow.FieldTunnelID))
 	var d flow.Decision
@@ -266,7 +270,16 @@ func (w *watched) wouldDeny(c *Classified, frame []byte) (reason string, denied 
 	} else {
 		err = w.next.Decide(context.Background(), &ev, &d)
 	}
-	return d.Reason, d.Verdict == flow.Deny, err
+	if d.IfReply != nil && w.opened(&pi.Match) {
+		return d.Reason, flow.NoVerdict, err
+	}
+	return d.Reason, d.Verdict, err
+}
+
+// opened reports whether there was a rule of a packet that m answers, by another port.
+func (w *watched) opened(m *flow.Match) bool {
+	q, ok := m.Question()
+	return ok && slices.ContainsFunc(w.rules, func(r flow.Rule) bool { return q.OpenedBy(&r) && r.Match.InPort != m.InPort })
 }
 
 const (
@@ -276,7 +289,7 @@ const (
 )
 
 // TryPolicy has the native controller decide by p about packets of every kind, and returns the first packet
-// that it would deny and that the rules let pass. spoil, if not nil, changes each rule before the gateway
+// that it would deny and that the rules let pass, or that it would allow and that they drop. spoil, if not nil, changes each rule before the gateway
 // has it: to see that a mistake is found.
 func TryPolicy(tb testing.TB, version flow.Protocol, p *Policy, seed uint64, spoil func(*flow.Rule)) (Counts, *Leak) {
 	tb.Helper()
@@ -360,16 +373,20 @@ func (c *Court) judgePolicy(p *Policy, w *watched, r *rand.Rand, made func(whole
 		if one.class.Fragment {
 			continue // which entry decides about it is not for the rules to say
 		}
-		reason, denied, err := w.wouldDeny(&one.class, one.frame)
+		reason, verdict, err := w.asks(&one.class, one.frame)
 		if err != nil {
 			c.tb.Fatal(err)
 		}
-		if !denied {
-			continue
+		if verdict == flow.Deny {
+			c.Counts.Denied++
 		}
-		c.Counts.Denied++
-		if tr.Forwards() {
+		last := len(tr.Rules) - 1
+		dropped := verdict == flow.Allow && last >= 0 && tr.Rules[last].Actions == "drop" // as the table-miss rule does not
+		if verdict == flow.Deny && tr.Forwards() || dropped {
 			c.Counts.Leaks++
+			if dropped {
+				reason = "nobody, and it is dropped: " + reason
+			}
 			return &Leak{Version: c.version, Kind: "policy", Twists: []string{p.Name}, Why: reason, Answer: strings.Split(p.Text, "\n"), Switch: inSwitch, Errors: c.tap.refusals(), Trace: tr.Text}
 		}
 	}

@@ -36,8 +36,8 @@ func Client(codec contract.Codec, exchange Exchange) flow.Decider {
 		if got := answer.Get("Content-Type"); got != codec.ContentType() {
 			return fmt.Errorf("content type %q", got)
 		}
-		if ev.Accepts == 0 && (answer.Get(contract.HeaderCoversIncomplete)+answer.Get(contract.HeaderIfReply) != "" ||
-			bytes.Contains(answerBody, []byte("covers_incomplete")) || bytes.Contains(answerBody, []byte("if_reply"))) {
+		if ev.Accepts == 0 && (answer.Get(contract.HeaderCoversIncomplete)+answer.Get(contract.HeaderIfReply)+answer.Get(contract.HeaderReuse) != "" ||
+			bytes.Contains(answerBody, []byte("covers_incomplete")) || bytes.Contains(answerBody, []byte("if_reply")) || bytes.Contains(answerBody, []byte(`"reuse"`))) {
 			return fmt.Errorf("a gateway that accepts no new member is sent one: %v %s", answer, answerBody)
 		}
 		if err := codec.ParseDecision(answerBody, ev, d); err != nil {

@@ -220,8 +220,10 @@ func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 			}
 			for _, d := range []*flow.Decision{&want, &got} { // what no message of OpenFlow came by has 0, which says the same
 				lists := [][]flow.Rule{d.Rules}
-				if d.IfReply != nil {
-					lists = append(lists, d.IfReply.Rules)
+				for _, r := range []*flow.Reply{d.IfReply, d.Reuse.Reply} {
+					if r != nil {
+						lists = append(lists, r.Rules)
+					}
 				}
 				for _, list := range lists {
 					for i := range list {

@@ -94,8 +94,10 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
-	// IfReply is of application/openflow: contract.HeaderIfReply as it stands there.
+	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
+	Reuse   string
+	Reply   string
 
 	State  []byte // at most 4 KiB
 	Change []byte // of one of the request's States: see AppendChange; nil when none
@@ -127,6 +129,8 @@ const (
 	tagCovers   = 7 // 1 byte: 1
 	tagIfReply  = 9
 	tagChange   = 10
+	tagReuse    = 11
+	tagReply    = 12
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -199,6 +203,8 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagState, a.State)
 	b = appendBytes(b, tagIfReply, a.IfReply)
 	b = appendBytes(b, tagChange, a.Change)
+	b = appendBytes(b, tagReuse, a.Reuse)
+	b = appendBytes(b, tagReply, a.Reply)
 	return appendBytes(b, tagBody, a.Body)
 }
 
@@ -226,6 +232,10 @@ func (a *Answer) Parse(b []byte) error {
 			a.CoversIncomplete = covers == 1
 		case tagIfReply:
 			a.IfReply = string(value)
+		case tagReuse:
+			a.Reuse = string(value)
+		case tagReply:
+			a.Reply = string(value)
 		case tagState:
 			a.State = value
 		case tagChange:

@@ -65,10 +65,10 @@ func TestRequest(t *testing.T) {
 }
 
 func TestAnswer(t *testing.T) {
-	a := Answer{Status: 200, Encoding: EncodingJSON, Policy: "3-ab", Reason: "r", Verdict: "deny", StateKey: "src", CoversIncomplete: true, State: []byte{1}, IfReply: "YQ== r", Change: []byte{2}, Body: []byte("{}")}
+	a := Answer{Status: 200, Encoding: EncodingJSON, Policy: "3-ab", Reason: "r", Verdict: "deny", StateKey: "src", CoversIncomplete: true, State: []byte{1}, IfReply: "YQ== r", Change: []byte{2}, Reuse: "5 eth_src", Reply: "Yg== s", Body: []byte("{}")}
 	b := a.AppendBinary(nil)
 	want := unhex(t, "01 01 00000002 00c8 02 00000001 02 03 00000004 332d6162 04 00000001 72 05 00000004 64656e79"+
-		"06 00000003 737263 07 00000001 01 08 00000001 01 09 00000006 59513d3d2072 0a 00000001 02 0f 00000002 7b7d")
+		"06 00000003 737263 07 00000001 01 08 00000001 01 09 00000006 59513d3d2072 0a 00000001 02 0b 00000009 35206574685f737263 0c 00000006 59673d3d2073 0f 00000002 7b7d")
 	if !bytes.Equal(b, want) {
 		t.Fatalf("encoded %x, want %x", b, want)
 	}

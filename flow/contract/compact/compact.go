@@ -17,6 +17,7 @@ const (
 	decisionHeader = 24
 	replyBit       = 1 << 0 // in byte 5
 	changedBit     = 1 << 1
+	reuseWanted    = 1 << 1 // in an event's byte 3
 	ruleHeader     = 16
 	actionLen      = 8
 )
@@ -37,6 +38,9 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
 		withheld = 1
 	}
+	if ev.Accepts&flow.AcceptsReuse != 0 {
+		withheld |= reuseWanted
+	}
 	b = append(b, version, byte(ev.Switch.Protocol), byte(len(ev.States)), withheld)
 	b = le.AppendUint32(b, uint32(ev.PacketIn.Incomplete))
 	b = le.AppendUint64(b, uint64(ev.Switch.DPID))
@@ -56,10 +60,13 @@ func ParseEvent(b []byte, ev *flow.Event) error {
 	if b[0] != version {
 		return errVersion
 	}
-	ev.Type = flow.EventPacketIn
+	ev.Type, ev.Accepts = flow.EventPacketIn, 0
 	*ev.Switch = flow.Switch{DPID: flow.DPID(le.Uint64(b[8:])), Protocol: flow.Protocol(b[1])}
 	ev.PacketIn.BufferID, ev.PacketIn.Incomplete = flow.NoBuffer, flow.Field(le.Uint32(b[4:]))
-	ev.PacketIn.Withheld = b[3] != 0
+	ev.PacketIn.Withheld = b[3]&1 != 0
+	if b[3]&reuseWanted != 0 {
+		ev.Accepts = flow.AcceptsReuse | flow.AcceptsReply // the other members are always taken
+	}
 	ev.States = ev.States[:0]
 	rest, err := parseMatch(b[eventHeader:], &ev.PacketIn.Match)
 	switch states := int(b[2]); {
@@ -103,6 +110,13 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	if d.Change != nil {
 		header[5] |= changedBit
 	}
+	reuse := reuseBits(&d.Reuse)
+	switch {
+	case reuse != 0 && d.Reuse.Reply != nil:
+		header[6] = 2
+	case reuse != 0:
+		header[6] = 1
+	}
 	le.PutUint64(header[8:], d.Policy.Serial)
 	le.PutUint32(header[16:], d.Policy.Hash)
 	le.PutUint32(header[20:], uint32(len(d.Reason)))
@@ -118,13 +132,24 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 		b, ok = appendChange(b, d.Change)
 	}
 	b = append(b, d.Reason...)
-	if r := d.IfReply; r != nil && ok {
-		b, ok = AppendDecision(b, &flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut, Reason: r.Reason})
+	if d.IfReply != nil && ok {
+		b, ok = appendReply(b, d.IfReply)
+	}
+	if header[6] != 0 {
+		b = le.AppendUint32(b, reuse)
+	}
+	if header[6] == 2 && ok {
+		b, ok = appendReply(b, d.Reuse.Reply)
 	}
 	if !ok {
 		return b[:start], false
 	}
 	return b, true
+}
+
+// appendReply appends what becomes of a reply, as a decision.
+func appendReply(b []byte, r *flow.Reply) ([]byte, bool) {
+	return AppendDecision(b, &flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut, Reason: r.Reason})
 }
 
 func appendRule(b []byte, r *flow.Rule) ([]byte, bool) {
@@ -186,55 +211,76 @@ func (rd *Reader) ParseDecision(b []byte, d *flow.Decision) error {
 	if len(b) == 1 && b[0] == 0 {
 		return ErrUnfit
 	}
-	return rd.decision(b, d, replyBit|changedBit)
+	rest, err := rd.decision(b, d, true)
+	if err == nil && len(rest) != 0 {
+		err = errLong
+	}
+	return err
 }
 
-// decision reads a decision that may have the given parts. Another one for a reply, inside of it, has none.
-func (rd *Reader) decision(b []byte, d *flow.Decision, parts byte) error {
+// decision reads a decision, in which there may be others for replies where outer says so, and returns what follows it.
+func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte, err error) {
 	if len(b) < decisionHeader {
-		return errShort
+		return nil, errShort
 	}
-	if b[0] != version {
-		return errVersion
+	h := b[:decisionHeader]
+	if h[0] != version {
+		return nil, errVersion
 	}
-	if flow.Verdict(b[1]) > flow.Deny || b[2] > 1 || b[5]&^parts != 0 {
-		return fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d", b[1], b[2], b[5])
+	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
+		return nil, fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d, reuse %d", h[1], h[2], h[5], h[6])
 	}
-	parts = b[5]
-	d.Verdict, d.HasPacketOut = flow.Verdict(b[1]), b[2] == 1
-	d.Policy = flow.PolicyVersion{Serial: le.Uint64(b[8:]), Hash: le.Uint32(b[16:])}
-	rules, out, reason := int(b[3]), int(b[4]), int(le.Uint32(b[20:]))
+	d.Verdict, d.HasPacketOut = flow.Verdict(h[1]), h[2] == 1
+	d.Policy = flow.PolicyVersion{Serial: le.Uint64(h[8:]), Hash: le.Uint32(h[16:])}
 	b = b[decisionHeader:]
-	for range rules {
+	for range int(h[3]) {
 		d.Rules = append(d.Rules, flow.Rule{BufferID: flow.NoBuffer})
-		var err error
 		if b, err = rd.rule(b, &d.Rules[len(d.Rules)-1]); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	actions, b, err := rd.list(b, out)
+	actions, b, err := rd.list(b, int(h[4]))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d.PacketOut = append(d.PacketOut, actions...)
-	if parts&changedBit != 0 {
+	if h[5]&changedBit != 0 {
 		if d.Change, b, err = parseChange(b); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if len(b) < reason || len(b) > reason && parts&replyBit == 0 {
-		return fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
+	reason := int(le.Uint32(h[20:]))
+	if len(b) < reason {
+		return nil, fmt.Errorf("compact encoding: a reason of %d bytes, %d left", reason, len(b))
 	}
-	d.Reason = rd.reason(b[:reason])
-	if parts&replyBit == 0 {
-		return nil
+	d.Reason, b = rd.reason(b[:reason]), b[reason:]
+	if h[5]&replyBit != 0 {
+		if d.IfReply, b, err = rd.reply(b); err != nil {
+			return nil, err
+		}
 	}
-	var own flow.Decision
-	if err := rd.decision(b[reason:], &own, 0); err != nil {
-		return err
+	if h[6] == 0 {
+		return b, nil
 	}
-	d.IfReply = &flow.Reply{Rules: own.Rules, HasPacketOut: own.HasPacketOut, PacketOut: own.PacketOut, Reason: own.Reason}
-	return nil
+	if len(b) < 4 {
+		return nil, errShort
+	}
+	if d.Reuse, err = reuseOf(le.Uint32(b)); err != nil {
+		return nil, err
+	}
+	if b = b[4:]; h[6] == 2 {
+		d.Reuse.Reply, b, err = rd.reply(b)
+	}
+	return b, err
+}
+
+// reply reads what becomes of a reply.
+func (rd *Reader) reply(b []byte) (r *flow.Reply, rest []byte, err error) {
+	var d flow.Decision
+	if rest, err = rd.decision(b, &d, false); err != nil {
+		return nil, nil, err
+	}
+	return &flow.Reply{Rules: d.Rules, HasPacketOut: d.HasPacketOut, PacketOut: d.PacketOut, Reason: d.Reason}, rest, nil
 }
 
 func (rd *Reader) rule(b []byte, r *flow.Rule) ([]byte, error) {

@@ -220,22 +220,28 @@ func decisions() map[string]flow.Decision {
 		"packet's own actions": {Verdict: flow.Allow, HasPacketOut: true, PacketOut: everyAction(), Rules: []flow.Rule{full, rule(tcp4())}},
 		"a reply": {Verdict: flow.Deny, Reason: "no", Policy: policy, Rules: []flow.Rule{rule(tcp4())},
 			IfReply: &flow.Reply{Reason: "yes", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))}}},
+		"again": {Verdict: flow.Allow, Reason: "x", Reuse: flow.Reuse{For: 5 * time.Second, Fields: flow.FieldIPDst}, Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))}},
+		"again, and its reply": {Verdict: flow.Allow, Reason: "x", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))},
+			Reuse: flow.Reuse{For: time.Second, Switch: true, Reply: &flow.Reply{Reason: "yes", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(4))}}}},
 		"a reply alone": {Verdict: flow.Deny, HasPacketOut: true, IfReply: &flow.Reply{HasPacketOut: true, PacketOut: everyAction()}},
 	}
 }
 
 // same reports whether two decisions are the same but for an empty slice in place of none.
 func same(a, b *flow.Decision) bool {
-	if (a.IfReply == nil) != (b.IfReply == nil) {
-		return false
-	}
-	if x, y := a.IfReply, b.IfReply; x != nil && !same(&flow.Decision{Rules: x.Rules, HasPacketOut: x.HasPacketOut, PacketOut: x.PacketOut, Reason: x.Reason},
-		&flow.Decision{Rules: y.Rules, HasPacketOut: y.HasPacketOut, PacketOut: y.PacketOut, Reason: y.Reason}) {
-		return false
+	for _, replies := range [][2]*flow.Reply{{a.IfReply, b.IfReply}, {a.Reuse.Reply, b.Reuse.Reply}} {
+		x, y := replies[0], replies[1]
+		if (x == nil) != (y == nil) {
+			return false
+		}
+		if x != nil && !same(&flow.Decision{Rules: x.Rules, HasPacketOut: x.HasPacketOut, PacketOut: x.PacketOut, Reason: x.Reason},
+			&flow.Decision{Rules: y.Rules, HasPacketOut: y.HasPacketOut, PacketOut: y.PacketOut, Reason: y.Reason}) {
+			return false
+		}
 	}
 	plain := func(d *flow.Decision) flow.Decision {
 		c := *d
-		c.IfReply = nil
+		c.IfReply, c.Reuse.Reply = nil, nil
 		c.Rules = append([]flow.Rule(nil), d.Rules...)
 		for i := range c.Rules {
 			c.Rules[i].Actions = append([]flow.Action(nil), c.Rules[i].Actions...)

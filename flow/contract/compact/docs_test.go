@@ -323,13 +323,14 @@ func TestDocumentedEvent(t *testing.T) {
 	ev := newEvent(flow.Match{})
 	ev.Switch.DPID, ev.Switch.Protocol, ev.PacketIn.Incomplete = 0x8877665544332211, flow.P4Runtime, 0x44332211
 	ev.PacketIn.Data = []byte{1}
+	ev.Accepts = flow.AcceptsReuse
 	written, ok := AppendEvent(nil, ev)
 	if !ok {
 		t.Fatal("doesn't fit")
 	}
 	tab.same(t, tab.build(t, map[string]any{
 		"version": tab.number(t, "version", `^(\d+)$`), "protocol": uint64(flow.P4Runtime), "states": small(0), "dpid": uint64(0x8877665544332211),
-		"incomplete": uint64(0x44332211), "withheld": tab.number(t, "withheld", `^(\d+): there are bytes`),
+		"incomplete": uint64(0x44332211), "withheld": tab.number(t, "withheld", `^(\d+): there are bytes`) + tab.number(t, "withheld", `(\d+) more: the gateway accepts`),
 	}), written[:len(written)-narrow])
 }
 
@@ -376,6 +377,7 @@ func TestDocumentedDecision(t *testing.T) {
 		Verdict: flow.Deny, Reason: strings.Repeat("x", 0x123), Policy: flow.PolicyVersion{Serial: 0x8877665544332211, Hash: 0x44332211},
 		Rules: []flow.Rule{rule(flow.Match{}), rule(flow.Match{})}, HasPacketOut: true, PacketOut: make([]flow.Action, 3),
 		IfReply: &flow.Reply{HasPacketOut: true, Reason: "y"},
+		Reuse:   flow.Reuse{For: time.Second, Reply: &flow.Reply{HasPacketOut: true, Reason: "z"}},
 	}
 	for i := range d.PacketOut {
 		d.PacketOut[i] = flow.OutputTo(1)
@@ -386,12 +388,20 @@ func TestDocumentedDecision(t *testing.T) {
 	}
 	header := tab.build(t, map[string]any{
 		"form": tab.number(t, "form", `^(\d+): a decision in full`), "verdict": uint64(flow.Deny), "own": tab.number(t, "own", `^(\d+): the packet has its own`),
-		"rules": uint64(2), "actions": uint64(3), "parts": uint64(1) << tab.number(t, "parts", `bit (\d): a second decision`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
+		"rules": uint64(2), "actions": uint64(3), "parts": uint64(1) << tab.number(t, "parts", `bit (\d): a second decision`), "reuse": tab.number(t, "reuse", `(\d+): and says`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
-	if second := written[len(written)-decisionHeader-1:]; second[0] != version || second[2] != 1 || second[5] != 0 || second[decisionHeader] != 'y' {
-		t.Errorf("the decision for a reply: %x", second)
+	second := written[len(written)-2*(decisionHeader+1)-4:]
+	for reason, b := range map[byte][]byte{'y': second, 'z': second[decisionHeader+1+4:]} {
+		if b[0] != version || b[2] != 1 || b[5] != 0 || b[6] != 0 || b[decisionHeader] != reason {
+			t.Errorf("the decision for a reply: %x", b)
+		}
 	}
+	d.Reuse.Reply = nil
+	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "reuse").at]) != tab.number(t, "reuse", `(\d+): it holds`) {
+		t.Errorf("without a reply: %x", written)
+	}
+	d.Reuse = flow.Reuse{}
 	d.IfReply, d.Change = nil, &flow.StateChange{}
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): a state changes`) {
 		t.Errorf("with a change: %x", written)
@@ -455,6 +465,7 @@ func TestDocumentedJudgement(t *testing.T) {
 	j := flow.Judgement{
 		Verdict: flow.Deny, Reason: strings.Repeat("x", 0x123), Policy: flow.PolicyVersion{Serial: 0x8877665544332211, Hash: 0x44332211},
 		Rule: true, Fields: 0x44332211, Priority: 0x2211, Table: 0x33, IdleTimeout: 0x4433 * time.Second, HardTimeout: 0x6655 * time.Second,
+		Reuse:  flow.Reuse{For: 33 * time.Second, Fields: 0x332211 & flow.AllFields, Switch: true},
 		Effect: flow.Effect{Meter: 0x77665544, Goto: 0x88, Actions: []flow.Action{flow.OutputTo(1), flow.OutputTo(2)}},
 	}
 	written, ok := AppendJudgement(nil, &j)
@@ -466,6 +477,7 @@ func TestDocumentedJudgement(t *testing.T) {
 		"actions": uint64(2), "table": uint64(0x33), "goto": uint64(0x88), "priority": uint64(0x2211), "fields": uint64(0x44332211),
 		"meter": uint64(0x77665544), "idle_timeout": uint64(0x4433), "hard_timeout": uint64(0x6655), "length": small(0x123),
 		"serial": j.Policy.Serial, "hash": uint64(j.Policy.Hash),
+		"reuse": uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 31 the seconds`),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
 	if want := len(header) + 2*actionLen + len(j.Reason); len(written) != want {

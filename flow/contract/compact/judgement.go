@@ -47,7 +47,7 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	le.PutUint16(h[18:], uint16(hard))
 	le.PutUint32(h[20:], uint32(len(j.Reason)))
 	le.PutUint64(h[24:], j.Policy.Serial)
-	le.PutUint64(h[32:], uint64(j.Policy.Hash))
+	le.PutUint64(h[32:], uint64(j.Policy.Hash)|uint64(reuseBits(&j.Reuse))<<32)
 	b, ok := appendActions(b, j.Actions)
 	if ok && j.Change != nil {
 		b, ok = appendChange(b, j.Change)
@@ -88,6 +88,10 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 	if fields&^m.Fields != 0 {
 		return fmt.Errorf("compact encoding: a rule for %v of a packet that doesn't show it", fields&^m.Fields)
 	}
+	reuse, err := reuseOf(le.Uint32(h[36:]))
+	if err != nil {
+		return err
+	}
 	j := flow.Judgement{
 		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change,
 		Policy:      flow.PolicyVersion{Serial: le.Uint64(h[24:]), Hash: le.Uint32(h[32:])},
@@ -95,6 +99,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		Table:       h[4],
 		IdleTimeout: time.Duration(le.Uint16(h[16:])) * time.Second,
 		HardTimeout: time.Duration(le.Uint16(h[18:])) * time.Second,
+		Reuse:       reuse,
 		Effect:      flow.Effect{Meter: le.Uint32(h[12:]), Goto: h[5], Actions: actions},
 	}
 	j.Spell(m, d)

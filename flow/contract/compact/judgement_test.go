@@ -22,8 +22,10 @@ func TestJudgements(t *testing.T) {
 	m, full := tcp4(), judgement()
 	covers := full
 	covers.CoversIncomplete = true
+	again := full
+	again.Reuse = flow.Reuse{For: flow.MaxReuse, Fields: flow.AllFields, Switch: true}
 	alone := flow.Judgement{Verdict: flow.Allow, Effect: flow.Effect{Actions: everyAction()}}
-	for name, j := range map[string]flow.Judgement{"rule": full, "covers": covers, "packet": alone, "nothing": {}} {
+	for name, j := range map[string]flow.Judgement{"rule": full, "covers": covers, "again": again, "packet": alone, "nothing": {}} {
 		var want, got flow.Decision
 		j.Spell(&m, &want)
 		b, ok := AppendJudgement(nil, &j)
@@ -48,6 +50,8 @@ func TestMalformedJudgements(t *testing.T) {
 		"actions":      func(b []byte) { b[3] = 255 },
 		"absent field": func(b []byte) { b[10] |= byte(flow.FieldARPSPA >> 16) },
 		"reason":       func(b []byte) { b[23] = 0xff },
+		"not again":    func(b []byte) { b[39] = 2 }, // fields and no seconds
+		"for too long": func(b []byte) { b[39] = 61 << 2 },
 		"action":       func(b []byte) { b[judgementHeader] = byte(flow.SetIPDst) },
 	} {
 		b := bytes.Clone(good)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
@@ -31,17 +32,16 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	if d.HasPacketOut {
 		w.packetOut(d.PacketOut)
 	}
-	if d.IfReply != nil && ev.Accepts&flow.AcceptsReply != 0 {
-		w.key("if_reply")
+	if ev.Accepts&flow.AcceptsReply != 0 {
+		w.reply("if_reply", d.IfReply)
+	}
+	if contract.SaysReuse(ev, d) {
+		w.key("reuse")
 		w.open('{')
-		w.rules(d.IfReply.Rules, false)
-		if d.IfReply.HasPacketOut {
-			w.packetOut(d.IfReply.PacketOut)
-		}
-		if d.IfReply.Reason != "" {
-			w.string("reason", d.IfReply.Reason)
-		}
+		w.uint("seconds", uint64(d.Reuse.For/time.Second))
+		w.names("fields", contract.ReuseNames(&d.Reuse, &ev.PacketIn.Match))
 		w.close('}')
+		w.reply("reply", d.Reuse.Reply)
 	}
 	if len(d.State) > 0 {
 		w.bytes("state", d.State)
@@ -80,6 +80,23 @@ func (w *writer) rules(rules []flow.Rule, covers bool) {
 		}
 	}
 	w.close(']')
+}
+
+// reply writes what becomes of a reply, where that is said.
+func (w *writer) reply(name string, r *flow.Reply) {
+	if r == nil {
+		return
+	}
+	w.key(name)
+	w.open('{')
+	w.rules(r.Rules, false)
+	if r.HasPacketOut {
+		w.packetOut(r.PacketOut)
+	}
+	if r.Reason != "" {
+		w.string("reason", r.Reason)
+	}
+	w.close('}')
 }
 
 func (w *writer) packetOut(actions []flow.Action) {
@@ -149,7 +166,7 @@ func (w *writer) rule(r *flow.Rule, covers bool) {
 }
 
 func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
-	return members(body, func(name string, v json.RawMessage) (err error) {
+	err := members(body, func(name string, v json.RawMessage) (err error) {
 		var text string
 		switch name {
 		case "flows":
@@ -172,6 +189,11 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 		case "if_reply":
 			d.IfReply = new(flow.Reply)
 			return parseReply(v, ev, d.IfReply)
+		case "reuse":
+			return parseReuse(v, &d.Reuse)
+		case "reply":
+			d.Reuse.Reply = new(flow.Reply)
+			return parseReply(v, ev, d.Reuse.Reply)
 		case "state":
 			d.State, err = base64Of(v, d.State[:0], flow.MaxState)
 		case "state_key":
@@ -200,6 +222,30 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 			}
 		case "handshake":
 			d.Handshake, err = base64Of(v, d.Handshake[:0], flow.MaxBody)
+		default:
+			return errUnknown
+		}
+		return err
+	})
+	if err == nil {
+		err = contract.CheckReuse(&d.Reuse)
+	}
+	return err
+}
+
+func parseReuse(raw json.RawMessage, r *flow.Reuse) error {
+	return members(raw, func(name string, v json.RawMessage) (err error) {
+		switch name {
+		case "seconds":
+			r.For, err = secondsOf(v)
+		case "fields":
+			return elements(v, contract.MaxReuseNames, func(_ int, v json.RawMessage) error {
+				field, err := stringOf(v)
+				if err != nil {
+					return err
+				}
+				return contract.AddReuse(r, field)
+			})
 		default:
 			return errUnknown
 		}

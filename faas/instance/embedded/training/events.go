@@ -91,7 +91,8 @@ func packets() (list [][]byte) {
 	for _, pair := range [][2]frames.Endpoint{{a, b}, {a6, b6}} {
 		from, to := pair[0], pair[1]
 		list = append(list, frames.TCP(from.At(40000), to.At(443), frames.SYN, nil), frames.TCP(from.At(40000), to.At(deniedPort), frames.SYN, nil),
-			frames.UDP(from.At(40000), to.At(443), make([]byte, 20)), frames.UDP(from.At(40000), to.At(sentPort), make([]byte, 20)))
+			frames.UDP(from.At(40000), to.At(443), make([]byte, 20)), frames.UDP(from.At(40000), to.At(sentPort), make([]byte, 20)),
+			frames.UDP(from.At(40000), to.At(answeredPort), make([]byte, 20)), frames.UDP(from.At(answeredPort), to.At(40000), make([]byte, 20)))
 		list = append(list, frames.Ping(from, to, 1, 1), frames.Pong(from, to, 1, 1))
 		if from.IP.Is4() {
 			list = append(list, frames.LaterFragment(frames.TCP(from, to, 0, nil)), frames.LaterFragment(frames.UDP(from, to, nil)),

@@ -25,6 +25,7 @@ const (
 	listedAddress6 = "2001:db8:f::9"
 	deniedPort     = 23
 	sentPort       = 8053 // to a port of the switch
+	answeredPort   = 53   // of header's example whose packets may be answered
 )
 
 // Policies has one of every kind, every way to forward, and a long list.

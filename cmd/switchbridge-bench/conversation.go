@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench/conversation"
+	"switchbridge/cmd/internal/cli"
+)
+
+func conversationCommand() *cobra.Command {
+	var cfg conversation.Config
+	var quick, asJSON bool
+	c := &cobra.Command{
+		Use:   "conversation",
+		Short: "Measure what the first packets of a conversation wait for on a path of switches",
+		Long: `Measure what the first packets of a conversation wait for on a path of switches,
+and how often the function is called. The switches are Open vSwitch bridges in a row,
+the gateway is a process, the function is as far away as --rtt says, and two hosts in
+network namespaces ping each other and connect: once with answers that are used again,
+once without, in turn. How often the function is called in an hour of an organisation's
+traffic is counted over a generated capture, for each way to install rules.
+
+Each claim is a line at the end. A missed goal is a figure; a ping or a connection
+that is not answered is a failure, and the exit code says so. It needs root.`,
+		Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if quick {
+				cfg.Quick()
+			}
+			cfg.OnLine = func(l *conversation.Line) { // progress
+				if !asJSON {
+					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, replies %t, reuse %t: %d rounds, %d failed\n", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed))
+				}
+			}
+			r, err := conversation.Run(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				err = cli.WriteJSON(c.OutOrStdout(), r)
+			} else {
+				err = r.WriteText(c.OutOrStdout())
+			}
+			return errors.Join(err, r.Err())
+		},
+	}
+	fl := c.Flags()
+	fl.BoolVar(&quick, "quick", false, "few rounds, and a twelfth of the hour: under two minutes")
+	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "of lines, in bridges")
+	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "to the function and back")
+	fl.IntVar(&cfg.Rounds, "rounds", 15, "of each line")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}

@@ -1,0 +1,510 @@
+package decider
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"switchbridge/flow"
+)
+
+// ReuseLimits bound what a Reuse remembers.
+type ReuseLimits struct {
+	Entries int // default 65,536
+	Bytes   int // about, of the entries; default 32 MiB
+}
+
+const (
+	maxShapes     = 16 // sets of fields that answers hang on, at a time
+	maxReuseRules = 16 // of an answer that is kept
+	// newestFor is how long the greatest serial of answers counts that no policy check has brought and no answer repeated.
+	newestFor = time.Minute
+)
+
+// ReuseOutcome is a word for what became of an answer that is used again, or is not: a metric's label.
+type ReuseOutcome string
+
+const (
+	Reused  ReuseOutcome = "reused"  // a packet was answered without the function
+	Replied ReuseOutcome = "replied" // likewise, by what the function said of replies
+	Kept    ReuseOutcome = "kept"    // the function was asked, and its answer may be used again
+
+	// Why an answer is not kept whose function says that it holds for other packets.
+	NotIncomplete ReuseOutcome = "incomplete" // the packet does not show all headers, or is an ICMP error
+	NotState      ReuseOutcome = "state"      // it rests on a state, or has one travel
+	NotReply      ReuseOutcome = "if_reply"   // it hangs on what the switch holds
+	NotEntries    ReuseOutcome = "entries"    // it has P4 table entries
+	NotRules      ReuseOutcome = "rules"      // a rule has other values than the packet's own, or there are too many
+	NotActions    ReuseOutcome = "actions"    // its actions mean something on one switch only, and it is for all
+	NotVersion    ReuseOutcome = "version"    // it is of a policy version that does not count
+	NotChanged    ReuseOutcome = "changed"    // what was known has been emptied since the question
+	NotShapes     ReuseOutcome = "shapes"     // answers hang on too many different sets of fields
+	NotFailure    ReuseOutcome = "failure"    // it is a fail mode's
+)
+
+// ReuseOutcomes are all that there are.
+var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Kept, NotIncomplete, NotState, NotReply, NotEntries, NotRules, NotActions, NotVersion, NotChanged, NotShapes, NotFailure}
+
+// Reuse is the decorator that uses a remote function's answers again for other packets, where the function says for which
+// ([flow.Decision.Reuse]). It stands around one function: an answer never reaches a packet that another function decides about.
+//
+// A packet is answered by an earlier answer if it has the same headers, by presence, and the same values in the fields that the answer
+// hangs on and their prerequisites; the same metadata and tunnel; and if it comes from a switch of the same protocol (and P4 program), by
+// the same table, reason and cookie. What is served is a decision as any other: its rules are made of the packet's own values, and the
+// guardrails see them.
+//
+// All is forgotten when the policy version changes, be it that of this function's answers or the one that counts for the gateway, and
+// when an answer revokes a state.
+type Reuse struct {
+	next    flow.Decider
+	limits  ReuseLimits
+	version func() flow.PolicyVersion
+
+	// OnOutcome, if set before use, is told what became of each answer of a function that uses this.
+	OnOutcome func(ReuseOutcome)
+	// Now, if set before use, is the clock: a simulation has one of its own.
+	Now func() time.Time
+
+	inUse atomic.Bool // something has been kept; else no packet is looked up
+
+	mu         sync.Mutex
+	generation uint64             // grows when all is forgotten
+	gateway    flow.PolicyVersion // what version returned last
+	checked    flow.PolicyVersion // what policy checks have brought to this function's name
+	newest     flow.PolicyVersion // without one, the greatest that answers have
+	newestAt   time.Time
+	shapes     []keptShape
+	entries    *lru[reuseKey, *keptAnswer]
+	bytes      int
+}
+
+// shape is what answers hang on: a set of fields with their prerequisites.
+type shape struct {
+	fields   flow.Field
+	bySwitch bool
+}
+
+type keptShape struct {
+	shape
+	until time.Time // no entry of it lives longer
+}
+
+// reuseKey tells the packets apart that one answer is for.
+type reuseKey struct {
+	shape
+	reply    bool       // match is of the packet that was asked about, and the key is that of the packets which answer it
+	match    flow.Match // the values
+	present  flow.Field // what the packet shows
+	dpid     flow.DPID  // 0: any switch
+	protocol flow.Protocol
+	program  uint64 // of a P4 switch, what its tables can match
+	table    uint8
+	reason   flow.Reason
+	cookie   uint64
+}
+
+// keptAnswer is an answer that is used again. It is never modified.
+type keptAnswer struct {
+	asked, until time.Time
+	bytes        int
+
+	verdict flow.Verdict
+	reason  string
+	policy  flow.PolicyVersion
+	reply   bool // it is for packets that are replies
+
+	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
+	hasOut bool
+	out    []flow.Action
+	why    string // of a reply
+}
+
+// NewReuse makes a Reuse in front of next. version returns the policy version that counts for the gateway, of all functions together.
+func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyVersion) *Reuse {
+	if limits.Entries == 0 {
+		limits.Entries = 1 << 16
+	}
+	if limits.Bytes == 0 {
+		limits.Bytes = 32 << 20
+	}
+	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: newLRU[reuseKey, *keptAnswer](limits.Entries)}
+}
+
+// Decide answers ev by an earlier answer where there is one, and asks next otherwise.
+func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	asked := r.Now()
+	packet := ev.PacketIn != nil && ev.Switch != nil
+	if packet && r.inUse.Load() && r.recall(ev, d, asked) {
+		return nil
+	}
+	generation := r.open()
+	err := r.next.Decide(ctx, ev, d)
+	if ev.Type == flow.EventPolicyCheck {
+		r.check(d.Policy, err)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	outcome := r.note(ev, d, generation, asked)
+	d.Reuse = flow.Reuse{} // it has been dealt with
+	if outcome != "" {
+		r.count(outcome)
+	}
+	return nil
+}
+
+func (r *Reuse) count(outcome ReuseOutcome) {
+	if r.OnOutcome != nil {
+		r.OnOutcome(outcome)
+	}
+}
+
+// open returns the generation of a question. What is forgotten while it is under way, its answer was made before.
+func (r *Reuse) open() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sync()
+	return r.generation
+}
+
+// sync forgets all if another policy version counts for the gateway than before. One of a lower serial is a rollback: what this function
+// has said of its versions counts no more. The caller holds mu.
+func (r *Reuse) sync() {
+	v := r.version()
+	if v == r.gateway {
+		return
+	}
+	if v.Serial < r.gateway.Serial {
+		r.checked, r.newest = flow.PolicyVersion{}, flow.PolicyVersion{}
+	}
+	r.gateway = v
+	r.clear()
+}
+
+// Forget forgets all.
+func (r *Reuse) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clear()
+}
+
+func (r *Reuse) clear() {
+	r.generation++
+	r.shapes, r.bytes = nil, 0
+	if r.entries.len() > 0 {
+		r.entries = newLRU[reuseKey, *keptAnswer](r.limits.Entries)
+	}
+	r.inUse.Store(false)
+}
+
+// check takes what a policy check brought.
+func (r *Reuse) check(v flow.PolicyVersion, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err != nil:
+		if flow.KindOf(err) == flow.Refused {
+			r.checked = flow.PolicyVersion{}
+		}
+	case v == r.checked:
+	case r.checked.IsZero() && v == r.newest:
+		r.checked = v // all that is kept is of it
+	case v.IsZero(), r.checked.IsZero(), v.Serial > r.checked.Serial:
+		r.checked = v
+		r.clear()
+	default:
+		r.clear() // the function was taken back; what counts stays as it is until somebody says so
+	}
+}
+
+// counts reports whether answers of version v may be used again. One of another version than before has all forgotten, whatever it is.
+func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
+	switch {
+	case !r.checked.IsZero():
+		if v == r.checked {
+			return true
+		}
+	case v == r.newest:
+		r.newestAt = now
+		return true
+	case r.newest.IsZero(), v.Serial > r.newest.Serial, now.Sub(r.newestAt) > newestFor:
+		r.newest, r.newestAt = v, now
+		r.clear()
+		return true
+	}
+	r.clear()
+	return false
+}
+
+// note takes note of an answer. The outcome is empty where the function does not say that it may be used again.
+func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked time.Time) ReuseOutcome {
+	reuse := &d.Reuse
+	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil
+	var a, reply *keptAnswer
+	var outcome ReuseOutcome
+	if wanted {
+		if a, outcome = keepable(ev, d); a != nil {
+			reply = keepableReply(ev, d)
+			for _, k := range []*keptAnswer{a, reply} {
+				if k != nil {
+					k.asked, k.until = asked, asked.Add(min(reuse.For, flow.MaxReuse))
+				}
+			}
+		}
+	}
+	now := r.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sync()
+	changed := generation != r.generation
+	counts := r.counts(d.Policy, now)
+	if len(d.Revoke) > 0 {
+		r.clear()
+	}
+	switch {
+	case a == nil:
+		return outcome
+	case !counts:
+		return NotVersion
+	case changed:
+		return NotChanged
+	}
+	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
+	if !r.shaped(s, a.until, now) {
+		return NotShapes
+	}
+	r.put(keyOfPacket(ev, s), a)
+	if reply != nil {
+		r.put(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), reply)
+	}
+	r.inUse.Store(true)
+	return Kept
+}
+
+// shaped reports whether there is room for answers that hang on s, and makes it.
+func (r *Reuse) shaped(s shape, until, now time.Time) bool {
+	place := -1
+	for i := range r.shapes {
+		switch k := &r.shapes[i]; {
+		case k.shape == s:
+			if until.After(k.until) {
+				k.until = until
+			}
+			return true
+		case now.After(k.until):
+			place = i
+		}
+	}
+	switch {
+	case place >= 0:
+		r.shapes[place] = keptShape{s, until}
+	case len(r.shapes) < maxShapes:
+		r.shapes = append(r.shapes, keptShape{s, until})
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *Reuse) put(key reuseKey, a *keptAnswer) {
+	r.remove(&key)
+	for r.entries.len() > 0 && (r.entries.len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
+		oldest := r.entries.order.Back().Value.(*lruItem[reuseKey, *keptAnswer]).key
+		r.remove(&oldest)
+	}
+	r.entries.put(key, a)
+	r.bytes += a.bytes
+}
+
+func (r *Reuse) remove(key *reuseKey) {
+	if a, ok := r.entries.get(*key); ok {
+		r.bytes -= a.bytes
+		r.entries.remove(*key)
+	}
+}
+
+// Held returns how many answers are held, and about how many bytes they take.
+func (r *Reuse) Held() (entries, bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.entries.len(), r.bytes
+}
+
+// recall fills d with an earlier answer for a packet.
+func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time) bool {
+	if !tells(ev.PacketIn) {
+		return false
+	}
+	a := r.find(ev, now)
+	if a == nil || !a.fill(&ev.PacketIn.Match, now, d) {
+		return false
+	}
+	outcome := Reused
+	if a.reply {
+		outcome = Replied
+	}
+	r.count(outcome)
+	return true
+}
+
+func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
+	q, answers := ev.PacketIn.Match.Question()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sync()
+	for i := range r.shapes {
+		if a := r.get(keyOfPacket(ev, r.shapes[i].shape), now); a != nil {
+			return a
+		}
+	}
+	for i := 0; i < 2 && answers; i++ {
+		if a := r.get(keyOfQuestion(ev, &q, i == 1), now); a != nil {
+			return a
+		}
+	}
+	return nil
+}
+
+func (r *Reuse) get(key reuseKey, now time.Time) *keptAnswer {
+	a, ok := r.entries.get(key)
+	if ok && !now.Before(a.until) {
+		r.remove(&key)
+		return nil
+	}
+	return a
+}
+
+// tells reports whether a packet's headers say all that is decided by: an incomplete one hides some, and an ICMP error is decided by
+// what it quotes.
+func tells(p *flow.PacketIn) bool {
+	return p.Incomplete == 0 && p.Match.Missing() == 0 && !p.Match.ICMPError()
+}
+
+// around are the fields that belong to every key: they tell where in a switch's tables, and in whose network, a packet is.
+const around = flow.FieldMetadata | flow.FieldTunnelID
+
+// packetKey is the part of a key that all of a packet's have.
+func packetKey(ev *flow.Event, bySwitch bool) reuseKey {
+	p, sw := ev.PacketIn, ev.Switch
+	k := reuseKey{present: p.Match.Fields, protocol: sw.Protocol, table: p.TableID, reason: p.Reason, cookie: p.Cookie}
+	if bySwitch {
+		k.dpid = sw.DPID
+	}
+	const prime = 0x100000001b3 // FNV-1
+	for _, f := range sw.Matchable {
+		k.program = (k.program ^ uint64(f)) * prime
+	}
+	return k
+}
+
+func keyOfPacket(ev *flow.Event, s shape) reuseKey {
+	k := packetKey(ev, s.bySwitch)
+	k.shape, k.match = s, ev.PacketIn.Match.Keep(s.fields|around)
+	return k
+}
+
+// keyOfQuestion is the key of the packets that answer one with the headers q. ev is of either.
+func keyOfQuestion(ev *flow.Event, q *flow.Match, bySwitch bool) reuseKey {
+	k := packetKey(ev, bySwitch)
+	k.reply, k.bySwitch = true, bySwitch
+	k.match = q.Keep(flow.Conversation &^ flow.FieldInPort)
+	for rest := ev.PacketIn.Match.Fields & around; rest != 0; rest &= rest - 1 {
+		(rest & -rest).Info().Copy(&k.match, &ev.PacketIn.Match)
+	}
+	return k
+}
+
+// keepable returns what is kept of an answer about a packet, or why nothing is.
+func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
+	m := &ev.PacketIn.Match
+	switch {
+	case d.Failure != nil:
+		return nil, NotFailure
+	case !tells(ev.PacketIn):
+		return nil, NotIncomplete
+	case d.IfReply != nil:
+		return nil, NotReply
+	case len(d.State)+len(d.Read)+len(d.Revoke) > 0 || d.Change != nil:
+		return nil, NotState
+	case len(d.Entries)+len(d.Handshake) > 0:
+		return nil, NotEntries
+	case len(d.Rules) > maxReuseRules:
+		return nil, NotRules
+	}
+	for i := range d.Rules {
+		if r := &d.Rules[i]; r.Command != flow.Add || r.Match != m.Keep(r.Match.Fields) {
+			return nil, NotRules
+		}
+	}
+	if !d.Reuse.Switch && !anywhere(d.Rules, d.PacketOut) {
+		return nil, NotActions
+	}
+	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut}
+	a.take(d.Rules, d.PacketOut)
+	return a, Kept
+}
+
+// keepableReply returns what is kept of what becomes of a packet that answers the event's; nil where nothing is.
+func keepableReply(ev *flow.Event, d *flow.Decision) *keptAnswer {
+	r := d.Reuse.Reply
+	if r == nil || d.Verdict == flow.Deny || len(r.Rules) > maxReuseRules || !d.Reuse.Switch && !anywhere(r.Rules, r.PacketOut) {
+		return nil
+	}
+	back, ok := ev.PacketIn.Match.Answer()
+	if !ok {
+		return nil
+	}
+	for i := range r.Rules {
+		if rule := &r.Rules[i]; rule.Command != flow.Add || rule.Match != back.Keep(rule.Match.Fields) {
+			return nil
+		}
+	}
+	a := &keptAnswer{verdict: flow.Deny, reason: d.Reason + "; a packet that answers it", policy: d.Policy, reply: true, hasOut: r.HasPacketOut, why: r.Reason}
+	a.take(r.Rules, r.PacketOut)
+	return a
+}
+
+func anywhere(rules []flow.Rule, out []flow.Action) bool {
+	return flow.Anywhere(out) && !slices.ContainsFunc(rules, func(r flow.Rule) bool { return !r.Anywhere() })
+}
+
+// take copies rules and actions, which are the caller's.
+func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
+	a.out = slices.Clone(out)
+	actions := len(out)
+	a.rules = slices.Clone(rules)
+	for i := range a.rules {
+		a.rules[i].Actions = slices.Clone(a.rules[i].Actions)
+		actions += len(a.rules[i].Actions)
+	}
+	const one = unsafe.Sizeof(reuseKey{}) + unsafe.Sizeof(lruItem[reuseKey, *keptAnswer]{}) + unsafe.Sizeof(keptAnswer{})
+	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(flow.Rule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
+}
+
+// fill makes d the answer for a packet with headers m. It reports false where a rule would have ended by now.
+func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
+	age := now.Sub(a.asked)
+	rules := slices.Clone(a.rules)
+	for i := range rules {
+		r := &rules[i]
+		r.Match = m.Keep(r.Match.Fields)
+		if r.HardTimeout > 0 {
+			if r.HardTimeout = (r.HardTimeout - age).Truncate(time.Second); r.HardTimeout < time.Second {
+				return false
+			}
+		}
+	}
+	d.Verdict, d.Reason, d.Policy, d.Reused = a.verdict, a.reason, a.policy, true
+	if a.reply {
+		d.HasPacketOut = true
+		d.IfReply = &flow.Reply{Rules: rules, HasPacketOut: a.hasOut, PacketOut: slices.Clone(a.out), Reason: a.why}
+		return true
+	}
+	d.Rules = append(d.Rules, rules...)
+	d.HasPacketOut, d.PacketOut = a.hasOut, append(d.PacketOut, a.out...)
+	return true
+}

@@ -196,7 +196,23 @@ func ipv4(src, dst string, proto byte, srcPort, dstPort uint16) []byte {
 // the same encoding. d decides by Policy.
 func Run(t *testing.T, d flow.Decider, codec contract.Codec) {
 	t.Helper()
-	c := controller.New(Policy())
+	RunBy(t, Policy(), d, codec)
+}
+
+// Stateless is [Policy] without entries that remember, for functions that have no store.
+func Stateless() *policy.Policy {
+	p := Policy()
+	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
+		r, ok := s.(policy.Remembering)
+		return ok && r.Remembers()
+	})
+	return p
+}
+
+// RunBy is Run for a function that decides by p: [Policy], or [Stateless].
+func RunBy(t *testing.T, p *policy.Policy, d flow.Decider, codec contract.Codec) {
+	t.Helper()
+	c := controller.New(p)
 	codecs := function.Codecs{OpenFlow: codec}
 	if codec.ContentType() == contract.TypeJSON {
 		codecs = function.Codecs{JSON: codec}

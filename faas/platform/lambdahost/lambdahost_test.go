@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,7 +75,7 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, stateless(conformance.Policy())), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, conformance.Stateless()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
@@ -95,15 +94,6 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 		server.Close()
 	})
 	return api, out
-}
-
-// stateless returns p without machines, whose states would want a table.
-func stateless(p *policy.Policy) *policy.Policy {
-	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
-		_, ok := s.(policy.Remembering)
-		return ok
-	})
-	return p
 }
 
 func packed(t *testing.T, p *policy.Policy) []byte {
@@ -176,7 +166,9 @@ func (a *runtimeAPI) exchange(t *testing.T, stream bool) conformance.Exchange {
 func TestConformance(t *testing.T) {
 	api, logs := start(t, "SWITCHBRIDGE_TOKENS="+token)
 	for name, codec := range map[string]contract.Codec{"openflow combined": openflow.Codec{}, "openflow full": openflow.Codec{Full: true}, "json": jsonenc.Codec{}} {
-		t.Run(name, func(t *testing.T) { conformance.Run(t, conformance.Client(codec, api.exchange(t, false)), codec) })
+		t.Run(name, func(t *testing.T) {
+			conformance.RunBy(t, conformance.Stateless(), conformance.Client(codec, api.exchange(t, false)), codec)
+		})
 	}
 	// The function has written a record when it answers; its output comes by a pipe.
 	want, records := 3*len(conformance.Cases()), 0
@@ -196,7 +188,7 @@ func TestConformance(t *testing.T) {
 
 func TestStreaming(t *testing.T) {
 	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STREAM=1")
-	conformance.Run(t, conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
+	conformance.RunBy(t, conformance.Stateless(), conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
 	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, true)) })
 }
 

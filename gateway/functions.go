@@ -181,7 +181,7 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 			return nil, err
 		}
-		if fs.kept, err = fs.states.Keep("controller", fs.local); err != nil {
+		if fs.kept, err = fs.states.Keep("controller", fs.local, stores.OneGateway); err != nil {
 			return nil, err
 		}
 		if m := fs.kept.Metrics(); m != nil {

@@ -9,3 +9,8 @@ func (p *Policy) Stateful() bool {
 	}
 	return false
 }
+
+// StalenessNote is what a kind's Notes say of what rests on states that events of several switches change.
+func StalenessNote(what string) string {
+	return "where several gateways share a store, rules of " + what + " live no longer than state.staleness (5s by default): packets of another gateway may change the states that they rest on"
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,7 +100,28 @@ func (c *Config) Notes() (notes []string) {
 	if more > 0 {
 		notes = append(notes, fmt.Sprintf("the same of %d more machines", more))
 	}
+	if list := c.shared(); len(list) > 0 {
+		names := strings.Join(list[:min(len(list), maxNotes)], ", ")
+		if more := len(list) - maxNotes; more > 0 {
+			names += fmt.Sprintf(" and %d more", more)
+		}
+		notes = append(notes, policy.StalenessNote("machine "+names))
+	}
 	return notes
+}
+
+// shared returns the names of the machines whose rules rest on states that events of several switches change.
+func (c *Config) shared() (names []string) {
+	index := c.index()
+	for i := range c.Machines {
+		m := &c.Machines[i]
+		if !m.Key.local() || slices.ContainsFunc(m.reads()[OnPacket], func(r read) bool {
+			return r.key != "" || !index[r.machine].Key.local()
+		}) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 func (m *Machine) notes() (notes []string) {

@@ -672,3 +672,46 @@ chain:
 		t.Errorf("an answer passes where nobody knows the state: %+v", d.IfReply)
 	}
 }
+
+// Rules that rest on states which events of several switches change are noted, and the keys of one switch are told from all others.
+func TestLocalKeys(t *testing.T) {
+	p, err := policyfile.Parse(strings.NewReader(`
+chain:
+  - machine:
+      machines:
+        - {name: by-port, for: {in_port: 1}, key: port, start: x, states: {x: allow}}
+        - {name: by-switch, for: {in_port: 2}, key: switch, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-port: x}, action: deny}], action: allow}}}
+        - {name: elsewhere, for: {in_port: 3}, key: port, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-port: {key: 2a/1, state: x}}, action: deny}], action: allow}}}
+        - {name: of-all, for: {in_port: 4}, key: port, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-src: x}, action: deny}], action: allow}}}
+        - {name: by-flow, for: {in_port: 5}, key: flow, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-connection, for: {in_port: 6}, key: connection, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-src, for: {in_port: 7}, key: src, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-dst, for: {in_port: 8}, key: dst, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-pair, for: {in_port: 9}, key: pair, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-network, for: {in_port: 10}, key: network, start: x, states: {x: allow}}
+`), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := p.Chain[0].(*machine.Config).Notes()
+	if want := "rules of machine elsewhere, of-all, by-flow, by-connection, by-src, by-dst, by-pair, by-network live"; len(notes) != 1 || !strings.Contains(notes[0], want) {
+		t.Errorf("%q, want %q", notes, want)
+	}
+	c := controller.New(p)
+	for port, want := range map[flow.PortNo]string{1: "true", 2: "true true", 3: "true false", 4: "true false", 5: "false", 6: "false", 7: "false", 8: "false", 9: "false", 10: "false"} {
+		for _, line := range []string{"tcp 10.0.0.1:1 > 10.0.0.2:1", "tcp [2001:db8::1]:1 > [2001:db8::2]:1", "arp 10.0.0.1 > 10.0.0.2"} {
+			ev, err := policytest.Event(line, flow.OpenFlow13)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev.PacketIn.Match.SetInPort(port)
+			var got []string
+			for _, key := range c.StateKeys(ev, nil) {
+				got = append(got, fmt.Sprint(machine.LocalKey(ev, key)))
+			}
+			if got := strings.Join(got, " "); got != want {
+				t.Errorf("%s by port %d: keys %q are local: %s, want %s", line, port, c.StateKeys(ev, nil), got, want)
+			}
+		}
+	}
+}

@@ -1,9 +1,9 @@
 package policy
 
-// Stateful reports whether the policy has machines, whose states a store must keep.
+// Stateful reports whether the policy has entries whose states a store must keep.
 func (p *Policy) Stateful() bool {
 	for _, s := range p.Chain {
-		if _, ok := s.(Remembering); ok {
+		if r, ok := s.(Remembering); ok && r.Remembers() {
 			return true
 		}
 	}

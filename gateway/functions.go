@@ -52,6 +52,7 @@ type surroundings struct {
 	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
+	advise   func(*policy.Policy)     // warns of what a policy of this process says
 	changed  func()                   // has the switches brought in line at once
 	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
 }
@@ -307,7 +308,8 @@ func versionName(v flow.PolicyVersion) string {
 // policyChanged has a new policy of the local host count. The file of this
 // machine needs nobody to confirm it, where it is all of the policy; beside
 // remote functions it is a part of the version.
-func (fs *functions) policyChanged() {
+func (fs *functions) policyChanged(p *policy.Policy) {
+	fs.advise(p)
 	if len(fs.remotes) > 0 {
 		fs.versions.CheckSoon()
 		return

@@ -613,6 +613,7 @@ chain:
 		"machine c in x: every packet that matches one of these transitions is asked about: 1 looks at TCP flags",
 		"machine c in y: every packet that matches one of these transitions is asked about: 2 looks at what ICMP errors quote",
 		"machine d is never settled in x: transition 1 looks at TCP flags; every packet that it is for is asked about, and no rule installed",
+		"the start state may permit more than another one, so that a store which forgets opens what was closed (memory: with the gateway; memory: and bbolt: where the other gateway of a pair takes over): machine a, b, c",
 	}
 	if got := c.Notes(); !slices.Equal(got, notes) {
 		t.Errorf("%s\nwant %s", strings.Join(got, "\n"), strings.Join(notes, "\n"))
@@ -620,8 +621,8 @@ chain:
 	for range 100 {
 		c.Machines = append(c.Machines, c.Machines[1])
 	}
-	if got := c.Notes(); len(got) != 21 || got[20] != "the same of 84 more machines" {
-		t.Errorf("%d notes, the last %q", len(got), got[len(got)-1])
+	if got := c.Notes(); len(got) != 22 || got[20] != "the same of 84 more machines" || !strings.HasSuffix(got[21], ", b and 83 more") {
+		t.Errorf("%d notes, the last %q", len(got), got[20:])
 	}
 	if got := c.Explain(); !strings.HasSuffix(got, "; and 96 more machines") {
 		t.Error(got)
@@ -712,6 +713,43 @@ chain:
 			if got := strings.Join(got, " "); got != want {
 				t.Errorf("%s by port %d: keys %q are local: %s, want %s", line, port, c.StateKeys(ev, nil), got, want)
 			}
+		}
+	}
+}
+
+// A store that forgets opens what a state has closed where the start state permits more.
+func TestForgetful(t *testing.T) {
+	const door = "{name: door, match: {tcp_dst: 22}, action: %s}"
+	allow, deny := fmt.Sprintf(door, "allow"), fmt.Sprintf(door, "deny")
+	for _, row := range []struct {
+		start, other string
+		forgetful    bool
+	}{
+		{"deny", "allow", false},
+		{"deny", "deny", false},
+		{"deny", "next", false},
+		{"allow", "allow", false},
+		{"next", "next", false},
+		{"allow", "deny", true},
+		{"next", "deny", true},
+		{"next", "allow", true}, // the next link may do what this one's allow does not
+		{"{output: 3}", "{output: 4}", true},
+		{"{rules: [" + allow + "], action: deny}", "deny", true},
+		{"{rules: [" + deny + "], action: deny}", "deny", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + allow + "], action: deny}", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + allow + "], action: allow}", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + deny + ", " + allow + "], action: allow}", true},
+		{"{rules: [" + deny + "], action: allow}", "{rules: [" + deny + "], action: allow}", false},
+	} {
+		p, err := policyfile.Parse(strings.NewReader(fmt.Sprintf(`
+chain:
+  - machine: {machines: [{name: m, key: port, start: x, states: {y: %s, x: %s}}]}
+`, row.other, row.start)), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(p.Chain[0].(*machine.Config).Forgetful()) > 0; got != row.forgetful {
+			t.Errorf("start %s, another state %s: forgetful %v, want %v", row.start, row.other, got, row.forgetful)
 		}
 	}
 }

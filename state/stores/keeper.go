@@ -114,6 +114,9 @@ func (x *Kept) Metrics() prometheus.Collector {
 	return newCollector(x.name, x.decider.Stats)
 }
 
+// Shared reports whether other processes find the same states.
+func (k *Keeper) Shared() bool { return k != nil && k.store.Promise().Shared }
+
 // Close closes the store.
 func (k *Keeper) Close() error {
 	if k == nil {

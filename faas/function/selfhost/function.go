@@ -197,7 +197,7 @@ func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 }
 
 func (h *hosted) follow(file *policyhost.File, host policyhost.Host, a *around) {
-	file.Follow(host, func() { a.onPolicy(host.Version()) })
+	file.Follow(host, func(*policy.Policy) { a.onPolicy(host.Version()) })
 	h.files, h.close, h.version, h.saw = file.Files, file.Close, host.Version, file.Saw
 }
 

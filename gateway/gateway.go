@@ -224,7 +224,7 @@ func (g *Gateway) p4Sessions() error {
 	}
 	m := p4bridge.NewMetrics(g.registry)
 	for i := range set.P4.Switches {
-		cfg, err := p4Config(&set.P4.Switches[i])
+		cfg, err := P4Config(&set.P4.Switches[i])
 		for _, m := range set.OpenFlow.Meters {
 			cfg.Meters = append(cfg.Meters, mapping.Meter{ID: m.ID, Rate: m.Rate, Burst: m.Burst, Kilobits: m.Unit == "kbps"})
 		}
@@ -243,8 +243,9 @@ func (g *Gateway) p4Sessions() error {
 	return nil
 }
 
-// p4Config is what a switch's settings say; paths in them are resolved.
-func p4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
+// P4Config is what a switch's settings say; paths in them are resolved. What all
+// switches share (Bridge, Logger, Metrics) is the caller's to fill in.
+func P4Config(s *settings.P4Switch) (cfg p4bridge.Config, err error) {
 	cfg.Device, cfg.Addr, cfg.Ports, cfg.Entries = s.Device, s.Address, s.Ports, s.Entries
 	cfg.DPID, cfg.Role, cfg.Election.Low = s.Datapath(), s.Role, s.Election
 	cfg.MissLimit = p4bridge.MissLimit{Rate: s.MissRate, Burst: s.MissBurst}

@@ -190,17 +190,8 @@ func (c *Config) check() error {
 	}
 	c.checkBMv2(bad)
 	m := c.Mapping
-	switch {
-	case c.Miss == MissDigest && m.Digest == nil:
-		bad("miss: digest, and the mapping names none")
-	case c.Miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
-		bad("miss: punt, and the mapping lacks packet_in or packet_out")
-	case c.Miss == MissClone && m.PacketIn == nil:
-		bad("miss: clone, and the mapping lacks packet_in")
-	case m.Miss == nil:
-		bad("miss: %v, and the mapping does not say what a miss does in its section miss; if the program does so whatever the gateway writes, that is `miss: {by_itself: %v}`", c.Miss, c.Miss)
-	case !m.Miss.Can(c.Miss):
-		bad("miss: %v, and the mapping names no action for it", c.Miss)
+	if err := CheckMiss(m, c.Miss); err != nil {
+		bad("%v", err)
 	}
 	if _, err := m.Setup(c.Ports); err != nil {
 		bad("%v", err)
@@ -220,4 +211,22 @@ func (c *Config) check() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// CheckMiss says why a program can't be had to do this with a miss, by what its
+// mapping says.
+func CheckMiss(m *mapping.Mapping, miss Miss) error {
+	switch {
+	case miss == MissDigest && m.Digest == nil:
+		return errors.New("miss: digest, and the mapping names none")
+	case miss == MissPunt && (m.PacketIn == nil || m.PacketOut == nil):
+		return errors.New("miss: punt, and the mapping lacks packet_in or packet_out")
+	case miss == MissClone && m.PacketIn == nil:
+		return errors.New("miss: clone, and the mapping lacks packet_in")
+	case m.Miss == nil:
+		return fmt.Errorf("miss: %v, and the mapping does not say what a miss does in its section miss; if the program does so whatever the gateway writes, that is `miss: {by_itself: %v}`", miss, miss)
+	case !m.Miss.Can(miss):
+		return fmt.Errorf("miss: %v, and the mapping names no action for it", miss)
+	}
+	return nil
 }

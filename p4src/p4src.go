@@ -12,7 +12,7 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-//go:generate go run ./compile switchbridge.p4 example/l2acl.p4 ../p4bridge/testdata/next.p4 ../p4bridge/testdata/kinds.p4
+//go:generate go run ./compile switchbridge.p4 example/l2acl.p4 example/campus.p4 example/classroom.p4 ../p4bridge/testdata/next.p4 ../p4bridge/testdata/kinds.p4
 
 var (
 	//go:embed switchbridge.p4info.txtpb

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-var sources = []string{"switchbridge.p4", "example/l2acl.p4", "../p4bridge/testdata/next.p4", "../p4bridge/testdata/kinds.p4"}
+var sources = []string{"switchbridge.p4", "example/l2acl.p4", "example/campus.p4", "example/classroom.p4", "../p4bridge/testdata/next.p4", "../p4bridge/testdata/kinds.p4"}
 
 // The compiled programs belong to the sources beside them.
 func TestCompiledFromThisSource(t *testing.T) {

@@ -156,6 +156,7 @@ type action struct {
 	p4     *pipeline.Action
 	parts  []part
 	params []param
+	only   []implied // what a rule must say for this action to do what the list says
 }
 
 // compare orders the lists that one P4 action may be: first those of which it tells
@@ -220,6 +221,11 @@ func (t *Table) action(out *p4v1.Action, list []flow.Action, m *flow.Match, port
 	a := t.actions[sig]
 	if a == nil {
 		return fmt.Errorf("no P4 action is mapped for %q", sig)
+	}
+	for i := range a.only {
+		if !a.only[i].said(m) {
+			return fmt.Errorf("P4 action %s is for rules of %s %#x only", a.p4.Name, a.only[i].name, a.only[i].value)
+		}
 	}
 	out.ActionId = a.p4.ID
 	for i := range a.params {

@@ -10,9 +10,8 @@ import (
 )
 
 // Describe writes what a program offers, for `switchbridge p4 info`: its
-// tables, digests, packet headers, counters and meters, and for each mapping whether it
-// fits, and if not, why.
-func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
+// tables, digests, packet headers, counters and meters.
+func Describe(w io.Writer, p *pipeline.Pipeline) error {
 	ew := &errWriter{w: w}
 	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
 	for _, t := range p.Tables {
@@ -50,27 +49,26 @@ func Describe(w io.Writer, p *pipeline.Pipeline, mappings ...*File) error {
 		}
 		ew.printf("\nmeter %s: %d, of %s\n", m.Name, m.Size, unit)
 	}
-	for _, f := range mappings {
-		m, err := f.Bind(p)
-		if err != nil {
-			ew.printf("\nmapping %s does not fit:\n  %s\n", f.Name(), strings.ReplaceAll(err.Error(), "\n", "\n  "))
-			continue
+	return ew.err
+}
+
+// Describe writes what a mapping, called name, makes of a program.
+func (m *Mapping) Describe(w io.Writer, name string) error {
+	ew := &errWriter{w: w}
+	ew.printf("\nmapping %s fits:\n", name)
+	for _, t := range m.Tables {
+		ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
+	}
+	ew.printf("  events carry %v\n", m.EventFields)
+	if m.Miss == nil {
+		ew.printf("  misses: the mapping does not say what asks\n")
+	} else {
+		for _, how := range m.Miss.How() {
+			ew.printf("  miss=%s\n", how)
 		}
-		ew.printf("\nmapping %s fits:\n", f.Name())
-		for _, t := range m.Tables {
-			ew.printf("  OpenFlow table %d, priority %d to %d: %s\n", t.OpenFlow, t.MinPrio, t.MaxPrio, t.P4.Name)
-		}
-		ew.printf("  events carry %v\n", m.EventFields)
-		if m.Miss == nil {
-			ew.printf("  misses: the mapping does not say what asks\n")
-		} else {
-			for _, how := range m.Miss.How() {
-				ew.printf("  miss=%s\n", how)
-			}
-		}
-		for _, advice := range m.Advice() {
-			ew.printf("  %s\n", advice)
-		}
+	}
+	for _, advice := range m.Advice() {
+		ew.printf("  %s\n", advice)
 	}
 	return ew.err
 }

@@ -1,7 +1,7 @@
 package mapping_test
 
 import (
-	"os"
+	"errors"
 	"strings"
 	"testing"
 
@@ -10,24 +10,19 @@ import (
 )
 
 func TestDescribe(t *testing.T) {
-	r, err := os.Open("../../p4src/example/l2acl.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	user, err := mapping.Parse(r, "l2acl.yaml")
+	m, err := mapping.Default().Bind(p4src.Switchbridge())
 	if err != nil {
 		t.Fatal(err)
 	}
 	var b strings.Builder
-	if err := mapping.Describe(&b, p4src.Switchbridge(), mapping.Default(), user); err != nil {
+	if err := errors.Join(mapping.Describe(&b, p4src.Switchbridge()), m.Describe(&b, "switchbridge.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
 		"pipeline switchbridge, version 1", "table flow_exact (0x2000002): 65536 entries, idle timeouts, counters",
 		"key     ip_src           exact     128 bits", "action  output(port:9)", "digest miss_t", "header packet_out: egress_port:9",
 		"mapping switchbridge.yaml fits", "OpenFlow table 0, priority 40000 to 65535: acl",
-		"mapping l2acl.yaml does not fit", `P4Info has no table "pairs"`,
+		"miss=digest: the default action of table miss",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the listing lacks %q:\n%s", want, b.String())

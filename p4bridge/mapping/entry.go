@@ -96,6 +96,12 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntr
 	return e, nil
 }
 
+// said reports whether a rule says that the field has this very value.
+func (i *implied) said(m *flow.Match) bool {
+	v, mask, err := i.get(m)
+	return m.Has(i.field) && err == nil && v == bits{lo: i.value} && mask == ones(i.width)
+}
+
 // Keys returns what the entries of a rule with the given match have for a key, in tables of exact keys alone: there it is all that tells
 // entries apart. They have no action.
 func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
@@ -114,7 +120,7 @@ func (t *Table) match(e *p4v1.TableEntry, m *flow.Match, ports *portNames) error
 	exact := newExacts(t)
 	var used flow.Field
 	for _, i := range t.implied {
-		if v, mask, err := i.get(m); !m.Has(i.field) || err != nil || v != (bits{lo: i.value}) || mask != ones(i.width) {
+		if !i.said(m) {
 			return fmt.Errorf("it holds rules of %s %#x only", i.name, i.value)
 		}
 		used |= i.field

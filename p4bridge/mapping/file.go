@@ -57,8 +57,9 @@ type rawPriority struct {
 
 // rawCall is a P4 action with its parameters, or its name alone.
 type rawCall struct {
-	Action name          `yaml:"action"`
-	Params map[name]name `yaml:"params"`
+	Action name            `yaml:"action"`
+	Params map[name]name   `yaml:"params"`
+	Only   map[name]uint64 `yaml:"only"`
 }
 
 type rawDigest struct {

@@ -385,7 +385,7 @@ func (b *binder) table(raw *rawTable) *Table {
 		}
 		t.keys[i].always = fm
 	}
-	t.implied = b.implied(entry, raw.Implied)
+	t.implied = b.implied(entry+": implied", raw.Implied)
 	for i := range t.keys {
 		if k := &t.keys[i]; k.kind == pipeline.Exact && len(k.oxms) == 0 && k.always == nil && len(b.errs) == 0 {
 			b.errorf(raw.Table.line, entry, "key %s is compared exactly and has no field", k.Name)
@@ -493,7 +493,7 @@ func (b *binder) implied(entry string, raw map[name]uint64) (list []implied) {
 			_, err = pipeline.Uint(raw[n], o.width)
 		}
 		if err != nil {
-			b.errorf(n.line, entry, "implied: %v", err)
+			b.errorf(n.line, entry, "%v", err)
 			continue
 		}
 		list = append(list, implied{o, raw[n]})
@@ -532,7 +532,7 @@ func (b *binder) action(entry string, t *pipeline.Table, sig name, raw rawCall) 
 	if p4 == nil {
 		return nil
 	}
-	a := &action{sig: sig.string, p4: p4, parts: list}
+	a := &action{sig: sig.string, p4: p4, parts: list, only: b.implied(entry+": only", raw.Only)}
 	var have []string
 	for _, p := range list {
 		if p.source != "" {
@@ -622,6 +622,9 @@ func (b *binder) call(entry string, list []*pipeline.Action, what string, raw *r
 	if p4 == nil {
 		return nil
 	}
+	if len(raw.Only) > 0 {
+		b.errorf(raw.Action.line, entry, "only: it is for the actions of rules, and no rule is meant here")
+	}
 	c := &Call{P4: p4}
 	for _, prm := range b.params(entry, p4, *raw) {
 		v, err := constant(&prm.Member, prm.text.string)
@@ -641,7 +644,7 @@ func (b *binder) digest(raw *rawDigest) *Digest {
 			pipeline.Names(b.p.Digests, func(d *pipeline.Digest) string { return d.Name }))
 		return nil
 	}
-	d := &Digest{P4: p4, keys: b.keys(entry, "member", p4.Members, raw.Fields, raw.Tagged), implied: b.implied(entry, raw.Implied)}
+	d := &Digest{P4: p4, keys: b.keys(entry, "member", p4.Members, raw.Fields, raw.Tagged), implied: b.implied(entry+": implied", raw.Implied)}
 	port := false
 	for i := range d.keys {
 		k := &d.keys[i]

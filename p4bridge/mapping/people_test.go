@@ -501,3 +501,47 @@ func TestAlways(t *testing.T) {
 		t.Error("an entry without what ours always have is shown as ours")
 	}
 }
+
+// An action that a program carries out for some packets alone is for rules that
+// say so, and other rules of the table have its other actions.
+func TestActionsForSomeRulesOnly(t *testing.T) {
+	const text = "tables:\n  - openflow: 0\n    table: rules\n    fields: {vlan: vlan_vid, dst: eth_dst}\n    tagged: nonzero\n" +
+		"    actions: {drop: deny, output: {action: send, params: {to: port}, only: {vlan_vid: 0}}}\n"
+	program := someProgram("vlan", "12 TERNARY", "dst", "48 TERNARY")
+	m, err := bindSome(t, program, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rule := func(vlan, mask uint16, actions ...flow.Action) *flow.Rule {
+		r := &flow.Rule{Priority: 9, Actions: actions}
+		r.Match.SetEthDst(flow.MAC{2, 0, 0, 0, 0, 1}, flow.MACExact)
+		if mask != 0 {
+			r.Match.SetVLAN(vlan, mask)
+		}
+		return r
+	}
+	for name, c := range map[string]struct {
+		rule *flow.Rule
+		fits bool
+	}{
+		"untagged, sent":    {rule(flow.VLANNone, flow.VLANExact, flow.OutputTo(2)), true},
+		"tagged, sent":      {rule(flow.VLANPresent|20, flow.VLANExact, flow.OutputTo(2)), false},
+		"any, sent":         {rule(0, 0, flow.OutputTo(2)), false},
+		"tagged, dropped":   {rule(flow.VLANPresent|20, flow.VLANExact), true},
+		"untagged, dropped": {rule(flow.VLANNone, flow.VLANExact), true},
+		"whatever, dropped": {rule(0, 0), true},
+	} {
+		if _, _, err := m.Entry(c.rule, nil); (err == nil) != c.fits || err != nil && !strings.Contains(err.Error(), "P4 action send is for rules of vlan_vid 0x0 only") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, c := range [][3]string{
+		{"only: {vlan_vid: 0}", "only: {vlan: 0}", `only: "vlan" is no OXM name`},
+		{"only: {vlan_vid: 0}", "only: {vlan_vid: 70000}", "does not fit in 13 bits"},
+		{"actions:", "default_action: {action: deny, only: {vlan_vid: 0}}\n    actions:", "only: it is for the actions of rules"},
+	} {
+		if _, err := bindSome(t, program, strings.Replace(text, c[0], c[1], 1)); err == nil || !strings.Contains(err.Error(), c[2]) {
+			t.Errorf("%s: %v", c[1], err)
+		}
+	}
+}

@@ -40,7 +40,7 @@ func TestErrorsInTheFilesWords(t *testing.T) {
 		"a section for a name":          {"table: flow_exact", "table: {name: flow_exact}", "table: table: want a name"},
 		"a section for a list of names": {"vlan: [vlan_vid]", "vlan: {vlan_vid: 1}", `table "acl": fields: vlan: want a name, or a list of names`},
 		"a list in a list of names":     {"vlan: [vlan_vid]", "vlan: [[vlan_vid]]", `table "acl": fields: vlan: want a name, or a list of names`},
-		"a list for a section":          {"drop: {action: drop}", "drop: [drop]", `table "acl": actions: drop: want a section of action, params, not a list`},
+		"a list for a section":          {"drop: {action: drop}", "drop: [drop]", `table "acl": actions: drop: want a section of action, params, only, not a list`},
 		"a list for values":             {"output: {send: 0}", "output: [send]", "packet_out: output: want names with values, not a list"},
 		"a word for a list of tables":   {"tables:\n", "tables: none\nunused:\n", `tables: want a list, not "none"`},
 		"a key twice":                   {"flood_group: 1", "flood_group: 1\nflood_group: 2", "flood_group"},

@@ -193,6 +193,10 @@ func (tab *table) setDefault(op p4v1.Update_Type, e *p4v1.TableEntry) error {
 	if tab.ConstMiss != nil {
 		return status.Errorf(codes.PermissionDenied, "Cannot set / reset default action for table %d which has a const default action", tab.ID)
 	}
+	if e.GetAction() == nil && op == p4v1.Update_MODIFY { // back to the program's own (P4Runtime 1.3, 9.1.3)
+		tab.miss, tab.missCookie = nil, 0
+		return nil
+	}
 	for _, a := range tab.Defaults {
 		if op == p4v1.Update_MODIFY && a.ID == id {
 			tab.miss, tab.missCookie = e.GetAction().GetAction(), e.GetControllerMetadata()

@@ -23,7 +23,7 @@ var layers = []struct {
 		"flow/contract", "ofproxy/ofp", "ofproxy/oftest", "p4bridge/pipeline", "p4bridge/p4test", "p4src$", "faas/instance/guest",
 		"faas/platform/lambdahost/sigv4", "replay/capture", "bench/stats"}},
 	{"judgement: who decides, and what holds a decision in bounds", []string{
-		"policy", "controller", "state", "flow/decider", "bridge/guard", "p4bridge/mapping"}},
+		"policy", "controller", "state", "flow/decider", "bridge/guard", "p4bridge/mapping", "p4bridge/propose"}},
 	{"sessions with switches, the client of functions, and functions", []string{"bridge", "pair", "ofproxy$", "p4bridge$", "httpclient", "faas"}},
 	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "settings", "replay$", "bench", "test"}},
 	{"programs", []string{"cmd"}},

@@ -147,10 +147,15 @@ func withStates(p *policy.Policy, events []*flow.Event) (requests, packets [][]b
 	return requests, packets, nil
 }
 
-// examples are the policies that the kinds give as examples.
+// examples are the policies that the kinds give as examples, each alone, and in one chain as many as can be.
 func examples() (list []*policy.Policy) {
+	all := forward.Default()
+	all.Chain = nil
 	for _, kind := range kinds.All {
 		for _, e := range kind.Examples() {
+			if e.Entry.Validate(all.Chain) == nil {
+				all.Chain = append(all.Chain, e.Entry)
+			}
 			p := forward.Default()
 			if kind.Name() == forward.Name {
 				p.Chain = nil
@@ -159,5 +164,5 @@ func examples() (list []*policy.Policy) {
 			list = append(list, p)
 		}
 	}
-	return list
+	return append(list, all)
 }

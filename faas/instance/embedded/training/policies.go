@@ -16,6 +16,7 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/machine"
+	"switchbridge/policy/sourceguard"
 )
 
 // What the policies look at, which the packets have.
@@ -82,7 +83,11 @@ func every() *policy.Policy {
 			{Name: "to port 2", Priority: 20, Match: header.Condition{Header: udp, Dst: &header.PortRange{First: sentPort, Last: sentPort}}, Action: header.Action{Output: []flow.PortNo{2}}},
 			{Name: "denied type", Priority: 10, Match: header.Condition{Header: lldp}, Action: header.Action{Deny: true}, Proactive: true},
 		}},
-		&forward.Config{Mode: policy.Normal})
+		&sourceguard.Config{Bindings: []sourceguard.Binding{{Place: sourceguard.Place{Every: true, Ports: []flow.PortNo{9}}, HasMAC: true, MAC: flow.MAC{2, 0, 0, 0, 0, 9}}}},
+		&machine.Config{Machines: []machine.Machine{{Name: "seen", For: header.Condition{Header: headerOf(flow.EthTypeLLDP)}, Key: machine.Port, Forget: time.Hour,
+			States:      []machine.State{{Name: "a", Action: machine.Action{Next: true}}, {Name: "b", Action: machine.Action{Next: true}}},
+			Transitions: []machine.Transition{{From: 1, To: 1, Packet: &machine.Packet{}}, {From: 2, To: 0, On: machine.OnTime, After: time.Second}}}}},
+		&forward.Config{Mode: policy.Normal, Answers: true})
 	p.Serial, p.Hash = 1, 0x5eed
 	return p
 }

@@ -305,10 +305,8 @@ func testSensorAndCamera(t *testing.T, s *site) {
 	}
 }
 
-// TestPortScan has a host open connections to 200 ports at once: what passes is below the threshold, and a connection to a port that it has tried is
-// no new one.
+// TestPortScan has a host open connections to 200 ports at once, at two switches: less than the threshold are reached.
 func TestPortScan(t *testing.T) {
-	const threshold, tried = 20, 200
 	for _, kind := range []string{"memory:", "redis:"} {
 		for version := range protocols {
 			t.Run(kind+version, func(t *testing.T) {
@@ -317,45 +315,54 @@ func TestPortScan(t *testing.T) {
 				if kind == "redis:" {
 					store = "redis://" + redistest.Start(t).Addr
 				}
-				s := newSite(t, version, settings.Native, store)
-				s.write(2, threshold)
-				if err := s.gateway.Reload(t.Context(), "test"); err != nil {
-					t.Fatal(err)
-				}
-				scanner, other := frames.Host(5), frames.Host(6)
-				for i := range tried {
-					for _, bridge := range s.bridges { // the same host, seen by two switches
-						s.inject(bridge, cameraPort, frames.TCP(scanner.At(40000), frames.Host(9).At(uint16(1000+i)), frames.SYN, nil))
-					}
-				}
-				honest := frames.TCP(other.At(40000), frames.Host(9).At(80), frames.SYN, nil)
-				for _, bridge := range s.bridges {
-					s.inject(bridge, cameraPort, honest)
-					eventually(t, "somebody else's connection passes", func() bool { return s.hasLeft(bridge, honest) })
-				}
-				eventually(t, "the scanner has a rule that drops", func() bool {
-					s.inject("br0", cameraPort, frames.TCP(scanner.At(40000), frames.Host(9).At(1000), frames.SYN, nil))
-					for _, f := range s.sw.Flows("br0") {
-						if f.Actions == "drop" && strings.Contains(f.Match, "nw_src="+scanner.IP.String()) {
-							return true
-						}
-					}
-					return false
-				})
-				ports := map[uint16]bool{}
-				for _, bridge := range s.bridges {
-					for _, f := range s.left(bridge) {
-						if m := flow.ParseFrame(f, 1); m.IPSrc == netip.PrefixFrom(scanner.IP, 32) {
-							ports[m.L4Dst] = true
-						}
-					}
-				}
-				// A packet that others' changes of the state overtake again and again is dropped, so fewer may pass.
-				if len(ports) >= threshold || len(ports) < threshold/2 {
-					t.Errorf("%d of %d ports were reached, want %d at most, and half of that at least", len(ports), tried, threshold-1)
-				}
+				testPortScan(t, newSite(t, version, settings.Native, store))
 			})
 		}
+	}
+}
+
+func TestLongPortScanOfInstances(t *testing.T) {
+	testlong.Need(t)
+	testPortScan(t, newSite(t, "1.3", settings.Embedded, "redis://"+redistest.Start(t).Addr))
+}
+
+func testPortScan(t *testing.T, s *site) {
+	const threshold, tried = 20, 200
+	s.write(2, threshold)
+	if err := s.gateway.Reload(t.Context(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	scanner, other := frames.Host(5), frames.Host(6)
+	for i := range tried {
+		for _, bridge := range s.bridges { // the same host, seen by two switches
+			s.inject(bridge, cameraPort, frames.TCP(scanner.At(40000), frames.Host(9).At(uint16(1000+i)), frames.SYN, nil))
+		}
+	}
+	honest := frames.TCP(other.At(40000), frames.Host(9).At(80), frames.SYN, nil)
+	for _, bridge := range s.bridges {
+		s.inject(bridge, cameraPort, honest)
+		eventually(t, "somebody else's connection passes", func() bool { return s.hasLeft(bridge, honest) })
+	}
+	eventually(t, "the scanner has a rule that drops", func() bool {
+		s.inject("br0", cameraPort, frames.TCP(scanner.At(40000), frames.Host(9).At(1000), frames.SYN, nil))
+		for _, f := range s.sw.Flows("br0") {
+			if f.Actions == "drop" && strings.Contains(f.Match, "nw_src="+scanner.IP.String()) {
+				return true
+			}
+		}
+		return false
+	})
+	ports := map[uint16]bool{}
+	for _, bridge := range s.bridges {
+		for _, f := range s.left(bridge) {
+			if m := flow.ParseFrame(f, 1); m.IPSrc == netip.PrefixFrom(scanner.IP, 32) {
+				ports[m.L4Dst] = true
+			}
+		}
+	}
+	// A packet that others' changes of the state overtake again and again is dropped, so fewer may pass.
+	if len(ports) >= threshold || len(ports) < threshold/2 {
+		t.Errorf("%d of %d ports were reached, want %d at most, and half of that at least", len(ports), tried, threshold-1)
 	}
 }
 

@@ -100,8 +100,8 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 // stateless returns p without machines, whose states would want a table.
 func stateless(p *policy.Policy) *policy.Policy {
 	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool {
-		_, ok := s.(policy.Remembering)
-		return ok
+		r, ok := s.(policy.Remembering)
+		return ok && r.Remembers()
 	})
 	return p
 }

@@ -2,6 +2,7 @@ package flow
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -26,6 +27,11 @@ var eventTypes = map[EventType]string{
 	EventError:           "switchbridge.error.v1",
 	EventPolicyCheck:     "switchbridge.policy_check.v1",
 	EventHandshake:       "switchbridge.handshake.v1",
+}
+
+// Name returns the type as configurations name it, such as "port_status".
+func (t EventType) Name() string {
+	return strings.TrimSuffix(strings.TrimPrefix(t.String(), "switchbridge."), ".v1")
 }
 
 // String returns the CloudEvents type, such as "switchbridge.packet_in.v1".

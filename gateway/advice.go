@@ -4,8 +4,12 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
+	"strings"
 
 	"switchbridge/internal/listen"
+	"switchbridge/policy"
+	"switchbridge/policy/machine"
 	"switchbridge/settings"
 )
 
@@ -39,3 +43,25 @@ func adviseFunction(name string, f *settings.Function, log *slog.Logger) (remote
 	}
 	return true
 }
+
+// advisePolicy warns of a policy of this process that can't do what its author may believe with these settings and this store.
+func advisePolicy(set *settings.Settings, shared bool, p *policy.Policy, log *slog.Logger) {
+	for _, entry := range p.Chain {
+		m, ok := entry.(*machine.Config)
+		if !ok {
+			continue
+		}
+		for _, t := range m.Wants() {
+			if !slices.Contains(set.OpenFlow.Subscribe, settings.EventType(t)) {
+				log.Warn("the policy's machines wait for events that the gateway does not pass on: add them to openflow.subscribe", "event", t.Name(), "policy", p.Version().String())
+			}
+		}
+		if names := m.Forgetful(); len(names) > 0 && set.Pair.On() && !shared {
+			log.Warn("the other gateway of the pair does not find these machines' states: when it takes over they begin in their start states, which permit more than others; name a store that both share",
+				"machines", strings.Join(names[:min(len(names), maxNamed)], ", "), "number", len(names), "policy", p.Version().String())
+		}
+	}
+}
+
+// maxNamed is how many machines a warning names.
+const maxNamed = 20

@@ -53,6 +53,7 @@ type surroundings struct {
 	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
+	advise   func(*policy.Policy)     // warns of what a policy of this process says
 	changed  func()                   // has the switches brought in line at once
 	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
 }
@@ -185,7 +186,7 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if fs.local, err = fs.host(f.URLs[0], p); err != nil {
 			return nil, err
 		}
-		if fs.kept, err = fs.states.Keep("controller", fs.local); err != nil {
+		if fs.kept, err = fs.states.Keep("controller", fs.local, stores.OneGateway); err != nil {
 			return nil, err
 		}
 		if m := fs.kept.Metrics(); m != nil {
@@ -267,7 +268,7 @@ func (fs *functions) follow(file *policyhost.File) {
 		}
 	}
 	warn()
-	file.Follow(fs.local, func() { warn(); fs.policyChanged() })
+	file.Follow(fs.local, func(p *policy.Policy) { warn(); fs.policyChanged(p) })
 	file.Requires(fs.kept.Takes)
 }
 
@@ -338,7 +339,8 @@ func versionName(v flow.PolicyVersion) string {
 // policyChanged has a new policy of the local host count. The file of this
 // machine needs nobody to confirm it, where it is all of the policy; beside
 // remote functions it is a part of the version.
-func (fs *functions) policyChanged() {
+func (fs *functions) policyChanged(p *policy.Policy) {
+	fs.advise(p)
 	if len(fs.remotes) > 0 {
 		fs.versions.CheckSoon()
 		return

@@ -1,17 +1,22 @@
 package gateway
 
 import (
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/ofproxy/oftest"
+	"switchbridge/policy/policyfile"
 	"switchbridge/settings"
 )
 
@@ -58,6 +63,73 @@ func TestAdvice(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A policy is warned of that waits for events which nobody passes on, or that a pair would open.
+func TestAdviceOnPolicies(t *testing.T) {
+	const machines = "serial: %d\nchain:\n  - machine: {machines: [{name: socket, key: port, start: %s, states: {shut: deny, open: allow}, transitions: [{from: any, to: shut, %s}]}]}\n"
+	const unheard, forgets = "msg=\"the policy's machines wait for events", "msg=\"the other gateway of the pair does not find"
+	for name, tc := range map[string]struct {
+		start, trigger string
+		adapt          func(*settings.Settings)
+		shared         bool
+		want           []string
+	}{
+		"packets": {"shut", "match: {udp_dst: 1}", func(*settings.Settings) {}, false, nil},
+		"ports":   {"shut", "port: down", func(*settings.Settings) {}, false, []string{unheard, "event=port_status"}},
+		"rules":   {"shut", "rule_removed: idle", func(*settings.Settings) {}, false, []string{unheard, "event=flow_removed"}},
+		"ports, passed": {"shut", "port: down", func(s *settings.Settings) {
+			s.OpenFlow.Subscribe = []settings.EventType{settings.EventType(flow.EventPortStatus)}
+		}, false, nil},
+		"open, no pair":   {"open", "match: {udp_dst: 1}", func(*settings.Settings) {}, false, nil},
+		"open in a pair":  {"open", "match: {udp_dst: 1}", func(s *settings.Settings) { s.Pair.Peer = "192.0.2.1:1" }, false, []string{forgets, "machines=socket number=1"}},
+		"shut in a pair":  {"shut", "match: {udp_dst: 1}", func(s *settings.Settings) { s.Pair.Peer = "192.0.2.1:1" }, false, nil},
+		"open, and share": {"open", "match: {udp_dst: 1}", func(s *settings.Settings) { s.Pair.Peer = "192.0.2.1:1" }, true, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := policyfile.Parse(strings.NewReader(fmt.Sprintf(machines, 1, tc.start, tc.trigger)), "p.yaml", ".")
+			if err != nil {
+				t.Fatal(err)
+			}
+			set := settings.Default()
+			tc.adapt(set)
+			var logs logbuffer.Buffer
+			advisePolicy(set, tc.shared, p, logs.Text())
+			if (logs.String() == "") != (tc.want == nil) {
+				t.Errorf("warnings %q, want %q", logs.String(), tc.want)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(logs.String(), want) {
+					t.Errorf("%q without %q", logs.String(), want)
+				}
+			}
+		})
+	}
+
+	// At the start, and when the file changes.
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	write := func(serial int, trigger string) {
+		if err := os.WriteFile(path, fmt.Appendf(nil, machines, serial, "shut", trigger), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := settings.Default()
+	set.Function.URLs, set.Policy, set.State.URL, set.Admin.Listen = []string{settings.Native}, path, "memory:", ""
+	set.OpenFlow.Listen = []settings.Listen{{Network: "tcp", Address: "127.0.0.1:0"}}
+	write(1, "port: down")
+	var logs logbuffer.Buffer
+	g, err := New(set, Options{Logger: logs.Text()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if !strings.Contains(logs.String(), unheard) {
+		t.Errorf("the start says %s", logs.String())
+	}
+	write(2, "rule_removed: idle")
+	if err := g.Reload(t.Context(), "test"); err != nil || !strings.Contains(logs.String(), "event=flow_removed") {
+		t.Errorf("%v, %s", err, logs.String())
 	}
 }
 

@@ -29,6 +29,7 @@ import (
 	"switchbridge/p4bridge"
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/pair"
+	"switchbridge/policy"
 	"switchbridge/settings"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -112,13 +113,16 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
-		results: g.results, versions: versions, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
+		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
 		return nil, errors.Join(err, g.states.Close())
 	}
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
+	if file := r.functions.policy; file != nil && file.Value != nil {
+		g.advisePolicy(file.Last().Policy)
+	}
 	core := g.core(r)
 	core.Versions, core.Metrics = versions, bridge.NewMetrics(g.registry)
 	if err := g.openPair(&set.Pair, versions); err != nil {
@@ -454,4 +458,9 @@ func (g *Gateway) Status() GatewayStatus {
 		}
 	}
 	return st
+}
+
+// advisePolicy warns of what a policy of this process says.
+func (g *Gateway) advisePolicy(p *policy.Policy) {
+	advisePolicy(g.now().set, g.states.Shared(), p, g.log)
 }

@@ -55,3 +55,21 @@ func TestWarnings(t *testing.T) {
 		}
 	}
 }
+
+// A kind that can remember needs a store only where its entry does.
+func TestStateful(t *testing.T) {
+	for text, want := range map[string]bool{
+		"forward: {mode: normal}":                                                  false,
+		"sourceguard: {bindings: [{port: 1, addresses: [10.0.0.1]}]}":              false,
+		"sourceguard: {learn: first}":                                              true,
+		"machine: {machines: [{name: m, key: port, start: x, states: {x: deny}}]}": true,
+	} {
+		p, err := policyfile.Parse(strings.NewReader("chain: [{"+text+"}]\n"), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Stateful(); got != want {
+			t.Errorf("%s: stateful %v, want %v", text, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,6 +58,13 @@ type Config struct {
 	// Check, if set, says whether a value that was read is a state: an error is [ErrCorrupt] or [ErrNewer], and is counted. What
 	// becomes of the packet then says the machine.
 	Check func(data []byte) error
+
+	// Staleness bounds how long a rule lives that rests on a state which events of other gateways may change: nobody tells the gateway that has
+	// the rule. Whole seconds; 0: no other gateway changes states.
+	Staleness time.Duration
+
+	// Local, if set, reports whether only events of ev's own switch change the state of a key. Staleness does not bound what rests on such states.
+	Local func(ev *flow.Event, key string) bool
 
 	// Report, if set, is told why states can't be read or written: of each kind of failure at most every ten seconds, with the number
 	// of those that it was not told of.
@@ -188,6 +196,7 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 				}
 				d.Read = append(d.Read, flow.StateVersion{Key: hash(s.keys[i]), Version: version})
 			}
+			x.limit(ev, d, s.keys)
 			return nil
 		case !errors.Is(err, ErrConflict) && err != errVersion || try == maxTries:
 			return x.fail(ctx, ev, d, s, err)
@@ -234,6 +243,29 @@ func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *ti
 		}
 	}
 	return nil
+}
+
+// limit bounds the lives of a decision's rules by Staleness.
+func (x *Decider) limit(ev *flow.Event, d *flow.Decision, keys []string) {
+	if x.cfg.Staleness == 0 || len(d.Rules) == 0 && d.IfReply == nil {
+		return
+	}
+	if !slices.ContainsFunc(keys, func(key string) bool { return x.cfg.Local == nil || !x.cfg.Local(ev, key) }) {
+		return
+	}
+	limit := func(rules []flow.Rule) {
+		for i := range rules {
+			r := &rules[i]
+			if r.HardTimeout == 0 || r.HardTimeout > x.cfg.Staleness {
+				r.HardTimeout = x.cfg.Staleness
+			}
+			r.IdleTimeout = min(r.IdleTimeout, r.HardTimeout)
+		}
+	}
+	limit(d.Rules)
+	if d.IfReply != nil {
+		limit(d.IfReply.Rules)
+	}
 }
 
 // resize returns b with n zero elements.

@@ -144,6 +144,55 @@ func TestDecider(t *testing.T) {
 	}
 }
 
+// Rules that rest on what another gateway may change live as long as the staleness allows.
+func TestStaleness(t *testing.T) {
+	const second = time.Second
+	local := func(_ *flow.Event, key string) bool { return strings.HasPrefix(key, "port:") }
+	keysOf := map[string][]string{"of none": nil, "of this switch": {"port:1"}, "of all": {"network"}, "of this switch and of all": {"port:1", "network"}}
+	for _, row := range []struct {
+		states             string
+		staleness          time.Duration
+		idle, hard         time.Duration
+		wantIdle, wantHard time.Duration
+	}{
+		{states: "of all", staleness: 0, idle: 60 * second, hard: 0, wantIdle: 60 * second, wantHard: 0},
+		{states: "of all", staleness: 5 * second, idle: 60 * second, hard: 0, wantIdle: 5 * second, wantHard: 5 * second},
+		{states: "of all", staleness: 5 * second, idle: 0, hard: 60 * second, wantIdle: 0, wantHard: 5 * second},
+		{states: "of all", staleness: 5 * second, idle: 2 * second, hard: 3 * second, wantIdle: 2 * second, wantHard: 3 * second},
+		{states: "of all", staleness: 5 * second, idle: 4 * second, hard: 60 * second, wantIdle: 4 * second, wantHard: 5 * second},
+		{states: "of this switch", staleness: 5 * second, idle: 60 * second, hard: 0, wantIdle: 60 * second, wantHard: 0},
+		{states: "of this switch and of all", staleness: 5 * second, idle: 60 * second, hard: 60 * second, wantIdle: 5 * second, wantHard: 5 * second},
+		{states: "of none", staleness: 5 * second, idle: 60 * second, hard: 0, wantIdle: 60 * second, wantHard: 0},
+	} {
+		c := &ruled{keys: keysOf[row.states], rule: flow.Rule{IdleTimeout: row.idle, HardTimeout: row.hard}}
+		x := state.New(state.Config{Next: c, Machines: c, Store: newMemory(t, access.Options{}), Staleness: row.staleness, Local: local})
+		d := decide(t, x, packet(1))
+		for what, rules := range map[string][]flow.Rule{"rule": d.Rules, "rule of a reply": d.IfReply.Rules} {
+			for i := range rules {
+				if r := &rules[i]; r.IdleTimeout != row.wantIdle || r.HardTimeout != row.wantHard {
+					t.Errorf("states %s, staleness %v, %s %d of %v and %v: %v and %v, want %v and %v", row.states, row.staleness, what, i, row.idle, row.hard,
+						r.IdleTimeout, r.HardTimeout, row.wantIdle, row.wantHard)
+				}
+			}
+		}
+	}
+}
+
+// ruled answers with a rule twice, also for a reply.
+type ruled struct {
+	counter
+	keys []string
+	rule flow.Rule
+}
+
+func (r *ruled) StateKeys(_ *flow.Event, keys []string) []string { return append(keys, r.keys...) }
+
+func (r *ruled) Decide(_ context.Context, _ *flow.Event, d *flow.Decision) error {
+	d.Policy, d.Verdict, d.Rules = r.Version(), flow.Deny, append(d.Rules, r.rule, r.rule)
+	d.IfReply = &flow.Reply{Rules: []flow.Rule{r.rule, r.rule}}
+	return nil
+}
+
 // Every event counts once, however many race for a key.
 func TestRaces(t *testing.T) {
 	c := &counter{}

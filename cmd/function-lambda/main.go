@@ -66,7 +66,7 @@ func handler(log *slog.Logger) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := keeper.Keep("controller", policies)
+	kept, err := keeper.Keep("controller", policies, stores.SeveralGateways)
 	if err != nil {
 		return nil, err
 	}

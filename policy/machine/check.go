@@ -1,6 +1,12 @@
 package machine
 
-import states "switchbridge/state"
+import (
+	"reflect"
+	"slices"
+
+	"switchbridge/flow"
+	states "switchbridge/state"
+)
 
 // CheckValue says whether bytes from a store are a state of any machine: [state.ErrCorrupt] or [state.ErrNewer] if not. It is for whoever
 // counts; the machine itself looks again, and more closely.
@@ -12,4 +18,59 @@ func CheckValue(b []byte) error {
 		return states.ErrNewer
 	}
 	return states.ErrCorrupt
+}
+
+// Wants returns the types of events beside packets and connected switches that some machine is moved by: a gateway passes them on if it is told to.
+func (c *Config) Wants() (list []flow.EventType) {
+	var on [triggers]bool
+	for i := range c.Machines {
+		for j := range c.Machines[i].Transitions {
+			on[c.Machines[i].Transitions[j].On] = true
+		}
+	}
+	if on[OnPort] {
+		list = append(list, flow.EventPortStatus)
+	}
+	if on[OnRemoved] {
+		list = append(list, flow.EventFlowRemoved)
+	}
+	return list
+}
+
+// Forgetful returns the names of the machines whose start state may permit more than another of their states: a store that forgets them opens what that
+// one had closed.
+func (c *Config) Forgetful() (names []string) {
+	for i := range c.Machines {
+		m := &c.Machines[i]
+		start := &m.States[m.Start]
+		if slices.ContainsFunc(m.States, func(s State) bool { return !start.within(&s) }) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
+}
+
+// within reports whether it is plain that a state permits nothing that another one does not: it permits nothing at all, the two have the same rules and
+// action, or it permits by rules alone, all of which the other one has, too, and that has nothing that denies before them.
+func (s *State) within(other *State) bool {
+	same := func(a, b Rule) bool {
+		a.Name, b.Name = "", ""
+		return reflect.DeepEqual(a, b)
+	}
+	if slices.EqualFunc(s.Rules, other.Rules, same) && reflect.DeepEqual(s.Action, other.Action) {
+		return true
+	}
+	if !s.Action.Deny {
+		return false
+	}
+	for i := range s.Rules {
+		if s.Rules[i].Action.Deny {
+			continue
+		}
+		at := slices.IndexFunc(other.Rules, func(r Rule) bool { return same(r, s.Rules[i]) })
+		if at < 0 || slices.ContainsFunc(other.Rules[:at], func(r Rule) bool { return r.Action.Deny }) {
+			return false
+		}
+	}
+	return true
 }

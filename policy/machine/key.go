@@ -38,6 +38,9 @@ func (k Key) String() string {
 // many reports whether anybody's packets can make new states.
 func (k Key) many() bool { return k <= Pair }
 
+// local reports whether only events of one switch change a state of the key.
+func (k Key) local() bool { return k == Port || k == Switch }
+
 // of reports whether an event that triggers can have the key.
 func (k Key) of(on Trigger) bool {
 	switch on {
@@ -234,6 +237,14 @@ func (k Key) parse(s string) (string, error) {
 func storeKey(name string, value []byte) string {
 	b := make([]byte, 0, len(name)+1+len(value))
 	return string(append(append(append(b, name...), '/'), value...))
+}
+
+// LocalKey reports whether a key of a store is that of ev's own switch or of one of its ports: no other switch's events change that state. Other
+// keys' values can't be taken for such a one: they have dots, colons, or more digits than a datapath id.
+func LocalKey(ev *flow.Event, key string) bool {
+	_, value, ok := strings.Cut(key, "/")
+	dpid, _, _ := strings.Cut(value, "/")
+	return ok && ev.Switch != nil && dpid == strconv.FormatUint(uint64(ev.Switch.DPID), 16)
 }
 
 // parseName takes what can stand in a store's key.

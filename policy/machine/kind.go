@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,7 +100,39 @@ func (c *Config) Notes() (notes []string) {
 	if more > 0 {
 		notes = append(notes, fmt.Sprintf("the same of %d more machines", more))
 	}
+	if list := c.shared(); len(list) > 0 {
+		notes = append(notes, policy.StalenessNote("machine "+some(list)))
+	}
+	if list := c.Forgetful(); len(list) > 0 {
+		notes = append(notes, "the start state may permit more than another one, so that a store which forgets opens what was closed (memory: with the gateway; memory: and bbolt: where the other gateway of a pair takes over): machine "+some(list))
+	}
+	for _, t := range c.Wants() {
+		notes = append(notes, fmt.Sprintf("transitions wait for %s: the gateway must have it in openflow.subscribe", t.Name()))
+	}
 	return notes
+}
+
+// some returns the first of a list's names.
+func some(list []string) string {
+	names := strings.Join(list[:min(len(list), maxNotes)], ", ")
+	if more := len(list) - maxNotes; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return names
+}
+
+// shared returns the names of the machines whose rules rest on states that events of several switches change.
+func (c *Config) shared() (names []string) {
+	index := c.index()
+	for i := range c.Machines {
+		m := &c.Machines[i]
+		if !m.Key.local() || slices.ContainsFunc(m.reads()[OnPacket], func(r read) bool {
+			return r.key != "" || !index[r.machine].Key.local()
+		}) {
+			names = append(names, m.Name)
+		}
+	}
+	return names
 }
 
 func (m *Machine) notes() (notes []string) {

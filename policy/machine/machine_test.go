@@ -613,6 +613,7 @@ chain:
 		"machine c in x: every packet that matches one of these transitions is asked about: 1 looks at TCP flags",
 		"machine c in y: every packet that matches one of these transitions is asked about: 2 looks at what ICMP errors quote",
 		"machine d is never settled in x: transition 1 looks at TCP flags; every packet that it is for is asked about, and no rule installed",
+		"the start state may permit more than another one, so that a store which forgets opens what was closed (memory: with the gateway; memory: and bbolt: where the other gateway of a pair takes over): machine a, b, c",
 	}
 	if got := c.Notes(); !slices.Equal(got, notes) {
 		t.Errorf("%s\nwant %s", strings.Join(got, "\n"), strings.Join(notes, "\n"))
@@ -620,8 +621,8 @@ chain:
 	for range 100 {
 		c.Machines = append(c.Machines, c.Machines[1])
 	}
-	if got := c.Notes(); len(got) != 21 || got[20] != "the same of 84 more machines" {
-		t.Errorf("%d notes, the last %q", len(got), got[len(got)-1])
+	if got := c.Notes(); len(got) != 22 || got[20] != "the same of 84 more machines" || !strings.HasSuffix(got[21], ", b and 83 more") {
+		t.Errorf("%d notes, the last %q", len(got), got[20:])
 	}
 	if got := c.Explain(); !strings.HasSuffix(got, "; and 96 more machines") {
 		t.Error(got)
@@ -670,5 +671,85 @@ chain:
 	l.states["m/10.0.0.9"] = []byte{1}
 	if d := l.want(answer, "deny (machine: m: state corrupt; no rule: the state is not known)"); d.IfReply != nil {
 		t.Errorf("an answer passes where nobody knows the state: %+v", d.IfReply)
+	}
+}
+
+// Rules that rest on states which events of several switches change are noted, and the keys of one switch are told from all others.
+func TestLocalKeys(t *testing.T) {
+	p, err := policyfile.Parse(strings.NewReader(`
+chain:
+  - machine:
+      machines:
+        - {name: by-port, for: {in_port: 1}, key: port, start: x, states: {x: allow}}
+        - {name: by-switch, for: {in_port: 2}, key: switch, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-port: x}, action: deny}], action: allow}}}
+        - {name: elsewhere, for: {in_port: 3}, key: port, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-port: {key: 2a/1, state: x}}, action: deny}], action: allow}}}
+        - {name: of-all, for: {in_port: 4}, key: port, start: x, states: {x: {rules: [{match: {tcp_dst: 1}, when: {by-src: x}, action: deny}], action: allow}}}
+        - {name: by-flow, for: {in_port: 5}, key: flow, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-connection, for: {in_port: 6}, key: connection, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-src, for: {in_port: 7}, key: src, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-dst, for: {in_port: 8}, key: dst, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-pair, for: {in_port: 9}, key: pair, forget: 1h, start: x, states: {x: allow}}
+        - {name: by-network, for: {in_port: 10}, key: network, start: x, states: {x: allow}}
+`), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := p.Chain[0].(*machine.Config).Notes()
+	if want := "rules of machine elsewhere, of-all, by-flow, by-connection, by-src, by-dst, by-pair, by-network live"; len(notes) != 1 || !strings.Contains(notes[0], want) {
+		t.Errorf("%q, want %q", notes, want)
+	}
+	c := controller.New(p)
+	for port, want := range map[flow.PortNo]string{1: "true", 2: "true true", 3: "true false", 4: "true false", 5: "false", 6: "false", 7: "false", 8: "false", 9: "false", 10: "false"} {
+		for _, line := range []string{"tcp 10.0.0.1:1 > 10.0.0.2:1", "tcp [2001:db8::1]:1 > [2001:db8::2]:1", "arp 10.0.0.1 > 10.0.0.2"} {
+			ev, err := policytest.Event(line, flow.OpenFlow13)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev.PacketIn.Match.SetInPort(port)
+			var got []string
+			for _, key := range c.StateKeys(ev, nil) {
+				got = append(got, fmt.Sprint(machine.LocalKey(ev, key)))
+			}
+			if got := strings.Join(got, " "); got != want {
+				t.Errorf("%s by port %d: keys %q are local: %s, want %s", line, port, c.StateKeys(ev, nil), got, want)
+			}
+		}
+	}
+}
+
+// A store that forgets opens what a state has closed where the start state permits more.
+func TestForgetful(t *testing.T) {
+	const door = "{name: door, match: {tcp_dst: 22}, action: %s}"
+	allow, deny := fmt.Sprintf(door, "allow"), fmt.Sprintf(door, "deny")
+	for _, row := range []struct {
+		start, other string
+		forgetful    bool
+	}{
+		{"deny", "allow", false},
+		{"deny", "deny", false},
+		{"deny", "next", false},
+		{"allow", "allow", false},
+		{"next", "next", false},
+		{"allow", "deny", true},
+		{"next", "deny", true},
+		{"next", "allow", true}, // the next link may do what this one's allow does not
+		{"{output: 3}", "{output: 4}", true},
+		{"{rules: [" + allow + "], action: deny}", "deny", true},
+		{"{rules: [" + deny + "], action: deny}", "deny", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + allow + "], action: deny}", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + allow + "], action: allow}", false},
+		{"{rules: [" + allow + "], action: deny}", "{rules: [" + deny + ", " + allow + "], action: allow}", true},
+		{"{rules: [" + deny + "], action: allow}", "{rules: [" + deny + "], action: allow}", false},
+	} {
+		p, err := policyfile.Parse(strings.NewReader(fmt.Sprintf(`
+chain:
+  - machine: {machines: [{name: m, key: port, start: x, states: {y: %s, x: %s}}]}
+`, row.other, row.start)), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(p.Chain[0].(*machine.Config).Forgetful()) > 0; got != row.forgetful {
+			t.Errorf("start %s, another state %s: forgetful %v, want %v", row.start, row.other, got, row.forgetful)
+		}
 	}
 }

@@ -204,6 +204,14 @@ func (c *Config) Validate(earlier []policy.Source) error {
 // Remembers implements [policy.Remembering].
 func (c *Config) Remembers() bool { return c.Learn != Nothing }
 
+// Notes says what `policy check` tells of a good entry.
+func (c *Config) Notes() []string {
+	if !c.Remembers() {
+		return nil
+	}
+	return []string{policy.StalenessNote("what " + Name + " has learned")}
+}
+
 // Uncovered implements [policy.Guard].
 func (c *Config) Uncovered() string {
 	var list []string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -44,8 +45,16 @@ type Kept struct {
 	decider *state.Decider // nil: there is no store
 }
 
+// Askers says who asks a controller.
+type Askers bool
+
+const (
+	OneGateway      Askers = false // alone, and in its own process
+	SeveralGateways Askers = true  // who are not told when a state changes that another one's packet has changed
+)
+
 // Keep puts what reads and swaps around a controller. The name is of the function, for metrics and the log.
-func (k *Keeper) Keep(name string, c Controller) (*Kept, error) {
+func (k *Keeper) Keep(name string, c Controller, askers Askers) (*Kept, error) {
 	if k == nil {
 		return &Kept{}, nil
 	}
@@ -53,7 +62,12 @@ func (k *Keeper) Keep(name string, c Controller) (*Kept, error) {
 	if err != nil {
 		return nil, err
 	}
+	var staleness time.Duration
+	if askers == SeveralGateways || k.store.Promise().Shared {
+		staleness = k.settings.Staleness.Truncate(time.Second)
+	}
 	d := state.New(state.Config{Next: c, Machines: c, Store: k.store, Timeout: k.settings.Timeout, OnFailure: onFailure, Check: machine.CheckValue,
+		Staleness: staleness, Local: machine.LocalKey,
 		Report: func(kind state.Failure, err error, untold int) {
 			k.log.Warn("a state can't be used", "function", name, "store", k.store.String(), "failure", kind.String(), "err", err,
 				"on_failure", k.settings.OnFailure, "not_logged", untold)
@@ -99,6 +113,9 @@ func (x *Kept) Metrics() prometheus.Collector {
 	}
 	return newCollector(x.name, x.decider.Stats)
 }
+
+// Shared reports whether other processes find the same states.
+func (k *Keeper) Shared() bool { return k != nil && k.store.Promise().Shared }
 
 // Close closes the store.
 func (k *Keeper) Close() error {

@@ -11,9 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/controller"
+	"switchbridge/flow"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/policyfile"
+	"switchbridge/policy/policytest"
+	"switchbridge/state"
+	"switchbridge/state/access"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
 )
@@ -106,7 +111,7 @@ func TestMachinesWantAStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	var none *stores.Keeper
-	kept, err := none.Keep("controller", nil)
+	kept, err := none.Keep("controller", nil, stores.OneGateway)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,5 +128,65 @@ func TestMachinesWantAStore(t *testing.T) {
 	keeper, err := stores.Open(context.Background(), s, every.Openers, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil || keeper.Takes(machines) != nil {
 		t.Error(err, keeper.Takes(machines))
+	}
+}
+
+// shared is a store that several gateways share.
+type shared struct{ state.Store }
+
+func (shared) Promise() state.Promise { return state.Promise{Local: true, Shared: true} }
+
+// Rules live no longer than the staleness where another gateway may change what they rest on, and by the controller's timeouts else.
+func TestStaleness(t *testing.T) {
+	p, err := policyfile.Parse(strings.NewReader(`
+hard_timeout: 60
+chain:
+  - machine:
+      machines:
+        - {name: by-port, for: {in_port: 1}, key: port, start: x, states: {x: deny}}
+        - {name: by-network, for: {in_port: 2}, key: network, start: x, states: {x: deny}}
+`), "p.yaml", ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	openers := stores.Openers{"memory": every.Openers["memory"], "redis": func(ctx context.Context, o access.Options) (state.Store, error) {
+		s, err := every.Openers["memory"](ctx, o)
+		return shared{s}, err
+	}}
+	for _, row := range []struct {
+		url    string
+		askers stores.Askers
+		port   flow.PortNo
+		want   time.Duration
+	}{
+		{"memory:", stores.OneGateway, 1, time.Minute},
+		{"memory:", stores.OneGateway, 2, time.Minute},
+		{"memory:", stores.SeveralGateways, 1, time.Minute},
+		{"memory:", stores.SeveralGateways, 2, 3 * time.Second},
+		{"redis://h", stores.OneGateway, 1, time.Minute},
+		{"redis://h", stores.OneGateway, 2, 3 * time.Second},
+		{"redis://h", stores.SeveralGateways, 2, 3 * time.Second},
+	} {
+		s := stores.Default()
+		s.URL, s.Staleness = row.url, 3900*time.Millisecond
+		keeper, err := stores.Open(t.Context(), s, openers, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := controller.New(p)
+		kept, err := keeper.Keep("controller", c, row.askers)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev, err := policytest.Event("tcp 10.0.0.1:1 > 10.0.0.2:2", flow.OpenFlow13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev.PacketIn.Match.SetInPort(row.port)
+		ev.Time = time.Now()
+		var d flow.Decision
+		if err := kept.Decider(c).Decide(t.Context(), ev, &d); err != nil || len(d.Rules) != 1 || d.Rules[0].HardTimeout != row.want {
+			t.Errorf("%s, several gateways %v, port %d: %v, %+v, want %v", row.url, row.askers, row.port, err, d.Rules, row.want)
+		}
 	}
 }

@@ -34,7 +34,7 @@ type File struct {
 	path                                 string
 	log                                  *slog.Logger
 	host                                 Host
-	onChange                             func()
+	onChange                             func(*policy.Policy)
 	tags                                 tags
 	takes                                func(*policy.Policy) error
 }
@@ -66,9 +66,9 @@ func Open(path string, log *slog.Logger, results *watched.Results) (*File, *poli
 // Saw tells of a packet that was decided by the policy. It may be called by many at a time.
 func (f *File) Saw(packet *flow.Match) { f.tags.see(packet, f.log) }
 
-// Follow gives host each new policy from now on, and calls onChange, if not nil, after each. It is
+// Follow gives host each new policy from now on, and calls onChange, if not nil, with it afterwards. It is
 // called once, before anything looks at the file.
-func (f *File) Follow(host Host, onChange func()) { f.host, f.onChange = host, onChange }
+func (f *File) Follow(host Host, onChange func(*policy.Policy)) { f.host, f.onChange = host, onChange }
 
 // Requires has takes say why a policy that is otherwise good can't be used. It is called once, as Follow is.
 func (f *File) Requires(takes func(*policy.Policy) error) { f.takes = takes }
@@ -162,7 +162,7 @@ func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
 	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
 	f.warn(doc)
 	if f.onChange != nil {
-		f.onChange()
+		f.onChange(p)
 	}
 	return nil
 }

@@ -143,7 +143,7 @@ func (h *hosted) policyGuest(cfg *httphost.Config, a *around) error {
 
 // keep puts what reads and swaps states around a controller.
 func (h *hosted) keep(file *policyhost.File, c stores.Controller, p *policy.Policy, a *around) (flow.Decider, error) {
-	kept, err := a.states.Keep(h.config.Name, c)
+	kept, err := a.states.Keep(h.config.Name, c, stores.SeveralGateways)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ func (h *hosted) ownGuest(cfg *httphost.Config, a *around) error {
 }
 
 func (h *hosted) follow(file *policyhost.File, host policyhost.Host, a *around) {
-	file.Follow(host, func() { a.onPolicy(host.Version()) })
+	file.Follow(host, func(*policy.Policy) { a.onPolicy(host.Version()) })
 	h.files, h.close, h.version, h.saw = file.Files, file.Close, host.Version, file.Saw
 }
 

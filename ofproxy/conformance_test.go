@@ -38,9 +38,11 @@ func TestConformance(t *testing.T) {
 		})
 		t.Run("Open vSwitch", func(t *testing.T) {
 			t.Parallel()
-			w := newVswitch(t, v)
-			bridgetest.Run(t, bridgetest.Target{Name: v.String() + ", Open vSwitch", Inexpressible: inexpressible(v), Room: 3, Elapse: w.Elapse,
-				Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer { return w.connect(t, b) }})
+			bridgetest.RunApart(t, func(t *testing.T) bridgetest.Target {
+				w := newVswitch(t, v)
+				return bridgetest.Target{Name: v.String() + ", Open vSwitch", Inexpressible: inexpressible(v), Room: 3, Elapse: w.Elapse,
+					Connect: func(t *testing.T, b *bridge.Bridge) bridgetest.Peer { return w.connect(t, b) }}
+			})
 		})
 	})
 }

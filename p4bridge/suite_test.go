@@ -20,20 +20,24 @@ func TestSuite(t *testing.T) {
 	for name, miss := range map[string]Miss{"digest": MissDigest, "punt": MissPunt} {
 		t.Run("p4test, "+name, func(t *testing.T) {
 			t.Parallel()
-			bridgetest.Run(t, suiteTarget(name, miss, func(t *testing.T) rig { return newSimulated(t, p4test.Options{DeviceID: 1}) }))
+			bridgetest.RunApart(t, func(*testing.T) bridgetest.Target {
+				return suiteTarget(name, miss, func(t *testing.T) rig { return newSimulated(t, p4test.Options{DeviceID: 1}) })
+			})
 		})
 	}
 	t.Run("bmv2, punt", func(t *testing.T) {
 		t.Parallel()
-		r := newReal(t)
-		first := true
-		bridgetest.Run(t, suiteTarget("BMv2", MissPunt, func(t *testing.T) rig {
-			if !first {
-				r.restart(t)
-			}
-			first = false
-			return r
-		}))
+		bridgetest.RunApart(t, func(t *testing.T) bridgetest.Target {
+			r := newReal(t)
+			first := true
+			return suiteTarget("BMv2", MissPunt, func(t *testing.T) rig {
+				if !first {
+					r.restart(t)
+				}
+				first = false
+				return r
+			})
+		})
 	})
 }
 

@@ -150,24 +150,43 @@ func (inPlace) Local() bool { return true }
 // Run runs the suite on a target. Each case is a test of its own, named after
 // what must hold.
 func Run(t *testing.T, target Target) {
+	for _, remote := range []bool{false, true} {
+		t.Run(where(remote), func(t *testing.T) { runAll(t, target, remote) })
+	}
+}
+
+// RunApart is Run for switches for which a case mostly waits: what is decided in place and what is decided remotely run side by side, each on
+// a target of its own, which with makes.
+func RunApart(t *testing.T, with func(t *testing.T) Target) {
+	for _, remote := range []bool{false, true} {
+		t.Run(where(remote), func(t *testing.T) {
+			t.Parallel()
+			runAll(t, with(t), remote)
+		})
+	}
+}
+
+// where is who decides.
+func where(remote bool) string {
+	if remote {
+		return "remote"
+	}
+	return "in place"
+}
+
+func runAll(t *testing.T, target Target, remote bool) {
 	for _, c := range slices.Concat(cases, replyCases, stateCases) {
-		for _, remote := range []bool{false, true} {
-			if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
-				continue
-			}
-			where := "in place"
-			if remote {
-				where = "remote"
-			}
-			t.Run(c.name+"/"+where, func(t *testing.T) {
-				body := func(t *testing.T) { run(t, target, remote, c) }
-				if target.Simulated {
-					synctest.Test(t, body)
-				} else {
-					body(t)
-				}
-			})
+		if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
+			continue
 		}
+		t.Run(c.name, func(t *testing.T) {
+			body := func(t *testing.T) { run(t, target, remote, c) }
+			if target.Simulated {
+				synctest.Test(t, body)
+			} else {
+				body(t)
+			}
+		})
 	}
 }
 

@@ -28,7 +28,9 @@ func TestDigestBecomesRule(t *testing.T) {
 		// Station 1 is known now: what goes to it leaves by its port alone.
 		back := udp(2, 1, 53)
 		r.packet(t, 2, back)
-		eventually(t, "the way back has an entry", func() bool { return len(entries(t, r, "l2")) == 2 })
+		eventually(t, "the way back has an entry, and its station", func() bool {
+			return len(entries(t, r, "l2")) == 2 && len(entries(t, r, "flow_exact")) == 4
+		})
 		r.packet(t, 2, back)
 		expect(t, r, 1, back)
 		for _, e := range entries(t, r, "flow_exact") {

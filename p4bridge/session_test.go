@@ -60,7 +60,9 @@ func TestDeniedIsNotLearned(t *testing.T) {
 		eventually(t, "the forged packet is denied", func() bool { return len(entries(t, r, "flow_exact")) == 2 })
 		back := udp(2, 1, 53)
 		r.packet(t, 2, back)
-		eventually(t, "station 2 is known", func() bool { return len(entries(t, r, "l2")) == 2 })
+		eventually(t, "station 2 is known", func() bool {
+			return len(entries(t, r, "l2")) == 2 && len(entries(t, r, "flow_exact")) == 3
+		})
 		r.packet(t, 2, back)
 		expect(t, r, 1, back)
 	})

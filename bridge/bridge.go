@@ -126,6 +126,9 @@ func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }
 // standing rules and learned addresses.
 func (b *Bridge) OwnCookie() uint64 { return b.cfg.Gateway.standing() }
 
+// SetUp reports whether a cookie is [Bridge.OwnCookie].
+func (b *Bridge) SetUp(cookie uint64) bool { return cookie == b.OwnCookie() }
+
 // Decision returns the decision's number in one of this gateway's cookies, which
 // is also in its log line.
 func Decision(cookie uint64) uint32 {

@@ -38,7 +38,7 @@ type owner struct {
 	wanted   map[string]bool    // keys of those that are entries, and of the entry for misses
 
 	answered atomic.Bool // the bridge has written something: the proactive rules are in
-	cookie   uint64      // of the program in the switch
+	program  uint64      // the cookie of the program in the switch
 	synced   time.Time   // when entries that were lost were last asked for again
 
 	reading sync.Mutex // one List at a time
@@ -312,7 +312,7 @@ func (o *owner) probe(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
 	}
-	if have != o.cookie {
+	if have != o.program {
 		return fmt.Errorf("probe: the switch runs another program now (cookie %#x)", have)
 	}
 	return nil

@@ -38,11 +38,11 @@ func (o *owner) pushPipeline(ctx context.Context) error {
 		return err
 	}
 	p := o.s.cfg.Pipeline
-	if o.cookie = p.Cookie; have == p.Cookie {
+	if o.program = p.Cookie; have == p.Cookie {
 		return nil
 	}
 	if o.s.cfg.Role != "" {
-		o.cookie = have
+		o.program = have
 		return o.sameProgram(ctx)
 	}
 	if err := o.clearReplication(ctx); err != nil {
@@ -80,7 +80,7 @@ func (o *owner) sameProgram(ctx context.Context) error {
 	case !proto.Equal(resp.GetConfig().GetP4Info(), o.s.cfg.Pipeline.Info):
 		return fmt.Errorf("the switch runs another program than %q, and a gateway with a role (%s) pushes none", o.s.cfg.Pipeline.Name, o.s.cfg.Role)
 	}
-	o.cookie = resp.GetConfig().GetCookie().GetCookie()
+	o.program = resp.GetConfig().GetCookie().GetCookie()
 	return nil
 }
 
@@ -132,7 +132,7 @@ func (o *owner) writeSetup(ctx context.Context) error {
 	o.mu.Lock()
 	var old []*change
 	for key, b := range o.book.entries {
-		if b.cookie == o.s.cfg.Bridge.OwnCookie() && !o.wanted[key] && !o.isL2(b.table) {
+		if o.s.cfg.Bridge.SetUp(b.cookie) && !o.wanted[key] && !o.isL2(b.table) {
 			old = append(old, &change{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: flow.RemovedDelete})
 		}
 	}

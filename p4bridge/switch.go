@@ -88,7 +88,7 @@ var missActions = [...][]flow.Action{
 // isStanding reports whether a rule is [owner.Standing]'s: the gateway's own, below
 // all that has a priority and matching everything.
 func (o *owner) isStanding(r *flow.Rule) bool {
-	return r.Cookie == o.s.cfg.Bridge.OwnCookie() && r.Priority == 0 && r.Match.Fields == 0 && slices.Equal(r.Actions, missActions[o.s.cfg.Miss])
+	return o.s.cfg.Bridge.SetUp(r.Cookie) && r.Priority == 0 && r.Match.Fields == 0 && slices.Equal(r.Actions, missActions[o.s.cfg.Miss])
 }
 
 // exactly selects the entries of one cookie.

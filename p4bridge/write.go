@@ -322,7 +322,7 @@ func (o *owner) applied(c *change, now time.Time) {
 		count.deleted.Inc()
 		if o.isL2(c.table.ID) {
 			o.forget(c.entry)
-		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil && b.cookie != o.s.cfg.Bridge.OwnCookie() {
+		} else if match, mt, ok := o.s.cfg.Mapping.Match(c.entry); ok && b != nil && !o.s.cfg.Bridge.SetUp(b.cookie) {
 			c.gone = &flow.FlowRemoved{Reason: c.why, Table: mt.OpenFlow, Priority: uint16(b.priority), Cookie: b.cookie, Match: match,
 				Duration: now.Sub(b.written), Idle: b.idle, Hard: b.hard}
 		}

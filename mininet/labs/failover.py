@@ -77,6 +77,7 @@ def lab(folder):
 
     print("\nThe second one dies too:")
     second.stop()
+    time.sleep(6)  # answers that were given can be used again for five seconds
     new_conversation(works=False)
     old_conversation()
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
@@ -40,12 +39,7 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = cli.WriteJSON(c.OutOrStdout(), r)
-			} else {
-				err = r.WriteText(c.OutOrStdout())
-			}
-			return errors.Join(err, r.Err())
+			return writeClaims(c.OutOrStdout(), r, asJSON)
 		},
 	}
 	fl := c.Flags()

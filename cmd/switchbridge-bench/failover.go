@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -40,12 +39,7 @@ twice, or that was denied, is a failure, and the exit code says so. It needs roo
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = cli.WriteJSON(c.OutOrStdout(), r)
-			} else {
-				err = r.WriteText(c.OutOrStdout())
-			}
-			return errors.Join(err, r.Err())
+			return writeClaims(c.OutOrStdout(), r, asJSON)
 		},
 	}
 	fl := c.Flags()

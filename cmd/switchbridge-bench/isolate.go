@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -47,12 +46,7 @@ and the exit code says so.`,
 			if err != nil {
 				return err
 			}
-			if asJSON {
-				err = cli.WriteJSON(c.OutOrStdout(), r)
-			} else {
-				err = r.WriteText(c.OutOrStdout())
-			}
-			return errors.Join(err, r.Err())
+			return writeClaims(c.OutOrStdout(), r, asJSON)
 		},
 	}
 	fl := c.Flags()

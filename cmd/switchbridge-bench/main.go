@@ -4,6 +4,9 @@
 package main
 
 import (
+	"errors"
+	"io"
+
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
@@ -26,4 +29,15 @@ func rootCommand() *cobra.Command {
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands
 	return root
+}
+
+// writeClaims writes what a benchmark found out, figures and failures, and returns an error where there are failures.
+func writeClaims(w io.Writer, r interface {
+	WriteText(w io.Writer) error
+	Err() error
+}, asJSON bool) error {
+	if asJSON {
+		return errors.Join(cli.WriteJSON(w, r), r.Err())
+	}
+	return errors.Join(r.WriteText(w), r.Err())
 }

@@ -57,6 +57,10 @@ func (m *Member) handler() http.Handler {
 		if !read(w, r, &b) {
 			return
 		}
+		if !plausible(b.Generation, time.Now()) {
+			http.Error(w, "generation: it is of a time that is yet to come", http.StatusBadRequest)
+			return
+		}
 		m.mu.Lock()
 		m.gen = max(m.gen, b.Generation)
 		m.claim(time.Now(), "the other gateway has handed the lead over")
@@ -139,6 +143,9 @@ func (m *Member) ask(ctx context.Context) {
 	if err == nil && st.Member == m.cfg.Member {
 		m.log.Error("both gateways of the pair are the same member: give one of them the other pair.member", "member", st.Member)
 		return
+	}
+	if err == nil && !plausible(st.Generation, begun) {
+		err = fmt.Errorf("generation %d is of a time that is yet to come: set the clocks", st.Generation)
 	}
 	if err != nil {
 		m.log.Debug("the other gateway does not answer", "peer", m.cfg.Peer, "err", err)

@@ -27,7 +27,15 @@ const (
 	// firstRest is how long a gateway claims nothing after it was demoted without hearing of its peer; it doubles to lastRest.
 	firstRest = 30 * time.Second
 	lastRest  = 10 * time.Minute
+	// ahead is how far from now the time in a generation may be. A switch that names a later one lies, or was another controller's: to claim
+	// above it would make all other switches take this pair's claims for stale, once the number has run over.
+	ahead = 24 * time.Hour
 )
+
+// plausible reports whether a generation can be one of a pair's claims.
+func plausible(generation uint64, now time.Time) bool {
+	return generation>>1 <= uint64(now.Add(ahead).UnixMilli())
+}
 
 // Config is one member of a pair.
 type Config struct {
@@ -153,7 +161,7 @@ func (m *Member) Term() bridge.Term {
 func (m *Member) Seen(generation uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if generation <= m.gen {
+	if generation <= m.gen || !plausible(generation, time.Now()) {
 		return
 	}
 	m.gen = generation
@@ -162,7 +170,8 @@ func (m *Member) Seen(generation uint64) {
 	}
 }
 
-// Lost implements [bridge.Pair].
+// Lost implements [bridge.Pair]. A switch alone is not believed where the peer answers and does not lead: one that lies must not cost the
+// others their gateway. If the peer has claimed a moment ago, its next answer says so.
 func (m *Member) Lost(generation uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,6 +179,9 @@ func (m *Member) Lost(generation uint64) {
 		return
 	}
 	now := time.Now()
+	if !plausible(generation, now) || m.answers(now) && !m.peer.Leads {
+		return
+	}
 	m.gen = max(m.gen, generation)
 	if !m.answers(now) {
 		m.rest = min(max(firstRest, 2*m.rest), lastRest)

@@ -164,9 +164,39 @@ func TestClaimsNeverTie(t *testing.T) {
 	if pair[0].Term().Generation == pair[1].Term().Generation {
 		t.Error("two claims tie")
 	}
-	pair[0].Seen(1 << 62)
-	if g := pair[0].Term().Generation; g <= 1<<62 || g&1 != 0 {
-		t.Errorf("after a switch has seen 1<<62 the claim is %d", g)
+	later := pair[0].Term().Generation + 1<<20
+	pair[0].Seen(later)
+	if g := pair[0].Term().Generation; g <= later || g&1 != 0 {
+		t.Errorf("after a switch has seen %d the claim is %d", later, g)
+	}
+}
+
+// TestLyingSwitch: one switch that says it obeys the other gateway, or names generations without end, costs no other switch its gateway.
+func TestLyingSwitch(t *testing.T) {
+	pair := pairOf(t)
+	now := time.Now()
+	m := pair[0]
+	m.hears(pair[1], now)
+	m.look(now)
+	before := m.Term()
+	if !before.Leads {
+		t.Fatal("nobody leads")
+	}
+	for _, generation := range []uint64{0, before.Generation + 1, 1 << 62, 1<<64 - 1, 1<<64 - 2} {
+		m.Lost(generation)
+	}
+	for _, generation := range []uint64{1 << 62, 1<<64 - 1, 1<<64 - 2} {
+		m.Seen(generation)
+	}
+	if after := m.Term(); !after.Leads || after.Generation != before.Generation {
+		t.Errorf("the pair has gone from %+v to %+v", before, after)
+	}
+	pair[1].mu.Lock()
+	pair[1].claim(now, "test")
+	pair[1].mu.Unlock()
+	m.hears(pair[1], now)
+	if m.Lost(pair[1].Term().Generation); m.Term().Leads {
+		t.Error("a switch that obeys the other gateway, which leads, is not believed")
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"switchbridge/internal/listen"
 	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
+	"switchbridge/internal/tracing"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -70,7 +71,8 @@ type Gateway struct {
 	refused  quiet.Line // callers who may not act
 	started  time.Time
 
-	states    *stores.Keeper // nil: no store
+	tracing   *tracing.Tracing // nil: off
+	states    *stores.Keeper   // nil: no store
 	bridge    *bridge.Bridge
 	pair      *pair.Member // nil: this gateway is alone
 	pairCert  *watched.Pair
@@ -108,14 +110,18 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
-	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+	if g.tracing, err = tracing.Open(set.Tracing, "switchbridge", o.Version, g.log); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
+	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %w", err), g.tracing.Close())
+	}
+	g.states.Trace(g.tracing.Tracer("switchbridge/state"))
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
-		return nil, errors.Join(err, g.states.Close())
+		return nil, errors.Join(err, g.states.Close(), g.tracing.Close())
 	}
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
@@ -150,6 +156,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if err := g.listen(); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
+	g.registry.MustRegister(info{g}) // which reads all of the above
 	return g, nil
 }
 
@@ -167,6 +174,7 @@ func (g *Gateway) core(r *running) bridge.Config {
 		Workers:        r.set.Function.Concurrency,
 		QueuePerSwitch: l.Queue,
 		OnDecision:     g.recorder.observe,
+		Tracer:         g.tracing.Tracer("switchbridge/bridge"),
 		Logger:         g.log,
 	}
 	for _, t := range o.Subscribe {
@@ -408,7 +416,7 @@ func (g *Gateway) Close() error {
 		g.pair.Close()
 	}
 	g.recorder.file.close()
-	return errors.Join(g.now().functions.closeBut(nil), g.states.Close())
+	return errors.Join(g.now().functions.closeBut(nil), g.states.Close(), g.tracing.Close())
 }
 
 // Ready says why the gateway can't decide, or does not govern a switch that is

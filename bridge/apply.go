@@ -96,7 +96,7 @@ func (s *Session) carryOut(j *job) {
 			}
 		}
 		s.unconfirmed(ev.XID)
-		j.spans.lost("the switch's connection takes nothing")
+		j.spans.lost(err.Error())
 		s.follow(j, false) // nobody waits for rules that will not come
 		j.finished()
 		return

@@ -80,8 +80,8 @@ type namedSwitch struct {
 	last  uint64 // which of all ends its latest session's was
 }
 
-// enter takes a session in. Of switches that are not
-// connected the one that has been away longest gives way.
+// enter takes a session in. Of switches that are not connected the one that has
+// been away longest gives way.
 func (m *switchMetrics) enter(s *Session, dpid flow.DPID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

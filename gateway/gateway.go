@@ -82,6 +82,7 @@ type Gateway struct {
 	admin     net.Listener
 	adminPair *watched.Pair  // nil: the operator's side speaks HTTP
 	adminCAs  *x509.CertPool // whose client certificates may act; nil: nobody's
+	watching
 }
 
 type listener struct {
@@ -102,6 +103,9 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	var err error
 	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
 		return nil, err
+	}
+	if set.Admin.Listen != "" || o.Admin != nil {
+		g.recorder.feed = new(feed)
 	}
 	r := &running{set: set}
 	if r.tls, err = switchTLS(&set.OpenFlow.TLS); err != nil {
@@ -361,7 +365,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
 	}
 	if g.admin != nil {
-		g.log.Info("metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
+		g.log.Info("the page, metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
 		group.Go(ctx, task.New("admin", func(ctx context.Context) error { return g.serveAdmin(ctx, g.admin) }))
 	}
 	for _, s := range g.p4 {
@@ -448,6 +452,13 @@ func (g *Gateway) Chain() string { return g.bridge.String() }
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
 	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.now().functions.names, Chain: g.Chain(), Reloads: g.results.List(), Decisions: g.recorder.stats(g.registry)}
+	st.Functions = []FunctionStatus{}
+	for _, r := range g.now().functions.remotes {
+		st.Functions = append(st.Functions, FunctionStatus{Name: r.name, Down: r.down.Load().(string), Endpoints: r.now()})
+	}
+	if err := g.Ready(); err != nil {
+		st.Ready = err.Error()
+	}
 	for _, s := range g.server.Sessions() {
 		if s.State == "ready" && s.Missing == "" {
 			st.Switches++

@@ -24,6 +24,7 @@ type recorder struct {
 	mode  atomic.Value // string: settings.Log.Decisions
 	limit logLimit
 	file  *recordFile // nil: none
+	feed  *feed       // of the page; nil: there is no admin side
 	// local is the policy of this process, which is told of packets; nil: none.
 	local atomic.Pointer[policyhost.File]
 
@@ -72,6 +73,7 @@ func (r *recorder) observe(rec *bridge.Record) {
 		r.counter(rec.Decision).Inc()
 	}
 	r.file.put(rec, failure)
+	r.feed.put(rec, failure)
 	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
 	}

@@ -177,6 +177,7 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 		a.deadline = t
 	}
 	err = a.run(ctx, d)
+	d.Calls += a.calls
 	if err != nil && a.ill && a.tried != 0 {
 		c.poison.failed(ev, err)
 	}
@@ -218,6 +219,7 @@ type asking struct {
 	deadline   time.Time
 
 	tried   uint32 // bit for each endpoint that was asked
+	calls   int    // requests that were sent
 	ill     bool   // every answer so far was a 5xx
 	backoff *backoff.ExponentialBackOff
 }
@@ -328,6 +330,7 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 	if after := a.hedgeAfter(); after > 0 {
 		r = a.hedged(ctx, e, done, after)
 	} else {
+		a.calls++
 		r = e.ask(ctx, done, a.ev, a.c.header(a.ev, a.id), a.p)
 	}
 	defer releaseAnswer(r.body)

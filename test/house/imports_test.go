@@ -80,7 +80,7 @@ var forbidden = []struct {
 	{in: host, from: "switchbridge/faas/distribution/push", to: "switchbridge/policy/policyfile", why: "what is pushed is compiled already"},
 	{in: host, from: "switchbridge/faas/distribution/push", to: "switchbridge/faas/platform/lambdahost$", why: "it needs no function's host, only where one looks"},
 	{in: host, from: "switchbridge/faas/platform/lambdahost", to: "switchbridge/faas/distribution/push", why: "a function reads its policy and never writes it"},
-	{in: host, from: "switchbridge/faas/instance/embedded", to: "switchbridge/faas/function/conformance", why: "the guest that is shipped is trained by inputs of its own: an edit of a test must not change it"},
+	{in: host, from: "switchbridge/faas/instance/embedded", to: "switchbridge/functiontest/conformance", why: "the guest that is shipped is trained by inputs of its own: an edit of a test must not change it"},
 	{in: host, from: "switchbridge/faas/instance/embedded", to: "testing", why: "what trains the guest that is shipped is no test"},
 	{in: host, from: "switchbridge/cmd", to: "testing", except: []string{"testing/fstest"}, why: "programs carry no test suites: neither conformance nor bridgetest, p4test or certstest"},
 	{in: host, from: "switchbridge/cmd/switchbridge$", to: "switchbridge/bench", except: []string{"switchbridge/bench/stats"}, why: "a gateway doesn't carry what measures; switchbridge-bench does"},

@@ -19,11 +19,12 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -134,7 +135,7 @@ func urlPayload(t testing.TB, header http.Header, body []byte) []byte {
 	return payload
 }
 
-func (a *runtimeAPI) exchange(t *testing.T, stream bool) conformance.Exchange {
+func (a *runtimeAPI) exchange(t *testing.T, stream bool) functiontest.Exchange {
 	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
@@ -167,7 +168,7 @@ func TestConformance(t *testing.T) {
 	api, logs := start(t, "SWITCHBRIDGE_TOKENS="+token)
 	for name, codec := range map[string]contract.Codec{"openflow combined": openflow.Codec{}, "openflow full": openflow.Codec{Full: true}, "json": jsonenc.Codec{}} {
 		t.Run(name, func(t *testing.T) {
-			conformance.RunBy(t, conformance.Stateless(), conformance.Client(codec, api.exchange(t, false)), codec)
+			conformance.RunBy(t, conformance.Stateless(), functiontest.Client(codec, api.exchange(t, false)), codec)
 		})
 	}
 	// The function has written a record when it answers; its output comes by a pipe.
@@ -183,13 +184,13 @@ func TestConformance(t *testing.T) {
 	if records != want {
 		t.Errorf("%d decision records of %d", records, want)
 	}
-	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, false)) })
+	t.Run("contract", func(t *testing.T) { conformance.Contract(t, api.exchange(t, false)) })
 }
 
 func TestStreaming(t *testing.T) {
 	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STREAM=1")
-	conformance.RunBy(t, conformance.Stateless(), conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
-	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, true)) })
+	conformance.RunBy(t, conformance.Stateless(), functiontest.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
+	t.Run("contract", func(t *testing.T) { conformance.Contract(t, api.exchange(t, true)) })
 }
 
 // Two tokens are valid while one takes the other's place; no other is.

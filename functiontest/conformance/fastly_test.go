@@ -8,6 +8,7 @@ import (
 
 	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/faas/platform/fastlyhost/fastlytest"
+	"switchbridge/functiontest"
 	"switchbridge/policy/blob"
 )
 
@@ -39,8 +40,8 @@ func TestFastly(t *testing.T) {
 		return resp.Status, resp.Header, resp.Body, err
 	}
 	for _, e := range encodings {
-		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
+		t.Run(e.name, func(t *testing.T) { Run(t, functiontest.Client(e.codec, exchange), e.codec) })
 	}
 	records.check(t, len(encodings)*len(Cases()))
-	t.Run("refusals", func(t *testing.T) { Refusals(t, exchange) })
+	t.Run("contract", func(t *testing.T) { Contract(t, exchange) })
 }

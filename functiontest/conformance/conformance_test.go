@@ -30,6 +30,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/kinds"
 )
@@ -158,7 +159,7 @@ func TestNative(t *testing.T) {
 }
 
 // overHTTP asks a handler over TLS, in HTTP/1.1 or HTTP/2.
-func overHTTP(t *testing.T, h http.Handler, http2 bool) Exchange {
+func overHTTP(t *testing.T, h http.Handler, http2 bool) functiontest.Exchange {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.EnableHTTP2 = http2
@@ -199,11 +200,11 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 	}
 	for i, e := range encodings {
 		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
-			Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
+			Run(t, functiontest.Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
 		})
 	}
 	records.check(t, len(encodings)*len(Cases()))
-	t.Run("refusals", func(t *testing.T) { Refusals(t, overHTTP(t, mux, false)) })
+	t.Run("contract", func(t *testing.T) { Contract(t, overHTTP(t, mux, false)) })
 }
 
 // lines are the decision records that a host wrote, one Write each.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"switchbridge/faas/platform/workershost/workerstest"
+	"switchbridge/functiontest"
 	"switchbridge/policy/blob"
 )
 
@@ -13,8 +14,8 @@ func TestWorkers(t *testing.T) {
 		t.Fatal(err)
 	}
 	worker := workerstest.Start(t, workerstest.Options{Policy: compiled})
-	t.Run("refusals", func(t *testing.T) { Refusals(t, worker.Exchange) })
+	t.Run("contract", func(t *testing.T) { Contract(t, worker.Exchange) })
 	for _, e := range encodings {
-		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, worker.Exchange), e.codec) })
+		t.Run(e.name, func(t *testing.T) { Run(t, functiontest.Client(e.codec, worker.Exchange), e.codec) })
 	}
 }

@@ -27,6 +27,12 @@ func PacketIn(frame []byte, port flow.PortNo) *flow.PacketIn {
 	return &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Match: m, Data: frame, Incomplete: m.Missing()}
 }
 
+// PacketCase is a frame that a switch of protocol p asks about.
+func PacketCase(name string, p flow.Protocol, frame []byte, port flow.PortNo) Case {
+	return Case{p.String() + "/" + name, &flow.Event{Type: flow.EventPacketIn, ID: "id-" + name, Session: "192.0.2.9:4711/1",
+		Time: time.Unix(1700000000, 0).UTC(), XID: 4711, Switch: Switch(p), Accepts: flow.AcceptsAll, PacketIn: PacketIn(frame, port)}}
+}
+
 // Cases are events of every type, for both versions of OpenFlow and for P4 digests. Most are of a gateway that accepts all that there is;
 // some are of an older one, which says neither what it accepts nor what is incomplete.
 func Cases() (cases []Case) {

@@ -9,7 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -25,16 +25,26 @@ type Config struct {
 	// Encodings must be spoken (openflow, json). Empty: whichever the function speaks, one at least.
 	Encodings []string
 
+	// Checks are the names of those to make; empty: all. Those of the events are always made, since the others look at their answers.
+	Checks []string
+
 	// Packets are asked about beside the suite's own.
 	Packets []Case
 
-	// Concurrency is how many events are under way at a time in the check of that name; 0: 32.
+	// Concurrency is how many events are under way at a time in the check of that name; 0: DefaultConcurrency.
 	Concurrency int
 
-	// Samples is how many events the latency is measured with; 0: 100. MaxLatency is what 99 of 100 must be answered within; 0: no limit.
+	// Samples is how many events the latency is measured with; 0: DefaultSamples. MaxLatency is what 99 of 100 must be answered within; 0:
+	// no limit.
 	Samples    int
 	MaxLatency time.Duration
 }
+
+// What is asked where nothing is said.
+const (
+	DefaultConcurrency = 32
+	DefaultSamples     = 100
+)
 
 // Status is what became of a check.
 type Status uint8
@@ -110,13 +120,21 @@ var checks = []check{
 	{"latency", "answers come in time", "status", (*session).latency, false},
 }
 
+// Names are those of the checks.
+func Names() (list []string) {
+	for _, c := range checks {
+		list = append(list, c.name)
+	}
+	return list
+}
+
 // Run makes every check, and says what became of it. It ends early, with what it has, when ctx is done.
 func Run(ctx context.Context, cfg Config) []Result {
 	if cfg.Concurrency == 0 {
-		cfg.Concurrency = 32
+		cfg.Concurrency = DefaultConcurrency
 	}
 	if cfg.Samples == 0 {
-		cfg.Samples = 100
+		cfg.Samples = DefaultSamples
 	}
 	cases := append(Cases(), cfg.Packets...)
 	var results []Result
@@ -124,11 +142,15 @@ func Run(ctx context.Context, cfg Config) []Result {
 	decided := make(map[string]map[string]*answer) // of an encoding, of a case
 	for _, e := range encodings {
 		s := &session{ctx: ctx, cfg: &cfg, encoding: e, cases: cases}
-		wanted := strings.Contains(","+strings.Join(cfg.Encodings, ",")+",", ","+e.name+",")
+		wanted := slices.Contains(cfg.Encodings, e.name)
 		if len(cfg.Encodings) > 0 && !wanted && !e.full || e.full && len(cfg.Encodings) > 0 && decided["openflow"] == nil {
 			continue
 		}
-		if why := s.offered(); why != "" {
+		why, err := s.offered()
+		if err != nil {
+			return append(results, Result{Encoding: e.name, Check: "encoding", About: "the function answers", Status: Failed, Asked: 1, Details: []string{err.Error()}})
+		}
+		if why != "" {
 			r := Result{Encoding: e.name, Check: "encoding", About: "the function speaks it", Status: Skipped, Asked: 1, Details: []string{why}}
 			if wanted {
 				r.Status = Failed
@@ -138,13 +160,14 @@ func Run(ctx context.Context, cfg Config) []Result {
 		}
 		spoken++
 		for _, c := range checks {
-			if e.full && !c.full || ctx.Err() != nil {
+			left := len(cfg.Checks) > 0 && c.section != "events" && !slices.Contains(cfg.Checks, c.name)
+			if e.full && !c.full || left || ctx.Err() != nil {
 				continue
 			}
 			results = append(results, s.make(c))
 		}
 		decided[e.name] = s.answers
-		if other := decided["openflow"]; e.name != "openflow" && other != nil {
+		if other := decided["openflow"]; e.name != "openflow" && other != nil && len(cfg.Checks) == 0 {
 			results = append(results, s.make(check{name: "encodings agree", about: "the decisions are those of openflow", section: "request",
 				run: func(s *session) { s.agree(other) }}))
 		}
@@ -159,7 +182,7 @@ func Run(ctx context.Context, cfg Config) []Result {
 	return results
 }
 
-// Failed reports whether a check has failed; with strict, or has a warning.
+// AnyFailed reports whether a check has failed; with strict, or has a warning.
 func AnyFailed(results []Result, strict bool) bool {
 	for _, r := range results {
 		if r.Status == Failed || strict && r.Status == Warned {
@@ -256,8 +279,8 @@ func (s *session) decisions(yield func(*answer, *flow.Decision) bool) {
 	}
 }
 
-// offered says why the encoding is not spoken; empty where it is.
-func (s *session) offered() string {
+// offered says why the encoding is not spoken; empty where it is. An error says that nobody answers.
+func (s *session) offered() (why string, err error) {
 	s.row = new(Result)
 	sw := Switch(flow.OpenFlow13)
 	if s.full {
@@ -266,16 +289,16 @@ func (s *session) offered() string {
 				continue
 			}
 			if a := s.ask(c.Name, c.Event, nil); !a.decided() {
-				return "the handshake is not answered, so the gateway's openflow.handshake must be combined"
+				return "the handshake is not answered, so the gateway's openflow.handshake must be combined", nil
 			} else if len(a.decision().Handshake) > 0 {
-				return ""
+				return "", nil
 			}
 		}
-		return "the handshake is answered without messages, so the gateway's openflow.handshake must be combined"
+		return "the handshake is answered without messages, so the gateway's openflow.handshake must be combined", nil
 	}
 	a := s.ask("policy check", &flow.Event{Type: flow.EventPolicyCheck, Switch: sw, Session: "1", Accepts: flow.AcceptsAll}, nil)
-	if a.err == nil && a.status == 415 {
-		return "status 415: " + contract.Printable(string(a.body))
+	if a.err == nil && a.status == http.StatusUnsupportedMediaType {
+		return "status 415: " + contract.Printable(string(a.body)), nil
 	}
-	return ""
+	return "", a.err
 }

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -86,10 +85,7 @@ func Cases() (cases []Case) {
 				if err != nil {
 					panic("example of " + kind.Name() + ": " + err.Error()) // TestCases meets it first
 				}
-				name := fmt.Sprintf("%s %d", kind.Name(), i+1)
-				cases = append(cases, Case{Case: functiontest.Case{Name: protocol.String() + "/" + name, Event: &flow.Event{
-					Type: flow.EventPacketIn, ID: "id-" + name, Session: "192.0.2.9:4711/1", Time: time.Unix(1700000000, 0).UTC(), XID: 4711,
-					Switch: functiontest.Switch(protocol), Accepts: flow.AcceptsAll, PacketIn: functiontest.PacketIn(frame, port)}}})
+				cases = append(cases, Case{Case: functiontest.PacketCase(fmt.Sprintf("%s %d", kind.Name(), i+1), protocol, frame, port)})
 			}
 		}
 	}

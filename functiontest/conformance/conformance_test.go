@@ -31,6 +31,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/kinds"
 )
@@ -155,7 +156,26 @@ func TestGuestOfTheBinary(t *testing.T) {
 }
 
 func TestNative(t *testing.T) {
-	overHTTPS(t, httphost.Config{Decider: controller.New(Policy()), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
+	overHTTPS(t, native())
+	t.Run("contract", func(t *testing.T) { Contract(t, overHTTP(t, handler(t, native()), true)) })
+}
+
+func native() httphost.Config {
+	return httphost.Config{Decider: controller.New(Policy()), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}}
+}
+
+// TestLongContract makes every check of a function on the hosts that take longer than the controller in process.
+func TestLongContract(t *testing.T) {
+	testlong.Need(t)
+	t.Run("embedded", func(t *testing.T) {
+		f := embeddedFunction(t)
+		Contract(t, overHTTP(t, handler(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}}), false))
+	})
+	t.Run("fastly", func(t *testing.T) {
+		exchange, _ := fastly(t)
+		Contract(t, exchange)
+	})
+	t.Run("workers", func(t *testing.T) { Contract(t, startWorker(t).Exchange) })
 }
 
 // overHTTP asks a handler over TLS, in HTTP/1.1 or HTTP/2.
@@ -190,6 +210,19 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 	t.Helper()
 	var records lines
 	config.Records = record.NewWriter(&records)
+	mux := handler(t, config)
+	for i, e := range encodings {
+		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
+			Run(t, functiontest.Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
+		})
+	}
+	records.check(t, len(encodings)*len(Cases()))
+	t.Run("refusals", func(t *testing.T) { Refusals(t, overHTTP(t, mux, false)) })
+}
+
+// handler is a function as `function serve` has it.
+func handler(t *testing.T, config httphost.Config) http.Handler {
+	t.Helper()
 	h, err := httphost.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -198,13 +231,7 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, e := range encodings {
-		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
-			Run(t, functiontest.Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
-		})
-	}
-	records.check(t, len(encodings)*len(Cases()))
-	t.Run("contract", func(t *testing.T) { Contract(t, overHTTP(t, mux, false)) })
+	return mux
 }
 
 // lines are the decision records that a host wrote, one Write each.

@@ -15,7 +15,7 @@ import (
 )
 
 // Contract makes every check of functiontest on a host of ours, which speaks both encodings, and holds it to more than the contract asks:
-// there is no warning, and what is refused is refused in the same words whatever the host is made of.
+// there is no warning. It asks over a thousand events.
 func Contract(t *testing.T, exchange functiontest.Exchange) {
 	t.Helper()
 	for _, r := range functiontest.Run(t.Context(), functiontest.Config{Exchange: exchange, Encodings: []string{"openflow", "json"}, Samples: 10}) {
@@ -23,6 +23,12 @@ func Contract(t *testing.T, exchange functiontest.Exchange) {
 			t.Errorf("%s, %s (%s): %s\n%s\n%d more", r.Encoding, r.Check, r.About, r.Status, strings.Join(r.Details, "\n"), r.More)
 		}
 	}
+}
+
+// Refusals asks what every host refuses, in the same words whatever it is made of, and what its answers don't say. The host speaks both
+// encodings.
+func Refusals(t *testing.T, exchange functiontest.Exchange) {
+	t.Helper()
 	notSpoken := func(v string) string {
 		return fmt.Sprintf("content type %q: want %s or %s", v, contract.TypeOpenFlow, contract.TypeJSON)
 	}

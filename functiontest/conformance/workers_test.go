@@ -8,13 +8,18 @@ import (
 	"switchbridge/policy/blob"
 )
 
-func TestWorkers(t *testing.T) {
+func startWorker(t *testing.T) *workerstest.Worker {
+	t.Helper()
 	compiled, err := blob.Pack(Policy())
 	if err != nil {
 		t.Fatal(err)
 	}
-	worker := workerstest.Start(t, workerstest.Options{Policy: compiled})
-	t.Run("contract", func(t *testing.T) { Contract(t, worker.Exchange) })
+	return workerstest.Start(t, workerstest.Options{Policy: compiled})
+}
+
+func TestWorkers(t *testing.T) {
+	worker := startWorker(t)
+	t.Run("refusals", func(t *testing.T) { Refusals(t, worker.Exchange) })
 	for _, e := range encodings {
 		t.Run(e.name, func(t *testing.T) { Run(t, functiontest.Client(e.codec, worker.Exchange), e.codec) })
 	}

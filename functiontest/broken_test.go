@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -445,5 +446,27 @@ func TestReports(t *testing.T) {
 	}
 	if !strings.Contains(strict.String(), `failures="2"`) {
 		t.Errorf("a warning is no failure with strict:\n%s", &strict)
+	}
+}
+
+// TestPage: docs/functions.md lists every check, in order.
+func TestPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/functions.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := string(page)
+	for _, r := range functiontest.Run(t.Context(), functiontest.Config{Exchange: good(t), Encodings: []string{"openflow"}}) {
+		if r.Encoding != "openflow" {
+			continue
+		}
+		about, section, _ := strings.Cut(strings.TrimSuffix(r.About, ")"), " (#")
+		row := fmt.Sprintf("| `%s` | %s ([contract](contract.md#%s)) |\n", r.Check, about, section)
+		_, after, ok := strings.Cut(rest, row)
+		if !ok {
+			t.Errorf("docs/functions.md has no %s, or not in its place", row)
+			continue
+		}
+		rest = after
 	}
 }

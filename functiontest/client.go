@@ -1,9 +1,12 @@
 package functiontest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"strconv"
@@ -16,6 +19,31 @@ import (
 // Exchange sends one request of the contract and returns the answer. It follows no redirect. It is called by several goroutines at a
 // time.
 type Exchange func(ctx context.Context, header http.Header, body []byte) (status int, answer http.Header, answerBody []byte, err error)
+
+// Posts is the Exchange of a function behind a URL; header stands on every request. Of an answer it reads no more than shows that it is too
+// large.
+func Posts(client *http.Client, url string, header http.Header) Exchange {
+	own := *client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return func(ctx context.Context, h http.Header, body []byte) (int, http.Header, []byte, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		maps.Copy(h, header)
+		r.Header = h
+		resp, err := own.Do(r)
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		defer resp.Body.Close()
+		answer, err := io.ReadAll(io.LimitReader(resp.Body, flow.MaxBody+1))
+		if err != nil {
+			return 0, nil, nil, fmt.Errorf("reading the answer: %w", err)
+		}
+		return resp.StatusCode, resp.Header, answer, nil
+	}
+}
 
 // Client is a [flow.Decider] that speaks the contract over any Exchange. It is the least that a gateway does: no repeats, no limits. Like
 // a gateway, it refuses an answer that has a member which the event does not accept.

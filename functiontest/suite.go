@@ -143,7 +143,7 @@ func Run(ctx context.Context, cfg Config) []Result {
 	for _, e := range encodings {
 		s := &session{ctx: ctx, cfg: &cfg, encoding: e, cases: cases}
 		wanted := slices.Contains(cfg.Encodings, e.name)
-		if len(cfg.Encodings) > 0 && !wanted && !e.full || e.full && len(cfg.Encodings) > 0 && decided["openflow"] == nil {
+		if e.full && decided["openflow"] == nil || !e.full && len(cfg.Encodings) > 0 && !wanted {
 			continue
 		}
 		why, err := s.offered()
@@ -296,9 +296,23 @@ func (s *session) offered() (why string, err error) {
 		}
 		return "the handshake is answered without messages, so the gateway's openflow.handshake must be combined", nil
 	}
-	a := s.ask("policy check", &flow.Event{Type: flow.EventPolicyCheck, Switch: sw, Session: "1", Accepts: flow.AcceptsAll}, nil)
-	if a.err == nil && a.status == http.StatusUnsupportedMediaType {
-		return "status 415: " + contract.Printable(string(a.body)), nil
+	check := s.ask("policy check", &flow.Event{Type: flow.EventPolicyCheck, Switch: sw, Session: "1", Accepts: flow.AcceptsAll}, nil)
+	if check.err != nil || check.decided() {
+		return "", check.err
 	}
-	return "", a.err
+	if check.status == http.StatusUnsupportedMediaType {
+		return check.refusal().Error(), nil
+	}
+	// A function that knows one encoding alone may refuse what it can't read, or answer in the other.
+	i := slices.IndexFunc(s.cases, func(c Case) bool { return c.Event.PacketIn != nil && c.Event.Switch.Protocol == flow.OpenFlow13 })
+	switch packet := s.ask("a packet", s.cases[i].Event, nil); {
+	case packet.err != nil:
+		return "", packet.err
+	case packet.decided(), packet.status/100 == 5, packet.status == 401, packet.status == 403, packet.status == 429:
+		return "", nil
+	case packet.status/100 == 4:
+		return packet.refusal().Error(), nil
+	default:
+		return packet.fault().Error(), nil
+	}
 }

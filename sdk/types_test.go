@@ -195,8 +195,6 @@ from __future__ import annotations
 
 from typing import TypedDict, Union
 
-from typing_extensions import Required
-
 Match = dict[str, Union[int, str]]
 
 MATCH_FIELDS = frozenset((FIELDS))
@@ -204,11 +202,7 @@ MATCH_FIELDS = frozenset((FIELDS))
 		object: func(b *bytes.Buffer, o *object, typeOf func(string) string) {
 			fmt.Fprintf(b, "\n\nclass %s(TypedDict, total=False):\n    \"\"\"%s\"\"\"\n\n", o.name, o.about)
 			for _, m := range o.members() {
-				typ := typeOf(m.kind)
-				if m.required {
-					typ = "Required[" + typ + "]"
-				}
-				fmt.Fprintf(b, "    %s: %s\n", m.name, typ)
+				fmt.Fprintf(b, "    %s: %s\n", m.name, typeOf(m.kind))
 			}
 		},
 	},

@@ -2,10 +2,7 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"slices"
@@ -94,11 +91,10 @@ func (f *functionTestFlags) run(c *cobra.Command, url string) error {
 	if err != nil {
 		return err
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	if _, err := http.NewRequest(http.MethodPost, url, nil); err != nil {
 		return cli.Usage(err)
 	}
-	config.Exchange = exchange(client, url, header)
+	config.Exchange = functiontest.Posts(client, url, header)
 	results := functiontest.Run(c.Context(), config)
 	if err := functiontest.WriteTable(c.OutOrStdout(), results); err != nil {
 		return err
@@ -116,28 +112,4 @@ func (f *functionTestFlags) run(c *cobra.Command, url string) error {
 		return errors.New("the function does not keep the contract")
 	}
 	return nil
-}
-
-// exchange posts to url with header on every request, and reads no more of an answer than the suite needs to see that it is too large.
-func exchange(client *http.Client, url string, header http.Header) functiontest.Exchange {
-	return func(ctx context.Context, h http.Header, body []byte) (int, http.Header, []byte, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		for name, values := range header {
-			h[name] = values
-		}
-		r.Header = h
-		resp, err := client.Do(r)
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		defer resp.Body.Close()
-		answer, err := io.ReadAll(io.LimitReader(resp.Body, flow.MaxBody+1))
-		if err != nil {
-			return 0, nil, nil, fmt.Errorf("reading the answer: %w", err)
-		}
-		return resp.StatusCode, resp.Header, answer, nil
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -186,23 +185,23 @@ func overHTTP(t *testing.T, h http.Handler, http2 bool) functiontest.Exchange {
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	client := server.Client()
-	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, bytes.NewReader(body))
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		r.Header = header
-		resp, err := client.Do(r)
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		defer resp.Body.Close()
-		if (resp.ProtoMajor == 2) != http2 {
-			return 0, nil, nil, fmt.Errorf("answered in %s", resp.Proto)
-		}
-		answer, err := io.ReadAll(resp.Body)
-		return resp.StatusCode, resp.Header, answer, err
+	client.Transport = speaks{client.Transport, http2}
+	return functiontest.Posts(client, server.URL, nil)
+}
+
+// speaks fails where another version of HTTP is spoken.
+type speaks struct {
+	http.RoundTripper
+	http2 bool
+}
+
+func (s speaks) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.RoundTripper.RoundTrip(r)
+	if err == nil && (resp.ProtoMajor == 2) != s.http2 {
+		resp.Body.Close()
+		return nil, fmt.Errorf("answered in %s", resp.Proto)
 	}
+	return resp, err
 }
 
 // overHTTPS runs the suite on a handler, in every encoding, in HTTP/1.1 and HTTP/2.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"switchbridge/functiontest"
+	"switchbridge/internal/testlong"
 )
 
 // program is a language's library: how its own tests and its example are run.
@@ -24,40 +25,49 @@ type program struct {
 // TestLibraries runs each library's own tests, and every check of a function on its example. A language whose tools are missing is left
 // out, with the reason.
 func TestLibraries(t *testing.T) {
-	for _, row := range []struct {
-		language string
-		source   []string // what is held to 500 lines
-		prepare  func(t *testing.T) program
-	}{
-		{"go", []string{"go/function/contract.go", "go/function/function.go"}, prepareGo},
-		{"python", []string{"python/src/switchbridge_function/__init__.py", "python/src/switchbridge_function/contract.py"}, preparePython},
-		{"typescript", []string{"typescript/src/index.ts", "typescript/src/contract.ts", "typescript/src/node.ts"}, prepareTypeScript},
+	t.Run("go", func(t *testing.T) { keepsContract(t, prepareGo(t)) })
+	t.Run("python", func(t *testing.T) { keepsContract(t, preparePython(t)) })
+}
+
+// TestLongTypeScript is apart, since the compiler takes seconds.
+func TestLongTypeScript(t *testing.T) {
+	testlong.Need(t)
+	keepsContract(t, prepareTypeScript(t))
+}
+
+// keepsContract runs a library's own tests, and every check of a function on its example.
+func keepsContract(t *testing.T, p program) {
+	t.Helper()
+	if p.test != nil {
+		run(t, p.env, p.test...)
+	}
+	url := start(t, p)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: functiontest.DefaultConcurrency}, Timeout: 20 * time.Second}
+	for _, r := range functiontest.Run(t.Context(), functiontest.Config{Exchange: functiontest.Posts(client, url, nil), Encodings: []string{"json"}, Samples: 10}) {
+		if r.Status == functiontest.Failed || r.Status == functiontest.Warned {
+			t.Errorf("%s: %s: %s", r.Check, r.Status, strings.Join(r.Details, "\n"))
+		}
+	}
+}
+
+// TestLibrariesAreSmall: each is to be read in one go.
+func TestLibrariesAreSmall(t *testing.T) {
+	for language, source := range map[string][]string{
+		"Go":         {"go/function/contract.go", "go/function/function.go"},
+		"Python":     {"python/src/switchbridge_function/__init__.py", "python/src/switchbridge_function/contract.py"},
+		"TypeScript": {"typescript/src/index.ts", "typescript/src/contract.ts", "typescript/src/node.ts"},
 	} {
-		t.Run(row.language, func(t *testing.T) {
-			t.Parallel()
-			lines := 0
-			for _, name := range row.source {
-				b, err := os.ReadFile(name)
-				if err != nil {
-					t.Fatal(err)
-				}
-				lines += bytes.Count(b, []byte("\n"))
+		lines := 0
+		for _, name := range source {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if lines > 500 {
-				t.Errorf("%d lines; it is to be read in one go", lines)
-			}
-			p := row.prepare(t)
-			if p.test != nil {
-				run(t, p.env, p.test...)
-			}
-			url := start(t, p)
-			client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: functiontest.DefaultConcurrency}, Timeout: 20 * time.Second}
-			for _, r := range functiontest.Run(t.Context(), functiontest.Config{Exchange: functiontest.Posts(client, url, nil), Encodings: []string{"json"}, Samples: 10}) {
-				if r.Status == functiontest.Failed || r.Status == functiontest.Warned {
-					t.Errorf("%s: %s: %s", r.Check, r.Status, strings.Join(r.Details, "\n"))
-				}
-			}
-		})
+			lines += bytes.Count(b, []byte("\n"))
+		}
+		if lines > 500 {
+			t.Errorf("%s: %d lines", language, lines)
+		}
 	}
 }
 

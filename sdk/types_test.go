@@ -170,7 +170,7 @@ var languages = map[string]language{
 	"go/function/contract.go": {
 		kinds: map[string]string{"number": "uint32", "numberOrText": "any", "text": "string", "truth": "bool", "texts": "map[string]any", "match": "Match"},
 		list:  "[]%s",
-		head:  "// Code " + generated + ". DO NOT EDIT.\n\npackage function\n\n// Match is headers of packets, by the contract's names: numbers and texts.\ntype Match map[string]any\n\nvar matchFields = map[string]bool{FIELDS}\n",
+		head:  "// Code " + generated + ". DO NOT EDIT.\n\npackage function\n\n// Match is headers of packets, by the contract's names: numbers and texts.\ntype Match map[string]any\n\nvar matchFields = map[string]bool{@NAMES}\n",
 		object: func(b *bytes.Buffer, o *object, typeOf func(string) string) {
 			fmt.Fprintf(b, "\n// %s: %s\ntype %s struct {\n", o.name, o.about, o.name)
 			for _, m := range o.members() {
@@ -197,7 +197,7 @@ from typing import TypedDict, Union
 
 Match = dict[str, Union[int, str]]
 
-MATCH_FIELDS = frozenset((FIELDS))
+MATCH_FIELDS = frozenset((@NAMES))
 `,
 		object: func(b *bytes.Buffer, o *object, typeOf func(string) string) {
 			fmt.Fprintf(b, "\n\nclass %s(TypedDict, total=False):\n    \"\"\"%s\"\"\"\n\n", o.name, o.about)
@@ -209,7 +209,7 @@ MATCH_FIELDS = frozenset((FIELDS))
 	"typescript/src/contract.ts": {
 		kinds: map[string]string{"number": "number", "numberOrText": "number | string", "text": "string", "truth": "boolean", "texts": "Record<string, string | number>", "match": "Match"},
 		list:  "Array<%s>",
-		head:  "// Types of the contract, " + generated + ".\n\n/** Headers of packets, by the contract's names. */\nexport type Match = Record<string, number | string>;\n\nexport const matchFields: ReadonlySet<string> = new Set([FIELDS]);\n",
+		head:  "// Types of the contract, " + generated + ".\n\n/** Headers of packets, by the contract's names. */\nexport type Match = Record<string, number | string>;\n\nexport const matchFields: ReadonlySet<string> = new Set([@NAMES]);\n",
 		object: func(b *bytes.Buffer, o *object, typeOf func(string) string) {
 			fmt.Fprintf(b, "\n/** %s */\nexport interface %s {\n", o.about, o.name)
 			for _, m := range o.members() {
@@ -239,7 +239,7 @@ func TestGenerated(t *testing.T) {
 			}
 			list = append(list, quoted)
 		}
-		b := bytes.NewBufferString(strings.Replace(l.head, "FIELDS", strings.ReplaceAll(strings.Join(list, ", "), ", \n", ",\n")+",\n", 1))
+		b := bytes.NewBufferString(strings.Replace(l.head, "@NAMES", strings.ReplaceAll(strings.Join(list, ", "), ", \n", ",\n")+",\n", 1))
 		for i := range objects {
 			l.object(b, &objects[i], l.typeOf)
 		}

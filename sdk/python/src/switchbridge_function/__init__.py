@@ -231,7 +231,8 @@ class Function:
         if kind not in KINDS or not headers.get("ce-id") or headers.get("ce-specversion") != "1.0":
             raise Refused(400, "want CloudEvents 1.0 with an id, of an event of version 1")
         event = _read(kind, body)
-        decided = self._packet_in(Packet(event)) if kind == "packet_in" else self._on.get(kind, lambda event: None)(event)
+        on = self._on.get(kind)
+        decided = self._packet_in(Packet(event)) if kind == "packet_in" else on(event) if on else None
         decision: Decision = {} if decided is None else decided
         _restrict(decision, event)
         return decision

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TypedDict, Union
 
-from typing_extensions import Required
-
 Match = dict[str, Union[int, str]]
 
-MATCH_
+MATCH_FIELDS = frozenset((
     "arp_op", "arp_sha", "arp_spa", "arp_tha", "arp_tpa", "dl_dst", "dl_src", "dl_type",
     "dl_vlan", "dl_vlan_pcp", "eth_dst", "eth_src", "eth_type", "icmpv4_code", "icmpv4_type", "icmpv6_code",
     "icmpv6_type", "in_port", "ip_dscp", "ip_ecn", "ip_proto", "ipv4_dst", "ipv4_src", "ipv6_dst",
     "ipv6_flabel", "ipv6_nd_sll", "ipv6_nd_target", "ipv6_src", "metadata", "nw_dst", "nw_proto", "nw_src",
     "sctp_dst", "sctp_src", "tcp_dst", "tcp_src", "tp_dst", "tp_src", "tunnel_id", "udp_dst",
     "udp_src", "vlan_pcp", "vlan_vid",
- = frozenset((FIELDS))
+))
 
 
 class PortDescription(TypedDict, total=False):
@@ -24,7 +22,7 @@ class PortDescription(TypedDict, total=False):
     config: int
     hw_addr: str
     name: str
-    port_no: Required[int | str]
+    port_no: int | str
     state: int
 
 
@@ -32,7 +30,7 @@ class Switch(TypedDict, total=False):
     """Who asks."""
 
     capabilities: int
-    dpid: Required[str]
+    dpid: str
     n_buffers: int
     n_tables: int
     ports: list[PortDescription]
@@ -111,7 +109,7 @@ class Action(TypedDict, total=False):
     port: int | str
     queue_id: int
     table_id: int
-    type: Required[str]
+    type: str
     value: int | str
 
 
@@ -151,7 +149,7 @@ class Entry(TypedDict, total=False):
 class PacketOut(TypedDict, total=False):
     """What is done with the packet that asked; without actions it is dropped."""
 
-    actions: Required[list[Action]]
+    actions: list[Action]
 
 
 class Reply(TypedDict, total=False):
@@ -172,8 +170,8 @@ class Reuse(TypedDict, total=False):
 class StateVersion(TypedDict, total=False):
     """A state that an answer rests on."""
 
-    state: Required[str]
-    version: Required[int | str]
+    state: str
+    version: int | str
 
 
 class Decision(TypedDict, total=False):

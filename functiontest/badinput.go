@@ -13,9 +13,9 @@ import (
 type Bad struct {
 	Name   string
 	Change func(h http.Header, body []byte) []byte
-	Status int  // that a function should answer with
-	Must   bool // not to answer with a 4xx is an error, for lack of anything to decide by
-	Only   string
+	Status int    // that a function should answer with
+	Must   bool   // not to answer with a 4xx is an error, for lack of anything to decide by
+	Only   string // the content type that it is bad in; empty: all
 }
 
 // BadInput are what a function is sent that no gateway sends, in an encoding.

@@ -184,6 +184,11 @@ var broken = []struct {
 			flows[0].(map[string]any)["covers_incomplete"] = false
 		}
 	})},
+	{"accepts", "says revoke to whoever asks", false, always(func(e *event, r *reply) {
+		if r.decides(e) && len(e.Accepts) == 1 {
+			r.d["revoke"] = []any{"x"}
+		}
+	})},
 	{"incomplete", "lets every fragment pass", false, always(func(e *event, r *reply) {
 		if list, _ := e.Packet["incomplete"].([]any); r.decides(e) && len(list) > 0 {
 			r.d = map[string]any{"packet_out": map[string]any{"actions": allow}}

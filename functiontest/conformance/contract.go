@@ -11,6 +11,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 )
 
@@ -38,9 +39,9 @@ func Refusals(t *testing.T, exchange functiontest.Exchange) {
 		"no content type":      notSpoken(""),
 		"a content encoding":   `content encoding "gzip": bodies are sent as they are`,
 	}
-	for _, bad := range functiontest.BadInput(contract.TypeJSON) {
-		t.Run(bad.Name, func(t *testing.T) {
-			h, body, err := bad.Request(jsonenc.Codec{})
+	refused := func(codec contract.Codec, bad functiontest.Bad) {
+		t.Run(codec.ContentType()+"/"+bad.Name, func(t *testing.T) {
+			h, body, err := bad.Request(codec)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,6 +57,11 @@ func Refusals(t *testing.T, exchange functiontest.Exchange) {
 				t.Errorf("content type %q", got)
 			}
 		})
+	}
+	for _, codec := range []contract.Codec{jsonenc.Codec{}, openflow.Codec{}} {
+		for _, bad := range functiontest.BadInput(codec.ContentType()) {
+			refused(codec, bad)
+		}
 	}
 	for _, typ := range []flow.EventType{flow.EventSwitchConnected, flow.EventPolicyCheck} {
 		ev := flow.Event{Type: typ, ID: "e-1", Session: "s-1", Time: time.Unix(1700000000, 0).UTC(), XID: 1, Switch: functiontest.Switch(flow.OpenFlow13), Accepts: flow.AcceptsAll}

@@ -74,6 +74,9 @@ type answer struct {
 	body   []byte
 	took   time.Duration
 	err    error // there is no answer
+
+	judged bool
+	wrong  error // what fault says
 }
 
 // request writes an event as a gateway does.
@@ -124,6 +127,13 @@ func (a *answer) refusal() error { return fmt.Errorf("status %d: %.200s", a.stat
 
 // fault says why the answer is none that a gateway can use: nil for a decision and for a refusal of the event (4xx).
 func (a *answer) fault() error {
+	if !a.judged {
+		a.judged, a.wrong = true, a.judge()
+	}
+	return a.wrong
+}
+
+func (a *answer) judge() error {
 	switch s := a.status; {
 	case a.err != nil:
 		return fmt.Errorf("no answer: %w", a.err)

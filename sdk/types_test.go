@@ -148,10 +148,10 @@ func (o *object) members() (list []member) {
 
 // language is how types are written.
 type language struct {
-	kinds      map[string]string
-	list       string // %s: what is in it
-	head, tail string
-	object     func(b *bytes.Buffer, o *object, typeOf func(kind string) string)
+	kinds  map[string]string
+	list   string // %s: what is in it
+	head   string // @NAMES: the fields of a match
+	object func(b *bytes.Buffer, o *object, typeOf func(kind string) string)
 }
 
 func (l *language) typeOf(kind string) string {

@@ -218,6 +218,7 @@ func ssh(a, b byte) []byte { return frames.TCP(frames.Host(a).At(5000), frames.H
 // idle timeouts, no NORMAL and no flooding but by a group's number. The miss is
 // an entry, and the gateway resolves NORMAL.
 func TestNextHopProgramOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissPunt)
 	var mu sync.Mutex
@@ -308,6 +309,7 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 
 // A copy comes to the gateway while the packet goes its way: it is sent once.
 func TestPuntByCloneOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissClone)
 	events := make(chan flow.Match, 100)
@@ -530,6 +532,7 @@ func TestProfileConformance(t *testing.T) {
 // A table without idle timeouts whose entries count: what is used stays, and what
 // is not goes.
 func TestIdleByCountersOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissDrop)
 	to := func(port flow.PortNo, kind uint16) flow.Rule {
@@ -696,6 +699,7 @@ func TestStations(t *testing.T) {
 
 // A rule's meter is its entry's own, with the rate that the mapping gives it.
 func TestMeterOfARuleOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "kinds", MissDrop)
 	rule := flow.Rule{Priority: 9, Meter: 3, Match: ipv4(func(*flow.Match) {}), Actions: []flow.Action{flow.OutputTo(2)}}

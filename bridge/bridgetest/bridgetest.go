@@ -195,7 +195,7 @@ func Main(m *testing.M) {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	if !given {
-		_ = flag.Set(name, "8")
+		_ = flag.Set(name, "6")
 	}
 	os.Exit(m.Run())
 }
@@ -339,7 +339,7 @@ func (r *rig) settle() {
 		synctest.Wait()
 		return
 	}
-	time.Sleep(60 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 }
 
 // rules writes the switch's rules for a message.

@@ -12,6 +12,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/internal/adminside"
 	"switchbridge/internal/certs"
+	"switchbridge/internal/listen"
 	"switchbridge/internal/watched"
 	"switchbridge/pair"
 	"switchbridge/settings"
@@ -34,6 +35,7 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 	if err != nil {
 		return fmt.Errorf("pair.listen: %w", err)
 	}
+	l = g.refusals.Within(l, "pair", listen.PairBound())
 	g.pairCert = shown
 	g.pair, err = pair.New(pair.Config{
 		Listener: l, Peer: set.Peer, Member: set.Member, Prefer: set.Prefer, Timeout: set.Timeout, Poll: set.Timeout / 4,

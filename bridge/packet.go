@@ -193,7 +193,7 @@ func (s *Session) decide(j *job) (took time.Duration) {
 	err := s.b.decide(s.ctx, &j.ev, &j.dec)
 	took = time.Since(start)
 	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took}
-	if err != nil || j.dec.Failure != nil || j.dec.Reused {
+	if err != nil || j.dec.Failure != nil || j.dec.Reused != 0 {
 		took = 0
 	}
 	if err == nil && j.dec.IfReply != nil && j.ev.PacketIn != nil && s.settleReply(j) {

@@ -168,8 +168,8 @@ type Decision struct {
 	// Reuse says for which other packets the answer holds.
 	Reuse Reuse
 
-	// Reused is set where the gateway has used an earlier answer again: the function was not asked.
-	Reused bool
+	// Reused is the number ([Event.XID]) of the decision whose answer the gateway has used again; 0: the function was asked.
+	Reused uint32
 
 	// Failure is set where the controller gave no answer and the gateway's fail
 	// mode answered in its place: what the controller failed with.

@@ -76,8 +76,8 @@ func (m *memo) ask(ev *flow.Event) (d *flow.Decision, called bool) {
 	if err := m.Decide(m.t.Context(), ev, d); err != nil && m.f.err == nil {
 		m.t.Fatal(err)
 	}
-	if d.Reused != (m.f.asked == before) {
-		m.t.Errorf("the function was called: %t, the decision says that it was used again: %t", m.f.asked != before, d.Reused)
+	if (d.Reused != 0) != (m.f.asked == before) {
+		m.t.Errorf("the function was called: %t, the decision says that it is the answer of %d", m.f.asked != before, d.Reused)
 	}
 	if d.Reuse.For != 0 || d.Reuse.Reply != nil {
 		m.t.Errorf("the decision still says what is done already: %+v", d.Reuse)
@@ -97,7 +97,7 @@ func (m *memo) wants(what string, ev *flow.Event, call bool) *flow.Decision {
 // at is an event of a packet on another port of another switch, which shows what f has changed in it.
 func at(port flow.PortNo, dpid flow.DPID, f func(*flow.Event)) *flow.Event {
 	ev := packetEvent(tcpPacket(80))
-	ev.PacketIn.Match.InPort, ev.Switch.DPID = port, dpid
+	ev.PacketIn.Match.InPort, ev.Switch.DPID, ev.XID = port, dpid, 7
 	if f != nil {
 		f(ev)
 	}

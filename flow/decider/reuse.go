@@ -60,6 +60,9 @@ var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Shared, Kept, NotIncomplete,
 // A packet waits while the function is asked about one that is the same in all fields that any answer has hung on, and then looks again. So what
 // it gets is what the memo would say a moment later, under the same conditions; where there is nothing, it asks itself.
 //
+// An answer that says what becomes of replies is used for its own conversation alone, on all switches. Of another conversation's replies nothing
+// is known, so each switch would ask about them in turn; asked about its first packet, the function says both.
+//
 // All is forgotten when the policy version changes, be it that of this function's answers or the one that counts for the gateway, and
 // when an answer revokes a state.
 type Reuse struct {
@@ -122,6 +125,7 @@ type keptAnswer struct {
 	reason  string
 	policy  flow.PolicyVersion
 	reply   bool // it is for packets that are replies
+	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
 	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
 	hasOut bool
@@ -316,6 +320,10 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	}
 	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
 	r.hangs = shape{r.hangs.fields | s.fields, r.hangs.bySwitch || s.bySwitch}
+	if reply != nil {
+		a.replies = true
+		r.hangs.fields |= flow.Conversation &^ flow.FieldInPort
+	}
 	if !r.shaped(s, a.until, now) {
 		return NotShapes
 	}
@@ -398,7 +406,9 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 	defer r.mu.Unlock()
 	r.sync()
 	for i := range r.shapes {
-		if a := r.get(keyOfPacket(ev, r.shapes[i].shape), now); a != nil {
+		s := r.shapes[i].shape
+		a := r.get(keyOfPacket(ev, s), now)
+		if a != nil && (!a.replies || r.get(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
 			return a
 		}
 	}

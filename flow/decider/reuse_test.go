@@ -599,8 +599,10 @@ func TestReuseReply(t *testing.T) {
 		}
 		// It is of this one conversation.
 		other := at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Src++ })
-		m.wants("another connection's question", other, false)
-		m.wants("and its answer", back(t, other, 2, 1), true)
+		m.wants("another connection's question", other, true)
+		m.wants("the same on the next switch", at(1, 2, func(ev *flow.Event) { ev.PacketIn.Match = other.PacketIn.Match }), false)
+		m.wants("and its answer", back(t, other, 2, 2), false)
+		m.wants("and there", back(t, other, 2, 1), false)
 		for name, change := range map[string]func(*flow.Event){
 			"another MAC":    func(ev *flow.Event) { ev.PacketIn.Match.EthSrc[5]++ },
 			"another VLAN":   func(ev *flow.Event) { ev.PacketIn.Match.VLAN = flow.VLANPresent | 5 },

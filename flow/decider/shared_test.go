@@ -18,18 +18,21 @@ func TestReuseSharedQuestions(t *testing.T) {
 	const packets = 8
 	away := errors.New("away")
 	for _, row := range []struct {
-		name   string
-		change func(i int, ev *flow.Event)                    // of packet i
-		answer func(m *memo, ev *flow.Event, d *flow.Decision) // of the function to one of them; nil: as always
-		fresh  bool                                           // the function has not said yet what its answers hang on
-		err    error
-		asked  int
-		trips  time.Duration
+		name    string
+		change  func(i int, ev *flow.Event)                     // of packet i
+		answer  func(m *memo, ev *flow.Event, d *flow.Decision) // of the function to one of them; nil: as always
+		replies bool                                            // the function says what becomes of answers
+		fresh   bool                                            // the function has not said yet what its answers hang on
+		err     error
+		asked   int
+		trips   time.Duration
 	}{
 		{name: "the same question", asked: 1, trips: 1},
 		{name: "what the answer does not hang on", change: func(i int, ev *flow.Event) { ev.PacketIn.Match.L4Src = uint16(i) }, asked: 1, trips: 1},
 		{name: "what it hangs on", change: func(i int, ev *flow.Event) { ev.PacketIn.Match.L4Dst = uint16(1000 + i) }, asked: packets, trips: 1},
 		{name: "two questions", change: func(i int, ev *flow.Event) { ev.PacketIn.Match.L4Dst = uint16(1000 + i%2) }, asked: 2, trips: 1},
+		{name: "conversations whose answers are spoken of", change: func(i int, ev *flow.Event) { ev.PacketIn.Match.L4Src = uint16(1000 + i) }, replies: true, asked: packets, trips: 1},
+		{name: "one conversation whose answers are spoken of", replies: true, asked: 1, trips: 1},
 		{name: "other protocols", change: func(i int, ev *flow.Event) { ev.Switch.Protocol = flow.Protocol(1 + i) }, asked: packets, trips: 1},
 		{name: "incomplete packets", change: func(_ int, ev *flow.Event) { ev.PacketIn.Incomplete = flow.FieldIPECN }, asked: packets, trips: 1},
 		{name: "ICMP errors", change: func(_ int, ev *flow.Event) { icmpError(&ev.PacketIn.Match) }, asked: packets, trips: 1},
@@ -46,6 +49,9 @@ func TestReuseSharedQuestions(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := promise(tcpDst)
+				if row.replies {
+					f.answer = withReply(nil)
+				}
 				m := newMemo(t, f, ReuseLimits{})
 				m.next = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 					time.Sleep(trip)

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/bench"
 	"switchbridge/bench/conversation"
 	"switchbridge/cmd/internal/cli"
 )
@@ -13,6 +15,7 @@ import (
 func conversationCommand() *cobra.Command {
 	var cfg conversation.Config
 	var quick, asJSON bool
+	var path string
 	c := &cobra.Command{
 		Use:   "conversation",
 		Short: "Measure what the first packets of a conversation wait for on a path of switches",
@@ -21,7 +24,9 @@ and how often the function is called. The switches are Open vSwitch bridges in a
 the gateway is a process, the function is as far away as --rtt says, and two hosts in
 network namespaces ping each other and connect: once with answers that are used again,
 once without, in turn. How often the function is called in an hour of an organisation's
-traffic is counted over a generated capture, for each way to install rules.
+traffic is counted over a generated capture, for each way to install rules. Controllers
+on this machine are measured on the same lines, as far as they are installed: ours, those of
+Debian's packages (make peers), and those of --peers.
 
 Each claim is a line at the end. A missed goal is a figure; a ping or a connection
 that is not answered is a failure, and the exit code says so. It needs root.`,
@@ -30,8 +35,17 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 			if quick {
 				cfg.Quick()
 			}
+			var err error
+			if cfg.Peers, err = peers(path); err != nil {
+				return err
+			}
+			cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool { return p.Name == bench.NameResponder })
 			cfg.OnLine = func(l *conversation.Line) { // progress
-				if !asJSON {
+				switch {
+				case asJSON:
+				case l.Peer != "":
+					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, %s: %d rounds, %d failed\n", l.Bridges, l.Peer, len(l.After), len(l.Failed))
+				default:
 					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, replies %t, reuse %t: %d rounds, %d failed\n", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed))
 				}
 			}
@@ -47,6 +61,7 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "of lines, in bridges")
 	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "to the function and back")
 	fl.IntVar(&cfg.Rounds, "rounds", 15, "of each line")
+	fl.StringVar(&path, "peers", "", peersHelp)
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
@@ -57,12 +58,15 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 // pairSwitches are the switches that the gateways of a pair may claim: those that are connected, and those of P4 that are configured.
 func (g *Gateway) pairSwitches() (list []flow.DPID) {
 	for _, s := range g.server.Sessions() {
-		list = append(list, s.Switch.DPID)
+		if s.Switch.DPID != 0 { // else it has not said yet who it is
+			list = append(list, s.Switch.DPID)
+		}
 	}
 	for _, s := range g.p4 {
 		list = append(list, s.DPID())
 	}
-	return list
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // actHandover gives the lead to the other gateway.

@@ -201,7 +201,7 @@ func (m *Member) Seen(dpid flow.DPID, generation uint64) {
 // Lost implements [bridge.Pair]. A switch alone is not believed: one that lies must not cost the others their gateway. Where the peer answers,
 // it says itself whether it leads. Where it does not, most switches must say so; what fewer say, they are left to the other gateway for.
 func (m *Member) Lost(dpid flow.DPID, generation uint64) {
-	there := []flow.DPID{}
+	var there []flow.DPID
 	if m.cfg.Switches != nil {
 		there = m.cfg.Switches()
 	}

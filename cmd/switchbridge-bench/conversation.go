@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -39,17 +40,23 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 			if cfg.Peers, err = peers(path); err != nil {
 				return err
 			}
-			cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool { return p.Name == bench.NameResponder })
-			cfg.OnLine = func(l *conversation.Line) { // progress
-				switch {
-				case asJSON:
-				case l.Peer != "":
-					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, %s: %d rounds, %d failed\n", l.Bridges, l.Peer, len(l.After), len(l.Failed))
-				default:
-					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, replies %t, reuse %t: %d rounds, %d failed\n", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed))
+			cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool {
+				_, err := p.Find()
+				return p.Name == bench.NameResponder || errors.Is(err, bench.ErrNotInstalled)
+			})
+			var bar *cli.Progress
+			if !asJSON {
+				bar = cli.NewProgress(c.ErrOrStderr(), "lines of bridges")
+			}
+			cfg.OnLine = func(l *conversation.Line) {
+				what := fmt.Sprintf("replies %t, reuse %t", l.Replies, l.Reuse)
+				if l.Peer != "" {
+					what = l.Peer
 				}
+				bar.Step(int64((4+len(cfg.Peers))*len(cfg.Lengths)), fmt.Sprintf("%d bridges, %s: %d rounds, %d failed", l.Bridges, what, len(l.After), len(l.Failed)))
 			}
 			r, err := conversation.Run(c.Context(), cfg)
+			bar.End()
 			if err != nil {
 				return err
 			}

@@ -108,6 +108,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
+	set.State.Paired = set.Pair.On()
 	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
 	}
@@ -120,6 +121,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
+	g.registry.MustRegister(&travelCollector{func() *functions { return g.running.Load().functions }})
 	if file := r.functions.policy; file != nil && file.Value != nil {
 		g.advisePolicy(file.Last().Policy)
 	}

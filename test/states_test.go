@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/gateway"
@@ -16,6 +17,7 @@ import (
 	"switchbridge/internal/testlong"
 	"switchbridge/settings"
 	"switchbridge/state/statetest/redistest"
+	"switchbridge/state/travel"
 )
 
 // scanPolicy shuts out who opens connections to three ports.
@@ -52,6 +54,12 @@ func stateLab(t *testing.T, function, install, store string) *lab {
 	set := settings.Default()
 	set.Function.URLs, set.State.URL = []string{function}, store
 	set.Policy, set.Admin.Listen = l.policy, "127.0.0.1:0"
+	if store == travel.URL {
+		set.State.SealFile = filepath.Join(t.TempDir(), "keys")
+		if err := os.WriteFile(set.State.SealFile, []byte(conformance.StateKeys[0]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	listener := l.sw.Listen()
 	l.gateway = startGateway(t, set, listener)
 	l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols["1.3"]}, Controllers: []string{ovs.Target(listener)}})
@@ -91,7 +99,7 @@ func (l *lab) scan() {
 }
 
 func TestStates(t *testing.T) {
-	for _, store := range []string{"memory:", "bbolt:" + filepath.Join(t.TempDir(), "states"), "redis:"} {
+	for _, store := range []string{"memory:", "bbolt:" + filepath.Join(t.TempDir(), "states"), "redis:", travel.URL} {
 		t.Run(store[:5], func(t *testing.T) {
 			t.Parallel()
 			if store == "redis:" {

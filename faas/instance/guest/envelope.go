@@ -20,7 +20,7 @@ const EnvelopeVersion = 1
 // Limits in bytes.
 const (
 	MaxBody     = flow.MaxBody     // of a request or an answer
-	MaxEnvelope = MaxBody + 16<<10 // a body and everything around it, encoded
+	MaxEnvelope = MaxBody + 72<<10 // a body and everything around it, encoded: states that travel take 49 KiB at most
 	MaxPolicy   = 32 << 20         // what configure is given
 )
 

@@ -16,6 +16,7 @@ import (
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
 	"switchbridge/settings"
+	"switchbridge/state/statetest/natstest"
 	"switchbridge/state/statetest/redistest"
 	"switchbridge/state/travel"
 )
@@ -123,9 +124,20 @@ func TestLongStatesOfInstances(t *testing.T) {
 
 // A store that is killed and started again in traffic lets no scanner in, and is right again within a second of its return.
 func TestStoreIsKilled(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	l := stateLab(t, settings.Native, "none", "redis://"+server.Addr)
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		server := redistest.Start(t)
+		storeIsKilled(t, "redis://"+server.Addr, server.Kill, server.Restart)
+	})
+	t.Run("nats", func(t *testing.T) {
+		t.Parallel()
+		server := natstest.Start(t)
+		storeIsKilled(t, server.URL, server.Stop, server.Restart)
+	})
+}
+
+func storeIsKilled(t *testing.T, store string, kill, restart func()) {
+	l := stateLab(t, settings.Native, "none", store)
 	l.scan()
 
 	var passed, tried atomic.Int32
@@ -145,13 +157,13 @@ func TestStoreIsKilled(t *testing.T) {
 		}
 	}()
 	for round := range 3 {
-		server.Kill()
+		kill()
 		for range 10 * (round + 1) { // more than a client's patience
 			if l.connects(l.h3, 80, 30*time.Millisecond) {
 				t.Error("a connection is let in while its state can't be known")
 			}
 		}
-		server.Restart()
+		restart()
 		returned := time.Now()
 		for !l.connects(l.h3, 80, 200*time.Millisecond) {
 			if time.Since(returned) > 10*time.Second {

@@ -100,8 +100,12 @@ check: check-go ## in a minute: gofmt, vet, types of WebAssembly, import layers,
 	fi
 
 .PHONY: bench
-bench: check-go ## the Go benchmarks of all packages
+bench: check-go ## the Go benchmarks of all packages; with BASE=<commit>, beside that commit's, in turns (BENCH, PACKAGES, ROUNDS)
+ifdef BASE
+	@GO='$(GO)' test/bench.sh '$(BASE)' $(PACKAGES)
+else
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+endif
 
 .PHONY: fuzz
 fuzz: check-go ## every fuzz test for FUZZTIME (20s) each

@@ -196,6 +196,7 @@ func (g *Gateway) openflow(r *running) (ofproxy.Config, error) {
 		WriteTimeout:     o.WriteTimeout,
 		MaxSessions:      o.MaxSessions,
 		MaxPerAddress:    o.MaxPerAddress,
+		Poll:             o.Poll,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}

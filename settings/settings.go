@@ -65,6 +65,7 @@ type OpenFlow struct {
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 	MaxSessions      int           `yaml:"max_sessions"`
 	MaxPerAddress    int           `yaml:"max_per_address"`
+	Poll             float64       `yaml:"poll"`
 }
 
 // MeterIDs returns the numbers of the meters that are defined.
@@ -273,6 +274,7 @@ func Default() *Settings {
 			DrainTimeout:     bridge.DefaultDrainTimeout,
 			MaxSessions:      ofproxy.DefaultMaxSessions,
 			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
+			Poll:             ofproxy.DefaultPoll,
 		},
 		Function: defaultFunction(),
 		State:    stores.Default(),

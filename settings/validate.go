@@ -83,7 +83,7 @@ func (s *Settings) numbers() error {
 	for i, t := range g.Tables {
 		counts = append(counts, within[int]{fmt.Sprintf("guardrails.tables[%d]", i), int(t), 0, 254}) // 255 is all tables
 	}
-	var rates []within[float64]
+	rates := []within[float64]{{"openflow.poll", o.Poll, 0, 1}}
 	for _, r := range []struct {
 		key string
 		Rate

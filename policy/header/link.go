@@ -1,17 +1,40 @@
 package header
 
 import (
+	"runtime"
+	"strings"
+	"sync"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/wire"
 )
 
 // link is the compiled policy. A rule's rank is its place by priority, then by
-// order in the file.
+// order in the file. A policy may have a million rules and a few different actions, so
+// what a rule has for itself is 8 bytes and its name.
 type link struct {
-	outcomes   []policy.Outcome // by rank
-	conditions []Condition      // by rank
-	proactive  []proactiveRule  // by rank
+	rules     []compiled       // by rank
+	reasons   string           // of all rules, one after the other
+	outcomes  []policy.Outcome // each different one, without a reason
+	proactive []proactiveRule  // by rank
 	index
+}
+
+type compiled struct {
+	outcome uint32
+	end     uint32 // of its reason
+}
+
+// outcome is what a rule decides; its Reason is missing.
+func (l *link) outcome(rank int32) *policy.Outcome { return &l.outcomes[l.rules[rank].outcome] }
+
+func (l *link) reason(rank int32) string {
+	start := uint32(0)
+	if rank > 0 {
+		start = l.rules[rank-1].end
+	}
+	return l.reasons[start:l.rules[rank].end]
 }
 
 // index finds the first of a list of conditions that a packet satisfies.
@@ -44,43 +67,86 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{}
-	conditions := c.Conditions()
-	for _, i := range c.Order() {
+	order := c.Order()
+	l := &link{rules: make([]compiled, len(order))}
+	var reasons strings.Builder
+	known := make(map[string]uint32) // outcomes, by their actions as a compiled policy has them
+	var action []byte
+	for rank, i := range order {
 		r := &c.Rules[i]
-		label := c.Label(i)
-		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
-		if r.Action.Deny {
-			out.Verdict, out.NoReply = flow.Deny, r.Action.NoReply
-		} else {
-			out.Treatment, out.Replies = r.Action.Treatment(), r.Action.Replies
+		w := wire.NewWriter(action[:0])
+		r.Action.Write(w)
+		action = w.Bytes()
+		outcome, ok := known[string(action)]
+		if !ok {
+			outcome = uint32(len(l.outcomes))
+			known[string(action)] = outcome
+			l.outcomes = append(l.outcomes, r.Action.outcome())
 		}
+		reasons.WriteString(Name + ": ")
+		c.writeLabel(&reasons, i)
+		l.rules[rank] = compiled{outcome, uint32(reasons.Len())}
 		if r.Proactive {
-			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
+			l.proactive = append(l.proactive, proactiveRule{rank: int32(rank), priority: r.Priority, cond: *r.Match.Completed()})
 		}
-		l.conditions = append(l.conditions, conditions[i])
-		l.outcomes = append(l.outcomes, out)
 	}
-
-	l.index = newIndex(l.conditions)
+	l.reasons = reasons.String()
+	l.index = newIndex(len(order), func(rank int) *Condition { return c.Rules[order[rank]].Match.Completed() })
 	return l
 }
 
-// newIndex takes conditions with prerequisites, by rank.
-func newIndex(list []Condition) (x index) {
-	x.fields = make([]flow.Field, len(list))
-	for i := range list {
-		x.fields[i] = list[i].fields()
-		x.used |= x.fields[i]
+// outcome is what a rule with this action decides, without its reason.
+func (a *Action) outcome() policy.Outcome {
+	if a.Deny {
+		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply}
 	}
-	x.whole = newClassifier(list, 0)
-	made := map[flow.Field]*classifier{0: x.whole}
-	for i, drop := range levels {
-		drop &= x.used
-		if made[drop] == nil {
-			made[drop] = newClassifier(list, drop)
+	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Treatment: a.Treatment()}
+}
+
+// newIndex takes the conditions of n ranks, with prerequisites. It asks for each more than once,
+// from several goroutines.
+func newIndex(n int, at func(rank int) *Condition) (x index) {
+	x.fields = make([]flow.Field, n)
+	for rank := range x.fields {
+		x.fields[rank] = at(rank).fields()
+		x.used |= x.fields[rank]
+	}
+	var builders []*builder
+	builderOf := func(drop flow.Field) *builder {
+		for _, b := range builders {
+			if b.drop == drop {
+				return b
+			}
 		}
-		x.partial[i] = made[drop]
+		b := newBuilder(drop)
+		builders = append(builders, b)
+		return b
+	}
+	builderOf(0)
+	for _, drop := range levels {
+		builderOf(drop & x.used)
+	}
+	fill := func(b *builder) {
+		for rank := range x.fields {
+			b.add(int32(rank), at(rank))
+		}
+	}
+	var all sync.WaitGroup
+	for _, b := range builders {
+		if runtime.GOMAXPROCS(0) > 1 { // not in WebAssembly
+			all.Go(func() { fill(b) })
+		} else {
+			fill(b)
+		}
+	}
+	all.Wait()
+	made := make(map[flow.Field]*classifier)
+	for _, b := range builders {
+		made[b.drop] = b.build()
+	}
+	x.whole = made[0]
+	for i, drop := range levels {
+		x.partial[i] = made[drop&x.used]
 	}
 	return x
 }
@@ -104,15 +170,15 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 	if hidden != 0 {
 		return policy.Outcome{
 			Verdict: flow.Deny,
-			Reason:  l.outcomes[rank].Reason + " may apply, but the packet does not show " + hidden.String(),
+			Reason:  l.reason(rank) + " may apply, but the packet does not show " + hidden.String(),
 			Depends: depends,
 		}
 	}
 	if rank == noRule {
 		return policy.Outcome{Depends: depends}
 	}
-	out := l.outcomes[rank]
-	out.Depends = depends
+	out := *l.outcome(rank)
+	out.Reason, out.Depends = l.reason(rank), depends
 	return out
 }
 

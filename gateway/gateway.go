@@ -108,9 +108,11 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
-	set.State.Paired = set.Pair.On()
 	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
+	}
+	if set.Pair.On() {
+		g.states.InPair()
 	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,

@@ -31,9 +31,6 @@ type Settings struct {
 	Timeout      time.Duration `yaml:"timeout"`
 	OnFailure    string        `yaml:"on_failure"`
 	Staleness    time.Duration `yaml:"staleness"`
-
-	// Paired says that the gateway is one of a pair, of which the other one does not have what this one keeps.
-	Paired bool `yaml:"-"`
 }
 
 // DefaultStaleness is how long a rule that rests on a state may outlive another gateway's change of it.

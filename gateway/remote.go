@@ -59,10 +59,12 @@ func (*travelCollector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements [prometheus.Collector].
 func (c *travelCollector) Collect(ch chan<- prometheus.Metric) {
+	shown := make(map[string]bool)
 	show := func(function string, s *decider.State) {
-		if s == nil {
+		if s == nil || shown[function] { // a route may be called controller, too
 			return
 		}
+		shown[function] = true
 		st := s.Stats()
 		ch <- prometheus.MustNewConstMetric(travelStates, prometheus.GaugeValue, float64(st.Entries), function)
 		ch <- prometheus.MustNewConstMetric(travelBytes, prometheus.GaugeValue, float64(st.Bytes), function)

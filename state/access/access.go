@@ -31,8 +31,9 @@ type Options struct {
 	SealFile     string // the keys of states that travel
 	PasswordFile string // a password, a token or NATS credentials
 	CA           string // PEM file of the only authorities that are trusted
-	Log          *slog.Logger
 	Cert, Key    string // PEM files of a client certificate
+
+	Log *slog.Logger // is told of a file that has changed and can't be used
 }
 
 // Limited returns the limits with the defaults in their place.

@@ -16,6 +16,10 @@ WORKERD := workerd@1.20261117.1
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The compiler of the TypeScript library for functions, and Node's types.
+TYPESCRIPT := typescript@5.9.3
+NODE_TYPES := @types/node@22.19.1
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -79,9 +83,16 @@ vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the stand
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
+# A browser for the page, and promtool for the alert rules.
+LONG_PACKAGES := chromium fonts-dejavu-core prometheus
+
+.PHONY: long-packages
+long-packages:
+	@test/setup.sh $(LONG_PACKAGES)
+
 # The tests that take minutes are named TestLong...: see internal/testlong.
 .PHONY: test-long
-test-long: setup guest ## the tests that take minutes: guardrails switched off one by one, and more
+test-long: setup guest long-packages ## the tests that take minutes: guardrails switched off one by one, and more
 	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
@@ -109,11 +120,13 @@ endif
 
 .PHONY: fuzz
 fuzz: check-go ## every fuzz test for FUZZTIME (20s) each
-	@set -e; for package in $$($(GO) list ./...); do \
-		for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "$$package $$name"; \
-			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
-		done; \
+	@set -e; tests=$$(for package in $$($(GO) list ./...); do \
+			$(GO) test -list '^Fuzz' $$package | grep '^Fuzz' | sed "s|^|$$package |" || true; \
+		done); \
+	total=$$(echo "$$tests" | wc -l); n=0; \
+	echo "$$tests" | while read -r package name; do \
+		n=$$((n + 1)); echo "$$n of $$total, $(FUZZTIME) each: $$package $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package </dev/null; \
 	done
 
 .PHONY: soak
@@ -139,7 +152,7 @@ build/ovs-testcontroller:
 	rm -r build/deb
 
 .PHONY: setup
-setup: check-go build/workerd/$(WORKERD) ## install the packages that the tests use, or print the line that does
+setup: check-go build/workerd/$(WORKERD) build/typescript/$(TYPESCRIPT) ## install the packages that the tests use, or print the line that does
 	@test/setup.sh $(TEST_PACKAGES)
 
 # npm comes from Debian only where there is none: Debian's conflicts with a nodejs of another source.
@@ -151,6 +164,15 @@ build/workerd/$(WORKERD):
 		touch $@; \
 	else \
 		echo 'workerd left out: npm could not install $(WORKERD)'; \
+	fi
+
+build/typescript/$(TYPESCRIPT):
+	@command -v npm >/dev/null || test/setup.sh nodejs npm
+	@mkdir -p build/typescript
+	@if npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix build/typescript $(TYPESCRIPT) $(NODE_TYPES); then \
+		touch $@; \
+	else \
+		echo 'TypeScript left out: npm could not install $(TYPESCRIPT)'; \
 	fi
 
 # Amazon's own DynamoDB for tests, 51 MB. It wants Java 17.

@@ -9,9 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/gateway"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"

@@ -22,7 +22,7 @@ import (
 
 func functionCommand() *cobra.Command {
 	c := &cobra.Command{Use: "function", Short: "The controller as a function", Args: cli.NoArgs}
-	c.AddCommand(serveCommand())
+	c.AddCommand(serveCommand(), functionTestCommand())
 	return c
 }
 
@@ -209,6 +209,7 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		config.Listen = httphost.ListenAddress(getenv, selfhost.DefaultListen)
 		config.Proxied = config.Listen != selfhost.DefaultListen
 	}
+	config.Version = cli.Version(version)
 	if config.Token == "" {
 		config.Tokens = strings.TrimSpace(getenv("SWITCHBRIDGE_TOKENS"))
 	}

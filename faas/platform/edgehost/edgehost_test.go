@@ -7,10 +7,10 @@ import (
 	"testing"
 
 	"switchbridge/faas/function"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
 )

@@ -3,7 +3,6 @@ package conformance
 import (
 	"context"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
@@ -18,13 +17,13 @@ import (
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/faas/platform/fastlyhost"
-	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/faas/platform/workershost"
 	"switchbridge/faas/platform/workershost/workerstest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
 	"switchbridge/policy/blob"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -84,7 +83,7 @@ func TestTravels(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				return Client(codec, overHTTP(t, h, false))
+				return functiontest.Client(codec, overHTTP(t, h, false))
 			})
 		})
 		t.Run("Workers, "+codec.ContentType(), func(t *testing.T) {
@@ -92,28 +91,13 @@ func TestTravels(t *testing.T) {
 				if workers[keys] == nil {
 					workers[keys] = workerstest.Start(outer, workerstest.Options{Policy: compiled, Env: []string{workershost.TokensBinding + "=" + workerstest.Token, travel.EnvKeys + "=" + keys}})
 				}
-				return Client(codec, workers[keys].Exchange)
+				return functiontest.Client(codec, workers[keys].Exchange)
 			})
 		})
 		t.Run("Fastly, "+codec.ContentType(), func(t *testing.T) {
-			entries, err := fastlyhost.Entries(compiled)
-			if err != nil {
-				t.Fatal(err)
-			}
-			host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
 			Travels(t, func(t *testing.T, keys string) flow.Decider {
-				config := make(map[string]string)
-				for _, e := range entries {
-					config[e.Key] = e.Value
-				}
-				const token = "0123456789abcdef"
-				service := &fastlytest.Service{Config: map[string]map[string]string{fastlyhost.ConfigStore: config},
-					Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token, fastlyhost.KeyStateKeys: keys}}}
-				return Client(codec, func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
-					header.Set("Authorization", "Bearer "+token)
-					resp, err := host.Do(ctx, service, &fastlytest.Request{Header: header, Body: body})
-					return resp.Status, resp.Header, resp.Body, err
-				})
+				exchange, _ := fastlyWith(t, Travelling(), map[string]string{fastlyhost.KeyStateKeys: keys})
+				return functiontest.Client(codec, exchange)
 			})
 		})
 	}

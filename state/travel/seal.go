@@ -76,8 +76,18 @@ func ParseKeys(text string) (*Keys, error) {
 	return k, nil
 }
 
+// ciphers keeps the last AEAD that was made: what opens a state mostly seals the next one.
+type ciphers struct {
+	of   *key
+	name string
+	aead cipher.AEAD
+}
+
 // cipher returns the AEAD for one state.
-func (k *key) cipher(name string) (cipher.AEAD, error) {
+func (c *ciphers) cipher(k *key, name string) (cipher.AEAD, error) {
+	if c.of == k && c.name == name {
+		return c.aead, nil
+	}
 	secret, err := hkdf.Expand(sha256.New, k.secret, "switchbridge state "+name, KeySize)
 	if err != nil {
 		return nil, err
@@ -86,13 +96,17 @@ func (k *key) cipher(name string) (cipher.AEAD, error) {
 	if err != nil {
 		return nil, err
 	}
-	return cipher.NewGCM(block)
+	aead, err := cipher.NewGCM(block)
+	if err == nil {
+		*c = ciphers{k, name, aead}
+	}
+	return aead, err
 }
 
 // seal seals the state of a key. Expires is zero for one that does not expire.
-func (k *Keys) seal(name string, version uint64, expires time.Time, data []byte) ([]byte, error) {
+func (k *Keys) seal(made *ciphers, name string, version uint64, expires time.Time, data []byte) ([]byte, error) {
 	with := &k.list[0]
-	aead, err := with.cipher(name)
+	aead, err := made.cipher(with, name)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +122,7 @@ func (k *Keys) seal(name string, version uint64, expires time.Time, data []byte)
 }
 
 // open opens what seal has made. The version and the expiry, too, are as they were sealed.
-func (k *Keys) open(name string, b []byte) (version uint64, expires time.Time, data []byte, err error) {
+func (k *Keys) open(made *ciphers, name string, b []byte) (version uint64, expires time.Time, data []byte, err error) {
 	switch {
 	case len(b) > 0 && b[0] > form:
 		return 0, expires, nil, state.ErrNewer
@@ -121,7 +135,7 @@ func (k *Keys) open(name string, b []byte) (version uint64, expires time.Time, d
 		if k.list[i].id != id {
 			continue
 		}
-		aead, failed := k.list[i].cipher(name)
+		aead, failed := made.cipher(&k.list[i], name)
 		if failed != nil {
 			return 0, expires, nil, failed
 		}

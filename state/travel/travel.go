@@ -60,6 +60,7 @@ type carried struct {
 	ev       *flow.Event
 	d        *flow.Decision
 	opened   []opened
+	made     ciphers
 }
 
 // opened is a value that was read before.
@@ -101,7 +102,7 @@ func (c *carried) value(key string, t *flow.Travelling) (v state.Value, err erro
 	if t.Data == nil {
 		return state.Value{Last: t.Version}, nil
 	}
-	version, expires, data, err := c.keys.open(key, t.Data)
+	version, expires, data, err := c.keys.open(&c.made, key, t.Data)
 	switch {
 	case err != nil:
 		return v, fmt.Errorf("key %s: %w", key, err)
@@ -136,7 +137,7 @@ func (c *carried) CompareAndSwap(_ context.Context, key string, old uint64, data
 		if ttl > 0 {
 			expires = c.now().Add(ttl)
 		}
-		return c.keys.seal(key, version, expires, data)
+		return c.keys.seal(&c.made, key, version, expires, data)
 	})
 }
 

@@ -63,40 +63,40 @@ func TestSeal(t *testing.T) {
 	keys, text := newKeys(t, 2)
 	expires := time.UnixMilli(1_800_000_000_123)
 	data := []byte("quiet")
-	b, err := keys.seal("scan/10.0.0.1", 7, expires, data)
+	b, err := keys.seal(new(ciphers), "scan/10.0.0.1", 7, expires, data)
 	if err != nil || len(b) != overhead+len(data) || bytes.Contains(b, data) {
 		t.Fatalf("%x, %v", b, err)
 	}
-	if version, until, got, err := keys.open("scan/10.0.0.1", b); err != nil || version != 7 || !until.Equal(expires) || !bytes.Equal(got, data) {
+	if version, until, got, err := keys.open(new(ciphers), "scan/10.0.0.1", b); err != nil || version != 7 || !until.Equal(expires) || !bytes.Equal(got, data) {
 		t.Errorf("version %d until %v: %q, %v", version, until, got, err)
 	}
-	again, _ := keys.seal("scan/10.0.0.1", 7, expires, data)
+	again, _ := keys.seal(new(ciphers), "scan/10.0.0.1", 7, expires, data)
 	if bytes.Equal(again, b) || bytes.Equal(again[atNonce:atNonce+nonceSize], b[atNonce:atNonce+nonceSize]) {
 		t.Error("two seals have one nonce")
 	}
-	if _, _, _, err := keys.open("scan/10.0.0.2", b); !errors.Is(err, state.ErrCorrupt) {
+	if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.2", b); !errors.Is(err, state.ErrCorrupt) {
 		t.Errorf("another key's: %v", err)
 	}
 	for i := range b {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
-			if _, _, got, err := keys.open("scan/10.0.0.1", b); err == nil {
+			if _, _, got, err := keys.open(new(ciphers), "scan/10.0.0.1", b); err == nil {
 				t.Errorf("bit %d of byte %d: %q", bit, i, got)
 			}
 			b[i] ^= 1 << bit
 		}
 	}
 	for n := range b {
-		if _, _, _, err := keys.open("scan/10.0.0.1", b[:n]); !errors.Is(err, state.ErrCorrupt) {
+		if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.1", b[:n]); !errors.Is(err, state.ErrCorrupt) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
 	newer := append([]byte{form + 1}, b[1:]...)
-	if _, _, _, err := keys.open("scan/10.0.0.1", newer); !errors.Is(err, state.ErrNewer) {
+	if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.1", newer); !errors.Is(err, state.ErrNewer) {
 		t.Errorf("a newer form: %v", err)
 	}
-	empty, _ := keys.seal("k", 1, time.Time{}, nil)
-	if version, until, got, err := keys.open("k", empty); err != nil || version != 1 || !until.IsZero() || got == nil || len(got) != 0 {
+	empty, _ := keys.seal(new(ciphers), "k", 1, time.Time{}, nil)
+	if version, until, got, err := keys.open(new(ciphers), "k", empty); err != nil || version != 1 || !until.IsZero() || got == nil || len(got) != 0 {
 		t.Errorf("nothing, for ever: version %d until %v: %q, %v", version, until, got, err)
 	}
 
@@ -124,11 +124,11 @@ func TestSeal(t *testing.T) {
 		{"rotated away", parse(0), parse(1), state.ErrSealed},
 		{"not known yet", parse(1, 0), parse(0), state.ErrSealed},
 	} {
-		b, err := row.seals.seal("k", 1, expires, data)
+		b, err := row.seals.seal(new(ciphers), "k", 1, expires, data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, got, err := row.open.open("k", b); !errors.Is(err, row.want) || err == nil && string(got) != "quiet" {
+		if _, _, got, err := row.open.open(new(ciphers), "k", b); !errors.Is(err, row.want) || err == nil && string(got) != "quiet" {
 			t.Errorf("%s: %q, %v", row.name, got, err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestForgedStates(t *testing.T) {
 	g := newGateway(keys, decider.StateLimits{})
 	ev := &flow.Event{Accepts: flow.AcceptsTravel, Time: time.UnixMilli(1_800_000_000_000)}
 	seal := func(key string, version uint64, expires time.Time) []byte {
-		b, err := keys.seal(key, version, expires, []byte("x"))
+		b, err := keys.seal(new(ciphers), key, version, expires, []byte("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,7 +281,7 @@ func BenchmarkEvent(b *testing.B) {
 	keys, _ := newKeys(b, 1)
 	g := newGateway(keys, decider.StateLimits{})
 	ev := &flow.Event{Accepts: flow.AcceptsTravel, Time: time.Now()}
-	sealed, _ := keys.seal("scan/10.0.0.1", 5, time.Now().Add(time.Hour), make([]byte, 64))
+	sealed, _ := keys.seal(new(ciphers), "scan/10.0.0.1", 5, time.Now().Add(time.Hour), make([]byte, 64))
 	ev.Travel = []flow.Travelling{{Name: "m", Key: flow.StateSrc, Version: 5, Data: sealed}}
 	names, values := []string{"scan/10.0.0.1"}, make([]state.Value, 1)
 	var d flow.Decision

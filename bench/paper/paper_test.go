@@ -187,7 +187,7 @@ func TestQuick(t *testing.T) {
 	if row := find("Policies over a distance (tables 8 to 11)", "blocklist"); row[1] != "14.7" || row[2] == none {
 		t.Errorf("%q", row)
 	}
-	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 4 || len(steps) < 6 {
+	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
 		t.Errorf("%d steps, %+v", len(steps), report)
 	}
 	find("The instruments: load", "replay to a gateway, every packet")

@@ -24,9 +24,10 @@ type Config struct {
 	Peers    []bench.Peer // side by side, in this order
 	Function *Function    // nil: one that Local starts
 	// Local starts a function on this machine that decides by the text of a
-	// policy file; stop ends it. nil, and no Function: the tables about functions
+	// policy file, with more flags; stop ends it. nil, and no Function: the tables about functions
 	// say that none was given.
-	Local     func(ctx context.Context, policy string) (f *Function, stop func(), err error)
+	Local     func(ctx context.Context, policy string, args ...string) (f *Function, stop func(), err error)
+	Stores    []string   // of states, as StateConfig has them
 	Locations []Location // nil: DefaultLocations
 	Prices    []Price    // nil: DefaultPrices
 

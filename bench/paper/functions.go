@@ -53,7 +53,6 @@ func (e *evaluation) functions(ctx context.Context) error {
 		return err
 	}
 	e.handshakes(ctx, f, set)
-	e.policiesAway(ctx, f, set)
 	cpu := e.openLoop(ctx, f, set)
 	e.cost(perEvent, cpu)
 	return nil

@@ -53,15 +53,12 @@ func TestReport(t *testing.T) {
 		"figure conversation.line_4.replies.first_ping_calls 2 goal <= 1 missed\n",
 		"figure conversation.line_4.replies.asked_each_time.first_ping_rtts 8\n",
 		"failure conversation.line_4.replies: no answer\n",
-<<<<<<< HEAD
 		"figure conversation.stream.ports.flow.switches_1.lambda_per_month 2.91\n",  // 14.4 million: 0.2 each million, and 2.083 for 1,000,000 ms of 128 MB
 		"figure conversation.stream.ports.flow.switches_1.workers_per_month 7.11\n", // 4.4 million more than are in the 5
 		"figure conversation.stream.machine_per_month 6.6\n",
 		"figure conversation.stream.machine_is_cheaper_than_lambda_from_calls_per_hour 45361\n",
-=======
 		"figure conversation.line_8.local.os_ken_1_3.first_ping_ms 7\n",
 		"figure conversation.line_8.local.os_ken_1_3.failed 1\n",
->>>>>>> main
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

@@ -69,6 +69,7 @@ type Gateway struct {
 	registry *prometheus.Registry
 	recorder *recorder
 	refused  quiet.Line // callers who may not act
+	refusals *listen.Refusals
 	started  time.Time
 
 	tracing   *tracing.Tracing // nil: off
@@ -99,6 +100,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(),
 		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan flow.PolicyVersion, 1)}
 	g.registry.MustRegister(g.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.refusals = listen.NewRefusals(g.registry, g.log)
 	advise(set, g.log)
 	var err error
 	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
@@ -121,6 +123,9 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), g.tracing.Close())
 	}
 	g.states.Trace(g.tracing.Tracer("switchbridge/state"))
+	if set.Pair.On() {
+		g.states.InPair()
+	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
@@ -130,6 +135,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
+	g.registry.MustRegister(&travelCollector{func() *functions { return g.running.Load().functions }})
 	if file := r.functions.policy; file != nil && file.Value != nil {
 		g.advisePolicy(file.Last().Policy)
 	}
@@ -348,6 +354,9 @@ func (g *Gateway) listen() error {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
 		g.admin = l
+	}
+	if g.admin != nil {
+		g.admin = g.refusals.Within(g.admin, "admin", listen.AdminBound())
 	}
 	return nil
 }

@@ -92,6 +92,9 @@ func (s *State) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 		return s.next.Decide(ctx, ev, d)
 	}
 	kinds := s.kinds.Load()
+	if ev.Rehearsal {
+		return s.rehearse(ctx, kinds, ev, d)
+	}
 	if kinds == 0 {
 		err := s.next.Decide(ctx, ev, d)
 		if err != nil || len(d.State) == 0 {
@@ -143,6 +146,22 @@ func (s *State) inTurn(ctx context.Context, kinds uint32, ev *flow.Event, d *flo
 		return nil
 	}
 	return s.keep(ev, d)
+}
+
+// rehearse asks with the state that there is, and leaves it as it is. It waits for no turn.
+func (s *State) rehearse(ctx context.Context, kinds uint32, ev *flow.Event, d *flow.Decision) error {
+	with := *ev
+	for kind := flow.StateFlow; kind <= flow.StatePort; kind++ {
+		key, ok := keyOf(kind, ev)
+		if kinds>>kind&1 == 0 || !ok {
+			continue
+		}
+		if state, ok := s.lookup(&key, time.Now()); ok {
+			with.State = state
+			break
+		}
+	}
+	return s.next.Decide(ctx, &with, d)
 }
 
 // keep stores what d asks to be brought back.

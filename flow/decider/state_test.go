@@ -67,6 +67,36 @@ func TestStateOneInFlight(t *testing.T) {
 	})
 }
 
+// A rehearsal is asked with the state that there is, waits for nobody, and leaves the state as it is.
+func TestStateRehearsal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{key: flow.StateFlow}
+		s := NewState(c, StateLimits{}, flow.StateFlow)
+		ask := func(rehearsal bool) {
+			ev := packetEvent(tcpPacket(80))
+			ev.Rehearsal = rehearsal
+			if err := s.Decide(t.Context(), ev, new(flow.Decision)); err != nil {
+				t.Error(err)
+			}
+		}
+		for _, rehearsal := range []bool{false, true, true, false, true} {
+			ask(rehearsal)
+		}
+		if got := fmt.Sprintf("%q", c.seen); got != `["" "1" "1" "1" "2"]` {
+			t.Errorf("states that came: %v", got)
+		}
+		start := time.Now()
+		var wg sync.WaitGroup
+		for _, rehearsal := range []bool{false, true, true} {
+			wg.Go(func() { ask(rehearsal) })
+		}
+		wg.Wait()
+		if took := time.Since(start); took != time.Second {
+			t.Errorf("one event and two rehearsals of its key took %v, want a second each, at once", took)
+		}
+	})
+}
+
 func TestStateKeys(t *testing.T) {
 	from := func(dpid flow.DPID, port flow.PortNo, dst uint16, swap bool) *flow.Event {
 		ev := packetEvent(tcpPacket(dst))

@@ -302,8 +302,10 @@ async function showShadow() {
   let s;
   try { s = await get("/api/v1/shadow"); } catch (err) { noShadow = err.status === 404; }
   $("shadow").hidden = !s;
-  document.querySelector('[data-action$="promote"]').hidden = !s;
+  const promote = document.querySelector('[data-action$="promote"]');
+  promote.hidden = !s;
   if (!s) return;
+  promote.dataset.body = JSON.stringify({ policy: s.policy }); // what was looked at is what is promoted
   const flat = Object.entries(s).filter(([, v]) => typeof v !== "object");
   put($("shadow-summary"), flat.map(([k, v]) => `${k.replaceAll("_", " ")}: ${v}`).join("; "));
   const list = Object.values(s).find((v) => Array.isArray(v)) ?? [];
@@ -321,7 +323,7 @@ act.addEventListener("click", async (e) => {
   if (!path) return;
   put($("act-result"), "Asking…");
   try {
-    const r = await fetch(path, { method: "POST", headers: { Authorization: `Bearer ${act.elements.token.value}` } });
+    const r = await fetch(path, { method: "POST", body: e.target.dataset.body, headers: { Authorization: `Bearer ${act.elements.token.value}` } });
     const body = await r.json();
     put($("act-result"), el("span", { class: r.ok ? "good" : "bad" }, r.ok ? `${e.target.textContent}: done` : body.error));
   } catch (err) {

@@ -130,7 +130,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "shadow.policy", "admin.token_file",
 		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].role", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
 		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca",
-		"state.password_file", "state.ca", "state.cert", "state.key"}
+		"state.password_file", "state.ca", "state.cert", "state.key", "state.seal_file"}
 	for _, f := range []string{"function.", "routes[].function.", "shadow.function."} {
 		for _, k := range []string{"token_file", "ca", "cert", "key"} {
 			texts = append(texts, f+k)

@@ -101,7 +101,7 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 // Ready says that the switch may be asked and told things: its proactive rules
 // are asked for and rules of other policy versions are swept, in the background.
 func (s *Session) Ready() {
-	s.resyncWanted()
+	s.resyncWanted(link{})
 	s.lookLater(0)
 }
 

@@ -81,6 +81,10 @@ type Event struct {
 	// the host of the controller and never cross the network between gateway and function.
 	States []State
 
+	// Rehearsal says that the event is asked about to learn the answer, and that nothing comes of it: whoever hosts the controller
+	// writes no state.
+	Rehearsal bool
+
 	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
 	// it; in process everything is taken.
 	Accepts Accepts

@@ -9,8 +9,11 @@ import (
 
 // PutMembers writes what an event says beside its body, where its encoding has
 // no place for it in the body: travelling state, what the gateway accepts, what
-// the packet lacks.
+// the packet lacks. A rehearsal is said beside the body in every encoding.
 func PutMembers(h Header, contentType string, ev *flow.Event) {
+	if ev.Rehearsal {
+		h.Set(HeaderRehearsal, "true")
+	}
 	if contentType == TypeJSON {
 		return
 	}
@@ -30,7 +33,12 @@ func PutMembers(h Header, contentType string, ev *flow.Event) {
 
 // GetMembers reads what a request says beside its body into ev, whose body has
 // been parsed. What no header says stays as it is.
-func GetMembers(h Header, contentType string, ev *flow.Event) error {
+func GetMembers(h Header, contentType string, ev *flow.Event) (err error) {
+	if v := h.Get(HeaderRehearsal); v != "" {
+		if ev.Rehearsal, err = truth(HeaderRehearsal, v); err != nil {
+			return err
+		}
+	}
 	if contentType != TypeJSON {
 		SetMembers(ev, h.Get(HeaderAccepts), h.Get(HeaderIncomplete))
 		var err error

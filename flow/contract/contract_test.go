@@ -47,6 +47,24 @@ func TestEventEnvelope(t *testing.T) {
 	}
 }
 
+// A rehearsal is said beside the body in either encoding, since functions of other people read it there.
+func TestRehearsal(t *testing.T) {
+	for _, encoding := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
+		for _, said := range []bool{true, false} {
+			h := http.Header{}
+			contract.PutMembers(h, encoding, &flow.Event{Rehearsal: said})
+			var back flow.Event
+			if err := contract.GetMembers(h, encoding, &back); err != nil || back.Rehearsal != said || (h.Get("Switchbridge-Rehearsal") == "true") != said {
+				t.Errorf("%s: rehearsal %v comes as %v by %v: %v", encoding, said, back.Rehearsal, h, err)
+			}
+		}
+		h := http.Header{"Switchbridge-Rehearsal": {"yes"}}
+		if err := contract.GetMembers(h, encoding, new(flow.Event)); err == nil || !strings.Contains(err.Error(), "Switchbridge-Rehearsal") {
+			t.Errorf("%s: %v", encoding, err)
+		}
+	}
+}
+
 func TestBadEnvelopes(t *testing.T) {
 	good := map[string]string{"Ce-Specversion": "1.0", "Ce-Type": "switchbridge.packet_in.v1", "Ce-Source": "/switches/1", "Ce-Id": "1"}
 	for _, row := range []struct{ name, value, explain string }{

@@ -288,7 +288,7 @@ func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
 // note takes note of an answer. The outcome is empty where the function does not say that it may be used again.
 func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked time.Time) ReuseOutcome {
 	reuse := &d.Reuse
-	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil
+	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil && !ev.Rehearsal // of which there is no record
 	var a, reply *keptAnswer
 	var outcome ReuseOutcome
 	if wanted {

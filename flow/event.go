@@ -93,6 +93,7 @@ const (
 	AcceptsReply                                // [Decision.IfReply]
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 	AcceptsReuse                                // [Decision.Reuse]
+	AcceptsReject                               // [Decision.Reject]
 
 	acceptsEnd
 )

@@ -175,7 +175,7 @@ func where(remote bool) string {
 }
 
 func runAll(t *testing.T, target Target, remote bool) {
-	for _, c := range slices.Concat(cases, replyCases, stateCases) {
+	for _, c := range slices.Concat(cases, replyCases, stateCases, rejectCases) {
 		if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
 			continue
 		}

@@ -129,6 +129,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if a.Reuse, a.Reply, err = contract.ReuseText(codec, &s.event, d); err != nil {
 		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
 	}
+	a.Reject = r.Encoding != guest.EncodingJSON && d.Reject && s.event.Accepts&flow.AcceptsReject != 0
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -276,6 +277,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 	}
 	if err := contract.ParseReuse(f.codec, ev, a.Reuse, a.Reply, d); err != nil {
 		return invalid("answer", err)
+	}
+	if a.Reject {
+		d.Reject = true
 	}
 	if a.CoversIncomplete {
 		contract.SetCoversIncomplete(d, true)

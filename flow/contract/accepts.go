@@ -14,6 +14,7 @@ var acceptNames = [...]string{
 	"reply",
 	"revoke",
 	"reuse",
+	"reject",
 }
 
 // AcceptNames are the names of the members in a.

@@ -94,6 +94,9 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
+	// Reject is of application/openflow: contract.HeaderReject is true.
+	Reject bool
+
 	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
 	Reuse   string
@@ -131,6 +134,7 @@ const (
 	tagChange   = 10
 	tagReuse    = 11
 	tagReply    = 12
+	tagReject   = 13 // 1 byte: 1
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -205,6 +209,9 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagChange, a.Change)
 	b = appendBytes(b, tagReuse, a.Reuse)
 	b = appendBytes(b, tagReply, a.Reply)
+	if a.Reject {
+		b = appendUint(b, tagReject, 1, 1)
+	}
 	return appendBytes(b, tagBody, a.Body)
 }
 
@@ -230,6 +237,10 @@ func (a *Answer) Parse(b []byte) error {
 			var covers uint8
 			covers, err = parseUint[uint8](value, 1)
 			a.CoversIncomplete = covers == 1
+		case tagReject:
+			var reject uint8
+			reject, err = parseUint[uint8](value, 1)
+			a.Reject = reject == 1
 		case tagIfReply:
 			a.IfReply = string(value)
 		case tagReuse:

@@ -178,7 +178,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
 func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
-	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	j.Verdict, j.Reason, j.Policy, j.Reject = out.Verdict, out.Reason, c.version, out.Reject
 	if rec.Note != "" {
 		j.Reason += "; " + rec.Note
 	}
@@ -198,7 +198,7 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 		if learn {
 			grain = flow.FieldInPort | flow.FieldEthSrc
 		}
-		if out.Replies {
+		if out.Replies || out.Reject { // each conversation that is tried is told so
 			grain = flow.Conversation
 		}
 		c.rule(j, p, out, rec, protocol, grain)

@@ -122,6 +122,8 @@ func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outco
 // timeouts are those of a rule for p.
 func (c *Controller) timeouts(p *policy.Packet, out *policy.Outcome) (idle, hard time.Duration) {
 	switch {
+	case out.Reject:
+		return 0, flow.RejectLife
 	case !out.Replies || !p.Match.Converses():
 		return c.install.IdleTimeout, c.install.HardTimeout
 	case p.Match.IPProto == flow.ProtoTCP:

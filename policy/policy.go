@@ -291,6 +291,9 @@ type Outcome struct {
 	// a link says that denies by who sends and not by what is said.
 	Replies, NoReply bool
 
+	// Reject says, of a denied packet, that its sender is told so.
+	Reject bool
+
 	Treatment
 }
 

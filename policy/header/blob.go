@@ -17,6 +17,7 @@ const (
 	flagDstPorts
 	flagReplies // a function that is older than these two lets no replies in
 	flagNoReply
+	flagReject // one that is older than this denies without a word
 )
 
 // Write implements [policy.Source]. Comments stay behind.
@@ -107,6 +108,9 @@ func (a *Action) flags() (flags byte) {
 	if a.NoReply {
 		flags |= flagNoReply
 	}
+	if a.Reject {
+		flags |= flagReject
+	}
 	return flags
 }
 
@@ -123,6 +127,7 @@ func (a *Action) writeRest(w *wire.Writer) {
 
 func (a *Action) readRest(r *wire.Reader, flags byte) {
 	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
+	a.Reject = flags&flagReject != 0
 	a.Replies, a.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
 		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))

@@ -76,12 +76,13 @@ func parseName(s string) (string, error) {
 
 func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
 	if n.Shape == syntax.Scalar {
-		a.Deny, _ = syntax.Parsed(f, n, where, func(s string) (bool, error) {
-			if s != "allow" && s != "deny" {
-				return false, fmt.Errorf("%q: want allow, deny, or a mapping with output, set-queue or meter", s)
+		word, _ := syntax.Parsed(f, n, where, func(s string) (string, error) {
+			if s != "allow" && s != "deny" && s != "reject" {
+				return "", fmt.Errorf("%q: want allow, deny, reject, or a mapping with output, set-queue or meter", s)
 			}
-			return s == "deny", nil
+			return s, nil
 		})
+		a.Deny, a.Reject = word == "deny" || word == "reject", word == "reject"
 		return a
 	}
 	f.Mapping(n, where,

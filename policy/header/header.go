@@ -42,6 +42,7 @@ type Rule struct {
 // Action is what becomes of a packet that a rule matches.
 type Action struct {
 	Deny     bool          // and nothing else
+	Reject   bool          // a denied packet's sender is told so
 	Output   []flow.PortNo // empty: what the chain's forward says
 	SetQueue bool
 	Queue    uint32
@@ -106,12 +107,18 @@ func (r *Rule) validate() error {
 	if r.Action.Replies && r.Proactive {
 		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
 	}
+	if r.Action.Reject && r.Proactive {
+		return fmt.Errorf("reject: the packets of a proactive rule are denied by the switch, which tells nobody; write deny")
+	}
 	return r.Action.validate()
 }
 
 func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
+	}
+	if a.Reject && !a.Deny {
+		return fmt.Errorf("action: only what is denied can be rejected")
 	}
 	if a.Deny && a.Replies || !a.Deny && a.NoReply {
 		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")

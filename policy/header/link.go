@@ -51,7 +51,7 @@ func (c *Config) Compile() policy.Link {
 		label := c.Label(i)
 		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
 		if r.Action.Deny {
-			out.Verdict, out.NoReply = flow.Deny, r.Action.NoReply
+			out.Verdict, out.NoReply, out.Reject = flow.Deny, r.Action.NoReply, r.Action.Reject
 		} else {
 			out.Treatment, out.Replies = r.Action.Treatment(), r.Action.Replies
 		}

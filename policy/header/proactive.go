@@ -79,7 +79,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 }
 
 func (a *Action) equal(b *Action) bool {
-	if a.Deny != b.Deny || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
+	if a.Deny != b.Deny || a.Reject != b.Reject || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
 		return false
 	}
 	for i := range a.Output {

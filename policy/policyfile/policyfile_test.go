@@ -220,7 +220,7 @@ func TestErrors(t *testing.T) {
 		{"name taken", rule("{name: r1, action: deny}"), "p.yaml:5: header: rule r1: the name is that of the rule on line 4"},
 		{"rule's priority", rule("{name: x, priority: 0, action: deny}"), `p.yaml:5: header: rule x: priority: "0": want a number from 1 to 60000`},
 		{"rule's key", rule("{name: x, prio: 1, action: deny}"), `p.yaml:5: header: rule x: unknown key "prio"`},
-		{"action", rule("{name: x, action: drop}"), `p.yaml:5: header: rule x: action: "drop": want allow, deny, or`},
+		{"action", rule("{name: x, action: drop}"), `p.yaml:5: header: rule x: action: "drop": want allow, deny, reject, or`},
 		{"action's port", rule("{name: x, action: {output: eth0}}"), `p.yaml:5: header: rule x: action: output: port "eth0"`},
 		{"output to the controller", rule("{name: x, action: {output: CONTROLLER}}"), "p.yaml:5: header: x: action: output to CONTROLLER is not allowed"},
 		{"output to the table", rule("{name: x, action: {output: table}}"), "p.yaml:5: header: x: action: output to TABLE is not allowed"},

@@ -498,13 +498,13 @@ func ReadExpectations(text, file, prefix string) (list []Expectation, err error)
 
 // Met reports whether a decision is what is wanted.
 func (e *Expectation) Met(d *flow.Decision) bool {
-	return Sum(d) == e.Want || d.Verdict.String() == e.Want
+	return Sum(d) == e.Want || d.Word() == e.Want
 }
 
 // Sum writes the part of a decision that policies are about: "deny (reason)",
 // and what becomes of the packet if it is a reply, where that is said.
 func Sum(d *flow.Decision) string {
-	s := d.Verdict.String() + " (" + d.Reason + ")"
+	s := d.Word() + " (" + d.Reason + ")"
 	if d.IfReply != nil {
 		s += ", if a reply allow (" + d.IfReply.Reason + ")"
 	}
@@ -514,7 +514,7 @@ func Sum(d *flow.Decision) string {
 // Whole writes a decision with all that it does, one part a line.
 func Whole(d *flow.Decision) string {
 	var b strings.Builder
-	b.WriteString(d.Verdict.String() + " (" + d.Reason + ")")
+	b.WriteString(d.Word() + " (" + d.Reason + ")")
 	for i := range d.Rules {
 		b.WriteString("\nrule " + d.Rules[i].String())
 	}

@@ -37,6 +37,7 @@ type rule struct {
 	label   string
 	verdict flow.Verdict
 	effect  policy.Treatment // of what it allows
+	reject  bool             // senders of what it denies are told so
 	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
@@ -97,6 +98,7 @@ func (c *chain) header(at int, h *header.Config) {
 			v, effect = flow.Deny, policy.Treatment{}
 		}
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, condition(&conditions[i])...)
+		c.last().reject = a.Reject
 		switch {
 		case a.Replies:
 			c.last().replies = " with replies"
@@ -104,6 +106,14 @@ func (c *chain) header(at int, h *header.Config) {
 			c.last().replies = " even if it is a reply"
 		}
 	}
+}
+
+// word is what the rule does, as files write it.
+func (r *rule) word() string {
+	if r.reject {
+		return "reject"
+	}
+	return r.verdict.String()
 }
 
 // before returns the terms of all rules before one.

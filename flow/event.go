@@ -137,7 +137,7 @@ type PacketIn struct {
 	Match Match
 	Data  []byte
 
-	// Withheld says that there is Data and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
+	// Withheld says that there is Data, or a time of the event, and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
 	// must then be asked for in another encoding.
 	Withheld bool
 

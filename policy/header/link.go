@@ -1,17 +1,22 @@
 package header
 
 import (
+	"slices"
+
 	"switchbridge/flow"
 	"switchbridge/policy"
 )
 
-// link is the compiled policy. A rule's rank is its place by priority, then by
-// order in the file.
+// link is the compiled policy. A condition's rank is that of its rule, by priority, then by
+// order in the file, and then its place in the rule.
 type link struct {
 	outcomes   []policy.Outcome // by rank
 	conditions []Condition      // by rank
 	proactive  []proactiveRule  // by rank
 	index
+
+	// segments are there instead of index where some rules hang on more than a packet's headers.
+	segments []segment
 }
 
 // index finds the first of a list of conditions that a packet satisfies.
@@ -55,15 +60,38 @@ func (c *Config) Compile() policy.Link {
 		} else {
 			out.Treatment, out.Replies = r.Action.Treatment(), r.Action.Replies
 		}
-		if r.Proactive {
-			l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
+		for _, condition := range conditions[i] {
+			if r.Proactive {
+				l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
+			}
+			l.conditions = append(l.conditions, condition)
+			l.outcomes = append(l.outcomes, out)
 		}
-		l.conditions = append(l.conditions, conditions[i])
-		l.outcomes = append(l.outcomes, out)
 	}
 
-	l.index = newIndex(l.conditions)
+	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.guarded() }) {
+		l.index = newIndex(l.conditions)
+		return l
+	}
+	l.split(c, conditions)
 	return l
+}
+
+// split makes the segments.
+func (l *link) split(c *Config, conditions [][]Condition) {
+	first, order := 0, c.Order()
+	for i := 0; i < len(order); {
+		r, end := &c.Rules[order[i]], first
+		for ; i < len(order) && c.Rules[order[i]].sameGuard(r); i++ {
+			end += len(conditions[order[i]])
+		}
+		s := segment{index: newIndex(l.conditions[first:end]), first: int32(first)}
+		if r.guarded() {
+			s.guard = &guard{r.Flags, r.Hours, c.Zone}
+		}
+		l.segments = append(l.segments, s)
+		first = end
+	}
 }
 
 // newIndex takes conditions with prerequisites, by rank.
@@ -100,6 +128,9 @@ func (a *Action) Treatment() policy.Treatment {
 // Decide implements [policy.Link]. Where a field that the packet does not show
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
+	if l.segments != nil {
+		return l.decideGuarded(&p)
+	}
 	rank, hidden, depends := l.find(&p)
 	if hidden != 0 {
 		return policy.Outcome{

@@ -332,10 +332,10 @@ func TestPromises(t *testing.T) {
 	if len(doc.Promises) != 2 || doc.Promises[0].Line != 3 || doc.Promises[1].Line != 4 {
 		t.Fatalf("%+v", doc.Promises)
 	}
-	if p := doc.Promises[0]; p.Kind != promise.Never || len(p.Parts) != 3 || p.Parts[0].Hosts.To || !p.Parts[1].Hosts.To || p.Parts[2].Fields.Dst.First != 22 {
+	if p := doc.Promises[0]; p.Kind != promise.Never || len(p.Parts) != 3 || p.Parts[0].Hosts.To || !p.Parts[1].Hosts.To || p.Parts[2].Fields[0].Dst.First != 22 {
 		t.Errorf("%+v", p)
 	}
-	if p := doc.Promises[1]; p.Kind != promise.Only || len(p.Parts) != 2 || p.Parts[0].Fields.Dst == nil || p.Parts[1].Hosts == nil || p.Text != "only: {udp_dst: 53, to: 10.0.0.53}" {
+	if p := doc.Promises[1]; p.Kind != promise.Only || len(p.Parts) != 2 || p.Parts[0].Fields[0].Dst == nil || p.Parts[1].Hosts == nil || p.Text != "only: {udp_dst: 53, to: 10.0.0.53}" {
 		t.Errorf("%+v", p)
 	}
 	for promises, want := range map[string]string{

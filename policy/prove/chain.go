@@ -97,7 +97,14 @@ func (c *chain) header(at int, h *header.Config) {
 		if a.Deny {
 			v, effect = flow.Deny, policy.Treatment{}
 		}
-		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, condition(&conditions[i])...)
+		var terms [][]atom
+		for j := range conditions[i] {
+			terms = append(terms, condition(&conditions[i][j])...)
+		}
+		if r := &h.Rules[i]; r.Flags != (header.Flags{}) || len(r.Hours) > 0 {
+			v = flow.NoVerdict
+		}
+		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, terms...)
 		c.last().reject = a.Reject
 		switch {
 		case a.Replies:

@@ -36,7 +36,7 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 		return b, false
 	}
 	withheld := byte(0)
-	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld || len(ev.States) == 0 && !ev.Time.IsZero() {
 		withheld = 1
 	}
 	if ev.Accepts&flow.AcceptsReuse != 0 {

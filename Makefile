@@ -79,9 +79,16 @@ vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the stand
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
+# A browser for the page, and promtool for the alert rules.
+LONG_PACKAGES := chromium fonts-dejavu-core prometheus
+
+.PHONY: long-packages
+long-packages:
+	@test/setup.sh $(LONG_PACKAGES)
+
 # The tests that take minutes are named TestLong...: see internal/testlong.
 .PHONY: test-long
-test-long: setup guest ## the tests that take minutes: guardrails switched off one by one, and more
+test-long: setup guest long-packages ## the tests that take minutes: guardrails switched off one by one, and more
 	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
@@ -100,16 +107,22 @@ check: check-go ## in a minute: gofmt, vet, types of WebAssembly, import layers,
 	fi
 
 .PHONY: bench
-bench: check-go ## the Go benchmarks of all packages
+bench: check-go ## the Go benchmarks of all packages; with BASE=<commit>, beside that commit's, in turns (BENCH, PACKAGES, ROUNDS)
+ifdef BASE
+	@GO='$(GO)' test/bench.sh '$(BASE)' $(PACKAGES)
+else
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+endif
 
 .PHONY: fuzz
 fuzz: check-go ## every fuzz test for FUZZTIME (20s) each
-	@set -e; for package in $$($(GO) list ./...); do \
-		for name in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
-			echo "$$package $$name"; \
-			$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package; \
-		done; \
+	@set -e; tests=$$(for package in $$($(GO) list ./...); do \
+			$(GO) test -list '^Fuzz' $$package | grep '^Fuzz' | sed "s|^|$$package |" || true; \
+		done); \
+	total=$$(echo "$$tests" | wc -l); n=0; \
+	echo "$$tests" | while read -r package name; do \
+		n=$$((n + 1)); echo "$$n of $$total, $(FUZZTIME) each: $$package $$name"; \
+		$(GO) test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) $$package </dev/null; \
 	done
 
 .PHONY: soak

@@ -90,8 +90,12 @@ type Run struct {
 	Sent       uint64  `json:"sent"` // PACKET_INs handed to the sockets
 	FlowMods   uint64  `json:"flow_mods"`
 	PacketOuts uint64  `json:"packet_outs"`
+	Answered   uint64  `json:"answered"`        // PACKET_INs with one answer at least
 	Lost       uint64  `json:"lost"`            // latency: packets without an answer for a whole run
 	PerSecond  float64 `json:"responses_per_s"` // FLOW_MODs and PACKET_OUTs
+	// AnsweredPerSecond counts each PACKET_IN once, however many messages answer it. Where
+	// no answer names a buffer it is the more frequent of the two kinds of answers.
+	AnsweredPerSecond float64 `json:"answered_per_s"`
 }
 
 // ControllerResult is what [Controller] measured.
@@ -106,6 +110,10 @@ type ControllerResult struct {
 
 	Runs      []Run        `json:"runs"`
 	PerSecond stats.Spread `json:"responses_per_s"`
+	Answered  stats.Spread `json:"answered_per_s"`
+	// PerPacketIn is how many messages an answered PACKET_IN was answered with: cbench counts
+	// every one of them.
+	PerPacketIn float64 `json:"responses_per_packet_in"`
 	// Latency is of every packet of every run, in latency mode.
 	Latency *stats.Latency `json:"latency,omitempty"`
 	// Histogram has them all, where a report wants more of their distribution.
@@ -291,13 +299,17 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 	closeAll(switches)
 	all.Wait()
 
-	per := make([]float64, len(res.Runs))
-	var answers uint64
+	per, once := make([]float64, len(res.Runs)), make([]float64, len(res.Runs))
+	var answers, answered uint64
 	for i, r := range res.Runs {
-		per[i] = r.PerSecond
+		per[i], once[i] = r.PerSecond, r.AnsweredPerSecond
 		answers += r.FlowMods + r.PacketOuts
+		answered += r.Answered
 	}
-	res.PerSecond = stats.SpreadOf(per)
+	res.PerSecond, res.Answered = stats.SpreadOf(per), stats.SpreadOf(once)
+	if answered > 0 {
+		res.PerPacketIn = float64(answers) / float64(answered)
+	}
 	if cfg.Mode == Latency {
 		var h stats.Histogram
 		for _, s := range switches {
@@ -318,13 +330,16 @@ func record(switches []*loadSwitch, on bool) {
 	}
 }
 
-type counters struct{ sent, flowMods, packetOuts, lost uint64 }
+type counters struct{ sent, flowMods, packetOuts, named, looseMods, looseOuts, lost uint64 }
 
 func total(switches []*loadSwitch) (c counters) {
 	for _, s := range switches {
 		c.sent += s.sent.Load()
 		c.flowMods += s.flowMods.Load()
 		c.packetOuts += s.packetOuts.Load()
+		c.named += s.named.Load()
+		c.looseMods += s.looseMods.Load()
+		c.looseOuts += s.looseOuts.Load()
 		c.lost += s.lost.Load()
 	}
 	return c
@@ -335,6 +350,10 @@ func (c counters) since(o counters, d time.Duration) Run {
 		Seconds: d.Seconds(), Sent: c.sent - o.sent, FlowMods: c.flowMods - o.flowMods,
 		PacketOuts: c.packetOuts - o.packetOuts, Lost: c.lost - o.lost,
 	}
+	if r.Answered = c.named - o.named; c.named == 0 {
+		r.Answered = max(c.looseMods-o.looseMods, c.looseOuts-o.looseOuts)
+	}
 	r.PerSecond = float64(r.FlowMods+r.PacketOuts) / r.Seconds
+	r.AnsweredPerSecond = float64(r.Answered) / r.Seconds
 	return r
 }

@@ -176,6 +176,42 @@ func TestWhatCounts(t *testing.T) {
 	}
 }
 
+// However many messages answer a PACKET_IN, and whatever buffer they name, it is
+// answered once.
+func TestAnsweredCountsPacketInsOnce(t *testing.T) {
+	for name, test := range map[string]struct {
+		messages float64 // for each PACKET_IN
+		answer   func(xid, buffer uint32) []byte
+	}{
+		"one": {1, func(xid, buffer uint32) []byte { return flowMod(t, flow.Add, xid, buffer) }},
+		"two rules and the packet": {3, func(xid, buffer uint32) []byte {
+			out := flowMod(t, flow.Add, xid, flow.NoBuffer)
+			out = append(out, flowMod(t, flow.Add, xid, flow.NoBuffer)...)
+			return append(out, packetOut(t, flow.OpenFlow10, buffer, nil)...)
+		}},
+		"the buffer twice": {2, func(xid, buffer uint32) []byte {
+			return append(flowMod(t, flow.Add, xid, buffer), packetOut(t, flow.OpenFlow10, buffer, nil)...)
+		}},
+		"no buffer at all": {2, func(xid, _ uint32) []byte {
+			return append(flowMod(t, flow.Add, xid, flow.NoBuffer), packetOut(t, flow.OpenFlow10, flow.NoBuffer, []byte("frame"))...)
+		}},
+	} {
+		for _, mode := range []string{Latency, Flood} {
+			t.Run(name+"/"+mode, func(t *testing.T) {
+				addr := fakeController(t, func(_ int, xid, buffer uint32) ([]byte, error) { return test.answer(xid, buffer), nil })
+				res, err := Controller(t.Context(), quick(addr, mode))
+				if err != nil {
+					t.Fatal(err)
+				}
+				// A run may end between two messages of one answer.
+				if res.Answered.Max <= 0 || res.PerPacketIn < test.messages-0.3 || res.PerPacketIn > test.messages+0.3 {
+					t.Errorf("%.0f answered/s with %.2f messages each, want %v", res.Answered.Max, res.PerPacketIn, test.messages)
+				}
+			})
+		}
+	}
+}
+
 func diff(a, b uint64) uint64 { return max(a, b) - min(a, b) }
 
 // An earlier packet's answer counts and completes nothing.

@@ -34,7 +34,13 @@ type loadSwitch struct {
 	sent       atomic.Uint64 // PACKET_INs handed to the socket
 	flowMods   atomic.Uint64 // answers
 	packetOuts atomic.Uint64
+	named      atomic.Uint64 // PACKET_INs whose buffer an answer named
+	looseMods  atomic.Uint64 // answers that name no buffer
+	looseOuts  atomic.Uint64
 	lost       atomic.Uint64 // latency: packets given up
+	// seen has the buffers that were answered last, for those of a further answer to the
+	// same PACKET_IN; each plus one. The reader's.
+	seen [1 << 10]uint32
 
 	recording atomic.Bool // latencies go into the histogram
 	stop      atomic.Bool // pingPong returns before the next packet
@@ -184,12 +190,38 @@ func (s *loadSwitch) announce(n int, v flow.Protocol) error {
 	return s.quiet(time.Second)
 }
 
-func (s *loadSwitch) count(a answer) {
+// tally is what some answers add to a switch's counters.
+type tally struct{ flowMods, packetOuts, named, looseMods, looseOuts uint64 }
+
+// note adds one answer.
+func (s *loadSwitch) note(t *tally, a answer) {
+	all, loose := &t.packetOuts, &t.looseOuts
 	if a.kind == ofp.TypeFlowMod {
-		s.flowMods.Add(1)
-	} else {
-		s.packetOuts.Add(1)
+		all, loose = &t.flowMods, &t.looseMods
 	}
+	*all++
+	if a.buffer == flow.NoBuffer {
+		*loose++
+		return
+	}
+	if seen := &s.seen[a.buffer%uint32(len(s.seen))]; *seen != a.buffer+1 {
+		*seen = a.buffer + 1
+		t.named++
+	}
+}
+
+func (s *loadSwitch) add(t *tally) {
+	s.flowMods.Add(t.flowMods)
+	s.packetOuts.Add(t.packetOuts)
+	s.named.Add(t.named)
+	s.looseMods.Add(t.looseMods)
+	s.looseOuts.Add(t.looseOuts)
+}
+
+func (s *loadSwitch) count(a answer) {
+	var t tally
+	s.note(&t, a)
+	s.add(&t)
 }
 
 func (s *loadSwitch) responses() uint64 { return s.flowMods.Load() + s.packetOuts.Load() }
@@ -217,16 +249,9 @@ func (s *loadSwitch) floodRead() error {
 		if err := s.in.fill(); err != nil {
 			return err
 		}
-		var mods, outs uint64
-		err := s.drain(func(a answer) {
-			if a.kind == ofp.TypeFlowMod {
-				mods++
-			} else {
-				outs++
-			}
-		}, reply)
-		s.flowMods.Add(mods)
-		s.packetOuts.Add(outs)
+		var t tally
+		err := s.drain(func(a answer) { s.note(&t, a) }, reply)
+		s.add(&t)
 		if err != nil {
 			return err
 		}

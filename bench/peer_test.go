@@ -79,6 +79,45 @@ func TestResources(t *testing.T) {
 	}
 }
 
+// Controllers are measured round by round, and one that is not there has a row that says
+// so. What the gateway's own names stand for is judged against Open vSwitch's.
+func TestVersus(t *testing.T) {
+	var peers []Peer
+	for _, name := range []string{SelfPeers()[1].Name, NameTestController} {
+		p := childPeer("responder")
+		p.Name = name
+		peers = append(peers, p)
+	}
+	peers = append(peers, Peer{Name: "absent", Command: []string{"no-such-program-here"}})
+	var order []string
+	res, err := Versus(t.Context(), VersusConfig{Peers: peers, Rounds: 2, Duration: 50 * time.Millisecond, WarmUp: 10 * time.Millisecond,
+		OnRound: func(_ int, p *Peer, _ *Round) { order = append(order, p.Name) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{peers[0].Name, peers[1].Name, peers[0].Name, peers[1].Name}; !slices.Equal(order, want) {
+		t.Errorf("measured in the order %q, want %q", order, want)
+	}
+	var text bytes.Buffer
+	if err := res.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"absent  absent: not installed", "figure controller.native_vs_peer ", " goal >= 1.2 ", "figure controller.native_flood_vs_peer ", "figure controller.native_p99_to_p50 "} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, &text)
+		}
+	}
+	if len(res.Failures) > 0 {
+		t.Errorf("failures %q", res.Failures)
+	}
+
+	peers[0].Env = map[string]string{"SWITCHBRIDGE_BENCH_CHILD": "ends", "SWITCHBRIDGE_BENCH_LISTEN": "127.0.0.1:{port}"}
+	res, err = Versus(t.Context(), VersusConfig{Peers: peers[:1], Rounds: 1, Duration: 50 * time.Millisecond, WarmUp: 10 * time.Millisecond})
+	if err != nil || res.Err() == nil {
+		t.Errorf("a gateway that ends is no failure: %v", err)
+	}
+}
+
 // A stopped peer leaves nothing behind: neither a process nor its folder.
 func TestPeerIsStopped(t *testing.T) {
 	p := childPeer("responder")

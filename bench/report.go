@@ -21,7 +21,8 @@ func (r *ControllerResult) WriteText(w io.Writer) error {
 	}
 	s := r.PerSecond
 	p.f("responses/s: min %.0f  max %.0f  avg %.0f  median %.0f  stdev %.0f\n", s.Min, s.Max, s.Mean, s.Median, s.Stdev)
-	p.f("packets/ms (median): %.1f\n", s.Median/1000)
+	p.f("PACKET_INs answered/s (median): %.0f, with %.2f messages each\n", r.Answered.Median, r.PerPacketIn)
+	p.f("packets/ms (median), as cbench counts: %.1f\n", s.Median/1000)
 	if l := r.Latency; l != nil && l.Count > 0 {
 		us := func(d time.Duration) float64 { return float64(d) / 1e3 }
 		p.f("latency in µs: min %.1f  p10 %.1f  p50 %.1f  p90 %.1f  p99 %.1f  max %.1f  mean %.1f  stdev %.1f\n",

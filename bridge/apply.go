@@ -75,14 +75,18 @@ func (s *Session) carryOut(j *job) {
 			}
 			pending := j
 			if j.owners { // it is used again for the next packet
-				pending = &job{s: s}
+				pending = &job{s: s, spans: j.spans}
 				pending.dec.Rules = copyRules(nil, d.Rules)
 			}
+			_, pending.spans.barrier = j.part(s.ctx, "barrier")
 			s.confirms[ev.XID] = pending
 		}
 		s.mu.Unlock()
 	}
-	if err := s.sw.Write(ev.XID, j.changes, p, confirm); err != nil {
+	_, install := j.part(s.ctx, "install")
+	err := s.sw.Write(ev.XID, j.changes, p, confirm)
+	endSpan(install, err)
+	if err != nil {
 		if p != nil && !errors.Is(err, ErrElsewhere) {
 			s.Drop("slow_reader")
 		}
@@ -92,6 +96,7 @@ func (s *Session) carryOut(j *job) {
 			}
 		}
 		s.unconfirmed(ev.XID)
+		j.spans.lost(err.Error())
 		s.follow(j, false) // nobody waits for rules that will not come
 		j.finished()
 		return
@@ -204,12 +209,22 @@ func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
 	return true
 }
 
+// errRefused is what a trace says of a barrier.
+var errRefused = errors.New("the switch has refused a rule")
+
 // unconfirmed takes a decision out of those that wait for the switch's word.
 func (s *Session) unconfirmed(xid uint32) *job {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	j := s.confirms[xid]
 	delete(s.confirms, xid)
+	s.mu.Unlock()
+	if j != nil {
+		var err error
+		if j.refused {
+			err = errRefused
+		}
+		endSpan(j.spans.barrier, err)
+	}
 	return j
 }
 
@@ -294,11 +309,13 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 func (s *Session) report(j *job) {
 	rec := &j.rec
 	rec.Total = time.Since(j.ev.Time)
+	j.spans.end(rec)
 	if j.ev.Type == flow.EventPacketIn {
-		s.m.stageMake.Observe(rec.Decide.Seconds())
-		s.m.stageTotal.Observe(rec.Total.Seconds())
+		s.tally.decided(rec)
+		observe(s.m.stageMake, rec.Decide, rec.Trace)
+		observe(s.m.stageTotal, rec.Total, rec.Trace)
 		if rec.Wait > 0 {
-			s.m.stageWait.Observe(rec.Wait.Seconds())
+			observe(s.m.stageWait, rec.Wait, rec.Trace)
 		}
 		if rec.Err != nil {
 			s.Drop(flow.KindOf(rec.Err).String())

@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 )
@@ -72,6 +74,9 @@ type Config struct {
 	// OnDecision, if set, is called for each decision, after its rules were handed
 	// to the switch's connection. It must not keep the record's pointers.
 	OnDecision func(*Record)
+
+	// Tracer, if set, is given each decision's spans.
+	Tracer trace.Tracer
 
 	Metrics *Metrics     // nil: none
 	Logger  *slog.Logger // nil: none
@@ -151,4 +156,5 @@ type Record struct {
 	Decide   time.Duration
 	Total    time.Duration // from read to handed to the connection
 	Refused  int           // rules of the answer that a guardrail refused
+	Trace    string        // id of the decision's trace, 32 hexadecimal digits; empty: it has none, or nobody keeps it
 }

@@ -30,6 +30,7 @@ type Metrics struct {
 	storm      prometheus.Gauge
 	offered    prometheus.Gauge
 	guard      *guard.Metrics
+	switches   *switchMetrics
 	made       sync.Map // what of returned, by protocol's label
 }
 
@@ -44,6 +45,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		guard:     guard.NewMetrics(reg),
+		switches:  new(switchMetrics),
 		events:    counters("events_total", "Events from switches, by protocol and type.", "protocol", "type"),
 		drops:     counters("packet_in_drops_total", "Packets dropped without a decision's say, by protocol and cause.", "protocol", "cause"),
 		shed:      counters("events_shed_total", "Events other than packets that found the queue full, by protocol and type.", "protocol", "type"),
@@ -67,7 +69,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: []float64{1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"protocol", "stage"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.stage, m.ungoverned, m.storm, m.offered)
+		reg.MustRegister(m.stage, m.ungoverned, m.storm, m.offered, m.switches)
 	}
 	return m
 }
@@ -81,9 +83,15 @@ type protocolMetrics struct {
 	coalesced  prometheus.Counter
 	revoked    prometheus.Counter
 	again      prometheus.Counter
-	stageWait  prometheus.Observer
-	stageTotal prometheus.Observer
-	stageMake  prometheus.Observer
+	stageWait  observer
+	stageTotal observer
+	stageMake  observer
+}
+
+// observer is a histogram, whose buckets name a trace.
+type observer interface {
+	prometheus.Observer
+	prometheus.ExemplarObserver
 }
 
 // of is the same for all sessions of a protocol.
@@ -98,9 +106,9 @@ func (m *Metrics) of(p flow.Protocol) *protocolMetrics {
 		coalesced:  m.coalesced.WithLabelValues(name),
 		revoked:    m.revoked.WithLabelValues(name),
 		again:      m.again.WithLabelValues(name),
-		stageWait:  m.stage.WithLabelValues(name, "wait"),
-		stageMake:  m.stage.WithLabelValues(name, "decide"),
-		stageTotal: m.stage.WithLabelValues(name, "total"),
+		stageWait:  m.stage.WithLabelValues(name, "wait").(observer),
+		stageMake:  m.stage.WithLabelValues(name, "decide").(observer),
+		stageTotal: m.stage.WithLabelValues(name, "total").(observer),
 	})
 	return made.(*protocolMetrics)
 }

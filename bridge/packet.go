@@ -24,7 +24,8 @@ type job struct {
 	owners  bool          // it is the owner's, which uses it again for its next packet
 	entry   *entry        // what the book has of its rules; nil: they rest on no state
 	tries   int           // how often it was decided again
-	refused bool          // the switch refused one of its rules. Under Session.mu
+	spans   spans
+	refused bool // the switch refused one of its rules. Under Session.mu
 }
 
 func (j *job) finished() {
@@ -40,7 +41,7 @@ func (j *job) finished() {
 // It is called by the goroutine that owns the connection.
 func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 	s.m.packetIns.Inc()
-	s.events.Add(1)
+	s.tally.events.Add(1)
 	if s.draining.Load() {
 		s.Drop("draining")
 		if done != nil {
@@ -56,7 +57,7 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 		}
 		j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
 		s.fill(&j.ev, now)
-		j.done, j.tries = done, 0
+		j.done, j.tries, j.spans = done, 0, spans{}
 		if s.paced(j, now) {
 			return
 		}
@@ -121,7 +122,7 @@ func (s *Session) Event(ev flow.Event, now time.Time) {
 	if !s.b.live.Load().Subscribe[ev.Type] || s.draining.Load() {
 		return
 	}
-	s.events.Add(1)
+	s.tally.events.Add(1)
 	s.start(&job{s: s, ev: ev, read: now})
 }
 
@@ -189,10 +190,15 @@ func (j *job) run() time.Duration {
 // 0 where it gave none.
 func (s *Session) decide(j *job) (took time.Duration) {
 	j.entry = nil
+	if s.b.cfg.Tracer != nil {
+		j.begin(s.b.cfg.Tracer)
+	}
+	ctx, span := j.part(s.ctx, "decide")
 	start := time.Now()
-	err := s.b.decide(s.ctx, &j.ev, &j.dec)
+	err := s.b.decide(ctx, &j.ev, &j.dec)
 	took = time.Since(start)
-	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took}
+	endSpan(span, err)
+	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took, Trace: j.spans.traceID()}
 	if err != nil || j.dec.Failure != nil || j.dec.Reused {
 		took = 0
 	}

@@ -201,6 +201,7 @@ func (s *Session) lose(j *job, cause string) {
 	if j.ev.PacketIn != nil {
 		s.Drop(cause)
 	}
+	j.spans.lost(cause)
 	s.follow(j, false)
 	s.free(j)
 }

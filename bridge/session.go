@@ -49,8 +49,8 @@ type Session struct {
 	coalescer  *Coalescer[*job]           // nil where packets don't wait for each other
 	replies    atomic.Pointer[replies]    // nil until an answer asks whether its packet is a reply
 	rejections atomic.Pointer[rejections] // nil until an answer rejects a packet
-	events     atomic.Uint64
-	drops      atomic.Uint64
+	tally      tally
+	row        *namedSwitch  // of the switch's metrics
 	shed       atomic.Uint32 // events that found the queue full since the owner last waited; see Crowded
 
 	mu       sync.Mutex
@@ -90,6 +90,7 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 	}
 	s.first = b.Number()
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	b.cfg.Metrics.switches.enter(s, sw.Describe().DPID)
 	b.mu.Lock()
 	b.sessions[s] = struct{}{}
 	s.draining.Store(b.draining)
@@ -122,28 +123,27 @@ func (s *Session) Close() int {
 		_, waiting, _ := s.coalescer.Waiting()
 		left += waiting
 	}
-	if left > 0 {
-		s.m.drops.WithLabelValues(s.m.protocol, "disconnected").Add(float64(left))
-	}
+	s.Drops("disconnected", left)
+	s.m.switches.leave(s)
 	return left
 }
 
 // Status returns what the session has seen so far.
 func (s *Session) Status() Status {
-	return Status{Events: s.events.Load(), Drops: s.drops.Load(), Pending: s.b.pool.pending(&s.queue),
+	return Status{Events: s.tally.events.Load(), Drops: s.tally.drops.Load(), Pending: s.b.pool.pending(&s.queue),
 		Policy: s.b.cfg.Versions.Latest(), Missing: s.NotReady()}
 }
 
 // Drop counts a packet that is lost, by cause: one of a fixed set of words.
 func (s *Session) Drop(cause string) {
-	s.drops.Add(1)
+	s.tally.drops.Add(1)
 	s.m.drops.WithLabelValues(s.m.protocol, cause).Inc()
 }
 
 // Drops counts several.
 func (s *Session) Drops(cause string, n int) {
 	if n > 0 {
-		s.drops.Add(uint64(n))
+		s.tally.drops.Add(uint64(n))
 		s.m.drops.WithLabelValues(s.m.protocol, cause).Add(float64(n))
 	}
 }

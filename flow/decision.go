@@ -175,6 +175,11 @@ type Decision struct {
 	// Reused is set where the gateway has used an earlier answer again: the function was not asked.
 	Reused bool
 
+	// Calls is how many requests the gateway sent to functions for the answer,
+	// repeats and hedges too. 0: it was decided in the gateway's process, or by an
+	// earlier answer.
+	Calls int
+
 	// Failure is set where the controller gave no answer and the gateway's fail
 	// mode answered in its place: what the controller failed with.
 	Failure error

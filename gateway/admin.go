@@ -15,6 +15,8 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/gateway/page"
+	"switchbridge/httpclient"
 	"switchbridge/internal/adminside"
 	"switchbridge/internal/quiet"
 	"switchbridge/internal/watched"
@@ -68,24 +70,33 @@ type RuleStatus struct {
 
 // GatewayStatus is GET /api/v1/status.
 type GatewayStatus struct {
-	Version   string        `json:"version"`
-	Started   time.Time     `json:"started"`
-	Function  []string      `json:"function"`
-	Chain     string        `json:"chain"` // what every event passes
-	Policy    string        `json:"policy,omitempty"`
-	Switches  int           `json:"switches"`
-	Pair      *pair.Status  `json:"pair,omitempty"`
-	Decisions DecisionStats `json:"decisions"`
+	Version   string           `json:"version"`
+	Started   time.Time        `json:"started"`
+	Function  []string         `json:"function"`
+	Functions []FunctionStatus `json:"functions"`           // those behind URLs
+	Ready     string           `json:"not_ready,omitempty"` // why the gateway is not; absent where it is
+	Chain     string           `json:"chain"`               // what every event passes
+	Policy    string           `json:"policy,omitempty"`
+	Switches  int              `json:"switches"`
+	Pair      *pair.Status     `json:"pair,omitempty"`
+	Decisions DecisionStats    `json:"decisions"`
 	// Reloads are the latest of the configuration, the policy, tokens and
 	// certificates: when each was read, and what was wrong with it.
 	Reloads []watched.Result `json:"reloads"`
+}
+
+// FunctionStatus is one function behind URLs.
+type FunctionStatus struct {
+	Name      string                `json:"name"`
+	Down      string                `json:"down,omitempty"` // why it does not answer; absent while it does
+	Endpoints []httpclient.Endpoint `json:"endpoints"`
 }
 
 // adminHandler serves the operator's side. Only what POST asks for changes the
 // gateway; see action.
 func (g *Gateway) adminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", g.readyz)
 	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { adminside.WriteJSON(w, http.StatusOK, g.Status()) })
@@ -98,6 +109,15 @@ func (g *Gateway) adminHandler() http.Handler {
 		}
 		adminside.WriteJSON(w, http.StatusOK, list)
 	})
+	mux.HandleFunc("GET /api/v1/decisions", g.decisions)
+	mux.HandleFunc("GET /api/v1/decisions/{number}", g.decision)
+	mux.HandleFunc("GET /api/v1/decisions/stream", g.streamDecisions)
+	mux.HandleFunc("GET /api/v1/hosts", func(w http.ResponseWriter, r *http.Request) {
+		adminside.WriteJSON(w, http.StatusOK, g.recorder.feed.stations())
+	})
+	mux.HandleFunc("GET /api/v1/policy", g.policyText)
+	mux.Handle("GET /{$}", page.Handler())
+	mux.Handle("GET /page/", page.Handler())
 	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
 	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
 	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
@@ -113,7 +133,7 @@ func (g *Gateway) adminHandler() http.Handler {
 	if host, _, err := net.SplitHostPort(g.now().set.Admin.Listen); err == nil {
 		names = append([]string{host}, names...)
 	}
-	return adminside.Hosts(names, mux)
+	return adminside.Hosts(names, http.NewCrossOriginProtection().Handler(mux))
 }
 
 func switchStatus(s *ofproxy.Session) SwitchStatus {
@@ -199,7 +219,8 @@ func actionsOf(r *flow.Rule) string {
 // serveAdmin runs the operator's side until ctx is done.
 func (g *Gateway) serveAdmin(ctx context.Context, l net.Listener) error {
 	srv := &http.Server{Handler: g.adminHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
-		TLSConfig: g.adminTLS(), ErrorLog: quiet.ErrorLog(g.log.With("server", "admin"))}
+		BaseContext: func(net.Listener) context.Context { return ctx }, // which ends streams
+		TLSConfig:   g.adminTLS(), ErrorLog: quiet.ErrorLog(g.log.With("server", "admin"))}
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()

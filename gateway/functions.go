@@ -65,6 +65,7 @@ type remote struct {
 	id     string // see identity
 	client flow.Decider
 	files  func() []watched.File
+	now    func() []httpclient.Endpoint
 	close  func() error
 	limit  *decider.Limit
 	way    *redirect // from state to limit

@@ -23,6 +23,7 @@ import (
 	"switchbridge/internal/listen"
 	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
+	"switchbridge/internal/tracing"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -70,7 +71,8 @@ type Gateway struct {
 	refused  quiet.Line // callers who may not act
 	started  time.Time
 
-	states    *stores.Keeper // nil: no store
+	tracing   *tracing.Tracing // nil: off
+	states    *stores.Keeper   // nil: no store
 	bridge    *bridge.Bridge
 	pair      *pair.Member // nil: this gateway is alone
 	pairCert  *watched.Pair
@@ -80,6 +82,7 @@ type Gateway struct {
 	admin     net.Listener
 	adminPair *watched.Pair  // nil: the operator's side speaks HTTP
 	adminCAs  *x509.CertPool // whose client certificates may act; nil: nobody's
+	watching
 }
 
 type listener struct {
@@ -101,6 +104,9 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
 		return nil, err
 	}
+	if set.Admin.Listen != "" || o.Admin != nil {
+		g.recorder.feed = new(feed)
+	}
 	r := &running{set: set}
 	if r.tls, err = switchTLS(&set.OpenFlow.TLS); err != nil {
 		return nil, err
@@ -108,14 +114,18 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if r.tokens, err = openTokens(set, g.log, g.results); err != nil {
 		return nil, err
 	}
-	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+	if g.tracing, err = tracing.Open(set.Tracing, "switchbridge", o.Version, g.log); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
+	if g.states, err = stores.Open(context.Background(), set.State, every.Openers, g.log); err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %w", err), g.tracing.Close())
+	}
+	g.states.Trace(g.tracing.Tracer("switchbridge/state"))
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
 	if err != nil {
-		return nil, errors.Join(err, g.states.Close())
+		return nil, errors.Join(err, g.states.Close(), g.tracing.Close())
 	}
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
@@ -150,6 +160,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	if err := g.listen(); err != nil {
 		return nil, errors.Join(err, g.Close())
 	}
+	g.registry.MustRegister(info{g}) // which reads all of the above
 	return g, nil
 }
 
@@ -167,6 +178,7 @@ func (g *Gateway) core(r *running) bridge.Config {
 		Workers:        r.set.Function.Concurrency,
 		QueuePerSwitch: l.Queue,
 		OnDecision:     g.recorder.observe,
+		Tracer:         g.tracing.Tracer("switchbridge/bridge"),
 		Logger:         g.log,
 	}
 	for _, t := range o.Subscribe {
@@ -194,6 +206,7 @@ func (g *Gateway) openflow(r *running) (ofproxy.Config, error) {
 		WriteTimeout:     o.WriteTimeout,
 		MaxSessions:      o.MaxSessions,
 		MaxPerAddress:    o.MaxPerAddress,
+		Poll:             o.Poll,
 		Metrics:          ofproxy.NewMetrics(g.registry),
 		Logger:           g.log,
 	}
@@ -353,7 +366,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
 	}
 	if g.admin != nil {
-		g.log.Info("metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
+		g.log.Info("the page, metrics, health and state", "admin", g.adminScheme()+"://"+g.admin.Addr().String())
 		group.Go(ctx, task.New("admin", func(ctx context.Context) error { return g.serveAdmin(ctx, g.admin) }))
 	}
 	for _, s := range g.p4 {
@@ -408,7 +421,7 @@ func (g *Gateway) Close() error {
 		g.pair.Close()
 	}
 	g.recorder.file.close()
-	return errors.Join(g.now().functions.closeBut(nil), g.states.Close())
+	return errors.Join(g.now().functions.closeBut(nil), g.states.Close(), g.tracing.Close())
 }
 
 // Ready says why the gateway can't decide, or does not govern a switch that is
@@ -440,6 +453,13 @@ func (g *Gateway) Chain() string { return g.bridge.String() }
 // Status sums the gateway up.
 func (g *Gateway) Status() GatewayStatus {
 	st := GatewayStatus{Version: g.opts.Version, Started: g.started, Function: g.now().functions.names, Chain: g.Chain(), Reloads: g.results.List(), Decisions: g.recorder.stats(g.registry)}
+	st.Functions = []FunctionStatus{}
+	for _, r := range g.now().functions.remotes {
+		st.Functions = append(st.Functions, FunctionStatus{Name: r.name, Down: r.down.Load().(string), Endpoints: r.now()})
+	}
+	if err := g.Ready(); err != nil {
+		st.Ready = err.Error()
+	}
 	for _, s := range g.server.Sessions() {
 		if s.State == "ready" && s.Missing == "" {
 			st.Switches++

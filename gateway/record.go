@@ -24,6 +24,7 @@ type recorder struct {
 	mode  atomic.Value // string: settings.Log.Decisions
 	limit logLimit
 	file  *recordFile // nil: none
+	feed  *feed       // of the page; nil: there is no admin side
 	// local is the policy of this process, which is told of packets; nil: none.
 	local atomic.Pointer[policyhost.File]
 
@@ -59,10 +60,7 @@ func (r *recorder) setMode(mode string) { r.mode.Store(mode) }
 
 // observe is the bridge's OnDecision. It is called by many at a time.
 func (r *recorder) observe(rec *bridge.Record) {
-	failure := rec.Err
-	if failure == nil {
-		failure = rec.Decision.Failure // the fail mode answered
-	}
+	failure := rec.Failure() // the fail mode's answer may be there
 	if failure != nil {
 		r.failures.WithLabelValues(flow.KindOf(failure).String()).Inc()
 	}
@@ -75,6 +73,7 @@ func (r *recorder) observe(rec *bridge.Record) {
 		r.counter(rec.Decision).Inc()
 	}
 	r.file.put(rec, failure)
+	r.feed.put(rec, failure)
 	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
 	}
@@ -125,11 +124,12 @@ type decision struct {
 	decide  time.Duration
 	total   time.Duration
 	wait    time.Duration
+	trace   string
 }
 
 func (d *decision) fill(rec *bridge.Record, failure error) {
 	*d = decision{at: rec.Event.Time, dpid: rec.Switch.DPID, number: rec.Event.XID, event: rec.Event.Type, refused: rec.Refused,
-		decide: rec.Decide, total: rec.Total, wait: rec.Wait}
+		decide: rec.Decide, total: rec.Total, wait: rec.Wait, trace: rec.Trace}
 	if pi := rec.Event.PacketIn; pi != nil {
 		d.packet, d.match = true, pi.Match
 	}
@@ -143,7 +143,7 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 }
 
 func (d *decision) attrs() []slog.Attr {
-	attrs := make([]slog.Attr, 0, 14)
+	attrs := make([]slog.Attr, 0, 15)
 	attrs = append(attrs, slog.String("dpid", d.dpid.String()), slog.Uint64("decision", uint64(d.number)), slog.String("event", d.event.String()))
 	if d.packet {
 		attrs = append(attrs, slog.String("match", d.match.String()))
@@ -163,6 +163,9 @@ func (d *decision) attrs() []slog.Attr {
 	attrs = append(attrs, slog.Float64("decide_seconds", d.decide.Seconds()), slog.Float64("total_seconds", d.total.Seconds()))
 	if d.wait > 0 {
 		attrs = append(attrs, slog.Float64("wait_seconds", d.wait.Seconds()))
+	}
+	if d.trace != "" {
+		attrs = append(attrs, slog.String("trace_id", d.trace))
 	}
 	return attrs
 }

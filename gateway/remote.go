@@ -94,5 +94,5 @@ func newRemote(name string, f *settings.Function, fullHandshake bool, log *slog.
 	if err != nil {
 		return nil, err
 	}
-	return &remote{name: name, urls: f.URLs, client: client, files: client.Files, close: client.Close}, nil
+	return &remote{name: name, urls: f.URLs, client: client, files: client.Files, now: client.Endpoints, close: client.Close}, nil
 }

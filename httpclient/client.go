@@ -177,6 +177,7 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 		a.deadline = t
 	}
 	err = a.run(ctx, d)
+	d.Calls += a.calls
 	if err != nil && a.ill && a.tried != 0 {
 		c.poison.failed(ev, err)
 	}
@@ -218,6 +219,7 @@ type asking struct {
 	deadline   time.Time
 
 	tried   uint32 // bit for each endpoint that was asked
+	calls   int    // requests that were sent
 	ill     bool   // every answer so far was a 5xx
 	backoff *backoff.ExponentialBackOff
 }
@@ -328,6 +330,7 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 	if after := a.hedgeAfter(); after > 0 {
 		r = a.hedged(ctx, e, done, after)
 	} else {
+		a.calls++
 		r = e.ask(ctx, done, a.ev, a.c.header(a.ev, a.id), a.p)
 	}
 	defer releaseAnswer(r.body)
@@ -337,7 +340,7 @@ func (a *asking) ask(ctx context.Context, e *endpoint, done func(error), d *flow
 		if r.failure != nil {
 			outcome = r.failure.outcome
 		}
-		a.c.cfg.Metrics.request(r.from.name, outcome, r.took)
+		a.c.cfg.Metrics.request(r.from.name, outcome, r.took, r.trace)
 	}
 	return r.from, r.failure
 }
@@ -367,6 +370,7 @@ type reply struct {
 	from    *endpoint
 	failure *failure
 	took    time.Duration
+	trace   string // id of the request's trace; empty: none
 }
 
 // ask makes one request and tells breaker, metrics and readiness. A success is
@@ -374,9 +378,11 @@ type reply struct {
 func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h http.Header, p payload) reply {
 	g := e.acquire()
 	defer g.release()
+	ctx, span := e.trace(ctx, h)
 	start := time.Now()
 	got, f := e.roundTrip(ctx, g, h, p)
 	took := time.Since(start)
+	trace := endTrace(span, f)
 	switch {
 	case f == nil || !f.fault && f.outcome != GivenUp:
 		done(nil)
@@ -393,11 +399,11 @@ func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h 
 		done(errNotCounted)
 	}
 	if f != nil {
-		e.c.cfg.Metrics.request(e.name, f.outcome, took)
+		e.c.cfg.Metrics.request(e.name, f.outcome, took, trace)
 	} else if e.c.cfg.HedgeAfter == HedgeAuto {
 		e.c.answered.add(took)
 	}
-	return reply{got, e, f, took}
+	return reply{got, e, f, took, trace}
 }
 
 // Endpoint is the state of one endpoint, for people.

@@ -29,6 +29,7 @@ func (a *asking) hedged(ctx context.Context, e *endpoint, done func(error), afte
 	defer cancel()
 	replies := make(chan reply, 2)
 	send := func(e *endpoint, done func(error)) {
+		a.calls++
 		h := a.c.header(a.ev, a.id)
 		of := &flow.Event{Type: a.ev.Type, Switch: a.ev.Switch}
 		go func() { replies <- e.ask(ctx, done, of, h, a.p) }()

@@ -11,7 +11,8 @@ import (
 // endpoint is named by its URL without the query.
 type Metrics struct {
 	// Request is called for each request that has ended, repeats and hedges too.
-	Request func(endpoint string, outcome Outcome, took time.Duration)
+	// trace is the id of its trace; empty: none.
+	Request func(endpoint string, outcome Outcome, took time.Duration, trace string)
 	// Retry is called for each request that repeats one.
 	Retry func(endpoint string)
 	// Hedge is called for each second request, when it is sent.
@@ -23,9 +24,9 @@ type Metrics struct {
 	Quarantined func(what string)
 }
 
-func (m *Metrics) request(endpoint string, o Outcome, took time.Duration) {
+func (m *Metrics) request(endpoint string, o Outcome, took time.Duration, trace string) {
 	if m != nil && m.Request != nil {
-		m.Request(endpoint, o, took)
+		m.Request(endpoint, o, took, trace)
 	}
 }
 
@@ -69,8 +70,13 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		Help: "Events that were not sent, because the function answered 5xx to the same packet, or to several of the same switch, a moment ago."}, []string{"what"})
 	reg.MustRegister(requests, retries, hedges, breakers, quarantined)
 	return &Metrics{
-		Request: func(endpoint string, o Outcome, took time.Duration) {
-			requests.WithLabelValues(endpoint, string(o)).Observe(took.Seconds())
+		Request: func(endpoint string, o Outcome, took time.Duration, trace string) {
+			h := requests.WithLabelValues(endpoint, string(o))
+			if trace == "" {
+				h.Observe(took.Seconds())
+				return
+			}
+			h.(prometheus.ExemplarObserver).ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": trace})
 		},
 		Retry:       func(endpoint string) { retries.WithLabelValues(endpoint).Inc() },
 		Quarantined: func(what string) { quarantined.WithLabelValues(what).Inc() },

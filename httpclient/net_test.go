@@ -135,7 +135,7 @@ func (c *counts) metrics() *Metrics {
 	c.outcomes = map[string]int{}
 	locked := func(f func()) { c.mu.Lock(); defer c.mu.Unlock(); f() }
 	return &Metrics{
-		Request: func(endpoint string, o Outcome, _ time.Duration) {
+		Request: func(endpoint string, o Outcome, _ time.Duration, _ string) {
 			locked(func() { c.outcomes[endpoint+" "+string(o)]++; c.outcomes[string(o)]++ })
 		},
 		Retry:   func(string) { locked(func() { c.retries++ }) },

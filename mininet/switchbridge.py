@@ -5,7 +5,7 @@
 starts a gateway, waits until it is ready, gives Mininet's switches to it and ends it with the network.
 Parameters follow the controller's name:
 
-    --controller switchbridge,policy=configs/policy.yaml
+    --controller switchbridge,policy=configs/policies/blocklist.yaml
     --controller switchbridge,port=0,function=https://controller.example/
 
 `mn` with this file also gets, under the names that it uses by default:
@@ -55,6 +55,17 @@ def free_port():
         return s.getsockname()[1]
 
 
+def is_free(port):
+    """Return whether nothing listens on a TCP port of the loopback."""
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            s.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
 def give_up(reason):
     """End Mininet before it has made anything.
 
@@ -92,24 +103,26 @@ class SwitchbridgeController(Controller):
     """A gateway of its own for the network.
 
     port: where it takes OpenFlow sessions (6653); 0 picks a free port
-    admin: its admin port; 0, the default, picks a free port
+    admin: its admin port (3000 above port, so 9653, or a free one where that is taken); 0 picks a free one
     policy, config, function: as in `switchbridge run --help`; function may be a list
     args: further arguments for `switchbridge run`, a list, or a string without quotes
     log: file for its log (/tmp/<name>.log)
     """
 
-    def __init__(self, name, port=6653, admin=0, policy=None, config=None, function=None, args=(),
+    def __init__(self, name, port=6653, admin=None, policy=None, config=None, function=None, args=(),
                  log=None, **params):
         known = parameters(SwitchbridgeController)
         for unknown in sorted(set(params) - known):
             # Mininet would let it pass, and a misspelt policy would leave the network open.
             give_up("--controller switchbridge: no parameter %s; there are %s" % (unknown, ", ".join(sorted(known))))
-        for key, value in ("port", port), ("admin", admin):
+        for key, value in ("port", port), ("admin", 0 if admin is None else admin):
             if not isinstance(value, int) or not 0 <= value <= 65535:
                 give_up("--controller switchbridge: %s=%s: want a port's number; parameters are written KEY=VALUE" % (key, value))
         program = find_switchbridge()
         if not program:
             give_up("no program: run `make build`, or name it in the variable SWITCHBRIDGE")
+        if admin is None and 0 < port <= 65535 - 3000 and is_free(port + 3000):
+            admin = port + 3000
         self.adminPort = admin or free_port()
         self.log = log or "/tmp/%s.log" % name
         self.process = None
@@ -177,7 +190,7 @@ class SwitchbridgeController(Controller):
         return {s["dpid"] for s in switches}
 
     def start(self):
-        info("(openflow %s:%d, admin 127.0.0.1:%d, log %s) " % (self.ip, self.port, self.adminPort, self.log))
+        info("(openflow %s:%d, page and metrics http://127.0.0.1:%d/, log %s) " % (self.ip, self.port, self.adminPort, self.log))
 
     def end(self):
         """End the gateway: it drains when asked to, and has ten seconds for that."""
@@ -218,7 +231,10 @@ class GovernedSwitch(OVSSwitch):
         if datapath is None:
             datapath = "kernel" if os.path.isdir("/sys/module/openvswitch") else "user"
         # OVSSwitch deletes a bridge of this name when it starts.
-        _out, _err, status = errRun("ovs-vsctl", "--timeout=5", "br-exists", name)
+        _out, err, status = errRun("ovs-vsctl", "--timeout=5", "br-exists", name)
+        if status not in (0, 2):  # ovs-vsctl(8): 2 is that there is no such bridge
+            give_up("Open vSwitch does not answer: start it (sudo service openvswitch-switch start), or use one that ends with"
+                    " the network (sudo mininet/sandbox.py mn ...)\n%s" % err.strip())
         if status == 0:
             give_up("the machine has a bridge %s already: choose other names for the switches" % name)
         self.gateways = []

@@ -20,6 +20,7 @@ const (
 	DefaultWriteTimeout     = 5 * time.Second
 	DefaultMaxSessions      = 4096
 	DefaultMaxPerAddress    = 1024
+	DefaultPoll             = 0.5
 )
 
 // DefaultProtocols are the versions offered.
@@ -76,6 +77,9 @@ type Config struct {
 	// MaxPerAddress bounds the connections from one IPv4 address or IPv6 /64, so
 	// that no host alone takes all of MaxSessions.
 	MaxPerAddress int
+	// Poll is the share of one core that sessions may spend looking for a switch's
+	// next message before they sleep; none for 0. See pollers.
+	Poll float64
 
 	Metrics *Metrics     // nil: none
 	Logger  *slog.Logger // nil: the bridge's

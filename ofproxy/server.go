@@ -26,6 +26,7 @@ type Server struct {
 	bridge *bridge.Bridge
 	log    *slog.Logger
 	faults bridge.Mute // of all connections together
+	poll   pollers
 
 	mu       sync.Mutex
 	conns    map[*session]struct{}
@@ -55,6 +56,7 @@ func NewServer(cfg Config) (*Server, error) {
 		switches: make(map[flow.DPID]*session),
 	}
 	s.faults = bridge.Mute{Log: cfg.Logger, Burst: logLines}
+	s.poll.share = cfg.Poll
 	return s, nil
 }
 
@@ -122,7 +124,7 @@ func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session
 		s.faults.Warn(cause, "connection refused", "remote", remoteName(conn), "limit", limit, "why", "there are as many connections as "+key+" allows")
 		return nil
 	}
-	sess := newSession(ctx, s, conn, secure)
+	sess := newSession(ctx, s, s.poll.wrap(conn), secure)
 	s.conns[sess] = struct{}{}
 	if known {
 		s.from[peer]++

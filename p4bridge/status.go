@@ -15,6 +15,7 @@ import (
 // Status is what a session is doing, for `status` and the admin page.
 type Status struct {
 	Device   uint64
+	DPID     string // its datapath id, in events and records
 	Addr     string
 	State    string // connecting, arbitrating, backup, a set-up step's name, serving, waiting, stopped
 	Since    time.Time
@@ -53,7 +54,7 @@ type statusBoard struct {
 }
 
 func (b *statusBoard) init(cfg *Config) {
-	b.s = Status{Device: cfg.Device, Addr: cfg.Addr, State: "new", Since: time.Now(), Pipeline: cfg.Pipeline.Name, Miss: cfg.Miss.String(), Counters: map[string]CounterStatus{}}
+	b.s = Status{Device: cfg.Device, DPID: cfg.DPID.String(), Addr: cfg.Addr, State: "new", Since: time.Now(), Pipeline: cfg.Pipeline.Name, Miss: cfg.Miss.String(), Counters: map[string]CounterStatus{}}
 }
 
 func (b *statusBoard) set(state string, err error) {

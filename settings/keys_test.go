@@ -115,6 +115,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"limits.queue": numbers("0", "1000001"), "admin.listen": {`"127.0.0.1:99999"`, "here", `"127.0.0.1:x"`, `"1.2.3.400:1"`}, "admin.hosts[]": {"http://x", `"x:80"`, `"a b"`},
 		"state.url": {"ftp://x", `"redis://"`, "bbolt", `"nats://h:99999"`}, "state.on_failure": {"open"}, "state.entries": numbers("0", "100000001"), "state.bytes": numbers("0", "1099511627777"),
 		"state.timeout": {"0s", "-1s", longest, "5"}, "state.staleness": {"0s", "999ms", "2h", longest, "5"},
+		"tracing.endpoint": {"collector:4318", `"grpc://c:4317"`, `"https://"`, `"http://user@c:4318"`}, "tracing.sample": {"-0.1", "1.1", ".nan", "x"},
 		"log.format": {"xml"}, "log.level": {"loud"}, "log.decisions": {"some"}, "log.decisions_rate": numbers("1000001"),
 		"log.records_size": numbers("0", "1048577"), "log.records_keep": numbers("1001"),
 	}

@@ -21,6 +21,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/httpclient"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/tracing"
 	"switchbridge/internal/yamlerr"
 	"switchbridge/ofproxy"
 	"switchbridge/ofproxy/ofp"
@@ -30,18 +31,19 @@ import (
 
 // Settings is the whole file. [Default] has the value of each absent key.
 type Settings struct {
-	OpenFlow   OpenFlow        `yaml:"openflow"`
-	Function   Function        `yaml:"function"`
-	Routes     []Route         `yaml:"routes"`
-	P4         P4              `yaml:"p4"`
-	Policy     string          `yaml:"policy"`
-	State      stores.Settings `yaml:"state"`
-	FailMode   FailMode        `yaml:"fail_mode"`
-	Guardrails Guardrails      `yaml:"guardrails"`
-	Limits     Limits          `yaml:"limits"`
-	Pair       Pair            `yaml:"pair"`
-	Admin      Admin           `yaml:"admin"`
-	Log        Log             `yaml:"log"`
+	OpenFlow   OpenFlow         `yaml:"openflow"`
+	Function   Function         `yaml:"function"`
+	Routes     []Route          `yaml:"routes"`
+	P4         P4               `yaml:"p4"`
+	Policy     string           `yaml:"policy"`
+	State      stores.Settings  `yaml:"state"`
+	FailMode   FailMode         `yaml:"fail_mode"`
+	Guardrails Guardrails       `yaml:"guardrails"`
+	Limits     Limits           `yaml:"limits"`
+	Pair       Pair             `yaml:"pair"`
+	Admin      Admin            `yaml:"admin"`
+	Tracing    tracing.Settings `yaml:"tracing"`
+	Log        Log              `yaml:"log"`
 }
 
 // OpenFlow is the side that switches connect to.
@@ -65,6 +67,7 @@ type OpenFlow struct {
 	DrainTimeout     time.Duration `yaml:"drain_timeout"`
 	MaxSessions      int           `yaml:"max_sessions"`
 	MaxPerAddress    int           `yaml:"max_per_address"`
+	Poll             float64       `yaml:"poll"`
 }
 
 // MeterIDs returns the numbers of the meters that are defined.
@@ -273,16 +276,18 @@ func Default() *Settings {
 			DrainTimeout:     bridge.DefaultDrainTimeout,
 			MaxSessions:      ofproxy.DefaultMaxSessions,
 			MaxPerAddress:    ofproxy.DefaultMaxPerAddress,
+			Poll:             ofproxy.DefaultPoll,
 		},
 		Function: defaultFunction(),
 		State:    stores.Default(),
 		FailMode: FailMode{Default: ModeSecure},
 		Guardrails: Guardrails{Tables: g.Tables.Numbers(), MinPriority: g.MinPriority, MaxPriority: g.MaxPriority, MaxRules: g.MaxRules,
 			HardTimeout: g.HardTimeout, MaxHardTimeout: g.MaxHardTimeout, MaxConversation: g.MaxConversation, ProactiveWide: g.ProactiveWide},
-		Limits: Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
-		Pair:   Pair{Timeout: pair.DefaultTimeout},
-		Admin:  Admin{Listen: DefaultAdmin},
-		Log:    Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
+		Limits:  Limits{Queue: bridge.DefaultQueuePerSwitch, Incomplete: Rate{Rate: 1000, Burst: 1000}},
+		Pair:    Pair{Timeout: pair.DefaultTimeout},
+		Admin:   Admin{Listen: DefaultAdmin},
+		Tracing: tracing.Default(),
+		Log:     Log{Format: "text", Level: "info", Decisions: "all", DecisionsRate: 20, RecordsSize: 100, RecordsKeep: 5},
 	}
 }
 

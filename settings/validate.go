@@ -54,17 +54,22 @@ func first(checks ...func() error) error {
 // Validate checks what no single value can, and what its type lets pass: Parse has
 // done it; who changes a field does it again.
 func (s *Settings) Validate() error {
-	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.Pair.validate, s.functions)
+	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.tracing, s.Pair.validate, s.functions)
 }
 
 // states checks where machines keep theirs.
-func (s *Settings) states() error {
-	err := s.State.Validate()
+func (s *Settings) states() error { return below("state", s.State.Validate()) }
+
+// tracing checks where spans go.
+func (s *Settings) tracing() error { return below("tracing", s.Tracing.Validate()) }
+
+// below makes an error that begins with a key below section one of this file.
+func below(section string, err error) error {
 	if err == nil {
 		return nil
 	}
 	key, what, _ := strings.Cut(err.Error(), ": ")
-	return wrong("state."+key, "%s", what)
+	return wrong(section+"."+key, "%s", what)
 }
 
 func (s *Settings) numbers() error {
@@ -83,7 +88,7 @@ func (s *Settings) numbers() error {
 	for i, t := range g.Tables {
 		counts = append(counts, within[int]{fmt.Sprintf("guardrails.tables[%d]", i), int(t), 0, 254}) // 255 is all tables
 	}
-	var rates []within[float64]
+	rates := []within[float64]{{"openflow.poll", o.Poll, 0, 1}}
 	for _, r := range []struct {
 		key string
 		Rate

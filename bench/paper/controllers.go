@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"switchbridge/bench"
 	"switchbridge/bench/stats"
@@ -76,26 +75,14 @@ func (e *evaluation) controllers(ctx context.Context) error {
 }
 
 func (e *evaluation) round(ctx context.Context, m *measured) error {
-	proc, err := m.peer.Run(ctx)
+	r, err := m.peer.Measure(ctx, e.scale.run, e.scale.warmUp)
 	if err != nil {
 		return err
 	}
-	defer proc.Close()
-	cfg := bench.ControllerConfig{Target: proc.Addr, Protocol: m.peer.Protocol, Runs: 1, Duration: e.scale.run, WarmUp: e.scale.warmUp, FirstAnswer: 10 * time.Second}
-	cfg.Mode = bench.Latency
-	l, err := bench.Controller(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	cfg.Mode = bench.Flood
-	f, err := bench.Controller(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	m.startup = append(m.startup, float64(proc.Took.Microseconds())/1000)
-	m.medians = append(m.medians, float64(l.Latency.P50)/1000)
-	m.latency.Merge(l.Histogram)
-	m.throughput = append(m.throughput, f.PerSecond.Median/1000)
+	m.startup = append(m.startup, float64(r.Took.Microseconds())/1000)
+	m.medians = append(m.medians, float64(r.Latency.Latency.P50)/1000)
+	m.latency.Merge(r.Latency.Histogram)
+	m.throughput = append(m.throughput, r.Flood.PerSecond.Median/1000)
 	return nil
 }
 

@@ -14,21 +14,47 @@ import (
 
 func controllerCommand() *cobra.Command {
 	cfg := bench.ControllerConfig{}
-	var version string
-	var asJSON bool
+	var version, peersFile string
+	var asJSON, versus, quick bool
 	c := &cobra.Command{
 		Use:   "controller",
 		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
 		Long: `Measure any OpenFlow controller with fake switches, as cbench does. In mode
 latency each switch has one PACKET_IN outstanding; in mode flood it sends as many
-as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as an answer.
+as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as a response, as
+in cbench, and the PACKET_INs that were answered are counted beside them.
+
+With --versus the gateway is measured beside Open vSwitch's own controller and the other
+controllers that are installed: one switch, round by round, in both modes.
 
 Example, against a gateway that allows everything:
   switchbridge run --log-decisions off &
-  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --switches 16`,
+  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --switches 16
+
+Beside others:
+  switchbridge bench controller --versus --quick`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
+			if versus {
+				cfg := bench.VersusConfig{Rounds: cfg.Runs, Duration: cfg.Duration, WarmUp: cfg.WarmUp}
+				if cfg.Peers, err = peers(peersFile); err != nil {
+					return err
+				}
+				if quick {
+					cfg.Rounds, cfg.Duration, cfg.WarmUp = 2, 500*time.Millisecond, 500*time.Millisecond
+				}
+				if !asJSON {
+					cfg.OnRound = func(n int, p *bench.Peer, r *bench.Round) {
+						fmt.Fprintf(c.ErrOrStderr(), "round %d: %s: %.0f/s one at a time, %.0f/s flood\n", n+1, p.Name, r.Latency.Answered.Median, r.Flood.Answered.Median)
+					}
+				}
+				r, err := bench.Versus(c.Context(), cfg)
+				if err != nil {
+					return err
+				}
+				return writeClaims(c.OutOrStdout(), r, asJSON)
+			}
 			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
 				return err
 			}
@@ -58,5 +84,9 @@ Example, against a gateway that allows everything:
 	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "before the first run")
 	fl.IntVar(&cfg.MACs, "macs", 100000, "source addresses of each switch")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	fl.BoolVar(&versus, "versus", false, "measure the gateway beside other controllers, --runs rounds of each")
+	fl.StringVar(&peersFile, "peers", "", peersHelp+" (with --versus)")
+	fl.BoolVar(&quick, "quick", false, "with --versus: two short rounds")
+	c.MarkFlagsMutuallyExclusive("versus", "target")
 	return c
 }

@@ -30,12 +30,15 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 			if quick {
 				cfg.Quick()
 			}
-			cfg.OnLine = func(l *conversation.Line) { // progress
-				if !asJSON {
-					fmt.Fprintf(c.ErrOrStderr(), "%d bridges, replies %t, reuse %t: %d rounds, %d failed\n", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed))
-				}
+			var bar *cli.Progress
+			if !asJSON {
+				bar = cli.NewProgress(c.ErrOrStderr(), "lines of bridges")
+			}
+			cfg.OnLine = func(l *conversation.Line) {
+				bar.Step(int64(4*len(cfg.Lengths)), fmt.Sprintf("%d bridges, replies %t, reuse %t: %d rounds, %d failed", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed)))
 			}
 			r, err := conversation.Run(c.Context(), cfg)
+			bar.End()
 			if err != nil {
 				return err
 			}

@@ -27,15 +27,16 @@ twice, or that was denied, is a failure, and the exit code says so. It needs roo
 			if quick {
 				cfg.Quick()
 			}
-			n := 0
-			cfg.OnRound = func(r *failover.Round) { // progress
-				n++
-				if !asJSON {
-					fmt.Fprintf(c.ErrOrStderr(), "%d of %d: %s: new conversations refused for %.3f s (%d lost), installed one silent for %.3f s at most\n",
-						n, cfg.Rounds, r.What, r.Refused.Seconds(), r.Lost, r.Silence.Seconds())
-				}
+			var bar *cli.Progress
+			if !asJSON {
+				bar = cli.NewProgress(c.ErrOrStderr(), "rounds")
+			}
+			cfg.OnRound = func(r *failover.Round) {
+				bar.Step(int64(cfg.Rounds), fmt.Sprintf("%s: new conversations refused for %.3f s (%d lost), installed one silent for %.3f s at most",
+					r.What, r.Refused.Seconds(), r.Lost, r.Silence.Seconds()))
 			}
 			r, err := failover.Run(c.Context(), cfg)
+			bar.End()
 			if err != nil {
 				return err
 			}

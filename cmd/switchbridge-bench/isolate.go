@@ -36,13 +36,20 @@ and the exit code says so.`,
 					return err
 				}
 			}
+			var bar *cli.Progress
 			if !asJSON {
 				if err := isolate.WriteHead(c.ErrOrStderr()); err != nil {
 					return err
 				}
-				cfg.OnRow = func(r *isolate.Row) { _ = r.WriteText(c.ErrOrStderr()) } // progress
+				bar = cli.NewProgress(c.ErrOrStderr(), "rows")
+				cfg.OnRow = func(r *isolate.Row) {
+					var line strings.Builder
+					_ = r.WriteText(&line)                               // to memory
+					bar.Step(0, strings.TrimSuffix(line.String(), "\n")) // how many there will be hangs on the kinds
+				}
 			}
 			r, err := isolate.Run(c.Context(), cfg)
+			bar.End()
 			if err != nil {
 				return err
 			}

@@ -74,6 +74,9 @@ func at(path string, line int, msg string) error {
 }
 
 func (how *checking) check(c *cobra.Command, path string) error {
+	bar := cli.NewProgress(c.ErrOrStderr(), "steps")
+	defer bar.End()
+	bar.Set(0, 0, path+": reading")
 	doc, err := policyhost.Read(path)
 	if err != nil {
 		return err
@@ -82,6 +85,8 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	if err != nil {
 		return at(path, 0, err.Error())
 	}
+	steps := int64(2 + len(doc.Promises))
+	bar.Set(1, steps, path+": entries that can never decide")
 	bad, err := neverDecides(path, doc, prover)
 	bad = append(bad, err)
 	if how.config != "" {
@@ -92,6 +97,7 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	out := c.OutOrStdout()
 	for i := range doc.Promises {
 		p := &doc.Promises[i]
+		bar.Set(int64(2+i), steps, path+": "+p.Text)
 		broken, err := prover.Keeps(p)
 		switch {
 		case err != nil:
@@ -103,6 +109,7 @@ func (how *checking) check(c *cobra.Command, path string) error {
 			fmt.Fprintf(out, "%s:%d: proved: %s\n", path, p.Line, p.Text)
 		}
 	}
+	bar.End()
 	if err := errors.Join(bad...); err != nil {
 		return err
 	}

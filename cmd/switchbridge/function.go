@@ -209,6 +209,7 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		config.Listen = httphost.ListenAddress(getenv, selfhost.DefaultListen)
 		config.Proxied = config.Listen != selfhost.DefaultListen
 	}
+	config.Version = cli.Version(version)
 	if config.Token == "" {
 		config.Tokens = strings.TrimSpace(getenv("SWITCHBRIDGE_TOKENS"))
 	}

@@ -165,9 +165,13 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 		fmt.Fprintln(out, "nothing was written: say --yes to write")
 		return nil
 	}
+	bar, written := cli.NewProgress(c.ErrOrStderr(), "writes"), int64(0)
 	err = p.Replace(c.Context(), how.force, func(w push.Write) {
 		fmt.Fprintf(out, "wrote %s: %s, %d bytes\n", w.Store, w.Key, w.Size)
+		written++
+		bar.Set(written, int64(len(p.Writes)), p.Target)
 	})
+	bar.End()
 	switch {
 	case errors.Is(err, push.ErrSame):
 		fmt.Fprintln(out, "nothing was written: the same policy is there already")

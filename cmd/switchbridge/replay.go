@@ -7,7 +7,6 @@ import (
 	"os"
 	"time"
 
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
@@ -72,10 +71,13 @@ Examples:
 					return cli.Usage(err)
 				}
 			}
-			if !quiet {
-				cfg.OnProgress = progress(c.ErrOrStderr())
+			var bar *cli.Progress
+			if !quiet && !asJSON {
+				bar = cli.NewProgress(c.ErrOrStderr(), "bytes")
+				cfg.OnProgress = shows(bar)
 			}
 			summary, err := replay.Run(c.Context(), cfg)
+			bar.End()
 			if wrong := (*replay.ConfigError)(nil); errors.As(err, &wrong) {
 				return cli.Usage(err)
 			}
@@ -113,23 +115,14 @@ Examples:
 	return c
 }
 
-// progress draws a bar over the capture's bytes, with the rate of events.
-func progress(w io.Writer) func(replay.Progress) {
-	var bar *progressbar.ProgressBar
+// shows has a bar follow a replay's way through the capture.
+func shows(bar *cli.Progress) func(replay.Progress) {
 	return func(p replay.Progress) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(p.Size, progressbar.OptionSetWriter(w), progressbar.OptionShowBytes(true),
-				progressbar.OptionSetPredictTime(true), progressbar.OptionThrottle(200*time.Millisecond), progressbar.OptionClearOnFinish())
-		}
 		rate := 0.0
 		if s := p.Elapsed.Seconds(); s > 0 {
 			rate = float64(p.Events) / s
 		}
-		bar.Describe(fmt.Sprintf("%d events, %.0f/s", p.Events, rate))
-		bar.Set64(p.Read)
-		if p.Size > 0 && p.Read >= p.Size {
-			bar.Finish()
-		}
+		bar.Set(p.Read, p.Size, fmt.Sprintf("%d events, %.0f/s", p.Events, rate))
 	}
 }
 

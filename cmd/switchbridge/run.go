@@ -24,7 +24,7 @@ func runCommand() *cobra.Command {
 have no rule for, and install what it answers.
 
 Without a configuration it listens for OpenFlow on %s and serves
-metrics, health and state on %s. Without --function the controller
+a page, metrics, health and state on %s. Without --function the controller
 decides in this process, in a WebAssembly instance that exists for one event only
 (--function native calls it without one); without --policy it allows everything,
 and says so.
@@ -72,7 +72,7 @@ Examples:
 	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
 	fl.StringSliceVar(&f.openflow, "openflow", listens(d), "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
 	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
-	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of metrics, health and state; \"off\" for none")
+	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
 	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")

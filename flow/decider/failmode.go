@@ -57,8 +57,9 @@ func (f *FailMode) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	}
 	mode := f.Mode(ev.Switch)
 	kind := flow.KindOf(err)
+	calls := d.Calls
 	d.Reset() // of what was filled in before the failure
-	d.Failure, d.HasPacketOut = err, true
+	d.Failure, d.HasPacketOut, d.Calls = err, true, calls
 	d.Verdict, d.Reason = flow.Deny, failReason[kind&3][mode&1]
 	if mode == Standalone && kind == flow.Unavailable {
 		d.Verdict = flow.Allow

@@ -27,25 +27,7 @@ var (
 // another label.
 func Check(t *testing.T, page string, collector prometheus.Collector, kinds ...string) {
 	t.Helper()
-	text, err := os.ReadFile(page)
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string]string{} // labels by name
-	for _, s := range section.FindAllStringSubmatch(string(text), -1) {
-		if !slices.Contains(kinds, s[1]) {
-			continue
-		}
-		for row := range strings.Lines(s[2]) {
-			first, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
-			for _, m := range metric.FindAllStringSubmatch(first, -1) {
-				documented[m[1]] = sorted(strings.Split(m[2], ","))
-			}
-		}
-	}
-	if len(documented) == 0 {
-		t.Fatalf("%s: no metrics of %q", page, kinds)
-	}
+	documented := Names(t, page, kinds...)
 	for have, labels := range described(collector) {
 		want, ok := documented[have]
 		switch {
@@ -87,6 +69,32 @@ func described(collector prometheus.Collector) map[string]string {
 		have[m[1]] = sorted(labels)
 	}
 	return have
+}
+
+// Names returns the metrics in the tables of the given kinds in page, and their
+// labels; without kinds, all.
+func Names(t *testing.T, page string, kinds ...string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]string{} // labels by name
+	for _, s := range section.FindAllStringSubmatch(string(text), -1) {
+		if len(kinds) > 0 && !slices.Contains(kinds, s[1]) {
+			continue
+		}
+		for row := range strings.Lines(s[2]) {
+			first, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
+			for _, m := range metric.FindAllStringSubmatch(first, -1) {
+				documented[m[1]] = sorted(strings.Split(m[2], ","))
+			}
+		}
+	}
+	if len(documented) == 0 {
+		t.Fatalf("%s: no metrics of %q", page, kinds)
+	}
+	return documented
 }
 
 func sorted(labels []string) string {

@@ -137,37 +137,47 @@ type classifier struct {
 	pruner *pruner // nil where there are too few tuples to be worth it
 }
 
-// newClassifier takes conditions by rank. It leaves out the fields in drop, and
-// so finds the rules that match but for them.
-func newClassifier(list []Condition, drop flow.Field) *classifier {
-	var c classifier
-	index := make(map[shape]int)
-	for rank := range list {
-		cond := list[rank]
-		if drop&flow.FieldL4Src != 0 {
-			cond.Src = nil
-		}
-		if drop&flow.FieldL4Dst != 0 {
-			cond.Dst = nil
-		}
-		header := cond.Header.Keep(^drop)
-		s := shape{fields: list[rank].fields(), mask: maskKey(&header)}
-		value := keyOf(&header)
-		for _, src := range prefixes(cond.Src) {
-			for _, dst := range prefixes(cond.Dst) {
-				s, value := s, value
-				s.mask[3] |= uint64(src.mask)<<48 | uint64(dst.mask)<<32
-				value[3] |= uint64(src.value)<<48 | uint64(dst.value)<<32
-				i, ok := index[s]
-				if !ok {
-					i = len(c.tuples)
-					index[s] = i
-					c.tuples = append(c.tuples, tuple{shape: s, best: int32(rank), rules: newTable(&s.mask)})
-				}
-				c.tuples[i].rules.add(&value, &s.mask, int32(rank))
+// builder makes a classifier, of conditions that come by rank.
+type builder struct {
+	classifier
+	drop   flow.Field // is left out: the rules that match but for these fields are found
+	tables map[shape]int
+}
+
+func newBuilder(drop flow.Field) *builder {
+	return &builder{drop: drop, tables: make(map[shape]int)}
+}
+
+// add takes the condition of the next rank, with its prerequisites.
+func (b *builder) add(rank int32, c *Condition) {
+	header, src, dst := c.Header.Keep(^b.drop), c.Src, c.Dst
+	if b.drop&flow.FieldL4Src != 0 {
+		src = nil
+	}
+	if b.drop&flow.FieldL4Dst != 0 {
+		dst = nil
+	}
+	s := shape{fields: c.fields(), mask: maskKey(&header)}
+	value := keyOf(&header)
+	for _, src := range prefixes(src) {
+		for _, dst := range prefixes(dst) {
+			s, value := s, value
+			s.mask[3] |= uint64(src.mask)<<48 | uint64(dst.mask)<<32
+			value[3] |= uint64(src.value)<<48 | uint64(dst.value)<<32
+			i, ok := b.tables[s]
+			if !ok {
+				i = len(b.tuples)
+				b.tables[s] = i
+				b.tuples = append(b.tuples, tuple{shape: s, best: rank, rules: newTable(&s.mask)})
 			}
+			b.tuples[i].rules.add(&value, &s.mask, rank)
 		}
 	}
+}
+
+// build returns the classifier, and the builder is used up.
+func (b *builder) build() *classifier {
+	c := b.classifier
 	slices.SortStableFunc(c.tuples, func(a, b tuple) int { return cmp.Compare(a.best, b.best) })
 	var seen flow.Field
 	for i := range c.tuples {

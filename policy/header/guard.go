@@ -175,8 +175,8 @@ func (l *link) decideGuarded(p *policy.Packet) policy.Outcome {
 				lacks = unknown
 			}
 		}
-		out := l.outcomes[rank+s.first]
-		if lacks != "" {
+		out := *l.outcome(rank + s.first)
+		if out.Reason = l.reason(rank + s.first); lacks != "" {
 			out = policy.Outcome{Verdict: flow.Deny, Reason: out.Reason + " may apply, but the packet does not show " + lacks}
 		}
 		out.Depends, out.NoRule, out.Limited, out.Left = all.Depends, all.NoRule, all.Limited, all.Left

@@ -11,6 +11,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -170,10 +172,18 @@ func (a *Action) validate() error {
 
 // Label is how errors and reasons name a rule, counted from 0.
 func (c *Config) Label(i int) string {
+	var b strings.Builder
+	c.writeLabel(&b, i)
+	return b.String()
+}
+
+func (c *Config) writeLabel(b *strings.Builder, i int) {
 	if n := c.Rules[i].Name; n != "" {
-		return n
+		b.WriteString(n)
+		return
 	}
-	return fmt.Sprintf("rule %d", i+1)
+	b.WriteString("rule ")
+	b.WriteString(strconv.Itoa(i + 1))
 }
 
 // conditions is how many the rule has, of which a packet meets one.

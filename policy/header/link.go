@@ -1,22 +1,44 @@
 package header
 
 import (
+	"runtime"
 	"slices"
+	"strings"
+	"sync"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/wire"
 )
 
-// link is the compiled policy. A condition's rank is that of its rule, by priority, then by
-// order in the file, and then its place in the rule.
+// link is the compiled policy. A condition's rank is its rule's place by priority, then by
+// order in the file, and then its own place in the rule. A policy may have a million rules and a few different actions, so
+// what a condition has for itself is 8 bytes and its rule's name.
 type link struct {
-	outcomes   []policy.Outcome // by rank
-	conditions []Condition      // by rank
-	proactive  []proactiveRule  // by rank
+	rules     []compiled       // by rank
+	reasons   string           // of all rules, one after the other
+	outcomes  []policy.Outcome // each different one, without a reason
+	proactive []proactiveRule  // by rank
 	index
 
 	// segments are there instead of index where some rules hang on more than a packet's headers.
 	segments []segment
+}
+
+type compiled struct {
+	outcome uint32
+	end     uint32 // of its reason
+}
+
+// outcome is what a rule decides; its Reason is missing.
+func (l *link) outcome(rank int32) *policy.Outcome { return &l.outcomes[l.rules[rank].outcome] }
+
+func (l *link) reason(rank int32) string {
+	start := uint32(0)
+	if rank > 0 {
+		start = l.rules[rank-1].end
+	}
+	return l.reasons[start:l.rules[rank].end]
 }
 
 // index finds the first of a list of conditions that a packet satisfies.
@@ -49,66 +71,119 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{}
-	conditions := c.Conditions()
-	for _, i := range c.Order() {
-		r := &c.Rules[i]
-		label := c.Label(i)
-		out := policy.Outcome{Verdict: flow.Allow, Reason: Name + ": " + label}
-		if r.Action.Deny {
-			out.Verdict, out.NoReply, out.Reject = flow.Deny, r.Action.NoReply, r.Action.Reject
-		} else {
-			out.Treatment, out.Replies = r.Action.Treatment(), r.Action.Replies
+	flat := c.ranked()
+	l := &link{rules: make([]compiled, len(flat))}
+	var reasons strings.Builder
+	known := make(map[string]uint32) // outcomes, by their actions as a compiled policy has them
+	var action []byte
+	for rank, at := range flat {
+		r := &c.Rules[at.rule]
+		w := wire.NewWriter(action[:0])
+		r.Action.Write(w)
+		action = w.Bytes()
+		outcome, ok := known[string(action)]
+		if !ok {
+			outcome = uint32(len(l.outcomes))
+			known[string(action)] = outcome
+			l.outcomes = append(l.outcomes, r.Action.outcome())
 		}
-		for _, condition := range conditions[i] {
-			if r.Proactive {
-				l.proactive = append(l.proactive, proactiveRule{rank: int32(len(l.conditions)), priority: r.Priority})
-			}
-			l.conditions = append(l.conditions, condition)
-			l.outcomes = append(l.outcomes, out)
+		reasons.WriteString(Name + ": ")
+		c.writeLabel(&reasons, int(at.rule))
+		l.rules[rank] = compiled{outcome, uint32(reasons.Len())}
+		if r.Proactive {
+			l.proactive = append(l.proactive, proactiveRule{rank: int32(rank), priority: r.Priority, cond: *c.conditionAt(at)})
 		}
 	}
-
+	l.reasons = reasons.String()
 	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.guarded() }) {
-		l.index = newIndex(l.conditions)
+		l.index = newIndex(len(flat), func(rank int) *Condition { return c.conditionAt(flat[rank]) })
 		return l
 	}
-	l.split(c, conditions)
-	return l
-}
-
-// split makes the segments.
-func (l *link) split(c *Config, conditions [][]Condition) {
-	first, order := 0, c.Order()
-	for i := 0; i < len(order); {
-		r, end := &c.Rules[order[i]], first
-		for ; i < len(order) && c.Rules[order[i]].sameGuard(r); i++ {
-			end += len(conditions[order[i]])
+	for first := 0; first < len(flat); {
+		r, end := &c.Rules[flat[first].rule], first
+		for end < len(flat) && c.Rules[flat[end].rule].sameGuard(r) {
+			end++
 		}
-		s := segment{index: newIndex(l.conditions[first:end]), first: int32(first)}
+		s := segment{index: newIndex(end-first, func(rank int) *Condition { return c.conditionAt(flat[first+rank]) }), first: int32(first)}
 		if r.guarded() {
 			s.guard = &guard{r.Flags, r.Hours, c.Zone}
 		}
 		l.segments = append(l.segments, s)
 		first = end
 	}
+	return l
 }
 
-// newIndex takes conditions with prerequisites, by rank.
-func newIndex(list []Condition) (x index) {
-	x.fields = make([]flow.Field, len(list))
-	for i := range list {
-		x.fields[i] = list[i].fields()
-		x.used |= x.fields[i]
-	}
-	x.whole = newClassifier(list, 0)
-	made := map[flow.Field]*classifier{0: x.whole}
-	for i, drop := range levels {
-		drop &= x.used
-		if made[drop] == nil {
-			made[drop] = newClassifier(list, drop)
+// place is where a condition is: in which rule, and which of the rule's.
+type place struct{ rule, condition int32 }
+
+// ranked returns the places of all conditions by rank.
+func (c *Config) ranked() (list []place) {
+	for _, i := range c.Order() {
+		for j := range c.Rules[i].conditions() {
+			list = append(list, place{int32(i), int32(j)})
 		}
-		x.partial[i] = made[drop]
+	}
+	return list
+}
+
+// conditionAt returns a condition with its prerequisites.
+func (c *Config) conditionAt(at place) *Condition {
+	return c.Rules[at.rule].condition(int(at.condition)).Completed()
+}
+
+// outcome is what a rule with this action decides, without its reason.
+func (a *Action) outcome() policy.Outcome {
+	if a.Deny {
+		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply, Reject: a.Reject}
+	}
+	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Treatment: a.Treatment()}
+}
+
+// newIndex takes the conditions of n ranks, with prerequisites. It asks for each more than once,
+// from several goroutines.
+func newIndex(n int, at func(rank int) *Condition) (x index) {
+	x.fields = make([]flow.Field, n)
+	for rank := range x.fields {
+		x.fields[rank] = at(rank).fields()
+		x.used |= x.fields[rank]
+	}
+	var builders []*builder
+	builderOf := func(drop flow.Field) *builder {
+		for _, b := range builders {
+			if b.drop == drop {
+				return b
+			}
+		}
+		b := newBuilder(drop)
+		builders = append(builders, b)
+		return b
+	}
+	builderOf(0)
+	for _, drop := range levels {
+		builderOf(drop & x.used)
+	}
+	fill := func(b *builder) {
+		for rank := range x.fields {
+			b.add(int32(rank), at(rank))
+		}
+	}
+	var all sync.WaitGroup
+	for _, b := range builders {
+		if runtime.GOMAXPROCS(0) > 1 { // not in WebAssembly
+			all.Go(func() { fill(b) })
+		} else {
+			fill(b)
+		}
+	}
+	all.Wait()
+	made := make(map[flow.Field]*classifier)
+	for _, b := range builders {
+		made[b.drop] = b.build()
+	}
+	x.whole = made[0]
+	for i, drop := range levels {
+		x.partial[i] = made[drop&x.used]
 	}
 	return x
 }
@@ -135,15 +210,15 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 	if hidden != 0 {
 		return policy.Outcome{
 			Verdict: flow.Deny,
-			Reason:  l.outcomes[rank].Reason + " may apply, but the packet does not show " + hidden.String(),
+			Reason:  l.reason(rank) + " may apply, but the packet does not show " + hidden.String(),
 			Depends: depends,
 		}
 	}
 	if rank == noRule {
 		return policy.Outcome{Depends: depends}
 	}
-	out := l.outcomes[rank]
-	out.Depends = depends
+	out := *l.outcome(rank)
+	out.Reason, out.Depends = l.reason(rank), depends
 	return out
 }
 

@@ -17,6 +17,7 @@ const DefaultMaxProactive = 60
 type proactiveRule struct {
 	rank     int32
 	priority uint16
+	cond     Condition // with prerequisites
 }
 
 // checkProactive refuses a proactive rule that would make a switch decide
@@ -110,8 +111,9 @@ func (l *link) Proactive(c *policy.Connected, rules []flow.Rule) []flow.Rule {
 	}
 	var skipped []*Condition
 next:
-	for _, p := range l.proactive {
-		cond, out := &l.conditions[p.rank], &l.outcomes[p.rank]
+	for i := range l.proactive {
+		p := &l.proactive[i]
+		cond, out := &p.cond, l.outcome(p.rank)
 		for _, s := range skipped {
 			if s.overlaps(cond) {
 				skipped = append(skipped, cond)

@@ -61,11 +61,7 @@ type Table struct{ index }
 
 // NewTable returns a table of valid conditions, of which it keeps none.
 func NewTable(list []Condition) *Table {
-	whole := make([]Condition, len(list))
-	for i := range list {
-		whole[i] = *list[i].Completed()
-	}
-	return &Table{newIndex(whole)}
+	return &Table{newIndex(len(list), func(i int) *Condition { return list[i].Completed() })}
 }
 
 // Find returns the index of the first condition that a packet satisfies, or -1, and the fields that this hangs on. Where a condition

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -30,6 +33,50 @@ func Open(ctx context.Context, s Settings, openers Openers, log *slog.Logger) (*
 		return nil, err
 	}
 	return &Keeper{store: store, settings: s, log: log}, nil
+}
+
+// Trace has every question to the store be a part of its event's trace.
+func (k *Keeper) Trace(t trace.Tracer) {
+	if k != nil && t != nil {
+		k.store = &traced{k.store, t}
+	}
+}
+
+// traced is a store whose questions are traced.
+type traced struct {
+	state.Store
+	tracer trace.Tracer
+}
+
+// Get implements [state.Store].
+func (s *traced) Get(ctx context.Context, keys []string, values []state.Value) error {
+	ctx, span := s.tracer.Start(ctx, "state get")
+	return ended(span, s.Store.Get(ctx, keys, values))
+}
+
+// CompareAndSwap implements [state.Store].
+func (s *traced) CompareAndSwap(ctx context.Context, key string, old uint64, data []byte, ttl time.Duration) (uint64, error) {
+	ctx, span := s.tracer.Start(ctx, "state swap")
+	version, err := s.Store.CompareAndSwap(ctx, key, old, data, ttl)
+	return version, ended(span, err)
+}
+
+// Delete implements [state.Store].
+func (s *traced) Delete(ctx context.Context, key string, old uint64) error {
+	ctx, span := s.tracer.Start(ctx, "state delete")
+	return ended(span, s.Store.Delete(ctx, key, old))
+}
+
+// ended ends a span with what came of it. A race that was lost is no error.
+func ended(span trace.Span, err error) error {
+	switch {
+	case errors.Is(err, state.ErrConflict):
+		span.SetAttributes(attribute.Bool("conflict", true))
+	case err != nil:
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+	return err
 }
 
 // Controller is what decides by a policy with machines.

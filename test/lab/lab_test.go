@@ -133,11 +133,15 @@ func TestMininetCommand(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"OpenFlow10", "OpenFlow13"} {
 		t.Run(version, func(t *testing.T) {
+			// As the README has it: the port is the sandbox's own, and the admin port 3000 above it.
 			out, err := lab(t, "sandbox.py", "mn", "--custom", "switchbridge.py",
-				"--controller", "switchbridge,port=0", "--switch", "ovs,protocols="+version,
+				"--controller", "switchbridge", "--switch", "ovs,protocols="+version,
 				"--topo", "linear,2", "--test", "pingall")
 			if err != nil || !strings.Contains(out, "Results: 0% dropped (2/2 received)") {
 				t.Errorf("mn --test pingall: %v\n%s", err, out)
+			}
+			if !strings.Contains(out, "page and metrics http://127.0.0.1:9653/") {
+				t.Errorf("mn does not print the page's address:\n%s", out)
 			}
 		})
 	}
@@ -157,6 +161,10 @@ func TestMininetRefusals(t *testing.T) {
 	out, err = lab(t, "sandbox.py", "sh", "-c", "! "+mn+",policy=missing.yaml && ! ovs-vsctl br-exists s1")
 	if err != nil || !strings.Contains(out, "missing.yaml") {
 		t.Errorf("a policy that is missing: %v\n%s", err, out)
+	}
+	out, err = lab(t, "sandbox.py", "sh", "-c", "! OVS_RUNDIR=/tmp/nowhere "+mn)
+	if err != nil || !strings.Contains(out, "Open vSwitch does not answer: start it") {
+		t.Errorf("an Open vSwitch that does not run: %v\n%s", err, out)
 	}
 	// A misspelt parameter is no parameter that is left out.
 	for parameters, want := range map[string]string{

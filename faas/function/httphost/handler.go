@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"switchbridge/faas/function"
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/guest"
@@ -144,10 +146,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.fail(c, w, err)
 	}
-	if h.records != nil {
+	if span := trace.SpanFromContext(r.Context()); h.records != nil || span.IsRecording() {
 		rec := c.record()
-		rec.Function = h.name
+		rec.Function, rec.Trace = h.name, record.TraceID(r.Header.Get("Traceparent"))
 		h.records.Write(&rec)
+		if span.IsRecording() {
+			tell(span, &rec)
+		}
 	}
 	if cap(c.body) <= maxKept && cap(c.answer) <= maxKept && cap(c.reply.Body) <= maxKept {
 		h.calls.Put(c)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"switchbridge/flow/contract"
 	"switchbridge/internal/quiet"
@@ -44,6 +45,7 @@ type MuxConfig struct {
 	Tokens      Checker
 	ClientCerts bool
 
+	Tracer   trace.Tracer          // is given a span of each event; nil: none
 	Log      *slog.Logger          // nil: none
 	Registry prometheus.Registerer // nil: no metrics
 }
@@ -133,6 +135,11 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f == nil {
 		writeText(w, http.StatusNotFound, "no function at "+contract.Printable(r.Host+r.URL.Path))
 		return
+	}
+	if m.config.Tracer != nil {
+		var span trace.Span
+		r, span = continueTrace(m.config.Tracer, r, f.Name)
+		defer span.End()
 	}
 	if m.metrics == nil {
 		f.Handler.ServeHTTP(w, r)

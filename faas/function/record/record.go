@@ -6,6 +6,7 @@ package record
 import (
 	"io"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ type Record struct {
 	ID       string
 	DPID     flow.DPID
 	Session  string
+	Trace    string // id of the trace that the event is in; empty: none
 	Match    string // of a packet, where the host itself reads events
 	Status   int
 	Verdict  string
@@ -36,7 +38,7 @@ type Record struct {
 // no decision's.
 func Of(r *guest.Request, a *guest.Answer) Record {
 	rec := Record{
-		Event: r.Event, ID: r.ID, DPID: flow.DPID(r.DPID), Session: r.Session,
+		Event: r.Event, ID: r.ID, DPID: flow.DPID(r.DPID), Session: r.Session, Trace: TraceID(r.TraceParent),
 		Status: int(a.Status), Verdict: a.Verdict, Policy: a.Policy,
 	}
 	if rec.Status < 300 {
@@ -48,6 +50,20 @@ func Of(r *guest.Request, a *guest.Answer) Record {
 		rec.Error = a.Reason
 	}
 	return rec
+}
+
+// TraceID returns the trace's id of a header traceparent (W3C Trace Context, 3.2.2),
+// or the empty string where there is none that can be read.
+func TraceID(traceparent string) string {
+	const start, end = len("00-"), len("00-") + 32
+	if len(traceparent) < len("00-")+32+len("-")+16+len("-01") || traceparent[start-1] != '-' || traceparent[end] != '-' {
+		return ""
+	}
+	id := traceparent[start:end]
+	if strings.Trim(id, "0123456789abcdef") != "" || strings.Trim(id, "0") == "" {
+		return ""
+	}
+	return id
 }
 
 // Append appends the record as one line of JSON. The duration is in microseconds.
@@ -69,6 +85,7 @@ func (r *Record) Append(b []byte) []byte {
 	}
 	text("id", r.ID)
 	text("session", r.Session)
+	text("trace_id", r.Trace)
 	text("match", r.Match)
 	b = strconv.AppendInt(append(b, `,"status":`...), int64(r.Status), 10)
 	text("verdict", r.Verdict)

@@ -16,21 +16,23 @@ import (
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/instance/wasmhost"
 	"switchbridge/internal/listen"
+	"switchbridge/internal/tracing"
 	"switchbridge/internal/yamlerr"
 	"switchbridge/state/stores"
 )
 
 // Config says what to serve, where and to whom. configs/functions.yaml documents every key.
 type Config struct {
-	Listen   string          `yaml:"listen"` // HOST:PORT or unix:PATH
-	Plain    bool            `yaml:"plain"`  // HTTP without TLS
-	TLS      TLS             `yaml:"tls"`
-	Token    string          `yaml:"token_file"`
-	Admin    string          `yaml:"admin"` // HOST:PORT of metrics and state; empty: none
-	Records  string          `yaml:"records"`
-	Drain    time.Duration   `yaml:"drain_timeout"` // for events that are being decided at the end
-	CacheDir string          `yaml:"cache"`         // of compiled guests; empty: none
-	State    stores.Settings `yaml:"state"`
+	Listen   string           `yaml:"listen"` // HOST:PORT or unix:PATH
+	Plain    bool             `yaml:"plain"`  // HTTP without TLS
+	TLS      TLS              `yaml:"tls"`
+	Token    string           `yaml:"token_file"`
+	Admin    string           `yaml:"admin"` // HOST:PORT of metrics and state; empty: none
+	Records  string           `yaml:"records"`
+	Drain    time.Duration    `yaml:"drain_timeout"` // for events that are being decided at the end
+	CacheDir string           `yaml:"cache"`         // of compiled guests; empty: none
+	State    stores.Settings  `yaml:"state"`
+	Tracing  tracing.Settings `yaml:"tracing"`
 
 	Functions []Function `yaml:"functions"`
 
@@ -39,6 +41,8 @@ type Config struct {
 	Proxied bool `yaml:"-"`
 	// Tokens are bearer tokens from the environment, with white space between, in place of Token.
 	Tokens string `yaml:"-"`
+	// Version is the program's, for traces.
+	Version string `yaml:"-"`
 }
 
 // TLS is the server's certificate, and whose certificates callers may show.
@@ -76,7 +80,9 @@ const (
 )
 
 // Default returns a Config without functions.
-func Default() Config { return Config{Records: "-", Drain: DefaultDrain, State: stores.Default()} }
+func Default() Config {
+	return Config{Records: "-", Drain: DefaultDrain, State: stores.Default(), Tracing: tracing.Default()}
+}
 
 // DefaultFunction returns the controller in pristine instances, which answers everywhere.
 func DefaultFunction() Function {
@@ -218,6 +224,9 @@ func (c *Config) Validate() error {
 	}
 	if err := c.State.Validate(); err != nil {
 		return fmt.Errorf("state.%w", err)
+	}
+	if err := c.Tracing.Validate(); err != nil {
+		return fmt.Errorf("tracing.%w", err)
 	}
 	if c.Admin != "" {
 		if err := listen.CheckHostPort(c.Admin); err != nil {

@@ -84,7 +84,7 @@ func (s *Server) apply(ctx context.Context, next Config) (changed, restart []str
 		restart = append(restart, key)
 		b.Set(a)
 	})
-	merged.Proxied, merged.Tokens = old.config.Proxied, old.config.Tokens
+	merged.Proxied, merged.Tokens, merged.Version = old.config.Proxied, old.config.Tokens, old.config.Version
 	if err := merged.Validate(); err != nil {
 		return nil, nil, err
 	}

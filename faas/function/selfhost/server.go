@@ -27,6 +27,7 @@ import (
 	"switchbridge/internal/listen"
 	"switchbridge/internal/quiet"
 	"switchbridge/internal/task"
+	"switchbridge/internal/tracing"
 	"switchbridge/internal/watched"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -38,6 +39,7 @@ type Server struct {
 	log      *slog.Logger
 	registry *prometheus.Registry
 	results  *watched.Results
+	tracing  *tracing.Tracing // nil: off
 	around   around
 	current  atomic.Pointer[serving]
 	server   *http.Server
@@ -83,12 +85,16 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 		}
 	}}
 	var err error
-	if s.around.states, err = stores.Open(context.Background(), config.State, every.Openers, log); err != nil {
-		return nil, fmt.Errorf("state: %w", err)
+	if s.tracing, err = tracing.Open(config.Tracing, "switchbridge-function", config.Version, log); err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
 	}
+	if s.around.states, err = stores.Open(context.Background(), config.State, every.Openers, log); err != nil {
+		return nil, errors.Join(fmt.Errorf("state: %w", err), s.tracing.Close())
+	}
+	s.around.states.Trace(s.tracing.Tracer("switchbridge/state"))
 	next, err := s.prepare(config, nil)
 	if err != nil {
-		return nil, errors.Join(err, s.around.states.Close())
+		return nil, errors.Join(err, s.around.states.Close(), s.tracing.Close())
 	}
 	s.current.Store(next)
 	return s, errors.Join(s.measure(next, nil))
@@ -107,7 +113,7 @@ func (s *Server) prepare(config Config, old *serving) (_ *serving, err error) {
 	} else if n.tokens, err = config.tokens(s.log, s.results); err != nil {
 		return nil, err
 	}
-	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Tokens: n.tokens, Log: s.log, Registry: s.registry}
+	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Tokens: n.tokens, Tracer: s.tracing.Tracer("switchbridge/function"), Log: s.log, Registry: s.registry}
 	for i := range config.Functions {
 		f := &config.Functions[i]
 		h := old.same(f)
@@ -251,6 +257,7 @@ func (s *Server) Close() {
 		s.admin.Close()
 	}
 	s.around.states.Close()
+	s.tracing.Close()
 }
 
 // Addr is where functions are served.

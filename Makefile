@@ -16,6 +16,10 @@ WORKERD := workerd@1.20261117.1
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The compiler of the TypeScript library for functions, and Node's types.
+TYPESCRIPT := typescript@5.9.3
+NODE_TYPES := @types/node@22.19.1
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
@@ -148,7 +152,7 @@ build/ovs-testcontroller:
 	rm -r build/deb
 
 .PHONY: setup
-setup: check-go build/workerd/$(WORKERD) ## install the packages that the tests use, or print the line that does
+setup: check-go build/workerd/$(WORKERD) build/typescript/$(TYPESCRIPT) ## install the packages that the tests use, or print the line that does
 	@test/setup.sh $(TEST_PACKAGES)
 
 # npm comes from Debian only where there is none: Debian's conflicts with a nodejs of another source.
@@ -160,6 +164,15 @@ build/workerd/$(WORKERD):
 		touch $@; \
 	else \
 		echo 'workerd left out: npm could not install $(WORKERD)'; \
+	fi
+
+build/typescript/$(TYPESCRIPT):
+	@command -v npm >/dev/null || test/setup.sh nodejs npm
+	@mkdir -p build/typescript
+	@if npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix build/typescript $(TYPESCRIPT) $(NODE_TYPES); then \
+		touch $@; \
+	else \
+		echo 'TypeScript left out: npm could not install $(TYPESCRIPT)'; \
 	fi
 
 # Amazon's own DynamoDB for tests, 51 MB. It wants Java 17.

@@ -172,8 +172,8 @@ type Decision struct {
 	// Reuse says for which other packets the answer holds.
 	Reuse Reuse
 
-	// Reused is set where the gateway has used an earlier answer again: the function was not asked.
-	Reused bool
+	// Reused is the number ([Event.XID]) of the decision whose answer the gateway has used again; 0: the function was asked.
+	Reused uint32
 
 	// Calls is how many requests the gateway sent to functions for the answer,
 	// repeats and hedges too. 0: it was decided in the gateway's process, or by an

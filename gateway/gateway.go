@@ -69,6 +69,7 @@ type Gateway struct {
 	registry *prometheus.Registry
 	recorder *recorder
 	refused  quiet.Line // callers who may not act
+	refusals *listen.Refusals
 	started  time.Time
 
 	tracing   *tracing.Tracing // nil: off
@@ -99,6 +100,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	g := &Gateway{opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(),
 		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan flow.PolicyVersion, 1)}
 	g.registry.MustRegister(g.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.refusals = listen.NewRefusals(g.registry, g.log)
 	advise(set, g.log)
 	var err error
 	if g.recorder, err = newRecorder(g.log, &set.Log, g.registry); err != nil {
@@ -348,6 +350,9 @@ func (g *Gateway) listen() error {
 			return fmt.Errorf("admin.listen: %w", err)
 		}
 		g.admin = l
+	}
+	if g.admin != nil {
+		g.admin = g.refusals.Within(g.admin, "admin", listen.AdminBound())
 	}
 	return nil
 }

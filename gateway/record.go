@@ -121,6 +121,7 @@ type decision struct {
 	policy  flow.PolicyVersion
 	rules   int
 	refused int
+	reused  uint32 // the number of the decision whose answer it is; 0: its own
 	decide  time.Duration
 	total   time.Duration
 	wait    time.Duration
@@ -138,7 +139,7 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 	}
 	if rec.Err == nil {
 		d.decided, d.verdict, d.policy, d.rules = true, rec.Decision.Verdict, rec.Decision.Policy, len(rec.Decision.Rules)
-		d.reason = strings.Clone(rec.Decision.Reason)
+		d.reason, d.reused = strings.Clone(rec.Decision.Reason), rec.Decision.Reused
 	}
 }
 
@@ -155,6 +156,9 @@ func (d *decision) attrs() []slog.Attr {
 		attrs = append(attrs, slog.String("verdict", d.verdict.String()), slog.String("reason", d.reason), slog.Int("rules", d.rules))
 		if !d.policy.IsZero() {
 			attrs = append(attrs, slog.String("policy", d.policy.String()))
+		}
+		if d.reused != 0 {
+			attrs = append(attrs, slog.Uint64("reused_from", uint64(d.reused)))
 		}
 		if d.refused > 0 {
 			attrs = append(attrs, slog.Int("rules_refused", d.refused))

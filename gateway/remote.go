@@ -31,7 +31,7 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 			Help: "PACKET_INs over a configured rate, by bucket."}, []string{"bucket"}),
 	}
 	m.reused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_reuse_total",
-		Help: "What became of answers that hold for other packets, too: reused or replied (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
+		Help: "What became of answers that hold for other packets, too: reused, replied or shared (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
 	m.used = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "switchbridge_function_budget_used",
 		Help: "Share of a function's budget of calls that is used, by window: hour and day."}, []string{"function", "window"})
 	m.beyond = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_function_budget_beyond_total",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -189,6 +191,7 @@ func TestDefaultActionWithParameters(t *testing.T) {
 // by NORMAL, one rule for each flow.
 func without22(events *[]flow.Match, mu *sync.Mutex) local {
 	return local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+		d.Policy = flow.PolicyVersion{Serial: 1, Hash: 1}
 		switch {
 		case ev.Type == flow.EventSwitchConnected:
 			var m flow.Match
@@ -215,6 +218,7 @@ func ssh(a, b byte) []byte { return frames.TCP(frames.Host(a).At(5000), frames.H
 // idle timeouts, no NORMAL and no flooding but by a group's number. The miss is
 // an entry, and the gateway resolves NORMAL.
 func TestNextHopProgramOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissPunt)
 	var mu sync.Mutex
@@ -224,7 +228,7 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 		defer mu.Unlock()
 		return len(events)
 	}
-	s := run(t, cfg, without22(&events, &mu))
+	s, stop := runUntil(t, cfg, without22(&events, &mu))
 	serving(t, s)
 	acl := cfg.Pipeline.Table("acl")
 	eventually(t, "the denies and the miss are in", func() bool { return len(read(t, r, acl)) == 3 })
@@ -264,26 +268,48 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 	quiet(t, r, there, 300*time.Millisecond)
 
 	// The station moves: rules that lead to it follow.
+	leavesBy := func(port uint32) func() bool {
+		return func() bool {
+			r.packet(t, 1, there)
+			for {
+				select {
+				case f := <-r.out():
+					if f.Port == port && string(f.Data) == string(there) {
+						return true
+					}
+				case <-time.After(50 * time.Millisecond):
+					return false
+				}
+			}
+		}
+	}
 	moved := udp(2, 1, 2000)
 	r.packet(t, 3, moved)
 	expect(t, r, 1, moved)
-	eventually(t, "what is for station 2 leaves by its new port", func() bool {
-		r.packet(t, 1, there)
-		for {
-			select {
-			case f := <-r.out():
-				if f.Port == 3 && string(f.Data) == string(there) {
-					return true
-				}
-			case <-time.After(50 * time.Millisecond):
-				return false
-			}
-		}
-	})
+	eventually(t, "what is for station 2 leaves by its new port", leavesBy(3))
+
+	// A gateway that restarts finds rules and knows no stations: these rules follow, too.
+	stop()
+	mu.Lock()
+	n = len(events)
+	mu.Unlock()
+	cfg.Bridge, cfg.Election = bridgeOf(t, without22(&events, &mu), nil), ElectionID{Low: 11}
+	cfg.Bridge.Versions().Checked(flow.PolicyVersion{Serial: 1, Hash: 1}) // as a policy_check does
+	serving(t, run(t, cfg, nil))
+	r.packet(t, 1, there)
+	expect(t, r, 3, there)
+	if asked() != n {
+		t.Fatalf("%d events of a flow whose rule is there after a restart", asked()-n)
+	}
+	moved = udp(2, 1, 3000)
+	r.packet(t, 2, moved)
+	expect(t, r, 1, moved)
+	eventually(t, "what is for station 2 leaves by the port that it has moved to since", leavesBy(2))
 }
 
 // A copy comes to the gateway while the packet goes its way: it is sent once.
 func TestPuntByCloneOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissClone)
 	events := make(chan flow.Match, 100)
@@ -360,6 +386,55 @@ func TestSetupEntries(t *testing.T) {
 		s = run(t, cfg, nil)
 		serving(t, s)
 		eventually(t, "only those of the ports that there are", func() bool { return len(read(t, r, next)) == 2 })
+	})
+}
+
+// A default action that the mapping sets is put back when somebody else changes it, in tables with their own actions and with those of a profile.
+func TestSetupDefaultActions(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := other(t, r, "kinds", MissPunt)
+		text, err := os.ReadFile("testdata/kinds.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := mapping.Parse(strings.NewReader(string(text)+"setup:\n  - {table: mixed, default_action: {action: paced, params: {port: 3}}}\n"), "kinds.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Mapping, err = file.Bind(cfg.Pipeline); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Bridge = bridgeOf(t, proactive(), func(c *bridge.Config) { c.LookInterval = 100 * time.Millisecond })
+		s := run(t, cfg, nil)
+		serving(t, s)
+		mixed := cfg.Pipeline.Table("mixed")
+		port := func() string {
+			rd, err := reader(t, r).Read(context.Background(), &p4v1.ReadRequest{DeviceId: 1, Entities: []*p4v1.Entity{
+				{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: mixed.ID, IsDefaultAction: true}}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := rd.Recv()
+			if err != nil || len(resp.GetEntities()) != 1 {
+				return fmt.Sprint("nothing: ", err)
+			}
+			a := mapping.ActionOf(resp.GetEntities()[0].GetTableEntry().GetAction())
+			if a.GetActionId() != mixed.Action("paced").ID || len(a.GetParams()) != 1 {
+				return a.String()
+			}
+			return fmt.Sprint(a.GetParams()[0].GetValue())
+		}
+		eventually(t, "the default action sends to port 3", func() bool { return port() == "[3]" })
+		change := func(a *p4v1.Action) {
+			e := &p4v1.TableEntry{TableId: mixed.ID, IsDefaultAction: true, Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: a}}}
+			if err := s.serves.Load().c.write(context.Background(), []*p4v1.Update{tableUpdate(p4v1.Update_MODIFY, e)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(&p4v1.Action{ActionId: mixed.Action("paced").ID, Params: []*p4v1.Action_Param{{ParamId: 1, Value: []byte{2}}}})
+		eventually(t, "another port is put back", func() bool { return port() == "[3]" })
+		change(&p4v1.Action{ActionId: mixed.Action("drop").ID})
+		eventually(t, "another action is put back", func() bool { return port() == "[3]" })
 	})
 }
 
@@ -457,6 +532,7 @@ func TestProfileConformance(t *testing.T) {
 // A table without idle timeouts whose entries count: what is used stays, and what
 // is not goes.
 func TestIdleByCountersOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissDrop)
 	to := func(port flow.PortNo, kind uint16) flow.Rule {
@@ -521,10 +597,7 @@ func TestNormalByDigests(t *testing.T) {
 		}
 		return "nothing"
 	}
-	seen := func(port, mac byte) {
-		r.Digest("seen_t", &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{
-			{Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{port}}}, {Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{2, 0, 0, 0, 0, mac}}}}}}})
-	}
+	seen := func(port, mac byte) { seenAt(r, port, mac) }
 	eventually(t, "both flood", func() bool { return does(1) == "output:FLOOD" && does(3) == "output:FLOOD" })
 	seen(2, 2)
 	eventually(t, "both lead to the station", func() bool { return does(1) == "output:2" && does(3) == "output:2" })
@@ -537,6 +610,70 @@ func TestNormalByDigests(t *testing.T) {
 	if err := s.serves.Load().Fit(&wide, nil); err == nil || !strings.Contains(err.Error(), "resolves it for rules that name in_port and one eth_dst") {
 		t.Errorf("a rule that says no station: %v", err)
 	}
+}
+
+// seenAt is a digest of kinds.p4's.
+func seenAt(r *simulated, port, mac byte) {
+	r.Digest("seen_t", &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{
+		{Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{port}}}, {Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{2, 0, 0, 0, 0, mac}}}}}}})
+}
+
+// A gateway that restarts does not know which of its rules were NORMAL. One that leads elsewhere than to where its station is seen now goes, so that
+// its packets ask; one that leads there stays, and so does one that drops, which may be a deny.
+func TestFoundRulesFollowStations(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	rule := func(port flow.PortNo, to byte, list ...flow.Action) flow.Rule {
+		rule := flow.Rule{Priority: 9, IdleTimeout: time.Hour, Actions: list}
+		rule.Match.SetInPort(port)
+		rule.Match.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, 9}, flow.MACExact)
+		rule.Match.SetEthDst(flow.MAC{2, 0, 0, 0, 0, to}, flow.MACExact)
+		return rule
+	}
+	normal := flow.OutputTo(flow.PortNormal)
+	rules := []flow.Rule{rule(1, 2, normal), rule(2, 2, normal), rule(3, 2), rule(1, 3, normal), rule(1, 4, normal)}
+	version := flow.PolicyVersion{Serial: 1, Hash: 1}
+	start := func(election uint64, installs bool) (s *Session, stop func()) {
+		cfg := other(t, r, "kinds", MissDigest)
+		cfg.Election = ElectionID{Low: election}
+		cfg.Bridge = bridgeOf(t, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+			d.Policy = version
+			switch {
+			case ev.PacketIn != nil:
+				d.HasPacketOut, d.PacketOut = true, []flow.Action{normal}
+			case installs && ev.Type == flow.EventSwitchConnected:
+				d.Rules = append(d.Rules, rules...)
+			}
+			return nil
+		}}, nil)
+		cfg.Bridge.Versions().Checked(version) // as a policy_check does
+		s, stop = runUntil(t, cfg, nil)
+		serving(t, s)
+		return s, stop
+	}
+	left := func(s *Session) string { // from port to station: what is done
+		var list []string
+		for _, e := range r.Entries("plain") {
+			got, _, _ := s.cfg.Mapping.Rule(s.serves.Load().members.plain(e))
+			list = append(list, fmt.Sprintf("%d to %d: %s", got.Match.InPort, got.Match.EthDst[5], flow.ActionsString(got.Actions)))
+		}
+		slices.Sort(list)
+		return strings.Join(list, "; ")
+	}
+	s, stop := start(10, true)
+	seenAt(r, 2, 2)
+	seenAt(r, 3, 3)
+	eventually(t, "the rules, of which one floods", func() bool {
+		return left(s) == "1 to 2: output:2; 1 to 3: output:3; 1 to 4: output:FLOOD; 2 to 2: drop; 3 to 2: drop"
+	})
+	stop()
+	s, stop = start(11, false)
+	defer stop()
+	seenAt(r, 2, 2) // where it was
+	seenAt(r, 1, 3) // elsewhere
+	seenAt(r, 2, 4) // nobody knew
+	eventually(t, "those go whose stations are elsewhere", func() bool { return left(s) == "1 to 2: output:2; 2 to 2: drop; 3 to 2: drop" })
+	seenAt(r, 3, 2)
+	eventually(t, "so does the one whose station was where it was, and moves now", func() bool { return left(s) == "2 to 2: drop; 3 to 2: drop" })
 }
 
 // What a station is learned by is bounded, and the newest wins.
@@ -562,6 +699,7 @@ func TestStations(t *testing.T) {
 
 // A rule's meter is its entry's own, with the rate that the mapping gives it.
 func TestMeterOfARuleOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "kinds", MissDrop)
 	rule := flow.Rule{Priority: 9, Meter: 3, Match: ipv4(func(*flow.Match) {}), Actions: []flow.Action{flow.OutputTo(2)}}

@@ -103,7 +103,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"openflow.miss_meter": numbers("7"), "openflow.vlan_limit": numbers("0", "3", "300"), "openflow.subscribe[]": {"packet_in"},
 		"openflow.handshake": {"half"}, "openflow.echo_interval": duration, "openflow.echo_timeout": duration, "openflow.handshake_timeout": duration,
 		"openflow.write_timeout": duration, "openflow.drain_timeout": duration, "openflow.max_sessions": numbers("0", "1000001"),
-		"openflow.max_per_address": numbers("0", "1000001"),
+		"openflow.max_per_address": numbers("0", "1000001"), "openflow.poll": {"-0.1", "1.1", ".nan", "half"},
 		"routes[].switches[]":      {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
 		"p4.switches[].device": numbers("0"), "p4.switches[].address": {`"h:99999"`, `"h:0"`, "h", `":1"`, `"h h:1"`, `"1.2.3:1"`},
 		"p4.switches[].ports[]": numbers("0", "65537"), "p4.switches[].miss": {"later"}, "p4.switches[].miss_rate": numbers("1000000001"),

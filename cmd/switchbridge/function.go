@@ -22,7 +22,7 @@ import (
 
 func functionCommand() *cobra.Command {
 	c := &cobra.Command{Use: "function", Short: "The controller as a function", Args: cli.NoArgs}
-	c.AddCommand(serveCommand())
+	c.AddCommand(serveCommand(), functionTestCommand())
 	return c
 }
 

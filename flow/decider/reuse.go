@@ -30,6 +30,7 @@ type ReuseOutcome string
 const (
 	Reused  ReuseOutcome = "reused"  // a packet was answered without the function
 	Replied ReuseOutcome = "replied" // likewise, by what the function said of replies
+	Shared  ReuseOutcome = "shared"  // likewise, by the answer to a question that was under way
 	Kept    ReuseOutcome = "kept"    // the function was asked, and its answer may be used again
 
 	// Why an answer is not kept whose function says that it holds for other packets.
@@ -46,7 +47,7 @@ const (
 )
 
 // ReuseOutcomes are all that there are.
-var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Kept, NotIncomplete, NotState, NotReply, NotEntries, NotRules, NotActions, NotVersion, NotChanged, NotShapes, NotFailure}
+var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Shared, Kept, NotIncomplete, NotState, NotReply, NotEntries, NotRules, NotActions, NotVersion, NotChanged, NotShapes, NotFailure}
 
 // Reuse is the decorator that uses a remote function's answers again for other packets, where the function says for which
 // ([flow.Decision.Reuse]). It stands around one function: an answer never reaches a packet that another function decides about.
@@ -55,6 +56,12 @@ var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Kept, NotIncomplete, NotStat
 // hangs on and their prerequisites; the same metadata and tunnel; and if it comes from a switch of the same protocol (and P4 program), by
 // the same table, reason and cookie. What is served is a decision as any other: its rules are made of the packet's own values, and the
 // guardrails see them.
+//
+// A packet waits while the function is asked about one that is the same in all fields that any answer has hung on, and then looks again. So what
+// it gets is what the memo would say a moment later, under the same conditions; where there is nothing, it asks itself.
+//
+// An answer that says what becomes of replies is used for its own conversation alone, on all switches. Of another conversation's replies nothing
+// is known, so each switch would ask about them in turn; asked about its first packet, the function says both.
 //
 // All is forgotten when the policy version changes, be it that of this function's answers or the one that counts for the gateway, and
 // when an answer revokes a state.
@@ -77,6 +84,8 @@ type Reuse struct {
 	newest     flow.PolicyVersion // without one, the greatest that answers have
 	newestAt   time.Time
 	shapes     []keptShape
+	hangs      shape                      // what any answer has hung on: all of their fields together; none yet: no packet waits for another
+	flights    map[reuseKey]chan struct{} // of questions under way, by hangs; closed with the answer
 	entries    *lru[reuseKey, *keptAnswer]
 	bytes      int
 }
@@ -110,12 +119,14 @@ type reuseKey struct {
 type keptAnswer struct {
 	asked, until time.Time
 	bytes        int
+	decision     uint32 // the number of the question
 
 	verdict flow.Verdict
 	reason  string
 	policy  flow.PolicyVersion
 	reply   bool // it is for packets that are replies
 	reject  bool
+	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
 	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
 	hasOut bool
@@ -138,10 +149,23 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	asked := r.Now()
 	packet := ev.PacketIn != nil && ev.Switch != nil
-	if packet && r.inUse.Load() && r.recall(ev, d, asked) {
+	if packet && r.inUse.Load() && r.recall(ev, d, asked, Reused) {
 		return nil
 	}
-	generation := r.open()
+	generation, before, done := r.open(ev)
+	if before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return flow.Errorf(flow.Unavailable, "waiting for the answer about a packet like it: %w", context.Cause(ctx))
+		}
+		asked = r.Now()
+		if r.recall(ev, d, asked, Shared) {
+			return nil
+		}
+		generation, _, done = r.open(ev)
+	}
+	defer done()
 	err := r.next.Decide(ctx, ev, d)
 	if ev.Type == flow.EventPolicyCheck {
 		r.check(d.Policy, err)
@@ -164,12 +188,32 @@ func (r *Reuse) count(outcome ReuseOutcome) {
 	}
 }
 
-// open returns the generation of a question. What is forgotten while it is under way, its answer was made before.
-func (r *Reuse) open() uint64 {
+// open returns the generation of a question: what is forgotten while it is under way, its answer was made before. Where one like it is under way
+// it returns that one's end, else done ends this one.
+func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{}, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sync()
-	return r.generation
+	if r.hangs == (shape{}) || ev.PacketIn == nil || ev.Switch == nil || !tells(ev.PacketIn) {
+		return r.generation, nil, func() {}
+	}
+	key := keyOfPacket(ev, r.hangs)
+	if under, ok := r.flights[key]; ok {
+		return r.generation, under, func() {}
+	}
+	if r.flights == nil {
+		r.flights = make(map[reuseKey]chan struct{})
+	}
+	mine := make(chan struct{})
+	r.flights[key] = mine
+	return r.generation, nil, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.flights[key] == mine {
+			delete(r.flights, key)
+		}
+		close(mine)
+	}
 }
 
 // sync forgets all if another policy version counts for the gateway than before. One of a lower serial is a rollback: what this function
@@ -196,6 +240,7 @@ func (r *Reuse) Forget() {
 func (r *Reuse) clear() {
 	r.generation++
 	r.shapes, r.bytes = nil, 0
+	r.flights = nil // nobody begins to wait for an answer that was made before
 	if r.entries.len() > 0 {
 		r.entries = newLRU[reuseKey, *keptAnswer](r.limits.Entries)
 	}
@@ -252,7 +297,7 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 			reply = keepableReply(ev, d)
 			for _, k := range []*keptAnswer{a, reply} {
 				if k != nil {
-					k.asked, k.until = asked, asked.Add(min(reuse.For, flow.MaxReuse))
+					k.asked, k.until, k.decision = asked, asked.Add(min(reuse.For, flow.MaxReuse)), ev.XID
 				}
 			}
 		}
@@ -275,6 +320,11 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 		return NotChanged
 	}
 	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
+	r.hangs = shape{r.hangs.fields | s.fields, r.hangs.bySwitch || s.bySwitch}
+	if reply != nil {
+		a.replies = true
+		r.hangs.fields |= flow.Conversation &^ flow.FieldInPort
+	}
 	if !r.shaped(s, a.until, now) {
 		return NotShapes
 	}
@@ -335,8 +385,8 @@ func (r *Reuse) Held() (entries, bytes int) {
 	return r.entries.len(), r.bytes
 }
 
-// recall fills d with an earlier answer for a packet.
-func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time) bool {
+// recall fills d with an earlier answer for a packet, and counts it.
+func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time, outcome ReuseOutcome) bool {
 	if !tells(ev.PacketIn) {
 		return false
 	}
@@ -344,7 +394,6 @@ func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time) bool {
 	if a == nil || !a.fill(&ev.PacketIn.Match, now, d) {
 		return false
 	}
-	outcome := Reused
 	if a.reply {
 		outcome = Replied
 	}
@@ -358,7 +407,9 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 	defer r.mu.Unlock()
 	r.sync()
 	for i := range r.shapes {
-		if a := r.get(keyOfPacket(ev, r.shapes[i].shape), now); a != nil {
+		s := r.shapes[i].shape
+		a := r.get(keyOfPacket(ev, s), now)
+		if a != nil && (!a.replies || r.get(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
 			return a
 		}
 	}
@@ -499,7 +550,7 @@ func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 			}
 		}
 	}
-	d.Verdict, d.Reason, d.Policy, d.Reject, d.Reused = a.verdict, a.reason, a.policy, a.reject, true
+	d.Verdict, d.Reason, d.Policy, d.Reject, d.Reused = a.verdict, a.reason, a.policy, a.reject, a.decision
 	if a.reply {
 		d.HasPacketOut = true
 		d.IfReply = &flow.Reply{Rules: rules, HasPacketOut: a.hasOut, PacketOut: slices.Clone(a.out), Reason: a.why}

@@ -99,7 +99,12 @@ func (s *State) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 		}
 		return s.keep(ev, d)
 	}
+	return s.inTurn(ctx, kinds, ev, d)
+}
 
+// inTurn asks next with a state, when the event has the turn of each of its keys. It is apart from Decide for its frame of two kilobytes: with it
+// every question grew the stack of a goroutine once more, which was a tenth of what a question costs.
+func (s *State) inTurn(ctx context.Context, kinds uint32, ev *flow.Event, d *flow.Decision) error {
 	// Turns are taken in the order of the kinds, by everybody, so that no two
 	// wait for each other.
 	var keys [flow.StatePort + 1]stateKey

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -30,6 +29,8 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/kinds"
 )
@@ -154,34 +155,53 @@ func TestGuestOfTheBinary(t *testing.T) {
 }
 
 func TestNative(t *testing.T) {
-	overHTTPS(t, httphost.Config{Decider: controller.New(Policy()), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
+	overHTTPS(t, native())
+	t.Run("contract", func(t *testing.T) { Contract(t, overHTTP(t, handler(t, native()), true)) })
+}
+
+func native() httphost.Config {
+	return httphost.Config{Decider: controller.New(Policy()), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}}
+}
+
+// TestLongContract makes every check of a function on the hosts that take longer than the controller in process.
+func TestLongContract(t *testing.T) {
+	testlong.Need(t)
+	t.Run("embedded", func(t *testing.T) {
+		f := embeddedFunction(t)
+		Contract(t, overHTTP(t, handler(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}}), false))
+	})
+	t.Run("fastly", func(t *testing.T) {
+		exchange, _ := fastly(t)
+		Contract(t, exchange)
+	})
+	t.Run("workers", func(t *testing.T) { Contract(t, startWorker(t).Exchange) })
 }
 
 // overHTTP asks a handler over TLS, in HTTP/1.1 or HTTP/2.
-func overHTTP(t *testing.T, h http.Handler, http2 bool) Exchange {
+func overHTTP(t *testing.T, h http.Handler, http2 bool) functiontest.Exchange {
 	t.Helper()
 	server := httptest.NewUnstartedServer(h)
 	server.EnableHTTP2 = http2
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	client := server.Client()
-	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
-		r, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, bytes.NewReader(body))
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		r.Header = header
-		resp, err := client.Do(r)
-		if err != nil {
-			return 0, nil, nil, err
-		}
-		defer resp.Body.Close()
-		if (resp.ProtoMajor == 2) != http2 {
-			return 0, nil, nil, fmt.Errorf("answered in %s", resp.Proto)
-		}
-		answer, err := io.ReadAll(resp.Body)
-		return resp.StatusCode, resp.Header, answer, err
+	client.Transport = speaks{client.Transport, http2}
+	return functiontest.Posts(client, server.URL, nil)
+}
+
+// speaks fails where another version of HTTP is spoken.
+type speaks struct {
+	http.RoundTripper
+	http2 bool
+}
+
+func (s speaks) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := s.RoundTripper.RoundTrip(r)
+	if err == nil && (resp.ProtoMajor == 2) != s.http2 {
+		resp.Body.Close()
+		return nil, fmt.Errorf("answered in %s", resp.Proto)
 	}
+	return resp, err
 }
 
 // overHTTPS runs the suite on a handler, in every encoding, in HTTP/1.1 and HTTP/2.
@@ -189,6 +209,19 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 	t.Helper()
 	var records lines
 	config.Records = record.NewWriter(&records)
+	mux := handler(t, config)
+	for i, e := range encodings {
+		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
+			Run(t, functiontest.Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
+		})
+	}
+	records.check(t, len(encodings)*len(Cases()))
+	t.Run("refusals", func(t *testing.T) { Refusals(t, overHTTP(t, mux, false)) })
+}
+
+// handler is a function as `function serve` has it.
+func handler(t *testing.T, config httphost.Config) http.Handler {
+	t.Helper()
 	h, err := httphost.New(config)
 	if err != nil {
 		t.Fatal(err)
@@ -197,13 +230,7 @@ func overHTTPS(t *testing.T, config httphost.Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, e := range encodings {
-		t.Run("over HTTPS/"+e.name, func(t *testing.T) {
-			Run(t, Client(e.codec, overHTTP(t, mux, i%2 == 1)), e.codec)
-		})
-	}
-	records.check(t, len(encodings)*len(Cases()))
-	t.Run("refusals", func(t *testing.T) { Refusals(t, overHTTP(t, mux, false)) })
+	return mux
 }
 
 // lines are the decision records that a host wrote, one Write each.

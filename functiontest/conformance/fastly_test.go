@@ -8,11 +8,13 @@ import (
 
 	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/faas/platform/fastlyhost/fastlytest"
+	"switchbridge/functiontest"
 	"switchbridge/policy/blob"
 )
 
-// TestFastly runs the program that Fastly Compute is given on a host of the platform's calls.
-func TestFastly(t *testing.T) {
+// fastly is the program that Fastly Compute is given, on a host of the platform's calls, and where it writes its records.
+func fastly(t *testing.T) (functiontest.Exchange, *lines) {
+	t.Helper()
 	const token = "0123456789abcdef"
 	compiled, err := blob.Pack(Policy())
 	if err != nil {
@@ -33,13 +35,20 @@ func TestFastly(t *testing.T) {
 		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
 	}
 	host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
-	exchange := func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
-		header.Set("Authorization", "Bearer "+token)
-		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: header, Body: body})
+	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		canonical := http.Header{"Authorization": {"Bearer " + token}} // the host looks names up as they are written
+		for name, values := range header {
+			canonical[http.CanonicalHeaderKey(name)] = values
+		}
+		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: canonical, Body: body})
 		return resp.Status, resp.Header, resp.Body, err
-	}
+	}, &records
+}
+
+func TestFastly(t *testing.T) {
+	exchange, records := fastly(t)
 	for _, e := range encodings {
-		t.Run(e.name, func(t *testing.T) { Run(t, Client(e.codec, exchange), e.codec) })
+		t.Run(e.name, func(t *testing.T) { Run(t, functiontest.Client(e.codec, exchange), e.codec) })
 	}
 	records.check(t, len(encodings)*len(Cases()))
 	t.Run("refusals", func(t *testing.T) { Refusals(t, exchange) })

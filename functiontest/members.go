@@ -20,6 +20,7 @@ var members = []struct {
 	{flow.AcceptsReply, contract.HeaderIfReply, false, "if_reply", false},
 	{flow.AcceptsReuse, contract.HeaderReuse, false, "reuse", false},
 	{flow.AcceptsReuse, contract.HeaderReply, false, "reply", false},
+	{flow.AcceptsTravel, contract.HeaderTravel, false, "travel", false},
 	{flow.AcceptsRevoke, contract.HeaderStates, true, "states", false},
 	{flow.AcceptsRevoke, contract.HeaderRevoke, true, "revoke", false},
 }

@@ -38,6 +38,7 @@ type functions struct {
 	policy   *policyhost.File
 	embedded *embedded.Function // what runs in local; nil where local is none or native
 	kept     *stores.Kept       // what reads and swaps around local
+	table    *decider.State     // what keeps local's states that travel; nil where none do
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
 	set      *settings.Settings
@@ -202,7 +203,18 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])
 	}
+	if fs.table == nil && fs.states.Travels() {
+		fs.table = decider.NewState(fs.kept.Decider(fs.local), stateLimits(fs.set))
+	}
+	if fs.table != nil {
+		return fs.table, nil
+	}
 	return fs.kept.Decider(fs.local), nil
+}
+
+// stateLimits bound what is kept of each function's states that travel.
+func stateLimits(set *settings.Settings) decider.StateLimits {
+	return decider.StateLimits{Entries: set.State.Entries, Bytes: set.State.Bytes}
 }
 
 // remote makes one function behind URLs with what belongs to it alone, or takes
@@ -239,7 +251,7 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.way, r.state = old.way, old.state
 	} else {
 		r.way = redirectTo(r.limit)
-		r.state = decider.NewState(r.way, decider.StateLimits{})
+		r.state = decider.NewState(r.way, stateLimits(fs.set))
 	}
 	r.reuse = decider.NewReuse(r.state, decider.ReuseLimits{}, fs.versions.Latest)
 	r.reuse.OnOutcome = m.reuse(name)

@@ -123,6 +123,9 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), g.tracing.Close())
 	}
 	g.states.Trace(g.tracing.Tracer("switchbridge/state"))
+	if set.Pair.On() {
+		g.states.InPair()
+	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
 		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
@@ -132,6 +135,7 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	r.functions.confirm()
 	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
+	g.registry.MustRegister(&travelCollector{func() *functions { return g.running.Load().functions }})
 	if file := r.functions.policy; file != nil && file.Value != nil {
 		g.advisePolicy(file.Last().Policy)
 	}

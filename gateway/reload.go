@@ -281,7 +281,7 @@ func (r *redirect) String() string { return fmt.Sprint(*r.to.Load()) }
 // same, and changes nothing of fs.
 func (fs *functions) next(ctx context.Context, set *settings.Settings) (*functions, error) {
 	n := &functions{set: set, surroundings: fs.surroundings, before: fs,
-		local: fs.local, policy: fs.policy, embedded: fs.embedded, kept: fs.kept}
+		local: fs.local, policy: fs.policy, embedded: fs.embedded, kept: fs.kept, table: fs.table}
 	if err := n.build(); err != nil {
 		return nil, errors.Join(err, n.closeBut(fs))
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +22,7 @@ import (
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
+	"switchbridge/p4bridge/propose"
 )
 
 // other is a configuration with a program of testdata.
@@ -387,6 +390,96 @@ func TestSetupEntries(t *testing.T) {
 		serving(t, s)
 		eventually(t, "only those of the ports that there are", func() bool { return len(read(t, r, next)) == 2 })
 	})
+}
+
+// What p4 info says of a parser that takes ports from IPv4 packets with options and from later fragments is so: such a packet to port 22 passes by the rule
+// of port 80, whose number its sender has put there. Of a parser that looks first, nothing is said, and the packet asks.
+func TestPortsOfOptionsAndFragmentsOnBMv2(t *testing.T) {
+	t.Parallel()
+	p4c, err := exec.LookPath("p4c-bm2-ss")
+	if err != nil {
+		t.Skip("p4c-bm2-ss is not on PATH")
+	}
+	source, err := os.ReadFile("testdata/next.p4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := frames.TCP(frames.Host(1).At(1234), frames.Host(2).At(80), frames.SYN, nil)
+	forged := func(ip, after []byte) []byte { // a packet to port 22 with such bytes in place of its IPv4 header, and behind it
+		return slices.Concat(plain[:14], ip, after, frames.TCP(frames.Host(1).At(1234), frames.Host(2).At(22), frames.SYN, nil)[34:])
+	}
+	options := slices.Clone(plain[14:34])
+	options[0] = 0x46 // one word of options: the ports' bytes
+	fragment := slices.Clone(plain[14:34])
+	fragment[7] = 1 // 8 bytes into the datagram
+	rows := map[string][]byte{
+		"with options":             forged(options, plain[34:38]),
+		"that are later fragments": forged(fragment, plain[34:38]),
+	}
+	for name, row := range map[string]struct {
+		parser *strings.Replacer
+		loose  bool
+	}{
+		"looks":            {strings.NewReplacer(), false},
+		"takes what comes": {strings.NewReplacer("hdr.ipv4.ihl, hdr.ipv4.offset, ", "", "(5, 0, 6)", "6", "(5, 0, 17)", "17"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := filepath.Join(t.TempDir(), "next")
+			if err := os.WriteFile(base+".p4", []byte(row.parser.Replace(string(source))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(p4c, "--std", "p4-16", "-o", base+".json", "--p4runtime-files", base+".p4info.txtpb", base+".p4").CombinedOutput(); err != nil {
+				t.Fatalf("p4c: %v: %s", err, out)
+			}
+			r := newReal(t)
+			cfg := fastConfig(r)
+			cfg.Miss = MissPunt
+			var err error
+			if cfg.Pipeline, cfg.Mapping, err = LoadProgram(base+".p4info.txtpb", base+".json", "testdata/next.yaml"); err != nil {
+				t.Fatal(err)
+			}
+			proposal, err := propose.Propose(cfg.Pipeline, "next")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var web, ssh flow.Match
+			for port, m := range map[uint16]*flow.Match{80: &web, 22: &ssh} {
+				m.SetEthType(flow.EthTypeIPv4)
+				m.SetIPProto(flow.ProtoTCP)
+				m.SetL4Dst(port)
+			}
+			asked := make(chan flow.Match, 100)
+			s := run(t, cfg, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+				if ev.Type == flow.EventSwitchConnected {
+					d.Rules = append(d.Rules, flow.Rule{Priority: 500, Match: ssh}, flow.Rule{Priority: 100, Match: web, Actions: []flow.Action{flow.OutputTo(2)}})
+				} else if ev.PacketIn != nil {
+					asked <- ev.PacketIn.Match
+				}
+				return nil
+			}})
+			serving(t, s)
+			eventually(t, "both rules and the one that asks", func() bool { return len(read(t, r, cfg.Pipeline.Table("acl"))) == 3 })
+			r.packet(t, 1, plain)
+			expect(t, r, 2, plain)
+			for kind, frame := range rows {
+				if said := slices.ContainsFunc(proposal.Holds(), func(line string) bool { return strings.Contains(line, kind) }); said != row.loose {
+					t.Errorf("p4 info warns of packets %s: %t, want %t", kind, said, row.loose)
+				}
+				r.packet(t, 1, frame)
+				if row.loose {
+					expect(t, r, 2, frame)
+					continue
+				}
+				select {
+				case <-asked:
+				case <-time.After(5 * time.Second):
+					t.Errorf("a packet of those %s does not ask", kind)
+				}
+				quiet(t, r, frame, 100*time.Millisecond)
+			}
+		})
+	}
 }
 
 // A default action that the mapping sets is put back when somebody else changes it, in tables with their own actions and with those of a profile.

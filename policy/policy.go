@@ -153,6 +153,8 @@ type Machines interface {
 	Link
 	// StateKeys appends the keys of the states that the event's decision reads.
 	StateKeys(ev *flow.Event, keys []string) []string
+	// Travels returns the name and the kind of a key of StateKeys, if it is one of the link's and of the event's own headers.
+	Travels(key string) (name string, kind flow.StateKey, ok bool)
 	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links.
 	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
 	// Notice takes note of an event that is no packet.
@@ -166,6 +168,9 @@ type Machines interface {
 type Remembering interface {
 	Source
 	Remembers() bool
+
+	// CantTravel says why the states must not travel with events and be kept by a gateway, of which there may be a pair; nothing where they may.
+	CantTravel(pair bool) []string
 }
 
 // Recollection is what states had to do with a decision.

@@ -104,7 +104,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"openflow.handshake": {"half"}, "openflow.echo_interval": duration, "openflow.echo_timeout": duration, "openflow.handshake_timeout": duration,
 		"openflow.write_timeout": duration, "openflow.drain_timeout": duration, "openflow.max_sessions": numbers("0", "1000001"),
 		"openflow.max_per_address": numbers("0", "1000001"), "openflow.poll": {"-0.1", "1.1", ".nan", "half"},
-		"routes[].switches[]":      {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
+		"routes[].switches[]": {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
 		"p4.switches[].device": numbers("0"), "p4.switches[].address": {`"h:99999"`, `"h:0"`, "h", `":1"`, `"h h:1"`, `"1.2.3:1"`},
 		"p4.switches[].ports[]": numbers("0", "65537"), "p4.switches[].miss": {"later"}, "p4.switches[].miss_rate": numbers("1000000001"),
 		"p4.switches[].miss_burst": numbers("1000000001"), "p4.switches[].election": numbers(), "p4.switches[].dpid": numbers(),
@@ -129,7 +129,7 @@ func TestEveryKeyIsChecked(t *testing.T) {
 	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "admin.token_file",
 		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].role", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
 		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca",
-		"state.password_file", "state.ca", "state.cert", "state.key"}
+		"state.password_file", "state.ca", "state.cert", "state.key", "state.seal_file"}
 	for _, f := range []string{"function.", "routes[].function."} {
 		for _, k := range []string{"token_file", "ca", "cert", "key"} {
 			texts = append(texts, f+k)

@@ -64,6 +64,8 @@ func (c *counter) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) er
 	return nil
 }
 
+func (*counter) Travels(string) (name string, kind flow.StateKey, ok bool) { return "", 0, false }
+
 func packet(port flow.PortNo) *flow.Event {
 	ev := &flow.Event{Type: flow.EventPacketIn, XID: 1, PacketIn: &flow.PacketIn{}}
 	ev.PacketIn.Match.SetInPort(port)

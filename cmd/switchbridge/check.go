@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/prove"
 	"switchbridge/settings"
+	"switchbridge/state/travel"
 )
 
 // checking is what policy check is told.
@@ -25,6 +27,8 @@ type checking struct {
 	counterexample string
 	budget         int
 	meters         []uint32
+	state          string // URL of the store
+	pair           bool   // the gateway is one of two
 	found          []*prove.Counterexample
 }
 
@@ -50,7 +54,8 @@ A question that takes too much is "undecided: budget", which is an error too.`,
 				if err != nil {
 					return err
 				}
-				how.meters = set.OpenFlow.MeterIDs()
+				how.meters, how.pair = set.OpenFlow.MeterIDs(), set.Pair.On()
+				how.state = cmp.Or(how.state, set.State.URL)
 			}
 			var bad []error
 			for _, path := range args {
@@ -62,7 +67,8 @@ A question that takes too much is "undecided: budget", which is an error too.`,
 			return errors.Join(bad...)
 		},
 	}
-	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration, whose meters the policy may name")
+	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be, whether there is a pair")
+	c.Flags().StringVar(&how.state, "state", "", "the store that the policy's machines are to use, instead of the configuration's")
 	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, as pcap")
 	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
 	return c
@@ -92,6 +98,11 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	if how.config != "" {
 		for _, f := range prove.Meters(doc.Policy, how.meters, doc.Line) {
 			bad = append(bad, at(path, f.Line, f.Msg))
+		}
+	}
+	if how.state == travel.URL {
+		for _, why := range doc.Policy.CantTravel(how.pair) {
+			bad = append(bad, at(path, 0, "states can't travel with events: "+why))
 		}
 	}
 	out := c.OutOrStdout()

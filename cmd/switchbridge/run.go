@@ -75,7 +75,7 @@ Examples:
 	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
-	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
+	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")

@@ -14,6 +14,7 @@ var acceptNames = [...]string{
 	"reply",
 	"revoke",
 	"reuse",
+	"travel",
 	"reject",
 }
 

@@ -17,6 +17,9 @@ func PutMembers(h Header, contentType string, ev *flow.Event) {
 	if len(ev.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(ev.State))
 	}
+	if text := TravelText(ev.Travel); text != "" {
+		h.Set(HeaderTravel, text)
+	}
 	if ev.Accepts != 0 {
 		h.Set(HeaderAccepts, AcceptsText(ev.Accepts))
 	}
@@ -30,6 +33,10 @@ func PutMembers(h Header, contentType string, ev *flow.Event) {
 func GetMembers(h Header, contentType string, ev *flow.Event) error {
 	if contentType != TypeJSON {
 		SetMembers(ev, h.Get(HeaderAccepts), h.Get(HeaderIncomplete))
+		var err error
+		if ev.Travel, err = ParseTravel(ev.Travel, h.Get(HeaderTravel), flow.MaxTravelEvent); err != nil {
+			return err
+		}
 	}
 	return GetState(h, ev)
 }
@@ -70,8 +77,11 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
 	}
+	if ev.Accepts&flow.AcceptsTravel != 0 && len(d.Travel) > 0 {
+		h.Set(HeaderTravel, TravelText(d.Travel))
+	}
 	if ev.Accepts&flow.AcceptsRevoke != 0 {
-		putStates(h, d)
+		putStates(h, ev, d)
 	}
 	if CoversIncomplete(ev, d) {
 		h.Set(HeaderCoversIncomplete, "true")
@@ -120,6 +130,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 	}
 	if err := getStates(h, d); err != nil {
 		return err
+	}
+	if v := h.Get(HeaderTravel); v != "" {
+		if d.Travel, err = ParseTravel(d.Travel[:0], v, flow.MaxTravelling); err != nil {
+			return err
+		}
 	}
 	state, err := decodeState(d.State[:0], h.Get(HeaderState))
 	if state != nil {

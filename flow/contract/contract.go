@@ -38,13 +38,16 @@ const (
 	HeaderIncomplete = "Switchbridge-Incomplete" // fields that the packet has and does not show, with commas between
 )
 
-// Headers of an answer; State is of both.
+// Headers of an answer; State and Travel are of both.
 const (
 	HeaderPolicy   = "Switchbridge-Policy"    // <serial>-<hash>
 	HeaderReason   = "Switchbridge-Reason"    // what decided, at most 1,024 bytes of printable text
 	HeaderVerdict  = "Switchbridge-Verdict"   // allow, deny or none
 	HeaderState    = "Switchbridge-State"     // standard base64
-	HeaderStateKey = "Switchbridge-State-Key" // flow, src, dst or port
+	HeaderStateKey = "Switchbridge-State-Key" // flow, connection, src, dst, pair, port, switch or network
+
+	// HeaderTravel has states with names that travel ([TravelText]), of application/openflow alone.
+	HeaderTravel = "Switchbridge-Travel"
 
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"

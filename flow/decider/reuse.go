@@ -480,7 +480,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 		return nil, NotIncomplete
 	case d.IfReply != nil:
 		return nil, NotReply
-	case len(d.State)+len(d.Read)+len(d.Revoke) > 0 || d.Change != nil:
+	case len(d.State)+len(d.Travel)+len(d.Read)+len(d.Revoke) > 0 || d.Change != nil:
 		return nil, NotState
 	case len(d.Entries)+len(d.Handshake) > 0:
 		return nil, NotEntries

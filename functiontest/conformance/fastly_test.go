@@ -3,20 +3,25 @@ package conformance
 import (
 	"context"
 	"io"
+	"maps"
 	"net/http"
 	"testing"
 
 	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/functiontest"
+	"switchbridge/policy"
 	"switchbridge/policy/blob"
 )
 
 // fastly is the program that Fastly Compute is given, on a host of the platform's calls, and where it writes its records.
-func fastly(t *testing.T) (functiontest.Exchange, *lines) {
+func fastly(t *testing.T) (functiontest.Exchange, *lines) { return fastlyWith(t, Policy(), nil) }
+
+// fastlyWith is that program with a policy, and with secrets beside its token.
+func fastlyWith(t *testing.T, p *policy.Policy, more map[string]string) (functiontest.Exchange, *lines) {
 	t.Helper()
 	const token = "0123456789abcdef"
-	compiled, err := blob.Pack(Policy())
+	compiled, err := blob.Pack(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,11 +33,13 @@ func fastly(t *testing.T) (functiontest.Exchange, *lines) {
 	for _, e := range entries {
 		config[e.Key] = e.Value
 	}
+	secrets := map[string]string{fastlyhost.KeyTokens: token}
+	maps.Copy(secrets, more)
 	var records lines
 	service := &fastlytest.Service{
 		Logs:    map[string]io.Writer{fastlyhost.LogEndpoint: &records},
 		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
-		Secrets: map[string]map[string]string{fastlyhost.SecretStore: {fastlyhost.KeyTokens: token}},
+		Secrets: map[string]map[string]string{fastlyhost.SecretStore: secrets},
 	}
 	host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
 	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {

@@ -81,22 +81,31 @@ func (p *parser) machine(n *syntax.Node, where string) (m Machine) {
 	case m.Name == "" && child(n, "name") == nil:
 		p.Errorf(n, "%s: want a name", where)
 	case key == nil:
-		p.Errorf(n, "%s: want a key: %s", where, strings.Join(keyNames[:], ", "))
+		p.Errorf(n, "%s: want a key: %s", where, keyNames())
 	case start == nil:
 		p.Errorf(n, "%s: want a start, the name of a state", where)
 	case len(m.States) == 0 && child(n, "states") == nil:
 		p.Errorf(n, "%s: want states", where)
-	case forget == nil && m.Key.many():
+	case forget == nil && many(m.Key):
 		p.Errorf(n, "%s: want forget, since packets make a state for every %v: a time such as 1h, or never", where, m.Key)
 	}
 	return m
 }
 
 func parseKey(s string) (Key, error) {
-	if i := slices.Index(keyNames[:], s); i >= 0 {
-		return Key(i), nil
+	k, err := flow.ParseStateKey(s)
+	if s == "" || err != nil {
+		return 0, fmt.Errorf("%q: want one of %s", s, keyNames())
 	}
-	return 0, fmt.Errorf("%q: want one of %s", s, strings.Join(keyNames[:], ", "))
+	return k, nil
+}
+
+func keyNames() string {
+	names := make([]string, flow.StateKeys)
+	for k := range flow.StateKeys {
+		names[k] = k.String()
+	}
+	return strings.Join(names, ", ")
 }
 
 func parseForget(s string) (time.Duration, error) {
@@ -241,7 +250,7 @@ func (p *parser) when(n *syntax.Node, where string) []When {
 			}
 			w.In = p.set(states, where, other)
 			if w.Key != "" {
-				key, err := other.Key.parse(w.Key)
+				key, err := parseValue(other.Key, w.Key)
 				if err != nil {
 					p.Errorf(value, "%s: key: %v", where, err)
 				}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"switchbridge/controller"
@@ -18,8 +19,12 @@ import (
 	"switchbridge/faas/function/auth"
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/guest"
+	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/machine"
+	"switchbridge/state"
+	"switchbridge/state/travel"
 )
 
 // HealthPath answers a GET with 200, without a token and without a look at the policy.
@@ -46,6 +51,10 @@ type Platform interface {
 
 	// Policy reads the compiled policy.
 	Policy() ([]byte, error)
+
+	// StateKeys returns the keys that seal states which travel with events, as [travel.ParseKeys] reads them; nothing where there are none. It is asked
+	// where the policy has machines.
+	StateKeys() (string, error)
 
 	// Log puts a line into the platform's log. What goes wrong there goes no further.
 	Log(line []byte)
@@ -121,13 +130,53 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	if err != nil {
 		return refuse(503, "policy: %w", err)
 	}
-	if err := function.New(controller.New(unpacked), codecs).Answer(context.Background(), event, decision); err != nil {
+	decider, err := remembering(controller.New(unpacked), p)
+	if err != nil {
+		return err
+	}
+	if err := function.New(decider, codecs).Answer(context.Background(), event, decision); err != nil {
 		return err
 	}
 	if len(decision.Body) > guest.MaxBody {
 		return refuse(500, "decision takes %d bytes, limit %d", len(decision.Body), guest.MaxBody)
 	}
 	return nil
+}
+
+// remembering returns what decides by a policy whose states, if it has any, travel with events. Without keys nothing is known of them, and what hangs on
+// them is denied.
+func remembering(c *controller.Controller, p Platform) (flow.Decider, error) {
+	if !c.Stateful() {
+		return c, nil
+	}
+	text, err := p.StateKeys()
+	switch {
+	case err != nil:
+		return nil, refuse(503, "state keys: %w", err)
+	case text == "":
+		return c, nil
+	}
+	d, err := Travelling(c, text, func(line string) { p.Log([]byte(line)) })
+	if err != nil {
+		return nil, refuse(503, "%w", err)
+	}
+	return d, nil
+}
+
+// Travelling returns what decides by a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. Log gets a line where a
+// state can't be used; packets are denied then.
+func Travelling(c *controller.Controller, keys string, log func(line string)) (flow.Decider, error) {
+	if why := c.Policy().CantTravel(false); len(why) > 0 {
+		return nil, fmt.Errorf("states can't travel with events: %s", strings.Join(why, "; "))
+	}
+	parsed, err := travel.ParseKeys(keys)
+	if err != nil {
+		return nil, fmt.Errorf("state keys: %w", err)
+	}
+	return state.New(state.Config{Next: c, Machines: c, Store: travel.New(func() *travel.Keys { return parsed }), Check: machine.CheckValue,
+		Report: func(kind state.Failure, err error, _ int) {
+			log(fmt.Sprintf("a state can't be used: %v: %v", kind, err))
+		}}), nil
 }
 
 // authorize checks who calls. Without tokens nobody may: the function's address is public.

@@ -10,6 +10,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
 )
@@ -19,6 +20,8 @@ const token = "0123456789abcdef"
 // platform has a token and a policy, or what a test puts in their place.
 type platform struct {
 	tokens  string
+	keys    string
+	keysErr error
 	policy  func() ([]byte, error)
 	body    []byte
 	bodyErr error
@@ -47,12 +50,20 @@ func (p *platform) Policy() ([]byte, error) {
 	return p.policy()
 }
 
+func (p *platform) StateKeys() (string, error) {
+	p.asked = append(p.asked, "keys")
+	return p.keys, p.keysErr
+}
+
 func (p *platform) Log(line []byte) { p.logged = append(p.logged, string(line)) }
 
 func TestAnswer(t *testing.T) {
 	compiled, err := blob.Pack(forward.Default())
 	if err != nil {
 		t.Fatal(err)
+	}
+	remembers := func(p *platform, _ *Request) {
+		p.policy = func() ([]byte, error) { return blob.Pack(conformance.Travelling()) }
 	}
 	codecs := function.Codecs{OpenFlow: openflow.Codec{}}
 	for _, row := range []struct {
@@ -62,6 +73,13 @@ func TestAnswer(t *testing.T) {
 		text   string
 		asked  string
 	}{
+		{"machines without keys", remembers, 200, "", "tokens body policy keys"},
+		{"machines with keys", func(p *platform, r *Request) { remembers(p, r); p.keys = conformance.StateKeys[0] }, 200, "", "tokens body policy keys"},
+		{"keys fail", func(p *platform, r *Request) { remembers(p, r); p.keysErr = errors.New("no store") }, 503, "state keys: no store", "tokens body policy keys"},
+		{"bad keys", func(p *platform, r *Request) { remembers(p, r); p.keys = "x" }, 503, "state keys: key 1: want 32 bytes", "tokens body policy keys"},
+		{"what many share", func(p *platform, r *Request) {
+			p.keys, p.policy = conformance.StateKeys[0], func() ([]byte, error) { return blob.Pack(conformance.Policy()) }
+		}, 503, "states can't travel with events: ", "tokens body policy keys"},
 		{"good", func(*platform, *Request) {}, 200, "", "tokens body policy"},
 		{"two tokens", func(p *platform, _ *Request) { p.tokens = "fedcba9876543210 " + token }, 200, "", "tokens body policy"},
 		{"health", func(_ *platform, r *Request) { r.Method, r.Path = "GET", HealthPath }, 200, "ok", ""},

@@ -62,6 +62,17 @@ func (*compute) Tokens() (string, error) {
 	return string(tokens), nil
 }
 
+func (*compute) StateKeys() (string, error) {
+	keys, err := secretstore.Plaintext(SecretStore, KeyStateKeys)
+	if errors.Is(err, secretstore.ErrSecretNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s: %s: %w", SecretStore, KeyStateKeys, err)
+	}
+	return string(keys), nil
+}
+
 func (c *compute) Body(size, limit int) ([]byte, error) { return read(c.body, size, limit) }
 
 func (c *compute) Policy() ([]byte, error) { return ReadPolicy(c.lookup) }

@@ -26,6 +26,9 @@ const KeyPolicy = "policy"
 // while one takes the other's place.
 const KeyTokens = "tokens"
 
+// KeyStateKeys is the secret with the keys of states that travel with events, the one that seals first. Without it none travel.
+const KeyStateKeys = "state_keys"
+
 // KeyPrefix begins the key of every other entry of a policy, in both stores. It is followed by the
 // policy's checksum, so that the entries of two policies never mix, whatever an edge has of them.
 const KeyPrefix = "policy-"

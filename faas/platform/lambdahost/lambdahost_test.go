@@ -28,6 +28,7 @@ import (
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/state/travel"
 )
 
 const token = "0123456789abcdef"
@@ -69,6 +70,11 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // It returns the API and what the function wrote to its logs.
 func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	t.Helper()
+	return startWith(t, conformance.Stateless(), env...)
+}
+
+func startWith(t *testing.T, p *policy.Policy, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
+	t.Helper()
 	dir := t.TempDir()
 	bootstrap := filepath.Join(dir, "bootstrap")
 	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "switchbridge/cmd/function-lambda")
@@ -76,7 +82,7 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, conformance.Stateless()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, p), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
@@ -185,6 +191,22 @@ func TestConformance(t *testing.T) {
 		t.Errorf("%d decision records of %d", records, want)
 	}
 	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, false)) })
+}
+
+// States travel with the events of a function on Lambda, sealed with keys of its environment.
+func TestTravels(t *testing.T) {
+	hosts := make(map[string]*runtimeAPI)
+	outer := t
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		t.Run(codec.ContentType(), func(t *testing.T) {
+			conformance.Travels(t, func(t *testing.T, keys string) flow.Decider {
+				if hosts[keys] == nil {
+					hosts[keys], _ = startWith(outer, conformance.Travelling(), "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STATE=travel:", travel.EnvKeys+"="+keys)
+				}
+				return functiontest.Client(codec, hosts[keys].exchange(t, false))
+			})
+		})
+	}
 }
 
 func TestStreaming(t *testing.T) {

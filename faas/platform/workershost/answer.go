@@ -5,6 +5,7 @@ import (
 
 	"switchbridge/faas/function"
 	"switchbridge/faas/platform/edgehost"
+	"switchbridge/state/travel"
 )
 
 // Request is what is known of a request before its body is read.
@@ -73,6 +74,9 @@ func (b bindings) Policy() ([]byte, error) {
 	}
 	return compiled, nil
 }
+
+// StateKeys implements edgehost.Platform.
+func (b bindings) StateKeys() (string, error) { return b.Variable(travel.EnvKeys), nil }
 
 // Log implements edgehost.Platform.
 func (b bindings) Log(line []byte) { b.Platform.Log(string(line)) }

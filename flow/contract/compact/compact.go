@@ -95,7 +95,7 @@ func AppendUnfit(b []byte) []byte { return append(b, 0) }
 // AppendDecision appends what d says to a packet_in and reports whether all of it fits: rules that
 // are to be added, of matches without masks, and actions other than those that set an address.
 func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
-	if len(d.State)+len(d.Handshake)+len(d.Entries) > 0 || d.Failure != nil || d.Verdict > flow.Deny ||
+	if len(d.State)+len(d.Travel)+len(d.Handshake)+len(d.Entries) > 0 || d.Failure != nil || d.Verdict > flow.Deny ||
 		len(d.Rules) > math.MaxUint8 || len(d.PacketOut) > math.MaxUint8 {
 		return b, false
 	}

@@ -1,11 +1,12 @@
-package paper
+// Package chart draws what benchmarks found out, as SVG and PNG.
+package chart
 
 import (
 	"errors"
 	"fmt"
 	"image/color"
-	"io"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -17,10 +18,10 @@ import (
 	"switchbridge/bench/stats"
 )
 
-// curve is one line of a plot of distributions.
-type curve struct {
-	name string
-	h    *stats.Histogram
+// Curve is one line of a plot of distributions.
+type Curve struct {
+	Name string
+	H    *stats.Histogram
 }
 
 // palette tells seven curves apart, also for most who see colours differently
@@ -30,9 +31,9 @@ var palette = []color.RGBA{
 	{230, 159, 0, 255}, {86, 180, 233, 255}, {0, 0, 0, 255},
 }
 
-// cdf draws distributions of latencies in units of unit, on a logarithmic axis,
+// CDF draws distributions of latencies in units of unit, on a logarithmic axis,
 // to dir/name.svg and .png. The axis ends where one event in two hundred is left.
-func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) error {
+func CDF(dir, name, title, axis string, unit time.Duration, curves []Curve) error {
 	p := newPlot(title, axis, "share of events")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	p.Add(plotter.NewGrid())
@@ -41,7 +42,7 @@ func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) erro
 	for i, c := range curves {
 		of := func(d time.Duration) float64 { return max(float64(d)/float64(unit), 1e-3) }
 		var xy plotter.XYs
-		c.h.CDF(func(d time.Duration, share float64) { xy = append(xy, plotter.XY{X: of(d), Y: share}) })
+		c.H.CDF(func(d time.Duration, share float64) { xy = append(xy, plotter.XY{X: of(d), Y: share}) })
 		if len(xy) == 0 {
 			continue
 		}
@@ -55,8 +56,8 @@ func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) erro
 			line.Dashes = []vg.Length{vg.Points(4), vg.Points(2)}
 		}
 		p.Add(line)
-		legend.Add(c.name, line)
-		low, high = min(low, of(c.h.Quantile(0.001))), max(high, of(c.h.Quantile(0.995)))
+		legend.Add(c.Name, line)
+		low, high = min(low, of(c.H.Quantile(0.001))), max(high, of(c.H.Quantile(0.995)))
 	}
 	if high == 0 {
 		return fmt.Errorf("plot %s: nothing was measured", name)
@@ -68,8 +69,8 @@ func cdf(dir, name, title, axis string, unit time.Duration, curves []curve) erro
 	return save(p, &legend, dir, name)
 }
 
-// bars draws one number for each name.
-func bars(dir, name, title, x, y string, names []string, values []float64) error {
+// Bars draws one number for each name.
+func Bars(dir, name, title, x, y string, names []string, values []float64) error {
 	p := newPlot(title, x, y)
 	b, err := plotter.NewBarChart(plotter.Values(values), vg.Points(36))
 	if err != nil {
@@ -82,6 +83,45 @@ func bars(dir, name, title, x, y string, names []string, values []float64) error
 	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
 	p.Y.Min = 0
 	return save(p, nil, dir, name)
+}
+
+// Line is one line of a plot of values by size.
+type Line struct {
+	Name string
+	X, Y []float64 // above 0
+}
+
+// Lines draws values by size, both on logarithmic axes, to dir/name.svg and .png.
+func Lines(dir, name, title, x, y string, lines []Line) error {
+	p := newPlot(title, x, y)
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.Add(plotter.NewGrid())
+	legend := plot.NewLegend()
+	low, high := math.Inf(1), 0.0
+	for i, l := range lines {
+		var xy plotter.XYs
+		for j := range l.X {
+			xy = append(xy, plotter.XY{X: l.X[j], Y: l.Y[j]})
+			low, high = min(low, l.Y[j]), max(high, l.Y[j])
+		}
+		if len(xy) == 0 {
+			continue
+		}
+		line, points, err := plotter.NewLinePoints(xy)
+		if err != nil {
+			return fmt.Errorf("plot %s: %w", name, err)
+		}
+		line.Color, line.Width = palette[i%len(palette)], vg.Points(1.5)
+		points.Color, points.Shape = line.Color, draw.CircleGlyph{}
+		p.Add(line, points)
+		legend.Add(l.Name, line, points)
+	}
+	if high == 0 {
+		return fmt.Errorf("plot %s: nothing was measured", name)
+	}
+	p.Y.Min, p.Y.Max = math.Pow(10, math.Floor(math.Log10(low))), math.Pow(10, math.Ceil(math.Log10(high)+1e-9))
+	return save(p, &legend, dir, name)
 }
 
 func newPlot(title, x, y string) *plot.Plot {
@@ -110,10 +150,12 @@ func save(p *plot.Plot, legend *plot.Legend, dir, name string) error {
 			c = draw.Crop(c, 0, -beside, 0, 0)
 		}
 		p.Draw(c)
-		errs = append(errs, writeFile(filepath.Join(dir, name+"."+format), func(w io.Writer) error {
-			_, err := canvas.WriteTo(w)
+		f, err := os.Create(filepath.Join(dir, name+"."+format))
+		if err != nil {
 			return err
-		}))
+		}
+		_, err = canvas.WriteTo(f)
+		errs = append(errs, err, f.Close())
 	}
 	return errors.Join(errs...)
 }

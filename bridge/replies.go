@@ -146,7 +146,7 @@ func (j *job) accept(s *Session, ends time.Time) {
 	} else {
 		d.Reason += " (a reply)"
 	}
-	d.IfReply, d.Entries = nil, nil
+	d.IfReply, d.Entries, d.Reject = nil, nil, false
 	j.rec.Reply = IsReply
 }
 
@@ -171,7 +171,7 @@ func (j *job) deny() {
 // shed makes the decision that of a packet of which nobody found out whether it is a reply: it is dropped, and the next one may ask again.
 func (j *job) shed() {
 	d := &j.dec
-	d.IfReply, d.Entries, d.Rules, d.Parts = nil, nil, d.Rules[:0], d.Parts[:0]
+	d.IfReply, d.Entries, d.Reject, d.Rules, d.Parts = nil, nil, false, d.Rules[:0], d.Parts[:0]
 	d.HasPacketOut, d.PacketOut = true, d.PacketOut[:0]
 	d.Reason += "; whether it is a reply was not looked up"
 }

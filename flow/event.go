@@ -119,6 +119,7 @@ const (
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 	AcceptsReuse                                // [Decision.Reuse]
 	AcceptsTravel                               // [Decision.Travel]
+	AcceptsReject                               // [Decision.Reject]
 
 	acceptsEnd
 )
@@ -162,7 +163,7 @@ type PacketIn struct {
 	Match Match
 	Data  []byte
 
-	// Withheld says that there is Data and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
+	// Withheld says that there is Data, or a time of the event, and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
 	// must then be asked for in another encoding.
 	Withheld bool
 

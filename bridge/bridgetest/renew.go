@@ -193,4 +193,4 @@ var renewCases = []testCase{{
 }}
 
 // all are the cases of the suite.
-func all() []testCase { return slices.Concat(cases, replyCases, stateCases, renewCases) }
+func all() []testCase { return slices.Concat(cases, replyCases, stateCases, renewCases, rejectCases) }

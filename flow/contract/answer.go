@@ -78,6 +78,9 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 	if contentType == TypeJSON {
 		return
 	}
+	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
+		h.Set(HeaderReject, "true")
+	}
 	if len(d.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
@@ -122,6 +125,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 			return err
 		}
 		SetCoversIncomplete(d, covers)
+	}
+	if v := h.Get(HeaderReject); v != "" {
+		if d.Reject, err = truth(HeaderReject, v); err != nil {
+			return err
+		}
 	}
 	if v := h.Get(HeaderStateful); v != "" {
 		if d.Stateful, err = truth(HeaderStateful, v); err != nil {

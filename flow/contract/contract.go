@@ -63,6 +63,9 @@ const (
 	HeaderReuse = "Switchbridge-Reuse"
 	HeaderReply = "Switchbridge-Reply"
 
+	// HeaderReject is true where the sender of the packet, which is dropped, is told so.
+	HeaderReject = "Switchbridge-Reject"
+
 	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
 	HeaderStateful = "Switchbridge-Stateful"
 

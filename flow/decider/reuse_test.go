@@ -680,3 +680,18 @@ func BenchmarkReuseOn(b *testing.B) {
 		b.Fatalf("asked %d times", f.asked)
 	}
 }
+
+// TestReuseRejects: who is refused by an answer that is used again is told so as well.
+func TestReuseRejects(t *testing.T) {
+	f := promise(tcpDst)
+	f.answer = func(_ *flow.Event, d *flow.Decision) {
+		d.Verdict, d.Reject, d.Rules[0].Actions = flow.Deny, true, nil
+	}
+	m := newMemo(t, f, ReuseLimits{})
+	if d := m.wants("the first", at(1, 1, nil), true); !d.Reject {
+		t.Errorf("%+v", d)
+	}
+	if d := m.wants("the second", at(2, 2, nil), false); !d.Reject || d.Verdict != flow.Deny {
+		t.Errorf("used again: %+v", d)
+	}
+}

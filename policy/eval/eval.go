@@ -194,7 +194,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 
 func (f *Flow) decided(d *flow.Decision) {
 	actions, _ := d.PacketActions(&f.headers)
-	f.decision, f.Verdict, f.Reason = d.Verdict, d.Verdict.String(), d.Reason
+	f.decision, f.Verdict, f.Reason = d.Verdict, d.Word(), d.Reason
 	f.Actions = flow.ActionsString(actions)
 	f.Rules = make([]string, len(d.Rules))
 	for i := range d.Rules {

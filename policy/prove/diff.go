@@ -100,7 +100,7 @@ func (r *rule) treats(p *policy.Policy) string { return r.effectIn(p) + " by " +
 
 // effectIn says what a rule of a policy does.
 func (r *rule) effectIn(p *policy.Policy) string {
-	s := r.verdict.String()
+	s := r.word()
 	if r.verdict == flow.Allow {
 		if e, ok := r.effect.Effect(p.Mode(), flow.OpenFlow13, p.Install.Table); ok {
 			s += " " + flow.ActionsString(e.Actions)

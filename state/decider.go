@@ -43,6 +43,9 @@ func ParseOnFailure(s string) (OnFailure, error) {
 const (
 	DefaultTimeout = 500 * time.Millisecond
 	maxTries       = 32
+
+	// DefaultStaleness is for those who decide for several gateways.
+	DefaultStaleness = 5 * time.Second
 )
 
 // Config is what a [Decider] is made of.

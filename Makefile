@@ -16,6 +16,10 @@ WORKERD := workerd@1.20261117.1
 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The compiler of the TypeScript library for functions, and Node's types.
+TYPESCRIPT := typescript@5.9.3
+NODE_TYPES := @types/node@22.19.1
+
 VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 BUILD   := switchbridge/cmd/internal/cli
 LDFLAGS := -s -w -X main.version=$(VERSION) $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ \
@@ -163,12 +167,13 @@ fuzz: check-go ## every fuzz test for FUZZTIME (20s) each
 	done
 
 .PHONY: soak
-soak: setup ## all tests again and again, in random order, for SOAKTIME (10) minutes
+soak: setup build ## all tests again and again, in random order, for SOAKTIME (10) minutes, and a gateway with 100,000 states for as long
 	@end=$$(( $$(date +%s) + $(SOAKTIME) * 60 )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 		round=$$((round + 1)); echo "round $$round"; \
 		$(GO) test -race -count=1 -shuffle=on -timeout 9m ./... || exit 1; \
 	done
+	bin/switchbridge-bench soak --duration $(SOAKTIME)m
 
 .PHONY: peers
 peers: testcontroller ## the controllers that benchmarks compare with: Open vSwitch's own, and os-ken
@@ -185,7 +190,7 @@ build/ovs-testcontroller:
 	rm -r build/deb
 
 .PHONY: setup
-setup: check-go build/workerd/$(WORKERD) ## install the packages that the tests use, or print the line that does
+setup: check-go build/workerd/$(WORKERD) build/typescript/$(TYPESCRIPT) ## install the packages that the tests use, or print the line that does
 	@test/setup.sh $(TEST_PACKAGES)
 
 # npm comes from Debian only where there is none: Debian's conflicts with a nodejs of another source.
@@ -197,6 +202,15 @@ build/workerd/$(WORKERD):
 		touch $@; \
 	else \
 		echo 'workerd left out: npm could not install $(WORKERD)'; \
+	fi
+
+build/typescript/$(TYPESCRIPT):
+	@command -v npm >/dev/null || test/setup.sh nodejs npm
+	@mkdir -p build/typescript
+	@if npm install --silent --no-save --no-audit --no-fund --ignore-scripts --prefix build/typescript $(TYPESCRIPT) $(NODE_TYPES); then \
+		touch $@; \
+	else \
+		echo 'TypeScript left out: npm could not install $(TYPESCRIPT)'; \
 	fi
 
 # Amazon's own DynamoDB for tests, 51 MB. It wants Java 17.

@@ -192,9 +192,10 @@ func (p *Peer) mentions(placeholder string) bool {
 // Process is a peer that runs: what was started for it, a process group of its
 // own.
 type Process struct {
-	Addr string        // where it listens
-	Dir  string        // its folder
-	Took time.Duration // from exec to the first answered connection
+	Addr  string        // where it listens
+	Admin string        // where a gateway's admin side does
+	Dir   string        // its folder
+	Took  time.Duration // from exec to the first answered connection
 
 	peer  *Peer
 	cmd   *exec.Cmd

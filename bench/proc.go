@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -85,4 +86,50 @@ func statFields(line []byte) (s procStat, ok bool) {
 		n[i] = v
 	}
 	return procStat{pgrp: int(n[0]), cpu: time.Duration(n[1]+n[2]) * clockTick, rss: n[3] * int64(os.Getpagesize())}, true
+}
+
+// Memory looks at a process's resident memory ever again.
+type Memory struct {
+	most atomic.Int64
+	end  chan struct{}
+}
+
+// WatchMemory begins to look.
+func WatchMemory(pid int) *Memory {
+	m := &Memory{end: make(chan struct{})}
+	go func() {
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if n := Resident(pid); n > m.most.Load() {
+				m.most.Store(n)
+			}
+			select {
+			case <-m.end:
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return m
+}
+
+// Reset returns the most since the last reset.
+func (m *Memory) Reset() int64 { return m.most.Swap(0) }
+
+// Stop ends the looking.
+func (m *Memory) Stop() { close(m.end) }
+
+// Resident is a process's resident memory in bytes (proc(5), statm); 0 of one that is gone.
+func Resident(pid int) int64 {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
+	f := strings.Fields(string(b))
+	if err != nil || len(f) < 2 {
+		return 0
+	}
+	pages, err := strconv.ParseInt(f[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return pages * int64(os.Getpagesize())
 }

@@ -199,7 +199,7 @@ func (s *Session) decide(j *job) (took time.Duration) {
 	took = time.Since(start)
 	endSpan(span, err)
 	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took, Trace: j.spans.traceID()}
-	if err != nil || j.dec.Failure != nil || j.dec.Reused {
+	if err != nil || j.dec.Failure != nil || j.dec.Reused != 0 {
 		took = 0
 	}
 	if err == nil && j.dec.IfReply != nil && j.ev.PacketIn != nil && s.settleReply(j) {

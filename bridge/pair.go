@@ -9,14 +9,14 @@ import (
 // Pair is what sessions ask where two gateways serve the same switches: which of them leads. Its methods are called by several
 // goroutines and don't wait.
 type Pair interface {
-	// Term returns whether this gateway leads now.
-	Term() Term
+	// Term returns whether this gateway leads a switch now.
+	Term(dpid flow.DPID) Term
 	// Member is 0 for one of the gateways and 1 for the other.
 	Member() uint32
 	// Seen says that a switch has seen a generation.
-	Seen(generation uint64)
+	Seen(dpid flow.DPID, generation uint64)
 	// Lost says that a switch obeys the other gateway, by a claim of a generation; 0 where the switch does not tell.
-	Lost(generation uint64)
+	Lost(dpid flow.DPID, generation uint64)
 	// PassOn gives a packet to the other gateway. It reports false if the packet is lost. It keeps nothing of p.
 	PassOn(dpid flow.DPID, p *flow.PacketIn) bool
 }

@@ -74,7 +74,7 @@ func (sp *spans) end(rec *Record) {
 	if sp.event.IsRecording() {
 		if d := rec.Decision; rec.Err == nil {
 			sp.event.SetAttributes(attribute.String("verdict", d.Verdict.String()), attribute.String("reason", d.Reason),
-				attribute.Int("rules", len(d.Rules)), attribute.Int("rules.refused", rec.Refused), attribute.Bool("reused", d.Reused))
+				attribute.Int("rules", len(d.Rules)), attribute.Int("rules.refused", rec.Refused), attribute.Bool("reused", d.Reused != 0))
 			if !d.Policy.IsZero() {
 				sp.event.SetAttributes(attribute.String("policy", d.Policy.String()))
 			}

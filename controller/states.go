@@ -22,6 +22,24 @@ func (list memory) StateKeys(ev *flow.Event, keys []string) []string {
 	return keys
 }
 
+// Travels implements [state.Machines].
+func (list memory) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	for _, m := range list {
+		if m == nil {
+			continue
+		}
+		if name, kind, ok = m.Travels(key); ok {
+			break
+		}
+	}
+	return name, kind, ok
+}
+
+// Travels implements [state.Machines].
+func (c *Controller) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	return memory(c.memories).Travels(key)
+}
+
 // StateKeys implements [state.Machines].
 func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
 	return memory(c.memories).StateKeys(ev, keys)

@@ -79,37 +79,14 @@ func ParseVerdict(s string) (Verdict, error) {
 	return 0, fmt.Errorf("verdict %q: want allow, deny or none", s)
 }
 
-// StateKey says with which later events a state comes back.
-type StateKey uint8
-
-const (
-	StateFlow StateKey = iota // the same packet headers and in_port
-	StateSrc                  // the same source address
-	StateDst
-	StatePort // the same switch and in_port
-)
-
-func (k StateKey) String() string {
-	return [...]string{"flow", "src", "dst", "port"}[k&3]
-}
-
-// ParseStateKey is the inverse of [StateKey.String]; the empty string is StateFlow.
-func ParseStateKey(s string) (StateKey, error) {
-	for k := StateFlow; k <= StatePort; k++ {
-		if s == k.String() {
-			return k, nil
-		}
-	}
-	if s == "" {
-		return StateFlow, nil
-	}
-	return 0, fmt.Errorf("state key %q: want flow, src, dst or port", s)
-}
-
 // Limits of the contract, version 1.
 const (
 	MaxBody  = 1 << 20 // bytes of a request's or an answer's body
-	MaxState = 4 << 10 // bytes of travelling state
+	MaxState = 4 << 10 // bytes of travelling state, for each value of a key: a flow, say, or a source
+
+	MaxTravelling  = 8  // states that one value of a key may have, and that one answer may bring
+	MaxTravelName  = 40 // bytes of a state's name: letters, digits, - . _
+	MaxTravelEvent = int(StateKeys) * MaxTravelling
 )
 
 // PolicyVersion identifies a policy: a serial that only grows, and a hash of
@@ -165,11 +142,15 @@ type Decision struct {
 	// reply; nil: nothing.
 	IfReply *Reply
 
+	// Reject says that the sender of the packet, which is dropped, is told so: by a TCP reset or an ICMP error, which the gateway makes
+	// ([PacketIn.Rejection]) and sends to the port that the packet came by.
+	Reject bool
+
 	// Reuse says for which other packets the answer holds.
 	Reuse Reuse
 
-	// Reused is set where the gateway has used an earlier answer again: the function was not asked.
-	Reused bool
+	// Reused is the number ([Event.XID]) of the decision whose answer the gateway has used again; 0: the function was asked.
+	Reused uint32
 
 	// Calls is how many requests the gateway sent to functions for the answer,
 	// repeats and hedges too. 0: it was decided in the gateway's process, or by an
@@ -180,8 +161,12 @@ type Decision struct {
 	// mode answered in its place: what the controller failed with.
 	Failure error
 
-	State    []byte // at most MaxState; nil: nothing to bring back
+	State    []byte // a state without a name, at most MaxState bytes; nil: nothing to bring back
 	StateKey StateKey
+
+	// Travel are states that are to come back with later events of their keys, in the place of what came by the same name and kind of key. Those
+	// that are not named here stay as they are.
+	Travel []Travelling
 
 	// Change is what becomes of one of [Event.States]; nil where none of them changes. The host of the controller carries it out.
 	Change *StateChange
@@ -206,6 +191,14 @@ type Decision struct {
 	Parts []Part
 }
 
+// Word is the verdict as policies write it: reject for a deny of which the sender is told.
+func (d *Decision) Word() string {
+	if d.Verdict == Deny && d.Reject {
+		return "reject"
+	}
+	return d.Verdict.String()
+}
+
 // Part is a run of a decision's rules that one function answered with.
 type Part struct {
 	Function string // its name, for people
@@ -218,7 +211,7 @@ type Part struct {
 
 // Reset empties d for another event and keeps its slices' memory.
 func (d *Decision) Reset() {
-	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0], Revoke: d.Revoke[:0]}
+	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Travel: d.Travel[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0], Revoke: d.Revoke[:0]}
 }
 
 // PacketActions returns what happens to the packet with headers p, and which of

@@ -71,16 +71,41 @@ type Event struct {
 	Error       *SwitchError // EventError
 	Handshake   []byte       // EventHandshake: one OpenFlow message as the switch sent it (HELLO or FEATURES_REPLY)
 
-	// State is what an earlier decision asked to be brought back, opaque here.
+	// State is what an earlier decision asked to be brought back without a name, opaque here.
 	State []byte
+
+	// Travel are the named states that earlier decisions asked to be brought back, at most one of a name and kind of key.
+	Travel []Travelling
 
 	// States are what the policy's machines know, in the order of the keys that the controller asked for. They are read and written by
 	// the host of the controller and never cross the network between gateway and function.
 	States []State
 
+	// Rehearsal says that the event is asked about to learn the answer, and that nothing comes of it: whoever hosts the controller
+	// writes no state.
+	Rehearsal bool
+
 	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
 	// it; in process everything is taken.
 	Accepts Accepts
+}
+
+// Headers returns the headers that the event shows, a packet's, a port's or those of a rule that went, by which states have keys; nil where it is of
+// another type.
+func (ev *Event) Headers() *Match {
+	switch {
+	case ev.Type == EventPacketIn && ev.PacketIn != nil:
+		return &ev.PacketIn.Match
+	case ev.Type == EventFlowRemoved && ev.FlowRemoved != nil:
+		return &ev.FlowRemoved.Match
+	case ev.Type == EventPortStatus && ev.PortStatus != nil:
+		m := new(Match)
+		m.SetInPort(ev.PortStatus.Port.No)
+		return m
+	case ev.Type == EventSwitchConnected:
+		return new(Match)
+	}
+	return nil
 }
 
 // Accepts are the members of an answer that the contract has gained since its
@@ -93,6 +118,8 @@ const (
 	AcceptsReply                                // [Decision.IfReply]
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 	AcceptsReuse                                // [Decision.Reuse]
+	AcceptsTravel                               // [Decision.Travel]
+	AcceptsReject                               // [Decision.Reject]
 
 	acceptsEnd
 )
@@ -136,7 +163,7 @@ type PacketIn struct {
 	Match Match
 	Data  []byte
 
-	// Withheld says that there is Data and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
+	// Withheld says that there is Data, or a time of the event, and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
 	// must then be asked for in another encoding.
 	Withheld bool
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -55,6 +56,29 @@ func TestAdminHost(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Who opens connections and says nothing takes his share of the operator's side, and others are answered.
+func TestAdminIsBounded(t *testing.T) {
+	r := startFile(t, "function: {urls: [native]}\n", nil)
+	for range 128 + 20 {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(r.admin, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	from := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	r.eventually("what is beyond an address's share is counted, for whom another address shows it", func() bool {
+		resp, err := from.Get(r.admin + "/metrics")
+		if err != nil {
+			t.Fatalf("another address is locked out: %v", err)
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return strings.Contains(string(b), `switchbridge_http_refused_total{cause="too_many_from_address",server="admin"} 20`+"\n")
+	})
 }
 
 // Who may act, what is refused, and what the log says about it.

@@ -129,7 +129,7 @@ func shown(rec *bridge.Record, failure error) ShownDecision {
 	}
 	if rec.Err == nil {
 		a := rec.Decision
-		d.Verdict, d.Reason, d.Calls, d.Reused = a.Verdict.String(), cut(a.Reason), a.Calls, a.Reused
+		d.Verdict, d.Reason, d.Calls, d.Reused = a.Verdict.String(), cut(a.Reason), a.Calls, a.Reused != 0
 		if !a.Policy.IsZero() {
 			d.Policy = a.Policy.String()
 		}

@@ -38,6 +38,7 @@ type functions struct {
 	policy   *policyhost.File
 	embedded *embedded.Function // what runs in local; nil where local is none or native
 	kept     *stores.Kept       // what reads and swaps around local
+	table    *decider.State     // what keeps local's states that travel; nil where none do
 	remotes  []*remote
 	check    *bridge.PolicyCheck // nil where no function is remote
 	set      *settings.Settings
@@ -53,9 +54,10 @@ type surroundings struct {
 	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
-	advise   func(*policy.Policy)     // warns of what a policy of this process says
-	changed  func()                   // has the switches brought in line at once
-	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
+	advise   func(*policy.Policy)             // warns of what a policy of this process says
+	changed  func(before, now *policy.Policy) // has the switches brought in line at once
+	decides  *atomic.Pointer[policy.Policy]   // what decides in this process; nil: nothing does
+	newer    func(flow.PolicyVersion)         // is told of policy versions that policy checks have brought first
 }
 
 // remote is one function behind URLs.
@@ -196,13 +198,25 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if err := fs.kept.Takes(p); err != nil {
 			return nil, fmt.Errorf("%s: %w", fs.set.Policy, err)
 		}
+		fs.decides.Store(p)
 		fs.follow(file)
 		fs.policy = file
 	}
 	if !slices.Contains(fs.names, f.URLs[0]) {
 		fs.names = append(fs.names, f.URLs[0])
 	}
+	if fs.table == nil && fs.states.Travels() {
+		fs.table = decider.NewState(fs.kept.Decider(fs.local), stateLimits(fs.set))
+	}
+	if fs.table != nil {
+		return fs.table, nil
+	}
 	return fs.kept.Decider(fs.local), nil
+}
+
+// stateLimits bound what is kept of each function's states that travel.
+func stateLimits(set *settings.Settings) decider.StateLimits {
+	return decider.StateLimits{Entries: set.State.Entries, Bytes: set.State.Bytes}
 }
 
 // remote makes one function behind URLs with what belongs to it alone, or takes
@@ -239,7 +253,7 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.way, r.state = old.way, old.state
 	} else {
 		r.way = redirectTo(r.limit)
-		r.state = decider.NewState(r.way, decider.StateLimits{})
+		r.state = decider.NewState(r.way, stateLimits(fs.set))
 	}
 	r.reuse = decider.NewReuse(r.state, decider.ReuseLimits{}, fs.versions.Latest)
 	r.reuse.OnOutcome = m.reuse(name)
@@ -341,6 +355,7 @@ func versionName(v flow.PolicyVersion) string {
 // machine needs nobody to confirm it, where it is all of the policy; beside
 // remote functions it is a part of the version.
 func (fs *functions) policyChanged(p *policy.Policy) {
+	before := fs.decides.Swap(p)
 	fs.advise(p)
 	if len(fs.remotes) > 0 {
 		fs.versions.CheckSoon()
@@ -348,7 +363,7 @@ func (fs *functions) policyChanged(p *policy.Policy) {
 	}
 	if v := fs.local.Version(); fs.versions.Confirm(v) == bridge.Newer {
 		fs.log.Info("policy version", "policy", v.String())
-		fs.changed()
+		fs.changed(before, p)
 	}
 }
 

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/adminside"
 	"switchbridge/internal/certs"
+	"switchbridge/internal/listen"
 	"switchbridge/internal/watched"
 	"switchbridge/pair"
 	"switchbridge/settings"
@@ -34,6 +36,7 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 	if err != nil {
 		return fmt.Errorf("pair.listen: %w", err)
 	}
+	l = g.refusals.Within(l, "pair", listen.PairBound())
 	g.pairCert = shown
 	g.pair, err = pair.New(pair.Config{
 		Listener: l, Peer: set.Peer, Member: set.Member, Prefer: set.Prefer, Timeout: set.Timeout, Poll: set.Timeout / 4,
@@ -41,16 +44,31 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
 		Client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: cas,
 			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
-		Serial:  func() uint64 { return versions.Latest().Serial },
-		Newer:   versions.CheckSoon,
-		Hold:    func(ctx context.Context) error { return g.server.Hold(ctx) },
-		Receive: func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
-		Logger:  g.log, Metrics: pair.NewMetrics(g.registry),
+		Serial:   func() uint64 { return versions.Latest().Serial },
+		Newer:    versions.CheckSoon,
+		Hold:     func(ctx context.Context) error { return g.server.Hold(ctx) },
+		Receive:  func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
+		Switches: g.pairSwitches,
+		Logger:   g.log, Metrics: pair.NewMetrics(g.registry),
 	})
 	if err != nil {
 		l.Close()
 	}
 	return err
+}
+
+// pairSwitches are the switches that the gateways of a pair may claim: those that are connected, and those of P4 that are configured.
+func (g *Gateway) pairSwitches() (list []flow.DPID) {
+	for _, s := range g.server.Sessions() {
+		if s.Switch.DPID != 0 { // else it has not said yet who it is
+			list = append(list, s.Switch.DPID)
+		}
+	}
+	for _, s := range g.p4 {
+		list = append(list, s.DPID())
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // actHandover gives the lead to the other gateway.

@@ -31,13 +31,52 @@ func newFunctionMetrics(reg *prometheus.Registry) *functionMetrics {
 			Help: "PACKET_INs over a configured rate, by bucket."}, []string{"bucket"}),
 	}
 	m.reused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_reuse_total",
-		Help: "What became of answers that hold for other packets, too: reused or replied (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
+		Help: "What became of answers that hold for other packets, too: reused, replied or shared (the function was not asked), kept, or why one is not kept."}, []string{"function", "outcome"})
 	m.used = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "switchbridge_function_budget_used",
 		Help: "Share of a function's budget of calls that is used, by window: hour and day."}, []string{"function", "window"})
 	m.beyond = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_function_budget_beyond_total",
 		Help: "Events beyond a function's budget of calls."}, []string{"function"})
 	reg.MustRegister(m.paced, m.reused, m.used, m.beyond)
 	return m
+}
+
+// travelCollector shows Prometheus what the tables of states that travel hold and have refused.
+type travelCollector struct{ functions func() *functions }
+
+var (
+	travelStates  = prometheus.NewDesc("switchbridge_travelling_states", "States that travel with events and are kept for a function.", []string{"function"}, nil)
+	travelBytes   = prometheus.NewDesc("switchbridge_travelling_bytes", "Bytes of these states, their names and keys.", []string{"function"}, nil)
+	travelRefused = prometheus.NewDesc("switchbridge_travelling_refused_total",
+		"Answers that were not carried out for a state that they brought, by reason.", []string{"function", "reason"}, nil)
+)
+
+// Describe implements [prometheus.Collector].
+func (*travelCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- travelStates
+	ch <- travelBytes
+	ch <- travelRefused
+}
+
+// Collect implements [prometheus.Collector].
+func (c *travelCollector) Collect(ch chan<- prometheus.Metric) {
+	shown := make(map[string]bool)
+	show := func(function string, s *decider.State) {
+		if s == nil || shown[function] { // a route may be called controller, too
+			return
+		}
+		shown[function] = true
+		st := s.Stats()
+		ch <- prometheus.MustNewConstMetric(travelStates, prometheus.GaugeValue, float64(st.Entries), function)
+		ch <- prometheus.MustNewConstMetric(travelBytes, prometheus.GaugeValue, float64(st.Bytes), function)
+		for reason, n := range st.Refused {
+			ch <- prometheus.MustNewConstMetric(travelRefused, prometheus.CounterValue, float64(n), function, reason)
+		}
+	}
+	fs := c.functions()
+	show("controller", fs.table)
+	for _, r := range fs.remotes {
+		show(r.name, r.state)
+	}
 }
 
 // reuse counts what becomes of one function's answers.

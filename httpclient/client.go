@@ -158,7 +158,7 @@ func (c *Client) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 		return flow.Errorf(flow.Unavailable, "%s: %s: the function fails on this %s; it is not asked for another %v", c.endpoints[0].name, describe(ev), what, left.Round(time.Millisecond))
 	}
 	asked := *ev
-	asked.Accepts = flow.AcceptsAll
+	asked.Accepts = flow.AcceptsAll&^flow.AcceptsTravel | ev.Accepts&flow.AcceptsTravel // which is for whoever brings states back to say
 	ev = &asked
 	p, err := c.cfg.Codec.AppendEvent(make([]byte, 0, usualEvent+len(ev.State)), ev)
 	if err != nil {

@@ -65,7 +65,7 @@ func (a *asking) tryOther(ctx context.Context, e *endpoint, codec contract.Codec
 	defer g.release()
 	req := e.request.WithContext(ctx)
 	req.Header = a.c.header(a.ev, a.id)
-	for _, h := range []string{contract.HeaderState, contract.HeaderAccepts, contract.HeaderIncomplete} {
+	for _, h := range []string{contract.HeaderState, contract.HeaderTravel, contract.HeaderAccepts, contract.HeaderIncomplete} {
 		req.Header.Del(h) // whose place depends on the encoding
 	}
 	contract.PutMembers(req.Header, codec.ContentType(), a.ev)

@@ -303,7 +303,7 @@ func TestRequest(t *testing.T) {
 }
 
 // TestGrowth: every request says what is accepted and what its packet lacks, and
-// the answer what its rules cover of that.
+// the answer what its rules cover of that. That states travel says who keeps them.
 func TestGrowth(t *testing.T) {
 	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
 		n := newNetwork(t)
@@ -317,7 +317,7 @@ func TestGrowth(t *testing.T) {
 			if err == nil {
 				err = contract.GetMembers(r.Header, codec.ContentType(), &ev)
 			}
-			if err != nil || ev.Accepts != flow.AcceptsAll || ev.PacketIn.Incomplete != flow.FieldL4Dst {
+			if err != nil || ev.Accepts != flow.AcceptsAll&^flow.AcceptsTravel || ev.PacketIn.Incomplete != flow.FieldL4Dst {
 				t.Errorf("%s: %v, accepts %b, incomplete %v", codec.ContentType(), err, ev.Accepts, ev.PacketIn.Incomplete)
 			}
 			d := flow.Decision{Rules: []flow.Rule{{BufferID: flow.NoBuffer, CoversIncomplete: true}}}

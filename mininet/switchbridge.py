@@ -125,6 +125,7 @@ class SwitchbridgeController(Controller):
             admin = port + 3000
         self.adminPort = admin or free_port()
         self.log = log or "/tmp/%s.log" % name
+        open(self.log, "w").close()
         self.process = None
         super().__init__(name, command=program, port=port or free_port(), **params)
 
@@ -137,12 +138,17 @@ class SwitchbridgeController(Controller):
                 argv += ["--" + flag, value]
         argv += args.split() if isinstance(args, str) else list(args)
 
+        self.argv = argv
+        atexit.register(self.end)
         # Already here, not in start: Mininet makes its controllers first, and a gateway that won't run, for
         # an error in its policy say, is best noticed before there is a network to take down.
-        with open(self.log, "w") as log_file:
-            self.process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log_file,
+        self.run()
+
+    def run(self):
+        """Run the gateway, which may have ended meanwhile, and wait until it is ready."""
+        with open(self.log, "a") as log_file:
+            self.process = subprocess.Popen(self.argv, stdin=subprocess.DEVNULL, stdout=log_file,
                                             stderr=subprocess.STDOUT, preexec_fn=end_with_parent)
-        atexit.register(self.end)
         self.wait_ready()
 
     def checkListening(self):

@@ -82,7 +82,7 @@ func (s *session) switchError(msg []byte) error {
 	}
 	s.cfg.Metrics.errors.WithLabelValues(errorLabel(s.version, &e)).Inc()
 	if s.srv.bridge.Pair() != nil && isSlave(s.version, &e) {
-		s.srv.bridge.Pair().Lost(0)
+		s.srv.bridge.Pair().Lost(s.dpid, 0)
 		return errDemoted
 	}
 	if q != nil {

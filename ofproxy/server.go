@@ -7,13 +7,13 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/listen"
 )
 
 // probeTimeout is how long the holder of a DPID has to show that it lives when
@@ -30,7 +30,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	conns    map[*session]struct{}
-	from     map[netip.Addr]int // connections by the peer's network; see peerOf
+	bound    listen.Bound // of connections
 	switches map[flow.DPID]*session
 	draining bool
 	wg       sync.WaitGroup
@@ -52,7 +52,7 @@ func NewServer(cfg Config) (*Server, error) {
 		bridge:   cfg.Bridge,
 		log:      cfg.Logger,
 		conns:    make(map[*session]struct{}),
-		from:     make(map[netip.Addr]int),
+		bound:    listen.Bound{Max: cfg.MaxSessions, PerAddress: cfg.MaxPerAddress},
 		switches: make(map[flow.DPID]*session),
 	}
 	s.faults = bridge.Mute{Log: cfg.Logger, Burst: logLines}
@@ -103,32 +103,26 @@ func (s *Server) ServeConn(ctx context.Context, conn net.Conn) {
 }
 
 func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session {
-	peer, known := peerOf(conn)
-	cause, limit := "", 0
 	s.mu.Lock()
-	switch {
-	case s.draining:
+	if s.draining {
 		s.mu.Unlock()
 		conn.Close()
 		return nil
-	case known && s.from[peer] >= s.cfg.MaxPerAddress:
-		cause, limit = "too_many_from_address", s.cfg.MaxPerAddress
-	case len(s.conns) >= s.cfg.MaxSessions:
-		cause, limit = "too_many", s.cfg.MaxSessions
 	}
+	free, cause := s.bound.Take(conn)
 	if cause != "" {
 		s.mu.Unlock()
 		conn.Close()
 		s.cfg.Metrics.closed.WithLabelValues(cause).Inc()
-		key := map[string]string{"too_many": "openflow.max_sessions", "too_many_from_address": "openflow.max_per_address"}[cause]
+		key, limit := "openflow.max_sessions", s.bound.Max
+		if cause == listen.TooManyFromAddress {
+			key, limit = "openflow.max_per_address", s.bound.PerAddress
+		}
 		s.faults.Warn(cause, "connection refused", "remote", remoteName(conn), "limit", limit, "why", "there are as many connections as "+key+" allows")
 		return nil
 	}
 	sess := newSession(ctx, s, s.poll.wrap(conn), secure)
 	s.conns[sess] = struct{}{}
-	if known {
-		s.from[peer]++
-	}
 	s.wg.Add(1)
 	s.mu.Unlock()
 	go func() {
@@ -137,36 +131,13 @@ func (s *Server) start(ctx context.Context, conn net.Conn, secure bool) *session
 		sess.run()
 		s.mu.Lock()
 		delete(s.conns, sess)
-		if known {
-			if s.from[peer]--; s.from[peer] == 0 {
-				delete(s.from, peer)
-			}
-		}
 		if s.switches[sess.dpid] == sess {
 			delete(s.switches, sess.dpid)
 		}
 		s.mu.Unlock()
+		free()
 	}()
 	return sess
-}
-
-// peerOf is whose share of the connections conn is of: the peer's IPv4 address,
-// or the /64 of its IPv6 address, of which one host may have every one. A Unix
-// socket's peer has none.
-func peerOf(conn net.Conn) (netip.Addr, bool) {
-	a, ok := conn.RemoteAddr().(*net.TCPAddr)
-	if !ok {
-		return netip.Addr{}, false
-	}
-	addr := a.AddrPort().Addr().Unmap().WithZone("")
-	if addr.Is6() && !addr.IsLoopback() && !addr.IsLinkLocalUnicast() {
-		p, err := addr.Prefix(64)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		addr = p.Addr()
-	}
-	return addr, true
 }
 
 // drain ends all sessions: no more PACKET_INs are taken, pending decisions may

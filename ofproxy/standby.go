@@ -53,7 +53,7 @@ func (s *session) standbyState() (*state, error) {
 	yielded := time.Now()
 	slave := false
 	for {
-		t := pair.Term()
+		t := pair.Term(s.dpid)
 		if t.Leads && !t.Holds {
 			got, err := s.claimRole(t.Generation)
 			if err != nil {
@@ -83,7 +83,7 @@ func (s *session) standbyState() (*state, error) {
 		if err := s.idle(t.Changed, wait); err != nil {
 			return nil, err
 		}
-		if pair.Term().Generation != t.Generation {
+		if pair.Term(s.dpid).Generation != t.Generation {
 			slave = false
 		}
 	}
@@ -152,8 +152,8 @@ func (s *session) claimRole(generation uint64) (bool, error) {
 		if err != nil && !errors.As(err, &no) {
 			return false, err
 		}
-		s.srv.bridge.Pair().Seen(seen)
-		if s.srv.bridge.Pair().Term().Generation == generation {
+		s.srv.bridge.Pair().Seen(s.dpid, seen)
+		if s.srv.bridge.Pair().Term(s.dpid).Generation == generation {
 			return false, endf("role", "the switch takes generation %d for stale and names none that is later", generation)
 		}
 		return false, nil
@@ -199,7 +199,7 @@ func (s *session) followRole(generation uint64, patient bool) (slave bool, err e
 	if seen == ^uint64(0) { // none yet
 		seen = generation
 	}
-	s.srv.bridge.Pair().Seen(seen)
+	s.srv.bridge.Pair().Seen(s.dpid, seen)
 	got, _, err = s.exchange(ofp.RoleSlave, seen)
 	if errors.As(err, &no) {
 		return false, nil // it is tried again
@@ -256,7 +256,7 @@ func (s *session) attend(ctx context.Context) {
 	ticker := time.NewTicker(roleEvery)
 	defer ticker.Stop()
 	for {
-		t := pair.Term()
+		t := pair.Term(s.dpid)
 		if !t.Leads || t.Generation != s.governs.Load() {
 			s.wake()
 		}
@@ -278,7 +278,7 @@ func (s *session) attend(ctx context.Context) {
 
 // lookUp does what a change of the lead asks for while the switch is governed.
 func (s *session) lookUp() error {
-	t := s.srv.bridge.Pair().Term()
+	t := s.srv.bridge.Pair().Term(s.dpid)
 	switch {
 	case !t.Leads:
 		return errDemoted
@@ -303,7 +303,7 @@ func (s *session) roleReply(msg []byte) error {
 	if err != nil || got != ofp.RoleSlave {
 		return err
 	}
-	s.srv.bridge.Pair().Lost(seen)
+	s.srv.bridge.Pair().Lost(s.dpid, seen)
 	return errDemoted
 }
 

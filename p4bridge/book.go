@@ -34,11 +34,12 @@ type booked struct {
 	written  time.Time
 	idle     time.Duration
 	hard     time.Duration
-	deadline time.Time // zero: never
-	index    int       // in the heap, -1: not there
-	seen     uint64    // the reading that saw it last
-	packets  int64     // that its counter had counted when it was last looked at
-	rule     *flow.Rule
+	deadline time.Time  // zero: never
+	index    int        // in the heap, -1: not there
+	seen     uint64     // the reading that saw it last
+	packets  int64      // that its counter had counted when it was last looked at
+	rule     *flow.Rule // whose NORMAL the gateway resolved, or may have; else nil
+	found    bool       // an earlier session wrote the entry: rule is what it does, whether that was NORMAL or not
 	member   memberID
 }
 

@@ -10,6 +10,7 @@ import (
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"switchbridge/bridge"
@@ -82,6 +83,24 @@ func TestStreamIsBounded(t *testing.T) {
 				t.Errorf("%d bytes of log", n)
 			}
 		})
+	}
+}
+
+// A packet that there is no room for is not looked into: to decode it costs more than to drop it.
+func TestPacketWithoutRoomIsSteppedOver(t *testing.T) {
+	// Neither a packet nor what is longer than its bytes.
+	broken := protowire.AppendBytes(protowire.AppendTag(nil, packetField, protowire.BytesType), []byte{0xff})
+	cut := protowire.AppendVarint(protowire.AppendTag(nil, packetField, protowire.BytesType), 9)
+	for _, row := range []struct {
+		room    int
+		message []byte
+		ends    bool
+	}{{1, broken, true}, {0, broken, false}, {0, cut, true}} {
+		b := bridgeOf(t, local{toPort(2)}, nil)
+		c := &client{cfg: &Config{Bridge: b, Mapping: binding()}, faults: &bridge.Mute{Log: slog.New(slog.DiscardHandler)}, events: newInbox(func() int { return row.room })}
+		if err := c.received(row.message); (err != nil) != row.ends {
+			t.Errorf("room for %d, %x: %v", row.room, row.message, err)
+		}
 	}
 }
 

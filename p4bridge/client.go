@@ -233,6 +233,10 @@ func (c *client) received(b []byte) error {
 	if list, ok := digestBytes(b); ok {
 		return c.digest(list)
 	}
+	if c.events.full() && isPacket(b) {
+		c.noRoom(1)
+		return nil
+	}
 	if len(b) > maxOther {
 		return fmt.Errorf("a message of %d bytes, at most %d", len(b), maxOther)
 	}

@@ -12,6 +12,7 @@ import (
 // A program that knows nothing of us, on BMv2: it asks by its own default
 // action, and a rule that rewrites becomes its own action.
 func TestSecondProgramOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := fastConfig(r)
 	var err error

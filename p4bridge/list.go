@@ -40,6 +40,9 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 			return err
 		}
 	}
+	if err := o.lookDefaults(ctx); err != nil {
+		return err
+	}
 	return o.listMiss(ctx, f, each)
 }
 
@@ -260,6 +263,7 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 			case !cfg.Bridge.Owns(b.cookie) || o.wanted[key]:
 			case !o.isL2(t.ID):
 				ends = time.Now().Add(cfg.HardTimeout)
+				b.rule, b.found = o.leads(e), true
 			case !t.IdleTimeout && o.l2Age() > 0:
 				b.idle, ends = o.l2Age(), time.Now().Add(o.l2Age())
 			}

@@ -64,15 +64,16 @@ func isNormal(list []flow.Action) bool {
 
 var errNormal = errors.New("the program has no NORMAL, and the gateway resolves it for rules that name in_port and one eth_dst")
 
-// translate makes an entry of a rule. Where NORMAL has to be resolved, normal is
-// set; e is nil, then, while the station is not known and nothing floods.
-func (o *owner) translate(r *flow.Rule) (e *p4v1.TableEntry, t *mapping.Table, normal bool, err error) {
+// translate makes c's entry of a rule, and returns its table. Where NORMAL has to
+// be resolved, c says to what it was; it has no entry, then, while the station is
+// not known and nothing floods.
+func (o *owner) translate(c *change, r *flow.Rule) (t *mapping.Table, err error) {
 	m := o.s.cfg.Mapping
-	if e, t, err = m.Entry(r, nil); err == nil || !isNormal(r.Actions) {
-		return e, t, false, err
+	if c.entry, t, err = m.Entry(r, nil); err == nil || !isNormal(r.Actions) {
+		return t, err
 	}
 	if _, t, err = o.fits(r); err != nil {
-		return nil, nil, false, err
+		return nil, err
 	}
 	o.mu.Lock()
 	list, known := o.resolve(&r.Match)
@@ -82,11 +83,14 @@ func (o *owner) translate(r *flow.Rule) (e *p4v1.TableEntry, t *mapping.Table, n
 	e, at, err := m.Entry(&as, nil)
 	switch {
 	case err == nil:
-		return e, at, true, nil
+		normal := *r
+		normal.Actions = slices.Clone(r.Actions)
+		c.entry, c.rule, c.leads = e, &normal, list
+		return at, nil
 	case known:
-		return nil, nil, false, err
+		return nil, err
 	}
-	return nil, t, true, nil
+	return t, nil
 }
 
 // fits makes an entry as r's would be, wherever NORMAL leads to.
@@ -96,7 +100,7 @@ func (o *owner) fits(r *flow.Rule) (*p4v1.TableEntry, *mapping.Table, error) {
 	if err == nil || !isNormal(r.Actions) {
 		return e, t, err
 	}
-	if !r.Match.Has(flow.FieldInPort|flow.FieldEthDst) || r.Match.EthDstMask != flow.MACExact {
+	if !resolvable(&r.Match) {
 		return nil, nil, fmt.Errorf("%w; %w", err, errNormal)
 	}
 	as := *r
@@ -159,6 +163,29 @@ func (o *owner) send(list []flow.Action, packet *flow.Match) []flow.Action {
 	return out
 }
 
+// leads returns what an entry of an earlier session does, where that may be what
+// NORMAL was resolved to: it sends packets for one station to one port, or floods
+// them. Else it returns nil. An entry that drops is none of these, though NORMAL
+// can be that, too: behind a deny that is taken out, a rule below may let pass.
+func (o *owner) leads(e *p4v1.TableEntry) *flow.Rule {
+	if !o.resolves {
+		return nil
+	}
+	r, shown, _ := o.s.cfg.Mapping.Rule(o.members.plain(e))
+	if !shown || !resolvable(&r.Match) || len(r.Actions) != 1 || r.Actions[0].Type != flow.Output {
+		return nil
+	}
+	if p := r.Actions[0].Port; p.Reserved() && p != flow.PortFlood {
+		return nil
+	}
+	return &r
+}
+
+// resolvable reports whether NORMAL can be resolved for a rule with this match.
+func resolvable(m *flow.Match) bool {
+	return m.Has(flow.FieldInPort|flow.FieldEthDst) && m.EthDstMask == flow.MACExact
+}
+
 // moved writes the rules anew that lead to a station which is somewhere else now.
 // The caller holds mu.
 func (o *owner) moved(mac flow.MAC, now time.Time) {
@@ -170,12 +197,18 @@ func (o *owner) moved(mac flow.MAC, now time.Time) {
 		}
 		r := *b.rule
 		r.Actions, _ = o.resolve(&r.Match)
-		e, t, err := o.s.cfg.Mapping.Entry(&r, nil)
-		if err != nil || pipeline.KeyOf(e) != key { // it fits no more where it was: the next packet asks
-			changes = append(changes, &change{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: flow.RemovedDelete})
+		if b.found { // it goes, and the next packet asks: only the function knows whether NORMAL was meant
+			if !slices.Equal(r.Actions, b.rule.Actions) {
+				changes = append(changes, removal(b, flow.RemovedDelete))
+			}
 			continue
 		}
-		c := &change{entry: e, table: t.P4, key: key, idle: b.idle, priority: b.priority, rule: b.rule}
+		e, t, err := o.s.cfg.Mapping.Entry(&r, nil)
+		if err != nil || pipeline.KeyOf(e) != key { // it fits no more where it was: the next packet asks
+			changes = append(changes, removal(b, flow.RemovedDelete))
+			continue
+		}
+		c := &change{entry: e, table: t.P4, key: key, idle: b.idle, priority: b.priority, rule: b.rule, leads: r.Actions}
 		if b.hard > 0 {
 			c.hard = max(time.Second, b.hard-now.Sub(b.written))
 		}

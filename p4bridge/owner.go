@@ -56,13 +56,14 @@ type owner struct {
 	touched  map[string]struct{}      // keys that were written while tables are read; nil: nobody reads
 	lost     bool                     // the switch lost entries behind our back
 	kept     bool                     // the entries of setup must be looked after
+	changed  map[string]bool          // keys of setup's default actions that somebody else has changed
 }
 
 func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	o := &owner{
 		s: s, c: c, born: time.Now(), book: newBook(), l2: map[flow.MAC]flow.PortNo{}, inPorts: map[flow.PortNo]struct{}{},
 		keys: map[string]struct{}{}, metrics: map[uint32]*tableMetrics{}, stations: stations{at: map[flow.MAC]*station{}}, members: newMembers(s.cfg.Pipeline),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{},
+		wake: make(chan struct{}, 1), stop: make(chan struct{}), used: make(chan []string, 1), wanted: map[string]bool{}, changed: map[string]bool{},
 	}
 	o.resolves = s.cfg.Mapping.Resolves()
 	o.setup, _ = s.cfg.Mapping.Setup(s.cfg.Ports) // check saw to the error
@@ -211,7 +212,7 @@ func (o *owner) retire(key string, why flow.RemovedReason) {
 	if b == nil || !o.s.cfg.Bridge.Owns(b.cookie) {
 		return // another client's, or one that is gone already
 	}
-	o.queue = append(o.queue, &request{changes: []*change{{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: why}}})
+	o.queue = append(o.queue, &request{changes: []*change{removal(b, why)}})
 }
 
 // second does what is due by time: timeouts that the gateway keeps, and asking

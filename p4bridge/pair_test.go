@@ -33,13 +33,13 @@ func (l *lead) set(leads bool, generation uint64) {
 	l.term = bridge.Term{Leads: leads, Generation: generation, Changed: l.changed}
 }
 
-func (l *lead) Term() bridge.Term {
+func (l *lead) Term(flow.DPID) bridge.Term {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.term
 }
 
-func (l *lead) Lost(uint64) {
+func (l *lead) Lost(flow.DPID, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost++
@@ -52,7 +52,7 @@ func (l *lead) losses() int {
 }
 
 func (l *lead) Member() uint32                        { return l.member }
-func (l *lead) Seen(uint64)                           {}
+func (l *lead) Seen(flow.DPID, uint64)                {}
 func (l *lead) PassOn(flow.DPID, *flow.PacketIn) bool { return false }
 
 // TestPair has two gateways serve one switch: the one that leads is its primary, the other has no connection of its own, and one that does not know

@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +22,7 @@ import (
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/p4bridge/p4test"
 	"switchbridge/p4bridge/pipeline"
+	"switchbridge/p4bridge/propose"
 )
 
 // other is a configuration with a program of testdata.
@@ -189,6 +194,7 @@ func TestDefaultActionWithParameters(t *testing.T) {
 // by NORMAL, one rule for each flow.
 func without22(events *[]flow.Match, mu *sync.Mutex) local {
 	return local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+		d.Policy = flow.PolicyVersion{Serial: 1, Hash: 1}
 		switch {
 		case ev.Type == flow.EventSwitchConnected:
 			var m flow.Match
@@ -215,6 +221,7 @@ func ssh(a, b byte) []byte { return frames.TCP(frames.Host(a).At(5000), frames.H
 // idle timeouts, no NORMAL and no flooding but by a group's number. The miss is
 // an entry, and the gateway resolves NORMAL.
 func TestNextHopProgramOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissPunt)
 	var mu sync.Mutex
@@ -224,7 +231,7 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 		defer mu.Unlock()
 		return len(events)
 	}
-	s := run(t, cfg, without22(&events, &mu))
+	s, stop := runUntil(t, cfg, without22(&events, &mu))
 	serving(t, s)
 	acl := cfg.Pipeline.Table("acl")
 	eventually(t, "the denies and the miss are in", func() bool { return len(read(t, r, acl)) == 3 })
@@ -264,26 +271,48 @@ func TestNextHopProgramOnBMv2(t *testing.T) {
 	quiet(t, r, there, 300*time.Millisecond)
 
 	// The station moves: rules that lead to it follow.
+	leavesBy := func(port uint32) func() bool {
+		return func() bool {
+			r.packet(t, 1, there)
+			for {
+				select {
+				case f := <-r.out():
+					if f.Port == port && string(f.Data) == string(there) {
+						return true
+					}
+				case <-time.After(50 * time.Millisecond):
+					return false
+				}
+			}
+		}
+	}
 	moved := udp(2, 1, 2000)
 	r.packet(t, 3, moved)
 	expect(t, r, 1, moved)
-	eventually(t, "what is for station 2 leaves by its new port", func() bool {
-		r.packet(t, 1, there)
-		for {
-			select {
-			case f := <-r.out():
-				if f.Port == 3 && string(f.Data) == string(there) {
-					return true
-				}
-			case <-time.After(50 * time.Millisecond):
-				return false
-			}
-		}
-	})
+	eventually(t, "what is for station 2 leaves by its new port", leavesBy(3))
+
+	// A gateway that restarts finds rules and knows no stations: these rules follow, too.
+	stop()
+	mu.Lock()
+	n = len(events)
+	mu.Unlock()
+	cfg.Bridge, cfg.Election = bridgeOf(t, without22(&events, &mu), nil), ElectionID{Low: 11}
+	cfg.Bridge.Versions().Checked(flow.PolicyVersion{Serial: 1, Hash: 1}) // as a policy_check does
+	serving(t, run(t, cfg, nil))
+	r.packet(t, 1, there)
+	expect(t, r, 3, there)
+	if asked() != n {
+		t.Fatalf("%d events of a flow whose rule is there after a restart", asked()-n)
+	}
+	moved = udp(2, 1, 3000)
+	r.packet(t, 2, moved)
+	expect(t, r, 1, moved)
+	eventually(t, "what is for station 2 leaves by the port that it has moved to since", leavesBy(2))
 }
 
 // A copy comes to the gateway while the packet goes its way: it is sent once.
 func TestPuntByCloneOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissClone)
 	events := make(chan flow.Match, 100)
@@ -360,6 +389,145 @@ func TestSetupEntries(t *testing.T) {
 		s = run(t, cfg, nil)
 		serving(t, s)
 		eventually(t, "only those of the ports that there are", func() bool { return len(read(t, r, next)) == 2 })
+	})
+}
+
+// What p4 info says of a parser that takes ports from IPv4 packets with options and from later fragments is so: such a packet to port 22 passes by the rule
+// of port 80, whose number its sender has put there. Of a parser that looks first, nothing is said, and the packet asks.
+func TestPortsOfOptionsAndFragmentsOnBMv2(t *testing.T) {
+	t.Parallel()
+	p4c, err := exec.LookPath("p4c-bm2-ss")
+	if err != nil {
+		t.Skip("p4c-bm2-ss is not on PATH")
+	}
+	source, err := os.ReadFile("testdata/next.p4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := frames.TCP(frames.Host(1).At(1234), frames.Host(2).At(80), frames.SYN, nil)
+	forged := func(ip, after []byte) []byte { // a packet to port 22 with such bytes in place of its IPv4 header, and behind it
+		return slices.Concat(plain[:14], ip, after, frames.TCP(frames.Host(1).At(1234), frames.Host(2).At(22), frames.SYN, nil)[34:])
+	}
+	options := slices.Clone(plain[14:34])
+	options[0] = 0x46 // one word of options: the ports' bytes
+	fragment := slices.Clone(plain[14:34])
+	fragment[7] = 1 // 8 bytes into the datagram
+	rows := map[string][]byte{
+		"with options":             forged(options, plain[34:38]),
+		"that are later fragments": forged(fragment, plain[34:38]),
+	}
+	for name, row := range map[string]struct {
+		parser *strings.Replacer
+		loose  bool
+	}{
+		"looks":            {strings.NewReplacer(), false},
+		"takes what comes": {strings.NewReplacer("hdr.ipv4.ihl, hdr.ipv4.offset, ", "", "(5, 0, 6)", "6", "(5, 0, 17)", "17"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			base := filepath.Join(t.TempDir(), "next")
+			if err := os.WriteFile(base+".p4", []byte(row.parser.Replace(string(source))), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(p4c, "--std", "p4-16", "-o", base+".json", "--p4runtime-files", base+".p4info.txtpb", base+".p4").CombinedOutput(); err != nil {
+				t.Fatalf("p4c: %v: %s", err, out)
+			}
+			r := newReal(t)
+			cfg := fastConfig(r)
+			cfg.Miss = MissPunt
+			var err error
+			if cfg.Pipeline, cfg.Mapping, err = LoadProgram(base+".p4info.txtpb", base+".json", "testdata/next.yaml"); err != nil {
+				t.Fatal(err)
+			}
+			proposal, err := propose.Propose(cfg.Pipeline, "next")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var web, ssh flow.Match
+			for port, m := range map[uint16]*flow.Match{80: &web, 22: &ssh} {
+				m.SetEthType(flow.EthTypeIPv4)
+				m.SetIPProto(flow.ProtoTCP)
+				m.SetL4Dst(port)
+			}
+			asked := make(chan flow.Match, 100)
+			s := run(t, cfg, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+				if ev.Type == flow.EventSwitchConnected {
+					d.Rules = append(d.Rules, flow.Rule{Priority: 500, Match: ssh}, flow.Rule{Priority: 100, Match: web, Actions: []flow.Action{flow.OutputTo(2)}})
+				} else if ev.PacketIn != nil {
+					asked <- ev.PacketIn.Match
+				}
+				return nil
+			}})
+			serving(t, s)
+			eventually(t, "both rules and the one that asks", func() bool { return len(read(t, r, cfg.Pipeline.Table("acl"))) == 3 })
+			r.packet(t, 1, plain)
+			expect(t, r, 2, plain)
+			for kind, frame := range rows {
+				if said := slices.ContainsFunc(proposal.Holds(), func(line string) bool { return strings.Contains(line, kind) }); said != row.loose {
+					t.Errorf("p4 info warns of packets %s: %t, want %t", kind, said, row.loose)
+				}
+				r.packet(t, 1, frame)
+				if row.loose {
+					expect(t, r, 2, frame)
+					continue
+				}
+				select {
+				case <-asked:
+				case <-time.After(5 * time.Second):
+					t.Errorf("a packet of those %s does not ask", kind)
+				}
+				quiet(t, r, frame, 100*time.Millisecond)
+			}
+		})
+	}
+}
+
+// A default action that the mapping sets is put back when somebody else changes it, in tables with their own actions and with those of a profile.
+func TestSetupDefaultActions(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := other(t, r, "kinds", MissPunt)
+		text, err := os.ReadFile("testdata/kinds.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := mapping.Parse(strings.NewReader(string(text)+"setup:\n  - {table: mixed, default_action: {action: paced, params: {port: 3}}}\n"), "kinds.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Mapping, err = file.Bind(cfg.Pipeline); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Bridge = bridgeOf(t, proactive(), func(c *bridge.Config) { c.LookInterval = 100 * time.Millisecond })
+		s := run(t, cfg, nil)
+		serving(t, s)
+		mixed := cfg.Pipeline.Table("mixed")
+		port := func() string {
+			rd, err := reader(t, r).Read(context.Background(), &p4v1.ReadRequest{DeviceId: 1, Entities: []*p4v1.Entity{
+				{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: mixed.ID, IsDefaultAction: true}}}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := rd.Recv()
+			if err != nil || len(resp.GetEntities()) != 1 {
+				return fmt.Sprint("nothing: ", err)
+			}
+			a := mapping.ActionOf(resp.GetEntities()[0].GetTableEntry().GetAction())
+			if a.GetActionId() != mixed.Action("paced").ID || len(a.GetParams()) != 1 {
+				return a.String()
+			}
+			return fmt.Sprint(a.GetParams()[0].GetValue())
+		}
+		eventually(t, "the default action sends to port 3", func() bool { return port() == "[3]" })
+		change := func(a *p4v1.Action) {
+			e := &p4v1.TableEntry{TableId: mixed.ID, IsDefaultAction: true, Action: &p4v1.TableAction{Type: &p4v1.TableAction_Action{Action: a}}}
+			if err := s.serves.Load().c.write(context.Background(), []*p4v1.Update{tableUpdate(p4v1.Update_MODIFY, e)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(&p4v1.Action{ActionId: mixed.Action("paced").ID, Params: []*p4v1.Action_Param{{ParamId: 1, Value: []byte{2}}}})
+		eventually(t, "another port is put back", func() bool { return port() == "[3]" })
+		change(&p4v1.Action{ActionId: mixed.Action("drop").ID})
+		eventually(t, "another action is put back", func() bool { return port() == "[3]" })
 	})
 }
 
@@ -457,6 +625,7 @@ func TestProfileConformance(t *testing.T) {
 // A table without idle timeouts whose entries count: what is used stays, and what
 // is not goes.
 func TestIdleByCountersOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "next", MissDrop)
 	to := func(port flow.PortNo, kind uint16) flow.Rule {
@@ -521,10 +690,7 @@ func TestNormalByDigests(t *testing.T) {
 		}
 		return "nothing"
 	}
-	seen := func(port, mac byte) {
-		r.Digest("seen_t", &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{
-			{Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{port}}}, {Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{2, 0, 0, 0, 0, mac}}}}}}})
-	}
+	seen := func(port, mac byte) { seenAt(r, port, mac) }
 	eventually(t, "both flood", func() bool { return does(1) == "output:FLOOD" && does(3) == "output:FLOOD" })
 	seen(2, 2)
 	eventually(t, "both lead to the station", func() bool { return does(1) == "output:2" && does(3) == "output:2" })
@@ -537,6 +703,70 @@ func TestNormalByDigests(t *testing.T) {
 	if err := s.serves.Load().Fit(&wide, nil); err == nil || !strings.Contains(err.Error(), "resolves it for rules that name in_port and one eth_dst") {
 		t.Errorf("a rule that says no station: %v", err)
 	}
+}
+
+// seenAt is a digest of kinds.p4's.
+func seenAt(r *simulated, port, mac byte) {
+	r.Digest("seen_t", &p4v1.P4Data{Data: &p4v1.P4Data_Struct{Struct: &p4v1.P4StructLike{Members: []*p4v1.P4Data{
+		{Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{port}}}, {Data: &p4v1.P4Data_Bitstring{Bitstring: []byte{2, 0, 0, 0, 0, mac}}}}}}})
+}
+
+// A gateway that restarts does not know which of its rules were NORMAL. One that leads elsewhere than to where its station is seen now goes, so that
+// its packets ask; one that leads there stays, and so does one that drops, which may be a deny.
+func TestFoundRulesFollowStations(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	rule := func(port flow.PortNo, to byte, list ...flow.Action) flow.Rule {
+		rule := flow.Rule{Priority: 9, IdleTimeout: time.Hour, Actions: list}
+		rule.Match.SetInPort(port)
+		rule.Match.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, 9}, flow.MACExact)
+		rule.Match.SetEthDst(flow.MAC{2, 0, 0, 0, 0, to}, flow.MACExact)
+		return rule
+	}
+	normal := flow.OutputTo(flow.PortNormal)
+	rules := []flow.Rule{rule(1, 2, normal), rule(2, 2, normal), rule(3, 2), rule(1, 3, normal), rule(1, 4, normal)}
+	version := flow.PolicyVersion{Serial: 1, Hash: 1}
+	start := func(election uint64, installs bool) (s *Session, stop func()) {
+		cfg := other(t, r, "kinds", MissDigest)
+		cfg.Election = ElectionID{Low: election}
+		cfg.Bridge = bridgeOf(t, local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+			d.Policy = version
+			switch {
+			case ev.PacketIn != nil:
+				d.HasPacketOut, d.PacketOut = true, []flow.Action{normal}
+			case installs && ev.Type == flow.EventSwitchConnected:
+				d.Rules = append(d.Rules, rules...)
+			}
+			return nil
+		}}, nil)
+		cfg.Bridge.Versions().Checked(version) // as a policy_check does
+		s, stop = runUntil(t, cfg, nil)
+		serving(t, s)
+		return s, stop
+	}
+	left := func(s *Session) string { // from port to station: what is done
+		var list []string
+		for _, e := range r.Entries("plain") {
+			got, _, _ := s.cfg.Mapping.Rule(s.serves.Load().members.plain(e))
+			list = append(list, fmt.Sprintf("%d to %d: %s", got.Match.InPort, got.Match.EthDst[5], flow.ActionsString(got.Actions)))
+		}
+		slices.Sort(list)
+		return strings.Join(list, "; ")
+	}
+	s, stop := start(10, true)
+	seenAt(r, 2, 2)
+	seenAt(r, 3, 3)
+	eventually(t, "the rules, of which one floods", func() bool {
+		return left(s) == "1 to 2: output:2; 1 to 3: output:3; 1 to 4: output:FLOOD; 2 to 2: drop; 3 to 2: drop"
+	})
+	stop()
+	s, stop = start(11, false)
+	defer stop()
+	seenAt(r, 2, 2) // where it was
+	seenAt(r, 1, 3) // elsewhere
+	seenAt(r, 2, 4) // nobody knew
+	eventually(t, "those go whose stations are elsewhere", func() bool { return left(s) == "1 to 2: output:2; 2 to 2: drop; 3 to 2: drop" })
+	seenAt(r, 3, 2)
+	eventually(t, "so does the one whose station was where it was, and moves now", func() bool { return left(s) == "2 to 2: drop; 3 to 2: drop" })
 }
 
 // What a station is learned by is bounded, and the newest wins.
@@ -562,6 +792,7 @@ func TestStations(t *testing.T) {
 
 // A rule's meter is its entry's own, with the rate that the mapping gives it.
 func TestMeterOfARuleOnBMv2(t *testing.T) {
+	t.Parallel()
 	r := newReal(t)
 	cfg := other(t, r, "kinds", MissDrop)
 	rule := flow.Rule{Priority: 9, Meter: 3, Match: ipv4(func(*flow.Match) {}), Actions: []flow.Action{flow.OutputTo(2)}}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"switchbridge/bridge"
+	"switchbridge/bridge/bridgetest"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
 	"switchbridge/p4bridge/mapping"
@@ -32,6 +33,8 @@ var (
 		return m
 	})
 )
+
+func TestMain(m *testing.M) { bridgetest.Main(m) }
 
 // rig is a switch, simulated or real, with four ports.
 type rig interface {

@@ -118,6 +118,9 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
+// DPID is the switch's number, which the configuration gives it.
+func (s *Session) DPID() flow.DPID { return s.desc.DPID }
+
 // once is one connection, from dialling to whatever ends it. served says
 // whether it came as far as serving.
 //
@@ -168,13 +171,13 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 			s.metrics.serving(0)
 			s.faults.Warn("demoted", "demoted: another gateway is primary; nothing more is written")
 			if pair := s.cfg.Bridge.Pair(); pair != nil {
-				pair.Lost(0)
+				pair.Lost(s.desc.DPID, 0)
 				return served, err
 			}
 			continue
 		}
 		if pair := s.cfg.Bridge.Pair(); pair != nil { // one that leads claims above what the switch has seen
-			pair.Seen(update.GetElectionId().GetLow())
+			pair.Seen(s.desc.DPID, update.GetElectionId().GetLow())
 			return served, errNotPrimary
 		}
 		if codes.Code(update.GetStatus().GetCode()) == codes.NotFound {
@@ -200,7 +203,7 @@ var (
 // awaitLead waits until this gateway of a pair leads, and returns the generation of its claim.
 func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation uint64, err error) {
 	for {
-		t := pair.Term()
+		t := pair.Term(s.desc.DPID)
 		if t.Leads && !t.Holds {
 			return t.Generation, nil
 		}
@@ -217,7 +220,7 @@ func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation u
 // take it for another client's.
 func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
 	for {
-		t := pair.Term()
+		t := pair.Term(s.desc.DPID)
 		if !t.Leads || t.Generation != generation {
 			c.cancel(errYielded)
 			return

@@ -133,7 +133,7 @@ func (o *owner) writeSetup(ctx context.Context) error {
 	var old []*change
 	for key, b := range o.book.entries {
 		if o.s.cfg.Bridge.SetUp(b.cookie) && !o.wanted[key] && !o.isL2(b.table) {
-			old = append(old, &change{remove: true, key: key, meant: exactly(b.cookie), priority: anyPriority, why: flow.RemovedDelete})
+			old = append(old, removal(b, flow.RemovedDelete))
 		}
 	}
 	if len(old) > 0 {
@@ -144,21 +144,48 @@ func (o *owner) writeSetup(ctx context.Context) error {
 	return o.flush(ctx)
 }
 
-// keep queues the entries of the mapping's setup that are not in the switch; all
-// of them and the default actions, too, where a session begins.
+// keep queues the entries and default actions of the mapping's setup that are not
+// in the switch; all of them where a session begins.
 func (o *owner) keep(all bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var changes []*change
 	for _, e := range o.setup {
 		key := pipeline.KeyOf(e)
-		if all || !e.GetIsDefaultAction() && o.book.entries[key] == nil {
+		if all || o.changed[key] || !e.GetIsDefaultAction() && o.book.entries[key] == nil {
 			changes = append(changes, &change{entry: proto.CloneOf(e), table: o.s.cfg.Pipeline.TableByID(e.GetTableId()), key: key})
 		}
 	}
+	clear(o.changed)
 	if len(changes) > 0 {
 		o.queue = append(o.queue, &request{changes: changes})
 	}
+}
+
+// lookDefaults compares the default actions of the mapping's setup with the
+// switch's. The owner puts back what somebody else has changed.
+func (o *owner) lookDefaults(ctx context.Context) error {
+	for _, want := range o.setup {
+		t := o.s.cfg.Pipeline.TableByID(want.GetTableId())
+		if !want.GetIsDefaultAction() || t.Const { // BMv2 lets nobody read a table that has entries of the program's
+			continue
+		}
+		entities, err := o.c.read(ctx, &p4v1.Entity{Entity: &p4v1.Entity_TableEntry{TableEntry: &p4v1.TableEntry{TableId: t.ID, IsDefaultAction: true}}})
+		if err != nil {
+			return fmt.Errorf("read the default action of table %s: %w", t.Name, err)
+		}
+		for _, e := range entities {
+			have := e.GetTableEntry()
+			if !have.GetIsDefaultAction() || proto.Equal(canonicalAction(o.members.action(have)), canonicalAction(mapping.ActionOf(want.GetAction()))) {
+				continue
+			}
+			o.s.faults.Warn("default "+t.Name, "somebody else has changed a default action that the mapping sets; it is put back", "table", t.Name)
+			o.mu.Lock()
+			o.changed[pipeline.KeyOf(want)], o.kept = true, true
+			o.mu.Unlock()
+		}
+	}
+	return nil
 }
 
 // writeMissMeter gives each port's meter the limit, or takes one away that an

@@ -35,6 +35,9 @@ func TestSuite(t *testing.T) {
 					r.restart(t)
 				}
 				first = false
+				for len(r.out()) > 0 { // of the case before
+					<-r.out()
+				}
 				return r
 			})
 		})

@@ -208,14 +208,8 @@ func (o *owner) change(b *bridge.Change, answersPacket bool) *change {
 		c.table, c.entry = cfg.Mapping.Miss.Table, cfg.Mapping.Miss.Entry(cfg.Miss)
 		c.entry.ControllerMetadata = b.Rule.Cookie
 	default:
-		var normal bool
-		if c.entry, t, normal, c.err = o.translate(b.Rule); c.err == nil {
+		if t, c.err = o.translate(c, b.Rule); c.err == nil {
 			c.table, c.idle, c.hard, c.priority = t.P4, b.Rule.IdleTimeout, b.Rule.HardTimeout, int32(b.Rule.Priority)
-			if normal {
-				r := *b.Rule
-				r.Actions = slices.Clone(r.Actions)
-				c.rule = &r
-			}
 		}
 		if c.err == nil && c.entry == nil {
 			c.shadowed = true // until its station is known

@@ -42,8 +42,22 @@ func (c wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// digestField is StreamMessageResponse's field of a digest.
-const digestField protowire.Number = 3
+// StreamMessageResponse's fields of a packet and of a digest.
+const (
+	packetField protowire.Number = 2
+	digestField protowire.Number = 3
+)
+
+// isPacket reports whether a message is a packet and nothing else, which is not
+// looked into.
+func isPacket(b []byte) bool {
+	num, typ, n := protowire.ConsumeTag(b)
+	if n < 0 || num != packetField || typ != protowire.BytesType {
+		return false
+	}
+	_, m := protowire.ConsumeBytes(b[n:])
+	return m >= 0 && n+m == len(b)
+}
 
 // digestBytes returns the DigestList of a message that is nothing else.
 func digestBytes(b []byte) (list []byte, ok bool) {

@@ -26,6 +26,7 @@ type change struct {
 	idle     time.Duration // 0: no idle timeout
 	hard     time.Duration // 0: no hard timeout
 	rule     *flow.Rule    // whose NORMAL the gateway resolved; else nil
+	leads    []flow.Action // what to
 	member   memberID      // of an action profile; zero: none
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place
@@ -60,6 +61,11 @@ func (c *change) update() *p4v1.Update {
 
 // anyPriority is the priority of a removal that the cookie alone identifies.
 const anyPriority = -1
+
+// removal takes an entry out, while it is the one that the book has now.
+func removal(b *booked, why flow.RemovedReason) *change {
+	return &change{remove: true, key: b.key, meant: exactly(b.cookie), priority: anyPriority, why: why}
+}
 
 // waiting reports whether something is queued.
 func (o *owner) waiting() bool {
@@ -332,6 +338,11 @@ func (o *owner) applied(c *change, now time.Time) {
 		b := &booked{key: c.key, table: c.table.ID, cookie: c.entry.GetControllerMetadata(), priority: c.priority,
 			written: now, idle: c.idle, hard: c.hard, rule: c.rule, member: c.member}
 		o.book.put(b, o.deadline(b, now))
+		if c.rule != nil {
+			if list, _ := o.resolve(&c.rule.Match); !slices.Equal(list, c.leads) {
+				o.moved(c.rule.Match.EthDst, now) // its station was seen while the entry was on its way
+			}
+		}
 	}
 	count.entries.Set(float64(o.book.count[c.table.ID]))
 }

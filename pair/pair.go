@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"sync"
@@ -27,6 +28,8 @@ const (
 	// firstRest is how long a gateway claims nothing after it was demoted without hearing of its peer; it doubles to lastRest.
 	firstRest = 30 * time.Second
 	lastRest  = 10 * time.Minute
+	// maxSpoken bounds the switches whose word is noted; that of more is not believed.
+	maxSpoken = 8192
 	// ahead is how far from now the time in a generation may be. A switch that names a later one lies, or was another controller's: to claim
 	// above it would make all other switches take this pair's claims for stale, once the number has run over.
 	ahead = 24 * time.Hour
@@ -59,6 +62,8 @@ type Config struct {
 	Hold func(ctx context.Context) error
 	// Receive takes a packet that the peer had from a switch when it handed the lead over. An error has it sent again.
 	Receive func(dpid flow.DPID, p *flow.PacketIn) error
+	// Switches returns the switches that this gateway may lead now. Sessions call it; it must not wait.
+	Switches func() []flow.DPID
 
 	Logger  *slog.Logger
 	Metrics *Metrics
@@ -106,8 +111,18 @@ type Member struct {
 	peer    State
 	rest    time.Duration
 	claims  time.Time // not before
+	cut     bool      // a switch has said that it obeys the peer while that did not answer
+	spoken  map[flow.DPID]*spoken
 	ticked  time.Time
 	waiting chan passed
+}
+
+// spoken is what a switch has said of the other gateway while this one leads.
+type spoken struct {
+	raised time.Time     // when this member last claimed because of it
+	left   bool          // it is left to the other gateway
+	until  time.Time     // until then
+	rest   time.Duration // how long that is
 }
 
 var _ bridge.Pair = (*Member)(nil)
@@ -139,7 +154,7 @@ func New(cfg Config) (*Member, error) {
 		cfg.Serial = func() uint64 { return 0 }
 	}
 	now := time.Now()
-	m := &Member{cfg: cfg, log: cfg.Logger, since: now, ticked: now, changed: make(chan struct{}), waiting: make(chan passed, maxPassed), why: "started"}
+	m := &Member{cfg: cfg, log: cfg.Logger, since: now, ticked: now, changed: make(chan struct{}), spoken: make(map[flow.DPID]*spoken), waiting: make(chan passed, maxPassed), why: "started"}
 	m.client = newClient(cfg.Client, cfg.Timeout)
 	m.claims = now.Add(startWait * cfg.Timeout)
 	return m, nil
@@ -150,29 +165,46 @@ func (m *Member) String() string { return "pair with " + m.cfg.Peer }
 // Member implements [bridge.Pair].
 func (m *Member) Member() uint32 { return m.cfg.Member }
 
-// Term implements [bridge.Pair].
-func (m *Member) Term() bridge.Term {
+// Term implements [bridge.Pair]. A switch that is left to the other gateway for a while is not led.
+func (m *Member) Term(dpid flow.DPID) bridge.Term {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return bridge.Term{Generation: m.gen, Leads: m.leads, Holds: m.holds, Changed: m.changed}
+	s := m.spoken[dpid]
+	return bridge.Term{Generation: m.gen, Leads: m.leads && (s == nil || !s.left), Holds: m.holds, Changed: m.changed}
 }
 
-// Seen implements [bridge.Pair]. Where a switch has seen a higher generation than this member's, it leads with one above it.
-func (m *Member) Seen(generation uint64) {
+// Seen implements [bridge.Pair]. Where a switch has seen a higher generation than this member's, it leads with one above it. A switch that says so
+// again soon is left to the other gateway: one that lies would have all others claimed without end.
+func (m *Member) Seen(dpid flow.DPID, generation uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if generation <= m.gen || !plausible(generation, time.Now()) {
+	now := time.Now()
+	if generation <= m.gen || !plausible(generation, now) {
 		return
 	}
-	m.gen = generation
-	if m.leads {
-		m.claim(time.Now(), "a switch has seen a higher generation")
+	if !m.leads {
+		m.gen = generation
+		return
+	}
+	s := m.word(dpid, now)
+	switch {
+	case s == nil || s.left:
+	case !s.raised.IsZero() && now.Sub(s.raised) < firstRest:
+		m.leave(dpid, s, now)
+	default:
+		s.raised = now
+		m.gen = generation
+		m.claim(now, "a switch has seen a higher generation")
 	}
 }
 
-// Lost implements [bridge.Pair]. A switch alone is not believed where the peer answers and does not lead: one that lies must not cost the
-// others their gateway. If the peer has claimed a moment ago, its next answer says so.
-func (m *Member) Lost(generation uint64) {
+// Lost implements [bridge.Pair]. A switch alone is not believed: one that lies must not cost the others their gateway. Where the peer answers,
+// it says itself whether it leads. Where it does not, most switches must say so; what fewer say, they are left to the other gateway for.
+func (m *Member) Lost(dpid flow.DPID, generation uint64) {
+	var there []flow.DPID
+	if m.cfg.Switches != nil {
+		there = m.cfg.Switches()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.leads || generation <= m.gen && generation != 0 {
@@ -182,15 +214,80 @@ func (m *Member) Lost(generation uint64) {
 	if !plausible(generation, now) || m.answers(now) && !m.peer.Leads {
 		return
 	}
-	m.gen = max(m.gen, generation)
-	if !m.answers(now) {
-		m.rest = min(max(firstRest, 2*m.rest), lastRest)
-		m.claims = now.Add(m.rest)
+	if m.answers(now) {
+		m.gen = max(m.gen, generation)
+		m.yield(now, "a switch obeys the other gateway")
+		return
 	}
-	m.yield(now, "a switch obeys the other gateway")
+	m.cut = true
+	s := m.word(dpid, now)
+	if s == nil || s.left {
+		return
+	}
+	m.leave(dpid, s, now)
+	all, left := 1, 1
+	for _, other := range there {
+		if other == dpid {
+			continue
+		}
+		all++
+		if w := m.spoken[other]; w != nil && w.left {
+			left++
+		}
+	}
+	if 2*left <= all {
+		return
+	}
+	m.gen = max(m.gen, generation)
+	m.rest = min(max(firstRest, 2*m.rest), lastRest)
+	m.claims = now.Add(m.rest)
+	m.yield(now, "most switches obey the other gateway")
 }
 
-// answers reports whether the peer was heard of within the timeout. The caller holds mu, as for all below.
+// word returns what a switch has said; nil where there is no room to note it. The caller holds mu, as for all below.
+func (m *Member) word(dpid flow.DPID, now time.Time) *spoken {
+	if s := m.spoken[dpid]; s != nil {
+		return s
+	}
+	if len(m.spoken) >= maxSpoken {
+		maps.DeleteFunc(m.spoken, func(_ flow.DPID, s *spoken) bool {
+			return !s.left && now.Sub(s.raised) > firstRest && now.After(s.until)
+		})
+	}
+	if len(m.spoken) >= maxSpoken {
+		return nil
+	}
+	s := new(spoken)
+	m.spoken[dpid] = s
+	return s
+}
+
+// leave leaves one switch to the other gateway, twice as long as the last time.
+func (m *Member) leave(dpid flow.DPID, s *spoken, now time.Time) {
+	s.rest = min(max(firstRest, 2*s.rest), lastRest)
+	s.left, s.until = true, now.Add(s.rest)
+	m.log.Warn("a switch is left to the other gateway of the pair for a while, since it says that it obeys it", "dpid", dpid.String(), "seconds", s.rest.Seconds())
+	m.tell()
+}
+
+// claimLeft claims the switches again that were left to the other gateway for long enough, or while it could not be asked.
+func (m *Member) claimLeft(now time.Time, answers bool) {
+	healed := answers && m.cut
+	if healed {
+		m.cut = false
+	}
+	for _, s := range m.spoken {
+		if s.left && (healed || now.After(s.until)) {
+			m.claim(now, "a switch was left to the other gateway for long enough")
+			break
+		}
+	}
+	if healed {
+		clear(m.spoken)
+	}
+}
+
+// answers reports whether the peer was heard of within the timeout.
 func (m *Member) answers(now time.Time) bool {
 	return !m.heard.IsZero() && now.Sub(m.heard) <= m.cfg.Timeout
 }
@@ -206,6 +303,12 @@ func (m *Member) claim(now time.Time, why string) {
 	m.set(now, true, why)
 }
 
+// tell wakes who waits for a change.
+func (m *Member) tell() {
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
 func (m *Member) yield(now time.Time, why string) {
 	m.holds = false
 	m.set(now, false, why)
@@ -218,8 +321,10 @@ func (m *Member) set(now time.Time, leads bool, why string) {
 		m.cfg.Metrics.changes.Inc()
 	}
 	m.leads, m.why, m.decided = leads, why, now
-	close(m.changed)
-	m.changed = make(chan struct{})
+	for _, s := range m.spoken {
+		s.left = false
+	}
+	m.tell()
 	m.cfg.Metrics.leads.Set(0)
 	word := "this gateway stands by"
 	if leads {
@@ -252,7 +357,9 @@ func (m *Member) look(now time.Time) {
 		if answers && m.peer.Leads && m.peer.Generation > m.gen {
 			m.gen = m.peer.Generation
 			m.yield(now, "the other gateway leads, by a later claim")
+			return
 		}
+		m.claimLeft(now, answers)
 	case answers && m.peer.Leads:
 	case answers:
 		if m.first() {

@@ -19,6 +19,7 @@ import (
 
 // arbiter is a switch: it obeys the claim with the highest generation.
 type arbiter struct {
+	dpid       flow.DPID
 	master     int // member; -1: nobody
 	generation uint64
 	sessions   [2]uint64 // generation of the claim by which each member's session believes to govern; 0: it stands by
@@ -30,9 +31,9 @@ func (a *arbiter) meet(m *Member) {
 	member := int(m.Member())
 	if a.sessions[member] != 0 && a.master != member {
 		a.sessions[member] = 0
-		m.Lost(a.generation)
+		m.Lost(a.dpid, a.generation)
 	}
-	t := m.Term()
+	t := m.Term(a.dpid)
 	switch {
 	case !t.Leads:
 		a.sessions[member] = 0
@@ -40,7 +41,7 @@ func (a *arbiter) meet(m *Member) {
 	case t.Generation >= a.generation:
 		a.master, a.generation, a.sessions[member] = member, t.Generation, t.Generation
 	default:
-		m.Seen(a.generation)
+		m.Seen(a.dpid, a.generation)
 	}
 }
 
@@ -69,7 +70,7 @@ func (m *Member) hears(peer *Member, now time.Time) {
 
 func leaders(pair [2]*Member) (list []int) {
 	for i, m := range pair {
-		if m.Term().Leads {
+		if m.Term(0).Leads {
 			list = append(list, i)
 		}
 	}
@@ -88,9 +89,17 @@ func TestPairModel(t *testing.T) {
 func model(t *testing.T, seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	pair := pairOf(t)
-	switches := []*arbiter{{master: -1}, {master: -1}, {master: -1}}
+	switches := []*arbiter{{dpid: 1, master: -1}, {dpid: 2, master: -1}, {dpid: 3, master: -1}}
 	link := true
 	reach := [2]bool{true, true}
+	for i, m := range pair {
+		m.cfg.Switches = func() []flow.DPID {
+			if !reach[i] {
+				return nil
+			}
+			return []flow.DPID{1, 2, 3}
+		}
+	}
 	stopped := [2]bool{}
 	step := func() {
 		time.Sleep(DefaultPoll)
@@ -157,16 +166,16 @@ func TestClaimsNeverTie(t *testing.T) {
 		m.mu.Lock()
 		m.claim(now, "test")
 		m.mu.Unlock()
-		if got := m.Term().Generation & 1; got != uint64(i) {
+		if got := m.Term(0).Generation & 1; got != uint64(i) {
 			t.Errorf("the generation of member %d ends in %d", i, got)
 		}
 	}
-	if pair[0].Term().Generation == pair[1].Term().Generation {
+	if pair[0].Term(0).Generation == pair[1].Term(0).Generation {
 		t.Error("two claims tie")
 	}
-	later := pair[0].Term().Generation + 1<<20
-	pair[0].Seen(later)
-	if g := pair[0].Term().Generation; g <= later || g&1 != 0 {
+	later := pair[0].Term(0).Generation + 1<<20
+	pair[0].Seen(1, later)
+	if g := pair[0].Term(0).Generation; g <= later || g&1 != 0 {
 		t.Errorf("after a switch has seen %d the claim is %d", later, g)
 	}
 }
@@ -178,26 +187,127 @@ func TestLyingSwitch(t *testing.T) {
 	m := pair[0]
 	m.hears(pair[1], now)
 	m.look(now)
-	before := m.Term()
+	before := m.Term(0)
 	if !before.Leads {
 		t.Fatal("nobody leads")
 	}
 	for _, generation := range []uint64{0, before.Generation + 1, 1 << 62, 1<<64 - 1, 1<<64 - 2} {
-		m.Lost(generation)
+		m.Lost(1, generation)
 	}
 	for _, generation := range []uint64{1 << 62, 1<<64 - 1, 1<<64 - 2} {
-		m.Seen(generation)
+		m.Seen(1, generation)
 	}
-	if after := m.Term(); !after.Leads || after.Generation != before.Generation {
+	if after := m.Term(0); !after.Leads || after.Generation != before.Generation {
 		t.Errorf("the pair has gone from %+v to %+v", before, after)
 	}
 	pair[1].mu.Lock()
 	pair[1].claim(now, "test")
 	pair[1].mu.Unlock()
 	m.hears(pair[1], now)
-	if m.Lost(pair[1].Term().Generation); m.Term().Leads {
+	if m.Lost(1, pair[1].Term(0).Generation); m.Term(0).Leads {
 		t.Error("a switch that obeys the other gateway, which leads, is not believed")
 	}
+}
+
+// TestLyingSwitchCutLink has one of three switches say that it obeys the other gateway, and name a higher generation each time, while the link is cut:
+// the others keep their gateway and hear of few claims, and this one is claimed again after a while. When most of them say so they are believed.
+func TestLyingSwitchCutLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := pairOf(t)[0]
+		m.cfg.Switches = func() []flow.DPID { return []flow.DPID{1, 2, 3} }
+		look := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); {
+				time.Sleep(DefaultPoll)
+				m.look(time.Now())
+			}
+		}
+		look(startWait*DefaultTimeout + time.Second)
+		if !m.Term(1).Leads {
+			t.Fatal("it does not lead alone")
+		}
+		claims, last := 0, m.Term(2).Generation
+		for began := time.Now(); time.Since(began) < 20*time.Minute; look(DefaultPoll) {
+			t1 := m.Term(1)
+			if t1.Leads {
+				m.Lost(1, 0)
+				m.Lost(1, t1.Generation+2)
+				m.Seen(1, t1.Generation+2)
+			}
+			now := m.Term(2)
+			if !now.Leads || !m.Term(3).Leads {
+				t.Fatalf("after %v the liar has cost the others their gateway", time.Since(began))
+			}
+			if now.Generation != last {
+				claims, last = claims+1, now.Generation
+			}
+		}
+		if claims < 3 || claims > 12 {
+			t.Errorf("the others were claimed %d times in 20 minutes", claims)
+		}
+		m.Lost(2, 0)
+		if m.Term(3).Leads {
+			t.Error("two of three switches obey the other gateway, and are not believed")
+		}
+	})
+}
+
+// TestRaisingSwitch has a switch name a higher generation after each claim while the link is whole: it is left alone, and not claimed above without end.
+func TestRaisingSwitch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pair := pairOf(t)
+		m := pair[0]
+		claims, last := 0, uint64(0)
+		for range int(10 * time.Minute / DefaultPoll) {
+			time.Sleep(DefaultPoll)
+			m.hears(pair[1], time.Now())
+			m.look(time.Now())
+			if t1 := m.Term(1); t1.Leads {
+				m.Seen(1, t1.Generation+2)
+			}
+			if now := m.Term(2); now.Generation != last {
+				claims, last = claims+1, now.Generation
+				if !now.Leads {
+					t.Fatal("another switch has lost its gateway")
+				}
+			}
+		}
+		if claims < 2 || claims > 15 {
+			t.Errorf("a switch that is honest was claimed %d times in ten minutes", claims)
+		}
+	})
+}
+
+// TestSplitSwitches cuts the link while each gateway reaches switches that the other does not, and one that both reach: each keeps its own, and the one
+// between them changes its gateway seldom.
+func TestSplitSwitches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pair := pairOf(t)
+		switches := []*arbiter{{dpid: 1, master: -1}, {dpid: 2, master: -1}, {dpid: 3, master: -1}}
+		reach := [2][]*arbiter{switches[:2], switches[1:]}
+		for i, m := range pair {
+			m.cfg.Switches = func() []flow.DPID { return []flow.DPID{reach[i][0].dpid, reach[i][1].dpid} }
+		}
+		changes := 0
+		for i := range int(20 * time.Minute / DefaultPoll) {
+			time.Sleep(DefaultPoll)
+			before := switches[1].master
+			for who, m := range pair {
+				m.look(time.Now())
+				for _, s := range reach[who] {
+					s.meet(m)
+				}
+			}
+			if switches[1].master != before {
+				changes++
+			}
+			if i > int(3*time.Second/DefaultPoll) && (!pair[0].Term(1).Leads || !pair[1].Term(3).Leads) {
+				t.Fatalf("a gateway gives up a switch that only it reaches: %+v, %+v", pair[0].Status(), pair[1].Status())
+			}
+		}
+		if changes < 2 || changes > 12 {
+			t.Errorf("the switch between them has changed its gateway %d times in 20 minutes", changes)
+		}
+	})
 }
 
 // TestCutLink: with the link cut and both reaching the switches, the two do not claim in turn for ever.
@@ -291,7 +401,7 @@ func linked(t *testing.T, change func(i int, c *Config)) [2]*Member {
 func leads(t *testing.T, pair [2]*Member, who int) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
-		t0 := pair[who].Term()
+		t0 := pair[who].Term(0)
 		if st := pair[1-who].Status(); t0.Leads && !st.Leads && st.PeerIs != nil && st.PeerIs.Leads {
 			return
 		}
@@ -364,11 +474,11 @@ func TestHandoverFails(t *testing.T) {
 		c.Hold = func(context.Context) error { return fmt.Errorf("a switch is silent") }
 	})
 	leads(t, pair, 0)
-	before := pair[0].Term().Generation
+	before := pair[0].Term(0).Generation
 	if err := pair[0].Handover(t.Context()); err == nil || !strings.Contains(err.Error(), "a switch is silent") {
 		t.Errorf("handover: %v", err)
 	}
-	if term := pair[0].Term(); !term.Leads || term.Holds || term.Generation <= before {
+	if term := pair[0].Term(0); !term.Leads || term.Holds || term.Generation <= before {
 		t.Errorf("after a handover that failed: %+v, before generation %d", term, before)
 	}
 }
@@ -390,7 +500,7 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s: a stranger moves the lead", name)
 		}
 	}
-	if g := pair[0].Term().Generation; g >= 1<<62 {
+	if g := pair[0].Term(0).Generation; g >= 1<<62 {
 		t.Errorf("a stranger has set the generation to %d", g)
 	}
 }

@@ -153,6 +153,8 @@ type Machines interface {
 	Link
 	// StateKeys appends the keys of the states that the event's decision reads.
 	StateKeys(ev *flow.Event, keys []string) []string
+	// Travels returns the name and the kind of a key of StateKeys, if it is one of the link's and of the event's own headers.
+	Travels(key string) (name string, kind flow.StateKey, ok bool)
 	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links.
 	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
 	// Notice takes note of an event that is no packet.
@@ -166,6 +168,9 @@ type Machines interface {
 type Remembering interface {
 	Source
 	Remembers() bool
+
+	// CantTravel says why the states must not travel with events and be kept by a gateway, of which there may be a pair; nothing where they may.
+	CantTravel(pair bool) []string
 }
 
 // Recollection is what states had to do with a decision.
@@ -214,6 +219,9 @@ type Packet struct {
 	// Switch is the one that asks, and In the packet as it asked; nil where nothing but headers is known.
 	Switch *flow.Switch
 	In     *flow.PacketIn
+
+	// Now is when the packet was read; zero where nobody says.
+	Now time.Time
 
 	// Supposed says that nobody has sent the packet: it is asked about because another one may answer it. Whether its sender is who it says
 	// was looked at when it came, if it did.
@@ -282,6 +290,10 @@ type Outcome struct {
 	// this packet alone. Empty: there is nothing.
 	NoRule string
 
+	// Left is how long the outcome holds, where Limited: until time alone changes it.
+	Left    time.Duration
+	Limited bool
+
 	// Unseen says that the link had to look at more of the packet than its headers, and that In has withheld it (see
 	// [flow.PacketIn.Withheld]). The rest of the outcome counts for nothing then.
 	Unseen bool
@@ -291,7 +303,17 @@ type Outcome struct {
 	// a link says that denies by who sends and not by what is said.
 	Replies, NoReply bool
 
+	// Reject says, of a denied packet, that its sender is told so.
+	Reject bool
+
 	Treatment
+}
+
+// Limit has the outcome hold for no longer than left.
+func (o *Outcome) Limit(left time.Duration) {
+	if !o.Limited || left < o.Left {
+		o.Limited, o.Left = true, left
+	}
 }
 
 // Treatment is what an allowed packet goes through. Its slices belong to the

@@ -38,6 +38,7 @@ var besides = map[string][]string{
 	"routes[]":          {"name: a"},
 	"pair":              {"listen: h:1", "peer: h:2", "cert: a", "key: a", "ca: a"},
 	"routes[].function": {`urls: ["https://x"]`},
+	"shadow.function":   {`urls: ["https://x"]`},
 	"p4.switches[]":     {"device: 1", "address: h:1", "miss_rate: 1"},
 }
 
@@ -103,8 +104,8 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		"openflow.miss_meter": numbers("7"), "openflow.vlan_limit": numbers("0", "3", "300"), "openflow.subscribe[]": {"packet_in"},
 		"openflow.handshake": {"half"}, "openflow.echo_interval": duration, "openflow.echo_timeout": duration, "openflow.handshake_timeout": duration,
 		"openflow.write_timeout": duration, "openflow.drain_timeout": duration, "openflow.max_sessions": numbers("0", "1000001"),
-		"openflow.max_per_address": numbers("0", "1000001"),
-		"routes[].switches[]":      {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
+		"openflow.max_per_address": numbers("0", "1000001"), "openflow.poll": {"-0.1", "1.1", ".nan", "half"},
+		"routes[].switches[]": {"12"}, "routes[].ports[]": numbers("0", "0xffffff01", "4294967296"), "routes[].eth_types[]": numbers("0", "1500", "65536"), "routes[].ip_protos[]": numbers("256"),
 		"p4.switches[].device": numbers("0"), "p4.switches[].address": {`"h:99999"`, `"h:0"`, "h", `":1"`, `"h h:1"`, `"1.2.3:1"`},
 		"p4.switches[].ports[]": numbers("0", "65537"), "p4.switches[].miss": {"later"}, "p4.switches[].miss_rate": numbers("1000000001"),
 		"p4.switches[].miss_burst": numbers("1000000001"), "p4.switches[].election": numbers(), "p4.switches[].dpid": numbers(),
@@ -123,14 +124,14 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		wrong["limits."+bucket+".rate"], wrong["limits."+bucket+".burst"] = rate, numbers("1000000001")
 	}
 	for k, values := range function {
-		wrong["function."+k], wrong["routes[].function."+k] = values, values
+		wrong["function."+k], wrong["routes[].function."+k], wrong["shadow.function."+k] = values, values, values
 	}
 	// Names and files: any text may be one.
-	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "admin.token_file",
+	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "shadow.policy", "admin.token_file",
 		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].role", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
 		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca",
-		"state.password_file", "state.ca", "state.cert", "state.key"}
-	for _, f := range []string{"function.", "routes[].function."} {
+		"state.password_file", "state.ca", "state.cert", "state.key", "state.seal_file"}
+	for _, f := range []string{"function.", "routes[].function.", "shadow.function."} {
 		for _, k := range []string{"token_file", "ca", "cert", "key"} {
 			texts = append(texts, f+k)
 		}

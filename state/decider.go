@@ -43,6 +43,9 @@ func ParseOnFailure(s string) (OnFailure, error) {
 const (
 	DefaultTimeout = 500 * time.Millisecond
 	maxTries       = 32
+
+	// DefaultStaleness is for those who decide for several gateways.
+	DefaultStaleness = 5 * time.Second
 )
 
 // Config is what a [Decider] is made of.
@@ -74,12 +77,15 @@ type Config struct {
 // Decider has an event's states read before it asks Next, and swaps the state that the decision changes. Where another event was
 // faster it reads and asks again. A policy without machines costs it a few loads.
 //
+// Of a rehearsal ([flow.Event.Rehearsal]) it reads the states and swaps none.
+//
 // It never fails open: what can't be read or written is a failure that is counted ([Stats]), and the packet is handled as
 // [Config.OnFailure] says. Such an answer has no rules, so that the next packet asks again. It is no error, since a fail mode could
 // forward the packet.
 type Decider struct {
 	cfg     Config
-	local   bool // the store is in this process
+	local   bool    // the store is in this process
+	carrier Carrier // the store, if its values come with events
 	rushed  atomic.Bool
 	scratch sync.Pool
 	turns   [64]chan struct{} // by hash of a key: of the events that have lost a race for it, one at a time tries again
@@ -89,6 +95,7 @@ type Decider struct {
 
 type scratch struct {
 	ev     flow.Event
+	store  Store
 	keys   []string
 	values []Value
 	states []flow.State
@@ -103,6 +110,7 @@ func New(cfg Config) *Decider {
 		cfg.Report = func(Failure, error, int) {}
 	}
 	x := &Decider{cfg: cfg, local: cfg.Store.Promise().Local, scratch: sync.Pool{New: func() any { return new(scratch) }}}
+	x.carrier, _ = cfg.Store.(Carrier)
 	for i := range x.turns {
 		x.turns[i] = make(chan struct{}, 1)
 	}
@@ -142,7 +150,7 @@ func (x *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	}
 	s := x.scratch.Get().(*scratch)
 	err := x.decide(ctx, ev, d, s)
-	s.ev = flow.Event{}
+	s.ev, s.store = flow.Event{}, nil
 	clear(s.keys)
 	clear(s.values)
 	clear(s.states)
@@ -161,6 +169,9 @@ func (x *Decider) changed(version flow.PolicyVersion, d *flow.Decision, err erro
 // decide reads, asks and swaps until no other event is faster.
 func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, s *scratch) error {
 	left := x.cfg.Timeout // for the store
+	if s.store = x.cfg.Store; x.carrier != nil {
+		s.store = x.carrier.Of(x.cfg.Machines, ev, d)
+	}
 	var turn chan struct{}
 	defer func() {
 		if turn != nil {
@@ -174,16 +185,16 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 			return x.fail(ctx, ev, d, s, err)
 		}
 		s.ev = *ev
-		s.ev.States = s.states
+		s.ev.States, s.ev.Travel = s.states, nil
 		err = x.cfg.Next.Decide(ctx, &s.ev, d)
-		d.Stateful = x.cfg.Machines.Stateful()
+		d.Stateful = x.writes()
 		moved := -1
 		switch {
 		case x.changed(version, d, err):
 			err = errVersion
 		case err != nil:
 			return err
-		default:
+		case !ev.Rehearsal:
 			moved, err = x.swap(ctx, d, s, &left)
 		}
 		switch {
@@ -218,6 +229,9 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 	}
 }
 
+// writes reports whether decisions write a store, so that an event must not be decided about twice. What travels is changed by an answer that arrives.
+func (x *Decider) writes() bool { return x.carrier == nil && x.cfg.Machines.Stateful() }
+
 // read fills s with the event's states.
 func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *time.Duration) error {
 	s.keys = x.cfg.Machines.StateKeys(ev, s.keys[:0])
@@ -230,7 +244,7 @@ func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *ti
 		return nil
 	}
 	x.counts.reads.Add(1)
-	if err := x.ask(ctx, left, func(ctx context.Context) error { return x.cfg.Store.Get(ctx, s.keys, s.values) }); err != nil {
+	if err := x.ask(ctx, left, func(ctx context.Context) error { return s.store.Get(ctx, s.keys, s.values) }); err != nil {
 		return err
 	}
 	for i := range s.values {
@@ -291,9 +305,9 @@ func (x *Decider) swap(ctx context.Context, d *flow.Decision, s *scratch, left *
 	version := st.Version + 1 // of a deletion
 	err = x.ask(ctx, left, func(ctx context.Context) (err error) {
 		if c.Data == nil {
-			return x.cfg.Store.Delete(ctx, st.Key, st.Version)
+			return s.store.Delete(ctx, st.Key, st.Version)
 		}
-		version, err = x.cfg.Store.CompareAndSwap(ctx, st.Key, st.Version, c.Data, c.TTL)
+		version, err = s.store.CompareAndSwap(ctx, st.Key, st.Version, c.Data, c.TTL)
 		return err
 	})
 	if err == nil {
@@ -352,18 +366,18 @@ func (x *Decider) fail(ctx context.Context, ev *flow.Event, d *flow.Decision, s 
 		for i, key := range s.keys {
 			s.states[i].Key = key
 		}
-		s.ev.States = s.states
+		s.ev.States, s.ev.Travel = s.states, nil
 		if err := x.cfg.Next.Decide(ctx, &s.ev, d); err != nil {
 			return err
 		}
 		alone(ev, d)
-		d.Failure, d.Stateful = failure, true
+		d.Failure, d.Stateful = failure, x.writes()
 		return nil
 	}
 	if ev.Type != flow.EventPacketIn {
 		return failure // nothing passes for it, and whoever asks may ask again
 	}
-	d.Policy, d.Failure, d.Stateful = x.cfg.Machines.Version(), failure, true
+	d.Policy, d.Failure, d.Stateful = x.cfg.Machines.Version(), failure, x.writes()
 	d.Verdict, d.Reason, d.HasPacketOut = flow.Deny, reasons[kind], true
 	return nil
 }
@@ -394,13 +408,14 @@ const (
 	Full                    // it takes no more keys
 	Corrupt                 // what it holds is no state
 	Newer                   // what it holds is of a newer version of this program
+	Sealed                  // what it holds was sealed with a key that is not at hand
 	Conflict                // other events were always faster
 
 	failures
 )
 
 func (f Failure) String() string {
-	return [failures]string{"away", "slow", "full", "corrupt", "newer", "conflict"}[f]
+	return [failures]string{"away", "slow", "full", "corrupt", "newer", "sealed", "conflict"}[f]
 }
 
 var reasons = [failures]string{
@@ -409,6 +424,7 @@ var reasons = [failures]string{
 	Full:     "state: the store is full",
 	Corrupt:  "state: the store holds something that is no state",
 	Newer:    "state: the store holds states of a newer version",
+	Sealed:   "state: the key of its seal is not at hand",
 	Conflict: "state: other events were always faster",
 }
 
@@ -420,6 +436,8 @@ func failureOf(err error) Failure {
 		return Corrupt
 	case errors.Is(err, ErrNewer):
 		return Newer
+	case errors.Is(err, ErrSealed):
+		return Sealed
 	case errors.Is(err, ErrConflict), err == errVersion:
 		return Conflict
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

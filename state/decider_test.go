@@ -64,6 +64,8 @@ func (c *counter) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) er
 	return nil
 }
 
+func (*counter) Travels(string) (name string, kind flow.StateKey, ok bool) { return "", 0, false }
+
 func packet(port flow.PortNo) *flow.Event {
 	ev := &flow.Event{Type: flow.EventPacketIn, XID: 1, PacketIn: &flow.PacketIn{}}
 	ev.PacketIn.Match.SetInPort(port)
@@ -141,6 +143,23 @@ func TestDecider(t *testing.T) {
 	}
 	if d := decide(t, x, &flow.Event{Type: flow.EventPolicyCheck}); !d.Stateful || len(d.Read) != 0 || s.asked != 6 {
 		t.Errorf("policy check: %+v, asked %d times", d, s.asked)
+	}
+}
+
+// A rehearsal is decided by the states that there are, and changes none.
+func TestRehearsalSwapsNothing(t *testing.T) {
+	c := new(counter)
+	x := state.New(state.Config{Next: c, Machines: c, Store: newMemory(t, access.Options{})})
+	decide(t, x, packet(1))
+	for range 3 {
+		ev := packet(1)
+		ev.Rehearsal = true
+		if d := decide(t, x, ev); d.Reason != "event 2" {
+			t.Errorf("a rehearsal after one event: %s", d.Reason)
+		}
+	}
+	if d := decide(t, x, packet(1)); d.Reason != "event 2" || x.Stats().Swaps != 2 {
+		t.Errorf("after the rehearsals: %s, %d swaps", d.Reason, x.Stats().Swaps)
 	}
 }
 

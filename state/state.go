@@ -54,6 +54,13 @@ type Store interface {
 	Close() error
 }
 
+// Carrier is a [Store] that keeps nothing: values come with an event and go back with its decision.
+type Carrier interface {
+	Store
+	// Of returns the values that came with ev. What changes is written into d.
+	Of(m Machines, ev *flow.Event, d *flow.Decision) Store
+}
+
 // ErrConflict says that a key has another version than the one that was to be replaced.
 var ErrConflict = errors.New("another event has changed the state")
 
@@ -62,6 +69,9 @@ var ErrFull = errors.New("the store is full")
 
 // ErrCorrupt says that a store holds something that can't be understood.
 var ErrCorrupt = errors.New("the store holds something that is no state")
+
+// ErrSealed says that a value was sealed with a key that is not at hand.
+var ErrSealed = errors.New("the state was sealed with a key that is not at hand")
 
 // ErrNewer says that a value was written by a newer version of this program.
 var ErrNewer = errors.New("the state is of a newer version of this program")
@@ -85,4 +95,8 @@ type Machines interface {
 	// StateKeys appends the keys of the states that the event's decision reads, in the order in which it wants them in
 	// [flow.Event.States]. It appends none where the policy has no machine that concerns the event.
 	StateKeys(ev *flow.Event, keys []string) []string
+
+	// Travels returns the name of a state of StateKeys, and of which kind its key is, so that who has later events finds those that it is about. It
+	// reports false for a state that is not one of the event's own.
+	Travels(key string) (name string, kind flow.StateKey, ok bool)
 }

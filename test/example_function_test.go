@@ -16,9 +16,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/functiontest"
 	"switchbridge/internal/ovs"
 	"switchbridge/policy/policytest"
 	"switchbridge/settings"
@@ -41,7 +43,7 @@ func startExample(t *testing.T) *url.URL {
 	if !ok || !ok2 {
 		t.Fatal("README.md has no Python block")
 	}
-	if lines := strings.Count(strings.TrimSpace(code), "\n") + 1; lines > 30 {
+	if lines := strings.Count(strings.TrimSpace(code), "\n") + 1; lines > 32 {
 		t.Errorf("the example has %d lines; it is to be read at a glance", lines)
 	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -319,5 +321,23 @@ func TestReadmeFunction(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// README's function keeps the contract. It does nothing beyond, so that there are warnings.
+func TestReadmeFunctionKeepsContract(t *testing.T) {
+	address := startExample(t)
+	eventually(t, "the example listens", func() bool {
+		conn, err := net.Dial("tcp", address.Host)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	exchange := functiontest.Posts(&http.Client{Timeout: 20 * time.Second}, address.String(), nil)
+	for _, r := range functiontest.Run(t.Context(), functiontest.Config{Exchange: exchange, Encodings: []string{"json"}, Samples: 10}) {
+		if r.Status == functiontest.Failed {
+			t.Errorf("%s: %s", r.Check, strings.Join(r.Details, "\n"))
+		}
 	}
 }

@@ -19,13 +19,13 @@ import (
 
 	"switchbridge/controller"
 	faasfunction "switchbridge/faas/function"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/httpclient"
 )
 

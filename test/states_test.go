@@ -11,11 +11,14 @@ import (
 
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/gateway"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
 	"switchbridge/settings"
+	"switchbridge/state/statetest/natstest"
 	"switchbridge/state/statetest/redistest"
+	"switchbridge/state/travel"
 )
 
 // scanPolicy shuts out who opens connections to three ports.
@@ -52,6 +55,12 @@ func stateLab(t *testing.T, function, install, store string) *lab {
 	set := settings.Default()
 	set.Function.URLs, set.State.URL = []string{function}, store
 	set.Policy, set.Admin.Listen = l.policy, "127.0.0.1:0"
+	if store == travel.URL {
+		set.State.SealFile = filepath.Join(t.TempDir(), "keys")
+		if err := os.WriteFile(set.State.SealFile, []byte(conformance.StateKeys[0]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	listener := l.sw.Listen()
 	l.gateway = startGateway(t, set, listener)
 	l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols["1.3"]}, Controllers: []string{ovs.Target(listener)}})
@@ -91,7 +100,7 @@ func (l *lab) scan() {
 }
 
 func TestStates(t *testing.T) {
-	for _, store := range []string{"memory:", "bbolt:" + filepath.Join(t.TempDir(), "states"), "redis:"} {
+	for _, store := range []string{"memory:", "bbolt:" + filepath.Join(t.TempDir(), "states"), "redis:", travel.URL} {
 		t.Run(store[:5], func(t *testing.T) {
 			t.Parallel()
 			if store == "redis:" {
@@ -115,9 +124,20 @@ func TestLongStatesOfInstances(t *testing.T) {
 
 // A store that is killed and started again in traffic lets no scanner in, and is right again within a second of its return.
 func TestStoreIsKilled(t *testing.T) {
-	t.Parallel()
-	server := redistest.Start(t)
-	l := stateLab(t, settings.Native, "none", "redis://"+server.Addr)
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		server := redistest.Start(t)
+		storeIsKilled(t, "redis://"+server.Addr, server.Kill, server.Restart)
+	})
+	t.Run("nats", func(t *testing.T) {
+		t.Parallel()
+		server := natstest.Start(t)
+		storeIsKilled(t, server.URL, server.Stop, server.Restart)
+	})
+}
+
+func storeIsKilled(t *testing.T, store string, kill, restart func()) {
+	l := stateLab(t, settings.Native, "none", store)
 	l.scan()
 
 	var passed, tried atomic.Int32
@@ -137,13 +157,13 @@ func TestStoreIsKilled(t *testing.T) {
 		}
 	}()
 	for round := range 3 {
-		server.Kill()
+		kill()
 		for range 10 * (round + 1) { // more than a client's patience
 			if l.connects(l.h3, 80, 30*time.Millisecond) {
 				t.Error("a connection is let in while its state can't be known")
 			}
 		}
-		server.Restart()
+		restart()
 		returned := time.Now()
 		for !l.connects(l.h3, 80, 200*time.Millisecond) {
 			if time.Since(returned) > 10*time.Second {

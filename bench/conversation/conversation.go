@@ -5,9 +5,12 @@ package conversation
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"switchbridge/bench"
@@ -22,6 +25,7 @@ type Config struct {
 	RTT     time.Duration // to the function; default 15.8 ms
 	Rounds  int           // of each kind; default 15
 	Divisor int           // of the organisation's hour; default 1
+	Peers   []bench.Peer  // controllers that are measured on the same lines, without any distance; those that are not installed are left out
 	OnLine  func(l *Line)
 }
 
@@ -30,6 +34,7 @@ func (c *Config) Quick() { c.Rounds, c.Divisor = 5, 12 }
 
 // Line is what one line took.
 type Line struct {
+	Peer    string        `json:"peer,omitempty"` // the controller, on this machine; empty: the gateway with a function that is far away
 	Bridges int           `json:"bridges"`
 	Replies bool          `json:"replies"` // the policy lets replies in; else each direction is allowed by itself
 	Reuse   bool          `json:"reuse"`   // the function says for which packets its answers hold
@@ -82,17 +87,37 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 					return err
 				}
 				defer l.close()
-				lines, err := l.measure(ctx, cfg.Rounds)
-				res.Lines = append(res.Lines, lines...)
-				for _, line := range lines {
-					if cfg.OnLine != nil {
-						cfg.OnLine(line)
-					}
+				rtt, err := l.rtt()
+				if err != nil {
+					return err
 				}
+				again, each := &Line{Bridges: n, Replies: replies, RTT: rtt, Reuse: true}, &Line{Bridges: n, Replies: replies, RTT: rtt}
+				err = l.measure(ctx, cfg.Rounds, again, each)
+				res.add(&cfg, again, each)
 				return err
 			})
 			if err != nil {
 				return nil, fmt.Errorf("bench conversation: a line of %d: %w", n, err)
+			}
+		}
+		for i := range cfg.Peers {
+			p := &cfg.Peers[i]
+			if _, err := p.Find(); errors.Is(err, bench.ErrNotInstalled) {
+				continue
+			}
+			err := ovs.Outside(func(tb ovs.TB) error {
+				l, err := newPeerLab(ctx, tb, p, n)
+				if err != nil {
+					return err
+				}
+				defer l.close()
+				line := &Line{Peer: p.Name, Bridges: n}
+				err = l.measure(ctx, cfg.Rounds, line)
+				res.add(&cfg, line)
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("bench conversation: a line of %d under %s: %w", n, p.Name, err)
 			}
 		}
 	}
@@ -108,9 +133,23 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	return res, nil
 }
 
+// add notes lines that were measured.
+func (res *Result) add(cfg *Config, lines ...*Line) {
+	res.Lines = append(res.Lines, lines...)
+	for _, line := range lines {
+		if cfg.OnLine != nil {
+			cfg.OnLine(line)
+		}
+	}
+}
+
 // report makes figures of what was measured.
 func (res *Result) report() {
 	for _, l := range res.Lines {
+		if l.Peer != "" {
+			l.reportPeer(&res.List)
+			continue
+		}
 		name := fmt.Sprintf("conversation.line_%d.", l.Bridges)
 		goal, most := 2.3, int64(2)
 		if l.Replies {
@@ -139,6 +178,17 @@ func (res *Result) report() {
 	}
 	res.reportStream()
 }
+
+// reportPeer makes figures of a line under another controller. A ping that is not answered is the controller's, and no failure.
+func (l *Line) reportPeer(list *figures.List) {
+	name := fmt.Sprintf("conversation.line_%d.local.%s.", l.Bridges, strings.Trim(notWord.ReplaceAllString(strings.ToLower(l.Peer), "_"), "_"))
+	list.Note(name+"first_ping_ms", ratio(l.After, time.Millisecond))
+	list.Note(name+"first_ping_with_arp_ms", ratio(l.ARP, time.Millisecond))
+	list.Note(name+"first_ping_16_at_a_time_ms", ratio(l.Many, time.Millisecond))
+	list.Note(name+"failed", float64(len(l.Failed)))
+}
+
+var notWord = regexp.MustCompile(`[^a-z0-9]+`)
 
 // ratio is the median of times, in round trips.
 func ratio(list []time.Duration, rtt time.Duration) float64 {

@@ -39,7 +39,9 @@ func TestReport(t *testing.T) {
 		{Bridges: 4, Replies: true, Reuse: true, RTT: 10 * ms, ARP: []time.Duration{33 * ms}, After: []time.Duration{12 * ms, 13 * ms, 90 * ms}, Many: []time.Duration{20 * ms},
 			Calls: []int64{1, 1, 2}, TCP: []int64{1}, ARPs: []int64{3}},
 		{Bridges: 4, Replies: true, RTT: 10 * ms, After: []time.Duration{80 * ms}, Failed: []string{"no answer"}},
+		{Peer: "os-ken, 1.3", Bridges: 8, ARP: []time.Duration{9 * ms}, After: []time.Duration{7 * ms}, Many: []time.Duration{8 * ms}, Failed: []string{"the controller drops it"}},
 	}}
+	res.Streams = []Stream{{Policy: "ports", Install: "flow", Switches: 1, Packets: 1, Calls: 20_000}}
 	res.report()
 	var b strings.Builder
 	if err := res.WriteText(&b); err != nil {
@@ -51,12 +53,18 @@ func TestReport(t *testing.T) {
 		"figure conversation.line_4.replies.first_ping_calls 2 goal <= 1 missed\n",
 		"figure conversation.line_4.replies.asked_each_time.first_ping_rtts 8\n",
 		"failure conversation.line_4.replies: no answer\n",
+		"figure conversation.stream.ports.flow.switches_1.lambda_per_month 2.91\n",  // 14.4 million: 0.2 each million, and 2.083 for 1,000,000 ms of 128 MB
+		"figure conversation.stream.ports.flow.switches_1.workers_per_month 7.11\n", // 4.4 million more than are in the 5
+		"figure conversation.stream.machine_per_month 6.6\n",
+		"figure conversation.stream.machine_is_cheaper_than_lambda_from_calls_per_hour 45361\n",
+		"figure conversation.line_8.local.os_ken_1_3.first_ping_ms 7\n",
+		"figure conversation.line_8.local.os_ken_1_3.failed 1\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
 	}
-	if res.Err() == nil {
-		t.Error("no failure")
+	if err := res.Err(); err == nil || strings.Contains(b.String(), "failure conversation.line_8") {
+		t.Errorf("failures: %v", err)
 	}
 }

@@ -65,12 +65,66 @@ type lab struct {
 	pairs int // of addresses that were used
 }
 
-func newLab(ctx context.Context, tb ovs.TB, program string, bridges int, replies bool, rtt time.Duration) (*lab, error) {
-	l := &lab{bridges: bridges, replies: replies, sw: ovs.Start(tb, ovs.Options{}), ended: make(chan struct{}), calls: make(map[int]int64)}
+// newLine starts an Open vSwitch for a line of bridges. The context is done when the lab is closed.
+func newLine(ctx context.Context, tb ovs.TB, bridges int) (*lab, context.Context, error) {
+	l := &lab{bridges: bridges, sw: ovs.Start(tb, ovs.Options{}), ended: make(chan struct{}), calls: make(map[int]int64)}
 	if l.sw.Dummy() {
-		return nil, errors.New("hosts need root, for network namespaces")
+		return nil, nil, errors.New("hosts need root, for network namespaces")
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
+	return l, ctx, nil
+}
+
+// connect makes the bridges and the hosts at both ends. The controller listens at a socket.
+func (l *lab) connect(socket string, protocol flow.Protocol) {
+	version := "OpenFlow13"
+	if protocol == flow.OpenFlow10 {
+		version = "OpenFlow10"
+	}
+	for i := range l.bridges {
+		l.sw.AddBridge(name(i), ovs.Bridge{DPID: uint64(1 + i), Protocols: []string{version}, Controllers: []string{"unix:" + socket}})
+		if i > 0 {
+			l.sw.Join(name(i-1), name(i))
+		}
+	}
+	l.h1, l.h2 = l.sw.AddHost(name(0), "h1"), l.sw.AddHost(name(l.bridges-1), "h2")
+}
+
+// newPeerLab is a line under a controller on this machine, which needs no function elsewhere.
+func newPeerLab(ctx context.Context, tb ovs.TB, p *bench.Peer, bridges int) (*lab, error) {
+	l, ctx, err := newLine(ctx, tb, bridges)
+	if err != nil {
+		return nil, err
+	}
+	controller, err := p.Run(ctx)
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	l.wait = append(l.wait, controller.Close)
+	// The bridges are in a namespace, from which there is no way to a port out here.
+	socket := filepath.Join(l.sw.Dir(), "controller.sock")
+	near, err := net.Listen("unix", socket)
+	if err != nil {
+		l.close()
+		return nil, err
+	}
+	var relaying sync.WaitGroup
+	relaying.Go(func() { _ = bench.Distance{Target: controller.Addr}.Serve(ctx, near) })
+	l.wait = append(l.wait, relaying.Wait)
+	l.connect(socket, p.Protocol)
+	for i := range bridges {
+		l.sw.WaitConnected(name(i))
+	}
+	return l, nil
+}
+
+func newLab(ctx context.Context, tb ovs.TB, program string, bridges int, replies bool, rtt time.Duration) (*lab, error) {
+	l, ctx, err := newLine(ctx, tb, bridges)
+	if err != nil {
+		return nil, err
+	}
+	l.replies = replies
 	dir := l.sw.Dir()
 	far, ca, token, err := l.function(ctx, dir, rtt)
 	if err != nil {
@@ -107,13 +161,7 @@ func newLab(ctx context.Context, tb ovs.TB, program string, bridges int, replies
 		_ = l.gateway.Wait()
 		close(l.ended)
 	}()
-	for i := range bridges {
-		l.sw.AddBridge(name(i), ovs.Bridge{DPID: uint64(1 + i), Protocols: []string{"OpenFlow13"}, Controllers: []string{"unix:" + socket}})
-		if i > 0 {
-			l.sw.Join(name(i-1), name(i))
-		}
-	}
-	l.h1, l.h2 = l.sw.AddHost(name(0), "h1"), l.sw.AddHost(name(bridges-1), "h2")
+	l.connect(socket, flow.OpenFlow13)
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get("http://" + admin + "/readyz")
 		if err == nil {
@@ -299,11 +347,11 @@ func (l *lab) pair(arp bool) (dst netip.Addr, err error) {
 	return dst, nil
 }
 
-// measure has conversations begin, in turn with answers that are used again and without.
-func (l *lab) measure(ctx context.Context, rounds int) ([]*Line, error) {
+// measure has conversations begin, for each of the lines in turn.
+func (l *lab) measure(ctx context.Context, rounds int, lines ...*Line) error {
 	echo, err := l.h2.Listen("tcp", "0.0.0.0:80")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer echo.Close()
 	go func() {
@@ -318,18 +366,10 @@ func (l *lab) measure(ctx context.Context, rounds int) ([]*Line, error) {
 			}()
 		}
 	}()
-	rtt, err := l.rtt()
-	if err != nil {
-		return nil, err
-	}
-	lines := []*Line{{Reuse: true}, {}}
-	for _, line := range lines {
-		line.Bridges, line.Replies, line.RTT = l.bridges, l.replies, rtt
-	}
 	for round := range rounds + 1 {
 		for _, line := range lines {
 			if ctx.Err() != nil {
-				return lines, ctx.Err()
+				return ctx.Err()
 			}
 			into := line
 			if round == 0 {
@@ -337,14 +377,14 @@ func (l *lab) measure(ctx context.Context, rounds int) ([]*Line, error) {
 			}
 			l.reuse.Store(line.Reuse)
 			if err := l.round(into); err != nil {
-				return lines, err
+				return err
 			}
 			if into != line {
 				line.Failed = append(line.Failed, into.Failed...)
 			}
 		}
 	}
-	return lines, nil
+	return nil
 }
 
 func (l *lab) round(line *Line) error {

@@ -215,17 +215,26 @@ func (v *virtual) run(ctx context.Context, path string) (packets int, err error)
 
 // reportStream adds what the stream took to the figures.
 func (res *Result) reportStream() {
+	prices := paper.DefaultPrices()
+	functions, machine := prices[:len(prices)-1], prices[len(prices)-1].PerMonth // the last is of a machine that is always on
 	for _, s := range res.Streams {
 		name := fmt.Sprintf("conversation.stream.%s.%s.switches_%d", s.Policy, s.Install, s.Switches)
 		if s.Reuse {
 			name += ".reuse"
 		}
 		res.Note(name+".calls_per_hour", s.Calls)
-		for i, p := range paper.DefaultPrices() {
-			res.Note(fmt.Sprintf("%s.price_%d_per_month", name, i+1), p.Per1000(time.Millisecond)*s.Calls/1000*24*30)
+		for _, p := range functions {
+			res.Note(fmt.Sprintf("%s.%s_per_month", name, p.Name), p.Month(s.Calls*hours, 0))
 		}
 	}
+	res.Note("conversation.stream.machine_per_month", machine)
+	for _, p := range functions {
+		res.Note("conversation.stream.machine_is_cheaper_than_"+p.Name+"_from_calls_per_hour", (1e6*p.Included+max(0, machine-p.PerMonth)*1000/p.Per1000(0))/hours)
+	}
 }
+
+// hours of a month.
+const hours = 24 * 30
 
 // unused is what it costs a function that does not say for which packets its answers hold, of each question in nanoseconds: the median of
 // runs with and without, in turn.

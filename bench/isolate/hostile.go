@@ -19,6 +19,7 @@ import (
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
+	"switchbridge/bench/fleet"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/ofp"
@@ -163,7 +164,7 @@ type peer struct {
 }
 
 func (a *attacker) dial(ctx context.Context) (net.Conn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(hostileFrom)}, Timeout: answerLimit}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(hostileFrom)}, Timeout: fleet.AnswerLimit}
 	if a.kind == SlowReader {
 		d.Control = smallBuffer
 	}
@@ -188,7 +189,7 @@ func (a *attacker) connect(ctx context.Context) (*peer, error) {
 		conn.Close()
 		return nil, err
 	}
-	timer := time.NewTimer(answerLimit)
+	timer := time.NewTimer(fleet.AnswerLimit)
 	defer timer.Stop()
 	select {
 	case <-configured:
@@ -495,7 +496,7 @@ func servedP4(ctx context.Context, addr string, dpid flow.DPID) (*p4test.Target,
 	}
 	sw := p4test.New(p4test.Options{DeviceID: uint64(dpid)})
 	sw.Start(ln)
-	for end := time.Now().Add(3 * answerLimit); ; pause(ctx, 10*time.Millisecond) {
+	for end := time.Now().Add(3 * fleet.AnswerLimit); ; pause(ctx, 10*time.Millisecond) {
 		sw.Packet(1, newFlow(0)) // without a gateway that has set it up, nothing comes of it
 		switch {
 		case sw.Stats().Digests > 0:

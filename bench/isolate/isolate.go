@@ -14,7 +14,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -26,19 +25,17 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"switchbridge/bench"
 	"switchbridge/bench/figures"
+	"switchbridge/bench/fleet"
 	"switchbridge/bench/stats"
 	"switchbridge/faas/function/devca"
 	"switchbridge/flow"
-	"switchbridge/internal/certs"
 	"switchbridge/internal/frames"
 	"switchbridge/ofproxy/oftest"
 )
@@ -229,12 +226,10 @@ func newEnvironment(cfg Config) (*environment, error) {
 	if err := unix.SchedGetaffinity(0, &e.all); err != nil {
 		return nil, fmt.Errorf("which cores this process may use: %w", err)
 	}
-	for i := range 8 * len(e.all) * 8 {
-		if e.all.IsSet(i) {
-			e.core = i // the last; what the kernel does for devices is mostly on the first
-		}
-	}
 	var err error
+	if e.core, err = fleet.Core(); err != nil {
+		return nil, err
+	}
 	if e.self, err = os.Executable(); err != nil {
 		return nil, err
 	}
@@ -278,32 +273,32 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		return err
 	}
 	defer g.Close()
-	v, err := newVictims(g.Addr, e.cfg.Victims, 1, e.cfg.Rate)
+	v, err := fleet.Dial(victims(g.Addr, e.cfg.Victims, e.cfg.Rate))
 	if err != nil {
 		return err
 	}
-	defer v.close()
+	defer v.Close()
 	h, err := e.hostile(ctx, row.Kind, cmp.Or(p4, g.Addr))
 	if err != nil {
 		return err
 	}
 	defer h.close()
 
-	memory := watchMemory(g.PID())
-	defer memory.stop()
+	memory := bench.WatchMemory(g.PID())
+	defer memory.Stop()
 	var quiet, hostile stats.Histogram
 	phase := func(d time.Duration, into *stats.Histogram, wait bool) {
-		var t tally
-		e.thread = urgent(e.core, func() { t = v.run(d, into, wait) })
-		row.Sent += t.sent
-		row.Lost += t.lost
-		row.Wrong += t.wrong
-		if t.lost+t.wrong > 0 {
+		var t fleet.Tally
+		e.thread = fleet.Urgent(e.core, func() { t = v.Run(d, into, wait) })
+		row.Sent += t.Sent
+		row.Lost += t.Lost
+		row.Wrong += t.Wrong
+		if t.Lost+t.Wrong > 0 {
 			when := "quiet"
 			if into == &hostile {
 				when = "hostile"
 			}
-			row.failures = append(row.failures, fmt.Sprintf("of %d packets of victims in a %s phase %d were lost and %d answered wrongly %s", t.sent, when, t.lost, t.wrong, t.example))
+			row.failures = append(row.failures, fmt.Sprintf("of %d packets of victims in a %s phase %d were lost and %d answered wrongly %s", t.Sent, when, t.Lost, t.Wrong, t.Example))
 		}
 	}
 	const settle = 400 * time.Millisecond
@@ -320,11 +315,11 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		return err
 	}
 	var quietLog, hostileLog, did, answered float64
-	memory.reset()
+	memory.Reset()
 	if err := logged(&quietLog, e.cfg.Quiet, func() { phase(e.cfg.Quiet, &quiet, true) }); err != nil {
 		return err
 	}
-	row.QuietRSS = memory.reset()
+	row.QuietRSS = memory.Reset()
 	for round := range e.cfg.Rounds {
 		begin := time.Now()
 		if err := h.start(ctx, control, e.caFile); err != nil {
@@ -372,10 +367,10 @@ func (e *environment) run(ctx context.Context, row *Row) (err error) {
 		if err := <-profiled; err != nil {
 			return err
 		}
-		row.HostileRSS = max(row.HostileRSS, memory.reset())
+		row.HostileRSS = max(row.HostileRSS, memory.Reset())
 		phase(e.cfg.Quiet, &quiet, true)
 	}
-	if n, example := v.lostConnections(); n > 0 {
+	if n, example := v.Ended(); n > 0 {
 		row.failures = append(row.failures, fmt.Sprintf("%d victims lost their connection: %s", n, example))
 		if why := ended(logFile); why != "" {
 			row.failures = append(row.failures, "the gateway ended: "+why)
@@ -443,8 +438,8 @@ func (e *environment) gateway(ctx context.Context, row *Row, url, p4, logFile st
 		said, _ := os.ReadFile(logFile) // the start's error is what counts
 		return nil, "", fmt.Errorf("%w; it said: %s", err, said[max(0, len(said)-1000):])
 	}
-	for end := time.Now().Add(3 * answerLimit); ; pause(ctx, 10*time.Millisecond) {
-		if err = ask(ctx, http.MethodGet, "http://"+admin+"/readyz", ""); err == nil {
+	for end := time.Now().Add(3 * fleet.AnswerLimit); ; pause(ctx, 10*time.Millisecond) {
+		if err = bench.Ask(ctx, http.MethodGet, "http://"+admin+"/readyz", ""); err == nil {
 			return r, admin, nil
 		}
 		if ctx.Err() != nil || time.Now().After(end) {
@@ -463,7 +458,7 @@ func (e *environment) function(ctx context.Context, kind string) (r *bench.Proce
 	err = bound(e.all, func() (err error) {
 		r, err = p.Launch(ctx, func(ctx context.Context, r *bench.Process) error {
 			if !remoteOnly(kind) { // it compiles its guest, the first time for seconds
-				return ask(ctx, http.MethodGet, "https://"+r.Addr+"/readyz", e.caFile)
+				return bench.Ask(ctx, http.MethodGet, "https://"+r.Addr+"/readyz", e.caFile)
 			}
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", r.Addr)
 			if err != nil {
@@ -524,7 +519,7 @@ func (a *adversary) say(word string) (string, error) {
 
 func (a *adversary) start(ctx context.Context, control, ca string) error {
 	if control != "" {
-		if err := ask(ctx, http.MethodPost, control+"/go", ca); err != nil {
+		if err := bench.Ask(ctx, http.MethodPost, control+"/go", ca); err != nil {
 			return err
 		}
 	}
@@ -534,7 +529,7 @@ func (a *adversary) start(ctx context.Context, control, ca string) error {
 
 func (a *adversary) stop(ctx context.Context, control, ca string) (d Did, err error) {
 	if control != "" {
-		if err := ask(ctx, http.MethodPost, control+"/stop", ca); err != nil {
+		if err := bench.Ask(ctx, http.MethodPost, control+"/stop", ca); err != nil {
 			return d, err
 		}
 	}
@@ -552,30 +547,40 @@ func (a *adversary) close() {
 	_ = a.cmd.Wait() // how it ended changes nothing
 }
 
-// ask sends a request without a body, and wants 200. An empty ca is the system's.
-func ask(ctx context.Context, method, url, ca string) error {
-	t := &http.Transport{}
-	if ca != "" {
-		roots, err := certs.Pool(ca)
-		if err != nil {
-			return err
+// victims are switches that behave well, and ask about new flows, some of which the policy denies.
+func victims(addr string, n int, rate float64) fleet.Config {
+	return fleet.Config{Addrs: []string{addr}, Switches: n, First: 1, Rate: rate * float64(n), Packet: func(sw int, n uint32) fleet.Packet {
+		from := frames.Host(uint8(1 + (sw+1)%100)).At(uint16(1024 + n%60_000))
+		if n%deniedEvery == 0 {
+			return fleet.Packet{Frame: frames.TCP(from, denied.At(80), frames.SYN, nil), Deny: true}
 		}
-		t.TLSClientConfig = &tls.Config{RootCAs: roots}
-	}
-	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Client{Transport: t, Timeout: answerLimit}).Do(req)
-	if err != nil {
-		return err
-	}
-	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s", method, url, resp.Status)
-	}
-	return nil
+		return fleet.Packet{Frame: frames.TCP(from, allowed.At(uint16(1+n/60_000)), frames.SYN, nil)}
+	}}
+}
+
+// deniedEvery says which of a victim's packets goes to an address that the
+// policy denies.
+const deniedEvery = 8
+
+// Addresses of the packets.
+var (
+	allowed = frames.Host(200)
+	denied  = frames.Endpoint{MAC: flow.MAC{0x02, 0xfe, 0, 0, 0, 9}, IP: deniedAddr}
+)
+
+// bound runs f on a thread that may run on the given cores alone, and so may
+// what f starts.
+func bound(cores unix.CPUSet, f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.SchedSetaffinity(0, &cores); err != nil {
+			done <- fmt.Errorf("bind to a core: %w", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
 }
 
 // greet connects a switch, has it ask about one packet, and says how long the
@@ -614,49 +619,6 @@ func askOnce(ctx context.Context, addr string, dpid flow.DPID) error {
 	}
 	_, err = s.UntilReleased(ctx, frame)
 	return err
-}
-
-// memoryWatch looks at a process's resident memory ever again.
-type memoryWatch struct {
-	most atomic.Int64
-	end  chan struct{}
-}
-
-func watchMemory(pid int) *memoryWatch {
-	m := &memoryWatch{end: make(chan struct{})}
-	go func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			if n := resident(pid); n > m.most.Load() {
-				m.most.Store(n)
-			}
-			select {
-			case <-m.end:
-				return
-			case <-tick.C:
-			}
-		}
-	}()
-	return m
-}
-
-// reset returns the most since the last reset.
-func (m *memoryWatch) reset() int64 { return m.most.Swap(0) }
-func (m *memoryWatch) stop()        { close(m.end) }
-
-// resident is a process's resident memory in bytes (proc(5), statm); 0 of one that is gone.
-func resident(pid int) int64 {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/statm")
-	f := strings.Fields(string(b))
-	if err != nil || len(f) < 2 {
-		return 0
-	}
-	pages, err := strconv.ParseInt(f[1], 10, 64)
-	if err != nil {
-		return 0
-	}
-	return pages * int64(os.Getpagesize())
 }
 
 // profile keeps what the gateway spends its time on in a hostile phase.

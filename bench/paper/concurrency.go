@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"switchbridge/bench/chart"
 	"switchbridge/flow"
 	"switchbridge/replay"
 )
@@ -49,7 +50,7 @@ func (e *evaluation) concurrency(ctx context.Context) error {
 		names, values = append(names, name), append(values, float64(n))
 	}
 	s.Plot = "concurrency"
-	return bars(e.cfg.Dir, s.Plot, "Events under way as one begins", "events under way", "events", names, values)
+	return chart.Bars(e.cfg.Dir, s.Plot, "Events under way as one begins", "events under way", "events", names, values)
 }
 
 // underWay counts, for events that begin at the given times, in order, and take

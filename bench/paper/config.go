@@ -24,9 +24,10 @@ type Config struct {
 	Peers    []bench.Peer // side by side, in this order
 	Function *Function    // nil: one that Local starts
 	// Local starts a function on this machine that decides by the text of a
-	// policy file; stop ends it. nil, and no Function: the tables about functions
+	// policy file, with more flags; stop ends it. nil, and no Function: the tables about functions
 	// say that none was given.
-	Local     func(ctx context.Context, policy string) (f *Function, stop func(), err error)
+	Local     func(ctx context.Context, policy string, args ...string) (f *Function, stop func(), err error)
+	Stores    []string   // of states, as StateConfig has them
 	Locations []Location // nil: DefaultLocations
 	Prices    []Price    // nil: DefaultPrices
 
@@ -116,6 +117,9 @@ func ParseLocations(r io.Reader) ([]Location, error) {
 // Price is what a platform asks.
 type Price struct {
 	Name            string
+	Date            string  // when somebody looked
+	PerMonth        float64 // whatever is asked
+	Included        float64 // millions of invocations in that
 	PerMillion      float64 // for a million invocations
 	PerGBSecond     float64 // for each GB of MemoryMB and second of run time
 	MemoryMB        float64
@@ -123,23 +127,26 @@ type Price struct {
 	Currency        string
 }
 
-// DefaultPrices are examples to be replaced by a file of one's own: a charge by
-// invocation and run time, and one by invocation alone.
+// DefaultPrices are those of configs/prices.yaml, to be replaced by a file of one's own: two functions, and a small machine that is always on.
 func DefaultPrices() []Price {
+	const seen = "2026-12"
 	return []Price{
-		{Name: "example: invocation and GB-second", PerMillion: 0.20, PerGBSecond: 0.0000166667, MemoryMB: 128, MinMilliseconds: 1, Currency: "USD"},
-		{Name: "example: invocation only", PerMillion: 0.50, Currency: "USD"},
+		{Name: "lambda", Date: seen, PerMillion: 0.20, PerGBSecond: 0.0000166667, MemoryMB: 128, MinMilliseconds: 1, Currency: "USD"},
+		{Name: "workers", Date: seen, PerMonth: 5, Included: 10, PerMillion: 0.30, PerGBSecond: 0.00002, MemoryMB: 1024, MinMilliseconds: 9, Currency: "USD"},
+		{Name: "machine", Date: seen, PerMonth: 6.6, Currency: "USD"},
 	}
 }
 
 // ParsePrices reads a file of prices:
 //
 //	prices:
-//	  - {name: mine, per_million: 0.2, per_gb_second: 0.0000166667, memory_mb: 128, min_ms: 1, currency: USD}
+//	  - {name: mine, date: 2026-12, per_month: 5, included_millions: 10, per_million: 0.2, per_gb_second: 0.0000166667, memory_mb: 128, min_ms: 1, currency: USD}
 func ParsePrices(r io.Reader) ([]Price, error) {
 	var file struct {
 		Prices []struct {
-			Name        string
+			Name, Date  string
+			PerMonth    float64 `yaml:"per_month"`
+			Included    float64 `yaml:"included_millions"`
 			PerMillion  float64 `yaml:"per_million"`
 			PerGBSecond float64 `yaml:"per_gb_second"`
 			MemoryMB    float64 `yaml:"memory_mb"`
@@ -152,15 +159,20 @@ func ParsePrices(r io.Reader) ([]Price, error) {
 	}
 	var list []Price
 	for i, f := range file.Prices {
-		if f.Name == "" || min(f.PerMillion, f.PerGBSecond, f.MemoryMB, f.MinMS) < 0 {
+		if f.Name == "" || min(f.PerMonth, f.Included, f.PerMillion, f.PerGBSecond, f.MemoryMB, f.MinMS) < 0 {
 			return nil, fmt.Errorf("prices: entry %d (%q): want a name and nothing negative", i+1, f.Name)
 		}
-		list = append(list, Price{f.Name, f.PerMillion, f.PerGBSecond, f.MemoryMB, f.MinMS, cmp.Or(f.Currency, "USD")})
+		list = append(list, Price{f.Name, f.Date, f.PerMonth, f.Included, f.PerMillion, f.PerGBSecond, f.MemoryMB, f.MinMS, cmp.Or(f.Currency, "USD")})
 	}
 	return list, nil
 }
 
-// Per1000 is what 1,000 invocations of the given run time cost.
+// Month is what a month with so many invocations costs.
+func (p *Price) Month(calls float64, run time.Duration) float64 {
+	return p.PerMonth + max(0, calls-1e6*p.Included)*p.Per1000(run)/1000
+}
+
+// Per1000 is what 1,000 invocations of the given run time cost beyond what is included.
 func (p *Price) Per1000(run time.Duration) float64 {
 	ms := max(p.MinMilliseconds, float64(run)/float64(time.Millisecond))
 	return p.PerMillion/1000 + 1000*p.PerGBSecond*(p.MemoryMB/1024)*ms/1000

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"switchbridge/bench"
+	"switchbridge/bench/chart"
 	"switchbridge/bench/stats"
 )
 
@@ -268,10 +269,10 @@ func (e *evaluation) cpu(peers []*measured) {
 }
 
 func (e *evaluation) plotResponses(peers []*measured) error {
-	var curves []curve
+	var curves []chart.Curve
 	for _, m := range peers {
 		if m.latency.Count() > 0 {
-			curves = append(curves, curve{m.peer.Name, &m.latency})
+			curves = append(curves, chart.Curve{Name: m.peer.Name, H: &m.latency})
 		}
 	}
 	if len(curves) == 0 {
@@ -279,5 +280,5 @@ func (e *evaluation) plotResponses(peers []*measured) error {
 	}
 	s := e.section("Distribution of the response time (figure 2)", "Of all packets of the table of response times.")
 	s.Plot = "response"
-	return cdf(e.cfg.Dir, s.Plot, s.Title, "response time in µs", 1000, curves)
+	return chart.CDF(e.cfg.Dir, s.Plot, s.Title, "response time in µs", 1000, curves)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"switchbridge/bench"
+	"switchbridge/bench/chart"
 	"switchbridge/bench/stats"
 	"switchbridge/replay"
 )
@@ -35,7 +36,7 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once. The paper's figures are its medians for each platform.", e.scale.events),
 		"platform", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
 	s.Emulated = e.emulated()
-	var curves []curve
+	var curves []chart.Curve
 	for at := 0; at < len(e.cfg.Locations); {
 		sites := e.cfg.Locations[at:]
 		for i, l := range sites {
@@ -76,13 +77,13 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 		if len(sites) > 1 {
 			s.row(append([]string{sites[0].Platform, "all", none, paperMS(sites[0].Paper)}, cells(&sum)...)...)
 		}
-		curves = append(curves, curve{sites[0].Platform, &sum})
+		curves = append(curves, chart.Curve{Name: sites[0].Platform, H: &sum})
 	}
 	if len(curves) == 0 {
 		return nil
 	}
 	s.Plot = "distance"
-	return cdf(e.cfg.Dir, s.Plot, "Time of an event, by platform (all sites)", "ms", time.Millisecond, curves)
+	return chart.CDF(e.cfg.Dir, s.Plot, "Time of an event, by platform (all sites)", "ms", time.Millisecond, curves)
 }
 
 func paperMS(v float64) string {

@@ -53,7 +53,6 @@ func (e *evaluation) functions(ctx context.Context) error {
 		return err
 	}
 	e.handshakes(ctx, f, set)
-	e.policiesAway(ctx, f, set)
 	cpu := e.openLoop(ctx, f, set)
 	e.cost(perEvent, cpu)
 	return nil
@@ -132,7 +131,7 @@ func (e *evaluation) openLoop(ctx context.Context, f *Function, set []byte) time
 // cost says what events come to at given prices.
 func (e *evaluation) cost(perEvent, cpu time.Duration) {
 	s := e.section("Invocations, CPU and cost",
-		"Of 1,000 events, and of the organisation's hour. CPU is the function's process's, while it answered that hour's events. The time that is charged is the median time of an event without distance; the prices are examples unless a file gives others.",
+		"Of 1,000 events, and of the organisation's hour. CPU is the function's process's, while it answered that hour's events. The time that is charged is the median time of an event without distance; the prices are those of configs/prices.yaml unless a file gives others, without what is included in a monthly price.",
 		"price", "handshake", "invocations of 1,000 events", "CPU ms of 1,000 events", "1,000 events", fmt.Sprintf("%d events", publishedEvents))
 	if perEvent == 0 {
 		s.row("not computed: the function's time was not measured")
@@ -144,6 +143,10 @@ func (e *evaluation) cost(perEvent, cpu time.Duration) {
 	}
 	for i := range e.cfg.Prices {
 		p := &e.cfg.Prices[i]
+		if p.Per1000(perEvent) == 0 {
+			s.row(p.Name, none, none, none, none, fmt.Sprintf("%.2f %s a month, whatever is asked", p.PerMonth, p.Currency))
+			continue
+		}
 		for _, h := range []struct {
 			name string
 			n    float64

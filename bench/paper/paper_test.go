@@ -23,6 +23,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/httpclient"
+	"switchbridge/policy"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
 )
@@ -46,7 +47,9 @@ func TestMain(m *testing.M) {
 
 // serveFunction is the controller over HTTP.
 func serveFunction(t *testing.T) *httptest.Server {
-	c := controller.New(forward.Default())
+	p := forward.Default()
+	p.Install.Rule = policy.InstallNone
+	c := controller.New(p)
 	codec := &openflow.Codec{}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var ev flow.Event
@@ -99,11 +102,12 @@ func TestQuick(t *testing.T) {
 			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10},
 			{Name: "broken", Command: []string{"{bench}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
 		},
-		Local: func(_ context.Context, policy string) (*Function, func(), error) {
+		Local: func(_ context.Context, policy string, _ ...string) (*Function, func(), error) {
 			started = append(started, policy)
 			return &Function{Name: "test", URL: srv.URL, Open: open(srv.URL), HTTP: srv.Client(), PID: os.Getpid()}, func() { stopped++ }, nil
 		},
 		Locations: []Location{{Platform: "here"}, {Site: "1", Platform: "there", Delay: 10 * time.Millisecond, Paper: 15.8}, {Site: "2", Platform: "there", Delay: 30 * time.Millisecond}},
+		Stores:    []string{"memory"},
 		OnStep:    func(s string) { steps = append(steps, s) },
 	})
 	if err != nil {
@@ -175,19 +179,26 @@ func TestQuick(t *testing.T) {
 	if fmt.Sscan(full[9], &ratio); full[1] != "full" || full[2] != "28.9" || ratio < 1.5 {
 		t.Errorf("%q", full)
 	}
-	for _, title := range []string{"Location and platform (tables 8 to 11)", "Handshakes (table 12)", "Policies over a distance (tables 8 to 11)"} {
+	for _, title := range []string{"Location and platform (tables 8 to 11)", "Handshakes (table 12)", "Policies with state and without (figure 2, tables 8 to 11)"} {
 		if !strings.Contains(sections[title].Emulated, "distance, by ") {
 			t.Errorf("%s does not say that distance is emulated", title)
 		}
 	}
-	// Each policy over a distance had a function of its own.
-	if len(started) != 3 || stopped != 3 || !strings.Contains(started[1], "blocklist:") || strings.Count(started[2], "action: deny") != 500 {
+	// Each policy had a function of its own: one for the tables about functions, three beside one another, three for what is in one and in two.
+	if len(started) != 7 || stopped != 7 || !strings.Contains(started[1], "blocklist:") || strings.Count(started[2], "action: deny") != 500 || strings.Count(started[3], "key: connection") != 500 {
 		t.Errorf("%d functions were started and %d stopped", len(started), stopped)
 	}
-	if row := find("Policies over a distance (tables 8 to 11)", "blocklist"); row[1] != "14.7" || row[2] == none {
-		t.Errorf("%q", row)
+	measured := 0
+	for _, row := range sections["Policies with state and without (figure 2, tables 8 to 11)"].Rows {
+		if row[0] == wayFar && row[1] == kindMachine && row[3] != "136" || row[4] == "0.00" && row[0] != wayNative && row[0] != wayEmbedded {
+			t.Errorf("%q", row)
+		}
+		measured++
 	}
-	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 4 || len(steps) < 6 {
+	if measured != 12 {
+		t.Errorf("%d rows of policies, want three policies in four ways", measured)
+	}
+	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
 		t.Errorf("%d steps, %+v", len(steps), report)
 	}
 	find("The instruments: load", "replay to a gateway, every packet")

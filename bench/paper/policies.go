@@ -1,22 +1,27 @@
 package paper
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
 	"switchbridge/bench"
-	"switchbridge/replay"
+	"switchbridge/bench/chart"
 )
 
 // awayEntries is how many entries the paper's policies have.
 const awayEntries = 500
 
-// policyText is a policy file with n entries that none of the set's events match.
+// policyText is a policy file with n entries, of which the set's events match none, or the last machine. Nothing is installed.
 func policyText(kind string, n int) string {
+	return "serial: 1\ninstall: none\nchain:\n" + entries(kind, n, "") + "  - forward: {mode: normal}\n"
+}
+
+// entries is one link of a chain. Of machines the last one concerns what which says, or everything: each first packet of a direction moves it.
+func entries(kind string, n int, which string) string {
 	var b strings.Builder
-	b.WriteString("serial: 1\nchain:\n")
 	addr := func(i int) string { return fmt.Sprintf("192.0.%d.%d", 2+i/250, 1+i%250) }
 	switch kind {
 	case bench.KindBlocklist:
@@ -29,47 +34,62 @@ func policyText(kind string, n int) string {
 		for i := range n {
 			fmt.Fprintf(&b, "        - {name: rule-%d, match: {ip_dst: %s, tcp_dst: 443}, action: deny}\n", i, addr(i))
 		}
+	case kindMachine:
+		b.WriteString("  - machine:\n      machines:\n")
+		for i := range n {
+			name, concerns := "device", fmt.Sprintf("for: {ip_src: %s}, ", addr(i))
+			if i == n-1 {
+				concerns = which
+			}
+			if which != "" { // a machine of another kind has states of its own
+				name = "some"
+			}
+			fmt.Fprintf(&b, "        - {name: %s-%d, %skey: connection, forget: 1h, start: new, states: {new: next, asked: next, answered: next},\n"+
+				"           transitions: [{from: asked, to: answered}, {from: [new, answered], to: asked}]}\n", name, i, concerns)
+		}
 	}
-	b.WriteString("  - forward: {mode: normal}\n")
 	return b.String()
 }
 
-// policiesAway asks functions of different policies over the paper's distance.
-func (e *evaluation) policiesAway(ctx context.Context, f *Function, set []byte) {
-	way := Location{Delay: 7 * time.Millisecond, Jitter: time.Millisecond / 2}
-	s := e.section("Policies over a distance (tables 8 to 11)",
-		fmt.Sprintf("%d events, one after the other, over a round trip of %s ms, by policies of %d entries. In the paper a policy's time includes the way to its platform.", e.scale.events, ms(2*way.Delay), awayEntries),
-		"policy", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
-	s.Emulated = e.emulated()
-	for _, p := range []struct {
-		kind  string
-		paper float64
-	}{{"allow all", 0}, {bench.KindBlocklist, publishedBlocklist}, {bench.KindHeader, publishedHeader}} {
-		e.step("policy over a distance: %s", p.kind)
-		asked, stop := f, func() {}
-		if p.paper != 0 { // f allows all, or is a deployed one that decides as it does
-			if e.cfg.Local == nil || e.cfg.Function != nil {
-				s.row(p.kind, num(p.paper), "not measured: it takes a function deployed with this policy")
-				continue
-			}
-			var err error
-			if asked, stop, err = e.cfg.Local(ctx, policyText(p.kind, awayEntries)); err != nil {
-				s.row(p.kind, num(p.paper), reason(err))
-				continue
-			}
-		} else if e.cfg.Function != nil {
-			p.kind = "as deployed"
-		}
-		h, err := e.from(ctx, asked, way, set, replay.HandshakeCombined)
-		stop()
-		if err != nil {
-			s.row(p.kind, paperMS(p.paper), reason(err))
-			continue
-		}
-		l := h.Latency()
-		s.row(p.kind, paperMS(p.paper), ms(l.P50), ms(l.P10), ms(l.P90), ms(l.P99), ms(l.Stdev), ms(l.P50-2*way.Delay))
+// states measures policies that remember beside policies that don't.
+func (e *evaluation) states(ctx context.Context) error {
+	if e.cfg.Local == nil {
+		return nil
 	}
-	s.row("state machine", num(publishedStateMachine), "not part of this program")
+	r, err := State(ctx, StateConfig{smoke: e.cfg.Quick, Local: e.cfg.Local, Stores: e.cfg.Stores, OnStep: e.cfg.OnStep})
+	s := e.section("Policies with state and without (figure 2, tables 8 to 11)",
+		fmt.Sprintf("Policies of %d entries over events of the organisation's kind, open loop, with nothing installed; each event is a flow's first packet, for which a machine's state is read and swapped. Times count from when an event was due. "+
+			"Far is over a round trip of %v; in the paper a policy's time includes the way to its platform, and its state machine's state is in Fastly's KV store. The rows of round trips are a header policy's and two round trips of a bare client to the store.", awayEntries, 2*farAway.Delay),
+		"way", "policy", "store", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev")
+	s.Emulated = e.emulated()
+	if err != nil {
+		s.row(reason(err))
+		return nil
+	}
+	var curves []chart.Curve
+	for _, row := range r.Rows {
+		l := row.Latency
+		s.row(row.Way, row.Policy, cmp.Or(row.Store, none), paperMS(row.Paper), ms(l.P50), ms(l.P10), ms(l.P90), ms(l.P99), ms(l.Stdev))
+		if row.Way == wayFar && row.Policy != kindRoundTrips {
+			curves = append(curves, chart.Curve{Name: strings.TrimSpace(row.Policy + " " + row.Store), H: &row.histogram})
+		}
+	}
+	figures := e.section("State: figures", "What the rows above come to, as bench state prints it.", "figure", "value", "goal")
+	for _, f := range r.Figures {
+		goal := none
+		if f.Goal != "" {
+			goal = f.Goal + " " + num(f.Bound)
+		}
+		figures.row(f.Name, num(f.Value), goal)
+	}
+	for _, f := range r.Failures {
+		figures.row("failure: " + f)
+	}
+	if len(curves) == 0 {
+		return nil
+	}
+	s.Plot = "state"
+	return chart.CDF(e.cfg.Dir, s.Plot, fmt.Sprintf("Time of an event over a round trip of %v, by policy", 2*farAway.Delay), "ms", time.Millisecond, curves)
 }
 
 // policies measures decisions by the size of the policy.

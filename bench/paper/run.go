@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	start := time.Now()
 	var err error
-	for _, part := range []func(context.Context) error{e.controllers, e.concurrency, e.functions, e.policies, e.instruments} {
+	for _, part := range []func(context.Context) error{e.controllers, e.concurrency, e.functions, e.states, e.policies, e.instruments} {
 		if err = errors.Join(part(ctx), ctx.Err()); err != nil {
 			break
 		}

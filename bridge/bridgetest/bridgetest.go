@@ -5,8 +5,10 @@ package bridgetest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -151,19 +153,51 @@ func (inPlace) Local() bool { return true }
 // what must hold.
 func Run(t *testing.T, target Target) {
 	for _, remote := range []bool{false, true} {
-		t.Run(where(remote), func(t *testing.T) { runAll(t, target, remote) })
+		t.Run(where(remote), func(t *testing.T) {
+			for _, c := range casesOf(&target, remote) {
+				t.Run(c.name, func(t *testing.T) { run(t, target, remote, c) })
+			}
+		})
 	}
 }
 
-// RunApart is Run for switches for which a case mostly waits: what is decided in place and what is decided remotely run side by side, each on
-// a target of its own, which with makes.
+// apart is on how many targets of a kind cases run side by side, for each of the two places of decision.
+const apart = 4
+
+// RunApart is Run for switches for which a case mostly waits: cases run side by side, on several targets, which with makes. At most one case at a
+// time has a target.
 func RunApart(t *testing.T, with func(t *testing.T) Target) {
 	for _, remote := range []bool{false, true} {
 		t.Run(where(remote), func(t *testing.T) {
 			t.Parallel()
-			runAll(t, with(t), remote)
+			targets := make(chan Target, apart)
+			var last Target
+			for range apart {
+				last = with(t)
+				targets <- last
+			}
+			for _, c := range casesOf(&last, remote) {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					target := <-targets
+					defer func() { targets <- target }()
+					run(t, target, remote, c)
+				})
+			}
 		})
 	}
+}
+
+// Main runs the tests of a package most of which wait: more of them side by side than there are cores, unless -parallel says how many.
+func Main(m *testing.M) {
+	flag.Parse()
+	const name = "test.parallel"
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if !given {
+		_ = flag.Set(name, "6")
+	}
+	os.Exit(m.Run())
 }
 
 // where is who decides.
@@ -174,23 +208,23 @@ func where(remote bool) string {
 	return "in place"
 }
 
-func runAll(t *testing.T, target Target, remote bool) {
-	for _, c := range slices.Concat(cases, replyCases, stateCases) {
-		if c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(&target) {
-			continue
-		}
-		t.Run(c.name, func(t *testing.T) {
-			body := func(t *testing.T) { run(t, target, remote, c) }
-			if target.Simulated {
-				synctest.Test(t, body)
-			} else {
-				body(t)
-			}
-		})
+// casesOf are those that a target can be held to.
+func casesOf(target *Target, remote bool) []testCase {
+	return slices.DeleteFunc(all(), func(c testCase) bool {
+		return c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(target)
+	})
+}
+
+// run runs a case, in a bubble where waiting takes no time if the target is simulated.
+func run(t *testing.T, target Target, remote bool, c testCase) {
+	if target.Simulated {
+		synctest.Test(t, func(t *testing.T) { runCase(t, target, remote, c) })
+	} else {
+		runCase(t, target, remote, c)
 	}
 }
 
-func run(t *testing.T, target Target, remote bool, c testCase) {
+func runCase(t *testing.T, target Target, remote bool, c testCase) {
 	r := &rig{T: t, target: target, remote: remote, logs: new(logbuffer.Buffer), answer: c.answer, metrics: prometheus.NewRegistry()}
 	log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cfg := bridge.Config{Logger: log, Coalesce: true, LookInterval: time.Hour, OnDecision: r.observe, Metrics: bridge.NewMetrics(r.metrics)}
@@ -305,7 +339,7 @@ func (r *rig) settle() {
 		synctest.Wait()
 		return
 	}
-	time.Sleep(60 * time.Millisecond)
+	time.Sleep(100 * time.Millisecond)
 }
 
 // rules writes the switch's rules for a message.

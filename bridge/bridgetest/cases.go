@@ -163,7 +163,7 @@ var cases = []testCase{{
 			return len(r.find(func(f *flow.Rule) bool { return len(f.Actions) > 0 && bridge.Decision(f.Cookie) != 0 })) == 0
 		})
 		r.settle()
-		if _, asked := r.passes(ssh); !asked {
+		if _, asked := r.inject(1, ssh, func(_ []flow.PortNo, asked bool) bool { return asked }); !asked {
 			r.Error("the denied packet is not asked about")
 		}
 		if !strings.Contains(r.logs.String(), "refuses a rule") {

@@ -58,7 +58,7 @@ func handler(log *slog.Logger) (http.Handler, error) {
 	if err := places.Validate(); err != nil {
 		return nil, fmt.Errorf("%s and %s: %w", envState, envFails, err)
 	}
-	keeper, err := stores.Open(context.Background(), places, stores.Openers{"dynamodb": dynamodb.Open}, log)
+	keeper, err := stores.Open(context.Background(), places, stores.Openers{"dynamodb": dynamodb.Open, "travel": stores.OpenTravel}, log)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", envState, err)
 	}

@@ -12,7 +12,8 @@
 //	wasmtime --dir . function.wasm policy.blob < event > decision
 //
 // The policy is a compiled one (switchbridge policy compile). Without one everything is allowed.
-// The tag json adds the JSON encoding, at twice the size; hosts of ours translate it themselves.
+// The tag json adds the JSON encoding, at twice the size, and states that travel with events, sealed with the keys in SWITCHBRIDGE_STATE_KEYS; hosts of
+// ours do both themselves.
 package main
 
 import (
@@ -26,6 +27,7 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/guest"
+	"switchbridge/flow"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
@@ -33,8 +35,12 @@ import (
 
 var codecs = function.Codecs{OpenFlow: openflow.Codec{}}
 
+// remembering returns what decides by a policy with machines as a command; nil where nothing brings their states.
+var remembering func(c *controller.Controller, log func(string)) (flow.Decider, error)
+
 // What configure made of the policy.
 var (
+	control *controller.Controller
 	decide  *function.Function
 	packets *function.Packets
 )
@@ -58,7 +64,7 @@ func configure(compiled []byte) error {
 		}
 	}
 	c := controller.New(p)
-	decide, packets = function.New(c, codecs), function.NewPackets(c)
+	control, decide, packets = c, function.New(c, codecs), function.NewPackets(c)
 	return nil
 }
 
@@ -83,6 +89,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	}
 	if err := configure(compiled); err != nil {
 		return fmt.Errorf("policy: %w", err)
+	}
+	if remembering != nil && control.Stateful() {
+		d, err := remembering(control, func(line string) { fmt.Fprintln(stderr, line) })
+		if err != nil {
+			return err
+		}
+		decide = function.New(d, codecs)
 	}
 	event, err := io.ReadAll(io.LimitReader(stdin, guest.MaxEnvelope+1))
 	if err != nil {

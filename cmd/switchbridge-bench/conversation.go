@@ -1,11 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"switchbridge/bench"
 	"switchbridge/bench/conversation"
 	"switchbridge/cmd/internal/cli"
 )
@@ -13,6 +16,7 @@ import (
 func conversationCommand() *cobra.Command {
 	var cfg conversation.Config
 	var quick, asJSON bool
+	var path string
 	c := &cobra.Command{
 		Use:   "conversation",
 		Short: "Measure what the first packets of a conversation wait for on a path of switches",
@@ -21,7 +25,9 @@ and how often the function is called. The switches are Open vSwitch bridges in a
 the gateway is a process, the function is as far away as --rtt says, and two hosts in
 network namespaces ping each other and connect: once with answers that are used again,
 once without, in turn. How often the function is called in an hour of an organisation's
-traffic is counted over a generated capture, for each way to install rules.
+traffic is counted over a generated capture, for each way to install rules. Controllers
+on this machine are measured on the same lines, as far as they are installed: ours, those of
+Debian's packages (make peers), and those of --peers.
 
 Each claim is a line at the end. A missed goal is a figure; a ping or a connection
 that is not answered is a failure, and the exit code says so. It needs root.`,
@@ -30,12 +36,24 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 			if quick {
 				cfg.Quick()
 			}
+			var err error
+			if cfg.Peers, err = peers(path); err != nil {
+				return err
+			}
+			cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool {
+				_, err := p.Find()
+				return p.Name == bench.NameResponder || errors.Is(err, bench.ErrNotInstalled)
+			})
 			var bar *cli.Progress
 			if !asJSON {
 				bar = cli.NewProgress(c.ErrOrStderr(), "lines of bridges")
 			}
 			cfg.OnLine = func(l *conversation.Line) {
-				bar.Step(int64(4*len(cfg.Lengths)), fmt.Sprintf("%d bridges, replies %t, reuse %t: %d rounds, %d failed", l.Bridges, l.Replies, l.Reuse, len(l.After), len(l.Failed)))
+				what := fmt.Sprintf("replies %t, reuse %t", l.Replies, l.Reuse)
+				if l.Peer != "" {
+					what = l.Peer
+				}
+				bar.Step(int64((4+len(cfg.Peers))*len(cfg.Lengths)), fmt.Sprintf("%d bridges, %s: %d rounds, %d failed", l.Bridges, what, len(l.After), len(l.Failed)))
 			}
 			r, err := conversation.Run(c.Context(), cfg)
 			bar.End()
@@ -50,6 +68,7 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "of lines, in bridges")
 	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "to the function and back")
 	fl.IntVar(&cfg.Rounds, "rounds", 15, "of each line")
+	fl.StringVar(&path, "peers", "", peersHelp)
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -25,7 +25,8 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
 		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand(),
-		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand())
+		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand(),
+		stateCommand(), natsCommand(), scaleCommand(), soakCommand(), clusterCommand())
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands
 	return root

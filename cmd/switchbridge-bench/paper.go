@@ -43,9 +43,7 @@ func paperCommand() *cobra.Command {
 					return err
 				}
 			}
-			cfg.Local = func(ctx context.Context, policy string) (*paper.Function, func(), error) {
-				return localFunction(ctx, client, policy)
-			}
+			cfg.Local = localFunction(client)
 			cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
 			r, err := paper.Run(c.Context(), cfg)
 			if r != nil {
@@ -80,7 +78,13 @@ func paperFunction(client cli.ClientFlags, name, url string) (f *paper.Function,
 
 // localFunction starts switchbridge as a function over HTTPS, with an authority
 // of its own, that decides by the text of a policy file.
-func localFunction(ctx context.Context, client cli.ClientFlags, policy string) (f *paper.Function, stop func(), err error) {
+func localFunction(client cli.ClientFlags) func(ctx context.Context, policy string, args ...string) (f *paper.Function, stop func(), err error) {
+	return func(ctx context.Context, policy string, args ...string) (*paper.Function, func(), error) {
+		return startFunction(ctx, client, policy, args)
+	}
+}
+
+func startFunction(ctx context.Context, client cli.ClientFlags, policy string, args []string) (f *paper.Function, stop func(), err error) {
 	dir, err := os.MkdirTemp("", "switchbridge-function-")
 	if err != nil {
 		return nil, nil, err
@@ -103,6 +107,7 @@ func localFunction(ctx context.Context, client cli.ClientFlags, policy string) (
 		Name:    "a function on this machine",
 		Command: []string{"{self}", "function", "serve", "--listen", "127.0.0.1:{port}", "--dev-ca", dir, "--policy", file, "--records", "off", "--log-level", "error"},
 	}
+	peer.Command = append(peer.Command, args...)
 	proc, err := peer.Launch(ctx, func(ctx context.Context, p *bench.Process) error {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.Addr)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/prove"
 	"switchbridge/settings"
+	"switchbridge/state/fastlykv"
+	"switchbridge/state/travel"
 )
 
 // checking is what policy check is told.
@@ -25,6 +28,8 @@ type checking struct {
 	counterexample string
 	budget         int
 	meters         []uint32
+	state          string // URL of the store
+	pair           bool   // the gateway is one of two
 	found          []*prove.Counterexample
 }
 
@@ -50,7 +55,8 @@ A question that takes too much is "undecided: budget", which is an error too.`,
 				if err != nil {
 					return err
 				}
-				how.meters = set.OpenFlow.MeterIDs()
+				how.meters, how.pair = set.OpenFlow.MeterIDs(), set.Pair.On()
+				how.state = cmp.Or(how.state, set.State.URL)
 			}
 			var bad []error
 			for _, path := range args {
@@ -62,7 +68,8 @@ A question that takes too much is "undecided: budget", which is an error too.`,
 			return errors.Join(bad...)
 		},
 	}
-	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration, whose meters the policy may name")
+	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be, whether there is a pair")
+	c.Flags().StringVar(&how.state, "state", "", "the store that the policy's machines are to use, instead of the configuration's")
 	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, as pcap")
 	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
 	return c
@@ -94,6 +101,11 @@ func (how *checking) check(c *cobra.Command, path string) error {
 			bad = append(bad, at(path, f.Line, f.Msg))
 		}
 	}
+	if how.state == travel.URL {
+		for _, why := range doc.Policy.CantTravel(how.pair) {
+			bad = append(bad, at(path, 0, "states can't travel with events: "+why))
+		}
+	}
 	out := c.OutOrStdout()
 	for i := range doc.Promises {
 		p := &doc.Promises[i]
@@ -120,6 +132,9 @@ func (how *checking) check(c *cobra.Command, path string) error {
 		}
 	}
 	fmt.Fprintf(out, "%s: good, version %v\n", path, doc.Policy.Version())
+	if how.state == fastlykv.URL && doc.Policy.Stateful() {
+		fmt.Fprintf(out, "%s: warning: states in Fastly's KV store may be read as they were some time ago: until an edge has a change, packets that change no state are decided by the older one. No change is lost\n", path)
+	}
 	for _, w := range doc.Policy.Warnings() {
 		fmt.Fprintf(out, "%s: warning: %s\n", path, w)
 	}

@@ -22,7 +22,7 @@ import (
 
 func functionCommand() *cobra.Command {
 	c := &cobra.Command{Use: "function", Short: "The controller as a function", Args: cli.NoArgs}
-	c.AddCommand(serveCommand())
+	c.AddCommand(serveCommand(), functionTestCommand())
 	return c
 }
 
@@ -80,7 +80,7 @@ that callers need, or two with a blank between.`,
 	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long events that are being decided are waited for at the end")
 	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
 
-	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
+	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 
 	fl.StringVar(&f.function.Policy, "policy", "", "policy file")
 	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")

@@ -24,6 +24,7 @@ const function :Workerd.Worker = (
     (name = "POLICY", kvNamespace = "policy"),
     (name = "SWITCHBRIDGE_TOKENS", fromEnvironment = "SWITCHBRIDGE_TOKENS"),
     (name = "SWITCHBRIDGE_AUTH", fromEnvironment = "SWITCHBRIDGE_AUTH"),
+    (name = "SWITCHBRIDGE_STATE_KEYS", fromEnvironment = "SWITCHBRIDGE_STATE_KEYS"),
   ],
   compatibilityDate = "2026-05-01",
 );

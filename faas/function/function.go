@@ -99,6 +99,9 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 		return 400, fmt.Errorf("%s: %w", r.Event, err)
 	}
 	contract.SetMembers(&s.event, r.Accepts, r.Incomplete)
+	if s.event.Travel, err = contract.ParseTravel(s.event.Travel, r.Travel, flow.MaxTravelEvent); err != nil {
+		return 400, err
+	}
 	if s.states, err = guest.ParseStates(s.states[:0], r.States); err != nil {
 		return 400, err
 	}
@@ -129,6 +132,13 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 	if a.Reuse, a.Reply, err = contract.ReuseText(codec, &s.event, d); err != nil {
 		return 500, fmt.Errorf("decision %q: %w", d.Reason, err)
 	}
+	if r.Encoding != guest.EncodingJSON {
+		a.Rests = contract.StatesText(&s.event, d)
+		if s.event.Accepts&flow.AcceptsTravel != 0 {
+			a.Travel = contract.TravelText(d.Travel)
+		}
+	}
+	a.Reject = r.Encoding != guest.EncodingJSON && d.Reject && s.event.Accepts&flow.AcceptsReject != 0
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -206,7 +216,7 @@ func (f *Decider) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 	x := f.scratch.Get().(*Exchange)
 	x.f, x.asked = f, *ev
-	x.asked.Accepts |= flow.AcceptsAll &^ flow.AcceptsReuse // which is of use to a gateway that asks over a network only
+	x.asked.Accepts |= flow.AcceptsAll &^ (flow.AcceptsReuse | flow.AcceptsTravel) // which whoever uses answers again, and brings states back, says
 	var err error
 	if x.body, err = f.codec.AppendEvent(x.body[:0], &x.asked); err != nil {
 		x.Close()
@@ -229,6 +239,7 @@ func (f *Decider) Open(ev *flow.Event) (*Exchange, error) {
 		x.request.Time = ev.Time.UnixNano()
 	}
 	if f.encoding != guest.EncodingJSON {
+		x.request.Travel = contract.TravelText(ev.Travel)
 		x.request.Accepts, x.request.Incomplete = contract.AcceptsText(x.asked.Accepts), contract.IncompleteText(ev.PacketIn)
 	}
 	return x, nil
@@ -277,8 +288,17 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 	if err := contract.ParseReuse(f.codec, ev, a.Reuse, a.Reply, d); err != nil {
 		return invalid("answer", err)
 	}
+	if a.Reject {
+		d.Reject = true
+	}
 	if a.CoversIncomplete {
 		contract.SetCoversIncomplete(d, true)
+	}
+	if d.Travel, err = contract.ParseTravel(d.Travel, a.Travel, flow.MaxTravelling); err != nil {
+		return invalid("answer", err)
+	}
+	if err := contract.ParseStates(a.Rests, d); err != nil {
+		return invalid("answer", err)
 	}
 	if d.Policy, err = flow.ParsePolicyVersion(a.Policy); err != nil {
 		return invalid("answer", err)

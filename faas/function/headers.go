@@ -36,7 +36,7 @@ func ReadRequest(h contract.Header, body []byte, r *guest.Request) error {
 	r.Event, r.ID, r.Session, r.State, r.Body = ev.Type, ev.ID, ev.Session, ev.State, body
 	r.TraceParent = h.Get(headerTraceParent)
 	if r.Encoding != guest.EncodingJSON { // which has them in its body
-		r.Accepts, r.Incomplete = h.Get(contract.HeaderAccepts), h.Get(contract.HeaderIncomplete)
+		r.Accepts, r.Incomplete, r.Travel = h.Get(contract.HeaderAccepts), h.Get(contract.HeaderIncomplete), h.Get(contract.HeaderTravel)
 	}
 	if ev.Switch != nil {
 		r.DPID = uint64(ev.Switch.DPID)
@@ -72,7 +72,11 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if a.CoversIncomplete {
 		h.Set(contract.HeaderCoversIncomplete, "true")
 	}
-	for name, value := range map[string]string{contract.HeaderIfReply: a.IfReply, contract.HeaderReuse: a.Reuse, contract.HeaderReply: a.Reply} {
+	if a.Reject {
+		h.Set(contract.HeaderReject, "true")
+	}
+	for name, value := range map[string]string{contract.HeaderIfReply: a.IfReply, contract.HeaderReuse: a.Reuse, contract.HeaderReply: a.Reply,
+		contract.HeaderTravel: a.Travel, contract.HeaderStates: a.Rests} {
 		if value != "" {
 			h.Set(name, value)
 		}

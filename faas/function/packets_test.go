@@ -6,9 +6,9 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/function"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract/compact"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/forward"

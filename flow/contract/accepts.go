@@ -14,6 +14,8 @@ var acceptNames = [...]string{
 	"reply",
 	"revoke",
 	"reuse",
+	"travel",
+	"reject",
 }
 
 // AcceptNames are the names of the members in a.

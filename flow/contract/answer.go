@@ -9,13 +9,19 @@ import (
 
 // PutMembers writes what an event says beside its body, where its encoding has
 // no place for it in the body: travelling state, what the gateway accepts, what
-// the packet lacks.
+// the packet lacks. A rehearsal is said beside the body in every encoding.
 func PutMembers(h Header, contentType string, ev *flow.Event) {
+	if ev.Rehearsal {
+		h.Set(HeaderRehearsal, "true")
+	}
 	if contentType == TypeJSON {
 		return
 	}
 	if len(ev.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(ev.State))
+	}
+	if text := TravelText(ev.Travel); text != "" {
+		h.Set(HeaderTravel, text)
 	}
 	if ev.Accepts != 0 {
 		h.Set(HeaderAccepts, AcceptsText(ev.Accepts))
@@ -27,9 +33,18 @@ func PutMembers(h Header, contentType string, ev *flow.Event) {
 
 // GetMembers reads what a request says beside its body into ev, whose body has
 // been parsed. What no header says stays as it is.
-func GetMembers(h Header, contentType string, ev *flow.Event) error {
+func GetMembers(h Header, contentType string, ev *flow.Event) (err error) {
+	if v := h.Get(HeaderRehearsal); v != "" {
+		if ev.Rehearsal, err = truth(HeaderRehearsal, v); err != nil {
+			return err
+		}
+	}
 	if contentType != TypeJSON {
 		SetMembers(ev, h.Get(HeaderAccepts), h.Get(HeaderIncomplete))
+		var err error
+		if ev.Travel, err = ParseTravel(ev.Travel, h.Get(HeaderTravel), flow.MaxTravelEvent); err != nil {
+			return err
+		}
 	}
 	return GetState(h, ev)
 }
@@ -63,12 +78,18 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 	if contentType == TypeJSON {
 		return
 	}
+	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
+		h.Set(HeaderReject, "true")
+	}
 	if len(d.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
 	}
+	if ev.Accepts&flow.AcceptsTravel != 0 && len(d.Travel) > 0 {
+		h.Set(HeaderTravel, TravelText(d.Travel))
+	}
 	if ev.Accepts&flow.AcceptsRevoke != 0 {
-		putStates(h, d)
+		putStates(h, ev, d)
 	}
 	if CoversIncomplete(ev, d) {
 		h.Set(HeaderCoversIncomplete, "true")
@@ -105,6 +126,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 		}
 		SetCoversIncomplete(d, covers)
 	}
+	if v := h.Get(HeaderReject); v != "" {
+		if d.Reject, err = truth(HeaderReject, v); err != nil {
+			return err
+		}
+	}
 	if v := h.Get(HeaderStateful); v != "" {
 		if d.Stateful, err = truth(HeaderStateful, v); err != nil {
 			return err
@@ -112,6 +138,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 	}
 	if err := getStates(h, d); err != nil {
 		return err
+	}
+	if v := h.Get(HeaderTravel); v != "" {
+		if d.Travel, err = ParseTravel(d.Travel[:0], v, flow.MaxTravelling); err != nil {
+			return err
+		}
 	}
 	state, err := decodeState(d.State[:0], h.Get(HeaderState))
 	if state != nil {

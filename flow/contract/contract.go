@@ -32,19 +32,25 @@ const (
 	HeaderTime        = "Ce-Time"    // RFC 3339
 )
 
+// HeaderRehearsal, of a request in either encoding, is true where nothing comes of the answer: the function must not write a store for it.
+const HeaderRehearsal = "Switchbridge-Rehearsal"
+
 // Headers of a request in application/openflow. In JSON they are members of the body.
 const (
 	HeaderAccepts    = "Switchbridge-Accepts"    // members of an answer that the gateway takes, with commas between
 	HeaderIncomplete = "Switchbridge-Incomplete" // fields that the packet has and does not show, with commas between
 )
 
-// Headers of an answer; State is of both.
+// Headers of an answer; State and Travel are of both.
 const (
 	HeaderPolicy   = "Switchbridge-Policy"    // <serial>-<hash>
 	HeaderReason   = "Switchbridge-Reason"    // what decided, at most 1,024 bytes of printable text
 	HeaderVerdict  = "Switchbridge-Verdict"   // allow, deny or none
 	HeaderState    = "Switchbridge-State"     // standard base64
-	HeaderStateKey = "Switchbridge-State-Key" // flow, src, dst or port
+	HeaderStateKey = "Switchbridge-State-Key" // flow, connection, src, dst, pair, port, switch or network
+
+	// HeaderTravel has states with names that travel ([TravelText]), of application/openflow alone.
+	HeaderTravel = "Switchbridge-Travel"
 
 	// HeaderCoversIncomplete is true or false, for all rules of the answer.
 	HeaderCoversIncomplete = "Switchbridge-Covers-Incomplete"
@@ -56,6 +62,9 @@ const (
 	// ([ReuseText]), of application/openflow alone.
 	HeaderReuse = "Switchbridge-Reuse"
 	HeaderReply = "Switchbridge-Reply"
+
+	// HeaderReject is true where the sender of the packet, which is dropped, is told so.
+	HeaderReject = "Switchbridge-Reject"
 
 	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
 	HeaderStateful = "Switchbridge-Stateful"

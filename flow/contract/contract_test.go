@@ -3,6 +3,7 @@ package contract_test
 import (
 	"encoding/base64"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -13,13 +14,13 @@ import (
 
 func TestEventEnvelope(t *testing.T) {
 	ev := flow.Event{Type: flow.EventPacketIn, ID: "e-1", Session: "s-1", Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
-		Switch: &flow.Switch{DPID: 0xaabb}, State: []byte{1, 2, 3}, Accepts: flow.AcceptsAll, PacketIn: fragment()}
+		Switch: &flow.Switch{DPID: 0xaabb}, State: []byte{1, 2, 3}, Travel: []flow.Travelling{{Name: "scan", Key: flow.StateSrc, Version: 7, Data: []byte{4}}, {Name: "door", Key: flow.StatePort, Version: 9}}, Accepts: flow.AcceptsAll, PacketIn: fragment()}
 	h := http.Header{}
 	contract.PutEvent(h, &ev)
 	contract.PutMembers(h, contract.TypeOpenFlow, &ev)
 	for name, want := range map[string]string{"Ce-Specversion": "1.0", "Ce-Type": "switchbridge.packet_in.v1", "Ce-Source": "/switches/000000000000aabb",
-		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID",
-		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
+		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID", "Switchbridge-Travel": "scan;src;7;0;BA==,door;port;9;0;",
+		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse,travel,reject", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -36,13 +37,31 @@ func TestEventEnvelope(t *testing.T) {
 		t.Errorf("accepts %b, incomplete %v; want %b and %v", back.Accepts, back.PacketIn.Incomplete, ev.Accepts, ev.PacketIn.Incomplete)
 	}
 	if back.Type != ev.Type || back.ID != ev.ID || back.Session != ev.Session || !back.Time.Equal(ev.Time) ||
-		back.Switch.DPID != ev.Switch.DPID || string(back.State) != string(ev.State) {
+		back.Switch.DPID != ev.Switch.DPID || string(back.State) != string(ev.State) || !reflect.DeepEqual(back.Travel, ev.Travel) {
 		t.Errorf("%+v, want %+v", back, ev)
 	}
 	contract.PutMembers(h, contract.TypeOpenFlow, &flow.Event{})
 	h = http.Header{}
 	if contract.PutMembers(h, contract.TypeJSON, &ev); len(h) != 0 {
 		t.Errorf("JSON has all in its body, and yet the headers are %v", h)
+	}
+}
+
+// A rehearsal is said beside the body in either encoding, since functions of other people read it there.
+func TestRehearsal(t *testing.T) {
+	for _, encoding := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
+		for _, said := range []bool{true, false} {
+			h := http.Header{}
+			contract.PutMembers(h, encoding, &flow.Event{Rehearsal: said})
+			var back flow.Event
+			if err := contract.GetMembers(h, encoding, &back); err != nil || back.Rehearsal != said || (h.Get("Switchbridge-Rehearsal") == "true") != said {
+				t.Errorf("%s: rehearsal %v comes as %v by %v: %v", encoding, said, back.Rehearsal, h, err)
+			}
+		}
+		h := http.Header{"Switchbridge-Rehearsal": {"yes"}}
+		if err := contract.GetMembers(h, encoding, new(flow.Event)); err == nil || !strings.Contains(err.Error(), "Switchbridge-Rehearsal") {
+			t.Errorf("%s: %v", encoding, err)
+		}
 	}
 }
 
@@ -77,10 +96,10 @@ func TestBadEnvelopes(t *testing.T) {
 
 func TestDecisionHeaders(t *testing.T) {
 	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: ü\r\nX-Evil: 1", Policy: flow.PolicyVersion{Serial: 9, Hash: 0xff},
-		State: []byte{0xff}, StateKey: flow.StateDst, Stateful: true}
+		State: []byte{0xff}, StateKey: flow.StateDst, Stateful: true, Travel: []flow.Travelling{{Name: "a.b-c_D", Key: flow.StateConnection, Version: 1<<64 - 1, TTL: time.Hour, Data: []byte{1}}}}
 	for _, contentType := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
 		h := http.Header{}
-		contract.PutDecision(h, contentType, &flow.Event{}, &d)
+		contract.PutDecision(h, contentType, &flow.Event{Accepts: flow.AcceptsTravel}, &d)
 		var back flow.Decision
 		if err := contract.GetDecision(h, &back); err != nil {
 			t.Fatal(err)
@@ -88,7 +107,8 @@ func TestDecisionHeaders(t *testing.T) {
 		if back.Verdict != d.Verdict || back.Policy != d.Policy || back.Reason != "blocklist: ???X-Evil: 1" || !back.Stateful {
 			t.Errorf("%s: %+v", contentType, back)
 		}
-		if inHeader := contentType == contract.TypeOpenFlow; (len(back.State) == 1) != inHeader || (back.StateKey == flow.StateDst) != inHeader {
+		if inHeader := contentType == contract.TypeOpenFlow; (len(back.State) == 1) != inHeader || (back.StateKey == flow.StateDst) != inHeader ||
+			reflect.DeepEqual(back.Travel, d.Travel) != inHeader {
 			t.Errorf("%s: state %x by %v", contentType, back.State, back.StateKey)
 		}
 	}
@@ -119,8 +139,10 @@ func TestBadDecisionHeaders(t *testing.T) {
 		contract.HeaderVerdict:          {"perhaps"},
 		contract.HeaderCoversIncomplete: {"yes", "TRUE", "1", "true,true"},
 		contract.HeaderStateful:         {"yes"},
-		contract.HeaderStateKey:         {"user"},
-		contract.HeaderState:            {"###", long, strings.Repeat("A", 1<<20)},
+		contract.HeaderTravel: {"scan", "scan;src;1;0", "scan;user;1;0;", "scan;src;x;0;", "scan;src;0;0;", "scan;src;1;x;", "scan;src;1;18446744073709551615;", "scan;src;1;0;###",
+			"scan;src;1;0;" + long, ";src;1;0;", "a b;src;1;0;", strings.Repeat("n", 41) + ";src;1;0;", "a;src;1;0;,a;src;2;0;", strings.Repeat("a;src;1;0;,b;src;1;0;,", 5)},
+		contract.HeaderStateKey: {"user"},
+		contract.HeaderState:    {"###", long, strings.Repeat("A", 1<<20)},
 	} {
 		for _, v := range values {
 			if err := contract.GetDecision(http.Header{name: {v}}, new(flow.Decision)); err == nil || !strings.Contains(err.Error(), name) {

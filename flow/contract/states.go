@@ -67,36 +67,53 @@ func AddRevoke(d *flow.Decision, name string) error {
 	return err
 }
 
-// putStates writes an answer's states as headers.
-func putStates(h Header, d *flow.Decision) {
-	if len(d.Read) > 0 {
-		h.Set(HeaderStates, join(func(yield func(string) bool) {
-			for _, r := range d.Read {
-				if !yield(StateName(r.Key) + "=" + strconv.FormatUint(r.Version, 10)) {
-					return
-				}
+// StatesText is the value of [HeaderStates]; empty where an answer to ev rests on none, or the gateway does not take it.
+func StatesText(ev *flow.Event, d *flow.Decision) string {
+	if ev.Accepts&flow.AcceptsRevoke == 0 {
+		return ""
+	}
+	return join(func(yield func(string) bool) {
+		for _, r := range d.Read {
+			if !yield(StateName(r.Key) + "=" + strconv.FormatUint(r.Version, 10)) {
+				return
 			}
-		}))
+		}
+	})
+}
+
+// putStates writes an answer's states as headers.
+func putStates(h Header, ev *flow.Event, d *flow.Decision) {
+	if text := StatesText(ev, d); text != "" {
+		h.Set(HeaderStates, text)
 	}
 	if len(d.Revoke) > 0 {
 		h.Set(HeaderRevoke, join(StateNames(d.Revoke)))
 	}
 }
 
+// ParseStates is StatesText's inverse; d keeps what it has where text is empty.
+func ParseStates(text string, d *flow.Decision) error {
+	if text == "" {
+		return nil
+	}
+	d.Read = d.Read[:0]
+	for e := range list(text) {
+		name, version, ok := strings.Cut(e, "=")
+		n, err := strconv.ParseUint(version, 10, 64)
+		if !ok || err != nil {
+			return fmt.Errorf("%s %q: want <state>=<version>", HeaderStates, Printable(e))
+		}
+		if err := AddState(d, name, n); err != nil {
+			return fmt.Errorf("%s: %w", HeaderStates, err)
+		}
+	}
+	return nil
+}
+
 // getStates is putStates' inverse.
 func getStates(h Header, d *flow.Decision) error {
-	if v := h.Get(HeaderStates); v != "" {
-		d.Read = d.Read[:0]
-		for e := range list(v) {
-			name, version, ok := strings.Cut(e, "=")
-			n, err := strconv.ParseUint(version, 10, 64)
-			if !ok || err != nil {
-				return fmt.Errorf("%s %q: want <state>=<version>", HeaderStates, Printable(e))
-			}
-			if err := AddState(d, name, n); err != nil {
-				return fmt.Errorf("%s: %w", HeaderStates, err)
-			}
-		}
+	if err := ParseStates(h.Get(HeaderStates), d); err != nil {
+		return err
 	}
 	if v := h.Get(HeaderRevoke); v != "" {
 		d.Revoke = d.Revoke[:0]

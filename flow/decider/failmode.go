@@ -55,6 +55,12 @@ func (f *FailMode) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	if err == nil || ev.Type != flow.EventPacketIn {
 		return err
 	}
+	f.answer(ev, d, err)
+	return nil
+}
+
+// answer fills d in the place of a controller that failed with err. It is apart from Decide for its frame, which would lie under every question.
+func (f *FailMode) answer(ev *flow.Event, d *flow.Decision, err error) {
 	mode := f.Mode(ev.Switch)
 	kind := flow.KindOf(err)
 	calls := d.Calls
@@ -68,7 +74,6 @@ func (f *FailMode) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	if f.OnFailure != nil {
 		f.OnFailure(ev, d, mode)
 	}
-	return nil
 }
 
 // Mode returns the mode that holds for sw.

@@ -8,6 +8,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"switchbridge/flow"
 )
 
@@ -30,6 +32,7 @@ type ReuseOutcome string
 const (
 	Reused  ReuseOutcome = "reused"  // a packet was answered without the function
 	Replied ReuseOutcome = "replied" // likewise, by what the function said of replies
+	Shared  ReuseOutcome = "shared"  // likewise, by the answer to a question that was under way
 	Kept    ReuseOutcome = "kept"    // the function was asked, and its answer may be used again
 
 	// Why an answer is not kept whose function says that it holds for other packets.
@@ -46,7 +49,7 @@ const (
 )
 
 // ReuseOutcomes are all that there are.
-var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Kept, NotIncomplete, NotState, NotReply, NotEntries, NotRules, NotActions, NotVersion, NotChanged, NotShapes, NotFailure}
+var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Shared, Kept, NotIncomplete, NotState, NotReply, NotEntries, NotRules, NotActions, NotVersion, NotChanged, NotShapes, NotFailure}
 
 // Reuse is the decorator that uses a remote function's answers again for other packets, where the function says for which
 // ([flow.Decision.Reuse]). It stands around one function: an answer never reaches a packet that another function decides about.
@@ -55,6 +58,12 @@ var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Kept, NotIncomplete, NotStat
 // hangs on and their prerequisites; the same metadata and tunnel; and if it comes from a switch of the same protocol (and P4 program), by
 // the same table, reason and cookie. What is served is a decision as any other: its rules are made of the packet's own values, and the
 // guardrails see them.
+//
+// A packet waits while the function is asked about one that is the same in all fields that any answer has hung on, and then looks again. So what
+// it gets is what the memo would say a moment later, under the same conditions; where there is nothing, it asks itself.
+//
+// An answer that says what becomes of replies is used for its own conversation alone, on all switches. Of another conversation's replies nothing
+// is known, so each switch would ask about them in turn; asked about its first packet, the function says both.
 //
 // All is forgotten when the policy version changes, be it that of this function's answers or the one that counts for the gateway, and
 // when an answer revokes a state.
@@ -77,7 +86,9 @@ type Reuse struct {
 	newest     flow.PolicyVersion // without one, the greatest that answers have
 	newestAt   time.Time
 	shapes     []keptShape
-	entries    *lru[reuseKey, *keptAnswer]
+	hangs      shape                      // what any answer has hung on: all of their fields together; none yet: no packet waits for another
+	flights    map[reuseKey]chan struct{} // of questions under way, by hangs; closed with the answer
+	entries    *simplelru.LRU[reuseKey, *keptAnswer]
 	bytes      int
 }
 
@@ -110,11 +121,14 @@ type reuseKey struct {
 type keptAnswer struct {
 	asked, until time.Time
 	bytes        int
+	decision     uint32 // the number of the question
 
 	verdict flow.Verdict
 	reason  string
 	policy  flow.PolicyVersion
 	reply   bool // it is for packets that are replies
+	reject  bool
+	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
 	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
 	hasOut bool
@@ -130,17 +144,31 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 	if limits.Bytes == 0 {
 		limits.Bytes = 32 << 20
 	}
-	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: newLRU[reuseKey, *keptAnswer](limits.Entries)}
+	entries, _ := simplelru.NewLRU[reuseKey, *keptAnswer](limits.Entries, nil) // it fails for 0 and less
+	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: entries}
 }
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
 func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	asked := r.Now()
 	packet := ev.PacketIn != nil && ev.Switch != nil
-	if packet && r.inUse.Load() && r.recall(ev, d, asked) {
+	if packet && r.inUse.Load() && r.recall(ev, d, asked, Reused) {
 		return nil
 	}
-	generation := r.open()
+	generation, before, done := r.open(ev)
+	if before != nil {
+		select {
+		case <-before:
+		case <-ctx.Done():
+			return flow.Errorf(flow.Unavailable, "waiting for the answer about a packet like it: %w", context.Cause(ctx))
+		}
+		asked = r.Now()
+		if r.recall(ev, d, asked, Shared) {
+			return nil
+		}
+		generation, _, done = r.open(ev)
+	}
+	defer done()
 	err := r.next.Decide(ctx, ev, d)
 	if ev.Type == flow.EventPolicyCheck {
 		r.check(d.Policy, err)
@@ -163,12 +191,32 @@ func (r *Reuse) count(outcome ReuseOutcome) {
 	}
 }
 
-// open returns the generation of a question. What is forgotten while it is under way, its answer was made before.
-func (r *Reuse) open() uint64 {
+// open returns the generation of a question: what is forgotten while it is under way, its answer was made before. Where one like it is under way
+// it returns that one's end, else done ends this one.
+func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{}, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sync()
-	return r.generation
+	if r.hangs == (shape{}) || ev.PacketIn == nil || ev.Switch == nil || !tells(ev.PacketIn) {
+		return r.generation, nil, func() {}
+	}
+	key := keyOfPacket(ev, r.hangs)
+	if under, ok := r.flights[key]; ok {
+		return r.generation, under, func() {}
+	}
+	if r.flights == nil {
+		r.flights = make(map[reuseKey]chan struct{})
+	}
+	mine := make(chan struct{})
+	r.flights[key] = mine
+	return r.generation, nil, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.flights[key] == mine {
+			delete(r.flights, key)
+		}
+		close(mine)
+	}
 }
 
 // sync forgets all if another policy version counts for the gateway than before. One of a lower serial is a rollback: what this function
@@ -195,9 +243,8 @@ func (r *Reuse) Forget() {
 func (r *Reuse) clear() {
 	r.generation++
 	r.shapes, r.bytes = nil, 0
-	if r.entries.len() > 0 {
-		r.entries = newLRU[reuseKey, *keptAnswer](r.limits.Entries)
-	}
+	r.flights = nil // nobody begins to wait for an answer that was made before
+	r.entries.Purge()
 	r.inUse.Store(false)
 }
 
@@ -243,7 +290,7 @@ func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
 // note takes note of an answer. The outcome is empty where the function does not say that it may be used again.
 func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked time.Time) ReuseOutcome {
 	reuse := &d.Reuse
-	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil
+	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil && !ev.Rehearsal // of which there is no record
 	var a, reply *keptAnswer
 	var outcome ReuseOutcome
 	if wanted {
@@ -251,7 +298,7 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 			reply = keepableReply(ev, d)
 			for _, k := range []*keptAnswer{a, reply} {
 				if k != nil {
-					k.asked, k.until = asked, asked.Add(min(reuse.For, flow.MaxReuse))
+					k.asked, k.until, k.decision = asked, asked.Add(min(reuse.For, flow.MaxReuse)), ev.XID
 				}
 			}
 		}
@@ -274,6 +321,11 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 		return NotChanged
 	}
 	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
+	r.hangs = shape{r.hangs.fields | s.fields, r.hangs.bySwitch || s.bySwitch}
+	if reply != nil {
+		a.replies = true
+		r.hangs.fields |= flow.Conversation &^ flow.FieldInPort
+	}
 	if !r.shaped(s, a.until, now) {
 		return NotShapes
 	}
@@ -312,18 +364,18 @@ func (r *Reuse) shaped(s shape, until, now time.Time) bool {
 
 func (r *Reuse) put(key reuseKey, a *keptAnswer) {
 	r.remove(&key)
-	for r.entries.len() > 0 && (r.entries.len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
-		oldest := r.entries.order.Back().Value.(*lruItem[reuseKey, *keptAnswer]).key
-		r.remove(&oldest)
+	for r.entries.Len() > 0 && (r.entries.Len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
+		_, oldest, _ := r.entries.RemoveOldest()
+		r.bytes -= oldest.bytes
 	}
-	r.entries.put(key, a)
+	r.entries.Add(key, a)
 	r.bytes += a.bytes
 }
 
 func (r *Reuse) remove(key *reuseKey) {
-	if a, ok := r.entries.get(*key); ok {
+	if a, ok := r.entries.Peek(*key); ok {
 		r.bytes -= a.bytes
-		r.entries.remove(*key)
+		r.entries.Remove(*key)
 	}
 }
 
@@ -331,11 +383,11 @@ func (r *Reuse) remove(key *reuseKey) {
 func (r *Reuse) Held() (entries, bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.entries.len(), r.bytes
+	return r.entries.Len(), r.bytes
 }
 
-// recall fills d with an earlier answer for a packet.
-func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time) bool {
+// recall fills d with an earlier answer for a packet, and counts it.
+func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time, outcome ReuseOutcome) bool {
 	if !tells(ev.PacketIn) {
 		return false
 	}
@@ -343,7 +395,6 @@ func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time) bool {
 	if a == nil || !a.fill(&ev.PacketIn.Match, now, d) {
 		return false
 	}
-	outcome := Reused
 	if a.reply {
 		outcome = Replied
 	}
@@ -357,7 +408,9 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 	defer r.mu.Unlock()
 	r.sync()
 	for i := range r.shapes {
-		if a := r.get(keyOfPacket(ev, r.shapes[i].shape), now); a != nil {
+		s := r.shapes[i].shape
+		a := r.get(keyOfPacket(ev, s), now)
+		if a != nil && (!a.replies || r.get(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
 			return a
 		}
 	}
@@ -370,7 +423,7 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 }
 
 func (r *Reuse) get(key reuseKey, now time.Time) *keptAnswer {
-	a, ok := r.entries.get(key)
+	a, ok := r.entries.Get(key)
 	if ok && !now.Before(a.until) {
 		r.remove(&key)
 		return nil
@@ -428,7 +481,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 		return nil, NotIncomplete
 	case d.IfReply != nil:
 		return nil, NotReply
-	case len(d.State)+len(d.Read)+len(d.Revoke) > 0 || d.Change != nil:
+	case len(d.State)+len(d.Travel)+len(d.Read)+len(d.Revoke) > 0 || d.Change != nil:
 		return nil, NotState
 	case len(d.Entries)+len(d.Handshake) > 0:
 		return nil, NotEntries
@@ -443,7 +496,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 	if !d.Reuse.Switch && !anywhere(d.Rules, d.PacketOut) {
 		return nil, NotActions
 	}
-	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut}
+	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut, reject: d.Reject}
 	a.take(d.Rules, d.PacketOut)
 	return a, Kept
 }
@@ -481,7 +534,7 @@ func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
 		a.rules[i].Actions = slices.Clone(a.rules[i].Actions)
 		actions += len(a.rules[i].Actions)
 	}
-	const one = unsafe.Sizeof(reuseKey{}) + unsafe.Sizeof(lruItem[reuseKey, *keptAnswer]{}) + unsafe.Sizeof(keptAnswer{})
+	const one = 2*unsafe.Sizeof(reuseKey{}) + 8*unsafe.Sizeof(uintptr(0)) + unsafe.Sizeof(keptAnswer{}) // the list has the key, too, and pointers
 	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(flow.Rule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
 }
 
@@ -498,7 +551,7 @@ func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 			}
 		}
 	}
-	d.Verdict, d.Reason, d.Policy, d.Reused = a.verdict, a.reason, a.policy, true
+	d.Verdict, d.Reason, d.Policy, d.Reject, d.Reused = a.verdict, a.reason, a.policy, a.reject, a.decision
 	if a.reply {
 		d.HasPacketOut = true
 		d.IfReply = &flow.Reply{Rules: rules, HasPacketOut: a.hasOut, PacketOut: slices.Clone(a.out), Reason: a.why}

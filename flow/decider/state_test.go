@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,10 +39,29 @@ func (c *counter) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	return err
 }
 
+// A rehearsal is asked with the state that there is, and leaves it as it is.
+func TestStateRehearsal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{key: flow.StateFlow}
+		s := NewState(c, StateLimits{})
+		for _, rehearsal := range []bool{false, true, true, false, true} {
+			ev := packetEvent(tcpPacket(80))
+			ev.Rehearsal = rehearsal
+			if err := s.Decide(t.Context(), ev, new(flow.Decision)); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := fmt.Sprintf("%q", c.seen); got != `["" "1" "1" "1" "2"]` {
+			t.Errorf("states that came: %v", got)
+		}
+	})
+}
+
 func TestStateOneInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{key: flow.StateFlow}
-		s := NewState(c, StateLimits{}, flow.StateFlow)
+		s := NewState(c, StateLimits{})
+		s.kinds.Store(1 << flow.StateFlow)
 		start := time.Now()
 		var wg sync.WaitGroup
 		for range 5 {
@@ -73,15 +95,19 @@ func TestStateKeys(t *testing.T) {
 		ev.Switch.DPID, ev.PacketIn.Match.InPort = dpid, port
 		if swap {
 			m := &ev.PacketIn.Match
-			m.IPSrc, m.IPDst = m.IPDst, m.IPSrc
+			m.IPSrc, m.IPDst, m.L4Src, m.L4Dst = m.IPDst, m.IPSrc, m.L4Dst, m.L4Src
 		}
 		return ev
 	}
 	for key, comesBack := range map[flow.StateKey][5]bool{ // same flow; other ports; other in_port; other switch; the other direction
-		flow.StateFlow: {true, false, false, false, false},
-		flow.StateSrc:  {true, true, true, true, false},
-		flow.StateDst:  {true, true, true, true, false},
-		flow.StatePort: {true, true, false, false, true},
+		flow.StateFlow:       {true, false, true, true, false},
+		flow.StateConnection: {true, false, true, true, true},
+		flow.StateSrc:        {true, true, true, true, false},
+		flow.StateDst:        {true, true, true, true, false},
+		flow.StatePair:       {true, true, true, true, false},
+		flow.StatePort:       {true, true, false, false, true},
+		flow.StateSwitch:     {true, true, true, false, true},
+		flow.StateNetwork:    {true, true, true, true, true},
 	} {
 		t.Run(key.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -106,17 +132,19 @@ func TestStateKeys(t *testing.T) {
 func TestStateAddresses(t *testing.T) {
 	arp := packetEvent(arpPacket(1))
 	arp.PacketIn.Match.SetARPSPA(tcpPacket(80).Match.IPSrc)
-	ip, _ := keyOf(flow.StateSrc, packetEvent(tcpPacket(80)))
-	if k, ok := keyOf(flow.StateSrc, arp); !ok || k != ip {
-		t.Errorf("ARP's source: %v %v", k, ok)
+	key := func(kind flow.StateKey, ev *flow.Event) (string, bool) { return keyOf(kind, ev, ev.Headers()) }
+	ip, _ := key(flow.StateSrc, packetEvent(tcpPacket(80)))
+	if k, ok := key(flow.StateSrc, arp); !ok || k != ip {
+		t.Errorf("ARP's source: %q %v", k, ok)
 	}
-	if _, ok := keyOf(flow.StateDst, arp); ok {
+	if _, ok := key(flow.StateDst, arp); ok {
 		t.Error("a destination without an address")
 	}
 	lldp := packetEvent(tcpPacket(80))
-	lldp.PacketIn.Match = lldp.PacketIn.Match.Keep(flow.FieldInPort | flow.FieldEthSrc)
-	if k, ok := keyOf(flow.StateSrc, lldp); !ok || k.mac != macA {
-		t.Errorf("a frame's source: %v %v", k, ok)
+	lldp.PacketIn.Match = lldp.PacketIn.Match.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthType)
+	lldp.PacketIn.Match.EthType = flow.EthTypeLLDP
+	if k, ok := key(flow.StateSrc, lldp); !ok || k[1:] != macA.String() {
+		t.Errorf("a frame's source: %q %v", k, ok)
 	}
 }
 
@@ -146,8 +174,8 @@ func TestStateEnds(t *testing.T) {
 		}
 		s.next = answer()
 		ask()
-		if n, bytes := s.Held(); n != 0 || bytes != 0 {
-			t.Errorf("after an answer without state: %d states of %d bytes", n, bytes)
+		if st := s.Stats(); st.Entries != 0 || st.Bytes != 0 {
+			t.Errorf("after an answer without state: %+v", st)
 		}
 	})
 }
@@ -163,27 +191,202 @@ func TestStateBounds(t *testing.T) {
 	if err := s.Decide(t.Context(), packetEvent(tcpPacket(1)), new(flow.Decision)); flow.KindOf(err) != flow.Invalid || err == nil {
 		t.Errorf("a state too large: %v", err)
 	}
-	s = NewState(state(100), StateLimits{Entries: 10, Bytes: 1 << 20})
-	for port := range uint16(50) {
-		s.Decide(t.Context(), packetEvent(tcpPacket(port)), new(flow.Decision))
-	}
-	if n, bytes := s.Held(); n != 10 || bytes != 1000 {
-		t.Errorf("bounded by entries: %d states of %d bytes", n, bytes)
-	}
-	s = NewState(state(100), StateLimits{Bytes: 550})
-	for range 2 {
-		for port := range uint16(50) {
-			s.Decide(t.Context(), packetEvent(tcpPacket(port)), new(flow.Decision))
+	for _, row := range []struct {
+		limits  StateLimits
+		entries int
+	}{
+		{StateLimits{Entries: 10}, 10},
+		{StateLimits{Bytes: 5*(100+len64(t)) + 50}, 5},
+	} {
+		s := NewState(state(100), row.limits)
+		for round := range 2 { // those that are there change, and no other comes in
+			for port := range uint16(50) {
+				var d flow.Decision
+				if err := s.Decide(t.Context(), packetEvent(tcpPacket(port)), &d); err != nil || (d.Failure == nil) != (int(port) < row.entries) {
+					t.Errorf("%+v, round %d: state %d: %v, %v", row.limits, round, port, err, d.Failure)
+				}
+				if d.Failure != nil && (d.Verdict != flow.Deny || !d.HasPacketOut || len(d.PacketOut)+len(d.Rules)+len(d.State) != 0) {
+					t.Errorf("a state without room: %+v", d)
+				}
+			}
+		}
+		if st := s.Stats(); st.Entries != row.entries || st.Bytes > 5000 || st.Refused["full"] != uint64(2*(50-row.entries)) {
+			t.Errorf("%+v: %+v", row.limits, st)
 		}
 	}
-	if n, bytes := s.Held(); n != 5 || bytes != 500 {
-		t.Errorf("bounded by bytes: %d states of %d bytes", n, bytes)
+}
+
+// len64 is the length of a flow's key.
+func len64(t *testing.T) int64 {
+	ev := packetEvent(tcpPacket(80))
+	key, ok := keyOf(flow.StateFlow, ev, ev.Headers())
+	if !ok {
+		t.Fatal("a packet without a flow")
+	}
+	return int64(len(key))
+}
+
+// travels is a function that counts the events of a source in a state with a name, as it would a machine's.
+type travels struct {
+	name  string
+	slow  bool
+	stale bool // it answers by a state of before
+	mu    sync.Mutex
+	seen  []string
+}
+
+func (f *travels) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if ev.Accepts&flow.AcceptsTravel == 0 {
+		return errors.New("nobody brings states back")
+	}
+	own := flow.Travelling{Name: f.name, Key: flow.StateSrc, TTL: time.Minute}
+	var seen []string
+	for _, t := range ev.Travel {
+		seen = append(seen, fmt.Sprintf("%s/%v %d %s", t.Name, t.Key, t.Version, t.Data))
+		if t.Name == f.name {
+			own.Version, own.Data = t.Version, t.Data
+		}
+	}
+	f.mu.Lock()
+	f.seen = append(f.seen, strings.Join(seen, ", "))
+	f.mu.Unlock()
+	if f.slow {
+		if err := slow(ctx, ev, d); err != nil {
+			return err
+		}
+	}
+	n, _ := strconv.Atoi(string(own.Data))
+	own.Data = []byte(strconv.Itoa(n + 1))
+	if !f.stale {
+		own.Version++
+	}
+	d.Verdict, d.Travel = flow.Allow, append(d.Travel, own)
+	return nil
+}
+
+// Of events that are under way before a function has returned its first state, those that would change the same one are asked again: none is lost.
+func TestStateFirstRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &travels{name: "scan", slow: true}
+		s := NewState(f, StateLimits{})
+		var wg sync.WaitGroup
+		for port := range uint16(10) {
+			wg.Go(func() {
+				var d flow.Decision
+				if err := s.Decide(t.Context(), packetEvent(tcpPacket(port)), &d); err != nil || d.Verdict != flow.Allow {
+					t.Error(err, d.Reason)
+				}
+			})
+		}
+		wg.Wait()
+		var d flow.Decision
+		if err := s.Decide(t.Context(), packetEvent(tcpPacket(99)), &d); err != nil || string(d.Travel[0].Data) != "11" || d.Travel[0].Version != 11 {
+			t.Errorf("%v, %+v after eleven events", err, d.Travel)
+		}
+		if len(s.turns) != 0 {
+			t.Errorf("%d turns are left", len(s.turns))
+		}
+	})
+}
+
+// States of one key and of several names come back together, and end each for itself; the version of one that is no more is told.
+func TestStateNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := &travels{name: "a"}, &travels{name: "b"}
+		s := NewState(a, StateLimits{})
+		ask := func(next *travels) string {
+			s.next = next
+			if err := s.Decide(t.Context(), packetEvent(tcpPacket(80)), new(flow.Decision)); err != nil {
+				t.Fatal(err)
+			}
+			return next.seen[len(next.seen)-1]
+		}
+		for _, row := range []struct {
+			next *travels
+			wait time.Duration
+			want string
+		}{
+			{a, 0, ""},
+			{b, 0, "a/src 1 1"},
+			{a, 40 * time.Second, "a/src 1 1, b/src 1 1"},
+			{b, 40 * time.Second, "a/src 2 2, b/src 1 "},
+			{a, 10 * time.Minute, ""},
+		} {
+			time.Sleep(row.wait)
+			if got := ask(row.next); got != row.want {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		}
+		time.Sleep(time.Minute)
+		if st := s.Stats(); st.Entries != 1 {
+			t.Errorf("%+v: want the version of a's state alone", st)
+		}
+	})
+}
+
+// What brings an older state than the gateway has is not carried out: not by a decision that let the packet pass either.
+func TestStateReplayed(t *testing.T) {
+	f := &travels{name: "scan"}
+	s := NewState(f, StateLimits{})
+	for _, stale := range []bool{false, false, true, false} {
+		f.stale = stale
+		d := flow.Decision{Rules: []flow.Rule{goodRule()}}
+		if err := s.Decide(t.Context(), packetEvent(tcpPacket(80)), &d); err != nil || (d.Failure != nil) != stale || stale && (d.Verdict != flow.Deny || len(d.Rules) != 0) {
+			t.Errorf("stale %v: %v, %+v", stale, err, d)
+		}
+	}
+	if got := f.seen[len(f.seen)-1]; got != "scan/src 2 2" || s.Stats().Refused["older"] != 1 {
+		t.Errorf("%s after it, %+v", got, s.Stats())
+	}
+	f.stale = true
+	ev := packetEvent(tcpPacket(80))
+	ev.Type, ev.FlowRemoved = flow.EventFlowRemoved, &flow.FlowRemoved{Match: ev.PacketIn.Match}
+	if err := s.Decide(t.Context(), ev, new(flow.Decision)); flow.KindOf(err) != flow.Unavailable {
+		t.Errorf("an event that is no packet: %v", err)
+	}
+}
+
+// One source can't have more states, nor larger ones, than go with an event.
+func TestStateOfOneKey(t *testing.T) {
+	s := NewState(nil, StateLimits{})
+	for i := range flow.MaxTravelling + 1 {
+		s.next = &travels{name: fmt.Sprint("m", i)}
+		var d flow.Decision
+		if err := s.Decide(t.Context(), packetEvent(tcpPacket(80)), &d); err != nil || (d.Failure != nil) != (i == flow.MaxTravelling) {
+			t.Errorf("state %d: %v, %v", i, err, d.Failure)
+		}
+	}
+}
+
+// BenchmarkStateHeld reports what a table of the default size takes.
+func BenchmarkStateHeld(b *testing.B) {
+	for range min(b.N, 1) { // it is no matter of time
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		s := NewState(flow.DeciderFunc(func(_ context.Context, _ *flow.Event, d *flow.Decision) error {
+			d.Travel = append(d.Travel, flow.Travelling{Name: "scan", Key: flow.StateSrc, Version: 1, TTL: time.Hour, Data: make([]byte, 128)})
+			return nil
+		}), StateLimits{})
+		for i := range s.limits.Entries {
+			ev := packetEvent(tcpPacket(80))
+			ev.PacketIn.Match.IPSrc = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)
+			var d flow.Decision
+			if err := s.Decide(b.Context(), ev, &d); err != nil || d.Failure != nil {
+				b.Fatal(err, d.Failure)
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
+		runtime.KeepAlive(s)
 	}
 }
 
 func TestStateWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := NewState(&counter{}, StateLimits{PerKey: 2}, flow.StateFlow)
+		s := NewState(&counter{}, StateLimits{PerKey: 2})
+		s.kinds.Store(1 << flow.StateFlow)
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		var mu sync.Mutex
@@ -225,7 +428,7 @@ func TestStateManyKinds(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		n++
-		d.State, d.StateKey = append(d.State, 1), flow.StateKey(n%4)
+		d.State, d.StateKey = append(d.State, 1), flow.StateKey(n)%flow.StateKeys
 		return nil
 	})
 	s := NewState(next, StateLimits{PerKey: 1000})

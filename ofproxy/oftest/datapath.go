@@ -21,6 +21,9 @@ type Config struct {
 	NTables  uint8           // 0: 254
 	Desc     ofp.Desc
 
+	// Roles are shared by the connections of one switch to several controllers. nil: every role that is asked for is granted, and means nothing.
+	Roles *Roles
+
 	// Mute switches send nothing by themselves, not even HELLO.
 	Mute bool
 	// Refuse, where set, says which FLOW_MODs are answered with an error (Type
@@ -48,18 +51,21 @@ func Ports(n int) []flow.Port {
 // Errors of OpenFlow that a Datapath answers with; the numbers are the same in
 // 1.0 and 1.3 where not said otherwise (1.3.5, 7.4.4).
 const (
-	errBadRequest     = 1
-	badType           = 1
-	badStat           = 2
-	badExperimenter   = 3
-	badLen            = 6
-	bufferUnknown     = 8
-	errFlowModFailed  = 5  // 1.3
-	badTableID        = 2  // 1.3
-	errGroupModFailed = 6  // 1.3
-	errMeterModFailed = 12 // 1.3
-	meterExists       = 1
-	unknownMeter      = 3
+	errBadRequest        = 1
+	badType              = 1
+	badStat              = 2
+	badExperimenter      = 3
+	badLen               = 6
+	bufferUnknown        = 8
+	isSlave              = 10 // 1.3
+	errFlowModFailed     = 5  // 1.3
+	badTableID           = 2  // 1.3
+	errGroupModFailed    = 6  // 1.3
+	errMeterModFailed    = 12 // 1.3
+	errRoleRequestFailed = 11 // 1.3
+	roleStale            = 0
+	meterExists          = 1
+	unknownMeter         = 3
 )
 
 // Message is something the controller told the switch that the switch does not
@@ -159,6 +165,12 @@ func (d *Datapath) Handle(b, msg []byte) ([]byte, *Message, error) {
 		return b, nil, fmt.Errorf("%v of %v in a session of %v", h.Type, h.Version, d.version)
 	}
 	switch h.Type {
+	case ofp.TypeFlowMod, ofp.TypePacketOut, ofp.TypeMeterMod, ofp.TypeGroupMod, ofp.TypePortMod, ofp.TypeTableMod:
+		if !d.Asks() { // OpenFlow 1.3.5, 6.3.4
+			return d.refuse(b, h, msg, errBadRequest, isSlave), nil, nil
+		}
+	}
+	switch h.Type {
 	case ofp.TypeEchoRequest:
 		return ofp.AppendEchoReply(b, d.version, h.XID, msg[ofp.HeaderLen:]), nil, nil
 	case ofp.TypeEchoReply:
@@ -178,7 +190,14 @@ func (d *Datapath) Handle(b, msg []byte) ([]byte, *Message, error) {
 		if err != nil {
 			return d.refuse(b, h, msg, errBadRequest, badLen), nil, nil
 		}
-		return ofp.AppendRoleReply(b, h.XID, role, generation), nil, nil // whatever it asked for
+		if d.cfg.Roles != nil {
+			granted, current, stale := d.cfg.Roles.ask(d, role, generation)
+			if stale {
+				return d.refuse(b, h, msg, errRoleRequestFailed, roleStale), nil, nil
+			}
+			role, generation = granted, current
+		}
+		return ofp.AppendRoleReply(b, h.XID, role, generation), nil, nil
 	case ofp.TypeSetConfig:
 		if len(msg) < 12 {
 			return d.refuse(b, h, msg, errBadRequest, badLen), nil, nil

@@ -34,6 +34,9 @@ func (b bits) and(o bits) bits { return bits{b.hi & o.hi, b.lo & o.lo} }
 func (b bits) or(o bits) bits  { return bits{b.hi | o.hi, b.lo | o.lo} }
 func (b bits) not() bits       { return bits{^b.hi, ^b.lo} }
 
+// up is b times 2 to the power of n, for results of up to 64 bits.
+func (b bits) up(n int) bits { return bits{lo: b.lo << n} }
+
 // width is how many bits the number needs.
 func (b bits) width() int {
 	if b.hi != 0 {

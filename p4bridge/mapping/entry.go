@@ -200,7 +200,8 @@ func (x *exacts) add(id uint32, value bits) *p4v1.FieldMatch {
 // of the rule it holds.
 func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.FieldMatch, flow.Field, error) {
 	possible := false
-	var absent flow.Field
+	var absent, said flow.Field
+	var tos, tosMask bits
 	for _, o := range k.oxms {
 		may, sure := o.may(m)
 		possible = possible || may
@@ -213,6 +214,10 @@ func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.Field
 		value, mask, err := o.get(m)
 		if err != nil {
 			return nil, 0, fmt.Errorf("key %s: %s: %w", k.Name, o.name, err)
+		}
+		if o.tos {
+			tos, tosMask, said = tos.or(value.up(o.shift)), tosMask.or(mask.up(o.shift)), said|o.field
+			continue
 		}
 		if k.String {
 			return k.textMatch(ports.name(uint32(value.lo))), o.field, nil // an in_port, says Bind
@@ -231,6 +236,12 @@ func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.Field
 		return fm, o.field, nil
 	}
 	switch {
+	case said != 0:
+		fm, err := k.fieldMatch(tos.bytes(k.Width), tosMask.bytes(k.Width))
+		if err != nil {
+			err = fmt.Errorf("key %s: %v: %w", k.Name, said, err)
+		}
+		return fm, said, err
 	case k.kind != pipeline.Exact:
 		return nil, absent, nil
 	case possible:

@@ -139,6 +139,12 @@ func decode(m flow.Match, keys []key, values []field) (flow.Match, error) {
 				if _, sure := o.may(&m); !sure {
 					continue
 				}
+				if o.tos {
+					if v, mask := o.part(values[i].value), o.part(values[i].mask); !isZero(mask) && !o.set(&m, v, mask) {
+						return m, fmt.Errorf("%s: %s with mask %#x", keys[i].Name, o.name, mask)
+					}
+					continue
+				}
 				v, err := pipeline.Pad(values[i].value, o.width)
 				if err != nil {
 					return m, fmt.Errorf("%s: %s: %w", keys[i].Name, o.name, err)
@@ -152,6 +158,9 @@ func decode(m flow.Match, keys []key, values []field) (flow.Match, error) {
 	}
 	return m.Canonical(), nil
 }
+
+// part is what the one byte of the type of service has of the field.
+func (o *oxm) part(tos []byte) []byte { return []byte{tos[0] >> o.shift & (1<<o.width - 1)} }
 
 // pass is in which round of decode a field's prerequisites are known.
 func (o *oxm) pass() int {
@@ -309,7 +318,9 @@ func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Actio
 			case f.ID == m.PacketOut.port.ID && kind == 0:
 				v = uint64(port)
 			case m.PacketOut.inPort != nil && f.ID == m.PacketOut.inPort.ID:
-				v = uint64(inPort)
+				if v = uint64(inPort); inPort.Reserved() { // the gateway's own frame
+					v = 0
+				}
 			}
 			b, err := pipeline.Uint(v, f.Width)
 			if err != nil {

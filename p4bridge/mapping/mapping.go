@@ -367,10 +367,17 @@ func (b *binder) table(raw *rawTable) *Table {
 		if k.String && len(k.oxms) > 0 && k.kind != pipeline.Exact && k.kind != pipeline.Optional {
 			b.errorf(raw.Table.line, entry, "key %s is a text in P4Runtime and %v, which is not supported", k.Name, k.kind)
 		}
+		parts := 0
 		for _, o := range k.oxms {
 			if o.field == flow.FieldVLAN {
 				t.tagBits |= o.tag.bits()
 			}
+			if o.tos {
+				parts++
+			}
+		}
+		if parts == 1 && (k.kind == pipeline.Exact || k.kind == pipeline.Optional) {
+			b.errorf(raw.Table.line, entry, "key %s is compared as a whole, and is the type of service: it holds both ip_dscp and ip_ecn", k.Name)
 		}
 	}
 	for _, n := range sortedNames(raw.Always) {
@@ -459,6 +466,9 @@ func (b *binder) keys(entry, what string, values []pipeline.Member, fields map[n
 			}
 			if o == vlanWhole {
 				o = form
+			}
+			if part := tosParts[o]; part != nil && values[i].Width == tosBits {
+				o = part
 			}
 			if other, twice := used[o]; twice {
 				b.errorf(want.line, entry, "%s: %s is what %s %s holds", n.string, o.name, what, other)

@@ -19,6 +19,8 @@ type oxm struct {
 	field    flow.Field
 	width    int
 	tag      tagForm
+	tos      bool     // a part of the 8 bits of IPv4's type of service (RFC 2474), IPv6's traffic class
+	shift    int      // how many bits of them are below it
 	ethTypes []uint16 // empty: any
 	protos   []uint8  // empty: any
 }
@@ -61,6 +63,17 @@ var (
 	vlanOrZero   = vlanWhole.as(tagOrZero, 12)
 	vlanExpected = vlanWhole.as(tagExpected, 12)
 )
+
+// The type of service, which many programs have in one piece.
+const tosBits = 8
+
+var tosParts = map[*oxm]*oxm{oxms["ip_dscp"]: oxms["ip_dscp"].inTOS(2), oxms["ip_ecn"]: oxms["ip_ecn"].inTOS(0)}
+
+func (o *oxm) inTOS(shift int) *oxm {
+	c := *o
+	c.tos, c.shift = true, shift
+	return &c
+}
 
 // may reports whether a packet that m covers can have the field, as far as m
 // says what such a packet is; sure, whether every one has it.
@@ -135,6 +148,9 @@ func fits(v *pipeline.Member, list []*oxm) error {
 	widest := 0
 	for _, o := range list {
 		least := o.width
+		if o.tos {
+			widest = tosBits
+		}
 		switch o.field {
 		case flow.FieldInPort:
 			least, widest = portBits, max(widest, v.Width)

@@ -386,6 +386,81 @@ func TestWaysOfAMiss(t *testing.T) {
 	}
 }
 
+// The type of service is one field to most programs, and two to OpenFlow. Each rule goes to the keys that can say it, is read back as it was, and a
+// digest tells both.
+func TestTypeOfService(t *testing.T) {
+	bind := func(kind, oxms string) (*mapping.Mapping, error) {
+		return bindSome(t, someProgram("kind", "16 EXACT", "tos", "8 "+kind),
+			"tables:\n  - {openflow: 0, table: rules, fields: {kind: eth_type, tos: "+oxms+"}, actions: {drop: deny}}\n")
+	}
+	const both = "[ip_dscp, ip_ecn]"
+	dscp, ecn := flow.FieldIPDSCP, flow.FieldIPECN
+	for name, row := range map[string]struct {
+		kind, oxms  string
+		says        flow.Field // of DSCP 46 and ECN 1
+		value, mask byte       // that the key compares
+		want        string     // the error
+	}{
+		"ternary, DSCP":        {"TERNARY", both, dscp, 46 << 2, 0xfc, ""},
+		"ternary, ECN":         {"TERNARY", both, ecn, 1, 0x03, ""},
+		"ternary, both":        {"TERNARY", both, dscp | ecn, 46<<2 | 1, 0xff, ""},
+		"ternary, neither":     {"TERNARY", both, 0, 0, 0, ""},
+		"ternary, DSCP alone":  {"TERNARY", "ip_dscp", dscp, 46 << 2, 0xfc, ""},
+		"an ECN without a key": {"TERNARY", "ip_dscp", dscp | ecn, 0, 0, "no key for ip_ecn"},
+		"lpm, DSCP":            {"LPM", both, dscp, 46 << 2, 0xfc, ""},
+		"lpm, ECN":             {"LPM", both, ecn, 0, 0, "key tos: ip_ecn: the mask is not a prefix"},
+		"range, DSCP":          {"RANGE", both, dscp, 46 << 2, 0xfc, ""},
+		"exact, both":          {"EXACT", both, dscp | ecn, 46<<2 | 1, 0xff, ""},
+		"exact, DSCP":          {"EXACT", both, dscp, 0, 0, "key tos: ip_dscp: a mask, where the key is compared exactly"},
+		"exact, DSCP alone":    {"EXACT", "ip_dscp", dscp, 0, 0, "key tos is compared as a whole, and is the type of service: it holds both ip_dscp and ip_ecn"},
+		"optional, both":       {"OPTIONAL", both, dscp | ecn, 46<<2 | 1, 0xff, ""},
+	} {
+		m, err := bind(row.kind, row.oxms)
+		rule := flow.Rule{Priority: 9}
+		rule.Match.SetEthType(flow.EthTypeIPv4)
+		rule.Match.IPDSCP, rule.Match.IPECN = 46, 1
+		rule.Match.Fields |= row.says
+		rule.Match = rule.Match.Canonical()
+		var e *p4v1.TableEntry
+		if err == nil {
+			if !m.Tables[0].P4.Priority {
+				rule.Priority = 0
+			}
+			e, _, err = m.Entry(&rule, nil)
+		}
+		if row.want != "" || err != nil {
+			if err == nil || row.want == "" || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("%s: error %v, want %q", name, err, row.want)
+			}
+			continue
+		}
+		if got, _, ok := m.Match(e); !ok || got != rule.Match {
+			t.Errorf("%s: %v reads back as %v, %t", name, &rule.Match, &got, ok)
+		}
+		var value, mask byte
+		for _, f := range e.Match {
+			if f.FieldId != 2 {
+				continue
+			}
+			switch k := f.FieldMatchType.(type) {
+			case *p4v1.FieldMatch_Exact_:
+				value, mask = k.Exact.Value[0], 0xff
+			case *p4v1.FieldMatch_Optional_:
+				value, mask = k.Optional.Value[0], 0xff
+			case *p4v1.FieldMatch_Ternary_:
+				value, mask = k.Ternary.Value[0], k.Ternary.Mask[0]
+			case *p4v1.FieldMatch_Lpm:
+				value, mask = k.Lpm.Value[0], 0xff<<(8-k.Lpm.PrefixLen)
+			case *p4v1.FieldMatch_Range_:
+				value, mask = k.Range.Low[0], ^(k.Range.Low[0] ^ k.Range.High[0])
+			}
+		}
+		if value != row.value || mask != row.mask {
+			t.Errorf("%s: the key compares %#x/%#x, want %#x/%#x", name, value, mask, row.value, row.mask)
+		}
+	}
+}
+
 // What can't be meant is refused where it stands.
 func TestMeaningsAreChecked(t *testing.T) {
 	program := someProgram("a", "16 EXACT", "b", "48 TERNARY", "c", "9 OPTIONAL", "d", "8 TERNARY")
@@ -401,7 +476,7 @@ func TestMeaningsAreChecked(t *testing.T) {
 		table("a: eth_src", "drop: deny"):                                                   "mine.yaml:4: table rules: key a is 16 bits wide, and eth_src 48",
 		table("a: eth_type, d: in_port, c: eth_dst", "drop: deny"):                          "key c is 9 bits wide, and eth_dst 48",
 		table("a: eth_type, b: tcp_dst", "drop: deny"):                                      "key b is 48 bits wide, and tcp_dst 16",
-		table("a: eth_type, d: ip_dscp", "drop: deny"):                                      "key d is 8 bits wide, and ip_dscp 6",
+		table("a: eth_type, b: ip_dscp", "drop: deny"):                                      "key b is 48 bits wide, and ip_dscp 6",
 		table("a: tcp_dst, b: [eth_src, tcp_dst]", "drop: deny"):                            "b: tcp_dst is what key a holds",
 		table("a: eth_type, e: in_port", "drop: deny"):                                      `it has no key "e"; it has [a b c d]`,
 		table(whole, `output: {action: deny}`):                                              "action output: P4 action deny does not take port, so it does something else",

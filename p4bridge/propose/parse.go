@@ -31,8 +31,8 @@ var layers = map[string]layer{
 	"tag2":     {nil, 16, "type"},
 	"arp": {[]place{{48, 16, "arp_op"}, {64, 48, "arp_sha"}, {112, 32, "arp_spa"}, {144, 48, "arp_tha"}, {192, 32, "arp_tpa"}},
 		224, ""},
-	"ipv4": {[]place{{0, 8, versionIHL}, {4, 4, ihl}, {51, 13, fragOffset}, {8, 6, "ip_dscp"}, {14, 2, "ip_ecn"}, {72, 8, "ip_proto"}, {96, 32, "ipv4_src"}, {128, 32, "ipv4_dst"}}, 160, ""},
-	"ipv6": {[]place{{4, 6, "ip_dscp"}, {10, 2, "ip_ecn"}, {12, 20, "ipv6_flabel"}, {48, 8, "ip_proto"}, {64, 128, "ipv6_src"}, {192, 128, "ipv6_dst"}},
+	"ipv4": {[]place{{0, 8, versionIHL}, {4, 4, ihl}, {51, 13, fragOffset}, {8, 8, typeOfService}, {8, 6, "ip_dscp"}, {14, 2, "ip_ecn"}, {72, 8, "ip_proto"}, {96, 32, "ipv4_src"}, {128, 32, "ipv4_dst"}}, 160, ""},
+	"ipv6": {[]place{{4, 8, typeOfService}, {4, 6, "ip_dscp"}, {10, 2, "ip_ecn"}, {12, 20, "ipv6_flabel"}, {48, 8, "ip_proto"}, {64, 128, "ipv6_src"}, {192, 128, "ipv6_dst"}},
 		320, ""},
 	"tcp":    {[]place{{0, 16, "tcp_src"}, {16, 16, "tcp_dst"}}, 160, ""},
 	"udp":    {[]place{{0, 16, "udp_src"}, {16, 16, "udp_dst"}}, 64, ""},
@@ -48,6 +48,9 @@ const (
 	ihl        = "(header length)"
 	fragOffset = "(fragment offset)"
 )
+
+// typeOfService is both ip_dscp and ip_ecn.
+const typeOfService = "(type of service)"
 
 // after says which layer a value of a field announces.
 var after = map[string]map[uint64]string{
@@ -101,6 +104,10 @@ type flag struct {
 }
 
 func (w *walker) means(r ref, oxm string) {
+	if oxm == typeOfService {
+		w.means(r, "ip_dscp")
+		oxm = "ip_ecn"
+	}
 	if oxm != "" && !slices.Contains(w.meaning[r], oxm) {
 		w.meaning[r] = append(w.meaning[r], oxm)
 	}
@@ -384,8 +391,13 @@ func (p *program) plain(o *operand) *copied {
 // copies says what a copy of a field means: what the field does, if no bit of that
 // is lost and none added but the one by which OpenFlow knows a VLAN tag.
 func (w *walker) copies(to ref, c *copied) {
-	for _, oxm := range w.meaning[c.field] {
-		if c.bits >= leastBits(oxm) && (c.add == 0 || oxm == "vlan_vid" && c.add == uint64(flow.VLANPresent)) {
+	list := w.meaning[c.field]
+	least := 0
+	if slices.Contains(list, "ip_dscp") && slices.Contains(list, "ip_ecn") {
+		least = w.p.width(c.field) // the two are parts of it, and neither is its low bits alone
+	}
+	for _, oxm := range list {
+		if c.bits >= max(least, leastBits(oxm)) && (c.add == 0 || oxm == "vlan_vid" && c.add == uint64(flow.VLANPresent)) {
 			w.means(to, oxm)
 		}
 	}

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 
@@ -48,6 +49,31 @@ func (c *Config) Forgetful() (names []string) {
 		}
 	}
 	return names
+}
+
+// CantTravel implements [policy.Remembering]: not what many share, since events of one state wait for each other; not what no event of its readers
+// brings; and in a pair not what the other gateway would open by not having it.
+func (c *Config) CantTravel(pair bool) (why []string) {
+	for i := range c.Machines {
+		m := &c.Machines[i]
+		if m.Key == Dst || m.Key >= Switch {
+			why = append(why, fmt.Sprintf("machine %s: its key is %v, which many share: all their events would wait for each other, and each gateway would have a state of its own", m.Name, m.Key))
+		}
+		for _, reads := range m.reads() {
+			for _, r := range reads {
+				text := fmt.Sprintf("machine %s: it reads the state %s of machine %s, which comes with events of that key alone", m.Name, r.key, r.machine)
+				if r.key != "" && !slices.Contains(why, text) {
+					why = append(why, text)
+				}
+			}
+		}
+	}
+	if pair {
+		for _, name := range c.Forgetful() {
+			why = append(why, fmt.Sprintf("machine %s: in a pair the other gateway does not have its states when it takes over, and its start state permits more than another one", name))
+		}
+	}
+	return why
 }
 
 // within reports whether it is plain that a state permits nothing that another one does not: it permits nothing at all, the two have the same rules and

@@ -173,9 +173,9 @@ func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, re
 
 // decideBy decides about a packet that the machine is for.
 func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recollection, depends flow.Field) policy.Outcome {
-	need := m.Key.need(p.Match)
+	need := m.Key.Fields(p.Match)
 	for _, k := range m.need {
-		need |= k.need(p.Match)
+		need |= k.Fields(p.Match)
 	}
 	depends |= need
 	if hidden := need &^ p.Match.Fields; hidden != 0 {
@@ -250,7 +250,7 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 			if !ok {
 				return -1, counted, "tcp_flags"
 			}
-			if flags&t.Flags.Set != t.Flags.Set || flags&t.Flags.Clear != 0 {
+			if !t.Flags.Match(flags) {
 				continue
 			}
 		}

@@ -1,8 +1,6 @@
 package machine
 
 import (
-	"encoding/base64"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -12,37 +10,28 @@ import (
 )
 
 // Key says what has a state of its own.
-type Key uint8
+type Key = flow.StateKey
 
+// The keys of machines.
 const (
-	Flow       Key = iota // VLAN, network addresses, protocol and ports, in one direction; without network addresses, Ethernet's and the EtherType
-	Connection            // the same, both directions one
-	Src                   // the network address; of a packet without one, the Ethernet address
-	Dst
-	Pair // both addresses, in one direction
-	Port // of one switch
-	Switch
-	Network // everything
-	keys
+	Flow       = flow.StateFlow
+	Connection = flow.StateConnection
+	Src        = flow.StateSrc
+	Dst        = flow.StateDst
+	Pair       = flow.StatePair
+	Port       = flow.StatePort
+	Switch     = flow.StateSwitch
+	Network    = flow.StateNetwork
 )
 
-var keyNames = [keys]string{"flow", "connection", "src", "dst", "pair", "port", "switch", "network"}
-
-func (k Key) String() string {
-	if k < keys {
-		return keyNames[k]
-	}
-	return fmt.Sprintf("key %d", uint8(k))
-}
-
 // many reports whether anybody's packets can make new states.
-func (k Key) many() bool { return k <= Pair }
+func many(k Key) bool { return k <= Pair }
 
 // local reports whether only events of one switch change a state of the key.
-func (k Key) local() bool { return k == Port || k == Switch }
+func local(k Key) bool { return k == Port || k == Switch }
 
-// of reports whether an event that triggers can have the key.
-func (k Key) of(on Trigger) bool {
+// hasKey reports whether an event that triggers can have the key.
+func (on Trigger) hasKey(k Key) bool {
 	switch on {
 	case OnPort:
 		return k >= Port
@@ -67,134 +56,8 @@ func (t Trigger) shows() flow.Field {
 	return flow.AllFields
 }
 
-const (
-	srcFields = flow.FieldIPSrc | flow.FieldARPSPA
-	dstFields = flow.FieldIPDst | flow.FieldARPTPA
-	l4Fields  = flow.FieldL4Src | flow.FieldL4Dst
-)
-
-// need returns the fields that a packet's key rests on. They may be missing.
-func (k Key) need(m *flow.Match) (f flow.Field) {
-	if k >= Switch {
-		return 0
-	}
-	if k == Port {
-		return flow.FieldInPort
-	}
-	src, dst := flow.FieldEthSrc, flow.FieldEthDst
-	f = flow.FieldEthType
-	switch m.EthType {
-	case flow.EthTypeIPv4, flow.EthTypeIPv6:
-		src, dst = flow.FieldIPSrc, flow.FieldIPDst
-		if k <= Connection {
-			if f |= flow.FieldIPProto; m.IPProto == flow.ProtoTCP || m.IPProto == flow.ProtoUDP || m.IPProto == flow.ProtoSCTP {
-				f |= l4Fields
-			}
-		}
-	case flow.EthTypeARP:
-		src, dst = flow.FieldARPSPA, flow.FieldARPTPA
-	case flow.EthTypeVLAN, flow.EthTypeQinQ: // whose addresses are behind a tag that is not looked behind
-		src, dst = flow.FieldIPSrc, flow.FieldIPDst
-	}
-	switch k {
-	case Src:
-		return f | src
-	case Dst:
-		return f | dst
-	case Pair:
-		return f | src | dst
-	}
-	return f | src | dst | flow.FieldVLAN
-}
-
-// append appends the key of an event of switch sw with headers m, which show what need says. It reports false where they don't.
-func (k Key) append(b []byte, sw *flow.Switch, m *flow.Match) ([]byte, bool) {
-	if k.need(m)&^m.Fields != 0 || (k == Port || k == Switch) && sw == nil {
-		return b, false
-	}
-	switch k {
-	case Network:
-		return append(b, Network.String()...), true
-	case Switch:
-		return strconv.AppendUint(b, uint64(sw.DPID), 16), true
-	case Port:
-		b = strconv.AppendUint(b, uint64(sw.DPID), 16)
-		return strconv.AppendUint(append(b, '/'), uint64(m.InPort), 10), true
-	case Src, Dst:
-		return appendEnd(b, m, k == Src)
-	case Pair:
-		b, ok1 := appendEnd(b, m, true)
-		b, ok2 := appendEnd(append(b, '/'), m, false)
-		return b, ok1 && ok2
-	}
-	var room [64]byte
-	raw, ok := k.conversation(room[:0], m)
-	return base64.RawURLEncoding.AppendEncode(b, raw), ok
-}
-
-// end returns a network address of m, the zero Prefix where it has none.
-func end(m *flow.Match, src bool) netip.Prefix {
-	switch {
-	case m.Has(flow.FieldIPSrc) && src:
-		return m.IPSrc
-	case m.Has(flow.FieldIPDst) && !src:
-		return m.IPDst
-	case m.Has(flow.FieldARPSPA) && src:
-		return m.ARPSPA
-	case m.Has(flow.FieldARPTPA) && !src:
-		return m.ARPTPA
-	}
-	return netip.Prefix{}
-}
-
-// hardware returns an Ethernet address of m. ok is false where it is masked, as a rule's may be.
-func hardware(m *flow.Match, src bool) (a flow.MAC, ok bool) {
-	if src {
-		return m.EthSrc, m.EthSrcMask == flow.MACExact
-	}
-	return m.EthDst, m.EthDstMask == flow.MACExact
-}
-
-func appendEnd(b []byte, m *flow.Match, src bool) ([]byte, bool) {
-	if p := end(m, src); p.IsValid() {
-		return p.Addr().AppendTo(b), p.IsSingleIP()
-	}
-	a, ok := hardware(m, src)
-	return append(b, a.String()...), ok
-}
-
-// conversation appends what tells a flow, or a connection, from all others.
-func (k Key) conversation(b []byte, m *flow.Match) ([]byte, bool) {
-	b = binary.BigEndian.AppendUint16(b, m.EthType)
-	b = binary.BigEndian.AppendUint16(b, m.VLAN)
-	ok := m.VLANMask == flow.VLANExact
-	var ends [2][18]byte
-	for i := range ends {
-		if p := end(m, i == 0); p.IsValid() {
-			a := p.Addr().As16()
-			copy(ends[i][:], a[:])
-			ok = ok && p.IsSingleIP()
-		} else {
-			a, exact := hardware(m, i == 0)
-			copy(ends[i][:], a[:])
-			ok = ok && exact
-		}
-	}
-	if m.Has(flow.FieldIPProto) {
-		b = append(b, m.IPProto)
-	}
-	if m.Has(l4Fields) {
-		binary.BigEndian.PutUint16(ends[0][16:], m.L4Src)
-		binary.BigEndian.PutUint16(ends[1][16:], m.L4Dst)
-	}
-	if k == Connection && string(ends[0][:]) > string(ends[1][:]) {
-		ends[0], ends[1] = ends[1], ends[0]
-	}
-	return append(append(b, ends[0][:]...), ends[1][:]...), ok
-}
-
-// parse reads a key that a policy names and returns it as it is written.
-func (k Key) parse(s string) (string, error) {
+// parseValue reads a value of the key that a policy names and returns it as it is written.
+func parseValue(k Key, s string) (string, error) {
 	one := func(s string) (string, error) {
 		if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
 			return a.String(), nil

@@ -126,8 +126,8 @@ func (c *Config) shared() (names []string) {
 	index := c.index()
 	for i := range c.Machines {
 		m := &c.Machines[i]
-		if !m.Key.local() || slices.ContainsFunc(m.reads()[OnPacket], func(r read) bool {
-			return r.key != "" || !index[r.machine].Key.local()
+		if !local(m.Key) || slices.ContainsFunc(m.reads()[OnPacket], func(r read) bool {
+			return r.key != "" || !local(index[r.machine].Key)
 		}) {
 			names = append(names, m.Name)
 		}

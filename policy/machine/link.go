@@ -2,6 +2,8 @@ package machine
 
 import (
 	"slices"
+	"strings"
+	"sync"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -14,6 +16,9 @@ type link struct {
 	scopes   *header.Table // what the machines are for
 	machines []machine
 	noticed  [triggers][]int // the machines that events without a packet can move
+
+	named sync.Once // fills kinds, which no guest needs
+	kinds map[string]Key
 }
 
 // machine is a compiled machine.
@@ -188,7 +193,7 @@ func (a *Action) outcome(reason string) policy.Outcome {
 	case a.Next:
 		return policy.Outcome{}
 	case a.Deny:
-		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reason: reason}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: a.Reject, Reason: reason}
 	}
 	return policy.Outcome{Verdict: flow.Allow, Reason: reason, Treatment: a.Treatment()}
 }
@@ -232,12 +237,25 @@ func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 	return keys
 }
 
+// Travels implements [policy.Machines]. A policy whose states of other keys than the event's are read is not given to who has them travel ([Config.CantTravel]).
+func (l *link) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	l.named.Do(func() {
+		l.kinds = make(map[string]Key, len(l.machines))
+		for i := range l.machines {
+			l.kinds[l.machines[i].Name] = l.machines[i].Key
+		}
+	})
+	name, _, _ = strings.Cut(key, "/")
+	kind, ok = l.kinds[name]
+	return name, kind, ok
+}
+
 // keysOf appends the keys of what a machine's decision reads; none where the packet does not show one of them.
 func keysOf(m *machine, on Trigger, sw *flow.Switch, p *policy.Packet, keys []string) []string {
 	before := len(keys)
 	var room [128]byte
 	add := func(m *machine, k Key) bool {
-		value, ok := k.append(room[:0], sw, p.Match)
+		value, ok := k.AppendValue(room[:0], sw, p.Match)
 		keys = append(keys, storeKey(m.Name, value))
 		return ok
 	}
@@ -258,17 +276,18 @@ func keysOf(m *machine, on Trigger, sw *flow.Switch, p *policy.Packet, keys []st
 
 // noticed returns what an event that is no packet shows, as a packet, and which transitions it may make.
 func noticed(ev *flow.Event) (policy.Packet, Trigger) {
-	var m flow.Match
+	p := policy.Packet{Match: ev.Headers()}
 	switch {
-	case ev.Type == flow.EventPortStatus && ev.PortStatus != nil:
-		m.SetInPort(ev.PortStatus.Port.No)
-		return policy.Packet{Match: &m}, OnPort
-	case ev.Type == flow.EventFlowRemoved && ev.FlowRemoved != nil:
-		return policy.Packet{Match: &ev.FlowRemoved.Match}, OnRemoved
+	case p.Match == nil:
+		p.Match = new(flow.Match)
+	case ev.Type == flow.EventPortStatus:
+		return p, OnPort
+	case ev.Type == flow.EventFlowRemoved:
+		return p, OnRemoved
 	case ev.Type == flow.EventSwitchConnected:
-		return policy.Packet{Match: &m}, OnSwitch
+		return p, OnSwitch
 	}
-	return policy.Packet{Match: &m}, OnPacket
+	return p, OnPacket
 }
 
 // concerned returns the machine that an event without a packet concerns, or nil: the first that has such transitions and is for it.

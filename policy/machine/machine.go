@@ -113,8 +113,8 @@ type Packet struct {
 	Within   time.Duration
 }
 
-// Flags are those of a TCP header that must be there, and that must not. The zero value asks for nothing.
-type Flags struct{ Set, Clear flow.TCPFlags }
+// Flags are those of a TCP header that must be there, and that must not.
+type Flags = header.Flags
 
 // PortEvents are bits for what happens to a port.
 type PortEvents uint8
@@ -231,7 +231,7 @@ func (m *Machine) validate(index map[string]*Machine) error {
 	if err := m.For.Validate(); err != nil {
 		return fmt.Errorf("for: %w", err)
 	}
-	if m.Key >= keys {
+	if m.Key >= flow.StateKeys {
 		return fmt.Errorf("key %d", m.Key)
 	}
 	if m.Forget < 0 || m.Forget > maxTime || m.Forget%time.Millisecond != 0 {
@@ -360,7 +360,7 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 	if lost := m.For.Fields() &^ t.On.shows(); lost != 0 {
 		return fmt.Errorf("%s: the event shows no %v, which for asks about", t.On, lost)
 	}
-	if !m.Key.of(t.On) {
+	if !t.On.hasKey(m.Key) {
 		return fmt.Errorf("%s: the event has no key %v", t.On, m.Key)
 	}
 	return nil
@@ -370,11 +370,8 @@ func (t *Packet) validate() error {
 	if err := t.Match.Validate(); err != nil {
 		return err
 	}
-	if t.Flags.Set&t.Flags.Clear != 0 {
-		return fmt.Errorf("tcp_flags: a flag must be there and must not")
-	}
-	if t.Flags != (Flags{}) && !(t.Match.Header.Has(flow.FieldIPProto) && t.Match.Header.IPProto == flow.ProtoTCP) {
-		return fmt.Errorf("tcp_flags need a match with ip_proto tcp")
+	if err := t.Flags.Validate(&t.Match); err != nil {
+		return err
 	}
 	if t.Quotes != nil {
 		if err := t.Quotes.Validate(); err != nil {
@@ -429,10 +426,10 @@ func checkWhen(index map[string]*Machine, m *Machine, list []When, on Trigger) e
 			return fmt.Errorf("when: want states of machine %s", other.Name)
 		}
 		if w.Key == "" {
-			if !other.Key.of(on) {
+			if !on.hasKey(other.Key) {
 				return fmt.Errorf("when: machine %s: the event has no key %v: say which one", other.Name, other.Key)
 			}
-		} else if fixed, err := other.Key.parse(w.Key); err != nil {
+		} else if fixed, err := parseValue(other.Key, w.Key); err != nil {
 			return fmt.Errorf("when: machine %s: key: %w", other.Name, err)
 		} else if fixed != w.Key {
 			return fmt.Errorf("when: machine %s: key %q: write it %q", other.Name, w.Key, fixed)

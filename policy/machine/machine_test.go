@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 		{one("key: network\nstart: b\nstates: {a: allow}"), `p.yaml:7: machine m: start: "b" is no state of the machine`},
 		{one("start: a\nstates: {a: allow}"), "p.yaml:5: machine m: want a key: flow, connection, src, dst, pair, port, switch, network"},
 		{one("key: network\nstart: a\nstates: {a: allow, a: deny}"), "p.yaml:8: machine m: states: a is given twice"},
-		{one("key: network\nstart: a\nstates: {a: perhaps}"), `p.yaml:8: machine m: states: a: "perhaps": want allow, deny, next, or a mapping with output, set-queue or meter`},
+		{one("key: network\nstart: a\nstates: {a: perhaps}"), `p.yaml:8: machine m: states: a: "perhaps": want allow, deny, reject, next, or a mapping with output, set-queue or meter`},
 		{one("key: network\nstart: a\nstates: {a: {rules: []}}"), "p.yaml:8: machine m: states: a: want an action for packets that no rule decides: allow, deny, next, or a mapping"},
 		{one("key: network\nstart: a\nstates: {a: {output: CONTROLLER}}"), "p.yaml:5: machine: machine m: state a: action: output to CONTROLLER is not allowed"},
 		{one("key: network\nstart: a\nforgets: 1h\nstates: {a: allow}"), `p.yaml:8: machine m: unknown key "forgets": want one of name, for, key, forget, on_error, start, states, transitions`},
@@ -713,6 +713,51 @@ chain:
 			if got := strings.Join(got, " "); got != want {
 				t.Errorf("%s by port %d: keys %q are local: %s, want %s", line, port, c.StateKeys(ev, nil), got, want)
 			}
+		}
+	}
+}
+
+// What travels with events is of their own keys, is shared by few, and is not in another gateway's place.
+func TestCantTravel(t *testing.T) {
+	for _, row := range []struct {
+		key, when string
+		pair      bool
+		want      int
+	}{
+		{"flow", "", false, 0},
+		{"connection", "", false, 0},
+		{"src", "", false, 0},
+		{"pair", "", false, 0},
+		{"port", "", false, 0},
+		{"dst", "", false, 1},
+		{"switch", "", false, 1},
+		{"network", "", false, 1},
+		{"src", ", when: {n: x}", false, 0},
+		{"src", ", when: {n: {key: 10.0.0.1, state: x}}", false, 1},
+		{"src", "", true, 1},
+		{"dst", ", when: {n: {key: 10.0.0.1, state: x}}", true, 3},
+	} {
+		p, err := policyfile.Parse(strings.NewReader(fmt.Sprintf(`
+chain:
+  - machine:
+      machines:
+        - {name: n, for: {ip_proto: udp}, key: src, forget: 1h, start: x, states: {x: deny}}
+        - {name: m, for: {ip_proto: tcp}, key: %s, forget: 1h, start: x, states: {x: allow, y: deny}, transitions: [{from: x, to: y, match: {tcp_dst: 1}%s}, {from: y, to: x, match: {tcp_dst: 2}%s}]}
+`, row.key, row.when, row.when)), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := p.CantTravel(row.pair)
+		if len(why) != row.want {
+			t.Errorf("%+v: %q", row, why)
+		}
+		link := p.Chain[0].Compile().(policy.Machines)
+		name, kind, ok := link.Travels("m/whatever")
+		if want, _ := flow.ParseStateKey(row.key); name != "m" || kind != want || !ok {
+			t.Errorf("%s: %q, %v, %v", row.key, name, kind, ok)
+		}
+		if _, _, ok := link.Travels("other/whatever"); ok {
+			t.Error("another machine's state travels as one of these")
 		}
 	}
 }

@@ -265,6 +265,9 @@ func (l *learner) StateKeys(ev *flow.Event, keys []string) []string {
 	return m.keys
 }
 
+// Travels implements [policy.Machines]: none of them does ([Config.CantTravel]).
+func (*learner) Travels(string) (name string, kind flow.StateKey, ok bool) { return "", 0, false }
+
 // Decide implements [policy.Link]. Without states nothing is known.
 func (l *learner) Decide(p policy.Packet) policy.Outcome {
 	out, _ := l.DecideBy(p, &flow.Event{})

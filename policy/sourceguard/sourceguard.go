@@ -204,6 +204,11 @@ func (c *Config) Validate(earlier []policy.Source) error {
 // Remembers implements [policy.Remembering].
 func (c *Config) Remembers() bool { return c.Learn != Nothing }
 
+// CantTravel implements [policy.Remembering]. Bindings are of addresses that may show up anywhere: whoever forgets one frees its address.
+func (*Config) CantTravel(bool) []string {
+	return []string{Name + ": what is learned of an address is asked for at every port, and must outlive the gateway: name a store"}
+}
+
 // Notes says what `policy check` tells of a good entry.
 func (c *Config) Notes() []string {
 	if !c.Remembers() {

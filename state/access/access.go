@@ -4,6 +4,7 @@ package access
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"net/url"
 	"os"
@@ -27,9 +28,12 @@ type Options struct {
 	Entries int
 	Bytes   int64
 
+	SealFile     string // the keys of states that travel
 	PasswordFile string // a password, a token or NATS credentials
 	CA           string // PEM file of the only authorities that are trusted
 	Cert, Key    string // PEM files of a client certificate
+
+	Log *slog.Logger // is told of a file that has changed and can't be used
 }
 
 // Limited returns the limits with the defaults in their place.

@@ -17,6 +17,9 @@ type reader struct{ keys []string }
 func (*reader) Version() flow.PolicyVersion                       { return flow.PolicyVersion{Serial: 1} }
 func (*reader) Stateful() bool                                    { return true }
 func (r *reader) StateKeys(_ *flow.Event, keys []string) []string { return append(keys, r.keys...) }
+func (*reader) Travels(string) (name string, kind flow.StateKey, ok bool) {
+	return "", 0, false
+}
 func (r *reader) Decide(_ context.Context, _ *flow.Event, d *flow.Decision) error {
 	d.Policy, d.Verdict, d.Change = r.Version(), flow.Allow, &flow.StateChange{Data: make([]byte, 64), TTL: time.Minute}
 	return nil

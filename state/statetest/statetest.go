@@ -3,6 +3,7 @@ package statetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type Store struct {
 
 	// Full, if set, opens a store of three keys.
 	Full func(ctx context.Context) (state.Store, error)
+
+	Largest int // bytes of the largest value; 0: [state.MaxData]
 
 	Operations int // of each client in a history; 0: 150
 }
@@ -179,7 +182,7 @@ func values(ctx context.Context, t *Store) error {
 	stored := map[string]string{
 		"values:empty":           "",
 		"values:all":             string(all),
-		"values:large":           strings.Repeat("x", state.MaxData),
+		"values:large":           strings.Repeat("x", cmp.Or(t.Largest, state.MaxData)),
 		"values:a.b/c=d_e-f..g:": "every byte of a key",
 		"values:a.b/c=d_e-f.g":   "another key",
 		"values:" + strings.Repeat("k", state.MaxKey-len("values:")-len(s.prefix)): "the longest key",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"switchbridge/policy"
 	"switchbridge/policy/machine"
 	"switchbridge/state"
+	"switchbridge/state/travel"
 )
 
 // Keeper puts what reads and swaps states around the controllers of a process. A nil Keeper has no store: it takes no policy with
@@ -24,6 +26,7 @@ type Keeper struct {
 	store    state.Store
 	settings Settings
 	log      *slog.Logger
+	pair     bool // the gateway is one of two, of which the other one does not have what this one keeps
 }
 
 // Open opens the store that the settings name. It returns nil where they name none.
@@ -110,7 +113,7 @@ func (k *Keeper) Keep(name string, c Controller, askers Askers) (*Kept, error) {
 		return nil, err
 	}
 	var staleness time.Duration
-	if askers == SeveralGateways || k.store.Promise().Shared {
+	if !k.Travels() && (askers == SeveralGateways || k.store.Promise().Shared) { // of what travels each gateway has its own
 		staleness = k.settings.Staleness.Truncate(time.Second)
 	}
 	d := state.New(state.Config{Next: c, Machines: c, Store: k.store, Timeout: k.settings.Timeout, OnFailure: onFailure, Check: machine.CheckValue,
@@ -146,8 +149,29 @@ func (k *Keeper) Takes(p *policy.Policy) error {
 	if k == nil && p.Stateful() {
 		return ErrNoStore
 	}
+	if k.Travels() {
+		return CantTravel(p, k.pair)
+	}
 	return nil
 }
+
+// CantTravel is the error for a policy whose states must not travel; nil for one whose states may.
+func CantTravel(p *policy.Policy, pair bool) error {
+	if why := p.CantTravel(pair); len(why) > 0 {
+		return fmt.Errorf("states can't travel with events (state.url %s): %s", travel.URL, strings.Join(why, "; "))
+	}
+	return nil
+}
+
+// InPair says that the gateway is one of a pair.
+func (k *Keeper) InPair() {
+	if k != nil {
+		k.pair = true
+	}
+}
+
+// Travels reports whether states travel with events, so that whoever asks must bring them back.
+func (k *Keeper) Travels() bool { return k != nil && k.settings.Travels() }
 
 // ErrNoStore says that a policy has machines, and that there is no store.
 var ErrNoStore = errors.New(`the policy has machines, and nothing keeps their states: name a store, such as state: {url: "redis://127.0.0.1:6379"} in the configuration or --state redis://127.0.0.1:6379 (on Lambda, SWITCHBRIDGE_STATE); ` +

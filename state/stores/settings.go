@@ -15,6 +15,7 @@ import (
 	"switchbridge/internal/listen"
 	"switchbridge/state"
 	"switchbridge/state/access"
+	"switchbridge/state/travel"
 )
 
 // Settings are the section `state` of a configuration. configs/reference.yaml documents every key.
@@ -24,6 +25,7 @@ type Settings struct {
 	CA           string        `yaml:"ca"`
 	Cert         string        `yaml:"cert"`
 	Key          string        `yaml:"key"`
+	SealFile     string        `yaml:"seal_file"`
 	Entries      int           `yaml:"entries"`
 	Bytes        int64         `yaml:"bytes"`
 	Timeout      time.Duration `yaml:"timeout"`
@@ -31,12 +33,9 @@ type Settings struct {
 	Staleness    time.Duration `yaml:"staleness"`
 }
 
-// DefaultStaleness is how long a rule that rests on a state may outlive another gateway's change of it.
-const DefaultStaleness = 5 * time.Second
-
 // Default returns the values of absent keys.
 func Default() Settings {
-	return Settings{Entries: access.DefaultEntries, Bytes: access.DefaultBytes, Timeout: state.DefaultTimeout, OnFailure: state.Deny.String(), Staleness: DefaultStaleness}
+	return Settings{Entries: access.DefaultEntries, Bytes: access.DefaultBytes, Timeout: state.DefaultTimeout, OnFailure: state.Deny.String(), Staleness: state.DefaultStaleness}
 }
 
 // Opener opens a store of one kind.
@@ -48,7 +47,7 @@ type Openers map[string]Opener
 // forms are the schemes, with what people write.
 var forms = map[string]string{
 	"memory": "memory:", "bbolt": "bbolt:/path/to/file", "redis": "redis://host:6379", "rediss": "rediss://host:6379", "nats": "nats://host:4222",
-	"nats+tls": "nats+tls://host:4222", "dynamodb": "dynamodb://table?region=NAME",
+	"nats+tls": "nats+tls://host:4222", "travel": travel.URL, "dynamodb": "dynamodb://table?region=NAME",
 }
 
 // connected are the schemes of stores to which connections lead: with secrets and certificates.
@@ -56,7 +55,7 @@ var connected = []string{"redis", "rediss", "nats", "nats+tls", "dynamodb"}
 
 // Resolve gives at each path in the settings, to make it absolute; bbolt's is in the URL.
 func (s *Settings) Resolve(at func(*string)) {
-	for _, p := range []*string{&s.PasswordFile, &s.CA, &s.Cert, &s.Key} {
+	for _, p := range []*string{&s.PasswordFile, &s.CA, &s.Cert, &s.Key, &s.SealFile} {
 		at(p)
 	}
 	if path, ok := strings.CutPrefix(s.URL, "bbolt:"); ok && path != "" && !strings.HasPrefix(path, "//") {
@@ -88,8 +87,14 @@ func (s *Settings) Validate() error {
 	if s.PasswordFile+s.CA+s.Cert != "" && (u == nil || !slices.Contains(connected, u.Scheme)) {
 		return errors.New("url: password_file, ca and cert are for a store that is reached over a network")
 	}
+	if s.SealFile != "" && !s.Travels() {
+		return errors.New("seal_file: it is for states that travel: url: \"travel:\"")
+	}
 	return nil
 }
+
+// Travels reports whether states travel with events.
+func (s *Settings) Travels() bool { return s.URL == travel.URL }
 
 // Bounds of what memory may hold.
 const (
@@ -114,7 +119,7 @@ func (s *Settings) parse() (*url.URL, error) {
 	if _, has := u.User.Password(); has {
 		return nil, errors.New("a password does not belong in a URL: use password_file")
 	}
-	if slices.Contains(connected, u.Scheme) == (u.Host == "") || u.Scheme == "memory" && u.Opaque+u.Path != "" || u.Scheme == "bbolt" && u.Opaque+u.Path == "" {
+	if slices.Contains(connected, u.Scheme) == (u.Host == "") || (u.Scheme == "memory" || u.Scheme == "travel") && u.Opaque+u.Path != "" || u.Scheme == "bbolt" && u.Opaque+u.Path == "" {
 		return nil, fmt.Errorf("want %s", forms[u.Scheme])
 	}
 	if u.Port() != "" {
@@ -135,11 +140,15 @@ func (s *Settings) Open(ctx context.Context, openers Openers, log *slog.Logger) 
 	if open == nil {
 		return nil, fmt.Errorf("%s: this program has no store of this kind", u.Scheme)
 	}
-	store, err := open(ctx, access.Options{URL: u, Entries: s.Entries, Bytes: s.Bytes, PasswordFile: s.PasswordFile, CA: s.CA, Cert: s.Cert, Key: s.Key})
+	store, err := open(ctx, access.Options{URL: u, Entries: s.Entries, Bytes: s.Bytes, SealFile: s.SealFile, PasswordFile: s.PasswordFile, CA: s.CA, Cert: s.Cert, Key: s.Key, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	if p := store.Promise(); !p.Durable && !p.Shared {
+	switch p := store.Promise(); {
+	case p.Durable || p.Shared:
+	case s.Travels():
+		log.Info("states travel with events: the gateway that asks keeps them, sealed, and a restart of it forgets them")
+	default:
 		log.Warn("states are kept in this process alone: a restart forgets them, and every machine begins again", "store", store.String())
 	}
 	return store, nil

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"switchbridge/controller"
@@ -21,6 +22,7 @@ import (
 	"switchbridge/state/access"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
+	"switchbridge/state/travel"
 )
 
 func TestValidate(t *testing.T) {
@@ -35,6 +37,9 @@ func TestValidate(t *testing.T) {
 			s.URL, s.PasswordFile, s.CA, s.Cert, s.Key = "rediss://user@h:1/2", "p", "c", "d", "e"
 		}},
 		{"dynamodb", "", func(s *stores.Settings) { s.URL = "dynamodb://table?region=eu" }},
+		{"travel", "", func(s *stores.Settings) { s.URL, s.SealFile = "travel:", "keys" }},
+		{"travel somewhere", "url: want travel:", func(s *stores.Settings) { s.URL = "travel:/x" }},
+		{"seals of a store", "seal_file: it is for states that travel", func(s *stores.Settings) { s.URL, s.SealFile = "memory:", "keys" }},
 		{"no scheme", "url: want one of bbolt:/path/to/file, dynamodb:", func(s *stores.Settings) { s.URL = "localhost:6379" }},
 		{"another scheme", "url: want one of", func(s *stores.Settings) { s.URL = "etcd://h" }},
 		{"memory somewhere", "url: want memory:", func(s *stores.Settings) { s.URL = "memory:/x" }},
@@ -128,6 +133,92 @@ func TestMachinesWantAStore(t *testing.T) {
 	keeper, err := stores.Open(context.Background(), s, every.Openers, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil || keeper.Takes(machines) != nil {
 		t.Error(err, keeper.Takes(machines))
+	}
+}
+
+// The keys of states that travel come from a file, which may change, or from the environment; and a policy whose states can't travel is not taken.
+func TestTravel(t *testing.T) { synctest.Test(t, testTravel) }
+
+func testTravel(t *testing.T) {
+	const oldKey, newKey = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="
+	log := slog.New(slog.DiscardHandler)
+	s := stores.Default()
+	s.URL = travel.URL
+	t.Setenv(travel.EnvKeys, "")
+	if _, err := stores.Open(t.Context(), s, every.Openers, log); err == nil || !strings.Contains(err.Error(), "SWITCHBRIDGE_STATE_KEYS: no key") {
+		t.Errorf("without keys: %v", err)
+	}
+	t.Setenv(travel.EnvKeys, oldKey)
+	if _, err := stores.Open(t.Context(), s, every.Openers, log); err != nil {
+		t.Error(err)
+	}
+	s.SealFile = filepath.Join(t.TempDir(), "keys")
+	if _, err := stores.Open(t.Context(), s, every.Openers, log); err == nil || !strings.Contains(err.Error(), "seal_file: ") {
+		t.Errorf("without the file: %v", err)
+	}
+	write := func(text string) {
+		if err := os.WriteFile(s.SealFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(oldKey + "\n" + newKey + "\n")
+	keeper, err := stores.Open(t.Context(), s, every.Openers, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parse := func(key, states string) *policy.Policy {
+		p, err := policyfile.Parse(strings.NewReader(`
+serial: 1
+chain:
+  - machine: {machines: [{name: m, key: `+key+`, forget: 1h, start: x, states: `+states+`, transitions: [{from: x, to: y}]}]}
+  - forward: {mode: normal}
+`), "p.yaml", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	closed := parse("src", "{x: deny, y: next}")
+	open := parse("src", "{x: next, y: deny}")
+	for _, row := range []struct {
+		p    *policy.Policy
+		pair bool
+		want string
+	}{
+		{closed, false, ""}, {open, false, ""}, {parse("network", "{x: deny, y: next}"), false, "which many share"}, {closed, true, ""}, {open, true, "in a pair"},
+	} {
+		if row.pair {
+			keeper.InPair()
+		}
+		if err := keeper.Takes(row.p); (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
+			t.Errorf("pair %v: %v, want %q", row.pair, err, row.want)
+		}
+	}
+
+	c := controller.New(closed)
+	kept, err := keeper.Keep("controller", c, stores.SeveralGateways)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(came []flow.Travelling) (d flow.Decision) {
+		ev, err := policytest.Event("tcp 10.0.0.1:1 > 10.0.0.2:2", flow.OpenFlow13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev.Time, ev.Accepts, ev.Travel = time.Now(), flow.AcceptsAll, came
+		if err := kept.Decider(c).Decide(t.Context(), ev, &d); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	first := ask(nil) // it moves from x to y
+	if first.Verdict != flow.Allow || len(first.Travel) != 1 || first.Stateful {
+		t.Fatalf("%v (%s), %d states travel, stateful %v", first.Verdict, first.Reason, len(first.Travel), first.Stateful)
+	}
+	write(newKey) // the old one, which has sealed it, goes
+	time.Sleep(2 * time.Second)
+	if d := ask(first.Travel); d.Verdict != flow.Deny || d.Reason != "state: the key of its seal is not at hand" {
+		t.Errorf("the file has changed, and the answer is %v (%s)", d.Verdict, d.Reason)
 	}
 }
 

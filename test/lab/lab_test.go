@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"switchbridge/internal/testlong"
 )
 
 const (
@@ -99,6 +101,33 @@ func TestFailover(t *testing.T) {
 	t.Parallel()
 	out, err := lab(t, "labs/failover.py")
 	if err != nil || !strings.Contains(out, "All 8 checks hold.") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// TestLongLine: over four and eight switches a conversation costs one call.
+func TestLongLine(t *testing.T) {
+	testlong.Need(t)
+	for _, length := range []string{"4", "8"} {
+		t.Run(length, func(t *testing.T) {
+			t.Parallel()
+			out, err := lab(t, "labs/line.py", length)
+			if err != nil || !strings.Contains(out, "All 7 checks hold.") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestLongPair: a gateway that leads is killed, hangs and hands over while hosts talk.
+func TestLongPair(t *testing.T) {
+	testlong.Need(t)
+	if _, err := exec.LookPath("iperf"); err != nil {
+		t.Skip("iperf is not installed: Mininet's package recommends it")
+	}
+	t.Parallel()
+	out, err := lab(t, "labs/pair.py")
+	if err != nil || !strings.Contains(out, "All 10 checks hold.") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }

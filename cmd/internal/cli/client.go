@@ -27,9 +27,14 @@ type ClientFlags struct {
 
 // Register adds them to a command's flags.
 func (f *ClientFlags) Register(fl *pflag.FlagSet) {
+	f.RegisterConnection(fl)
+	fl.StringVar(&f.Encoding, "encoding", "openflow", "what the function is spoken to in: openflow or json")
+}
+
+// RegisterConnection adds those that [ClientFlags.Bare] goes by.
+func (f *ClientFlags) RegisterConnection(fl *pflag.FlagSet) {
 	fl.StringVar(&f.CA, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token that the function wants")
-	fl.StringVar(&f.Encoding, "encoding", "openflow", "what the function is spoken to in: openflow or json")
 	fl.BoolVar(&f.HTTP2, "http2", false, "ask over HTTP/2")
 	fl.DurationVar(&f.Timeout, "timeout", 5*time.Second, "limit of one answer")
 }

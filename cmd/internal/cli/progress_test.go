@@ -46,7 +46,7 @@ func TestProgressBar(t *testing.T) {
 	p.Step(4, "one is done")
 	p.Set(2, 4, "x")
 	p.End()
-	if s := out.String(); !strings.Contains(s, "one is done\n") || !strings.Contains(s, "1/4") {
+	if s := out.String(); !strings.Contains(s, "one is done\n") || !strings.Contains(s, "/4,") {
 		t.Errorf("%q", s)
 	}
 }

@@ -38,6 +38,11 @@ func (n *Native) Version() flow.PolicyVersion { return n.now.Load().Version() }
 // Stateful reports whether that policy has machines.
 func (n *Native) Stateful() bool { return n.now.Load().Stateful() }
 
+// Travels implements [state.Machines].
+func (n *Native) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	return n.now.Load().Travels(key)
+}
+
 // StateKeys implements [state.Machines].
 func (n *Native) StateKeys(ev *flow.Event, keys []string) []string {
 	return n.now.Load().StateKeys(ev, keys)

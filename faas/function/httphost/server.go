@@ -10,7 +10,7 @@ import (
 const (
 	readTimeout    = 10 * time.Second // a whole request: a client that trickles its body holds memory
 	idleTimeout    = 2 * time.Minute  // longer than the gateway keeps idle connections, so that it is the gateway that closes them
-	maxHeaderBytes = 32 << 10         // travelling state is at most 5.5 KiB of them
+	maxHeaderBytes = 72 << 10         // states that travel are at most 49 KiB of them
 )
 
 // NewServer returns a server for h that no slow or idle client wears out. With

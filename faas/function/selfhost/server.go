@@ -44,7 +44,8 @@ type Server struct {
 	current  atomic.Pointer[serving]
 	server   *http.Server
 	listener net.Listener
-	admin    net.Listener  // nil: none
+	admin    net.Listener // nil: none
+	refusals *listen.Refusals
 	pair     *watched.Pair // nil: no certificate that could be read again
 	devCA    string        // file of the development CA, where its certificate is used
 
@@ -75,6 +76,7 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	}
 	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{})}
 	s.registry.MustRegister(s.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.refusals = listen.NewRefusals(s.registry, log)
 	written := record.NewWriter(records)
 	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "switchbridge_function_records_failed_total", Help: "Decision records that could not be written.",
@@ -237,7 +239,9 @@ func (s *Server) listen() (err error) {
 		if s.admin, err = listen.Open("tcp", s.config.Admin); err != nil {
 			return fmt.Errorf("admin: %w", err)
 		}
+		s.admin = s.refusals.Within(s.admin, "admin", listen.AdminBound())
 	}
+	s.listener = s.refusals.Within(s.listener, "functions", listen.FunctionBound(s.config.Proxied))
 	s.server = httphost.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.now().mux.ServeHTTP(w, r) }), nil)
 	s.server.ErrorLog = quiet.ErrorLog(s.log.With("server", "functions"))
 	if !s.config.plain() {

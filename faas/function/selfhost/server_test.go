@@ -22,8 +22,11 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/certs"
+	"switchbridge/internal/frames"
 	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/testlong"
 	"switchbridge/internal/watched"
 )
 
@@ -630,4 +633,95 @@ func TestServersLog(t *testing.T) {
 	until(t, "the handshake's failure is a record", func() bool {
 		return r.log.Has("level=WARN", "server=functions", `err="http: TLS handshake error from `)
 	})
+}
+
+// Each function says once that its policy looks at VLANs which no packet has; one whose policy doesn't is silent.
+func TestHintOfVLANs(t *testing.T) {
+	hintOfVLANs(t, "called", func(f *Function) { f.Native = true })
+}
+
+// So does one whose policy a guest has, which takes longer to compile.
+func TestLongHintOfVLANs(t *testing.T) {
+	testlong.Need(t)
+	hintOfVLANs(t, "guest", func(*Function) {})
+}
+
+func hintOfVLANs(t *testing.T, name string, change func(*Function)) {
+	const tagged = "serial: 1\nchain:\n  - header: {rules: [{name: guests, match: {vlan_vid: 20}, action: deny}]}\n  - forward: {mode: normal}\n"
+	var list []Function
+	for name, policy := range map[string]string{name: tagged, "indifferent": policyOf(1)} {
+		list = append(list, fn(name, func(f *Function) { f.Path, f.Policy = "/"+name, writeFile(t, "policy.yaml", []byte(policy)); change(f) }))
+	}
+	r := serve(t, base(list...))
+	const packets = 1000 // from then on there is a hint
+	frame := frames.TCP(frames.Host(1).At(1024), frames.Host(2).At(80), frames.SYN, nil)
+	ev := &flow.Event{Type: flow.EventPacketIn, ID: "e", Session: "s", Switch: &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13},
+		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, Data: frame, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1)}}
+	body, err := openflow.Codec{}.AppendEvent(nil, ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{name: 1, "indifferent": 0} {
+		for end := time.Now().Add(30 * time.Second); r.do(policyCheck(t, r.base+"/"+name)).status != 200; { // a guest is compiled
+			if time.Now().After(end) {
+				t.Fatalf("%s does not answer", name)
+			}
+		}
+		for range packets + 10 {
+			q := event(t, r.base+"/"+name, string(body))
+			contract.PutEvent(q.Header, ev)
+			if a := r.do(q); a.status != 200 {
+				t.Fatalf("%s: %d %s", name, a.status, a.body)
+			}
+		}
+		n := 0
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, "the policy looks at VLANs") && strings.Contains(line, "function="+name) {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%d hints of function %s, want %d:\n%s", n, name, want, r.log)
+		}
+	}
+}
+
+// Who opens connections and says nothing takes his share of both listeners, and others are answered.
+func TestListenersAreBounded(t *testing.T) {
+	r := serve(t, base(guestOf(t, "a", "text")))
+	admin := "http://" + r.AdminAddr().String()
+	from := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}).DialContext}}
+	for _, row := range []struct {
+		server, address string
+		share           int
+	}{{"functions", r.Addr().String(), 1024}, {"admin", r.AdminAddr().String(), 128}} {
+		for range row.share + 20 {
+			conn, err := net.Dial("tcp", row.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+		}
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			resp, err := from.Get(admin + "/metrics")
+			if err != nil {
+				t.Fatalf("another address is locked out: %v", err)
+			}
+			b, _ := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if strings.Contains(string(b), fmt.Sprintf("switchbridge_http_refused_total{cause=\"too_many_from_address\",server=%q} 20\n", row.server)) {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: 20 connections beyond an address's share are not counted", row.server)
+			}
+		}
+	}
+	q := policyCheck(t, r.base+"/")
+	resp, err := from.Do(q)
+	if err != nil {
+		t.Fatalf("a function answers nobody else: %v", err)
+	}
+	resp.Body.Close()
 }

@@ -238,6 +238,11 @@ func (f *Function) Version() flow.PolicyVersion { return f.keys.Load().Version()
 // Stateful reports whether that policy has machines.
 func (f *Function) Stateful() bool { return f.keys.Load().Stateful() }
 
+// Travels implements [state.Machines].
+func (f *Function) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	return f.keys.Load().Travels(key)
+}
+
 // StateKeys implements [state.Machines]. While a new policy is taken in, the guest may decide by the other one than this: the decision
 // says by which.
 func (f *Function) StateKeys(ev *flow.Event, keys []string) []string {

@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"switchbridge/controller"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"

@@ -20,7 +20,7 @@ const EnvelopeVersion = 1
 // Limits in bytes.
 const (
 	MaxBody     = flow.MaxBody     // of a request or an answer
-	MaxEnvelope = MaxBody + 16<<10 // a body and everything around it, encoded
+	MaxEnvelope = MaxBody + 72<<10 // a body and everything around it, encoded: states that travel take 49 KiB at most
 	MaxPolicy   = 32 << 20         // what configure is given
 )
 
@@ -74,6 +74,9 @@ type Request struct {
 	Accepts    string
 	Incomplete string
 
+	// Travel is of application/openflow: contract.HeaderTravel as it came.
+	Travel string
+
 	State  []byte // what an earlier answer for the same key returned, as it came; nil when none
 	States []byte // those of the policy's machines: see AppendStates
 	Body   []byte // at most MaxBody
@@ -94,10 +97,17 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
+	// Reject is of application/openflow: contract.HeaderReject is true.
+	Reject bool
+
 	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
 	Reuse   string
 	Reply   string
+
+	// Travel and Rests are of application/openflow: contract.HeaderTravel and HeaderStates as they stand there.
+	Travel string
+	Rests  string
 
 	State  []byte // at most 4 KiB
 	Change []byte // of one of the request's States: see AppendChange; nil when none
@@ -119,9 +129,10 @@ const (
 	tagAccepts     = 10
 	tagIncomplete  = 11
 	tagStates      = 12
+	tagTravel      = 13
 	tagBody        = 15
 
-	tagStatus   = 1 // 2 bytes, big-endian; tagEncoding, tagState and tagBody as in requests
+	tagStatus   = 1 // 2 bytes, big-endian; tagEncoding, tagState, tagTravel and tagBody as in requests
 	tagPolicy   = 3
 	tagReason   = 4
 	tagVerdict  = 5
@@ -131,6 +142,8 @@ const (
 	tagChange   = 10
 	tagReuse    = 11
 	tagReply    = 12
+	tagRests    = 14
+	tagReject   = 16 // 1 byte: 1; behind the body, as the numbers before it are taken
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -151,6 +164,7 @@ func (r *Request) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagAccepts, r.Accepts)
 	b = appendBytes(b, tagIncomplete, r.Incomplete)
 	b = appendBytes(b, tagStates, r.States)
+	b = appendBytes(b, tagTravel, r.Travel)
 	return appendBytes(b, tagBody, r.Body)
 }
 
@@ -181,6 +195,8 @@ func (r *Request) Parse(b []byte) error {
 			r.Incomplete = string(value)
 		case tagStates:
 			r.States = value
+		case tagTravel:
+			r.Travel = string(value)
 		case tagBody:
 			r.Body = value
 		}
@@ -205,7 +221,13 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagChange, a.Change)
 	b = appendBytes(b, tagReuse, a.Reuse)
 	b = appendBytes(b, tagReply, a.Reply)
-	return appendBytes(b, tagBody, a.Body)
+	b = appendBytes(b, tagTravel, a.Travel)
+	b = appendBytes(b, tagRests, a.Rests)
+	b = appendBytes(b, tagBody, a.Body)
+	if a.Reject {
+		b = appendUint(b, tagReject, 1, 1)
+	}
+	return b
 }
 
 // Parse fills a from an envelope. State, Change and Body share b's memory. An answer whose status HTTP
@@ -230,12 +252,20 @@ func (a *Answer) Parse(b []byte) error {
 			var covers uint8
 			covers, err = parseUint[uint8](value, 1)
 			a.CoversIncomplete = covers == 1
+		case tagReject:
+			var reject uint8
+			reject, err = parseUint[uint8](value, 1)
+			a.Reject = reject == 1
 		case tagIfReply:
 			a.IfReply = string(value)
 		case tagReuse:
 			a.Reuse = string(value)
 		case tagReply:
 			a.Reply = string(value)
+		case tagTravel:
+			a.Travel = string(value)
+		case tagRests:
+			a.Rests = string(value)
 		case tagState:
 			a.State = value
 		case tagChange:

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"switchbridge/controller"
@@ -18,8 +19,12 @@ import (
 	"switchbridge/faas/function/auth"
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/guest"
+	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/machine"
+	"switchbridge/state"
+	"switchbridge/state/travel"
 )
 
 // HealthPath answers a GET with 200, without a token and without a look at the policy.
@@ -46,6 +51,13 @@ type Platform interface {
 
 	// Policy reads the compiled policy.
 	Policy() ([]byte, error)
+
+	// StateKeys returns the keys that seal states which travel with events, as [travel.ParseKeys] reads them; nothing where there are none. It is asked
+	// where the policy has machines.
+	StateKeys() (string, error)
+
+	// Store returns what keeps states where they don't travel; nil where nothing does. It is asked where there are no StateKeys.
+	Store() (state.Store, error)
 
 	// Log puts a line into the platform's log. What goes wrong there goes no further.
 	Log(line []byte)
@@ -121,13 +133,70 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	if err != nil {
 		return refuse(503, "policy: %w", err)
 	}
-	if err := function.New(controller.New(unpacked), codecs).Answer(context.Background(), event, decision); err != nil {
+	decider, writes, err := remembering(controller.New(unpacked), p)
+	if err != nil {
+		return err
+	}
+	if writes {
+		header.Set(contract.HeaderStateful, "true")
+	}
+	if err := function.New(decider, codecs).Answer(context.Background(), event, decision); err != nil {
 		return err
 	}
 	if len(decision.Body) > guest.MaxBody {
 		return refuse(500, "decision takes %d bytes, limit %d", len(decision.Body), guest.MaxBody)
 	}
 	return nil
+}
+
+// remembering returns what decides by a policy whose states, if it has any, travel with events where there are keys, and are in the platform's store
+// where there is one, which its decisions write. Without either nothing is known of them, and what hangs on them is denied.
+func remembering(c *controller.Controller, p Platform) (d flow.Decider, writes bool, err error) {
+	if !c.Stateful() {
+		return c, false, nil
+	}
+	text, err := p.StateKeys()
+	switch {
+	case err != nil:
+		return nil, false, refuse(503, "state keys: %w", err)
+	case text != "":
+		d, err := Travelling(c, text, func(line string) { p.Log([]byte(line)) })
+		if err != nil {
+			return nil, false, refuse(503, "%w", err)
+		}
+		return d, false, nil
+	}
+	store, err := p.Store()
+	switch {
+	case err != nil:
+		return nil, false, refuse(503, "states: %w", err)
+	case store == nil:
+		return c, false, nil
+	}
+	// Several gateways may ask, and none is told what another one's packets change.
+	cfg := deciding(c, store, func(line string) { p.Log([]byte(line)) })
+	cfg.Staleness, cfg.Local = state.DefaultStaleness, machine.LocalKey
+	return state.New(cfg), true, nil
+}
+
+// deciding is what reads and swaps around a controller. Log gets a line where a state can't be used; packets are denied then.
+func deciding(c *controller.Controller, store state.Store, log func(line string)) state.Config {
+	return state.Config{Next: c, Machines: c, Store: store, Check: machine.CheckValue, Report: func(kind state.Failure, err error, _ int) {
+		log(fmt.Sprintf("a state can't be used: %v: %v", kind, err))
+	}}
+}
+
+// Travelling returns what decides by a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. Log gets a line where a
+// state can't be used; packets are denied then.
+func Travelling(c *controller.Controller, keys string, log func(line string)) (flow.Decider, error) {
+	if why := c.Policy().CantTravel(false); len(why) > 0 {
+		return nil, fmt.Errorf("states can't travel with events: %s", strings.Join(why, "; "))
+	}
+	parsed, err := travel.ParseKeys(keys)
+	if err != nil {
+		return nil, fmt.Errorf("state keys: %w", err)
+	}
+	return state.New(deciding(c, travel.New(func() *travel.Keys { return parsed }), log)), nil
 }
 
 // authorize checks who calls. Without tokens nobody may: the function's address is public.

@@ -19,14 +19,16 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/state/travel"
 )
 
 const token = "0123456789abcdef"
@@ -68,6 +70,11 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // It returns the API and what the function wrote to its logs.
 func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	t.Helper()
+	return startWith(t, conformance.Stateless(), env...)
+}
+
+func startWith(t *testing.T, p *policy.Policy, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
+	t.Helper()
 	dir := t.TempDir()
 	bootstrap := filepath.Join(dir, "bootstrap")
 	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "switchbridge/cmd/function-lambda")
@@ -75,7 +82,7 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, conformance.Stateless()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, p), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
@@ -124,8 +131,8 @@ func urlPayload(t testing.TB, header http.Header, body []byte) []byte {
 	t.Helper()
 	p := events.LambdaFunctionURLRequest{Version: "2.0", RawPath: "/", Headers: map[string]string{}, Body: base64.StdEncoding.EncodeToString(body), IsBase64Encoded: true}
 	p.RequestContext.HTTP.Method, p.RequestContext.HTTP.SourceIP = http.MethodPost, "192.0.2.1"
-	for key := range header {
-		p.Headers[strings.ToLower(key)] = header.Get(key)
+	for key, values := range header {
+		p.Headers[strings.ToLower(key)] = strings.Join(values, ", ")
 	}
 	payload, err := json.Marshal(p)
 	if err != nil {
@@ -134,7 +141,7 @@ func urlPayload(t testing.TB, header http.Header, body []byte) []byte {
 	return payload
 }
 
-func (a *runtimeAPI) exchange(t *testing.T, stream bool) conformance.Exchange {
+func (a *runtimeAPI) exchange(t *testing.T, stream bool) functiontest.Exchange {
 	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
@@ -167,7 +174,7 @@ func TestConformance(t *testing.T) {
 	api, logs := start(t, "SWITCHBRIDGE_TOKENS="+token)
 	for name, codec := range map[string]contract.Codec{"openflow combined": openflow.Codec{}, "openflow full": openflow.Codec{Full: true}, "json": jsonenc.Codec{}} {
 		t.Run(name, func(t *testing.T) {
-			conformance.RunBy(t, conformance.Stateless(), conformance.Client(codec, api.exchange(t, false)), codec)
+			conformance.RunBy(t, conformance.Stateless(), functiontest.Client(codec, api.exchange(t, false)), codec)
 		})
 	}
 	// The function has written a record when it answers; its output comes by a pipe.
@@ -186,10 +193,26 @@ func TestConformance(t *testing.T) {
 	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, false)) })
 }
 
+// States travel with the events of a function on Lambda, sealed with keys of its environment.
+func TestTravels(t *testing.T) {
+	hosts := make(map[string]*runtimeAPI)
+	outer := t
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		t.Run(codec.ContentType(), func(t *testing.T) {
+			conformance.Travels(t, func(t *testing.T, keys string) flow.Decider {
+				if hosts[keys] == nil {
+					hosts[keys], _ = startWith(outer, conformance.Travelling(), "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STATE=travel:", travel.EnvKeys+"="+keys)
+				}
+				return functiontest.Client(codec, hosts[keys].exchange(t, false))
+			})
+		})
+	}
+}
+
 func TestStreaming(t *testing.T) {
 	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token, "SWITCHBRIDGE_STREAM=1")
-	conformance.RunBy(t, conformance.Stateless(), conformance.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
-	t.Run("refusals", func(t *testing.T) { conformance.Refusals(t, api.exchange(t, true)) })
+	conformance.RunBy(t, conformance.Stateless(), functiontest.Client(openflow.Codec{}, api.exchange(t, true)), openflow.Codec{})
+	t.Run("contract", func(t *testing.T) { conformance.Contract(t, api.exchange(t, true)) })
 }
 
 // Two tokens are valid while one takes the other's place; no other is.

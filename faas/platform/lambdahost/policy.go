@@ -134,6 +134,11 @@ func (p *Policies) Version() flow.PolicyVersion { return p.current.Load().Versio
 // Stateful reports whether that policy has machines.
 func (p *Policies) Stateful() bool { return p.current.Load().Stateful() }
 
+// Travels implements [state.Machines].
+func (p *Policies) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	return p.current.Load().Travels(key)
+}
+
 // StateKeys implements [state.Machines].
 func (p *Policies) StateKeys(ev *flow.Event, keys []string) []string {
 	return p.current.Load().StateKeys(ev, keys)

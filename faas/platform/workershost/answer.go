@@ -5,6 +5,8 @@ import (
 
 	"switchbridge/faas/function"
 	"switchbridge/faas/platform/edgehost"
+	"switchbridge/state"
+	"switchbridge/state/travel"
 )
 
 // Request is what is known of a request before its body is read.
@@ -73,6 +75,12 @@ func (b bindings) Policy() ([]byte, error) {
 	}
 	return compiled, nil
 }
+
+// StateKeys implements edgehost.Platform.
+func (b bindings) StateKeys() (string, error) { return b.Variable(travel.EnvKeys), nil }
+
+// Store implements edgehost.Platform.
+func (b bindings) Store() (state.Store, error) { return nil, nil }
 
 // Log implements edgehost.Platform.
 func (b bindings) Log(line []byte) { b.Platform.Log(string(line)) }

@@ -12,13 +12,13 @@ import (
 	"testing"
 
 	"switchbridge/faas/function"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/guest"
 	"switchbridge/faas/platform/workershost"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 )

@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"switchbridge/controller"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/faas/instance/guest"
 	"switchbridge/faas/platform/workershost/workerstest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/functiontest/conformance"
 )
 
 // post sends a body of unknown length when chunked.
@@ -134,7 +135,7 @@ func TestFaults(t *testing.T) {
 func TestPolicyChange(t *testing.T) {
 	p := conformance.Policy()
 	w := workerstest.Start(t, workerstest.Options{Policy: packed(t, p)})
-	decider := conformance.Client(jsonenc.Codec{}, w.Exchange)
+	decider := functiontest.Client(jsonenc.Codec{}, w.Exchange)
 	for range 3 {
 		w.SetPolicy(t, packed(t, p))
 		var d flow.Decision
@@ -150,7 +151,7 @@ func TestPolicyChange(t *testing.T) {
 func TestConcurrent(t *testing.T) {
 	w := workerstest.Start(t, workerstest.Options{Policy: packed(t, conformance.Policy())})
 	c := controller.New(conformance.Policy())
-	decider := conformance.Client(openflow.Codec{}, w.Exchange)
+	decider := functiontest.Client(openflow.Codec{}, w.Exchange)
 	const callers = 8
 	cases := conformance.Cases()
 	var wg sync.WaitGroup

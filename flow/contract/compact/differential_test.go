@@ -7,9 +7,9 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/function"
-	"switchbridge/faas/function/conformance"
 	"switchbridge/flow"
 	"switchbridge/flow/contract/compact"
+	"switchbridge/functiontest/conformance"
 	"switchbridge/policy/policytest"
 )
 

@@ -431,7 +431,7 @@ func TestRequestMembers(t *testing.T) {
 	}{
 		{whole, `"rule_match":{"in_port":1,"eth_src":"02:02:02:02:02:02","eth_dst":"02:02:02:02:02:02","eth_type":2048,"vlan_vid":"0x0000","ip_proto":6,` +
 			`"ipv4_src":"10.0.0.1","ipv4_dst":"10.0.0.2","tcp_src":80,"tcp_dst":80}`},
-		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","reply","revoke","reuse"]`},
+		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","reply","revoke","reuse","travel","reject"]`},
 	} {
 		b, err := codec.AppendEvent(nil, row.ev)
 		if err != nil {
@@ -550,6 +550,54 @@ func TestStates(t *testing.T) {
 		var back flow.Decision
 		if err := codec.ParseDecision(b, &flow.Event{}, &back); err != nil || accepts != 0 && (!slices.Equal(back.Read, d.Read) || !slices.Equal(back.Revoke, d.Revoke)) {
 			t.Errorf("%s: %+v, %x (%v)", b, back.Read, back.Revoke, err)
+		}
+	}
+}
+
+// TestTravel: states with names go to a gateway that takes them, and to no other, and come back with events.
+func TestTravel(t *testing.T) {
+	events, decisions := schemas(t)
+	d := flow.Decision{Travel: []flow.Travelling{{Name: "scan", Key: flow.StateSrc, Version: 1<<64 - 1, TTL: 1500 * time.Millisecond, Data: []byte{1}}, {Name: "gone", Version: 2}}}
+	for accepts, want := range map[flow.Accepts]string{
+		flow.AcceptsAll &^ flow.AcceptsTravel: `{}`,
+		flow.AcceptsTravel: `{"travel":[{"name":"scan","key":"src","version":"18446744073709551615","ttl":2,"data":"AQ=="},` +
+			`{"name":"gone","key":"flow","version":"2"}]}`,
+	} {
+		b, err := codec.AppendDecision(nil, &flow.Event{Accepts: accepts}, &d)
+		if err != nil || string(b) != want {
+			t.Errorf("%s (%v), want\n%s", b, err, want)
+		}
+		valid(t, decisions, b)
+		var back flow.Decision
+		if err := codec.ParseDecision(b, &flow.Event{}, &back); err != nil || want != "{}" && (len(back.Travel) != 2 || back.Travel[0].TTL != 2*time.Second || back.Travel[1].Data != nil) {
+			t.Errorf("%s: %+v (%v)", b, back.Travel, err)
+		}
+	}
+	ev := flow.Event{Type: flow.EventPolicyCheck, Travel: d.Travel}
+	b, err := codec.AppendEvent(nil, &ev)
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid(t, events, b)
+	back := flow.Event{Type: flow.EventPolicyCheck}
+	if err := codec.ParseEvent(b, &back); err != nil || len(back.Travel) != 2 || string(back.Travel[0].Data) != "\x01" || back.Travel[1].Version != 2 {
+		t.Errorf("%s: %+v (%v)", b, back.Travel, err)
+	}
+	if err := codec.ParseEvent([]byte(`{"travel":[{"name":"a","version":1,"later":{}}]}`), &back); err != nil {
+		t.Errorf("a member of a later version: %v", err)
+	}
+	for answer, want := range map[string]string{
+		`{"travel":[{"name":"a","version":1,"later":{}}]}`:                      "unknown",
+		`{"travel":[{"name":"a"}]}`:                                             "no version",
+		`{"travel":[{"name":"a","version":1,"key":"user"}]}`:                    "want one of flow",
+		`{"travel":[{"name":"a","version":1,"ttl":9300000000}]}`:                "at most",
+		`{"travel":[{"name":"a","version":1,"data":"?"}]}`:                      "not base64",
+		`{"travel":[{"version":1}]}`:                                            "want a name",
+		`{"travel":[{"name":"a","version":1},{"name":"a","version":1}]}`:        "twice",
+		`{"travel":[` + strings.Repeat(`{"name":"a","version":1},`, 8) + `{}]}`: "travel",
+	} {
+		if err := codec.ParseDecision([]byte(answer), &flow.Event{}, new(flow.Decision)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", answer, err, want)
 		}
 	}
 }

@@ -32,6 +32,10 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	if d.HasPacketOut {
 		w.packetOut(d.PacketOut)
 	}
+	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
+		w.key("reject")
+		w.b = append(w.b, "true"...)
+	}
 	if ev.Accepts&flow.AcceptsReply != 0 {
 		w.reply("if_reply", d.IfReply)
 	}
@@ -46,6 +50,9 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	if len(d.State) > 0 {
 		w.bytes("state", d.State)
 		w.string("state_key", d.StateKey.String())
+	}
+	if ev.Accepts&flow.AcceptsTravel != 0 {
+		w.travel(d.Travel)
 	}
 	if ev.Accepts&flow.AcceptsRevoke != 0 {
 		w.states(d)
@@ -104,6 +111,67 @@ func (w *writer) packetOut(actions []flow.Action) {
 	w.open('{')
 	w.actions(actions)
 	w.close('}')
+}
+
+// travel writes the states with names of an event or an answer.
+func (w *writer) travel(list []flow.Travelling) {
+	if len(list) == 0 {
+		return
+	}
+	w.key("travel")
+	w.open('[')
+	for i := range list {
+		t := &list[i]
+		w.next()
+		w.open('{')
+		w.string("name", t.Name)
+		w.string("key", t.Key.String())
+		w.string("version", strconv.FormatUint(t.Version, 10))
+		if t.TTL > 0 {
+			w.uint("ttl", contract.TravelSeconds(t.TTL))
+		}
+		if t.Data != nil {
+			w.bytes("data", t.Data)
+		}
+		w.close('}')
+	}
+	w.close(']')
+}
+
+// parseTravel is travel's inverse, of at most max states. unknown is the error for a member that is not known here.
+func parseTravel(raw json.RawMessage, list []flow.Travelling, max int, unknown error) ([]flow.Travelling, error) {
+	err := elements(raw, max, func(_ int, v json.RawMessage) error {
+		var t flow.Travelling
+		err := members(v, func(name string, v json.RawMessage) (err error) {
+			var text string
+			switch name {
+			case "name":
+				t.Name, err = stringOf(v)
+			case "key":
+				if text, err = stringOf(v); err == nil {
+					t.Key, err = flow.ParseStateKey(text)
+				}
+			case "version":
+				t.Version, err = uintOf[uint64](v)
+			case "ttl":
+				var seconds uint64
+				if seconds, err = uintOf[uint64](v); err == nil && seconds > contract.MaxTravelSeconds {
+					err = fmt.Errorf("%d, at most %d", seconds, contract.MaxTravelSeconds)
+				}
+				t.TTL = time.Duration(seconds) * time.Second
+			case "data":
+				t.Data, err = base64Of(v, nil, flow.MaxState)
+			default:
+				err = unknown
+			}
+			return err
+		})
+		if err == nil {
+			list, err = contract.AddTravel(list, t, max)
+		}
+		return err
+	})
+	return list, err
 }
 
 // states writes what an answer rests on and what it revokes.
@@ -186,6 +254,8 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 		case "packet_out":
 			d.HasPacketOut = true
 			d.PacketOut, err = parsePacketOut(v, d.PacketOut)
+		case "reject":
+			d.Reject, err = boolOf(v)
 		case "if_reply":
 			d.IfReply = new(flow.Reply)
 			return parseReply(v, ev, d.IfReply)
@@ -200,6 +270,8 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 			if text, err = stringOf(v); err == nil {
 				d.StateKey, err = flow.ParseStateKey(text)
 			}
+		case "travel":
+			d.Travel, err = parseTravel(v, d.Travel[:0], flow.MaxTravelling, errUnknown)
 		case "states":
 			return elements(v, contract.MaxStates, func(_ int, v json.RawMessage) error { return parseState(v, d) })
 		case "revoke":

@@ -51,6 +51,7 @@ func (w *writer) event(ev *flow.Event) {
 	if len(ev.State) > 0 {
 		w.bytes("state", ev.State)
 	}
+	w.travel(ev.Travel)
 	if ev.Accepts != 0 {
 		w.names("accepts", contract.AcceptNames(ev.Accepts))
 	}
@@ -188,6 +189,8 @@ func parseEvent(body []byte, ev *flow.Event) error {
 			return parseSwitch(v, ev)
 		case name == "state":
 			ev.State, err = base64Of(v, nil, flow.MaxState)
+		case name == "travel":
+			ev.Travel, err = parseTravel(v, nil, flow.MaxTravelEvent, nil)
 		case name == "accepts":
 			err = elements(v, maxMembers, func(_ int, v json.RawMessage) error {
 				accepted, err := stringOf(v)

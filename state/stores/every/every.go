@@ -12,5 +12,5 @@ import (
 
 // Openers are all of them.
 var Openers = stores.Openers{
-	"memory": memory.Open, "bbolt": bbolt.Open, "redis": redis.Open, "rediss": redis.Open, "nats": nats.Open, "nats+tls": nats.Open, "dynamodb": dynamodb.Open,
+	"memory": memory.Open, "bbolt": bbolt.Open, "redis": redis.Open, "rediss": redis.Open, "nats": nats.Open, "nats+tls": nats.Open, "dynamodb": dynamodb.Open, "travel": stores.OpenTravel,
 }

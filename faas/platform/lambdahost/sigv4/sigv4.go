@@ -3,13 +3,14 @@
 package sigv4
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 )
 
 // Credentials say who asks which service of which region.
@@ -20,39 +21,17 @@ type Credentials struct {
 	Service    string // such as s3
 }
 
+// signer takes paths as EscapePath has made them: S3 signs them once escaped, others here have none.
+var signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+
 // Sign signs a request with all the headers that it has. Body is what the request sends. The
 // signature is good for some minutes around now.
-// docs.aws.amazon.com: "Authenticating Requests: Using the Authorization Header".
 func Sign(r *http.Request, body []byte, c Credentials, now time.Time) {
-	bodyHash := hash(body)
-	stamp := now.UTC().Format("20060102T150405Z")
-	day := stamp[:8]
-	r.Header.Set("X-Amz-Date", stamp)
-	r.Header.Set("X-Amz-Content-Sha256", bodyHash)
-	if c.Token != "" {
-		r.Header.Set("X-Amz-Security-Token", c.Token)
-	}
-	names := []string{"host"}
-	for name := range r.Header {
-		names = append(names, strings.ToLower(name))
-	}
-	slices.Sort(names)
-	signed := strings.Join(names, ";")
-
-	canonical := r.Method + "\n" + r.URL.EscapedPath() + "\n\n"
-	for _, name := range names {
-		value := r.Header.Get(name)
-		if name == "host" {
-			value = r.URL.Host
-		}
-		canonical += name + ":" + strings.TrimSpace(value) + "\n"
-	}
-	canonical += "\n" + signed + "\n" + bodyHash
-
-	scope := day + "/" + c.Region + "/" + c.Service + "/aws4_request"
-	key := mac(mac(mac(mac([]byte("AWS4"+c.Secret), day), c.Region), c.Service), "aws4_request")
-	signature := mac(key, "AWS4-HMAC-SHA256\n"+stamp+"\n"+scope+"\n"+hash([]byte(canonical)))
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+c.ID+"/"+scope+",SignedHeaders="+signed+",Signature="+hex.EncodeToString(signature))
+	sum := sha256.Sum256(body)
+	hash := hex.EncodeToString(sum[:])
+	r.Header.Set("X-Amz-Content-Sha256", hash)
+	// It fails for credentials that are still to be fetched alone.
+	_ = signer.SignHTTP(r.Context(), aws.Credentials{AccessKeyID: c.ID, SecretAccessKey: c.Secret, SessionToken: c.Token}, r, hash, c.Service, c.Region, now)
 }
 
 // EscapePath escapes an object's key for a URL. A signature counts everything but the unreserved
@@ -69,15 +48,4 @@ func EscapePath(key string) string {
 		}
 	}
 	return b.String()
-}
-
-func hash(b []byte) string {
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:])
-}
-
-func mac(key []byte, data string) []byte {
-	h := hmac.New(sha256.New, key)
-	h.Write([]byte(data))
-	return h.Sum(nil)
 }

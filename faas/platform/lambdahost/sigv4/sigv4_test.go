@@ -26,9 +26,10 @@ func TestSign(t *testing.T) {
 		for name, value := range row.header {
 			r.Header.Set(name, value)
 		}
+		r.ContentLength = 0 // the examples don't sign it
 		Sign(r, []byte(row.body), Credentials{ID: "AKIAIOSFODNN7EXAMPLE", Secret: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", Region: "us-east-1", Service: "s3"},
 			time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC))
-		want := "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" + row.signed + ",Signature=" + row.signature
+		want := "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, SignedHeaders=" + row.signed + ", Signature=" + row.signature
 		if got := r.Header.Get("Authorization"); got != want {
 			t.Errorf("%s:\ngot  %s\nwant %s", row.method, got, want)
 		}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"switchbridge/bench/natsnode"
+	"switchbridge/bench/paper"
+	"switchbridge/cmd/internal/cli"
+)
+
+func stateCommand() *cobra.Command {
+	var cfg paper.StateConfig
+	var client cli.ClientFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "state",
+		Short: "Measure policies with state beside policies without, by store",
+		Long: `Measure policies that remember beside policies that don't, of 500 entries each, over
+the first events of an organisation's traffic: in process, over HTTPS, and over a
+round trip of 14 ms, by each store. NATS is part of this program; Redis is left out
+where redis-server is not installed.
+
+Each claim is a line at the end. A missed goal is a figure; an event that is denied, or
+not answered, is a failure, and the exit code says so.`,
+		Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg.Local = localFunction(client)
+			if !asJSON {
+				cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
+			}
+			r, err := paper.State(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			return writeClaims(c.OutOrStdout(), r, asJSON)
+		},
+	}
+	fl := c.Flags()
+	client.Register(fl)
+	fl.BoolVar(&cfg.Quick, "quick", false, "one short round: under two minutes")
+	fl.StringSliceVar(&cfg.Stores, "store", nil, "stores: memory, bbolt, redis, nats (default: these), or NAME=URL, such as dynamodb='dynamodb://table?region=NAME'")
+	fl.BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// natsCommand is what other commands start as a store.
+func natsCommand() *cobra.Command {
+	var n natsnode.Node
+	c := &cobra.Command{
+		Use: "nats-server", Short: "Be a NATS server with JetStream", Hidden: true, Args: cli.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return n.Serve(c.Context()) },
+	}
+	fl := c.Flags()
+	fl.StringVar(&n.Listen, "listen", "", "HOST:PORT for clients")
+	fl.StringVar(&n.Dir, "dir", "", "folder of what it stores")
+	fl.StringVar(&n.Name, "name", "", "its name in a cluster")
+	fl.StringVar(&n.Cluster, "cluster", "", "HOST:PORT for the other servers of its cluster; empty: it is alone")
+	fl.StringSliceVar(&n.Routes, "routes", nil, "HOST:PORT of all servers of its cluster")
+	return c
+}

@@ -1,0 +1,142 @@
+package conformance
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/instance/embedded"
+	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/faas/platform/fastlyhost"
+	"switchbridge/faas/platform/fastlyhost/fastlytest"
+	"switchbridge/faas/platform/workershost"
+	"switchbridge/faas/platform/workershost/workerstest"
+	"switchbridge/flow"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/policy/blob"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
+	"switchbridge/state/travel"
+)
+
+// kept has states of a controller travel, as the gateway and `function serve` do, with keys in a file.
+func kept(t *testing.T, c stores.Controller, next flow.Decider, keys string) flow.Decider {
+	t.Helper()
+	s := stores.Default()
+	s.URL, s.SealFile = travel.URL, filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(s.SealFile, []byte(keys), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keeper, err := stores.Open(t.Context(), s, every.Openers, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := keeper.Keep("f", c, stores.SeveralGateways)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Takes(Travelling()); err != nil {
+		t.Fatal(err)
+	}
+	return k.Decider(next)
+}
+
+// The platforms' own stores.
+func TestKeeps(t *testing.T) {
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		t.Run("Fastly, "+codec.ContentType(), func(t *testing.T) {
+			var functions []flow.Decider
+			kv := new(fastlytest.KVStore)
+			for range 2 {
+				exchange, _ := fastlyWith(t, Travelling(), nil, kv)
+				functions = append(functions, functiontest.Client(codec, exchange))
+			}
+			Keeps(t, functions...)
+		})
+	}
+}
+
+func TestTravels(t *testing.T) {
+	if err := Travelling().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := blob.Pack(Travelling())
+	if err != nil {
+		t.Fatal(err)
+	}
+	outer := t
+	t.Run("native", func(t *testing.T) {
+		Travels(t, func(t *testing.T, keys string) flow.Decider {
+			c := controller.New(Travelling())
+			return kept(t, c, c, keys)
+		})
+	})
+	f, err := embedded.New(embedded.Options{Wasm: wasmtest.Build(t, guestPackage, true), Policy: Travelling(), CacheDir: wasmtest.CacheDir(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, f)
+	t.Run("embedded", func(t *testing.T) {
+		Travels(t, func(t *testing.T, keys string) flow.Decider { return kept(t, f, f, keys) })
+	})
+	workers := make(map[string]*workerstest.Worker) // by their keys
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		t.Run("function serve, "+codec.ContentType(), func(t *testing.T) {
+			Travels(t, func(t *testing.T, keys string) flow.Decider {
+				h, err := httphost.New(httphost.Config{Decider: kept(t, f, f, keys), Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return functiontest.Client(codec, overHTTP(t, h, false))
+			})
+		})
+		t.Run("Workers, "+codec.ContentType(), func(t *testing.T) {
+			Travels(t, func(_ *testing.T, keys string) flow.Decider {
+				if workers[keys] == nil {
+					workers[keys] = workerstest.Start(outer, workerstest.Options{Policy: compiled, Env: []string{workershost.TokensBinding + "=" + workerstest.Token, travel.EnvKeys + "=" + keys}})
+				}
+				return functiontest.Client(codec, workers[keys].Exchange)
+			})
+		})
+		t.Run("Fastly, "+codec.ContentType(), func(t *testing.T) {
+			Travels(t, func(t *testing.T, keys string) flow.Decider {
+				exchange, _ := fastlyWith(t, Travelling(), map[string]string{fastlyhost.KeyStateKeys: keys}, nil)
+				return functiontest.Client(codec, exchange)
+			})
+		})
+	}
+	t.Run("WASI command", func(t *testing.T) {
+		cache, err := wazero.NewCompilationCacheWithDir(wasmtest.CacheDir(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cache.Close(context.Background())
+		runtime := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfig().WithCompilationCache(cache))
+		defer runtime.Close(context.Background())
+		wasi_snapshot_preview1.MustInstantiate(t.Context(), runtime)
+		module, err := runtime.CompileModule(t.Context(), wasmtest.Build(t, guestPackage, false, "json"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+			t.Run(codec.ContentType(), func(t *testing.T) {
+				Travels(t, func(t *testing.T, keys string) flow.Decider {
+					c := &command{runtime: runtime, compiled: module, files: fstest.MapFS{"policy.blob": &fstest.MapFile{Data: compiled}}, keys: keys}
+					return function.NewDecider(c, codec)
+				})
+			})
+		}
+	})
+}

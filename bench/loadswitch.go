@@ -42,6 +42,7 @@ type loadSwitch struct {
 	// same PACKET_IN; each plus one. The reader's.
 	seen [1 << 10]uint32
 
+	setUp     bool        // the controller has added an entry; see welcome
 	recording atomic.Bool // latencies go into the histogram
 	stop      atomic.Bool // pingPong returns before the next packet
 	latencies *stats.Histogram
@@ -153,6 +154,29 @@ func (s *loadSwitch) drain(count func(answer), reply func([]byte) error) error {
 	}
 }
 
+// missLimit is how long an OpenFlow 1.3 controller may take for its table-miss entry.
+const missLimit = 5 * time.Second
+
+// welcome waits until the controller has set the switch up. In OpenFlow 1.3 a
+// switch asks nothing before the controller has added a table-miss entry (1.3.5,
+// 5.4), and a controller may close the connection of one that does. One that adds
+// none within missLimit is asked all the same.
+func (s *loadSwitch) welcome(v flow.Protocol) error {
+	if v == flow.OpenFlow13 {
+		s.conn.SetReadDeadline(time.Now().Add(missLimit))
+		for !s.setUp {
+			err := s.read(func(a answer) { s.setUp = s.setUp || a.kind == ofp.TypeFlowMod })
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return s.quiet(time.Second)
+}
+
 // quiet answers the controller until it has said nothing for the settle time,
 // but no longer than limit.
 func (s *loadSwitch) quiet(limit time.Duration) error {
@@ -174,9 +198,12 @@ func (s *loadSwitch) quiet(limit time.Duration) error {
 	}
 }
 
-// announce makes the load's destination known, as cbench does, and waits for
-// what comes of it.
+// announce lets the controller end its handshake, makes the load's destination
+// known, as cbench does, and waits for what comes of it.
 func (s *loadSwitch) announce(n int, v flow.Protocol) error {
+	if err := s.welcome(v); err != nil {
+		return err
+	}
 	frame := frames.GratuitousARP(target(n))
 	p := flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame}
 	p.Match.SetInPort(2)

@@ -133,7 +133,7 @@ func measureResources(ctx context.Context, p *Peer, cfg *ResourcesConfig) (*Reso
 		return nil, fmt.Errorf("%s: %w", p.Name, explain(err))
 	}
 	defer s.conn.Close()
-	if err := errors.Join(s.quiet(time.Second), s.announce(1, p.Protocol)); err != nil {
+	if err := s.announce(1, p.Protocol); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, explain(err))
 	}
 	ended := make(chan error, 1)

@@ -449,9 +449,19 @@ func BenchmarkLatency(b *testing.B) {
 // An OpenFlow 1.3 controller that closes a switch which asks before it has a
 // table-miss entry, and takes long to add it, is measured all the same; one that adds none is asked after a while.
 func TestSwitchWaitsForTableMiss(t *testing.T) {
-	for name, row := range map[string]struct{ after, want time.Duration }{
-		"late":  {3 * time.Second, 3 * time.Second},
-		"never": {time.Hour, missLimit},
+	announce := func(s *loadSwitch) error { return s.announce(1, flow.OpenFlow13) }
+	decide := func(s *loadSwitch) error {
+		_, _, err := s.firstDecision(8 * time.Second)
+		return err
+	}
+	for name, row := range map[string]struct {
+		ask         func(*loadSwitch) error
+		after, want time.Duration
+	}{
+		"announce, late":        {announce, 3 * time.Second, 3 * time.Second},
+		"announce, never":       {announce, time.Hour, missLimit},
+		"first decision, late":  {decide, 3 * time.Second, 3 * time.Second},
+		"first decision, never": {decide, time.Hour, 4 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -492,7 +502,7 @@ func TestSwitchWaitsForTableMiss(t *testing.T) {
 				}()
 				s, err := newSwitch(t.Context(), near, flow.OpenFlow13, 1, 1, 4<<10)
 				if err == nil {
-					err = s.announce(1, flow.OpenFlow13)
+					err = row.ask(s)
 				}
 				near.Close()
 				if err != nil {

@@ -60,10 +60,14 @@ func Startup(ctx context.Context, p Peer, trials int) (StartupTimes, error) {
 	return times(), nil
 }
 
-// firstDecision sends PACKET_INs until the first is answered, and reports how long that took.
+// firstDecision sends PACKET_INs until the first is answered, and reports how long that took,
+// with what the controller took for a table-miss entry.
 func (s *loadSwitch) firstDecision(limit time.Duration) (took time.Duration, answered bool, err error) {
 	const pause = time.Millisecond
 	begin := time.Now()
+	if err := s.missEntry(limit / 2); err != nil {
+		return 0, false, err
+	}
 	for !answered && time.Since(begin) < limit {
 		if _, err := s.conn.Write(s.batch.stamp(1)); err != nil {
 			return 0, false, err

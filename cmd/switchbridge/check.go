@@ -18,6 +18,7 @@ import (
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/prove"
 	"switchbridge/settings"
+	"switchbridge/state/fastlykv"
 	"switchbridge/state/travel"
 )
 
@@ -131,6 +132,9 @@ func (how *checking) check(c *cobra.Command, path string) error {
 		}
 	}
 	fmt.Fprintf(out, "%s: good, version %v\n", path, doc.Policy.Version())
+	if how.state == fastlykv.URL && doc.Policy.Stateful() {
+		fmt.Fprintf(out, "%s: warning: states in Fastly's KV store may be read as they were some time ago: until an edge has a change, packets that change no state are decided by the older one. No change is lost\n", path)
+	}
 	for _, w := range doc.Policy.Warnings() {
 		fmt.Fprintf(out, "%s: warning: %s\n", path, w)
 	}

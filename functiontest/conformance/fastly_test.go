@@ -15,10 +15,10 @@ import (
 )
 
 // fastly is the program that Fastly Compute is given, on a host of the platform's calls, and where it writes its records.
-func fastly(t *testing.T) (functiontest.Exchange, *lines) { return fastlyWith(t, Policy(), nil) }
+func fastly(t *testing.T) (functiontest.Exchange, *lines) { return fastlyWith(t, Policy(), nil, nil) }
 
-// fastlyWith is that program with a policy, and with secrets beside its token.
-func fastlyWith(t *testing.T, p *policy.Policy, more map[string]string) (functiontest.Exchange, *lines) {
+// fastlyWith is that program with a policy, with secrets beside its token, and with a store of states, if there is one.
+func fastlyWith(t *testing.T, p *policy.Policy, more map[string]string, states *fastlytest.KVStore) (functiontest.Exchange, *lines) {
 	t.Helper()
 	const token = "0123456789abcdef"
 	compiled, err := blob.Pack(p)
@@ -40,6 +40,9 @@ func fastlyWith(t *testing.T, p *policy.Policy, more map[string]string) (functio
 		Logs:    map[string]io.Writer{fastlyhost.LogEndpoint: &records},
 		Config:  map[string]map[string]string{fastlyhost.ConfigStore: config},
 		Secrets: map[string]map[string]string{fastlyhost.SecretStore: secrets},
+	}
+	if states != nil {
+		service.KV = map[string]*fastlytest.KVStore{fastlyhost.StateStore: states}
 	}
 	host := fastlytest.Build(t, "switchbridge/cmd/function-fastly")
 	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {

@@ -2,7 +2,10 @@ package conformance
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"switchbridge/policy/forward"
 	"switchbridge/policy/header"
 	"switchbridge/policy/machine"
+	"switchbridge/state"
 )
 
 // Travelling is a policy whose states may travel: who opens connections to two ports is shut out.
@@ -37,6 +41,76 @@ func denied() (a machine.Action) {
 // StateKeys are two keys that seal states, for tests.
 var StateKeys = [2]string{"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", "ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8="}
 
+// opens is the event of a packet that opens a connection to a port.
+func opens(src byte, port uint16) *flow.Event {
+	frame := frames.TCP(frames.Host(src).At(40000), frames.Host(200).At(port), frames.SYN, nil)
+	return &flow.Event{Type: flow.EventPacketIn, ID: "id", Session: "s", Time: time.Now(), XID: 1, Accepts: flow.AcceptsAll &^ flow.AcceptsTravel,
+		Switch:   &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13, NBuffers: 256, NTables: 254},
+		PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1), Data: frame}}
+}
+
+// Keeps asks functions that decide by [Travelling] and keep its states in a store that they share.
+func Keeps(t *testing.T, functions ...flow.Decider) {
+	t.Helper()
+	n := 0
+	var versions []flow.StateVersion
+	for _, row := range []struct {
+		name string
+		src  byte
+		port uint16
+		want flow.Verdict
+	}{
+		{"a first port", 1, 80, flow.Allow},
+		{"another source", 2, 80, flow.Allow},
+		{"the same port", 1, 80, flow.Allow},
+		{"a second port", 1, 443, flow.Deny},
+		{"shut out", 1, 80, flow.Deny},
+	} {
+		ev, d := opens(row.src, row.port), new(flow.Decision)
+		ev.ID += row.name
+		err := functions[n%len(functions)].Decide(t.Context(), ev, d)
+		n++
+		if err != nil || d.Verdict != row.want || !d.Stateful || len(d.Read) != 1 || len(d.Travel) != 0 {
+			t.Fatalf("%s: %v, %v (%s), stateful %v, rests on %v; want %v", row.name, err, d.Verdict, d.Reason, d.Stateful, d.Read, row.want)
+		}
+		for i := range d.Rules {
+			if r := &d.Rules[i]; r.HardTimeout == 0 || r.HardTimeout > state.DefaultStaleness {
+				t.Errorf("%s: a rule lives %v: nobody is told when its state changes", row.name, r.HardTimeout)
+			}
+		}
+		if row.src == 1 {
+			versions = append(versions, d.Read[0])
+		}
+	}
+	for i := range versions[1:] {
+		if versions[i+1].Key != versions[i].Key || versions[i+1].Version < versions[i].Version {
+			t.Errorf("decisions rest on %v", versions)
+		}
+	}
+	if versions[3].Version <= versions[0].Version {
+		t.Errorf("decisions rest on %v", versions)
+	}
+
+	// Of many ports at a time one is reached.
+	var wg sync.WaitGroup
+	var allowed atomic.Int32
+	for port := range 8 {
+		wg.Go(func() {
+			ev, d := opens(3, uint16(1000+port)), new(flow.Decision)
+			ev.ID += fmt.Sprint("port ", port)
+			if err := functions[port%len(functions)].Decide(t.Context(), ev, d); err != nil {
+				t.Error(err)
+			} else if d.Verdict == flow.Allow {
+				allowed.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if allowed.Load() != 1 {
+		t.Errorf("%d of 8 ports are reached, want 1", allowed.Load())
+	}
+}
+
 // Travels asks a function that decides by [Travelling], behind the table that a gateway has. with returns the function with the keys that it is given.
 func Travels(t *testing.T, with func(t *testing.T, keys string) flow.Decider) {
 	t.Helper()
@@ -51,17 +125,11 @@ func Travels(t *testing.T, with func(t *testing.T, keys string) flow.Decider) {
 		last = slices.Clone(ev.Travel)
 		return now.Decide(ctx, ev, d)
 	}), decider.StateLimits{})
-	event := func(src byte, port uint16) *flow.Event {
-		frame := frames.TCP(frames.Host(src).At(40000), frames.Host(200).At(port), frames.SYN, nil)
-		return &flow.Event{Type: flow.EventPacketIn, ID: "id", Session: "s", Time: time.Now(), XID: 1, Accepts: flow.AcceptsAll &^ flow.AcceptsTravel,
-			Switch:   &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13, NBuffers: 256, NTables: 254},
-			PacketIn: &flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Match: flow.ParseFrame(frame, 1), Data: frame}}
-	}
 	n := 0
 	ask := func(name, keys string, src byte, port uint16, want flow.Verdict) *flow.Decision {
 		t.Helper()
 		now = hosts[keys]
-		ev, d := event(src, port), new(flow.Decision)
+		ev, d := opens(src, port), new(flow.Decision)
 		n++
 		ev.ID += string(rune('a' + n))
 		if err := gateway.Decide(t.Context(), ev, d); err != nil || d.Verdict != want || d.Stateful {
@@ -95,10 +163,10 @@ func Travels(t *testing.T, with func(t *testing.T, keys string) flow.Decider) {
 	ask("what is sent", older+"\n"+newer, 3, 80, flow.Allow)
 	for name, change := range map[string]func(ev *flow.Event){
 		"a bit":                 func(ev *flow.Event) { ev.Travel[0].Data[30] ^= 1 },
-		"another source's":      func(ev *flow.Event) { ev.PacketIn = event(4, 80).PacketIn },
+		"another source's":      func(ev *flow.Event) { ev.PacketIn = opens(4, 80).PacketIn },
 		"nobody brings it back": func(ev *flow.Event) { ev.Accepts &^= flow.AcceptsTravel },
 	} {
-		ev, d := event(3, 80), new(flow.Decision)
+		ev, d := opens(3, 80), new(flow.Decision)
 		ev.Accepts = flow.AcceptsAll
 		for _, s := range last {
 			s.Data = slices.Clone(s.Data)

@@ -17,6 +17,7 @@ import (
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/faas/platform/fastlyhost"
+	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/faas/platform/workershost"
 	"switchbridge/faas/platform/workershost/workerstest"
 	"switchbridge/flow"
@@ -50,6 +51,21 @@ func kept(t *testing.T, c stores.Controller, next flow.Decider, keys string) flo
 		t.Fatal(err)
 	}
 	return k.Decider(next)
+}
+
+// The platforms' own stores.
+func TestKeeps(t *testing.T) {
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		t.Run("Fastly, "+codec.ContentType(), func(t *testing.T) {
+			var functions []flow.Decider
+			kv := new(fastlytest.KVStore)
+			for range 2 {
+				exchange, _ := fastlyWith(t, Travelling(), nil, kv)
+				functions = append(functions, functiontest.Client(codec, exchange))
+			}
+			Keeps(t, functions...)
+		})
+	}
 }
 
 func TestTravels(t *testing.T) {
@@ -96,7 +112,7 @@ func TestTravels(t *testing.T) {
 		})
 		t.Run("Fastly, "+codec.ContentType(), func(t *testing.T) {
 			Travels(t, func(t *testing.T, keys string) flow.Decider {
-				exchange, _ := fastlyWith(t, Travelling(), map[string]string{fastlyhost.KeyStateKeys: keys})
+				exchange, _ := fastlyWith(t, Travelling(), map[string]string{fastlyhost.KeyStateKeys: keys}, nil)
 				return functiontest.Client(codec, exchange)
 			})
 		})

@@ -33,12 +33,9 @@ type Settings struct {
 	Staleness    time.Duration `yaml:"staleness"`
 }
 
-// DefaultStaleness is how long a rule that rests on a state may outlive another gateway's change of it.
-const DefaultStaleness = 5 * time.Second
-
 // Default returns the values of absent keys.
 func Default() Settings {
-	return Settings{Entries: access.DefaultEntries, Bytes: access.DefaultBytes, Timeout: state.DefaultTimeout, OnFailure: state.Deny.String(), Staleness: DefaultStaleness}
+	return Settings{Entries: access.DefaultEntries, Bytes: access.DefaultBytes, Timeout: state.DefaultTimeout, OnFailure: state.Deny.String(), Staleness: state.DefaultStaleness}
 }
 
 // Opener opens a store of one kind.

@@ -16,7 +16,7 @@ import (
 type Fastly struct {
 	API
 	ConfigStore string // its identifier
-	KVStore     string // its identifier; wanted only for a policy above fastlyhost.MaxInConfig
+	KVStore     string // its identifier; wanted only for a policy above fastlyhost.MaxInConfig, or with machines above fastlyhost.MaxStateful
 	Token       string // may write to both; wanted by Plan.Do
 }
 
@@ -46,7 +46,7 @@ func (f Fastly) Plan(blob []byte) (*Plan, error) {
 		r.body = []byte(e.Value)
 		store, limit := "config store "+f.ConfigStore, fastlyhost.MaxValue
 		if e.Store == fastlyhost.InKV {
-			if err := missing(fmt.Sprintf("for a policy of more than %d bytes, the KV store's identifier (--kv-store)", fastlyhost.MaxInConfig), f.KVStore); err != nil {
+			if err := missing(fmt.Sprintf("for a policy of more than %d bytes, or with machines of more than %d, the KV store's identifier (--kv-store)", fastlyhost.MaxInConfig, fastlyhost.MaxStateful), f.KVStore); err != nil {
 				return nil, err
 			}
 			store, limit = "KV store "+f.KVStore, fastlyhost.MaxKVValue

@@ -56,6 +56,9 @@ type Platform interface {
 	// where the policy has machines.
 	StateKeys() (string, error)
 
+	// Store returns what keeps states where they don't travel; nil where nothing does. It is asked where there are no StateKeys.
+	Store() (state.Store, error)
+
 	// Log puts a line into the platform's log. What goes wrong there goes no further.
 	Log(line []byte)
 }
@@ -130,9 +133,12 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	if err != nil {
 		return refuse(503, "policy: %w", err)
 	}
-	decider, err := remembering(controller.New(unpacked), p)
+	decider, writes, err := remembering(controller.New(unpacked), p)
 	if err != nil {
 		return err
+	}
+	if writes {
+		header.Set(contract.HeaderStateful, "true")
 	}
 	if err := function.New(decider, codecs).Answer(context.Background(), event, decision); err != nil {
 		return err
@@ -143,24 +149,41 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	return nil
 }
 
-// remembering returns what decides by a policy whose states, if it has any, travel with events. Without keys nothing is known of them, and what hangs on
-// them is denied.
-func remembering(c *controller.Controller, p Platform) (flow.Decider, error) {
+// remembering returns what decides by a policy whose states, if it has any, travel with events where there are keys, and are in the platform's store
+// where there is one, which its decisions write. Without either nothing is known of them, and what hangs on them is denied.
+func remembering(c *controller.Controller, p Platform) (d flow.Decider, writes bool, err error) {
 	if !c.Stateful() {
-		return c, nil
+		return c, false, nil
 	}
 	text, err := p.StateKeys()
 	switch {
 	case err != nil:
-		return nil, refuse(503, "state keys: %w", err)
-	case text == "":
-		return c, nil
+		return nil, false, refuse(503, "state keys: %w", err)
+	case text != "":
+		d, err := Travelling(c, text, func(line string) { p.Log([]byte(line)) })
+		if err != nil {
+			return nil, false, refuse(503, "%w", err)
+		}
+		return d, false, nil
 	}
-	d, err := Travelling(c, text, func(line string) { p.Log([]byte(line)) })
-	if err != nil {
-		return nil, refuse(503, "%w", err)
+	store, err := p.Store()
+	switch {
+	case err != nil:
+		return nil, false, refuse(503, "states: %w", err)
+	case store == nil:
+		return c, false, nil
 	}
-	return d, nil
+	// Several gateways may ask, and none is told what another one's packets change.
+	cfg := deciding(c, store, func(line string) { p.Log([]byte(line)) })
+	cfg.Staleness, cfg.Local = state.DefaultStaleness, machine.LocalKey
+	return state.New(cfg), true, nil
+}
+
+// deciding is what reads and swaps around a controller. Log gets a line where a state can't be used; packets are denied then.
+func deciding(c *controller.Controller, store state.Store, log func(line string)) state.Config {
+	return state.Config{Next: c, Machines: c, Store: store, Check: machine.CheckValue, Report: func(kind state.Failure, err error, _ int) {
+		log(fmt.Sprintf("a state can't be used: %v: %v", kind, err))
+	}}
 }
 
 // Travelling returns what decides by a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. Log gets a line where a
@@ -173,10 +196,7 @@ func Travelling(c *controller.Controller, keys string, log func(line string)) (f
 	if err != nil {
 		return nil, fmt.Errorf("state keys: %w", err)
 	}
-	return state.New(state.Config{Next: c, Machines: c, Store: travel.New(func() *travel.Keys { return parsed }), Check: machine.CheckValue,
-		Report: func(kind state.Failure, err error, _ int) {
-			log(fmt.Sprintf("a state can't be used: %v: %v", kind, err))
-		}}), nil
+	return state.New(deciding(c, travel.New(func() *travel.Keys { return parsed }), log)), nil
 }
 
 // authorize checks who calls. Without tokens nobody may: the function's address is public.

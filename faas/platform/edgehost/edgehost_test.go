@@ -1,6 +1,7 @@
 package edgehost
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -13,20 +14,25 @@ import (
 	"switchbridge/functiontest/conformance"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
+	"switchbridge/state"
+	"switchbridge/state/access"
+	memorystore "switchbridge/state/memory"
 )
 
 const token = "0123456789abcdef"
 
 // platform has a token and a policy, or what a test puts in their place.
 type platform struct {
-	tokens  string
-	keys    string
-	keysErr error
-	policy  func() ([]byte, error)
-	body    []byte
-	bodyErr error
-	asked   []string
-	logged  []string
+	tokens   string
+	keys     string
+	keysErr  error
+	store    state.Store
+	storeErr error
+	policy   func() ([]byte, error)
+	body     []byte
+	bodyErr  error
+	asked    []string
+	logged   []string
 }
 
 func (p *platform) Tokens() (string, error) {
@@ -55,7 +61,18 @@ func (p *platform) StateKeys() (string, error) {
 	return p.keys, p.keysErr
 }
 
+func (p *platform) Store() (state.Store, error) {
+	p.asked = append(p.asked, "store")
+	return p.store, p.storeErr
+}
+
 func (p *platform) Log(line []byte) { p.logged = append(p.logged, string(line)) }
+
+// memory is a store of the platform.
+func memory() state.Store {
+	s, _ := memorystore.Open(context.Background(), access.Options{}) // there is no error
+	return s
+}
 
 func TestAnswer(t *testing.T) {
 	compiled, err := blob.Pack(forward.Default())
@@ -73,7 +90,9 @@ func TestAnswer(t *testing.T) {
 		text   string
 		asked  string
 	}{
-		{"machines without keys", remembers, 200, "", "tokens body policy keys"},
+		{"machines without keys", remembers, 200, "", "tokens body policy keys store"},
+		{"machines with a store", func(p *platform, r *Request) { remembers(p, r); p.store = memory() }, 200, "", "tokens body policy keys store"},
+		{"the store fails", func(p *platform, r *Request) { remembers(p, r); p.storeErr = errors.New("no store") }, 503, "states: no store", "tokens body policy keys store"},
 		{"machines with keys", func(p *platform, r *Request) { remembers(p, r); p.keys = conformance.StateKeys[0] }, 200, "", "tokens body policy keys"},
 		{"keys fail", func(p *platform, r *Request) { remembers(p, r); p.keysErr = errors.New("no store") }, 503, "state keys: no store", "tokens body policy keys"},
 		{"bad keys", func(p *platform, r *Request) { remembers(p, r); p.keys = "x" }, 503, "state keys: key 1: want 32 bytes", "tokens body policy keys"},
@@ -111,6 +130,9 @@ func TestAnswer(t *testing.T) {
 			}
 			if asked := strings.Join(p.asked, " "); asked != row.asked {
 				t.Errorf("asked for %q, want %q", asked, row.asked)
+			}
+			if stateful := resp.Header.Get(contract.HeaderStateful) == "true"; stateful != (p.store != nil) {
+				t.Errorf("says that it writes a store: %v", stateful)
 			}
 			if record := string(resp.Record); (record == "") != (row.name == "health") || strings.Contains(record, "\n") {
 				t.Errorf("record %q", record)

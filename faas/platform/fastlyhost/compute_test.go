@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -99,9 +100,10 @@ func serviceWith(t testing.TB, compiled []byte) (*fastlytest.Service, *logs) {
 	return s, l
 }
 
-// larger is the suite's policy with so many more addresses, which take more entries.
+// larger is the suite's policy without its machines and with so many more addresses, which take more entries.
 func larger(addresses int) *policy.Policy {
 	p := conformance.Policy()
+	p.Chain = slices.DeleteFunc(p.Chain, func(s policy.Source) bool { _, ok := s.(policy.Remembering); return ok })
 	list := &p.Chain[0].(*blocklist.Config).Lists[0]
 	for n := range addresses {
 		// Far apart, so that no encoding makes little of them.
@@ -156,18 +158,24 @@ func TestStores(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		addresses int
+		machines  bool
 		entries   int // in the config store
 		lookups   int
 		kv        bool
 	}{
-		{"one entry", 0, 1, 3, false}, // the token, and the entry twice: see MaxParts
-		{"500 addresses", 500, 1, 3, false},
-		{"parts", 5000, 3, 6, false},
-		{"all parts", 20000, fastlyhost.MaxParts + 1, fastlyhost.MaxLookups, false},
-		{"KV store", 30000, 1, 3, true},
+		{"one entry", 0, false, 1, 3, false}, // the token, and the entry twice: see MaxParts
+		{"500 addresses", 500, false, 1, 3, false},
+		{"parts", 5000, false, 3, 6, false},
+		{"all parts", 20000, false, fastlyhost.MaxParts + 1, fastlyhost.MaxLookups, false},
+		{"KV store", 30000, false, 1, 3, true},
+		{"machines", 0, true, 1, 4, false}, // and the keys of states
+		{"machines, KV store", 5000, true, 1, 4, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := larger(row.addresses)
+			if row.machines {
+				p.Chain = append(p.Chain, conformance.Travelling().Chain[0])
+			}
 			s, log := service(t, p)
 			if n := len(s.Config[fastlyhost.ConfigStore]); n != row.entries {
 				t.Fatalf("%d entries, want %d", n, row.entries)

@@ -1,10 +1,12 @@
 package fastlyhost
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"runtime/debug"
+	"time"
 
 	"github.com/fastly/compute-sdk-go/configstore"
 	"github.com/fastly/compute-sdk-go/kvstore"
@@ -13,6 +15,8 @@ import (
 
 	"switchbridge/faas/function"
 	"switchbridge/faas/platform/edgehost"
+	"switchbridge/state"
+	"switchbridge/state/fastlykv"
 )
 
 // An instance has 128 MB for its one request. It collects no garbage before most of that is used:
@@ -71,6 +75,51 @@ func (*compute) StateKeys() (string, error) {
 		return "", fmt.Errorf("%s: %s: %w", SecretStore, KeyStateKeys, err)
 	}
 	return string(keys), nil
+}
+
+// Store implements edgehost.Platform.
+func (*compute) Store() (state.Store, error) {
+	s, err := OpenStates(StateStore)
+	if errors.Is(err, kvstore.ErrStoreNotFound) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// OpenStates opens the KV store of a name as one of states.
+func OpenStates(name string) (state.Store, error) {
+	s, err := kvstore.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return fastlykv.New(kv{s}), nil
+}
+
+// kv is a fastlykv.KV.
+type kv struct{ *kvstore.Store }
+
+func (s kv) Lookup(key string) (value []byte, generation uint64, err error) {
+	entry, err := s.Store.Lookup(key)
+	switch {
+	case errors.Is(err, kvstore.ErrKeyNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, err
+	}
+	value, err = read(entry, 0, 2*state.MaxData) // one that is longer is no state, as its reader finds
+	return value, entry.Generation(), err
+}
+
+func (s kv) Insert(key string, generation uint64, value []byte, ttl time.Duration) error {
+	config := &kvstore.InsertConfig{IfGenerationMatch: generation, TTLSec: uint32((ttl + time.Second - 1) / time.Second)}
+	if generation == 0 {
+		config.Mode = kvstore.InsertModeAdd
+	}
+	err := s.InsertWithConfig(key, bytes.NewReader(value), config)
+	if errors.Is(err, kvstore.ErrPreconditionFailed) {
+		return state.ErrConflict
+	}
+	return err
 }
 
 func (c *compute) Body(size, limit int) ([]byte, error) { return read(c.body, size, limit) }

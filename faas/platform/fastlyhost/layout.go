@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"switchbridge/faas/instance/guest"
+	"switchbridge/policy/blob"
 )
 
 // The names under which a service's resources are linked to it.
 const (
 	ConfigStore = "switchbridge_config"  // the policy, see [Entries]
 	KVStore     = "switchbridge_policy"  // a policy that is too large for the config store
+	StateStore  = "switchbridge_states"  // a KV store for the states of machines
 	SecretStore = "switchbridge_secrets" // the bearer tokens
 	LogEndpoint = "switchbridge_records" // decision records, a JSON line each
 )
@@ -48,6 +50,9 @@ const (
 // MaxInConfig is how many bytes a policy may have in the config store. A larger one is written to
 // the KV store.
 const MaxInConfig = MaxParts * partSize
+
+// MaxStateful is MaxInConfig of a policy with machines: look-ups of parts would be missing for its states.
+const MaxStateful = partSize
 
 // Store is where an [Entry] belongs.
 type Store uint8
@@ -85,28 +90,34 @@ type Entry struct {
 //
 // Entries of older policies may be deleted once every edge has the new one, some minutes later;
 // the first part last, since the others can't be told by their values.
-func Entries(blob []byte) ([]Entry, error) {
+func Entries(compiled []byte) ([]Entry, error) {
 	switch {
-	case len(blob) == 0:
+	case len(compiled) == 0:
 		return nil, errors.New("empty policy")
-	case len(blob) > guest.MaxPolicy:
-		return nil, fmt.Errorf("policy of %d bytes, limit %d", len(blob), guest.MaxPolicy)
-	case len(blob) <= partSize:
-		return []Entry{{InConfig, KeyPolicy, base64.StdEncoding.EncodeToString(blob)}}, nil
+	case len(compiled) > guest.MaxPolicy:
+		return nil, fmt.Errorf("policy of %d bytes, limit %d", len(compiled), guest.MaxPolicy)
+	case len(compiled) <= partSize:
+		return []Entry{{InConfig, KeyPolicy, base64.StdEncoding.EncodeToString(compiled)}}, nil
 	}
-	m := manifest{bytes: len(blob), crc: checksum(blob)}
+	m := manifest{bytes: len(compiled), crc: checksum(compiled)}
 	var entries []Entry
-	if len(blob) > MaxInConfig {
-		m.kv = Prefix(blob)
-		entries = append(entries, Entry{InKV, m.kv, string(blob)})
+	if len(compiled) > MaxInConfig || len(compiled) > MaxStateful && stateful(compiled) {
+		m.kv = Prefix(compiled)
+		entries = append(entries, Entry{InKV, m.kv, string(compiled)})
 	} else {
-		for ; len(blob) > 0; m.parts++ {
-			n := min(len(blob), partSize)
-			entries = append(entries, Entry{InConfig, m.part(m.parts), base64.StdEncoding.EncodeToString(blob[:n])})
-			blob = blob[n:]
+		for ; len(compiled) > 0; m.parts++ {
+			n := min(len(compiled), partSize)
+			entries = append(entries, Entry{InConfig, m.part(m.parts), base64.StdEncoding.EncodeToString(compiled[:n])})
+			compiled = compiled[n:]
 		}
 	}
 	return append(entries, Entry{InConfig, KeyPolicy, m.String()}), nil
+}
+
+// stateful reports whether a compiled policy has machines.
+func stateful(compiled []byte) bool {
+	p, err := blob.Unpack(compiled)
+	return err == nil && p.Stateful()
 }
 
 // Prefix begins the key of every entry of a compiled policy but KeyPolicy.

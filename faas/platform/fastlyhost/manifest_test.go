@@ -58,9 +58,10 @@ func TestManifest(t *testing.T) {
 	}
 	_, config := m.Setup.ConfigStores[fastlyhost.ConfigStore]
 	_, kv := m.Setup.KVStores[fastlyhost.KVStore]
+	_, states := m.Setup.KVStores[fastlyhost.StateStore]
 	_, secret := m.Setup.SecretStores[fastlyhost.SecretStore].Entries[fastlyhost.KeyTokens]
 	_, log := m.Setup.LogEndpoints[fastlyhost.LogEndpoint]
-	if !config || !kv || !secret || !log || len(m.Setup.ConfigStores)+len(m.Setup.KVStores)+len(m.Setup.SecretStores)+len(m.Setup.LogEndpoints) != 4 {
+	if !config || !kv || !states || !secret || !log || len(m.Setup.ConfigStores)+len(m.Setup.KVStores)+len(m.Setup.SecretStores)+len(m.Setup.LogEndpoints) != 5 {
 		t.Errorf("setup: %+v", m.Setup)
 	}
 

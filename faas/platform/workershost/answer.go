@@ -5,6 +5,7 @@ import (
 
 	"switchbridge/faas/function"
 	"switchbridge/faas/platform/edgehost"
+	"switchbridge/state"
 	"switchbridge/state/travel"
 )
 
@@ -77,6 +78,9 @@ func (b bindings) Policy() ([]byte, error) {
 
 // StateKeys implements edgehost.Platform.
 func (b bindings) StateKeys() (string, error) { return b.Variable(travel.EnvKeys), nil }
+
+// Store implements edgehost.Platform.
+func (b bindings) Store() (state.Store, error) { return nil, nil }
 
 // Log implements edgehost.Platform.
 func (b bindings) Log(line []byte) { b.Platform.Log(string(line)) }

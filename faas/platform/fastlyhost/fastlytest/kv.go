@@ -24,14 +24,18 @@ var (
 	ErrTooLarge     = errors.New("value or metadata too large")
 )
 
-// KVStore is a KV store. The zero value is empty, and safe for use by several goroutines. Unlike the
-// platform's it is at one with itself at once: what was written is read from then on.
+// KVStore is a KV store. The zero value is empty, and safe for use by several goroutines.
 type KVStore struct {
 	// Now is the clock by which entries expire; nil: time.Now.
 	Now func() time.Time
 
+	// Lag is how long an instance's look-up of a key that was just written finds what was there before, as at the platform's edges. Writes are of
+	// what is there.
+	Lag time.Duration
+
 	mu         sync.Mutex
 	entries    map[string]KVEntry
+	before     map[string]KVEntry // what the last writes replaced; the zero value for nothing
 	generation uint64
 }
 
@@ -41,6 +45,8 @@ type KVEntry struct {
 	Metadata   []byte
 	Generation uint64    // another one after every write
 	Expires    time.Time // zero: never
+
+	written time.Time
 }
 
 // KVMode says what a write does with what is there.
@@ -92,6 +98,19 @@ func (s *KVStore) Get(key string) (KVEntry, error) {
 	return KVEntry{}, ErrNotFound
 }
 
+// seen returns what an edge has under a key.
+func (s *KVStore) seen(key string) (KVEntry, error) {
+	e, err := s.Get(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if old := s.before[key]; s.now().Sub(e.written) < s.Lag {
+		if e = old; old.Generation == 0 {
+			err = ErrNotFound
+		}
+	}
+	return e, err
+}
+
 // Put writes, and returns the entry's generation.
 func (s *KVStore) Put(key string, w KVWrite) (uint64, error) {
 	s.mu.Lock()
@@ -117,9 +136,12 @@ func (s *KVStore) Put(key string, w KVWrite) (uint64, error) {
 		e.Expires = s.now().Add(w.TTL)
 	}
 	s.generation++
-	e.Generation = s.generation
+	e.Generation, e.written = s.generation, s.now()
 	if s.entries == nil {
-		s.entries = make(map[string]KVEntry)
+		s.entries, s.before = make(map[string]KVEntry), make(map[string]KVEntry)
+	}
+	if s.Lag > 0 {
+		s.before[key] = old
 	}
 	s.entries[key] = e
 	return e.Generation, nil
@@ -241,7 +263,7 @@ func kvLookupStart(i *instance, p params) status {
 	if _, s := i.memory.record(p.uint32(4), 4, 4); s != statusOK {
 		return s
 	}
-	entry, err := store.Get(key)
+	entry, err := store.seen(key)
 	return i.memory.putUint32(p.uint32(5), i.handle(kvLookup{entry, kvErrorOf(err)}))
 }
 

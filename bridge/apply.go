@@ -107,6 +107,7 @@ func (s *Session) carryOut(j *job) {
 		}
 	}
 	s.m.installed.Add(float64(len(j.changes)))
+	s.reject(j)
 	s.remember(j)
 	s.report(j)
 	if !confirm || j.owners {

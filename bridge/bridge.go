@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"switchbridge/flow"
 )
 
@@ -27,6 +29,7 @@ type Bridge struct {
 	pacer    pacer
 	turns    turns
 	book     book
+	renewals *rate.Limiter
 	revoking atomic.Int32 // packets that wait for rules of older states to be removed
 	faults   Mute         // of no session
 
@@ -41,7 +44,8 @@ func New(cfg Config) (*Bridge, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{})}
+	b := &Bridge{cfg: cfg, log: cfg.Logger, local: flow.IsLocal(cfg.Decider), sessions: make(map[*Session]struct{}),
+		renewals: rate.NewLimiter(renewRate, renewBurst)}
 	// Decisions are numbered from a random start, so that a rule that an earlier
 	// run of this gateway left is not taken for one of this run's.
 	b.first = rand.Uint32() & numberMask &^ 1
@@ -139,11 +143,14 @@ func Decision(cookie uint64) uint32 {
 // Versions returns what tracks the policy's version.
 func (b *Bridge) Versions() *Versions { return b.cfg.Versions }
 
-// PolicyChanged has every session ask for its proactive rules again and then
-// sweep the rules of other versions of this gateway. It does not wait.
-func (b *Bridge) PolicyChanged() {
+// PolicyChanged has every session ask for its proactive rules again and then ask
+// again, at a pace, about what older versions of the policy have left in its switch:
+// what is decided otherwise now goes. It does not wait.
+func (b *Bridge) PolicyChanged() { b.policyChanged(link{}) }
+
+func (b *Bridge) policyChanged(l link) {
 	for _, s := range b.open() {
-		s.resyncWanted()
+		s.resyncWanted(l)
 	}
 }
 

@@ -156,5 +156,15 @@ type Record struct {
 	Decide   time.Duration
 	Total    time.Duration // from read to handed to the connection
 	Refused  int           // rules of the answer that a guardrail refused
+	Reply    ReplyFound    // where the answer hung on whether the packet is a reply
 	Trace    string        // id of the decision's trace, 32 hexadecimal digits; empty: it has none, or nobody keeps it
 }
+
+// ReplyFound is whether a packet was found to answer another one.
+type ReplyFound uint8
+
+const (
+	ReplyUnknown ReplyFound = iota // nobody looked, or there was no time to
+	IsReply
+	NoReply
+)

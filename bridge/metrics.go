@@ -21,7 +21,9 @@ type Metrics struct {
 	stage      *prometheus.HistogramVec
 	coalesced  *prometheus.CounterVec // protocol
 	swept      *prometheus.CounterVec // protocol
+	renewed    *prometheus.CounterVec // protocol, outcome
 	replies    *prometheus.CounterVec // protocol, outcome
+	rejects    *prometheus.CounterVec // protocol, outcome
 	standing   *prometheus.CounterVec // protocol
 	revoked    *prometheus.CounterVec // protocol
 	again      *prometheus.CounterVec // protocol
@@ -52,7 +54,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rules:     counters("rules_total", "Rules by protocol and what became of them: sent, refused_by_switch, fell (removed because a rule above was refused).", "protocol", "outcome"),
 		coalesced: counters("coalesced_total", "Packets answered by the decision of an equal one that was under way.", "protocol"),
 		swept:     counters("swept_rules_total", "Rules of older policy versions that were removed.", "protocol"),
+		renewed:   counters("renewed_rules_total", "Rules of an older policy at a change of policy: untouched (they stay), same (the function was asked, and they stay), changed (it was asked, and they went), denied (they went at once), unanswered (they went).", "protocol", "outcome"),
 		replies:   counters("reply_looks_total", "Packets that may be replies, by how their question's rule was looked for: remembered, found, none, shed (more than the switch is asked about), failed.", "protocol", "outcome"),
+		rejects:   counters("rejected_packets_total", "Packets whose sender was to be told that they were refused, by what became of that: sent, shed (more than senders are told), silent (a packet that nothing may answer, such as multicast), no_packet (the switch sent only its headers), passes (the answer lets the packet pass), failed.", "protocol", "outcome"),
 		revoked:   counters("revoked_rules_total", "Rules that were removed because a state changed on which they rest.", "protocol"),
 		again:     counters("decided_again_total", "Events decided once more because a state changed while they were under way.", "protocol"),
 		standing:  counters("standing_restored_total", "Times that rules which must always be in a switch were missing and were put back.", "protocol"),

@@ -146,14 +146,15 @@ func (j *job) accept(s *Session, ends time.Time) {
 	} else {
 		d.Reason += " (a reply)"
 	}
-	d.IfReply, d.Entries = nil, nil
+	d.IfReply, d.Entries, d.Reject = nil, nil, false
+	j.rec.Reply = IsReply
 }
 
 // deny makes the decision that of a packet which answers nothing. A question may open the conversation at any moment, so nothing of it
 // lives for long.
 func (j *job) deny() {
 	d := &j.dec
-	d.IfReply = nil
+	d.IfReply, j.rec.Reply = nil, NoReply
 	d.Reason += "; not a reply: the switch has no rule of a packet that it would answer"
 	for i := range d.Rules {
 		if r := &d.Rules[i]; r.HardTimeout == 0 || r.HardTimeout > flow.ReplyLife {
@@ -170,7 +171,7 @@ func (j *job) deny() {
 // shed makes the decision that of a packet of which nobody found out whether it is a reply: it is dropped, and the next one may ask again.
 func (j *job) shed() {
 	d := &j.dec
-	d.IfReply, d.Entries, d.Rules, d.Parts = nil, nil, d.Rules[:0], d.Parts[:0]
+	d.IfReply, d.Entries, d.Reject, d.Rules, d.Parts = nil, nil, false, d.Rules[:0], d.Parts[:0]
 	d.HasPacketOut, d.PacketOut = true, d.PacketOut[:0]
 	d.Reason += "; whether it is a reply was not looked up"
 }
@@ -232,7 +233,7 @@ func (r *replies) recall(q *question, tag uint16, now time.Time) (opening, bool)
 	defer r.mu.Unlock()
 	r.expire(now)
 	o, ok := r.memo[q.match]
-	return o, ok && o.tag == tag && (o.port == q.port) == q.same && (o.ends.IsZero() || now.Before(o.ends))
+	return o, ok && (o.tag == tag || r.s.keptTag(o.tag)) && (o.port == q.port) == q.same && (o.ends.IsZero() || now.Before(o.ends))
 }
 
 // submit has the switch looked into for a packet; false means that there is no place to wait.
@@ -325,7 +326,7 @@ func (r *replies) work() {
 	}
 }
 
-// look asks the switch for the rule that a question brought, under this gateway's cookie and the policy's.
+// look asks the switch for the rule that a question brought, under this gateway's cookie and those of the policies in force.
 func (r *replies) look(j *job) {
 	s := r.s
 	ctx, cancel := context.WithTimeout(s.ctx, lookFor)
@@ -333,9 +334,10 @@ func (r *replies) look(j *job) {
 	q, _ := questionOf(j.ev.PacketIn)
 	found := false
 	var ends time.Time
-	f := Filter{Cookie: s.b.cfg.Gateway.version(tagOf(j.dec.Policy)), Mask: versionMask, Match: &q.match}
+	f := Filter{Cookie: s.b.cfg.Gateway.standing(), Mask: gatewayMask, Match: &q.match}
 	err := s.sw.List(ctx, f, func(in *Installed) error {
-		if in.Hidden || !answersPacket(Decision(in.Rule.Cookie)) || !q.opened(&in.Rule) {
+		_, tag, _ := SplitCookie(in.Rule.Cookie)
+		if tag != tagOf(j.dec.Policy) && !s.keptTag(tag) || in.Hidden || !answersPacket(Decision(in.Rule.Cookie)) || !q.opened(&in.Rule) {
 			return nil
 		}
 		var until time.Time

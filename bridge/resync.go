@@ -13,16 +13,25 @@ import (
 // resyncState says whether a resync runs or is wanted again. Under Session.mu.
 type resyncState struct {
 	running, again bool
-	connected      bool // there was an answer to switch_connected
+	connected      bool   // there was an answer to switch_connected
+	links          []link // changes of policy that are to be taken over
+
+	inLine   flow.PolicyVersion // the switch has its rules, and those of kept; zero: not known
+	kept     map[uint16]bool    // tags of older versions whose rules count as the current one's
+	leftover map[uint64]bool    // cookies of rules that were to be asked about when the policy changed again
 }
 
 // Resync brings the switch's proactive rules in and sweeps rules of other
 // policy versions, in the background. Wanted while one runs, it runs again.
-func (s *Session) Resync() { s.resyncWanted() }
+func (s *Session) Resync() { s.resyncWanted(link{}) }
 
-func (s *Session) resyncWanted() {
+// resyncWanted has the session take a change of policy over.
+func (s *Session) resyncWanted(l link) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.resync.links = append(s.resync.links, l); len(s.resync.links) > maxKept {
+		s.resync.links = []link{{}}
+	}
 	if s.resync.running {
 		s.resync.again = true
 		return
@@ -50,15 +59,35 @@ const (
 )
 
 // resyncOnce reads what is in the switch, so that no answer replaces a rule of
-// others, then asks for the proactive rules, and then removes what is of other
-// policies. A switch that does not list its rules is not waited for.
+// others, then asks for the proactive rules, and then brings what older policies have
+// left in line: by what is known of the change, or by asking again. What an
+// earlier connection has left is removed. A switch that does not list its rules is not waited for.
 func (s *Session) resyncOnce() {
+	s.mu.Lock()
+	links, inLine := s.resync.links, s.resync.inLine
+	s.resync.links = nil
+	s.mu.Unlock()
+	current := s.b.cfg.Versions.Sweeping()
 	ours, err := s.survey(false, min(firstLook, s.b.cfg.ListTimeout))
 	s.connected()
 	if ours == 0 && err == nil {
+		s.ends(current)
 		return // there is nothing to remove
 	}
-	if _, err := s.survey(true, s.b.cfg.ListTimeout); err != nil && s.ctx.Err() == nil {
+	if (current != inLine || s.pending()) && s.begins(current) {
+		scope := joined{} // of the same policy
+		if current != inLine {
+			scope = scopeOf(links, inLine, current)
+		}
+		if err = s.renew(scope, current); err == nil {
+			s.ends(current)
+			return
+		}
+		s.begins(flow.PolicyVersion{}) // all of the older ones go
+	}
+	if _, err = s.survey(true, s.b.cfg.ListTimeout); err == nil {
+		s.ends(current)
+	} else if s.ctx.Err() == nil {
 		s.faults.Info("not_swept", "rules of older policy versions were not swept; their timeouts remove them", "err", err)
 	}
 }
@@ -150,7 +179,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			if !s.b.issued(number) && !s.b.peers(number) && s.surveyed && in.Duration < time.Since(s.born) {
 				other = fmt.Sprintf("cookie %#x, as of a gateway with this one's id", r.Cookie)
 			}
-			gone := tag != tagOf(current) && !current.IsZero()
+			gone := tag != tagOf(current) && !current.IsZero() && !s.keeps(tag, number)
 			if tag == unversioned {
 				// All of them together: what is left alone could pass what another denies.
 				gone = connected && !s.b.issuedSince(number, s.first)
@@ -158,7 +187,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 			lost := restsOnState(r.Cookie) && !s.b.issuedSince(number, s.first) // nobody would remove it when its state changes
 			switch {
 			case !lost && (!sweep || !gone):
-			case !lost && tag != unversioned && s.sw.DeletesByCookie():
+			case !lost && tag != unversioned && s.sw.DeletesByCookie() && !s.keptTag(tag):
 				removed++
 				tags[tag] = true
 			case len(stale) < maxRemovals:

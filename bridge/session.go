@@ -44,13 +44,14 @@ type Session struct {
 	memory guard.Memory
 	ledger ledger
 
-	own       *job // scratch of the owner's goroutine, for decisions in place that need nothing kept; made with the first packet
-	queue     queue
-	coalescer *Coalescer[*job]        // nil where packets don't wait for each other
-	replies   atomic.Pointer[replies] // nil until an answer asks whether its packet is a reply
-	tally     tally
-	row       *namedSwitch  // of the switch's metrics
-	shed      atomic.Uint32 // events that found the queue full since the owner last waited; see Crowded
+	own        *job // scratch of the owner's goroutine, for decisions in place that need nothing kept; made with the first packet
+	queue      queue
+	coalescer  *Coalescer[*job]           // nil where packets don't wait for each other
+	replies    atomic.Pointer[replies]    // nil until an answer asks whether its packet is a reply
+	rejections atomic.Pointer[rejections] // nil until an answer rejects a packet
+	tally      tally
+	row        *namedSwitch  // of the switch's metrics
+	shed       atomic.Uint32 // events that found the queue full since the owner last waited; see Crowded
 
 	mu       sync.Mutex
 	confirms map[uint32]*job      // decisions that the switch has yet to confirm
@@ -101,7 +102,7 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 // Ready says that the switch may be asked and told things: its proactive rules
 // are asked for and rules of other policy versions are swept, in the background.
 func (s *Session) Ready() {
-	s.resyncWanted()
+	s.resyncWanted(link{})
 	s.lookLater(0)
 }
 

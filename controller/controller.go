@@ -148,7 +148,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
 	p.Missing |= ev.PacketIn.Incomplete &^ m.Fields // the gateway may know of more
-	p.Switch, p.In = ev.Switch, ev.PacketIn
+	p.Switch, p.In, p.Now = ev.Switch, ev.PacketIn, ev.Time
 	var by policy.Recollection
 	rec, asked := &nothing, (*flow.Event)(nil)
 	if c.remembers {
@@ -167,7 +167,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 			hangs = out.Depends
 		}
 	}
-	learn, own = c.effect(j, &p, &out, rec, protocol, ev.PacketIn.Incomplete, alone)
+	learn, own = c.effect(j, &p, &out, limited(rec, &out), protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {
 		j.IdleTimeout, j.HardTimeout = 0, flow.ReplyLife // a question may open the conversation at any moment
 	} else if ev.Accepts&flow.AcceptsReuse != 0 {
@@ -176,9 +176,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	return learn, own, reply, true
 }
 
+// limited returns rec with the time that out holds for.
+func limited(rec *policy.Recollection, out *policy.Outcome) *policy.Recollection {
+	if !out.Limited {
+		return rec
+	}
+	both := *rec
+	both.Add(&policy.Recollection{Limited: true, Left: out.Left}, 0)
+	return &both
+}
+
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
 func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
-	j.Verdict, j.Reason, j.Policy = out.Verdict, out.Reason, c.version
+	j.Verdict, j.Reason, j.Policy, j.Reject = out.Verdict, out.Reason, c.version, out.Reject
 	if rec.Note != "" {
 		j.Reason += "; " + rec.Note
 	}
@@ -198,7 +208,7 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 		if learn {
 			grain = flow.FieldInPort | flow.FieldEthSrc
 		}
-		if out.Replies {
+		if out.Replies || out.Reject { // each conversation that is tried is told so
 			grain = flow.Conversation
 		}
 		c.rule(j, p, out, rec, protocol, grain)
@@ -224,7 +234,8 @@ func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollecti
 	var depends flow.Field
 	var noRule string
 	var bySwitch bool
-	read := 0 // states that earlier links have read
+	var until policy.Outcome // of which only Left counts
+	read := 0                // states that earlier links have read
 	for i, l := range c.links {
 		var out policy.Outcome
 		if m := c.memories[i]; m != nil && ev != nil {
@@ -234,15 +245,18 @@ func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollecti
 		}
 		depends |= out.Depends
 		bySwitch = bySwitch || out.Switch
+		if out.Limited {
+			until.Limit(out.Left)
+		}
 		if noRule == "" {
 			noRule = out.NoRule
 		}
 		if out.Verdict != flow.NoVerdict || out.Unseen {
-			out.Depends, out.NoRule, out.Switch = depends, noRule, bySwitch
+			out.Depends, out.NoRule, out.Switch, out.Left, out.Limited = depends, noRule, bySwitch, until.Left, until.Limited
 			return out
 		}
 	}
-	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule, Switch: bySwitch}
+	return policy.Outcome{Verdict: flow.Deny, Reason: "default: no policy of the chain decides", Depends: depends, NoRule: noRule, Switch: bySwitch, Left: until.Left, Limited: until.Limited}
 }
 
 // actionsOf is what an allowed packet does on its own.

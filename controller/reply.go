@@ -39,8 +39,11 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		}
 		return nil, false
 	}
-	reason, hangs, opened := c.opens(&q)
+	reason, hangs, opened := c.opens(&q, p.Now)
 	out.Switch = out.Switch || hangs.Switch
+	if hangs.Limited {
+		out.Limit(hangs.Left)
+	}
 	if !opened {
 		out.Depends |= turned(hangs.Depends)
 		return nil, false
@@ -56,12 +59,12 @@ func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Out
 	if !ok {
 		return nil
 	}
-	if reason, _, opened := c.opens(&q); opened {
+	if reason, _, opened := c.opens(&q, p.Now); opened {
 		*out = policy.Outcome{Verdict: flow.Allow, Reason: reason + " (an ICMP error about it)"}
 		return nil
 	}
 	if q, ok = q.Question(); ok {
-		if reason, _, opened := c.opens(&q); opened {
+		if reason, _, opened := c.opens(&q, p.Now); opened {
 			return c.reply(p, reason+" (an ICMP error about a reply)", out, rec, proto, true)
 		}
 	}
@@ -71,15 +74,18 @@ func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Out
 // opens reports whether the chain allows the packet q by an entry that lets replies in, wherever it comes by: it may have come by any port,
 // so the chain is asked about each that it names and about one that it doesn't. Some of them may be denied, but none allowed by an entry
 // that lets no replies in. hangs says what that was found out by.
-func (c *Controller) opens(q *flow.Match) (reason string, hangs policy.Outcome, ok bool) {
+func (c *Controller) opens(q *flow.Match, now time.Time) (reason string, hangs policy.Outcome, ok bool) {
 	m := *q
 	m.SetInPort(0) // no port of a switch
 	for i := 0; ; i++ {
 		p := policy.NewPacket(&m)
-		p.Supposed = true
+		p.Supposed, p.Now = true, now
 		out := c.ask(p, nil, &nothing)
 		hangs.Depends |= out.Depends
 		hangs.Switch = hangs.Switch || out.Switch
+		if out.Limited {
+			hangs.Limit(out.Left)
+		}
 		if out.Verdict == flow.Allow {
 			if !out.Replies {
 				return "", hangs, false
@@ -111,6 +117,7 @@ func turned(f flow.Field) flow.Field {
 // a queue or a meter is of the question's direction. Its rule must not hide what the chain, which denies p, remembers or can't match.
 func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outcome, rec *policy.Recollection, proto flow.Protocol, alone bool) *flow.Reply {
 	out := policy.Outcome{Verdict: flow.Allow, Reason: reason, Replies: true, Depends: flow.Conversation, NoRule: denied.NoRule}
+	rec = limited(rec, denied)
 	rests := policy.Recollection{Unsettled: rec.Unsettled, Limited: rec.Limited, Left: rec.Left}
 	var d flow.Decision
 	var j flow.Judgement
@@ -122,6 +129,8 @@ func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outco
 // timeouts are those of a rule for p.
 func (c *Controller) timeouts(p *policy.Packet, out *policy.Outcome) (idle, hard time.Duration) {
 	switch {
+	case out.Reject:
+		return 0, flow.RejectLife
 	case !out.Replies || !p.Match.Converses():
 		return c.install.IdleTimeout, c.install.HardTimeout
 	case p.Match.IPProto == flow.ProtoTCP:

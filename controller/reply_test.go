@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"strings"
 	"testing"
 
 	"switchbridge/flow"
@@ -17,6 +18,15 @@ chain:
         - {name: ping, priority: 9, match: {ip_dst: 10.0.0.2, icmp_type: 8}, action: allow, replies: allow}
         - {name: ssh, priority: 9, match: {ip_dst: 10.0.0.2, tcp_dst: 22}, action: allow}
         - {name: six, priority: 9, match: {ip_dst: "2001:db8::2", tcp_dst: 80}, action: allow, replies: allow}
+`
+
+const refusing = `
+chain:
+  - header:
+      rules:
+        - {name: web, priority: 9, match: {ip_dst: 10.0.0.2, tcp_src: 40000}, action: reject, replies: deny}
+        - {name: out, priority: 8, match: {in_port: 1}, action: allow, replies: allow}
+        - {name: else, priority: 7, action: reject}
 `
 
 // TestReplies has what a policy that lets replies in says of each packet, and what it would say if that is a reply.
@@ -38,6 +48,14 @@ func TestReplies(t *testing.T) {
 	}{
 		{"a question has a rule of its own, whatever install says", answered, of13, "tcp 10.0.0.1:40000 > 10.0.0.2:80",
 			"allow (header: web)\nrule table=0,priority=100," + there + " idle=2m0s hard=1h0m0s actions=output:2", ""},
+		{"who is rejected is told about each conversation, for a while", "install: host-pair" + refusing, of13, "tcp 10.0.0.1:40000 > 10.0.0.2:80",
+			"reject (header: web)\nrule table=0,priority=100," + there + " hard=2s actions=drop", ""},
+		{"who is rejected may be answering", refusing, of13, "tcp 10.0.0.2:80 > 10.0.0.1:40001 port 2",
+			"reject (header: else)\nrule table=0,priority=100," + strings.Replace(back, "40000", "40001", 1) + " hard=2s actions=drop",
+			"allow (header: out (a reply))\nrule table=0,priority=100," + strings.Replace(back, "40000", "40001", 1) + " idle=2m0s hard=1h0m0s actions=output:NORMAL"},
+		{"without rules each packet is told", "install: none" + refusing, of13, "tcp 10.0.0.1:40000 > 10.0.0.2:80", "reject (header: web)\npacket drop", ""},
+		{"what answers a packet that is rejected is none", refusing, of13, "tcp 10.0.0.2:80 > 10.0.0.1:40000 port 2",
+			"reject (header: else)\nrule table=0,priority=100," + back + " hard=2s actions=drop", ""},
 		{"an answer is denied unless it is one, and the deny lives two seconds", answered, of13, "tcp 10.0.0.2:80 > 10.0.0.1:40000 port 2",
 			"deny (" + none + ")\nrule table=0,priority=100," + back + " hard=2s actions=drop",
 			"allow (header: web (a reply))\nrule table=0,priority=100," + back + " idle=2m0s hard=1h0m0s actions=output:NORMAL"},

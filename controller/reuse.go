@@ -21,26 +21,34 @@ func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcom
 		return
 	}
 	rule := flow.Rule{Meter: j.Meter, Goto: j.Goto, Actions: j.Actions}
-	j.Reuse = flow.Reuse{For: reuseFor, Fields: hangs, Switch: out.Switch || !rule.Anywhere()}
-	if out.Replies && !out.Switch && ev.Accepts&flow.AcceptsReply != 0 {
-		j.Reuse.Reply = c.answer(&ev.PacketIn.Match, protocol(ev.Switch))
+	holds := reuseFor
+	if out.Limited {
+		holds = min(holds, out.Left.Truncate(time.Second))
+	}
+	if holds <= 0 {
+		return
+	}
+	j.Reuse = flow.Reuse{For: holds, Fields: hangs, Switch: out.Switch || !rule.Anywhere()}
+	if out.Replies && !out.Switch && !out.Limited && ev.Accepts&flow.AcceptsReply != 0 {
+		j.Reuse.Reply = c.answer(&ev.PacketIn.Match, protocol(ev.Switch), ev.Time)
 	}
 }
 
 // answer says what becomes of a packet that answers an allowed one with the headers m. It is nil where the chain allows it anyway, and where
 // more than the headers of its conversation counts: by which port it comes, say.
-func (c *Controller) answer(m *flow.Match, proto flow.Protocol) *flow.Reply {
+func (c *Controller) answer(m *flow.Match, proto flow.Protocol, now time.Time) *flow.Reply {
 	back, ok := m.Answer()
 	if !ok {
 		return nil
 	}
 	p := policy.NewPacket(&back) // not one that is supposed: a source guard wants to know where it comes from, and nobody does
+	p.Now = now
 	out := c.ask(p, nil, &nothing)
-	if out.Verdict == flow.Allow || out.Unseen || out.NoRule != "" || out.Depends&^(flow.Conversation&^flow.FieldInPort) != 0 {
+	if out.Verdict == flow.Allow || out.Unseen || out.Limited || out.NoRule != "" || out.Depends&^(flow.Conversation&^flow.FieldInPort) != 0 {
 		return nil
 	}
 	reply, _ := c.converse(&flow.PacketIn{Match: back}, &p, &out, &nothing, proto)
-	if out.Switch {
+	if out.Switch || out.Limited {
 		return nil
 	}
 	return reply

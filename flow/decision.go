@@ -142,6 +142,10 @@ type Decision struct {
 	// reply; nil: nothing.
 	IfReply *Reply
 
+	// Reject says that the sender of the packet, which is dropped, is told so: by a TCP reset or an ICMP error, which the gateway makes
+	// ([PacketIn.Rejection]) and sends to the port that the packet came by.
+	Reject bool
+
 	// Reuse says for which other packets the answer holds.
 	Reuse Reuse
 
@@ -185,6 +189,14 @@ type Decision struct {
 	// Parts says which function Rules came from, where there are several. They
 	// are in the order of Rules; without any, all rules are of one function.
 	Parts []Part
+}
+
+// Word is the verdict as policies write it: reject for a deny of which the sender is told.
+func (d *Decision) Word() string {
+	if d.Verdict == Deny && d.Reject {
+		return "reject"
+	}
+	return d.Verdict.String()
 }
 
 // Part is a run of a decision's rules that one function answered with.

@@ -81,6 +81,10 @@ type Event struct {
 	// the host of the controller and never cross the network between gateway and function.
 	States []State
 
+	// Rehearsal says that the event is asked about to learn the answer, and that nothing comes of it: whoever hosts the controller
+	// writes no state.
+	Rehearsal bool
+
 	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
 	// it; in process everything is taken.
 	Accepts Accepts
@@ -115,6 +119,7 @@ const (
 	AcceptsRevoke                               // [Decision.Read] and [Decision.Revoke]
 	AcceptsReuse                                // [Decision.Reuse]
 	AcceptsTravel                               // [Decision.Travel]
+	AcceptsReject                               // [Decision.Reject]
 
 	acceptsEnd
 )
@@ -158,7 +163,7 @@ type PacketIn struct {
 	Match Match
 	Data  []byte
 
-	// Withheld says that there is Data and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
+	// Withheld says that there is Data, or a time of the event, and that the encoding of the event left it behind. A decision that hangs on more of the packet than Match
 	// must then be asked for in another encoding.
 	Withheld bool
 

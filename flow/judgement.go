@@ -24,6 +24,8 @@ type Judgement struct {
 	IdleTimeout time.Duration
 	HardTimeout time.Duration
 
+	Reject bool // as in [Decision]
+
 	// CoversIncomplete is the rule's (see [Rule]).
 	CoversIncomplete bool
 
@@ -40,7 +42,7 @@ type Judgement struct {
 // Spell fills d, which is reset, with the decision about a packet that has the headers m, which
 // are canonical.
 func (j *Judgement) Spell(m *Match, d *Decision) {
-	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse
+	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse, d.Reject = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse, j.Reject
 	if !j.Rule {
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut, j.Actions...)
 		return

@@ -85,8 +85,7 @@ func (g *Gateway) actReload(r *http.Request) (any, error) {
 	return ReloadAnswer{g.results.List()}, err
 }
 
-// PolicyAction is the body of POST /api/v1/policy/notice and /rollback, and
-// their answer.
+// PolicyAction is the body of POST /api/v1/policy/rollback, its answer, and that of /notice.
 type PolicyAction struct {
 	Policy string `json:"policy"` // SERIAL-HASH
 }
@@ -104,18 +103,77 @@ func policyOf(r *http.Request) (a PolicyAction, v flow.PolicyVersion, err error)
 	return a, v, nil
 }
 
+// NoticeAction is the body of POST /api/v1/policy/notice. Who has both policies says beside the new one what it changes; without that every rule
+// of the one before is asked about again.
+type NoticeAction struct {
+	Policy  string         `json:"policy"`            // SERIAL-HASH
+	Before  string         `json:"before,omitempty"`  // the one that it takes the place of
+	Changes []PolicyRegion `json:"changes,omitempty"` // every packet that the two decide differently is in one of them; with before, none is: there is no such packet
+}
+
+// PolicyRegion is packets that two policies may decide differently.
+type PolicyRegion struct {
+	Match  string `json:"match"`            // as in records; any: every packet
+	Denied bool   `json:"denied,omitempty"` // some of them were let pass, and are not any more
+}
+
+// MaxRegions is how many a notice may have.
+const MaxRegions = 128
+
+// announcement is a notice that was read.
+type announcement struct {
+	version, before flow.PolicyVersion
+	regions         flow.Regions // nil: what changes is not known
+}
+
+func (a *NoticeAction) parse() (n announcement, err error) {
+	if n.version, err = flow.ParsePolicyVersion(a.Policy); err != nil {
+		return n, fmt.Errorf("policy: %w", err)
+	}
+	if n.version.IsZero() {
+		return n, errors.New("policy: it is missing: want SERIAL-HASH")
+	}
+	if n.before, err = flow.ParsePolicyVersion(a.Before); err != nil {
+		return n, fmt.Errorf("before: %w", err)
+	}
+	switch {
+	case n.before.IsZero() && a.Changes != nil:
+		return n, errors.New("changes: want before, too: the policy that they are changes of")
+	case len(a.Changes) > MaxRegions:
+		return n, fmt.Errorf("changes: %d of them: want %d at most", len(a.Changes), MaxRegions)
+	case n.before.IsZero():
+		return n, nil
+	}
+	n.regions = flow.Regions{}
+	for i, c := range a.Changes {
+		r := flow.Region{Touch: flow.Changed}
+		if c.Denied {
+			r.Touch = flow.Denied
+		}
+		if r.Match, err = flow.ParseMatch(c.Match); err != nil {
+			return n, fmt.Errorf("changes[%d]: %w", i, err)
+		}
+		n.regions = append(n.regions, r)
+	}
+	return n, nil
+}
+
 // actNotice hears that a new policy is out.
 func (g *Gateway) actNotice(r *http.Request) (any, error) {
-	a, v, err := policyOf(r)
-	if err != nil {
-		return nil, err
+	var a NoticeAction
+	if err := adminside.ReadJSON(r, &a); err != nil {
+		return nil, badRequest{err}
 	}
-	g.notice(v)
-	return a, nil
+	n, err := a.parse()
+	if err != nil {
+		return nil, badRequest{err}
+	}
+	g.notice(n)
+	return PolicyAction{a.Policy}, nil
 }
 
 // notice has the functions asked for the policy until it is seen. It doesn't wait.
-func (g *Gateway) notice(v flow.PolicyVersion) {
+func (g *Gateway) notice(v announcement) {
 	for {
 		select {
 		case g.notices <- v:
@@ -124,7 +182,7 @@ func (g *Gateway) notice(v flow.PolicyVersion) {
 		}
 		select { // the newest of those that wait counts
 		case w := <-g.notices:
-			if w.Serial > v.Serial {
+			if w.version.Serial > v.version.Serial {
 				v = w
 			}
 		default:
@@ -162,14 +220,14 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case next := <-g.notices:
-			if until.IsZero() || next.Serial > v.Serial {
-				v = next
+			if until.IsZero() || next.version.Serial > v.Serial {
+				v = next.version
+				g.noticed.Store(&next)
 			}
 			until, poke, pause = time.Now().Add(noticeWithin), time.Time{}, unaskedFirst
-			g.noticed.Store(new(v))
 			g.log.Info("a new policy is out: asking the functions for it", "policy", v.String())
 			if g.bridge.Versions().Announce(v) {
-				g.bridge.PolicyChanged()
+				g.bringInLine(v)
 			}
 		case <-again.C:
 		}
@@ -177,7 +235,7 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 		if versions := g.bridge.Versions(); g.now().functions.check != nil && v != brought && versions.Confirmed() == v {
 			brought = v
 			versions.Confirm(v)
-			g.bridge.PolicyChanged()
+			g.bringInLine(v)
 		}
 		refused := g.askOnce(ctx)
 		switch latest := g.bridge.Versions().Latest(); {

@@ -109,6 +109,7 @@ func (g *Gateway) adminHandler() http.Handler {
 		}
 		adminside.WriteJSON(w, http.StatusOK, list)
 	})
+	mux.HandleFunc("GET /api/v1/shadow", g.shadowStatus)
 	mux.HandleFunc("GET /api/v1/decisions", g.decisions)
 	mux.HandleFunc("GET /api/v1/decisions/{number}", g.decision)
 	mux.HandleFunc("GET /api/v1/decisions/stream", g.streamDecisions)
@@ -121,6 +122,7 @@ func (g *Gateway) adminHandler() http.Handler {
 	mux.HandleFunc("POST /api/v1/reload", g.action("reload", g.actReload))
 	mux.HandleFunc("POST /api/v1/policy/notice", g.action("policy notice", g.actNotice))
 	mux.HandleFunc("POST /api/v1/policy/rollback", g.action("policy rollback", g.actRollback))
+	mux.HandleFunc("POST /api/v1/policy/promote", g.action("policy promote", g.actPromote))
 	mux.HandleFunc("POST /api/v1/pair/handover", g.action("pair handover", g.actHandover))
 	if g.now().set.Admin.Pprof {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -54,9 +54,10 @@ type surroundings struct {
 	states   *stores.Keeper // nil: no store
 	results  *watched.Results
 	versions *bridge.Versions
-	advise   func(*policy.Policy)     // warns of what a policy of this process says
-	changed  func()                   // has the switches brought in line at once
-	newer    func(flow.PolicyVersion) // is told of policy versions that policy checks have brought first
+	advise   func(*policy.Policy)             // warns of what a policy of this process says
+	changed  func(before, now *policy.Policy) // has the switches brought in line at once
+	decides  *atomic.Pointer[policy.Policy]   // what decides in this process; nil: nothing does
+	newer    func(flow.PolicyVersion)         // is told of policy versions that policy checks have brought first
 }
 
 // remote is one function behind URLs.
@@ -197,6 +198,7 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 		if err := fs.kept.Takes(p); err != nil {
 			return nil, fmt.Errorf("%s: %w", fs.set.Policy, err)
 		}
+		fs.decides.Store(p)
 		fs.follow(file)
 		fs.policy = file
 	}
@@ -353,6 +355,7 @@ func versionName(v flow.PolicyVersion) string {
 // machine needs nobody to confirm it, where it is all of the policy; beside
 // remote functions it is a part of the version.
 func (fs *functions) policyChanged(p *policy.Policy) {
+	before := fs.decides.Swap(p)
 	fs.advise(p)
 	if len(fs.remotes) > 0 {
 		fs.versions.CheckSoon()
@@ -360,7 +363,7 @@ func (fs *functions) policyChanged(p *policy.Policy) {
 	}
 	if v := fs.local.Version(); fs.versions.Confirm(v) == bridge.Newer {
 		fs.log.Info("policy version", "policy", v.String())
-		fs.changed()
+		fs.changed(before, p)
 	}
 }
 

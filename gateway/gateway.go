@@ -31,6 +31,7 @@ import (
 	"switchbridge/p4bridge/mapping"
 	"switchbridge/pair"
 	"switchbridge/policy"
+	"switchbridge/policy/prove"
 	"switchbridge/settings"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -62,13 +63,15 @@ type Gateway struct {
 	config   *watched.Value[*settings.Settings] // nil: nothing to read again
 	results  *watched.Results
 	swapped  chan struct{} // a token for each time that running was replaced
-	notices  chan flow.PolicyVersion
-	noticed  atomic.Pointer[flow.PolicyVersion] // the version that was announced last; nil: none, or no function had it in time
+	notices  chan announcement
+	noticed  atomic.Pointer[announcement] // the latest; nil: none, or no function had it in time
 	opts     Options
 	log      *slog.Logger
 	registry *prometheus.Registry
 	recorder *recorder
-	refused  quiet.Line // callers who may not act
+	shadows  *shadowMetrics
+	promoted atomic.Pointer[promotion] // nil: no function was
+	refused  quiet.Line                // callers who may not act
 	refusals *listen.Refusals
 	started  time.Time
 
@@ -98,7 +101,8 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{opts: o, log: o.Logger, registry: prometheus.NewRegistry(), started: time.Now(),
-		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan flow.PolicyVersion, 1)}
+		results: new(watched.Results), swapped: make(chan struct{}, 1), notices: make(chan announcement, 1)}
+	g.shadows = newShadowMetrics(g.registry)
 	g.registry.MustRegister(g.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	g.refusals = listen.NewRefusals(g.registry, g.log)
 	advise(set, g.log)
@@ -128,11 +132,15 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 	}
 	versions := new(bridge.Versions)
 	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
-		results: g.results, versions: versions, advise: g.advisePolicy, changed: func() { g.bridge.PolicyChanged() }, newer: g.policySeen})
+		results: g.results, versions: versions, advise: g.advisePolicy, changed: g.policyChanged, decides: new(atomic.Pointer[policy.Policy]), newer: g.policySeen})
 	if err != nil {
 		return nil, errors.Join(err, g.states.Close(), g.tracing.Close())
 	}
 	r.functions.confirm()
+	if r.shadow, err = newShadow(set, &r.functions.surroundings, g.recorder.file, g.shadows); err != nil {
+		return nil, errors.Join(err, r.functions.closeBut(nil), g.states.Close())
+	}
+	g.recorder.shadow.Store(r.shadow)
 	g.recorder.local.Store(r.functions.policy)
 	g.running.Store(r)
 	g.registry.MustRegister(&travelCollector{func() *functions { return g.running.Load().functions }})
@@ -400,12 +408,35 @@ func (g *Gateway) Run(ctx context.Context) error {
 // policySeen takes a policy version that a policy check has brought first. One
 // that was announced by somebody who may is not paced.
 func (g *Gateway) policySeen(v flow.PolicyVersion) {
-	if announced := g.noticed.Load(); announced == nil || *announced != v {
+	if announced := g.noticed.Load(); announced == nil || announced.version != v {
 		g.bridge.PolicySeen(v)
 		return
 	}
 	g.bridge.Versions().Confirm(v)
 	g.log.Info("policy version", "policy", v.String())
+	g.bringInLine(v)
+}
+
+// scopeBudget is what is spent on finding out what a change of policy changes: about a second.
+const scopeBudget = 1 << 26
+
+// policyChanged has the switches taken from one policy of this process to the next.
+func (g *Gateway) policyChanged(before, now *policy.Policy) {
+	scope, err := prove.NewDelta(before, now, scopeBudget)
+	if err != nil {
+		g.log.Info("all rules of the policy before are asked about again, since it can't be told which of them the new one decides otherwise", "policy", now.Version().String(), "why", err.Error())
+		g.bridge.PolicyChanged()
+		return
+	}
+	g.bridge.PolicyChangedWithin(before.Version(), now.Version(), scope)
+}
+
+// bringInLine has the switches taken to a policy of functions elsewhere: by what was announced of it, where that says what it changes.
+func (g *Gateway) bringInLine(v flow.PolicyVersion) {
+	if a := g.noticed.Load(); a != nil && a.version == v && a.regions != nil {
+		g.bridge.PolicyChangedWithin(a.before, v, a.regions)
+		return
+	}
 	g.bridge.PolicyChanged()
 }
 
@@ -429,6 +460,7 @@ func (g *Gateway) Close() error {
 	if g.pair != nil {
 		g.pair.Close()
 	}
+	g.now().shadow.close()
 	g.recorder.file.close()
 	return errors.Join(g.now().functions.closeBut(nil), g.states.Close(), g.tracing.Close())
 }

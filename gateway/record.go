@@ -27,6 +27,8 @@ type recorder struct {
 	feed  *feed       // of the page; nil: there is no admin side
 	// local is the policy of this process, which is told of packets; nil: none.
 	local atomic.Pointer[policyhost.File]
+	// shadow is asked about what was decided; nil: none.
+	shadow atomic.Pointer[shadow]
 
 	decisions *prometheus.CounterVec // verdict, policy
 	failures  *prometheus.CounterVec // kind
@@ -72,7 +74,9 @@ func (r *recorder) observe(rec *bridge.Record) {
 		}
 		r.counter(rec.Decision).Inc()
 	}
-	r.file.put(rec, failure)
+	if s := r.shadow.Load(); s == nil || !s.offer(rec, failure) {
+		r.file.put(rec, failure)
+	}
 	r.feed.put(rec, failure)
 	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
 		return
@@ -114,6 +118,8 @@ type decision struct {
 	event   flow.EventType
 	packet  bool // match is a packet's
 	match   flow.Match
+	flags   flow.TCPFlags // of a TCP packet that shows them
+	tcp     bool
 	failure string
 	decided bool // what follows is known
 	verdict flow.Verdict
@@ -126,6 +132,12 @@ type decision struct {
 	total   time.Duration
 	wait    time.Duration
 	trace   string
+
+	shadowFailure string // why a shadow has given no answer
+	shadowed      bool   // what follows is known
+	shadowVerdict flow.Verdict
+	shadowReason  string
+	shadowPolicy  flow.PolicyVersion
 }
 
 func (d *decision) fill(rec *bridge.Record, failure error) {
@@ -133,6 +145,7 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 		decide: rec.Decide, total: rec.Total, wait: rec.Wait, trace: rec.Trace}
 	if pi := rec.Event.PacketIn; pi != nil {
 		d.packet, d.match = true, pi.Match
+		d.flags, d.tcp = pi.ReadTCPFlags()
 	}
 	if failure != nil {
 		d.failure = failure.Error()
@@ -144,10 +157,13 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 }
 
 func (d *decision) attrs() []slog.Attr {
-	attrs := make([]slog.Attr, 0, 15)
+	attrs := make([]slog.Attr, 0, 20)
 	attrs = append(attrs, slog.String("dpid", d.dpid.String()), slog.Uint64("decision", uint64(d.number)), slog.String("event", d.event.String()))
 	if d.packet {
 		attrs = append(attrs, slog.String("match", d.match.String()))
+		if d.tcp {
+			attrs = append(attrs, slog.String("tcp_flags", d.flags.String()))
+		}
 	}
 	if d.failure != "" {
 		attrs = append(attrs, slog.String("err", d.failure))
@@ -170,6 +186,15 @@ func (d *decision) attrs() []slog.Attr {
 	}
 	if d.trace != "" {
 		attrs = append(attrs, slog.String("trace_id", d.trace))
+	}
+	if d.shadowFailure != "" {
+		attrs = append(attrs, slog.String("shadow_err", d.shadowFailure))
+	}
+	if d.shadowed {
+		attrs = append(attrs, slog.String("shadow_verdict", d.shadowVerdict.String()), slog.String("shadow_reason", d.shadowReason))
+		if !d.shadowPolicy.IsZero() {
+			attrs = append(attrs, slog.String("shadow_policy", d.shadowPolicy.String()))
+		}
 	}
 	return attrs
 }

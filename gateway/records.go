@@ -166,8 +166,16 @@ func (f *recordFile) put(rec *bridge.Record, failure error) {
 	}
 	var d decision
 	d.fill(rec, failure)
+	f.write(&d)
+}
+
+// write is put for a record that is filled already.
+func (f *recordFile) write(d *decision) {
+	if f == nil {
+		return
+	}
 	select {
-	case f.waiting <- d:
+	case f.waiting <- *d:
 	default:
 		f.shed.Inc()
 	}

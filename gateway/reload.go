@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -25,6 +26,7 @@ import (
 type running struct {
 	set       *settings.Settings
 	functions *functions
+	shadow    *shadow         // nil: none
 	tls       *tls.Config     // of switches; nil: none
 	tokens    *tokenfile.File // who may act; nil: none
 }
@@ -69,6 +71,7 @@ func (g *Gateway) files() []watched.File {
 	for _, f := range r.functions.remotes {
 		list = append(list, f.files()...)
 	}
+	list = append(list, r.shadow.files()...)
 	if r.tokens != nil {
 		list = append(list, r.tokens)
 	}
@@ -97,6 +100,9 @@ func (g *Gateway) openConfig() (err error) {
 	g.config, err = watched.Open(watched.Source[*settings.Settings]{What: "configuration", Paths: []string{g.opts.Config}, Log: g.log, Results: g.results,
 		Read: func() (*settings.Settings, []string, error) {
 			set, err := g.opts.Load()
+			if err == nil {
+				g.promoted.Load().over(set)
+			}
 			return set, nil, err
 		},
 		Use: func(ctx context.Context, set *settings.Settings) (err error) {
@@ -161,6 +167,12 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 		return nil, nil, err
 	}
 	undo = append(undo, func() { r.functions.closeBut(old.functions) })
+	if r.shadow = old.shadow; !reflect.DeepEqual(set.Shadow, old.set.Shadow) {
+		if r.shadow, err = newShadow(set, &r.functions.surroundings, g.recorder.file, g.shadows); err != nil {
+			return nil, nil, err
+		}
+		undo = append(undo, r.shadow.close)
+	}
 	core := g.core(r)
 	live := core.Live()
 	// The policy last, as it is the one step that may fail and that changes something.
@@ -173,6 +185,7 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	r.functions.commit()
 	g.recorder.setMode(set.Log.Decisions)
 	g.recorder.local.Store(r.functions.policy)
+	g.recorder.shadow.Store(r.shadow)
 	if g.opts.Level != nil {
 		_ = g.opts.Level.UnmarshalText([]byte(set.Log.Level)) // it is one of four words: Validate has looked
 	}
@@ -182,6 +195,9 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	default:
 	}
 	old.functions.closeBut(r.functions)
+	if old.shadow != r.shadow {
+		old.shadow.close()
+	}
 	if old.tokens != nil && old.tokens != r.tokens {
 		old.tokens.Close()
 	}

@@ -23,8 +23,10 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
 	"switchbridge/internal/frames"
 	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/testlong"
 	"switchbridge/internal/watched"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
@@ -385,7 +387,8 @@ func TestPolicyNotice(t *testing.T) {
 		r.ping(uint8(3 + i)) // a packet like one before is not always asked about
 		r.eventually("the switch has a rule of the policy before", func() bool { of, _ := r.rules(); return len(of) > 0 })
 		before, _ := r.rules()
-		later := controller.New(parsePolicy(t, regexp.MustCompile(`serial: \d+`).ReplaceAllString(allowAll, "serial: "+serial)))
+		text := []string{allowAll, blockAll}[i%2] // so that the answer for each rule changes
+		later := controller.New(parsePolicy(t, regexp.MustCompile(`serial: \d+`).ReplaceAllString(text, "serial: "+serial)))
 		now.Store(later)
 		if serial >= "82" {
 			r.gateway.now().functions.check.Ask(t.Context())
@@ -541,5 +544,150 @@ func TestReloadRenewsTheTagHint(t *testing.T) {
 				t.Errorf("%d hints after the reload, want 1", n)
 			}
 		})
+	}
+}
+
+// A notice that says what a policy changes has that go at once, and nothing else asked about.
+func TestNoticeOfChanges(t *testing.T) {
+	var now atomic.Pointer[controller.Controller]
+	before, next := controller.New(parsePolicy(t, allowAll)), controller.New(parsePolicy(t, blockThree))
+	now.Store(before)
+	var rehearsals atomic.Int32
+	url := functionOf(t, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+		if ev.Rehearsal {
+			rehearsals.Add(1)
+		}
+		return now.Load().Decide(ctx, ev, d)
+	}), func() {})
+	r := startFile(t, "function: {urls: [\""+url+"\"], encoding: json}\n", nil)
+	r.eventually("the policy is known", func() bool { return r.gateway.bridge.Versions().Confirmed() == before.Version() })
+	r.eventually("both switches are asked about", func() bool { return strings.Count(r.logs.String(), "event="+flow.EventSwitchConnected.String()) >= 2 })
+	r.ping(1)
+	r.ping(3)
+	r.eventually("two flows pass in both switches", func() bool { of, p4 := r.rules(); return len(of) == 2 && p4 == 2 })
+	now.Store(next)
+	notice := fmt.Sprintf(`{"policy": %q, "before": %q, "changes": [{"match": "eth_type=0x0800,ip_src=10.0.0.3", "denied": true}]}`, next.Version(), before.Version())
+	if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", notice); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.eventually("one of them stops in both", func() bool { of, p4 := r.rules(); return len(of) == 1 && p4 == 1 })
+	r.eventually("both switches are in line", func() bool { return strings.Count(r.logs.String(), "the switch is in line with the policy") == 2 })
+	if of, _ := r.rules(); len(of) != 1 || of[0].Rule.Match.IPSrc.Addr().String() != "10.0.0.1" || rehearsals.Load() != 0 {
+		t.Errorf("%v is left, and %d rules were asked about", of, rehearsals.Load())
+	}
+	for _, row := range []struct{ body, want string }{
+		{`{"policy": "9-00000000", "changes": []}`, "changes: want before"},
+		{`{"policy": "9-00000000", "before": "x"}`, "before: "},
+		{`{"policy": "9-00000000", "before": "8-00000000", "changes": [{"match": "x=1"}]}`, "changes[0]: "},
+		{`{"policy": "9-00000000", "before": "8-00000000", "changes": [` + strings.Repeat(`{"match": "any"},`, MaxRegions) + `{"match": "any"}]}`, "128 at most"},
+	} {
+		if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", row.body); status != http.StatusBadRequest || !strings.Contains(body, row.want) {
+			t.Errorf("%.60s: %d %s, want %s", row.body, status, body, row.want)
+		}
+	}
+}
+
+// Of a change of which nothing is known, what a function decides as before stays, in either encoding.
+func TestChangeOfWhichNothingIsKnown(t *testing.T) {
+	for name, codec := range map[string]contract.Codec{"json": jsonenc.Codec{}, "openflow": openflow.Codec{}} {
+		t.Run(name, func(t *testing.T) {
+			var now atomic.Pointer[controller.Controller]
+			now.Store(controller.New(parsePolicy(t, allowAll)))
+			h, err := httphost.New(httphost.Config{Codecs: []contract.Codec{codec}, Log: slog.New(slog.DiscardHandler),
+				Decider: flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+					return now.Load().Decide(ctx, ev, d)
+				})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := httptest.NewServer(h)
+			t.Cleanup(s.Close)
+			r := startFile(t, "function: {urls: [\""+s.URL+"\"], encoding: "+name+"}\n", nil)
+			r.eventually("the policy is known", func() bool { return r.gateway.bridge.Versions().Confirmed() == now.Load().Version() })
+			r.eventually("both switches are asked about", func() bool { return strings.Count(r.logs.String(), "event="+flow.EventSwitchConnected.String()) >= 2 })
+			r.ping(1)
+			r.eventually("a flow passes in both", func() bool { of, p4 := r.rules(); return len(of) == 1 && p4 == 1 })
+			before, _ := r.rules()
+			now.Store(controller.New(parsePolicy(t, blockThree)))
+			if status, body := r.call("POST", "/api/v1/policy/notice", adminToken, "", fmt.Sprintf(`{"policy": %q}`, now.Load().Version())); status != 200 {
+				t.Fatalf("%d %s", status, body)
+			}
+			r.eventually("both rules are asked about", func() bool {
+				return r.metric(`switchbridge_renewed_rules_total{outcome="same",protocol="openflow"} 1`) && r.metric(`switchbridge_renewed_rules_total{outcome="same",protocol="p4"} 1`)
+			})
+			if of, p4 := r.rules(); len(of) != 1 || of[0].Rule.Cookie != before[0].Rule.Cookie || p4 != 1 {
+				t.Errorf("%v and %d entries are left", of, p4)
+			}
+		})
+	}
+}
+
+// With flows in a switch, 10,000 in the long test, and one entry more in the policy, what that denies stops within a second, and nothing else is touched or asked about:
+// in OpenFlow and in P4.
+func TestPolicyChangeWithoutStorm(t *testing.T) { policyChangeWithoutStorm(t, 1000, 200) }
+
+func TestLongPolicyChangeWithoutStorm(t *testing.T) {
+	testlong.Need(t)
+	policyChangeWithoutStorm(t, 10_000, 1000)
+}
+
+func policyChangeWithoutStorm(t *testing.T, flows, p4flows int) {
+	const denied = 100
+	entries := func(serial int, more string) string {
+		text := fmt.Sprintf("serial: %d\nchain:\n  - header:\n      rules:\n%s", serial, more)
+		for i := range 300 {
+			text += fmt.Sprintf("        - {name: no-%d, match: {udp_dst: %d}, action: deny}\n", i, 20000+i)
+		}
+		return text + "  - forward: {mode: normal}\n"
+	}
+	r := startFile(t, "function: {urls: [native]}\npolicy: policy.yaml\nlog: {decisions: \"off\"}\n", map[string]string{"policy.yaml": entries(7, "")})
+	send := func(i int, p4 bool) {
+		to := uint16(1000)
+		if i < denied {
+			to = 7
+		}
+		frame := frames.UDP(frames.Host(1).At(uint16(20000+i)), frames.Host(2).At(to), nil)
+		if p4 {
+			r.p4.Packet(1, frame)
+		} else if err := r.of.PacketIn(1, frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (of, p4, wrong int) {
+		rules, entries := r.rules()
+		for _, s := range rules {
+			if s.Rule.Match.L4Dst == 7 {
+				wrong++
+			}
+		}
+		return len(rules), entries, wrong
+	}
+	for i := range flows {
+		send(i, false)
+	}
+	for i := range p4flows {
+		send(i, true)
+	}
+	r.eventually("all flows have rules", func() bool { of, p4, _ := count(); return of == flows && p4 == p4flows })
+	r.write("next", entries(8, "        - {name: echo, priority: 200, match: {udp_dst: 7}, action: deny}\n"))
+	started := time.Now()
+	os.Rename(filepath.Join(r.dir, "next"), filepath.Join(r.dir, "policy.yaml"))
+	if status, body := r.call("POST", "/api/v1/reload", adminToken, "", ""); status != 200 {
+		t.Fatalf("%d %s", status, body)
+	}
+	r.eventually("what is denied stops", func() bool { _, p4, wrong := count(); return wrong == 0 && p4 == p4flows-denied })
+	took := time.Since(started)
+	t.Logf("what is denied stopped after %v", took)
+	if took > 3*time.Second { // a second, and the race detector
+		t.Errorf("what is denied stopped after %v", took)
+	}
+	r.eventually("both switches are in line", func() bool { return strings.Count(r.logs.String(), "the switch is in line with the policy") == 2 })
+	if of, p4, _ := count(); of != flows-denied || p4 != p4flows-denied {
+		t.Errorf("%d rules and %d entries are left, want %d and %d", of, p4, flows-denied, p4flows-denied)
+	}
+	for _, outcome := range []string{"same", "changed", "unanswered"} {
+		if _, body := r.call("GET", "/metrics", "", "", ""); strings.Contains(body, `switchbridge_renewed_rules_total{outcome="`+outcome) {
+			t.Errorf("rules are counted as %s: something else was asked about", outcome)
+		}
 	}
 }

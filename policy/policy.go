@@ -220,6 +220,9 @@ type Packet struct {
 	Switch *flow.Switch
 	In     *flow.PacketIn
 
+	// Now is when the packet was read; zero where nobody says.
+	Now time.Time
+
 	// Supposed says that nobody has sent the packet: it is asked about because another one may answer it. Whether its sender is who it says
 	// was looked at when it came, if it did.
 	Supposed bool
@@ -287,6 +290,10 @@ type Outcome struct {
 	// this packet alone. Empty: there is nothing.
 	NoRule string
 
+	// Left is how long the outcome holds, where Limited: until time alone changes it.
+	Left    time.Duration
+	Limited bool
+
 	// Unseen says that the link had to look at more of the packet than its headers, and that In has withheld it (see
 	// [flow.PacketIn.Withheld]). The rest of the outcome counts for nothing then.
 	Unseen bool
@@ -296,7 +303,17 @@ type Outcome struct {
 	// a link says that denies by who sends and not by what is said.
 	Replies, NoReply bool
 
+	// Reject says, of a denied packet, that its sender is told so.
+	Reject bool
+
 	Treatment
+}
+
+// Limit has the outcome hold for no longer than left.
+func (o *Outcome) Limit(left time.Duration) {
+	if !o.Limited || left < o.Left {
+		o.Limited, o.Left = true, left
+	}
 }
 
 // Treatment is what an allowed packet goes through. Its slices belong to the

@@ -209,7 +209,9 @@ func (r *run) event(n int64, p *capture.Packet, match flow.Match) *event {
 	if r.cfg.Split == SplitTime {
 		agent = int(p.Offset / time.Second % time.Duration(r.cfg.Agents))
 	}
-	match.SetInPort(r.cfg.Ports.of(&match))
+	if match.SetInPort(p.InPort); p.InPort == 0 {
+		match.SetInPort(r.cfg.Ports.of(&match))
+	}
 	ev, ok := r.spare.Get().(*event)
 	if !ok {
 		ev = &event{}

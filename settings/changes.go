@@ -9,7 +9,7 @@ import (
 
 // live are the keys that a running gateway can take over, with all below each.
 var live = []string{"policy", "fail_mode", "guardrails", "limits", "log.level", "log.decisions", "openflow.subscribe", "openflow.tls",
-	"function", "routes", "admin.token_file"}
+	"function", "routes", "shadow", "admin.token_file"}
 
 // Live reports whether a running gateway can take a key's new value over.
 func Live(key string) bool {

@@ -38,6 +38,7 @@ var besides = map[string][]string{
 	"routes[]":          {"name: a"},
 	"pair":              {"listen: h:1", "peer: h:2", "cert: a", "key: a", "ca: a"},
 	"routes[].function": {`urls: ["https://x"]`},
+	"shadow.function":   {`urls: ["https://x"]`},
 	"p4.switches[]":     {"device: 1", "address: h:1", "miss_rate: 1"},
 }
 
@@ -123,14 +124,14 @@ func TestEveryKeyIsChecked(t *testing.T) {
 		wrong["limits."+bucket+".rate"], wrong["limits."+bucket+".burst"] = rate, numbers("1000000001")
 	}
 	for k, values := range function {
-		wrong["function."+k], wrong["routes[].function."+k] = values, values
+		wrong["function."+k], wrong["routes[].function."+k], wrong["shadow.function."+k] = values, values, values
 	}
 	// Names and files: any text may be one.
-	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "admin.token_file",
+	texts := []string{"openflow.tls.cert", "openflow.tls.key", "openflow.tls.client_ca", "openflow.tls.bind[].name", "routes[].name", "policy", "shadow.policy", "admin.token_file",
 		"admin.tls.cert", "admin.tls.key", "admin.tls.client_ca", "log.records", "p4.switches[].role", "p4.switches[].p4info", "p4.switches[].json", "p4.switches[].mapping",
 		"p4.switches[].tls.ca", "p4.switches[].tls.cert", "p4.switches[].tls.key", "p4.switches[].tls.server_name", "pair.cert", "pair.key", "pair.ca",
 		"state.password_file", "state.ca", "state.cert", "state.key", "state.seal_file"}
-	for _, f := range []string{"function.", "routes[].function."} {
+	for _, f := range []string{"function.", "routes[].function.", "shadow.function."} {
 		for _, k := range []string{"token_file", "ca", "cert", "key"} {
 			texts = append(texts, f+k)
 		}

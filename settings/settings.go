@@ -36,6 +36,7 @@ type Settings struct {
 	Routes     []Route          `yaml:"routes"`
 	P4         P4               `yaml:"p4"`
 	Policy     string           `yaml:"policy"`
+	Shadow     Shadow           `yaml:"shadow"`
 	State      stores.Settings  `yaml:"state"`
 	FailMode   FailMode         `yaml:"fail_mode"`
 	Guardrails Guardrails       `yaml:"guardrails"`
@@ -126,6 +127,28 @@ type Function struct {
 	Concurrency   int           `yaml:"concurrency"`
 	PolicyCheck   time.Duration `yaml:"policy_check"`
 	Budget        Budget        `yaml:"budget"`
+}
+
+// Shadow is a second policy, or function, that is asked beside the first; nothing comes of its answers.
+type Shadow struct {
+	Policy   string    `yaml:"policy"`
+	Function *Function `yaml:"function"` // nil: none
+}
+
+// On reports whether there is one.
+func (s *Shadow) On() bool { return s.Policy != "" || s.Function != nil }
+
+// validate checks what is shadowed by.
+func (s *Shadow) validate() error {
+	switch f := s.Function; {
+	case f == nil:
+		return nil
+	case s.Policy != "":
+		return wrong("shadow", "has both a policy and a function: want one of them")
+	case len(f.URLs) > 0 && !f.Remote():
+		return wrong("shadow.function.urls", "%s: want URLs; for a policy that is decided by in this process say shadow.policy", f.URLs[0])
+	}
+	return s.Function.validate("shadow.function")
 }
 
 // Budget bounds how often a function is called, since calls are what it costs.
@@ -373,6 +396,10 @@ func (s *Settings) resolve(dir string) {
 		at(&f.Key)
 	}
 	at(&s.Policy)
+	at(&s.Shadow.Policy)
+	if s.Shadow.Function != nil {
+		function(s.Shadow.Function)
+	}
 	at(&s.Log.Records)
 	for i := range s.OpenFlow.Listen {
 		if l := &s.OpenFlow.Listen[i]; l.Network == "unix" && !strings.HasPrefix(l.Address, "@") { // @ is no file

@@ -54,7 +54,7 @@ func first(checks ...func() error) error {
 // Validate checks what no single value can, and what its type lets pass: Parse has
 // done it; who changes a field does it again.
 func (s *Settings) Validate() error {
-	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.tracing, s.Pair.validate, s.functions)
+	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.tracing, s.Pair.validate, s.functions, s.Shadow.validate)
 }
 
 // states checks where machines keep theirs.

@@ -77,6 +77,8 @@ type Config struct {
 // Decider has an event's states read before it asks Next, and swaps the state that the decision changes. Where another event was
 // faster it reads and asks again. A policy without machines costs it a few loads.
 //
+// Of a rehearsal ([flow.Event.Rehearsal]) it reads the states and swaps none.
+//
 // It never fails open: what can't be read or written is a failure that is counted ([Stats]), and the packet is handled as
 // [Config.OnFailure] says. Such an answer has no rules, so that the next packet asks again. It is no error, since a fail mode could
 // forward the packet.
@@ -192,7 +194,7 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 			err = errVersion
 		case err != nil:
 			return err
-		default:
+		case !ev.Rehearsal:
 			moved, err = x.swap(ctx, d, s, &left)
 		}
 		switch {

@@ -146,6 +146,23 @@ func TestDecider(t *testing.T) {
 	}
 }
 
+// A rehearsal is decided by the states that there are, and changes none.
+func TestRehearsalSwapsNothing(t *testing.T) {
+	c := new(counter)
+	x := state.New(state.Config{Next: c, Machines: c, Store: newMemory(t, access.Options{})})
+	decide(t, x, packet(1))
+	for range 3 {
+		ev := packet(1)
+		ev.Rehearsal = true
+		if d := decide(t, x, ev); d.Reason != "event 2" {
+			t.Errorf("a rehearsal after one event: %s", d.Reason)
+		}
+	}
+	if d := decide(t, x, packet(1)); d.Reason != "event 2" || x.Stats().Swaps != 2 {
+		t.Errorf("after the rehearsals: %s, %d swaps", d.Reason, x.Stats().Swaps)
+	}
+}
+
 // Rules that rest on what another gateway may change live as long as the staleness allows.
 func TestStaleness(t *testing.T) {
 	const second = time.Second

@@ -16,6 +16,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	cdpruntime "github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -252,6 +253,11 @@ func TestLongPage(t *testing.T) {
 		act(token, "done")
 	})
 	t.Run("with a keyboard", func(t *testing.T) {
+		// What the gateway says of a shadow, for a gateway without one.
+		if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `const real = window.fetch; window.fetch = (url, ...more) => url !== "/api/v1/shadow" ? real(url, ...more) :
+			Promise.resolve(new Response('{"shadow":"next.yaml","policy":"2-00000001","since":"2026-01-01T00:00:00Z","agree":7,"disagree":1,"unexplained":0,"undecided":0,"failed":0,"shed":0,"stale":0,"disagreements":[{"count":1,"last":"2026-01-01T00:00:00Z","verdict":"deny","entry":"header: no-81","shadow_verdict":"allow","shadow_entry":"forward: normal","dpid":"0000000000000001","decision":2,"match":"<b>l4_dst=81</b>","reason":"x","shadow_reason":"y"}]}'))`}); err != nil {
+			t.Fatal(err)
+		}
 		b.do(chromedp.Navigate(b.base + "/"))
 		b.is("it is live again", `document.querySelector("#connection").textContent === "Live"`)
 		b.do(chromedp.KeyEvent(kb.Tab))
@@ -264,6 +270,7 @@ func TestLongPage(t *testing.T) {
 		b.is("and closes", `!document.querySelector("#detail").open && document.activeElement.closest("#decision-table") !== null`)
 		b.script(`document.activeElement.blur()`)
 	})
+	b.is("a shadow's disagreements are shown, as text", `!document.querySelector("#shadow").hidden && document.querySelector("#shadow-table tbody").textContent.includes("header: no-81") && document.querySelector("#shadow-table code").textContent === "<b>l4_dst=81</b>"`)
 	for _, scheme := range []string{"light", "dark"} {
 		t.Run(scheme, func(t *testing.T) {
 			if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{

@@ -4,8 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -41,24 +39,7 @@ func TestReplies(t *testing.T) {
 		t.Run(strings.Join([]string{row.version, row.how, row.mode}, " "), func(t *testing.T) {
 			t.Parallel()
 			text := fmt.Sprintf(answeredPolicy, row.mode)
-			var l *lab
-			if row.how == "native" {
-				l = policyLab(t, row.version, text)
-			} else {
-				l = &lab{t: t, policy: filepath.Join(t.TempDir(), "policy.yaml")}
-				if err := os.WriteFile(l.policy, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				l.function = startFunction(t, l.policy)
-				set := l.function.settings()
-				set.Function.Encoding = row.how
-				l.sw = ovs.Start(t, ovs.Options{})
-				listener := l.sw.Listen()
-				l.gateway = startGateway(t, set, listener)
-				l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols[row.version]}, Controllers: []string{ovs.Target(listener)}})
-				l.h1, l.h2, l.h3 = l.sw.AddHost("br0", "h1"), l.sw.AddHost("br0", "h2"), l.sw.AddHost("br0", "h3")
-				l.sw.WaitConnected("br0")
-			}
+			l := answeringLab(t, row.version, row.how, text)
 			eventually(t, "ARP passes", func() bool { return l.hasRule("arp") })
 			for _, h := range []*ovs.Host{l.h1, l.h2} {
 				h.ServeEcho(80)

@@ -210,7 +210,7 @@ func where(remote bool) string {
 
 // casesOf are those that a target can be held to.
 func casesOf(target *Target, remote bool) []testCase {
-	return slices.DeleteFunc(slices.Concat(cases, replyCases, stateCases), func(c testCase) bool {
+	return slices.DeleteFunc(all(), func(c testCase) bool {
 		return c.idles && !remote && !target.Simulated && target.Elapse == nil || c.remoteOnly && !remote || c.needs != nil && !c.needs(target)
 	})
 }

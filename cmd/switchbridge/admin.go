@@ -131,11 +131,11 @@ func (f *notifyFlags) clients() ([]*adminclient.Client, error) {
 }
 
 // notify tells gateways of a new policy.
-func notify(ctx context.Context, gateways []*adminclient.Client, v flow.PolicyVersion) error {
+func notify(ctx context.Context, gateways []*adminclient.Client, notice gateway.NoticeAction) error {
 	var errs []error
 	for _, g := range gateways {
-		if err := g.Notice(ctx, v); err != nil {
-			errs = append(errs, fmt.Errorf("gateway %v was not told of policy %v: %w", g, v, err))
+		if err := g.NoticeOf(ctx, notice); err != nil {
+			errs = append(errs, fmt.Errorf("gateway %v was not told of policy %v: %w", g, notice.Policy, err))
 		}
 	}
 	return errors.Join(errs...)

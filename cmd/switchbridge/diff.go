@@ -17,13 +17,14 @@ import (
 )
 
 func diffCommand() *cobra.Command {
-	var pcap string
+	var pcaps, records []string
 	var budget int
 	c := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Say for which packets two policies decide differently",
 		Long: `Say exactly for which packets two policies decide differently, each kind with an example,
-and with --pcap which conversations of a capture that concerns. Packets that don't show all
+and with --pcap or --records which conversations of a capture, or of what a gateway has
+decided about, that concerns. Packets that don't show all
 that they have are not among them. The exit status is 0 whether there are any or not.`,
 		Args: cli.Exactly(2, "an old and a new policy"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -39,13 +40,14 @@ that they have are not among them. The exit status is 0 whether there are any or
 				return err
 			}
 			writeChanges(c.OutOrStdout(), changes)
-			if pcap == "" {
-				return nil
+			if files := append(pcaps, records...); len(files) > 0 {
+				return diffCapture(c, docs, files)
 			}
-			return diffCapture(c, docs, pcap)
+			return nil
 		},
 	}
-	c.Flags().StringVar(&pcap, "pcap", "", "capture whose conversations are compared")
+	c.Flags().StringArrayVar(&pcaps, "pcap", nil, "capture whose conversations are compared (repeatable)")
+	recordsFlag(c, &records)
 	c.Flags().IntVar(&budget, "budget", prove.DefaultBudget, "comparisons of conditions before the question is given up")
 	return c
 }
@@ -71,10 +73,10 @@ func writeChanges(w io.Writer, list []prove.Change) {
 }
 
 // diffCapture writes the flows of a capture whose verdict changes.
-func diffCapture(c *cobra.Command, docs [2]*policyfile.Document, pcap string) error {
+func diffCapture(c *cobra.Command, docs [2]*policyfile.Document, files []string) error {
 	var reports [2]*eval.Report
 	for i, doc := range docs {
-		r, err := capture.NewReader(c.InOrStdin(), pcap)
+		r, err := capture.NewReader(c.InOrStdin(), files...)
 		if err != nil {
 			return err
 		}
@@ -93,6 +95,6 @@ func diffCapture(c *cobra.Command, docs [2]*policyfile.Document, pcap string) er
 		changed++
 		fmt.Fprintf(out, "packet %d, and %d like it: %s\n    was: %s (%s)\n    is:  %s (%s)\n", was.First, was.Packets-1, was.Match, was.Verdict, was.Reason, is.Verdict, is.Reason)
 	}
-	_, err := fmt.Fprintf(out, "%s: %d of %d flows are decided differently\n", pcap, changed, len(reports[0].Flows))
+	_, err := fmt.Fprintf(out, "%s: %d of %d flows are decided differently\n", strings.Join(files, ", "), changed, len(reports[0].Flows))
 	return err
 }

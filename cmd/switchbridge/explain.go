@@ -91,7 +91,7 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) erro
 		}
 		if i == 0 {
 			m := &ev.PacketIn.Match
-			fmt.Fprintf(out, "%s\n%v\n\n%v\n", line, m, d.Verdict)
+			fmt.Fprintf(out, "%s\n%v\n\n%v\n", line, m, d.Word())
 			if err := why(out, doc, ev, &d); err != nil {
 				return err
 			}

@@ -19,9 +19,13 @@ func TestGuide(t *testing.T) {
 	if data == "" {
 		data = "../../../shared/data"
 	}
-	capture, err := os.ReadFile(filepath.Join(data, "iot-plug.pcap"))
-	if err != nil {
-		t.Skipf("no capture to read: %v", err)
+	given := make(map[string][]byte)
+	for _, name := range []string{"iot-plug.pcap", "iot-plug.mud.json"} {
+		b, err := os.ReadFile(filepath.Join(data, name))
+		if err != nil {
+			t.Skipf("no capture to read: %v", err)
+		}
+		given[name] = b
 	}
 	dir := t.TempDir()
 	save := func(name string, b []byte) {
@@ -29,7 +33,9 @@ func TestGuide(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	save("iot-plug.pcap", capture)
+	for name, b := range given {
+		save(name, b)
+	}
 	commands := 0
 	for _, block := range regexp.MustCompile("(?s)(?:`([a-z]+\\.yaml)`:\n\n)?```([a-z]+)\n(.*?)```").FindAllStringSubmatch(string(body), -1) {
 		switch name, kind, text := block[1], block[2], block[3]; kind {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,7 +21,7 @@ import (
 
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{Use: "policy", Short: "Check, prove and compare policies, try them on captures, bring them to platforms", Args: cli.NoArgs}
-	c.AddCommand(checkCommand(), testCommand(), explainCommand(), diffCommand(), evalCommand(), compileCommand(), pushCommand(), rollbackCommand())
+	c.AddCommand(checkCommand(), testCommand(), explainCommand(), diffCommand(), evalCommand(), suggestCommand(), fromMUDCommand(), compileCommand(), pushCommand(), promoteCommand(), rollbackCommand())
 	return c
 }
 
@@ -28,12 +30,18 @@ func evalCommand() *cobra.Command {
 	var version string
 	var inPort uint32
 	var asJSON bool
+	var records []string
 	c := &cobra.Command{
-		Use:   "eval POLICY PCAP",
-		Short: "Say what a policy decides for each flow of a capture, and why",
+		Use:   "eval POLICY {PCAP | --records FILE}",
+		Short: "Say what a policy decides for each flow of a capture, or of a gateway's records, and why",
 		Long: `Say what a policy decides for each flow of a capture, and why. The capture is
-pcap or pcapng, plain or compressed by gzip; - is standard input.`,
-		Args: cli.Exactly(2, "a policy file and a capture"),
+pcap or pcapng, plain or compressed by gzip; - is standard input.
+
+With --records the packets are those that a gateway has decided about (log.records), by
+the ports and switches that they came by, and what is decided differently is listed.`,
+		Example: `  switchbridge policy eval office.yaml office.pcapng
+  switchbridge policy eval next.yaml --records records.jsonl.1 --records records.jsonl`,
+		Args: observedArgs(&records, 1, "a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
 			if opt.Protocol, err = cli.OpenFlowVersion(version); err != nil {
@@ -44,7 +52,7 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 			if err != nil {
 				return err
 			}
-			r, err := capture.NewReader(c.InOrStdin(), args[1])
+			r, err := capture.NewReader(c.InOrStdin(), append(args[1:], records...)...)
 			if err != nil {
 				return err
 			}
@@ -60,10 +68,26 @@ pcap or pcapng, plain or compressed by gzip; - is standard input.`,
 			return err
 		},
 	}
+	recordsFlag(c, &records)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().StringVar(&version, "openflow", "1.3", "of the switch that is imagined: 1.0 or 1.3")
 	c.Flags().Uint32Var(&inPort, "in-port", 1, "port by which the packets come in")
 	return c
+}
+
+// recordsFlag adds the flag that names a gateway's records of decisions.
+func recordsFlag(c *cobra.Command, files *[]string) {
+	c.Flags().StringArrayVar(files, "records", nil, "records of a gateway's decisions (log.records) in the place of a capture (repeatable, the oldest first)")
+}
+
+// observedArgs wants n arguments, and a capture behind them unless there are records.
+func observedArgs(records *[]string, n int, what string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(*records) > 0 {
+			return cli.Exactly(n, cmp.Or(what, "no capture")+" beside --records")(c, args)
+		}
+		return cli.Exactly(n+1, strings.TrimPrefix(what+" and a capture, or --records FILE", " and "))(c, args)
+	}
 }
 
 func compileCommand() *cobra.Command {

@@ -14,7 +14,9 @@ import (
 	"switchbridge/faas/distribution/push"
 	"switchbridge/faas/platform/lambdahost/sigv4"
 	"switchbridge/flow"
+	"switchbridge/gateway"
 	"switchbridge/policy/blob"
+	"switchbridge/policy/prove"
 )
 
 func pushCommand() *cobra.Command {
@@ -184,11 +186,40 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 	if err != nil {
 		return err
 	}
-	warn(c, notify(c.Context(), gateways, version)) // the policy is out all the same
+	warn(c, notify(c.Context(), gateways, noticeOf(p.Replaced(), compiled, version))) // the policy is out all the same
 	warn(c, p.Clean(c.Context(), func(d push.Delete) {
 		fmt.Fprintf(out, "deleted %s: %s, of an older policy\n", d.Store, d.Key)
 	}))
 	return nil
+}
+
+// noticeOf is what gateways are told of a policy: what it changes, where that can be said in few words.
+func noticeOf(before, compiled []byte, version flow.PolicyVersion) gateway.NoticeAction {
+	a := gateway.NoticeAction{Policy: version.String()}
+	if before == nil {
+		return a
+	}
+	old, err := blob.Unpack(before)
+	if err != nil {
+		return a
+	}
+	next, err := blob.Unpack(compiled)
+	if err != nil {
+		return a
+	}
+	delta, err := prove.NewDelta(old, next, 0)
+	if err != nil {
+		return a
+	}
+	regions, ok := delta.Regions(gateway.MaxRegions)
+	if !ok {
+		return a
+	}
+	a.Before, a.Changes = old.Version().String(), []gateway.PolicyRegion{}
+	for i := range regions {
+		a.Changes = append(a.Changes, gateway.PolicyRegion{Match: regions[i].Match.String(), Denied: regions[i].Touch == flow.Denied})
+	}
+	return a
 }
 
 // warn tells of what doesn't make a push fail.

@@ -21,18 +21,19 @@ func replayCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Play captures as PACKET_INs, to a function or to a gateway",
-		Long: `Play captures (pcap or pcapng, plain or compressed by gzip; - is standard input)
-as the PACKET_INs that a switch would have sent: to a function's URL, as the
+		Long: `Play captures (pcap or pcapng, plain or compressed by gzip; - is standard input),
+or a gateway's records of decisions (log.records), as the PACKET_INs that a switch would have sent: to a function's URL, as the
 paper's agent does, or from fake switches to a gateway or any OpenFlow controller.
 
-A capture does not record by which port of a switch its packets came in. All come
-in by port 1, unless --ports maps their sources to ports: MAC addresses, IP
+A capture does not record by which port of a switch its packets came in; records of
+decisions do. All come in by port 1, unless --ports maps their sources to ports: MAC addresses, IP
 addresses or prefixes, in the flag or one a line in a file. Where a policy looks at
 in_port, its verdicts are no better than this mapping.
 
 Examples:
   switchbridge replay --function https://127.0.0.1:8443 --function-ca ca.pem home.pcapng
   switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap
+  switchbridge replay --function https://127.0.0.1:8443 --mode packet records.jsonl
   switchbridge replay --function https://127.0.0.1:8443 --ports 10.1.0.0/24=4,10.0.0.1=2 office.pcap`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {

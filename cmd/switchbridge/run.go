@@ -36,6 +36,7 @@ since the terminal was closed.
 
 Examples:
   switchbridge run --policy policy.yaml
+  switchbridge run --policy policy.yaml --shadow next.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
   switchbridge run --config switchbridge.yaml --check`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
 		Args: cli.NoArgs,
@@ -75,6 +76,7 @@ Examples:
 	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
 	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
+	fl.StringVar(&f.shadow, "shadow", "", "policy file, or a function's URL, that is asked about every event beside the first; its answers are compared and nothing else (docs/operating.md)")
 	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
@@ -88,10 +90,10 @@ Examples:
 }
 
 type runFlags struct {
-	config, admin, policy, state, token, ca, encoding string
-	decisions, logFormat, logLevel                    string
-	openflow, function, p4                            []string
-	pprof, check                                      bool
+	config, admin, policy, shadow, state, token, ca, encoding string
+	decisions, logFormat, logLevel                            string
+	openflow, function, p4                                    []string
+	pprof, check                                              bool
 }
 
 // settings are the file's, with what the flags say put over them.
@@ -134,6 +136,9 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 	over("admin", &set.Admin.Listen, strings.TrimPrefix(f.admin, "off"))
 	over("policy", &set.Policy, f.policy)
 	over("state", &set.State.URL, f.state)
+	if c.Flags().Changed("shadow") {
+		set.Shadow = f.shadowed()
+	}
 	over("function-token-file", &set.Function.TokenFile, f.token)
 	over("function-ca", &set.Function.CA, f.ca)
 	over("encoding", &set.Function.Encoding, f.encoding)
@@ -145,6 +150,16 @@ func (f *runFlags) settings(c *cobra.Command) (*settings.Settings, error) {
 		return nil, err
 	}
 	return set, nil
+}
+
+// shadowed is what --shadow says. A function is shown the token and the authority that the first one is.
+func (f *runFlags) shadowed() settings.Shadow {
+	if !strings.Contains(f.shadow, "://") {
+		return settings.Shadow{Policy: f.shadow}
+	}
+	function := settings.Default().Function
+	function.URLs, function.TokenFile, function.CA, function.Encoding = []string{f.shadow}, f.token, f.ca, f.encoding
+	return settings.Shadow{Function: &function}
 }
 
 // listens are the listeners of settings as the flag takes them.

@@ -20,7 +20,7 @@ import (
 
 func statusCommand() *cobra.Command {
 	var admin adminFlags
-	var asJSON, withRules bool
+	var asJSON, withRules, shadow bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
@@ -29,6 +29,16 @@ func statusCommand() *cobra.Command {
 			client, err := admin.client()
 			if err != nil {
 				return err
+			}
+			if shadow {
+				var st gateway.ShadowStatus
+				if err := client.Get(c.Context(), "/api/v1/shadow", &st); err != nil {
+					return err
+				}
+				if asJSON {
+					return cli.WriteJSON(c.OutOrStdout(), &st)
+				}
+				return writeShadow(c.OutOrStdout(), &st)
 			}
 			st, err := fetchStatus(c.Context(), client, withRules)
 			if err != nil {
@@ -42,6 +52,7 @@ func statusCommand() *cobra.Command {
 	}
 	admin.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&shadow, "shadow", false, "say how the shadow decides beside the policy (run --shadow) instead")
 	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how many a table has")
 	return c
 }

@@ -138,6 +138,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 			a.Travel = contract.TravelText(d.Travel)
 		}
 	}
+	a.Reject = r.Encoding != guest.EncodingJSON && d.Reject && s.event.Accepts&flow.AcceptsReject != 0
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -286,6 +287,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 	}
 	if err := contract.ParseReuse(f.codec, ev, a.Reuse, a.Reply, d); err != nil {
 		return invalid("answer", err)
+	}
+	if a.Reject {
+		d.Reject = true
 	}
 	if a.CoversIncomplete {
 		contract.SetCoversIncomplete(d, true)

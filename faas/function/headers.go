@@ -72,6 +72,9 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if a.CoversIncomplete {
 		h.Set(contract.HeaderCoversIncomplete, "true")
 	}
+	if a.Reject {
+		h.Set(contract.HeaderReject, "true")
+	}
 	for name, value := range map[string]string{contract.HeaderIfReply: a.IfReply, contract.HeaderReuse: a.Reuse, contract.HeaderReply: a.Reply,
 		contract.HeaderTravel: a.Travel, contract.HeaderStates: a.Rests} {
 		if value != "" {

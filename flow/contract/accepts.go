@@ -15,6 +15,7 @@ var acceptNames = [...]string{
 	"revoke",
 	"reuse",
 	"travel",
+	"reject",
 }
 
 // AcceptNames are the names of the members in a.

@@ -9,8 +9,11 @@ import (
 
 // PutMembers writes what an event says beside its body, where its encoding has
 // no place for it in the body: travelling state, what the gateway accepts, what
-// the packet lacks.
+// the packet lacks. A rehearsal is said beside the body in every encoding.
 func PutMembers(h Header, contentType string, ev *flow.Event) {
+	if ev.Rehearsal {
+		h.Set(HeaderRehearsal, "true")
+	}
 	if contentType == TypeJSON {
 		return
 	}
@@ -30,7 +33,12 @@ func PutMembers(h Header, contentType string, ev *flow.Event) {
 
 // GetMembers reads what a request says beside its body into ev, whose body has
 // been parsed. What no header says stays as it is.
-func GetMembers(h Header, contentType string, ev *flow.Event) error {
+func GetMembers(h Header, contentType string, ev *flow.Event) (err error) {
+	if v := h.Get(HeaderRehearsal); v != "" {
+		if ev.Rehearsal, err = truth(HeaderRehearsal, v); err != nil {
+			return err
+		}
+	}
 	if contentType != TypeJSON {
 		SetMembers(ev, h.Get(HeaderAccepts), h.Get(HeaderIncomplete))
 		var err error
@@ -69,6 +77,9 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 	}
 	if contentType == TypeJSON {
 		return
+	}
+	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
+		h.Set(HeaderReject, "true")
 	}
 	if len(d.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
@@ -114,6 +125,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 			return err
 		}
 		SetCoversIncomplete(d, covers)
+	}
+	if v := h.Get(HeaderReject); v != "" {
+		if d.Reject, err = truth(HeaderReject, v); err != nil {
+			return err
+		}
 	}
 	if v := h.Get(HeaderStateful); v != "" {
 		if d.Stateful, err = truth(HeaderStateful, v); err != nil {

@@ -32,6 +32,9 @@ const (
 	HeaderTime        = "Ce-Time"    // RFC 3339
 )
 
+// HeaderRehearsal, of a request in either encoding, is true where nothing comes of the answer: the function must not write a store for it.
+const HeaderRehearsal = "Switchbridge-Rehearsal"
+
 // Headers of a request in application/openflow. In JSON they are members of the body.
 const (
 	HeaderAccepts    = "Switchbridge-Accepts"    // members of an answer that the gateway takes, with commas between
@@ -59,6 +62,9 @@ const (
 	// ([ReuseText]), of application/openflow alone.
 	HeaderReuse = "Switchbridge-Reuse"
 	HeaderReply = "Switchbridge-Reply"
+
+	// HeaderReject is true where the sender of the packet, which is dropped, is told so.
+	HeaderReject = "Switchbridge-Reject"
 
 	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
 	HeaderStateful = "Switchbridge-Stateful"

@@ -20,7 +20,7 @@ func TestEventEnvelope(t *testing.T) {
 	contract.PutMembers(h, contract.TypeOpenFlow, &ev)
 	for name, want := range map[string]string{"Ce-Specversion": "1.0", "Ce-Type": "switchbridge.packet_in.v1", "Ce-Source": "/switches/000000000000aabb",
 		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID", "Switchbridge-Travel": "scan;src;7;0;BA==,door;port;9;0;",
-		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse,travel", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
+		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse,travel,reject", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -44,6 +44,24 @@ func TestEventEnvelope(t *testing.T) {
 	h = http.Header{}
 	if contract.PutMembers(h, contract.TypeJSON, &ev); len(h) != 0 {
 		t.Errorf("JSON has all in its body, and yet the headers are %v", h)
+	}
+}
+
+// A rehearsal is said beside the body in either encoding, since functions of other people read it there.
+func TestRehearsal(t *testing.T) {
+	for _, encoding := range []string{contract.TypeOpenFlow, contract.TypeJSON} {
+		for _, said := range []bool{true, false} {
+			h := http.Header{}
+			contract.PutMembers(h, encoding, &flow.Event{Rehearsal: said})
+			var back flow.Event
+			if err := contract.GetMembers(h, encoding, &back); err != nil || back.Rehearsal != said || (h.Get("Switchbridge-Rehearsal") == "true") != said {
+				t.Errorf("%s: rehearsal %v comes as %v by %v: %v", encoding, said, back.Rehearsal, h, err)
+			}
+		}
+		h := http.Header{"Switchbridge-Rehearsal": {"yes"}}
+		if err := contract.GetMembers(h, encoding, new(flow.Event)); err == nil || !strings.Contains(err.Error(), "Switchbridge-Rehearsal") {
+			t.Errorf("%s: %v", encoding, err)
+		}
 	}
 }
 

@@ -159,7 +159,7 @@ func TestPaceBounded(t *testing.T) {
 		pi.Match.InPort = port
 		p.Decide(t.Context(), packetEvent(pi), new(flow.Decision))
 	}
-	if n := p.buckets.len(); n != 10 || len(p.buckets.items) != 10 {
+	if n := p.buckets.Len(); n != 10 {
 		t.Errorf("%d buckets remembered", n)
 	}
 	unlimited := NewPace(answer(), Rates{})
@@ -168,7 +168,7 @@ func TestPaceBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if unlimited.buckets.len() != 0 {
+	if unlimited.buckets.Len() != 0 {
 		t.Error("buckets without a limit")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"golang.org/x/time/rate"
 
 	"switchbridge/flow"
@@ -53,7 +54,7 @@ type Pace struct {
 	onlyIncomplete bool // no other packets have a rate
 
 	mu      sync.Mutex
-	buckets *lru[bucketKey, *rate.Limiter]
+	buckets *simplelru.LRU[bucketKey, *rate.Limiter]
 }
 
 type bucketKey struct {
@@ -80,7 +81,8 @@ func NewPace(next flow.Decider, rates Rates) *Pace {
 	if rates.MaxBuckets == 0 {
 		rates.MaxBuckets = 1 << 16
 	}
-	return &Pace{next: next, rates: rates, onlyIncomplete: !rates.PerSwitch.limits() && !rates.PerPort.limits() && !rates.Essentials.limits(), buckets: newLRU[bucketKey, *rate.Limiter](rates.MaxBuckets)}
+	buckets, _ := simplelru.NewLRU[bucketKey, *rate.Limiter](rates.MaxBuckets, nil) // it fails for 0 and less
+	return &Pace{next: next, rates: rates, onlyIncomplete: !rates.PerSwitch.limits() && !rates.PerPort.limits() && !rates.Essentials.limits(), buckets: buckets}
 }
 
 // Decide asks next if the packet's buckets have a token for it.
@@ -139,10 +141,10 @@ func (p *Pace) allow(key bucketKey, r Rate, now time.Time) bool {
 		return true
 	}
 	p.mu.Lock()
-	l, ok := p.buckets.get(key)
+	l, ok := p.buckets.Get(key)
 	if !ok {
 		l = r.limiter()
-		p.buckets.put(key, l)
+		p.buckets.Add(key, l)
 	}
 	p.mu.Unlock()
 	return l.AllowN(now, 1)

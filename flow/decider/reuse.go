@@ -8,6 +8,8 @@ import (
 	"time"
 	"unsafe"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
 	"switchbridge/flow"
 )
 
@@ -86,7 +88,7 @@ type Reuse struct {
 	shapes     []keptShape
 	hangs      shape                      // what any answer has hung on: all of their fields together; none yet: no packet waits for another
 	flights    map[reuseKey]chan struct{} // of questions under way, by hangs; closed with the answer
-	entries    *lru[reuseKey, *keptAnswer]
+	entries    *simplelru.LRU[reuseKey, *keptAnswer]
 	bytes      int
 }
 
@@ -125,6 +127,7 @@ type keptAnswer struct {
 	reason  string
 	policy  flow.PolicyVersion
 	reply   bool // it is for packets that are replies
+	reject  bool
 	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
 	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
@@ -141,7 +144,8 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 	if limits.Bytes == 0 {
 		limits.Bytes = 32 << 20
 	}
-	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: newLRU[reuseKey, *keptAnswer](limits.Entries)}
+	entries, _ := simplelru.NewLRU[reuseKey, *keptAnswer](limits.Entries, nil) // it fails for 0 and less
+	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: entries}
 }
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
@@ -240,9 +244,7 @@ func (r *Reuse) clear() {
 	r.generation++
 	r.shapes, r.bytes = nil, 0
 	r.flights = nil // nobody begins to wait for an answer that was made before
-	if r.entries.len() > 0 {
-		r.entries = newLRU[reuseKey, *keptAnswer](r.limits.Entries)
-	}
+	r.entries.Purge()
 	r.inUse.Store(false)
 }
 
@@ -288,7 +290,7 @@ func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
 // note takes note of an answer. The outcome is empty where the function does not say that it may be used again.
 func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked time.Time) ReuseOutcome {
 	reuse := &d.Reuse
-	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil
+	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil && !ev.Rehearsal // of which there is no record
 	var a, reply *keptAnswer
 	var outcome ReuseOutcome
 	if wanted {
@@ -362,18 +364,18 @@ func (r *Reuse) shaped(s shape, until, now time.Time) bool {
 
 func (r *Reuse) put(key reuseKey, a *keptAnswer) {
 	r.remove(&key)
-	for r.entries.len() > 0 && (r.entries.len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
-		oldest := r.entries.order.Back().Value.(*lruItem[reuseKey, *keptAnswer]).key
-		r.remove(&oldest)
+	for r.entries.Len() > 0 && (r.entries.Len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
+		_, oldest, _ := r.entries.RemoveOldest()
+		r.bytes -= oldest.bytes
 	}
-	r.entries.put(key, a)
+	r.entries.Add(key, a)
 	r.bytes += a.bytes
 }
 
 func (r *Reuse) remove(key *reuseKey) {
-	if a, ok := r.entries.get(*key); ok {
+	if a, ok := r.entries.Peek(*key); ok {
 		r.bytes -= a.bytes
-		r.entries.remove(*key)
+		r.entries.Remove(*key)
 	}
 }
 
@@ -381,7 +383,7 @@ func (r *Reuse) remove(key *reuseKey) {
 func (r *Reuse) Held() (entries, bytes int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.entries.len(), r.bytes
+	return r.entries.Len(), r.bytes
 }
 
 // recall fills d with an earlier answer for a packet, and counts it.
@@ -421,7 +423,7 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 }
 
 func (r *Reuse) get(key reuseKey, now time.Time) *keptAnswer {
-	a, ok := r.entries.get(key)
+	a, ok := r.entries.Get(key)
 	if ok && !now.Before(a.until) {
 		r.remove(&key)
 		return nil
@@ -494,7 +496,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 	if !d.Reuse.Switch && !anywhere(d.Rules, d.PacketOut) {
 		return nil, NotActions
 	}
-	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut}
+	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut, reject: d.Reject}
 	a.take(d.Rules, d.PacketOut)
 	return a, Kept
 }
@@ -532,7 +534,7 @@ func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
 		a.rules[i].Actions = slices.Clone(a.rules[i].Actions)
 		actions += len(a.rules[i].Actions)
 	}
-	const one = unsafe.Sizeof(reuseKey{}) + unsafe.Sizeof(lruItem[reuseKey, *keptAnswer]{}) + unsafe.Sizeof(keptAnswer{})
+	const one = 2*unsafe.Sizeof(reuseKey{}) + 8*unsafe.Sizeof(uintptr(0)) + unsafe.Sizeof(keptAnswer{}) // the list has the key, too, and pointers
 	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(flow.Rule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
 }
 
@@ -549,7 +551,7 @@ func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 			}
 		}
 	}
-	d.Verdict, d.Reason, d.Policy, d.Reused = a.verdict, a.reason, a.policy, a.decision
+	d.Verdict, d.Reason, d.Policy, d.Reject, d.Reused = a.verdict, a.reason, a.policy, a.reject, a.decision
 	if a.reply {
 		d.HasPacketOut = true
 		d.IfReply = &flow.Reply{Rules: rules, HasPacketOut: a.hasOut, PacketOut: slices.Clone(a.out), Reason: a.why}

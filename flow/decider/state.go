@@ -187,7 +187,7 @@ func (s *State) ask(ctx context.Context, ev *flow.Event, m *flow.Match, d *flow.
 	c.ev.State, c.ev.Travel = nil, travel
 	c.ev.Accepts |= flow.AcceptsTravel
 	s.bring(c, time.Now())
-	if err := s.next.Decide(ctx, &c.ev, d); err != nil {
+	if err := s.next.Decide(ctx, &c.ev, d); err != nil || ev.Rehearsal { // a rehearsal leaves states as they are
 		return err
 	}
 	return s.take(ev, m, d, c)

@@ -39,6 +39,24 @@ func (c *counter) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) 
 	return err
 }
 
+// A rehearsal is asked with the state that there is, and leaves it as it is.
+func TestStateRehearsal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &counter{key: flow.StateFlow}
+		s := NewState(c, StateLimits{})
+		for _, rehearsal := range []bool{false, true, true, false, true} {
+			ev := packetEvent(tcpPacket(80))
+			ev.Rehearsal = rehearsal
+			if err := s.Decide(t.Context(), ev, new(flow.Decision)); err != nil {
+				t.Error(err)
+			}
+		}
+		if got := fmt.Sprintf("%q", c.seen); got != `["" "1" "1" "1" "2"]` {
+			t.Errorf("states that came: %v", got)
+		}
+	})
+}
+
 func TestStateOneInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counter{key: flow.StateFlow}

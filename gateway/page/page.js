@@ -295,21 +295,27 @@ async function toPolicy(reason) {
   li.scrollIntoView({ block: "center" });
 }
 
-// A shadow policy, where the gateway has one: it answers with counts and entries that disagree.
+// A shadow policy, where the gateway has one, and where it disagrees with the policy.
+let shadow;
 let noShadow = false; // the gateway has no such thing, and is not asked again
 async function showShadow() {
   if (noShadow) return;
-  let s;
-  try { s = await get("/api/v1/shadow"); } catch (err) { noShadow = err.status === 404; }
-  $("shadow").hidden = !s;
-  document.querySelector('[data-action$="promote"]').hidden = !s;
-  if (!s) return;
-  const flat = Object.entries(s).filter(([, v]) => typeof v !== "object");
-  put($("shadow-summary"), flat.map(([k, v]) => `${k.replaceAll("_", " ")}: ${v}`).join("; "));
-  const list = Object.values(s).find((v) => Array.isArray(v)) ?? [];
-  const keys = [...new Set(list.flatMap((e) => Object.keys(e)))];
-  put(document.querySelector("#shadow-table thead"), el("tr", {}, ...keys.map((k) => el("th", { scope: "col" }, k.replaceAll("_", " ")))));
-  put(document.querySelector("#shadow-table tbody"), ...list.slice(0, 100).map((e) => el("tr", {}, ...keys.map((k) => el("td", { "data-label": k.replaceAll("_", " ") }, String(e[k] ?? "–"))))));
+  try {
+    shadow = await get("/api/v1/shadow");
+  } catch (err) {
+    shadow = undefined;
+    noShadow = err.status === 404;
+  }
+  $("shadow").hidden = !shadow;
+  document.querySelector('[data-action$="promote"]').hidden = !shadow;
+  if (!shadow) return;
+  put($("shadow-summary"), `${shadow.shadow}${shadow.policy ? `, version ${shadow.policy}` : ""}: since ${ago(shadow.since)} it agrees about ${count.format(shadow.agree)} events and disagrees about ${count.format(shadow.disagree)}`
+    + `, of which ${count.format(shadow.unexplained)} are not explained. ${count.format(shadow.failed)} got no answer of it, and it was not asked about ${count.format(shadow.shed)}.`);
+  const cell = (label, ...content) => el("td", { "data-label": label }, ...content);
+  const says = (label, verdict, entry) => cell(label, el("span", { class: verdict }, verdict), ` ${entry}`);
+  put(document.querySelector("#shadow-table tbody"), ...shadow.disagreements.map((d) => el("tr", {}, cell("Events", count.format(d.count)), says("Policy", d.verdict, d.entry), says("Shadow", d.shadow_verdict, d.shadow_entry),
+    cell("Latest", el("button", { class: "link number", type: "button", onclick: () => toDecision(d.decision) }, `Decision ${d.decision}, ${ago(d.last)}`)), cell("Packet", el("code", {}, d.match ?? "–")))));
+  $("shadow-table").hidden = shadow.disagreements.length === 0;
 }
 
 // Actions, with a token that this page keeps nowhere else.
@@ -321,12 +327,14 @@ act.addEventListener("click", async (e) => {
   if (!path) return;
   put($("act-result"), "Asking…");
   try {
-    const r = await fetch(path, { method: "POST", headers: { Authorization: `Bearer ${act.elements.token.value}` } });
+    const promote = path.endsWith("/promote") ? JSON.stringify({ policy: shadow?.policy }) : undefined;
+    const r = await fetch(path, { method: "POST", body: promote, headers: { Authorization: `Bearer ${act.elements.token.value}` } });
     const body = await r.json();
     put($("act-result"), el("span", { class: r.ok ? "good" : "bad" }, r.ok ? `${e.target.textContent}: done` : body.error));
   } catch (err) {
     put($("act-result"), el("span", { class: "bad" }, err.message));
   }
+  noShadow = false; // a reload may have brought one
   refresh();
 });
 

@@ -89,8 +89,15 @@ func (c *Client) Post(ctx context.Context, path string, body, v any) error {
 
 // Notice tells the gateway that a policy is out.
 func (c *Client) Notice(ctx context.Context, v flow.PolicyVersion) error {
-	return c.Post(ctx, "/api/v1/policy/notice", map[string]string{"policy": v.String()}, nil)
+	return c.Post(ctx, noticePath, map[string]string{"policy": v.String()}, nil)
 }
+
+// NoticeOf is Notice with what else there is to say of the policy; notice is gateway.NoticeAction.
+func (c *Client) NoticeOf(ctx context.Context, notice any) error {
+	return c.Post(ctx, noticePath, notice, nil)
+}
+
+const noticePath = "/api/v1/policy/notice"
 
 // String is where the client calls.
 func (c *Client) String() string { return c.base }

@@ -318,7 +318,9 @@ func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Actio
 			case f.ID == m.PacketOut.port.ID && kind == 0:
 				v = uint64(port)
 			case m.PacketOut.inPort != nil && f.ID == m.PacketOut.inPort.ID:
-				v = uint64(inPort)
+				if v = uint64(inPort); inPort.Reserved() { // the gateway's own frame
+					v = 0
+				}
 			}
 			b, err := pipeline.Uint(v, f.Width)
 			if err != nil {

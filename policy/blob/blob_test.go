@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"switchbridge/policy/wire"
 	"testing"
 	"time"
 
@@ -93,6 +94,32 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if again := pack(t, got); !bytes.Equal(again, b) {
 		t.Error("packed again it differs")
+	}
+}
+
+// What rules have beside what they had at first comes through, and an entry that has it begins with a number that older functions refuse.
+func TestMoreOfHeaderRules(t *testing.T) {
+	p := full()
+	old := p.Chain[1].(*header.Config)
+	more := *old
+	more.Rules = slices.Clone(old.Rules)
+	more.Zone = []header.Shift{{From: 0, Offset: -3600}, {From: 1 << 40, Offset: 86400}}
+	more.Rules[1].Hours = []header.Span{{From: 0, To: 60}, {From: 7*24*60 - 1, To: 7 * 24 * 60}}
+	more.Rules[1].Flags = header.Flags{Set: flow.SYN, Clear: flow.ACK}
+	more.Rules[1].Action.Reject = true
+	more.Rules[2].Or = []header.Condition{old.Rules[0].Match, old.Rules[1].Match}
+	p.Chain = []policy.Source{&more}
+	got, err := Unpack(pack(t, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(p, got, same...); diff != "" {
+		t.Error(diff)
+	}
+	w := wire.NewWriter(nil)
+	more.Write(w)
+	if r := wire.NewReader(w.Bytes()); r.Uint(0xffff) != 0 || r.Err() == nil {
+		t.Error("a function that knows nothing of it would read on")
 	}
 }
 

@@ -37,6 +37,11 @@ type Flow struct {
 	Asked         int `json:"asked,omitempty"`
 	PacketsDenied int `json:"packets_denied,omitempty"`
 
+	// Of records of decisions: what was decided of the first packet, and of how many packets something else than here.
+	Was       string `json:"was,omitempty"`
+	WasReason string `json:"was_reason,omitempty"`
+	Differs   int    `json:"differs,omitempty"`
+
 	Match    string   `json:"match"`
 	Verdict  string   `json:"verdict"` // of the first packet, as all that follows
 	Reason   string   `json:"reason"`
@@ -71,6 +76,10 @@ type Report struct {
 	Denied    int      `json:"denied"`
 	Flows     []*Flow  `json:"flows"` // by first packet
 
+	// Of records of decisions: how many of the packets were decided at all, and of how many something else than here.
+	Decided int `json:"decided,omitempty"`
+	Differs int `json:"differs,omitempty"`
+
 	Moves  []Move         `json:"moves,omitempty"`
 	States map[string]int `json:"states,omitempty"` // after the last packet: how many keys of a machine are in a state, by "machine: state"
 }
@@ -80,7 +89,13 @@ const keyFields = flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.
 	flow.FieldIPProto | flow.FieldIPSrc | flow.FieldIPDst | flow.FieldL4Src | flow.FieldL4Dst |
 	flow.FieldICMPType | flow.FieldICMPCode | flow.FieldARPOp | flow.FieldARPSPA | flow.FieldARPTPA
 
-// EvalPCAP asks c about each flow of the captures that r reads. Where reading
+// flowKey tells flows apart: a capture is of one switch.
+type flowKey struct {
+	dpid flow.DPID
+	flow.Match
+}
+
+// EvalPCAP asks c about each flow of the captures, or records of decisions, that r reads. Where reading
 // fails in the middle, or there are more than [MaxFlows] flows, the report of
 // what came before is returned beside the error.
 func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, opt Options) (*Report, error) {
@@ -94,7 +109,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 	for _, entry := range c.Policy().Chain {
 		report.Chain = append(report.Chain, entry.Name()+": "+entry.Explain())
 	}
-	flows := make(map[flow.Match]*Flow)
+	flows := make(map[flowKey]*Flow)
 	sw := &flow.Switch{DPID: 1, Protocol: opt.Protocol}
 	trial, open := NewTrial(c), conversations{}
 	var d flow.Decision
@@ -113,8 +128,15 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 		if p.Truncated() {
 			report.Truncated++
 		}
-		headers := flow.Parser{}.Parse(p.Frame, p.WireLen, opt.InPort)
-		key := headers.Keep(keyFields)
+		inPort := opt.InPort
+		if p.Decided != nil {
+			inPort = p.InPort
+			if sw.DPID != p.Decided.DPID {
+				sw = &flow.Switch{DPID: p.Decided.DPID, Protocol: opt.Protocol}
+			}
+		}
+		headers := flow.Parser{}.Parse(p.Frame, p.WireLen, inPort)
+		key := flowKey{sw.DPID, headers.Keep(keyFields)}
 		f := flows[key]
 		if f == nil && len(flows) == MaxFlows {
 			return report, fmt.Errorf("%s: packet %d: more than %d flows", p.File, p.Number, MaxFlows)
@@ -122,7 +144,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 		if p.Time.After(now) {
 			now = p.Time
 		}
-		if f == nil || c.Stateful() && !f.standing.covers(trial, now) {
+		if f == nil || p.Decided != nil || c.Stateful() && !f.standing.covers(trial, now) {
 			ev := flow.Event{Type: flow.EventPacketIn, Switch: sw, Time: now, PacketIn: &flow.PacketIn{
 				BufferID: flow.NoBuffer, TotalLen: p.WireLen, Match: headers, Data: p.Frame, Incomplete: headers.Missing(),
 			}}
@@ -151,6 +173,16 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 				f.Asked++
 			}
 		}
+		if was := p.Decided; was != nil && was.Err == "" {
+			if f.Was == "" {
+				f.Was, f.WasReason = was.Verdict.String(), was.Reason
+			}
+			report.Decided++
+			if f.standing.verdict != was.Verdict {
+				f.Differs++
+				report.Differs++
+			}
+		}
 		if f.standing.last = now; c.Stateful() && f.standing.verdict != flow.Allow {
 			f.PacketsDenied++
 		}
@@ -162,7 +194,7 @@ func EvalPCAP(ctx context.Context, c *controller.Controller, r *capture.Reader, 
 
 func (f *Flow) decided(d *flow.Decision) {
 	actions, _ := d.PacketActions(&f.headers)
-	f.decision, f.Verdict, f.Reason = d.Verdict, d.Verdict.String(), d.Reason
+	f.decision, f.Verdict, f.Reason = d.Verdict, d.Word(), d.Reason
 	f.Actions = flow.ActionsString(actions)
 	f.Rules = make([]string, len(d.Rules))
 	for i := range d.Rules {

@@ -46,16 +46,16 @@ func (t *Trial) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 // Try asks about an expectation's packet or event, at an OpenFlow 1.3 switch, after the time that it says has passed since the one
 // before. It returns what it gets, and whether that is what is wanted.
 func (t *Trial) Try(ctx context.Context, e *policytest.Expectation) (got string, met bool, err error) {
-	wait, line, err := policytest.Wait(e.Packet)
+	if t.now.IsZero() {
+		t.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) // any time will do
+	}
+	wait, line, err := policytest.Wait(e.Packet, t.now)
 	if err != nil {
 		return "", false, err
 	}
 	ev, err := policytest.Event(line, flow.OpenFlow13)
 	if err != nil {
 		return "", false, err
-	}
-	if t.now.IsZero() {
-		t.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) // any time will do
 	}
 	t.now = t.now.Add(wait)
 	ev.Time = t.now

@@ -59,6 +59,17 @@ func (r *Report) WriteText(w io.Writer) error {
 	if r.Bad > 0 {
 		fmt.Fprintf(out, "%d bad records of the capture were left out\n", r.Bad)
 	}
+	if r.Decided > 0 {
+		fmt.Fprintf(out, "%d of %d packets were decided differently\n", r.Differs, r.Decided)
+		tw = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		for _, f := range r.Flows {
+			if f.Differs > 0 {
+				from, to, proto := f.ends()
+				fmt.Fprintf(tw, "  %d\t%s > %s\t%s\twas %s (%s)\tis %s (%s)\n", f.First, from, to, proto, f.Was, f.WasReason, f.Verdict, f.Reason)
+			}
+		}
+		tw.Flush()
+	}
 	tw = tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "FLOWS\tPACKETS\tVERDICT\tREASON")
 	for _, l := range lines {

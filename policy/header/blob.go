@@ -2,6 +2,7 @@ package header
 
 import (
 	"net/netip"
+	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -17,24 +18,78 @@ const (
 	flagDstPorts
 	flagReplies // a function that is older than these two lets no replies in
 	flagNoReply
+	flagReject // one that is older than this denies without a word
 )
+
+// extended, in the number that a compiled entry begins with, says that its rules have more to them than they had at first. A function that is
+// older than this refuses the entry, since it would decide without.
+const extended = 1 << 16
 
 // Write implements [policy.Source]. Comments stay behind.
 func (c *Config) Write(w *wire.Writer) {
-	w.Uint(uint64(c.MaxProactive))
+	more := len(c.Zone) > 0 || slices.ContainsFunc(c.Rules, func(r Rule) bool { return len(r.Or) > 0 || r.guarded() })
+	first := uint64(c.MaxProactive)
+	if more {
+		first |= extended
+	}
+	w.Uint(first)
 	w.Uint(uint64(len(c.Rules)))
 	for i := range c.Rules {
-		writeRule(w, &c.Rules[i])
+		if writeRule(w, &c.Rules[i]); more {
+			c.Rules[i].writeMore(w)
+		}
+	}
+	if more {
+		w.Uint(uint64(len(c.Zone)))
+		for _, s := range c.Zone {
+			w.Uint(uint64(s.From))
+			w.Uint(uint64(s.Offset + 86400))
+		}
 	}
 }
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	c := &Config{MaxProactive: int(r.Uint(0xffff))}
+	first := r.Uint(extended | 0xffff)
+	c := &Config{MaxProactive: int(first & 0xffff)}
 	for n := r.Count(minRule); n > 0 && r.Err() == nil; n-- {
-		c.Rules = append(c.Rules, readRule(r))
+		rule := readRule(r)
+		if first&extended != 0 {
+			rule.readMore(r)
+		}
+		c.Rules = append(c.Rules, rule)
+	}
+	if first&extended == 0 {
+		return c
+	}
+	for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
+		c.Zone = append(c.Zone, Shift{From: int64(r.Uint(1 << 62)), Offset: int32(r.Uint(2*86400)) - 86400})
 	}
 	return c
+}
+
+func (r *Rule) writeMore(w *wire.Writer) {
+	w.Uint(uint64(len(r.Or)))
+	for i := range r.Or {
+		r.Or[i].Write(w)
+	}
+	w.Byte(byte(r.Flags.Set))
+	w.Byte(byte(r.Flags.Clear))
+	w.Uint(uint64(len(r.Hours)))
+	for _, s := range r.Hours {
+		w.Uint(uint64(s.From))
+		w.Uint(uint64(s.To))
+	}
+}
+
+func (r *Rule) readMore(rd *wire.Reader) {
+	for n := rd.Count(2); n > 0 && rd.Err() == nil; n-- {
+		r.Or = append(r.Or, ReadCondition(rd))
+	}
+	r.Flags = Flags{Set: flow.TCPFlags(rd.Byte()), Clear: flow.TCPFlags(rd.Byte())}
+	for n := rd.Count(2); n > 0 && rd.Err() == nil; n-- {
+		r.Hours = append(r.Hours, Span{uint16(rd.Uint(week)), uint16(rd.Uint(week))})
+	}
 }
 
 // minRule is how many bytes a rule takes at least: the lengths of its name and
@@ -107,6 +162,9 @@ func (a *Action) flags() (flags byte) {
 	if a.NoReply {
 		flags |= flagNoReply
 	}
+	if a.Reject {
+		flags |= flagReject
+	}
 	return flags
 }
 
@@ -123,6 +181,7 @@ func (a *Action) writeRest(w *wire.Writer) {
 
 func (a *Action) readRest(r *wire.Reader, flags byte) {
 	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
+	a.Reject = flags&flagReject != 0
 	a.Replies, a.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
 		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))

@@ -2,6 +2,7 @@ package header
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"switchbridge/flow"
@@ -11,7 +12,7 @@ import (
 
 // Parse implements [policy.Kind]. Its items are the rules.
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, rules []*syntax.Node) {
-	c := &Config{}
+	c := &Config{Zone: zone(f)}
 	f.Mapping(n, Name,
 		syntax.Key("rules", func(n *syntax.Node) {
 			names := make(map[string]int)
@@ -27,7 +28,17 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, rules []*syn
 		}),
 		syntax.Key("max_proactive", func(n *syntax.Node) { c.MaxProactive = int(f.Number(n, "header: max_proactive", 1, 65535)) }),
 	)
+	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return len(r.Hours) > 0 }) {
+		c.Zone = nil
+	}
 	return c, rules
+}
+
+func zone(f *syntax.File) []Shift {
+	if f.Zone == nil {
+		return nil
+	}
+	return ShiftsOf(f.Zone)
 }
 
 // defaultPriority is a rule's that names none.
@@ -46,17 +57,35 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 	}
 	acted := false
 	var replies *bool // whichever comes first
+	days, hours, timed := [7]bool{true, true, true, true, true, true, true}, [][2]int{{0, day}}, false
 	f.Mapping(n, where,
 		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(f, n, where+": name", parseName) }),
 		syntax.Key("comment", func(n *syntax.Node) { r.Comment, _ = f.Scalar(n, where+": comment") }),
 		syntax.Key("priority", func(n *syntax.Node) {
 			r.Priority = uint16(f.Number(n, where+": priority", policy.MinPriority, policy.MaxPriority))
 		}),
-		syntax.Key("match", func(n *syntax.Node) { r.Match = ParseCondition(f, n, where+": match") }),
+		syntax.Key("match", func(n *syntax.Node) {
+			if list := ParseConditions(f, n, where+": match"); len(list) > 0 {
+				r.Match, r.Or = list[0], list[1:]
+			}
+		}),
+		syntax.Key("tcp_flags", func(n *syntax.Node) { r.Flags = ParseFlags(f, n, where+": tcp_flags") }),
+		syntax.Key("hours", func(n *syntax.Node) { hours, timed = listOf(f, n, where+": hours", parseHours), true }),
+		syntax.Key("days", func(n *syntax.Node) {
+			days, timed = [7]bool{}, true
+			for _, list := range listOf(f, n, where+": days", parseDays) {
+				for d := range days {
+					days[d] = days[d] || list[d]
+				}
+			}
+		}),
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
 		syntax.Key("replies", func(n *syntax.Node) { allow := f.Allow(n, where+": replies"); replies = &allow }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
 	)
+	if timed {
+		r.Hours = spans(days, hours)
+	}
 	if replies != nil {
 		r.Action.Replies, r.Action.NoReply = *replies, !*replies && r.Action.Deny
 	}
@@ -76,12 +105,13 @@ func parseName(s string) (string, error) {
 
 func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
 	if n.Shape == syntax.Scalar {
-		a.Deny, _ = syntax.Parsed(f, n, where, func(s string) (bool, error) {
-			if s != "allow" && s != "deny" {
-				return false, fmt.Errorf("%q: want allow, deny, or a mapping with output, set-queue or meter", s)
+		word, _ := syntax.Parsed(f, n, where, func(s string) (string, error) {
+			if s != "allow" && s != "deny" && s != "reject" {
+				return "", fmt.Errorf("%q: want allow, deny, reject, or a mapping with output, set-queue or meter", s)
 			}
-			return s == "deny", nil
+			return s, nil
 		})
+		a.Deny, a.Reject = word == "deny" || word == "reject", word == "reject"
 		return a
 	}
 	f.Mapping(n, where,
@@ -252,16 +282,8 @@ func parseInPort(s string) (flow.PortNo, error) {
 
 // parsePorts reads 22 or 8000-8080.
 func parsePorts(s string) (r PortRange, err error) {
-	first, last, isRange := strings.Cut(s, "-")
-	if !isRange {
-		last = first
-	}
-	a, err1 := flow.ParseNumber(strings.TrimSpace(first), 16)
-	b, err2 := flow.ParseNumber(strings.TrimSpace(last), 16)
-	if err1 != nil || err2 != nil || a > b {
-		return r, fmt.Errorf("%q: want a port such as 22, or a range such as 8000-8080", s)
-	}
-	return PortRange{First: uint16(a), Last: uint16(b)}, nil
+	r.First, r.Last, err = syntax.ParsePorts(s)
+	return r, err
 }
 
 type maskedMAC struct{ addr, mask flow.MAC }

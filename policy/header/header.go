@@ -26,6 +26,9 @@ const Name = "header"
 type Config struct {
 	Rules []Rule
 
+	// Zone is what local time is, for the rules' hours; empty: UTC.
+	Zone []Shift
+
 	// MaxProactive is how many rules of a switch the proactive ones may become,
 	// together; 0 is DefaultMaxProactive.
 	MaxProactive int
@@ -37,6 +40,9 @@ type Rule struct {
 	Comment   string
 	Priority  uint16
 	Match     Condition
+	Or        []Condition // the packets that meet one of these are the rule's, too
+	Flags     Flags       // of TCP
+	Hours     []Span      // of the week, in Config.Zone; empty: always
 	Action    Action
 	Proactive bool // sent to every switch as it connects
 }
@@ -44,6 +50,7 @@ type Rule struct {
 // Action is what becomes of a packet that a rule matches.
 type Action struct {
 	Deny     bool          // and nothing else
+	Reject   bool          // a denied packet's sender is told so
 	Output   []flow.PortNo // empty: what the chain's forward says
 	SetQueue bool
 	Queue    uint32
@@ -61,7 +68,9 @@ const maxEntries = 1 << 20
 // LooksAt returns the fields that some rule names.
 func (c *Config) LooksAt() (fields flow.Field) {
 	for i := range c.Rules {
-		fields |= c.Rules[i].Match.fields()
+		for j := range c.Rules[i].conditions() {
+			fields |= c.Rules[i].condition(j).fields()
+		}
 	}
 	return fields
 }
@@ -74,8 +83,10 @@ func (c *Config) Replies() bool {
 // InPorts returns the ports that rules name.
 func (c *Config) InPorts() (ports []flow.PortNo) {
 	for i := range c.Rules {
-		if m := &c.Rules[i].Match.Header; m.Has(flow.FieldInPort) {
-			ports = append(ports, m.InPort)
+		for j := range c.Rules[i].conditions() {
+			if m := &c.Rules[i].condition(j).Header; m.Has(flow.FieldInPort) {
+				ports = append(ports, m.InPort)
+			}
 		}
 	}
 	return ports
@@ -87,7 +98,12 @@ func (c *Config) Validate(earlier []policy.Source) error {
 	for i := range c.Rules {
 		r := &c.Rules[i]
 		err := r.validate()
-		entries += r.Match.entries()
+		if err == nil {
+			err = r.validateGuard(c.Zone)
+		}
+		for j := range r.conditions() {
+			entries += r.condition(j).entries()
+		}
 		if err == nil && entries > maxEntries {
 			err = fmt.Errorf("with this rule the list has more than %d entries, counted after port ranges are split", maxEntries)
 		}
@@ -95,18 +111,40 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			return &policy.ItemError{Index: i, Item: c.Label(i), Err: err}
 		}
 	}
+	if n := c.segments(); n > maxSegments {
+		return fmt.Errorf("its rules' hours and tcp_flags change %d times from one rule to the next, in the order of their priorities: want at most %d, so keep those of the same hours together", n, maxSegments)
+	}
 	return c.checkProactive(earlier)
+}
+
+// maxSegments bounds the look-ups of one decision.
+const maxSegments = 64
+
+// segments is how many runs of rules there are that are held to the same.
+func (c *Config) segments() int {
+	n, order := 1, c.Order()
+	for i := 1; i < len(order); i++ {
+		if !c.Rules[order[i]].sameGuard(&c.Rules[order[i-1]]) {
+			n++
+		}
+	}
+	return n
 }
 
 func (r *Rule) validate() error {
 	if r.Priority < policy.MinPriority || r.Priority > policy.MaxPriority {
 		return fmt.Errorf("priority %d: want %d to %d", r.Priority, policy.MinPriority, policy.MaxPriority)
 	}
-	if err := r.Match.Validate(); err != nil {
-		return err
+	for i := range r.conditions() {
+		if err := r.condition(i).Validate(); err != nil {
+			return err
+		}
 	}
 	if r.Action.Replies && r.Proactive {
 		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
+	}
+	if r.Action.Reject && r.Proactive {
+		return fmt.Errorf("reject: the packets of a proactive rule are denied by the switch, which tells nobody; write deny")
 	}
 	return r.Action.validate()
 }
@@ -114,6 +152,9 @@ func (r *Rule) validate() error {
 func (a *Action) validate() error {
 	if a.Deny && (len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
 		return fmt.Errorf("action: a denied packet takes no output, queue or meter")
+	}
+	if a.Reject && !a.Deny {
+		return fmt.Errorf("action: only what is denied can be rejected")
 	}
 	if a.Deny && a.Replies || !a.Deny && a.NoReply {
 		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
@@ -145,12 +186,26 @@ func (c *Config) writeLabel(b *strings.Builder, i int) {
 	b.WriteString(strconv.Itoa(i + 1))
 }
 
-// Conditions returns what the rules match, in the list's order and with
-// prerequisites, which Validate has seen to be possible.
-func (c *Config) Conditions() []Condition {
-	list := make([]Condition, len(c.Rules))
+// conditions is how many the rule has, of which a packet meets one.
+func (r *Rule) conditions() int { return 1 + len(r.Or) }
+
+// condition is one of them.
+func (r *Rule) condition(i int) *Condition {
+	if i == 0 {
+		return &r.Match
+	}
+	return &r.Or[i-1]
+}
+
+// Conditions returns what each rule matches, in the list's order: packets that meet one of its conditions. They have their prerequisites, which
+// Validate has seen to be possible.
+func (c *Config) Conditions() [][]Condition {
+	list := make([][]Condition, len(c.Rules))
 	for i := range c.Rules {
-		list[i] = *c.Rules[i].Match.Completed()
+		r := &c.Rules[i]
+		for j := range r.conditions() {
+			list[i] = append(list[i], *r.condition(j).Completed())
+		}
 	}
 	return list
 }

@@ -51,7 +51,7 @@ func (Kind) Examples() []policy.Example {
 	lldp := flow.Match{}
 	lldp.SetEthType(flow.EthTypeLLDP)
 	return []policy.Example{{Entry: &Config{Rules: []Rule{
-		{Name: "no ssh", Priority: 200, Match: Condition{Header: ssh, Dst: &PortRange{First: 22, Last: 22}}, Action: Action{Deny: true}},
+		{Name: "no ssh", Priority: 200, Match: Condition{Header: ssh, Dst: &PortRange{First: 22, Last: 22}}, Action: Action{Deny: true, Reject: true}},
 		{Name: "dns to port 4", Priority: 150, Match: Condition{Header: dns, Dst: &PortRange{First: 53, Last: 53}}, Action: Action{Output: []flow.PortNo{4}}},
 		{Name: "no lldp", Priority: 100, Match: Condition{Header: lldp}, Action: Action{Deny: true}, Proactive: true},
 	}}, Packets: []string{"tcp 10.0.0.1:40000 > 10.0.0.2:22"}}, {Entry: &Config{Rules: []Rule{

@@ -2,6 +2,7 @@ package header
 
 import (
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -10,15 +11,18 @@ import (
 	"switchbridge/policy/wire"
 )
 
-// link is the compiled policy. A rule's rank is its place by priority, then by
-// order in the file. A policy may have a million rules and a few different actions, so
-// what a rule has for itself is 8 bytes and its name.
+// link is the compiled policy. A condition's rank is its rule's place by priority, then by
+// order in the file, and then its own place in the rule. A policy may have a million rules and a few different actions, so
+// what a condition has for itself is 8 bytes and its rule's name.
 type link struct {
 	rules     []compiled       // by rank
 	reasons   string           // of all rules, one after the other
 	outcomes  []policy.Outcome // each different one, without a reason
 	proactive []proactiveRule  // by rank
 	index
+
+	// segments are there instead of index where some rules hang on more than a packet's headers.
+	segments []segment
 }
 
 type compiled struct {
@@ -67,13 +71,13 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	order := c.Order()
-	l := &link{rules: make([]compiled, len(order))}
+	flat := c.ranked()
+	l := &link{rules: make([]compiled, len(flat))}
 	var reasons strings.Builder
 	known := make(map[string]uint32) // outcomes, by their actions as a compiled policy has them
 	var action []byte
-	for rank, i := range order {
-		r := &c.Rules[i]
+	for rank, at := range flat {
+		r := &c.Rules[at.rule]
 		w := wire.NewWriter(action[:0])
 		r.Action.Write(w)
 		action = w.Bytes()
@@ -84,21 +88,54 @@ func (c *Config) Compile() policy.Link {
 			l.outcomes = append(l.outcomes, r.Action.outcome())
 		}
 		reasons.WriteString(Name + ": ")
-		c.writeLabel(&reasons, i)
+		c.writeLabel(&reasons, int(at.rule))
 		l.rules[rank] = compiled{outcome, uint32(reasons.Len())}
 		if r.Proactive {
-			l.proactive = append(l.proactive, proactiveRule{rank: int32(rank), priority: r.Priority, cond: *r.Match.Completed()})
+			l.proactive = append(l.proactive, proactiveRule{rank: int32(rank), priority: r.Priority, cond: *c.conditionAt(at)})
 		}
 	}
 	l.reasons = reasons.String()
-	l.index = newIndex(len(order), func(rank int) *Condition { return c.Rules[order[rank]].Match.Completed() })
+	if !slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.guarded() }) {
+		l.index = newIndex(len(flat), func(rank int) *Condition { return c.conditionAt(flat[rank]) })
+		return l
+	}
+	for first := 0; first < len(flat); {
+		r, end := &c.Rules[flat[first].rule], first
+		for end < len(flat) && c.Rules[flat[end].rule].sameGuard(r) {
+			end++
+		}
+		s := segment{index: newIndex(end-first, func(rank int) *Condition { return c.conditionAt(flat[first+rank]) }), first: int32(first)}
+		if r.guarded() {
+			s.guard = &guard{r.Flags, r.Hours, c.Zone}
+		}
+		l.segments = append(l.segments, s)
+		first = end
+	}
 	return l
+}
+
+// place is where a condition is: in which rule, and which of the rule's.
+type place struct{ rule, condition int32 }
+
+// ranked returns the places of all conditions by rank.
+func (c *Config) ranked() (list []place) {
+	for _, i := range c.Order() {
+		for j := range c.Rules[i].conditions() {
+			list = append(list, place{int32(i), int32(j)})
+		}
+	}
+	return list
+}
+
+// conditionAt returns a condition with its prerequisites.
+func (c *Config) conditionAt(at place) *Condition {
+	return c.Rules[at.rule].condition(int(at.condition)).Completed()
 }
 
 // outcome is what a rule with this action decides, without its reason.
 func (a *Action) outcome() policy.Outcome {
 	if a.Deny {
-		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply, Reject: a.Reject}
 	}
 	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Treatment: a.Treatment()}
 }
@@ -166,6 +203,9 @@ func (a *Action) Treatment() policy.Treatment {
 // Decide implements [policy.Link]. Where a field that the packet does not show
 // might have made another rule decide, the packet is denied.
 func (l *link) Decide(p policy.Packet) policy.Outcome {
+	if l.segments != nil {
+		return l.decideGuarded(&p)
+	}
 	rank, hidden, depends := l.find(&p)
 	if hidden != 0 {
 		return policy.Outcome{

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"switchbridge/flow"
@@ -14,8 +15,8 @@ import (
 // the one of the highest priority, the first among equals.
 func oracle(c *Config, m *flow.Match) int {
 	best := -1
-	for i, cond := range c.Conditions() {
-		if cond.covers(m) && (best < 0 || c.Rules[i].Priority > c.Rules[best].Priority) {
+	for i, list := range c.Conditions() {
+		if slices.ContainsFunc(list, func(c Condition) bool { return c.covers(m) }) && (best < 0 || c.Rules[i].Priority > c.Rules[best].Priority) {
 			best = i
 		}
 	}
@@ -216,6 +217,9 @@ func randomConfig(r *rand.Rand, n int) *Config {
 			Match:    randomCondition(r),
 			Action:   Action{Deny: coin(r, 2)},
 		}
+		for coin(r, 4) {
+			rule.Or = append(rule.Or, randomCondition(r))
+		}
 		if rule.validate() == nil { // such as ICMP within IPv6
 			c.Rules = append(c.Rules, rule)
 		}
@@ -250,7 +254,9 @@ func TestAgainstOracle(t *testing.T) {
 				continue
 			}
 			hits++
-			hit |= c.Rules[want].Match.fields()
+			for i := range c.Rules[want].conditions() {
+				hit |= c.Rules[want].condition(i).fields()
+			}
 			verdict := flow.Allow
 			if c.Rules[want].Action.Deny {
 				verdict = flow.Deny
@@ -320,7 +326,7 @@ func TestHiddenFieldsFailClosed(t *testing.T) {
 func TestOverlaps(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 3))
 	c := randomConfig(r, 200)
-	conditions := c.Conditions()
+	conditions := slices.Concat(c.Conditions()...)
 	disjoint, both := 0, 0
 	for range 3000 {
 		m := randomPacket(r)
@@ -359,7 +365,7 @@ func TestExpand(t *testing.T) {
 	tried, matched := 0, 0
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 4))
-		cond := randomConfig(r, 1).Conditions()[0]
+		cond := randomConfig(r, 1).Conditions()[0][0]
 		if cond.expansions() > 600 {
 			continue
 		}

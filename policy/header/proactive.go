@@ -33,21 +33,24 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 	}
 	conditions := c.Conditions()
 	for i := range c.Rules {
-		r, match := &c.Rules[i], &conditions[i]
+		r := &c.Rules[i]
 		if !r.Proactive {
 			continue
 		}
 		fail := func(format string, args ...any) error {
 			return &policy.ItemError{Index: i, Item: c.Label(i), Err: fmt.Errorf("proactive: "+format, args...)}
 		}
-		n := match.expansions()
+		n := 0
+		for j := range conditions[i] {
+			n += conditions[i][j].expansions()
+		}
 		if total += n; total > limit {
 			return fail("it becomes %d rules of a switch, with those before it %d, and max_proactive is %d", n, total, limit)
 		}
 		for _, s := range earlier {
 			if o, ok := s.(*Config); ok {
-				for j, cond := range o.Conditions() {
-					if cond.overlaps(match) {
+				for j, list := range o.Conditions() {
+					if overlap(list, conditions[i]) {
 						return fail("rule %s of an earlier header policy may match the same packets", o.Label(j))
 					}
 				}
@@ -68,7 +71,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 			if j > i && o.Priority == r.Priority && !o.Proactive {
 				continue // r comes first in the chain, too
 			}
-			if conditions[j].overlaps(match) {
+			if overlap(conditions[j], conditions[i]) {
 				if o.Proactive {
 					return fail("rule %s has the same priority and may match the same packets: a switch could take either", c.Label(j))
 				}
@@ -79,8 +82,15 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 	return nil
 }
 
+// overlap reports whether a packet may meet a condition of each list. It errs on the side of yes.
+func overlap(a, b []Condition) bool {
+	return slices.ContainsFunc(a, func(c Condition) bool {
+		return slices.ContainsFunc(b, func(o Condition) bool { return c.overlaps(&o) })
+	})
+}
+
 func (a *Action) equal(b *Action) bool {
-	if a.Deny != b.Deny || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
+	if a.Deny != b.Deny || a.Reject != b.Reject || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
 		return false
 	}
 	for i := range a.Output {

@@ -168,7 +168,7 @@ func (p *Packet) write(w *wire.Writer) {
 }
 
 func readPacket(r *wire.Reader) *Packet {
-	p := &Packet{Match: header.ReadCondition(r), Flags: Flags{flow.TCPFlags(r.Byte()), flow.TCPFlags(r.Byte())}}
+	p := &Packet{Match: header.ReadCondition(r), Flags: Flags{Set: flow.TCPFlags(r.Byte()), Clear: flow.TCPFlags(r.Byte())}}
 	if r.Byte() != 0 {
 		quotes := header.ReadCondition(r)
 		p.Quotes = &quotes

@@ -250,7 +250,7 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 			if !ok {
 				return -1, counted, "tcp_flags"
 			}
-			if flags&t.Flags.Set != t.Flags.Set || flags&t.Flags.Clear != 0 {
+			if !t.Flags.Match(flags) {
 				continue
 			}
 		}

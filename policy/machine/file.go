@@ -198,8 +198,8 @@ func (p *parser) action(n *syntax.Node, where string) (a Action) {
 		a.Next = true
 		return a
 	}
-	if n.Shape == syntax.Scalar && n.Value != "allow" && n.Value != "deny" {
-		p.Errorf(n, "%s: %q: want allow, deny, next, or a mapping with output, set-queue or meter", where, n.Value)
+	if n.Shape == syntax.Scalar && n.Value != "allow" && n.Value != "deny" && n.Value != "reject" {
+		p.Errorf(n, "%s: %q: want allow, deny, reject, next, or a mapping with output, set-queue or meter", where, n.Value)
 		return a
 	}
 	a.Action = header.ParseAction(p.File, n, where)
@@ -277,7 +277,7 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 		syntax.Key("from", func(n *syntax.Node) { t.From = p.set(n, at("from"), m) }),
 		syntax.Key("to", func(n *syntax.Node) { t.To = p.state(n, at("to"), m) }),
 		ofPacket("match", func(n *syntax.Node) { packet.Match = header.ParseCondition(p.File, n, at("match")) }),
-		ofPacket("tcp_flags", func(n *syntax.Node) { packet.Flags = p.flags(n, at("tcp_flags")) }),
+		ofPacket("tcp_flags", func(n *syntax.Node) { packet.Flags = header.ParseFlags(p.File, n, at("tcp_flags")) }),
 		ofPacket("quotes", func(n *syntax.Node) {
 			quotes := header.ParseCondition(p.File, n, at("quotes"))
 			packet.Quotes = &quotes
@@ -354,36 +354,6 @@ func (p *parser) distinct(n *syntax.Node, where string, t *Packet) {
 		}
 	}
 	p.Errorf(n, "%s: %q: want a field that tells conversations apart, such as tcp_dst, ip_dst or eth_src", where, name)
-}
-
-var flagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"} // by bit
-
-// flags reads a flag or a list of them; no- before one says that it must not be there.
-func (p *parser) flags(n *syntax.Node, where string) (f Flags) {
-	list := []*syntax.Node{n}
-	if n.Shape == syntax.Sequence {
-		list = n.Content
-	}
-	for _, n := range list {
-		s, ok := p.Scalar(n, where)
-		if !ok {
-			continue
-		}
-		name, not := strings.CutPrefix(s, "no-")
-		i := slices.Index(flagNames, name)
-		switch {
-		case i < 0:
-			p.Errorf(n, "%s: %q: want one of %s, or no- and one of them", where, s, strings.Join(flagNames, ", "))
-		case not:
-			f.Clear |= 1 << i
-		default:
-			f.Set |= 1 << i
-		}
-	}
-	if len(list) == 0 {
-		p.Errorf(n, "%s: want a flag", where)
-	}
-	return f
 }
 
 // words reads one of some words, or a list of them, as bits.

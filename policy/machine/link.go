@@ -193,7 +193,7 @@ func (a *Action) outcome(reason string) policy.Outcome {
 	case a.Next:
 		return policy.Outcome{}
 	case a.Deny:
-		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reason: reason}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: a.Reject, Reason: reason}
 	}
 	return policy.Outcome{Verdict: flow.Allow, Reason: reason, Treatment: a.Treatment()}
 }

@@ -113,8 +113,8 @@ type Packet struct {
 	Within   time.Duration
 }
 
-// Flags are those of a TCP header that must be there, and that must not. The zero value asks for nothing.
-type Flags struct{ Set, Clear flow.TCPFlags }
+// Flags are those of a TCP header that must be there, and that must not.
+type Flags = header.Flags
 
 // PortEvents are bits for what happens to a port.
 type PortEvents uint8
@@ -370,11 +370,8 @@ func (t *Packet) validate() error {
 	if err := t.Match.Validate(); err != nil {
 		return err
 	}
-	if t.Flags.Set&t.Flags.Clear != 0 {
-		return fmt.Errorf("tcp_flags: a flag must be there and must not")
-	}
-	if t.Flags != (Flags{}) && !(t.Match.Header.Has(flow.FieldIPProto) && t.Match.Header.IPProto == flow.ProtoTCP) {
-		return fmt.Errorf("tcp_flags need a match with ip_proto tcp")
+	if err := t.Flags.Validate(&t.Match); err != nil {
+		return err
 	}
 	if t.Quotes != nil {
 		if err := t.Quotes.Validate(); err != nil {

@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 		{one("key: network\nstart: b\nstates: {a: allow}"), `p.yaml:7: machine m: start: "b" is no state of the machine`},
 		{one("start: a\nstates: {a: allow}"), "p.yaml:5: machine m: want a key: flow, connection, src, dst, pair, port, switch, network"},
 		{one("key: network\nstart: a\nstates: {a: allow, a: deny}"), "p.yaml:8: machine m: states: a is given twice"},
-		{one("key: network\nstart: a\nstates: {a: perhaps}"), `p.yaml:8: machine m: states: a: "perhaps": want allow, deny, next, or a mapping with output, set-queue or meter`},
+		{one("key: network\nstart: a\nstates: {a: perhaps}"), `p.yaml:8: machine m: states: a: "perhaps": want allow, deny, reject, next, or a mapping with output, set-queue or meter`},
 		{one("key: network\nstart: a\nstates: {a: {rules: []}}"), "p.yaml:8: machine m: states: a: want an action for packets that no rule decides: allow, deny, next, or a mapping"},
 		{one("key: network\nstart: a\nstates: {a: {output: CONTROLLER}}"), "p.yaml:5: machine: machine m: state a: action: output to CONTROLLER is not allowed"},
 		{one("key: network\nstart: a\nforgets: 1h\nstates: {a: allow}"), `p.yaml:8: machine m: unknown key "forgets": want one of name, for, key, forget, on_error, start, states, transitions`},

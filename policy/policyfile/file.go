@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	_ "time/tzdata" // hosts may have none
 
 	"go.yaml.in/yaml/v3"
 
@@ -205,7 +206,17 @@ func (d *decoder) validate(p *policy.Policy, doc *syntax.Node) {
 
 func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 	in := &p.Install
+	for i := 0; i+1 < len(n.Content) && n.Shape == syntax.Mapping; i += 2 { // which the rest may name, wherever they stand
+		switch value := n.Content[i+1]; n.Content[i].Value {
+		case "groups":
+			d.ParseGroups(value)
+		case "time_zone":
+			d.Zone, _ = syntax.Parsed(&d.File, value, "time_zone", parseZone)
+		}
+	}
 	d.Mapping(n, "policy",
+		syntax.Key("groups", func(*syntax.Node) {}),
+		syntax.Key("time_zone", func(*syntax.Node) {}),
 		syntax.Key("serial", func(n *syntax.Node) { p.Serial = d.Number(n, "serial", 1, 1<<63-1) }),
 		syntax.Key("install", func(n *syntax.Node) { in.Rule, _ = syntax.Parsed(&d.File, n, "install", policy.ParseGranularity) }),
 		syntax.Key("idle_timeout", func(n *syntax.Node) { in.IdleTimeout, _ = syntax.Parsed(&d.File, n, "idle_timeout", parseSeconds) }),
@@ -220,6 +231,15 @@ func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 	if len(p.Chain) == 0 && len(d.Errs) == 0 {
 		d.Errorf(n, "policy: want a chain of at least one policy")
 	}
+}
+
+// parseZone reads a place's name in the time zone database.
+func parseZone(s string) (*time.Location, error) {
+	place, err := time.LoadLocation(s)
+	if err != nil || s == "" || s == "Local" {
+		return nil, fmt.Errorf("%q: want a time zone such as Europe/Berlin, or UTC", s)
+	}
+	return place, nil
 }
 
 // parseSeconds reads a timeout: 30, 30s or 5m.

@@ -220,7 +220,7 @@ func TestErrors(t *testing.T) {
 		{"name taken", rule("{name: r1, action: deny}"), "p.yaml:5: header: rule r1: the name is that of the rule on line 4"},
 		{"rule's priority", rule("{name: x, priority: 0, action: deny}"), `p.yaml:5: header: rule x: priority: "0": want a number from 1 to 60000`},
 		{"rule's key", rule("{name: x, prio: 1, action: deny}"), `p.yaml:5: header: rule x: unknown key "prio"`},
-		{"action", rule("{name: x, action: drop}"), `p.yaml:5: header: rule x: action: "drop": want allow, deny, or`},
+		{"action", rule("{name: x, action: drop}"), `p.yaml:5: header: rule x: action: "drop": want allow, deny, reject, or`},
 		{"action's port", rule("{name: x, action: {output: eth0}}"), `p.yaml:5: header: rule x: action: output: port "eth0"`},
 		{"output to the controller", rule("{name: x, action: {output: CONTROLLER}}"), "p.yaml:5: header: x: action: output to CONTROLLER is not allowed"},
 		{"output to the table", rule("{name: x, action: {output: table}}"), "p.yaml:5: header: x: action: output to TABLE is not allowed"},
@@ -332,10 +332,10 @@ func TestPromises(t *testing.T) {
 	if len(doc.Promises) != 2 || doc.Promises[0].Line != 3 || doc.Promises[1].Line != 4 {
 		t.Fatalf("%+v", doc.Promises)
 	}
-	if p := doc.Promises[0]; p.Kind != promise.Never || len(p.Parts) != 3 || p.Parts[0].Hosts.To || !p.Parts[1].Hosts.To || p.Parts[2].Fields.Dst.First != 22 {
+	if p := doc.Promises[0]; p.Kind != promise.Never || len(p.Parts) != 3 || p.Parts[0].Hosts.To || !p.Parts[1].Hosts.To || p.Parts[2].Fields[0].Dst.First != 22 {
 		t.Errorf("%+v", p)
 	}
-	if p := doc.Promises[1]; p.Kind != promise.Only || len(p.Parts) != 2 || p.Parts[0].Fields.Dst == nil || p.Parts[1].Hosts == nil || p.Text != "only: {udp_dst: 53, to: 10.0.0.53}" {
+	if p := doc.Promises[1]; p.Kind != promise.Only || len(p.Parts) != 2 || p.Parts[0].Fields[0].Dst == nil || p.Parts[1].Hosts == nil || p.Text != "only: {udp_dst: 53, to: 10.0.0.53}" {
 		t.Errorf("%+v", p)
 	}
 	for promises, want := range map[string]string{

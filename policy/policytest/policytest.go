@@ -210,15 +210,30 @@ func flags(s string) (v uint16, err error) {
 	return v, nil
 }
 
-// Wait takes "after 30s, " off a line: the time that passes before it.
-func Wait(line string) (time.Duration, string, error) {
-	rest, ok := strings.CutPrefix(line, "after ")
+// Wait takes "after 30s, " or "at mon 08:00, " off a line: how long it is from now until the packet comes. The second is the next such moment, in UTC.
+func Wait(line string, now time.Time) (wait time.Duration, rest string, err error) {
+	if rest, ok := strings.CutPrefix(line, "after "); ok {
+		wait, rest, _ := strings.Cut(rest, ", ")
+		d, err := time.ParseDuration(wait)
+		return d, rest, err
+	}
+	rest, ok := strings.CutPrefix(line, "at ")
 	if !ok {
 		return 0, line, nil
 	}
-	wait, rest, _ := strings.Cut(rest, ", ")
-	d, err := time.ParseDuration(wait)
-	return d, rest, err
+	moment, rest, _ := strings.Cut(rest, ", ")
+	day, clock, _ := strings.Cut(moment, " ")
+	at, err := time.Parse("15:04", clock)
+	days := []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
+	if on := slices.Index(days, day); err == nil && on >= 0 {
+		now = now.UTC()
+		then := time.Date(now.Year(), now.Month(), now.Day()+(on-int(now.Weekday())+7)%7, at.Hour(), at.Minute(), 0, 0, time.UTC)
+		if then.Before(now) {
+			then = then.AddDate(0, 0, 7)
+		}
+		return then.Sub(now), rest, nil
+	}
+	return 0, rest, fmt.Errorf("%q: want a day and a time, such as mon 08:00", moment)
 }
 
 // end reads ADDRESS or ADDRESS:PORT.
@@ -498,13 +513,13 @@ func ReadExpectations(text, file, prefix string) (list []Expectation, err error)
 
 // Met reports whether a decision is what is wanted.
 func (e *Expectation) Met(d *flow.Decision) bool {
-	return Sum(d) == e.Want || d.Verdict.String() == e.Want
+	return Sum(d) == e.Want || d.Word() == e.Want
 }
 
 // Sum writes the part of a decision that policies are about: "deny (reason)",
 // and what becomes of the packet if it is a reply, where that is said.
 func Sum(d *flow.Decision) string {
-	s := d.Verdict.String() + " (" + d.Reason + ")"
+	s := d.Word() + " (" + d.Reason + ")"
 	if d.IfReply != nil {
 		s += ", if a reply allow (" + d.IfReply.Reason + ")"
 	}
@@ -514,7 +529,7 @@ func Sum(d *flow.Decision) string {
 // Whole writes a decision with all that it does, one part a line.
 func Whole(d *flow.Decision) string {
 	var b strings.Builder
-	b.WriteString(d.Verdict.String() + " (" + d.Reason + ")")
+	b.WriteString(d.Word() + " (" + d.Reason + ")")
 	for i := range d.Rules {
 		b.WriteString("\nrule " + d.Rules[i].String())
 	}

@@ -34,8 +34,8 @@ type Promise struct {
 
 // Part is one condition: hosts at one end of a packet, or fields of headers.
 type Part struct {
-	Hosts  *Hosts // nil: Fields
-	Fields header.Condition
+	Hosts  *Hosts             // nil: Fields
+	Fields []header.Condition // of which a packet meets one
 }
 
 // Hosts are those that send a packet, or those that it is for: by the addresses of an IP packet, or by Ethernet addresses.
@@ -87,11 +87,14 @@ func parts(f *syntax.File, n *syntax.Node, where string, k Kind) (list []Part) {
 		if len(content) == 0 {
 			return
 		}
-		c := header.ParseCondition(f, &syntax.Node{Shape: syntax.Mapping, Line: n.Line, Content: content}, where, "from", "to")
-		if err := c.Validate(); err != nil {
-			f.Errorf(n, "%s: %v", where, err)
+		var part Part
+		for _, c := range header.ParseConditions(f, &syntax.Node{Shape: syntax.Mapping, Line: n.Line, Content: content}, where) {
+			if err := c.Validate(); err != nil {
+				f.Errorf(n, "%s: %v", where, err)
+			}
+			part.Fields = append(part.Fields, *c.Completed())
 		}
-		list = append(list, Part{Fields: *c.Completed()})
+		list = append(list, part)
 	}
 	var rest []*syntax.Node
 	seen := map[string]bool{}
@@ -107,45 +110,13 @@ func parts(f *syntax.File, n *syntax.Node, where string, k Kind) (list []Part) {
 			f.Errorf(name, "%s: %s is given twice", where, name.Value)
 		default:
 			seen[name.Value] = true
-			if h := hosts(f, value, where+": "+name.Value); h != nil {
-				h.To = name.Value == "to"
-				list = append(list, Part{Hosts: h})
+			if g, ok := f.Hosts(value, where+": "+name.Value); ok {
+				list = append(list, Part{Hosts: &Hosts{To: name.Value == "to", Prefixes: g.Prefixes, MACs: g.MACs}})
 			}
 		}
 	}
 	fields(rest)
 	return list
-}
-
-// hosts reads an address, a prefix, an Ethernet address, or a list of them.
-func hosts(f *syntax.File, n *syntax.Node, where string) *Hosts {
-	items := []*syntax.Node{n}
-	if n.Shape == syntax.Sequence {
-		items = f.Sequence(n, where)
-	}
-	h := &Hosts{}
-	for _, item := range items {
-		_, ok := syntax.Parsed(f, item, where, func(s string) (struct{}, error) {
-			if a, err := flow.ParseMAC(s); err == nil {
-				h.MACs = append(h.MACs, a)
-				return struct{}{}, nil
-			}
-			p, err := syntax.ParsePrefix(s)
-			if err != nil {
-				return struct{}{}, fmt.Errorf("%.60q: want an address or prefix, such as 10.0.0.1 or 10.0.0.0/8, an Ethernet address, or a list of them", s)
-			}
-			h.Prefixes = append(h.Prefixes, p)
-			return struct{}{}, nil
-		})
-		if !ok {
-			return nil
-		}
-	}
-	if len(h.Prefixes)+len(h.MACs) == 0 {
-		f.Errorf(n, "%s: want at least one address", where)
-		return nil
-	}
-	return h
 }
 
 // text writes a node in one line, as YAML has it.

@@ -82,7 +82,7 @@ func BenchmarkKeeps(b *testing.B) {
 	all.Header.SetIPProto(flow.ProtoTCP)
 	all.Dst = ssh.Dst
 	h.Rules = append(h.Rules, header.Rule{Priority: 60000, Match: all, Action: header.Action{Deny: true}})
-	o := promise.Promise{Kind: promise.Never, Parts: []promise.Part{{Fields: *ssh.Completed()}, {Hosts: &promise.Hosts{To: true, Prefixes: []netip.Prefix{all.Header.IPDst}}}}}
+	o := promise.Promise{Kind: promise.Never, Parts: []promise.Part{{Fields: []header.Condition{*ssh.Completed()}}, {Hosts: &promise.Hosts{To: true, Prefixes: []netip.Prefix{all.Header.IPDst}}}}}
 	for b.Loop() {
 		prover, err := New(p, 0)
 		if err != nil {

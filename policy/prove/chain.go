@@ -37,6 +37,7 @@ type rule struct {
 	label   string
 	verdict flow.Verdict
 	effect  policy.Treatment // of what it allows
+	reject  bool             // senders of what it denies are told so
 	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
@@ -96,7 +97,15 @@ func (c *chain) header(at int, h *header.Config) {
 		if a.Deny {
 			v, effect = flow.Deny, policy.Treatment{}
 		}
-		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, condition(&conditions[i])...)
+		var terms [][]atom
+		for j := range conditions[i] {
+			terms = append(terms, condition(&conditions[i][j])...)
+		}
+		if r := &h.Rules[i]; r.Flags != (header.Flags{}) || len(r.Hours) > 0 {
+			v = flow.NoVerdict
+		}
+		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, terms...)
+		c.last().reject = a.Reject
 		switch {
 		case a.Replies:
 			c.last().replies = " with replies"
@@ -104,6 +113,14 @@ func (c *chain) header(at int, h *header.Config) {
 			c.last().replies = " even if it is a reply"
 		}
 	}
+}
+
+// word is what the rule does, as files write it.
+func (r *rule) word() string {
+	if r.reject {
+		return "reject"
+	}
+	return r.verdict.String()
 }
 
 // before returns the terms of all rules before one.

@@ -20,41 +20,79 @@ type Change struct {
 // Diff returns exactly the packets that two policies treat differently: by verdict, or by what an allowed packet goes through. A packet in
 // none of the changes gets the same. Each change has an example, about which both policies were asked.
 func Diff(before, after *policy.Policy, oldLines, newLines Lines, budget int) (list []Change, err error) {
-	a, err := New(before, budget)
+	a, b, err := pair(before, after, budget)
 	if err != nil {
 		return nil, err
 	}
-	b, err := New(after, budget)
-	if err != nil {
-		return nil, err
+	err = a.differences(b, func(ra, rb *rule, r *region, at *point) error {
+		c, err := a.change(b, ra, rb, r, at)
+		if err != nil {
+			return err
+		}
+		c.Old = ra.name(ra.treats(a.chain.policy), oldLines)
+		c.New = rb.name(rb.treats(b.chain.policy), newLines)
+		list = append(list, c)
+		return nil
+	})
+	return list, err
+}
+
+// pair returns provers of two policies that decide by what packets show.
+func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
+	if a, err = New(before, budget); err != nil {
+		return nil, nil, err
+	}
+	if b, err = New(after, budget); err != nil {
+		return nil, nil, err
 	}
 	for _, c := range []*chain{a.chain, b.chain} {
 		for i := range c.rules {
 			if c.rules[i].verdict == flow.NoVerdict {
-				return nil, fmt.Errorf("undecided: %s decides by more than what packets show", c.rules[i].label)
+				return nil, nil, fmt.Errorf("undecided: %s decides by more than what packets show", c.rules[i].label)
 			}
 		}
 	}
+	return a, b, nil
+}
+
+// differences calls each for the packets that p's rule ra decides and o's rule rb, where the two treat them differently
+// and there are such packets; at is one of them.
+func (p *Prover) differences(o *Prover, each func(ra, rb *rule, r *region, at *point) error) error {
 	// A packet whose deciding entry stays what it is and where it is, in both policies, gets the same. So one of two entries is always a changed one.
-	keptA, keptB := common(a.chain, b.chain)
-	for i := range a.chain.rules {
-		for j := range b.chain.rules {
-			ra, rb := &a.chain.rules[i], &b.chain.rules[j]
-			if keptA[i] && keptB[j] || same(a.chain, b.chain, ra, rb) {
+	keptA, keptB := common(p.chain, o.chain)
+	for i := range p.chain.rules {
+		for j := range o.chain.rules {
+			ra, rb := &p.chain.rules[i], &o.chain.rules[j]
+			if keptA[i] && keptB[j] || same(p.chain, o.chain, ra, rb) {
 				continue
 			}
-			c, err := a.change(b, ra, rb)
-			if err != nil {
-				return list, err
+			if err := p.differ(o, ra, rb, each); err != nil {
+				return err
 			}
-			for k := range c {
-				c[k].Old = ra.name(ra.treats(a.chain.policy), oldLines)
-				c[k].New = rb.name(rb.treats(b.chain.policy), newLines)
-			}
-			list = append(list, c...)
 		}
 	}
-	return list, nil
+	return nil
+}
+
+func (p *Prover) differ(o *Prover, ra, rb *rule, each func(ra, rb *rule, r *region, at *point) error) error {
+	tas, tbs := p.chain.of(ra), o.chain.of(rb)
+	for i := range tas {
+		for j := range tbs {
+			r, ok := newRegion(tas[i].atoms, tbs[j].atoms)
+			if !ok {
+				continue
+			}
+			r.not = slices.Concat(frames, incomplete)
+			at, _, err := p.find(&r, p.chain.before(ra), o.chain.before(rb))
+			if err == nil && at != nil {
+				err = each(ra, rb, &r, at)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // treats says what a rule does, and its name.
@@ -62,7 +100,7 @@ func (r *rule) treats(p *policy.Policy) string { return r.effectIn(p) + " by " +
 
 // effectIn says what a rule of a policy does.
 func (r *rule) effectIn(p *policy.Policy) string {
-	s := r.verdict.String()
+	s := r.word()
 	if r.verdict == flow.Allow {
 		if e, ok := r.effect.Effect(p.Mode(), flow.OpenFlow13, p.Install.Table); ok {
 			s += " " + flow.ActionsString(e.Actions)
@@ -82,46 +120,29 @@ func same(a, b *chain, ra, rb *rule) bool {
 	return ra.effectIn(a.policy) == rb.effectIn(b.policy)
 }
 
-// change returns the packets that ra decides in the one policy and rb in the other.
-func (p *Prover) change(o *Prover, ra, rb *rule) (list []Change, err error) {
-	for _, ta := range p.chain.of(ra) {
-		for _, tb := range o.chain.of(rb) {
-			r, ok := newRegion(ta.atoms, tb.atoms)
-			if !ok {
-				continue
+// change says which packets r has, of which at is one, that ra decides in the one policy and rb in the other.
+func (p *Prover) change(o *Prover, ra, rb *rule, r *region, at *point) (c Change, err error) {
+	at = plainer(at, func(at *point) bool { return p.chain.decide(at) == ra && o.chain.decide(at) == rb })
+	example, err := p.replay(at, ra.verdict)
+	if err == nil {
+		_, err = o.replay(at, rb.verdict)
+	}
+	if err != nil {
+		return c, err
+	}
+	c.Example = *example
+	for _, one := range []struct {
+		chain *chain
+		rule  *rule
+	}{{p.chain, ra}, {o.chain, rb}} {
+		for _, t := range r.without(one.chain.before(one.rule)) {
+			if name := one.chain.rules[t.owner].label; !slices.Contains(c.Except, name) {
+				c.Except = append(c.Except, name)
 			}
-			r.not = slices.Concat(frames, incomplete)
-			at, _, err := p.find(&r, p.chain.before(ra), o.chain.before(rb))
-			if err != nil {
-				return list, err
-			}
-			if at == nil {
-				continue
-			}
-			at = plainer(at, func(at *point) bool { return p.chain.decide(at) == ra && o.chain.decide(at) == rb })
-			example, err := p.replay(at, ra.verdict)
-			if err == nil {
-				_, err = o.replay(at, rb.verdict)
-			}
-			if err != nil {
-				return list, err
-			}
-			c := Change{Example: *example}
-			for _, one := range []struct {
-				chain *chain
-				rule  *rule
-			}{{p.chain, ra}, {o.chain, rb}} {
-				for _, t := range r.without(one.chain.before(one.rule)) {
-					if name := one.chain.rules[t.owner].label; !slices.Contains(c.Except, name) {
-						c.Except = append(c.Except, name)
-					}
-				}
-			}
-			c.Packets = r.text()
-			list = append(list, c)
 		}
 	}
-	return list, nil
+	c.Packets = r.text()
+	return c, nil
 }
 
 // without takes from the sets that r's packets must be in what terms cover of them, and returns the terms that cover another part of r.

@@ -154,3 +154,18 @@ func TestDiffText(t *testing.T) {
 		}
 	}
 }
+
+// To be told is a difference, though no packet changes verdict.
+func TestDiffOfReject(t *testing.T) {
+	with := func(a header.Action) *policy.Policy {
+		return &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{&header.Config{Rules: []header.Rule{{Name: "all", Priority: 100, Action: a}}}}}
+	}
+	deny, reject := with(header.Action{Deny: true}), with(header.Action{Deny: true, Reject: true})
+	list, err := Diff(deny, reject, nil, nil, 0)
+	if err != nil || len(list) != 1 || !strings.HasPrefix(list[0].Old, "deny by") || !strings.HasPrefix(list[0].New, "reject by") {
+		t.Errorf("%+v (%v)", list, err)
+	}
+	if list, err := Diff(reject, reject, nil, nil, 0); err != nil || len(list) != 0 {
+		t.Errorf("the same: %+v (%v)", list, err)
+	}
+}

@@ -36,14 +36,14 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 			if decided < 0 {
 				decided, e.By = t.owner, name
 			} else if t.owner != decided {
-				e.Next = name + " " + r.verdict.String()
+				e.Next = name + " " + r.word()
 				return e
 			}
 			continue
 		}
 		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
 			x := &flow.Fields[a.field]
-			e.Near = append(e.Near, fmt.Sprintf("%s %v: it wants %s, and the packet's is %s", r.name(r.label, lines), r.verdict, a.text(m), value(x, at[a.field], m)))
+			e.Near = append(e.Near, fmt.Sprintf("%s %s: it wants %s, and the packet's is %s", r.name(r.label, lines), r.word(), a.text(m), value(x, at[a.field], m)))
 		}
 	}
 	return e

@@ -50,7 +50,9 @@ func alternatives(parts []promise.Part) (list [][]atom) {
 		if part.Hosts != nil {
 			one = ends(part.Hosts)
 		} else {
-			one = condition(&part.Fields)
+			for j := range part.Fields {
+				one = append(one, condition(&part.Fields[j])...)
+			}
 		}
 		var both [][]atom
 		for _, a := range list {

@@ -3,6 +3,7 @@ package prove
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,8 +19,9 @@ import (
 func meets(part *promise.Part, m *flow.Match) bool {
 	h := part.Hosts
 	if h == nil {
-		c := &part.Fields
-		return c.Header.Covers(m) && (c.Dst == nil || m.Has(flow.FieldL4Dst) && c.Dst.First <= m.L4Dst && m.L4Dst <= c.Dst.Last)
+		return slices.ContainsFunc(part.Fields, func(c header.Condition) bool {
+			return c.Header.Covers(m) && (c.Dst == nil || m.Has(flow.FieldL4Dst) && c.Dst.First <= m.L4Dst && m.L4Dst <= c.Dst.Last)
+		})
 	}
 	a, f, eth := m.IPSrc.Addr(), flow.FieldIPSrc, m.EthSrc
 	if h.To {
@@ -76,10 +78,16 @@ func smallPromise(r *rand.Rand, chosen *flow.Field) (o promise.Promise) {
 	}
 	fields := func() {
 		for {
-			if c := smallCondition(r, *chosen); c.Validate() == nil {
-				o.Parts = append(o.Parts, promise.Part{Fields: *c.Completed()})
-				return
+			c, or := smallCondition(r, *chosen), smallCondition(r, *chosen)
+			if c.Validate() != nil || or.Validate() != nil {
+				continue
 			}
+			part := promise.Part{Fields: []header.Condition{*c.Completed()}}
+			if r.IntN(3) == 0 {
+				part.Fields = append(part.Fields, *or.Completed())
+			}
+			o.Parts = append(o.Parts, part)
+			return
 		}
 	}
 	switch r.IntN(3) {

@@ -235,6 +235,9 @@ func smallPolicy(seed uint64) (p *policy.Policy, chosen flow.Field) {
 			for i := range 1 + r.IntN(8) {
 				rule := header.Rule{Name: fmt.Sprintf("r%d-%d", len(p.Chain), i), Priority: uint16(100 + r.IntN(2)), Match: smallCondition(r, chosen)}
 				rule.Action.Deny = r.IntN(2) == 0
+				for range r.IntN(3) { // as lists, groups and not are written out
+					rule.Or = append(rule.Or, smallCondition(r, chosen))
+				}
 				h.Rules = append(h.Rules, rule)
 			}
 			s = h

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"switchbridge/flow"
 )
@@ -74,6 +75,11 @@ type File struct {
 
 	// Open returns the content of a list file that the policy names, and the path it was looked for at.
 	Open func(name string) (path string, body []byte, err error)
+
+	// Zone is where the policy's hours are those of; nil: UTC.
+	Zone *time.Location
+
+	groups map[string]*Group
 }
 
 // Errorf says what is wrong at a node, or with the whole file where n is nil.
@@ -112,7 +118,7 @@ func (f *File) Mapping(n *Node, where string, fields ...Field) {
 			for i := range fields {
 				names[i] = fields[i].name
 			}
-			f.Errorf(name, "%s: unknown key %q: want one of %s", where, name.Value, strings.Join(names, ", "))
+			f.Errorf(name, "%s: unknown key %q: want one of %s%s", where, name.Value, strings.Join(names, ", "), Nearest(name.Value, names))
 		case seen[name.Value]:
 			f.Errorf(name, "%s: %s is given twice", where, name.Value)
 		default:

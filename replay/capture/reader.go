@@ -14,6 +14,8 @@ import (
 	"github.com/gopacket/gopacket"
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
+
+	"switchbridge/flow"
 )
 
 // Packet is one frame of a capture.
@@ -28,6 +30,10 @@ type Packet struct {
 	Frame []byte
 	// WireLen is the frame's length before the capture cut it.
 	WireLen int
+
+	// Of a record of a decision: the port by which the packet came, and what was decided. 0 and nil in a capture, which knows neither.
+	InPort  flow.PortNo
+	Decided *Decided
 }
 
 // Truncated reports whether the capture holds only a part of the packet.
@@ -199,6 +205,10 @@ func (r *Reader) fill(data []byte, ci gopacket.CaptureInfo) error {
 		File: r.file, Number: r.number, Time: ci.Timestamp, Offset: offset,
 		Frame: frame, WireLen: max(ci.Length+added, len(frame)),
 	}
+	if s, ok := r.source.(*records); ok {
+		r.number = s.line
+		r.packet.Number, r.packet.InPort, r.packet.Decided = s.line, s.inPort, &s.decided
+	}
 	return nil
 }
 
@@ -259,6 +269,11 @@ func (r *Reader) open() error {
 			return errors.New("the file is empty")
 		}
 		return fmt.Errorf("%w (%d bytes: % x)", errBadFormat, len(magic), magic)
+	}
+	if magic[0] == '{' {
+		s := newRecords(plain, &r.Bad)
+		r.budget, r.records, r.source, r.linkType = new(budget), nil, s, s.linkType
+		return nil
 	}
 	r.budget, r.records = &budget{r: plain, left: maxRecord}, nil
 	switch binary.BigEndian.Uint32(magic) {

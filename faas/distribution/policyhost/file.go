@@ -31,7 +31,7 @@ type Host interface {
 // the lists that it names, or a compiled one. A bad file changes nothing. It is a watched.File.
 type File struct {
 	*watched.Value[*policyfile.Document] // nil where there is no file
-	path                                 string
+	what, path                           string
 	log                                  *slog.Logger
 	host                                 Host
 	onChange                             func(*policy.Policy)
@@ -41,13 +41,18 @@ type File struct {
 
 // Open reads a policy file; an empty path is the policy that allows all. results may be nil.
 func Open(path string, log *slog.Logger, results *watched.Results) (*File, *policy.Policy, error) {
-	f := &File{path: path, log: log}
+	return OpenAs("policy", path, log, results)
+}
+
+// OpenAs is Open for a policy that is called something else in the log and among the results.
+func OpenAs(what, path string, log *slog.Logger, results *watched.Results) (*File, *policy.Policy, error) {
+	f := &File{what: what, path: path, log: log}
 	if path == "" {
 		log.Warn("no policy is given: every packet is allowed (--policy FILE)")
 		return f, forward.Default(), nil
 	}
 	var err error
-	f.Value, err = watched.Open(watched.Source[*policyfile.Document]{What: "policy", Paths: []string{path}, Log: log, Results: results,
+	f.Value, err = watched.Open(watched.Source[*policyfile.Document]{What: what, Paths: []string{path}, Log: log, Results: results,
 		Read: func() (*policyfile.Document, []string, error) {
 			doc, err := Read(path)
 			if err != nil {
@@ -159,7 +164,7 @@ func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
 		return err
 	}
 	f.tags.follow(p)
-	f.log.Info("reloaded", "what", "policy", "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
+	f.log.Info("reloaded", "what", f.what, "file", f.path, "policy", next.String(), "before", old.String(), "took_seconds", time.Since(start).Seconds())
 	f.warn(doc)
 	if f.onChange != nil {
 		f.onChange(p)

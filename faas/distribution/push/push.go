@@ -40,10 +40,11 @@ type Plan struct {
 	Target string // the platform, and where it is asked
 	Writes []Write
 
-	blob  []byte
-	ready func() error                          // says which secret is missing
-	read  func(context.Context) ([]byte, error) // the compiled policy that is there, or fs.ErrNotExist
-	again func() backoff.BackOff                // between reads of a platform that takes time; nil: one read says all
+	blob     []byte
+	replaced []byte                                // the compiled policy that was there before Replace; nil: none, or it is not known
+	ready    func() error                          // says which secret is missing
+	read     func(context.Context) ([]byte, error) // the compiled policy that is there, or fs.ErrNotExist
+	again    func() backoff.BackOff                // between reads of a platform that takes time; nil: one read says all
 
 	outdated func(context.Context) ([]Delete, error) // what older policies left; nil: they leave nothing
 	stale    []Delete                                // what it said before Replace wrote

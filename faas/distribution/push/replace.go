@@ -44,6 +44,9 @@ func (p *Plan) current(ctx context.Context) (b []byte, version flow.PolicyVersio
 	return b, there.Version(), nil
 }
 
+// Replaced returns the compiled policy that was there before [Plan.Replace] wrote; nil where there was none, or nobody looked.
+func (p *Plan) Replaced() []byte { return p.replaced }
+
 // where names the last write: it makes the others count, and is read first.
 func (p *Plan) where() string {
 	last := p.Writes[len(p.Writes)-1]
@@ -72,6 +75,7 @@ func (p *Plan) Replace(ctx context.Context, force bool, wrote func(Write)) error
 		case version.Serial > ours.Serial:
 			return fmt.Errorf("%s: %w: %v, and not %v", p.where(), ErrNewer, version, ours.Version())
 		}
+		p.replaced = there
 	}
 	// Looked for before the first write, and kept once the last is read back: what a reader may
 	// still be sent to by the policy that counts now is not among it.

@@ -13,7 +13,7 @@ import (
 // attribute may come twice, and the content type has one place.
 func checkEnvelope(h http.Header) error {
 	for _, name := range [...]string{"Ce-Specversion", "Ce-Type", "Ce-Source", "Ce-Id", "Ce-Subject", "Ce-Time", "Content-Type",
-		contract.HeaderAccepts, contract.HeaderIncomplete} {
+		contract.HeaderAccepts, contract.HeaderIncomplete, contract.HeaderRehearsal} {
 		if len(h[name]) > 1 {
 			return fmt.Errorf("%s comes %d times", name, len(h[name]))
 		}

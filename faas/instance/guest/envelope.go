@@ -97,6 +97,9 @@ type Answer struct {
 	// CoversIncomplete is of application/openflow: contract.HeaderCoversIncomplete is true.
 	CoversIncomplete bool
 
+	// Reject is of application/openflow: contract.HeaderReject is true.
+	Reject bool
+
 	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
 	Reuse   string
@@ -140,6 +143,7 @@ const (
 	tagReuse    = 11
 	tagReply    = 12
 	tagRests    = 14
+	tagReject   = 16 // 1 byte: 1; behind the body, as the numbers before it are taken
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -219,7 +223,11 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	b = appendBytes(b, tagReply, a.Reply)
 	b = appendBytes(b, tagTravel, a.Travel)
 	b = appendBytes(b, tagRests, a.Rests)
-	return appendBytes(b, tagBody, a.Body)
+	b = appendBytes(b, tagBody, a.Body)
+	if a.Reject {
+		b = appendUint(b, tagReject, 1, 1)
+	}
+	return b
 }
 
 // Parse fills a from an envelope. State, Change and Body share b's memory. An answer whose status HTTP
@@ -244,6 +252,10 @@ func (a *Answer) Parse(b []byte) error {
 			var covers uint8
 			covers, err = parseUint[uint8](value, 1)
 			a.CoversIncomplete = covers == 1
+		case tagReject:
+			var reject uint8
+			reject, err = parseUint[uint8](value, 1)
+			a.Reject = reject == 1
 		case tagIfReply:
 			a.IfReply = string(value)
 		case tagReuse:

@@ -17,6 +17,7 @@ const (
 	decisionHeader = 24
 	replyBit       = 1 << 0 // in byte 5
 	changedBit     = 1 << 1
+	rejectBit      = 1 << 2
 	reuseWanted    = 1 << 1 // in an event's byte 3
 	ruleHeader     = 16
 	actionLen      = 8
@@ -35,7 +36,7 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 		return b, false
 	}
 	withheld := byte(0)
-	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld {
+	if len(ev.PacketIn.Data) > 0 || ev.PacketIn.Withheld || len(ev.States) == 0 && !ev.Time.IsZero() {
 		withheld = 1
 	}
 	if ev.Accepts&flow.AcceptsReuse != 0 {
@@ -109,6 +110,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	}
 	if d.Change != nil {
 		header[5] |= changedBit
+	}
+	if d.Reject {
+		header[5] |= rejectBit
 	}
 	reuse := reuseBits(&d.Reuse)
 	switch {
@@ -227,10 +231,10 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte,
 	if h[0] != version {
 		return nil, errVersion
 	}
-	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
+	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit|rejectBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
 		return nil, fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d, reuse %d", h[1], h[2], h[5], h[6])
 	}
-	d.Verdict, d.HasPacketOut = flow.Verdict(h[1]), h[2] == 1
+	d.Verdict, d.HasPacketOut, d.Reject = flow.Verdict(h[1]), h[2] == 1, h[5]&rejectBit != 0
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(h[8:]), Hash: le.Uint32(h[16:])}
 	b = b[decisionHeader:]
 	for range int(h[3]) {

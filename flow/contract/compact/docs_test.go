@@ -401,7 +401,12 @@ func TestDocumentedDecision(t *testing.T) {
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "reuse").at]) != tab.number(t, "reuse", `(\d+): it holds`) {
 		t.Errorf("without a reply: %x", written)
 	}
-	d.Reuse = flow.Reuse{}
+	d.Reuse, d.Reject = flow.Reuse{}, true
+	d.IfReply = nil
+	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): the sender is told`) {
+		t.Errorf("of a sender that is told: %x", written)
+	}
+	d.Reject = false
 	d.IfReply, d.Change = nil, &flow.StateChange{}
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): a state changes`) {
 		t.Errorf("with a change: %x", written)
@@ -494,5 +499,9 @@ func TestDocumentedJudgement(t *testing.T) {
 	j.Change = &flow.StateChange{}
 	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+) more: a state changes`) {
 		t.Errorf("with a change: %x", written)
+	}
+	j.Change, j.Reject = nil, true
+	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+) more: the sender is told`) {
+		t.Errorf("of a sender that is told: %x", written)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	ruleBit   = 1 << 0 // in byte 2
 	coversBit = 1 << 1
 	changeBit = 1 << 2
+	saidBit   = 1 << 3 // to the sender: it is rejected
 )
 
 // AppendJudgement appends the short form of an answer and reports whether all of it fits.
@@ -39,6 +40,9 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	}
 	if j.Change != nil {
 		h[2] |= changeBit
+	}
+	if j.Reject {
+		h[2] |= saidBit
 	}
 	le.PutUint16(h[6:], j.Priority)
 	le.PutUint32(h[8:], uint32(j.Fields))
@@ -68,7 +72,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return errShort
 	}
 	h := b[:judgementHeader]
-	if flow.Verdict(h[1]) > flow.Deny || h[2]&(ruleBit|coversBit) == coversBit || h[2] > ruleBit|coversBit|changeBit {
+	if flow.Verdict(h[1]) > flow.Deny || h[2]&(ruleBit|coversBit) == coversBit || h[2] > ruleBit|coversBit|changeBit|saidBit {
 		return fmt.Errorf("compact encoding: verdict %d, rule %d", h[1], h[2])
 	}
 	actions, rest, err := rd.list(b[judgementHeader:], int(h[3]))
@@ -93,7 +97,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return err
 	}
 	j := flow.Judgement{
-		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change,
+		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change, Reject: h[2]&saidBit != 0,
 		Policy:      flow.PolicyVersion{Serial: le.Uint64(h[24:]), Hash: le.Uint32(h[32:])},
 		Priority:    le.Uint16(h[6:]),
 		Table:       h[4],

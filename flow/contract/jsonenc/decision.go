@@ -32,6 +32,10 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 	if d.HasPacketOut {
 		w.packetOut(d.PacketOut)
 	}
+	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
+		w.key("reject")
+		w.b = append(w.b, "true"...)
+	}
 	if ev.Accepts&flow.AcceptsReply != 0 {
 		w.reply("if_reply", d.IfReply)
 	}
@@ -250,6 +254,8 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 		case "packet_out":
 			d.HasPacketOut = true
 			d.PacketOut, err = parsePacketOut(v, d.PacketOut)
+		case "reject":
+			d.Reject, err = boolOf(v)
 		case "if_reply":
 			d.IfReply = new(flow.Reply)
 			return parseReply(v, ev, d.IfReply)

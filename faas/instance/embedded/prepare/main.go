@@ -86,7 +86,7 @@ func trained(files []string) (t wasmhost.Training, err error) {
 	}
 	for _, protocol := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime} {
 		for _, line := range lines {
-			_, line, err := policytest.Wait(line)
+			_, line, err := policytest.Wait(line, time.Unix(0, 0))
 			if err != nil {
 				return t, err
 			}

@@ -1,0 +1,186 @@
+package header
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/policy"
+)
+
+// Flags are those of a TCP header that must be there, and that must not. The zero value asks for nothing.
+type Flags struct{ Set, Clear flow.TCPFlags }
+
+// Validate says what is wrong with flags that are asked of packets of a condition.
+func (f Flags) Validate(c *Condition) error {
+	if f.Set&f.Clear != 0 {
+		return fmt.Errorf("tcp_flags: a flag must be there and must not")
+	}
+	if f != (Flags{}) && !(c.Header.Has(flow.FieldIPProto) && c.Header.IPProto == flow.ProtoTCP) {
+		return fmt.Errorf("tcp_flags: want ip_proto tcp, or a port of TCP, in its match")
+	}
+	return nil
+}
+
+// Match reports whether a packet's flags are as f asks.
+func (f Flags) Match(flags flow.TCPFlags) bool { return flags&f.Set == f.Set && flags&f.Clear == 0 }
+
+const week = 7 * 24 * 60 // minutes
+
+// Span is a part of a week, in minutes since the beginning of Monday: from From until To.
+type Span struct{ From, To uint16 }
+
+// Shift is from when on local time is how far ahead of UTC. Both are in seconds, since 1970 the first.
+type Shift struct {
+	From   int64
+	Offset int32
+}
+
+// guard is what must be so beside a packet's headers for a rule to decide it.
+type guard struct {
+	flags Flags
+	hours []Span // sorted and apart; nil: always
+	zone  []Shift
+}
+
+// guarded reports whether the rule hangs on more than a packet's headers.
+func (r *Rule) guarded() bool { return r.Flags != (Flags{}) || len(r.Hours) > 0 }
+
+// sameGuard reports whether two rules are held to the same.
+func (r *Rule) sameGuard(o *Rule) bool { return r.Flags == o.Flags && slices.Equal(r.Hours, o.Hours) }
+
+func (r *Rule) validateGuard(zone []Shift) error {
+	for i := range r.conditions() {
+		if err := r.Flags.Validate(r.condition(i)); err != nil {
+			return err
+		}
+	}
+	end := -1
+	for _, s := range r.Hours {
+		if int(s.From) <= end || s.From >= s.To || s.To > week {
+			return fmt.Errorf("hours: want parts of a week in their order, without overlap")
+		}
+		end = int(s.To)
+	}
+	if len(r.Hours) == 1 && r.Hours[0] == (Span{0, week}) {
+		return fmt.Errorf("hours: they are all of the week")
+	}
+	for i, s := range zone {
+		if i > 0 && s.From <= zone[i-1].From || s.Offset < -86400 || s.Offset > 86400 {
+			return fmt.Errorf("time_zone: want shifts in their order, of a day at most")
+		}
+	}
+	switch {
+	case r.Proactive && r.guarded():
+		return fmt.Errorf("proactive: a switch knows neither hours nor tcp_flags")
+	case r.Action.Replies && r.Flags != (Flags{}):
+		return fmt.Errorf("replies: what tcp_flags decide gets no rule, and so nothing can answer it")
+	}
+	return nil
+}
+
+// open reports whether a time is within the hours, and for how long that stays so.
+func (g *guard) open(now time.Time) (open bool, left time.Duration) {
+	at := now.Unix()
+	var offset int64
+	next := int64(1<<63 - 1) // when the offset changes
+	for _, s := range g.zone {
+		if s.From > at {
+			next = s.From
+			break
+		}
+		offset = int64(s.Offset)
+	}
+	const day = 24 * 3600
+	second := (at + offset + 3*day) % (7 * day) // 1970 began on a Thursday
+	if second < 0 {
+		second += 7 * day
+	}
+	until := int64(7 * day)
+	if len(g.hours) > 0 {
+		until += int64(g.hours[0].From) * 60
+	}
+	for _, s := range g.hours {
+		from, to := int64(s.From)*60, int64(s.To)*60
+		if second < from {
+			until = from
+			break
+		}
+		if second < to {
+			open, until = true, to
+			break
+		}
+	}
+	return open, time.Unix(min(at+until-second, next), 0).Sub(now)
+}
+
+// holds reports whether a packet is as the guard asks, and notes in out what that hangs on. hidden says what is not known of it.
+func (g *guard) holds(p *policy.Packet, out *policy.Outcome) (ok bool, hidden string) {
+	withheld := p.In != nil && p.In.Withheld
+	if g.hours != nil {
+		if p.Now.IsZero() {
+			out.Unseen = withheld
+			return false, "its time"
+		}
+		open, left := g.open(p.Now)
+		out.Limit(left)
+		if !open {
+			return false, ""
+		}
+	}
+	if g.flags == (Flags{}) {
+		return true, ""
+	}
+	out.NoRule = "tcp_flags"
+	if p.In != nil {
+		if flags, ok := p.In.ReadTCPFlags(); ok {
+			return g.flags.Match(flags), ""
+		}
+	}
+	out.Unseen = withheld
+	return false, "tcp_flags"
+}
+
+// segment is a run of rules that are held to the same.
+type segment struct {
+	index
+	first int32 // rank of its first condition
+	guard *guard
+}
+
+// decideGuarded is Decide where some rules hang on more than headers.
+func (l *link) decideGuarded(p *policy.Packet) policy.Outcome {
+	var all policy.Outcome
+	for i := range l.segments {
+		s := &l.segments[i]
+		rank, hidden, depends := s.find(p)
+		all.Depends |= depends
+		if rank == noRule {
+			continue
+		}
+		lacks := ""
+		if hidden != 0 {
+			lacks = hidden.String()
+		}
+		if s.guard != nil {
+			holds, unknown := s.guard.holds(p, &all)
+			if all.Unseen {
+				return all
+			}
+			if !holds && unknown == "" {
+				continue
+			}
+			if lacks == "" {
+				lacks = unknown
+			}
+		}
+		out := *l.outcome(rank + s.first)
+		if out.Reason = l.reason(rank + s.first); lacks != "" {
+			out = policy.Outcome{Verdict: flow.Deny, Reason: out.Reason + " may apply, but the packet does not show " + lacks}
+		}
+		out.Depends, out.NoRule, out.Limited, out.Left = all.Depends, all.NoRule, all.Limited, all.Left
+		return out
+	}
+	return all
+}

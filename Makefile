@@ -22,7 +22,7 @@ NODE_TYPES := @types/node@22.19.1
 
 VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 BUILD   := switchbridge/cmd/internal/cli
-LDFLAGS := -s -w -X main.version=$(VERSION) $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ \
+LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ \
 	--format='-X $(BUILD).commit=%H -X $(BUILD).commitTime=%cd' 2>/dev/null)
 
 .PHONY: help
@@ -34,7 +34,7 @@ GUEST := build/function.wasm
 
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
-	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildmode=c-shared -ldflags '-s -w' -o $(GUEST) ./cmd/function-wasm
+	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -buildmode=c-shared -ldflags '-s -w -buildid=' -o $(GUEST) ./cmd/function-wasm
 	@$(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
 
 .PHONY: profile
@@ -59,7 +59,7 @@ package: export SOURCE_DATE_EPOCH = $(EPOCH)
 package: export CGO_ENABLED = 0
 package: guest ## the Debian package, in build/package: programs, systemd unit, man pages, completions
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/man $(PACKAGE)/completions
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(PACKAGE)/bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(PACKAGE)/bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
 	$(GO) test -count=1 ./cmd/switchbridge ./cmd/switchbridge-bench -run '^TestManPages$$' -man '$(CURDIR)/$(PACKAGE)/man'
 	@for shell in bash zsh fish; do $(PACKAGE)/bin/switchbridge completion $$shell >$(PACKAGE)/completions/switchbridge.$$shell; done
 	@gzip -9nc CHANGELOG.md >$(PACKAGE)/changelog.gz

@@ -43,10 +43,8 @@ It knows nothing of what the function is to decide. Name packets of your network
 with --packet, in the words of a policy's expectations, and it asks about them,
 too. It asks over a thousand events: don't point it at a function that counts.
 
-Exit codes: 0 no check failed, 1 one failed (with --strict, or has a warning).
-
-Examples:
-  switchbridge function test http://127.0.0.1:8080
+Exit codes: 0 no check failed, 1 one failed (with --strict, or has a warning).`,
+		Example: `  switchbridge function test http://127.0.0.1:8080
   switchbridge function test https://f.example/decide --function-token-file token --junit report.xml
   switchbridge function test http://127.0.0.1:8080 --packet 'tcp 10.0.0.1:40000 > 10.0.0.2:22'`,
 		Args: cli.Exactly(1, "the function's URL"),

@@ -32,6 +32,9 @@ func Check(t *testing.T, root func() *cobra.Command, lines map[string]string) {
 		if c.IsAvailableCommand() || c == c.Root() {
 			commands++
 		}
+		if strings.Contains(c.Long, "\nExamples:\n") {
+			t.Errorf("%s has examples in its long text, where a page joins their lines: they belong in Example", c.CommandPath())
+		}
 		for _, sub := range c.Commands() {
 			count(sub)
 		}

@@ -13,7 +13,7 @@ import (
 	"switchbridge/internal/testlong"
 )
 
-// Two builds of a commit give the same package, byte by byte: the second one in another folder, with another umask, in another
+// Two builds of a commit give the same package, byte by byte: the second one in a git worktree, with another umask, in another
 // time zone, and without what the first one compiled. The package is installed, used, removed and purged in a Debian of its own.
 func TestLongPackage(t *testing.T) {
 	testlong.Need(t)
@@ -25,8 +25,12 @@ func TestLongPackage(t *testing.T) {
 			t.Skipf("%s is not installed (make test-long installs it)", tool)
 		}
 	}
-	first := makePackage(t, "umask 022; TZ=UTC", nil)
-	second := makePackage(t, "umask 027; TZ=Asia/Tokyo", []string{"GOCACHE=" + t.TempDir()})
+	clone := filepath.Join(t.TempDir(), "clone")
+	git(t, "clone", "--quiet", "../..", clone)
+	tree := filepath.Join(t.TempDir(), "tree") // there Go keeps no record of the commit
+	git(t, "-C", clone, "worktree", "add", "--quiet", "--detach", tree)
+	first := makePackage(t, clone, "umask 022; TZ=UTC", nil)
+	second := makePackage(t, tree, "umask 027; TZ=Asia/Tokyo", []string{"GOCACHE=" + t.TempDir()})
 	a, b := sum(t, first), sum(t, second)
 	if a != b || filepath.Base(first) != filepath.Base(second) {
 		t.Errorf("two builds of a commit differ: %s is %x, %s is %x", first, a, second, b)
@@ -106,13 +110,16 @@ func TestLongPackage(t *testing.T) {
 	}
 }
 
-// makePackage builds the package of HEAD in a clone of its own and returns where it is.
-func makePackage(t *testing.T, shell string, env []string) string {
+func git(t *testing.T, args ...string) {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "clone")
-	if out, err := exec.Command("git", "clone", "--quiet", "../..", dir).CombinedOutput(); err != nil {
-		t.Fatalf("git clone: %v\n%s", err, out)
+	if out, err := exec.Command("git", args...).CombinedOutput(); err != nil {
+		t.Fatalf("git %q: %v\n%s", args, err, out)
 	}
+}
+
+// makePackage builds the package of the checkout in dir and returns where it is.
+func makePackage(t *testing.T, dir, shell string, env []string) string {
+	t.Helper()
 	c := exec.Command("sh", "-c", shell+" exec make package")
 	c.Dir, c.Env = dir, append(os.Environ(), env...)
 	if out, err := c.CombinedOutput(); err != nil {

@@ -231,6 +231,7 @@ LAMBDA_RIE := github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambd
 .PHONY: runtimes
 runtimes: check-go build/runtimes/bin/aws-lambda-rie ## the function on each platform's own runtime, which it installs or says how to
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v viceroy >/dev/null || echo 'no viceroy: cargo install viceroy --locked --version 0.22.0 (half an hour on two cores)'
+	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v wasmtime >/dev/null || echo 'no wasmtime: cargo install wasmtime-cli --locked'
 	SWITCHBRIDGE_LONG=1 SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 14m -v -run '^TestLongRuntimes' ./test/runtimes
 
 build/runtimes/bin/aws-lambda-rie:

@@ -9,7 +9,7 @@
 // record to standard error.
 //
 //	GOOS=wasip1 GOARCH=wasm go build -tags json -ldflags='-s -w' -o function.wasm ./cmd/function-wasm
-//	wasmtime --dir . function.wasm policy.blob < event > decision
+//	wasmtime run --dir .::/ function.wasm /policy.blob < event > decision
 //
 // The policy is a compiled one (switchbridge policy compile). Without one everything is allowed.
 // The tag json adds the JSON encoding, at twice the size, and states that travel with events, sealed with the keys in SWITCHBRIDGE_STATE_KEYS; hosts of

@@ -59,6 +59,7 @@ var table = []runtime{
 	{"Lambda, load balancer", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true})},
 	{"Lambda, load balancer with multi-value headers", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true, multi: true})},
 	{"Fastly, Viceroy", "viceroy", "cargo install viceroy --locked --version 0.22.0, half an hour on two cores", viceroy},
+	{"wasmtime", "wasmtime", "cargo install wasmtime-cli --locked", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
 }
 
 // run is a runtime's program while it is tested.

@@ -10,10 +10,11 @@ import (
 	"switchbridge/bench"
 )
 
-// figuresOf are the figures of one kind, "response" or the like, whose names lose the kind.
+// figuresOf are the figures of one kind, "response" or the like, whose names lose the kind. The responder's
+// are left out: it is no controller that somebody could use.
 func (r *Report) figuresOf(kind string) (list []Figure) {
 	for _, f := range r.Figures {
-		if name, ok := strings.CutPrefix(f.Name, kind+"/"); ok {
+		if name, ok := strings.CutPrefix(f.Name, kind+"/"); ok && name != bench.NameResponder {
 			f.Name = name
 			list = append(list, f)
 		}
@@ -55,8 +56,7 @@ func conclude(r *Report) (list []string) {
 		{"response", "Table 2, response time", false}, {"throughput", "Table 3, throughput as cbench counts", true}, {"startup", "Table 4, start-up", false},
 		{"memory_idle", "Table 5, idle memory", false}, {"memory_active", "Table 5, active memory", false}, {"cpu", "Table 6, CPU", false},
 	} {
-		all := r.figuresOf(t.kind)
-		here := slices.DeleteFunc(slices.Clone(all), func(f Figure) bool { return f.Name == bench.NameResponder })
+		here := r.figuresOf(t.kind)
 		if len(here) == 0 {
 			say("%s: no controller was measured.", t.title)
 			continue

@@ -238,7 +238,7 @@ func brief(err error) string {
 
 func (e *evaluation) listPeers(peers []*measured) {
 	s := e.section("Controllers",
-		fmt.Sprintf("What is measured side by side, in %d round(s), in each of which every controller is started, warmed up, loaded and stopped in turn, so that what changes on the machine meanwhile touches all. Every figure of these tables is taken here, by this load generator; the paper's column is what it printed. The paper's WebAssembly controller is not public: its figure stands in the row of ours of the same kind. The responder answers every PACKET_IN with a constant FLOW_MOD: what a controller takes beyond it is its own.", e.scale.rounds),
+		fmt.Sprintf("What is measured side by side, in %d round(s), in each of which every controller is started, warmed up, loaded and stopped in turn, so that what changes on the machine meanwhile touches all. Every figure of these tables is taken here, by this load generator; the paper's column is what it printed. The paper's WebAssembly controller is not measured here: its figure stands in the row of ours of the same kind. The responder answers every PACKET_IN with a constant FLOW_MOD: what a controller takes beyond it is its own.", e.scale.rounds),
 		"controller", "asked in", "measured", "comes by", "started by")
 	for _, m := range peers {
 		state := "yes"

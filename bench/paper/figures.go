@@ -6,7 +6,7 @@ import "switchbridge/bench"
 
 // published is what the paper says of one controller.
 type published struct {
-	name       string  // the peer's that stands in its row; the paper's WebAssembly controller is not public, ours has its row
+	name       string  // the peer's that stands in its row; ours of the same kind has the row of the paper's WebAssembly controller
 	response   float64 // µs, cbench latency mode
 	throughput float64 // packets/ms, cbench throughput mode
 	startup    float64 // ms

@@ -191,8 +191,8 @@ func TestQuick(t *testing.T) {
 		t.Errorf("%q", all)
 	}
 	full := sections["Table 12: handshakes"].Rows[3]
-	var ratio float64
-	if fmt.Sscan(full[9], &ratio); full[1] != "full" || full[2] != "28.9" || ratio < 1.5 {
+	var p10 float64 // three round trips of 14 ms, less jitter; the combined one's time hangs on the machine's load
+	if fmt.Sscan(full[4], &p10); full[1] != "full" || full[2] != "28.9" || p10 < 39 {
 		t.Errorf("%q", full)
 	}
 	for _, title := range []string{"Tables 8 to 11: location and platform", "Table 12: handshakes", "Figure 2 and tables 8 to 11: policies with state and without"} {
@@ -361,6 +361,7 @@ func TestConclude(t *testing.T) {
 	r.note("throughput/POX", "messages/ms", 40.6, 20)
 	r.note("answered/Floodlight", "PACKET_INs/ms", 0, 10)
 	r.note("answered/POX", "PACKET_INs/ms", 0, 20)
+	r.note("answered/"+bench.NameResponder, "PACKET_INs/ms", 0, 999)
 	r.note("messages/Floodlight", "messages for a PACKET_IN", 0, 3)
 	r.note("messages/POX", "messages for a PACKET_IN", 0, 1)
 	r.note("policy/header", "ms", 15.7, 10)
@@ -378,7 +379,7 @@ func TestConclude(t *testing.T) {
 	says("Table 4, start-up: no controller was measured.")
 	says("machine redis takes 2.00 times as long as header here, and 8.64 times in the paper.")
 	says("Missing from tables and named there: 2.")
-	r.Figures[0].Value, r.Figures[6].Value = 20, 1
+	r.Figures[0].Value, r.Figures[7].Value = 20, 1
 	says("POX (20.0), Floodlight (50.0). The order is the paper's in 0 of 1 pairs")
 	says("every controller measured here answers a PACKET_IN with one message")
 }

@@ -180,7 +180,8 @@ func anchor(title string) string {
 var page = template.Must(template.New("report").Funcs(template.FuncMap{"anchor": anchor}).Parse(`<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>The paper's evaluation, on this machine</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
+p, li { max-width: 68rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .wide { overflow-x: auto; }
 th, td { border-bottom: 1px solid #ccc; padding: .25rem .6rem; text-align: right; }
@@ -193,6 +194,7 @@ img { max-width: 100%; }
 @page { size: A4 landscape; margin: 12mm; }
 @media print {
  body { font-size: 10px; margin: 0; max-width: none; }
+ p, li { max-width: none; }
  .wide { overflow: visible; }
  th, td { padding: .15rem .35rem; }
  section, tr, img { break-inside: avoid; }

@@ -20,8 +20,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 TYPESCRIPT := typescript@5.9.3
 NODE_TYPES := @types/node@22.19.1
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X main.version=$(VERSION)
+VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
+BUILD   := switchbridge/cmd/internal/cli
+LDFLAGS := -s -w -X main.version=$(VERSION) $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ \
+	--format='-X $(BUILD).commit=%H -X $(BUILD).commitTime=%cd' 2>/dev/null)
 
 .PHONY: help
 help: ## show this list
@@ -43,6 +45,41 @@ profile: check-go ## what the guest's compiler should know of its hot paths, ane
 .PHONY: build
 build: guest ## bin/switchbridge and bin/switchbridge-bench
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
+
+# When the commit was made: the age of all files in a package, so that two builds give the same bytes.
+NFPM    := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
+EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+PACKAGE := build/package
+# A version must begin with a digit and be newer than that of an older commit.
+TAG     := $(shell git describe --tags --exact-match --match 'v[0-9]*' 2>/dev/null)
+DEB     := $(if $(TAG),$(TAG:v%=%),0~$(shell TZ=UTC git log -1 --abbrev=12 --date=format-local:%Y%m%d%H%M%S --format=%cd.%h 2>/dev/null))
+
+.PHONY: package
+package: export SOURCE_DATE_EPOCH = $(EPOCH)
+package: export CGO_ENABLED = 0
+package: guest ## the Debian package, in build/package: programs, systemd unit, man pages, completions
+	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/man $(PACKAGE)/completions
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(PACKAGE)/bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
+	$(GO) test -count=1 ./cmd/switchbridge ./cmd/switchbridge-bench -run '^TestManPages$$' -man '$(CURDIR)/$(PACKAGE)/man'
+	@for shell in bash zsh fish; do $(PACKAGE)/bin/switchbridge completion $$shell >$(PACKAGE)/completions/switchbridge.$$shell; done
+	@gzip -9nc CHANGELOG.md >$(PACKAGE)/changelog.gz
+	ARCH=$$($(GO) env GOARCH) DEB_VERSION='$(DEB)' $(GO) run $(NFPM) package --config configs/package/nfpm.yaml --packager deb --target $(PACKAGE)/
+
+# Known faults in what is built in, as the Go project knows them. Its database is asked over the network.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: vuln
+vuln: check-go ## known vulnerabilities that our code can reach, by govulncheck
+	@mkdir -p build; \
+	if ! $(GO) run $(GOVULNCHECK) -version >build/vuln.txt 2>&1; then \
+		echo 'vuln left out: $(GOVULNCHECK) could not be fetched'; \
+	elif $(GO) run $(GOVULNCHECK) ./... >build/vuln.txt 2>&1; then \
+		cat build/vuln.txt; \
+	elif grep 'fetching vulnerabilities:' build/vuln.txt; then \
+		echo 'vuln left out: the database could not be reached'; \
+	else \
+		cat build/vuln.txt; exit 1; \
+	fi
 
 .PHONY: workers
 workers: check-go ## the function for Cloudflare Workers, in cmd/function-workers/dist
@@ -83,8 +120,8 @@ vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the stand
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
-# A browser for the page, and promtool for the alert rules.
-LONG_PACKAGES := chromium fonts-dejavu-core prometheus
+# A browser for the page, promtool for the alert rules, a Debian of its own to install the package in.
+LONG_PACKAGES := chromium fonts-dejavu-core prometheus debootstrap
 
 .PHONY: long-packages
 long-packages:
@@ -187,6 +224,17 @@ build/dynamodb/lib:
 		'<groupId>$(word 1,$(subst :, ,$(DYNAMODB)))</groupId><artifactId>$(word 2,$(subst :, ,$(DYNAMODB)))</artifactId><version>$(word 3,$(subst :, ,$(DYNAMODB)))</version>' \
 		'</dependency></dependencies></project>' >build/dynamodb/pom.xml
 	cd build/dynamodb && mvn -q dependency:copy-dependencies -DoutputDirectory=lib
+
+# The platforms' own runtimes, as far as registries have them whole.
+LAMBDA_RIE := github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie@v0.0.0-20261030222936-bef5c4ba774d
+
+.PHONY: runtimes
+runtimes: check-go build/runtimes/bin/aws-lambda-rie ## the function on each platform's own runtime, which it installs or says how to
+	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v viceroy >/dev/null || echo 'no viceroy: cargo install viceroy --locked --version 0.22.0 (half an hour on two cores)'
+	SWITCHBRIDGE_LONG=1 SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 14m -v -run '^TestLongRuntimes' ./test/runtimes
+
+build/runtimes/bin/aws-lambda-rie:
+	GOBIN='$(CURDIR)/build/runtimes/bin' $(GO) install '$(LAMBDA_RIE)'
 
 .PHONY: clean
 clean: ## remove what was built

@@ -22,7 +22,7 @@ func TestSystemdUnit(t *testing.T) {
 		t.Skip("there is no systemd-analyze to verify the unit with")
 	}
 	unit := filepath.Join(t.TempDir(), "switchbridge.service")
-	here := strings.ReplaceAll(string(text), "/usr/local/bin/switchbridge", "/bin/true") // verify wants a program that is there
+	here := strings.ReplaceAll(string(text), "/usr/bin/switchbridge", "/bin/true") // verify wants a program that is there
 	if err := os.WriteFile(unit, []byte(here), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -59,10 +59,8 @@ on SIGHUP where there is a terminal, since that was closed.
 
 Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
 function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
-that callers need, or two with a blank between.
-
-Examples:
-  switchbridge function serve --policy policy.yaml
+that callers need, or two with a blank between.`,
+		Example: `  switchbridge function serve --policy policy.yaml
   switchbridge function serve --listen :8443 --cert cert.pem --key key.pem --token-file token
   switchbridge function serve --wasm guest.wasm --configure guest.conf --admin 127.0.0.1:9654`,
 		Args: cli.NoArgs,

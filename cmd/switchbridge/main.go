@@ -29,7 +29,7 @@ Start a gateway that allows everything and say so to an Open vSwitch bridge:
 
 Exit codes: 0 success, 1 failure, 2 a mistake in the command line.`,
 	}
-	root.AddCommand(runCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand(), reloadCommand(), pairCommand())
+	root.AddCommand(runCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand(), reloadCommand(), pairCommand(), versionCommand())
 	cli.Prepare(root, version)
 	return root
 }

@@ -45,10 +45,8 @@ PROGRAM is P4Info as p4c writes it, with the compiled program in --json, or a fo
 that has one of each; without it, the program is Switchbridge's own.
 
 It fails where "switchbridge run" would: where a mapping does not fit, or the program
-has no way to ask about a packet.
-
-Examples:
-  switchbridge p4 info build/ --write mapping.yaml
+has no way to ask about a packet.`,
+		Example: `  switchbridge p4 info build/ --write mapping.yaml
   switchbridge p4 info my.p4info.txtpb --json my.json --mapping my.yaml --miss punt`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

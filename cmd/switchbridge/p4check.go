@@ -34,10 +34,8 @@ A switch without a program gets this one. Entries of others are left alone; what
 check wrote is removed, but for the mapping's multicast groups, clone sessions and
 setup, which a gateway writes again anyway.
 
-It fails if anything that was tried did not work.
-
-Examples:
-  switchbridge p4 check device=1,addr=127.0.0.1:9559,p4info=my.p4info.txtpb,json=my.json,mapping=my.yaml,miss=punt
+It fails if anything that was tried did not work.`,
+		Example: `  switchbridge p4 check device=1,addr=127.0.0.1:9559,p4info=my.p4info.txtpb,json=my.json,mapping=my.yaml,miss=punt
   switchbridge p4 check device=1,addr=127.0.0.1:9559,ports=1-2 --interface 1=h1 --interface 2=h2`,
 		Args: cli.Exactly(1, "SWITCH, as run's --p4 takes it"),
 		RunE: func(c *cobra.Command, args []string) error {

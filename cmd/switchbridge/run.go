@@ -32,13 +32,11 @@ and says so.
 The configuration and every file that it names are read again when they change,
 on SIGHUP, and by switchbridge reload; what can't be used changes nothing
 (docs/operating.md). With a terminal SIGHUP ends the gateway as SIGTERM does,
-since the terminal was closed.
-
-Examples:
-  switchbridge run --policy policy.yaml
+since the terminal was closed.`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
+		Example: `  switchbridge run --policy policy.yaml
   switchbridge run --policy policy.yaml --shadow next.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
-  switchbridge run --config switchbridge.yaml --check`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
+  switchbridge run --config switchbridge.yaml --check`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			set, err := f.settings(c)

@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -91,20 +90,8 @@ func nameCommands(c *cobra.Command) {
 	c.DisableFlagsInUseLine = true
 }
 
-// Version is set, which the build may have, or what the Go toolchain recorded.
-func Version(set string) string {
-	if set != "" {
-		return set
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-				return "devel-" + s.Value[:12]
-			}
-		}
-	}
-	return "devel"
-}
+// Version is the one that the build set, or what the Go toolchain recorded.
+func Version(set string) string { return ThisBuild(set).Version }
 
 // Exactly is cobra's ExactArgs, with a UsageError that says what is wanted.
 func Exactly(n int, what string) cobra.PositionalArgs {

@@ -134,6 +134,18 @@ func TestStoreIsKilled(t *testing.T) {
 		server := natstest.Start(t)
 		storeIsKilled(t, server.URL, server.Stop, server.Restart)
 	})
+	t.Run("bbolt, whose file is moved away", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "states")
+		move := func(from, to string) func() {
+			return func() {
+				if err := os.Rename(from, to); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		storeIsKilled(t, "bbolt:"+path, move(path, path+".away"), move(path+".away", path))
+	})
 }
 
 func storeIsKilled(t *testing.T, store string, kill, restart func()) {

@@ -6,7 +6,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -47,6 +50,9 @@ type Store struct {
 	done   chan struct{}
 	close  sync.Once
 
+	file   os.FileInfo // of the file that is open
+	broken atomic.Bool // the file is no database any more
+
 	held int   // states, by the writer; those that have expired and are not removed yet, too
 	size int64 // bytes of keys and data
 }
@@ -85,6 +91,9 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	s.base = s.start.UnixMicro()
 	if err := db.Update(s.load); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
+	}
+	if s.file, err = os.Stat(path); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	go s.run()
 	return s, nil
@@ -127,16 +136,47 @@ func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) er
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bbolt.Tx) error {
-		now, b := s.now(), tx.Bucket(bucketStates)
-		for i, key := range keys {
-			values[i] = state.Value{Last: b.Sequence()}
-			if version, _, data, ok := s.value(b.Get([]byte(key)), now); ok {
-				values[i] = state.Value{Version: version, Data: append([]byte{}, data...)}
-			}
+	return s.intact(func() error { return s.db.View(func(tx *bbolt.Tx) error { return s.read(tx, keys, values) }) })
+}
+
+// intact does what reads or writes the file, which is mapped into memory: where somebody has cut it short or written over it, bbolt panics or meets a page that is
+// not there. From then on nothing is read nor written, since bbolt may hold its locks still, and a restart says what is wrong with the file.
+func (s *Store) intact(f func() error) (err error) {
+	if s.broken.Load() {
+		return errBroken
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // of this goroutine
+	defer func() {
+		if v := recover(); v != nil {
+			s.broken.Store(true)
+			err = fmt.Errorf("%w: %v", errBroken, v)
 		}
-		return nil
-	})
+	}()
+	if !s.there() {
+		return fmt.Errorf("%s: the file was moved away, or another one is in its place", s.path)
+	}
+	return f()
+}
+
+// there reports whether the path is the file that is open: states in one that was removed would be gone with this process.
+func (s *Store) there() bool {
+	now, err := os.Stat(s.path)
+	return err == nil && os.SameFile(now, s.file)
+}
+
+// read reads keys.
+func (s *Store) read(tx *bbolt.Tx, keys []string, values []state.Value) error {
+	now, b := s.now(), tx.Bucket(bucketStates)
+	if b == nil {
+		return state.ErrCorrupt
+	}
+	for i, key := range keys {
+		values[i] = state.Value{Last: b.Sequence()}
+		if version, _, data, ok := s.value(b.Get([]byte(key)), now); ok {
+			values[i] = state.Value{Version: version, Data: append([]byte{}, data...)}
+		}
+	}
+	return nil
 }
 
 // CompareAndSwap implements [state.Store].
@@ -179,6 +219,8 @@ func (s *Store) write(ctx context.Context, w *write) (uint64, error) {
 	}
 }
 
+var errBroken = fmt.Errorf("%w: the file was cut short or written over: put a good one in its place and restart", state.ErrCorrupt)
+
 var errClosed = errors.New("the store is closed")
 
 // run writes until the store is closed: what has gathered while the disk was waited for is one transaction.
@@ -201,7 +243,7 @@ func (s *Store) run() {
 			}
 		}
 		held, size := s.held, s.size
-		err := s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, batch) })
+		err := s.intact(func() error { return s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, batch) }) })
 		if err != nil {
 			s.held, s.size = held, size
 		}
@@ -324,7 +366,9 @@ func (s *Store) Close() (err error) {
 	s.close.Do(func() {
 		close(s.stop)
 		<-s.done
-		err = s.db.Close()
+		if !s.broken.Load() { // else who panicked may have its locks, and waits for nobody
+			err = s.db.Close()
+		}
 	})
 	return err
 }

@@ -225,6 +225,17 @@ build/dynamodb/lib:
 		'</dependency></dependencies></project>' >build/dynamodb/pom.xml
 	cd build/dynamodb && mvn -q dependency:copy-dependencies -DoutputDirectory=lib
 
+# The platforms' own runtimes, as far as registries have them whole.
+LAMBDA_RIE := github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambda-rie@v0.0.0-20261030222936-bef5c4ba774d
+
+.PHONY: runtimes
+runtimes: check-go build/runtimes/bin/aws-lambda-rie ## the function on each platform's own runtime, which it installs or says how to
+	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v viceroy >/dev/null || echo 'no viceroy: cargo install viceroy --locked --version 0.22.0 (half an hour on two cores)'
+	SWITCHBRIDGE_LONG=1 SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 14m -v -run '^TestLongRuntimes' ./test/runtimes
+
+build/runtimes/bin/aws-lambda-rie:
+	GOBIN='$(CURDIR)/build/runtimes/bin' $(GO) install '$(LAMBDA_RIE)'
+
 .PHONY: clean
 clean: ## remove what was built
 	rm -rf bin build

@@ -176,9 +176,7 @@ func dialAll(ctx context.Context, cfg *ControllerConfig) ([]*loadSwitch, error) 
 			s, err := dialSwitch(ctx, cfg.Target, cfg.TLS, cfg.Protocol, n, cfg.MACs, buffer)
 			if err == nil {
 				switches[i] = s
-				if err = s.quiet(time.Second); err == nil {
-					err = s.announce(n, cfg.Protocol)
-				}
+				err = s.announce(n, cfg.Protocol)
 			}
 			if err != nil {
 				errs[i] = fmt.Errorf("switch %d: %w", n, err)

@@ -5,9 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"switchbridge/flow"
@@ -441,5 +443,75 @@ func BenchmarkLatency(b *testing.B) {
 		}
 		b.ReportMetric(float64(res.Latency.P50)/1e3, "p50-µs")
 		b.ReportMetric(res.PerSecond.Median, "responses/s")
+	}
+}
+
+// An OpenFlow 1.3 controller that closes a switch which asks before it has a
+// table-miss entry, and takes long to add it, is measured all the same; one that adds none is asked after a while.
+func TestSwitchWaitsForTableMiss(t *testing.T) {
+	announce := func(s *loadSwitch) error { return s.announce(1, flow.OpenFlow13) }
+	decide := func(s *loadSwitch) error {
+		_, _, err := s.firstDecision(8 * time.Second)
+		return err
+	}
+	for name, row := range map[string]struct {
+		ask         func(*loadSwitch) error
+		after, want time.Duration
+	}{
+		"announce, late":        {announce, 3 * time.Second, 3 * time.Second},
+		"announce, never":       {announce, time.Hour, missLimit},
+		"first decision, late":  {decide, 3 * time.Second, 3 * time.Second},
+		"first decision, never": {decide, time.Hour, 4 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				miss, err := ofp.AppendFlowMod(nil, flow.OpenFlow13, 3, &flow.Rule{Command: flow.Add, Actions: []flow.Action{flow.OutputTo(flow.PortController)}}, flow.NoBuffer)
+				if err != nil {
+					t.Fatal(err)
+				}
+				near, far := net.Pipe()
+				asked := make(chan time.Duration, 1)
+				go func() {
+					defer far.Close()
+					begin := time.Now()
+					var add *time.Timer
+					for s := newStream(far, 4<<10); ; {
+						msg, err := s.buffered()
+						if err != nil {
+							return
+						}
+						if msg == nil {
+							if s.fill() != nil {
+								return
+							}
+							continue
+						}
+						switch msg[1] {
+						case 0: // HELLO
+							go far.Write(ofp.AppendFeaturesRequest(ofp.AppendHello(nil, 1, flow.OpenFlow13), flow.OpenFlow13, 2))
+						case 6: // FEATURES_REPLY
+							begin = time.Now()
+							add = time.AfterFunc(row.after, func() { far.Write(miss) })
+						case wirePacketIn:
+							add.Stop()
+							asked <- time.Since(begin)
+							io.Copy(io.Discard, far)
+							return
+						}
+					}
+				}()
+				s, err := newSwitch(t.Context(), near, flow.OpenFlow13, 1, 1, 4<<10)
+				if err == nil {
+					err = row.ask(s)
+				}
+				near.Close()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := <-asked; took < row.want || took > row.want+time.Second {
+					t.Errorf("it asked after %v, want %v and what it waits for silence", took, row.want)
+				}
+			})
+		})
 	}
 }

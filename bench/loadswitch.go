@@ -42,6 +42,7 @@ type loadSwitch struct {
 	// same PACKET_IN; each plus one. The reader's.
 	seen [1 << 10]uint32
 
+	setUp     bool        // the controller has added an entry; see missEntry
 	recording atomic.Bool // latencies go into the histogram
 	stop      atomic.Bool // pingPong returns before the next packet
 	latencies *stats.Histogram
@@ -153,6 +154,36 @@ func (s *loadSwitch) drain(count func(answer), reply func([]byte) error) error {
 	}
 }
 
+// missLimit is how long an OpenFlow 1.3 controller may take for its table-miss entry.
+const missLimit = 5 * time.Second
+
+// missEntry waits until the controller has added an entry. In OpenFlow 1.3 a
+// switch asks nothing before it has a table-miss entry (1.3.5, 5.4), and a
+// controller may close the connection of one that does. One that adds none
+// within limit is asked all the same.
+func (s *loadSwitch) missEntry(limit time.Duration) error {
+	defer s.conn.SetReadDeadline(time.Time{})
+	s.conn.SetReadDeadline(time.Now().Add(limit))
+	for s.dp.Version() == flow.OpenFlow13 && !s.setUp {
+		err := s.read(func(a answer) { s.setUp = s.setUp || a.kind == ofp.TypeFlowMod })
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// welcome waits until the controller has set the switch up.
+func (s *loadSwitch) welcome() error {
+	if err := s.missEntry(missLimit); err != nil {
+		return err
+	}
+	return s.quiet(time.Second)
+}
+
 // quiet answers the controller until it has said nothing for the settle time,
 // but no longer than limit.
 func (s *loadSwitch) quiet(limit time.Duration) error {
@@ -174,9 +205,12 @@ func (s *loadSwitch) quiet(limit time.Duration) error {
 	}
 }
 
-// announce makes the load's destination known, as cbench does, and waits for
-// what comes of it.
+// announce lets the controller end its handshake, makes the load's destination
+// known, as cbench does, and waits for what comes of it.
 func (s *loadSwitch) announce(n int, v flow.Protocol) error {
+	if err := s.welcome(); err != nil {
+		return err
+	}
 	frame := frames.GratuitousARP(target(n))
 	p := flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame}
 	p.Match.SetInPort(2)

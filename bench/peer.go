@@ -34,6 +34,8 @@ type Peer struct {
 	// Near are paths, from the folder of this program, where the command's
 	// program is looked for before PATH.
 	Near     []string
+	Needs    string            // a file without which the peer is not installed, where the command is an interpreter
+	Install  string            // the command or place that it comes from
 	Files    map[string]string // written to {dir} before it starts, by name
 	Dir      string            // working directory; empty: {dir}
 	Protocol flow.Protocol     // that it is asked in
@@ -60,11 +62,12 @@ func DefaultPeers() []Peer {
 			Command: []string{"ovs-testcontroller", "--unixctl={dir}/ctl", "-vconsole:emer", "-vsyslog:off", "ptcp:{port}:127.0.0.1"},
 			Env:     map[string]string{"OVS_RUNDIR": "{dir}", "OVS_LOGDIR": "{dir}"},
 			Near:    []string{"ovs-testcontroller", "../build/ovs-testcontroller"}, // as make testcontroller leaves it
+			Install: "make peers",
 		},
 		{
 			Name: "os-ken", Protocol: flow.OpenFlow13,
 			Command: []string{"osken-manager", "--ofp-listen-host", "127.0.0.1", "--ofp-tcp-listen-port", "{port}", "{dir}/learning.py"},
-			Files:   map[string]string{"learning.py": oskenApp},
+			Files:   map[string]string{"learning.py": oskenApp}, Install: "make peers",
 		},
 		{
 			Name: NameResponder, Protocol: flow.OpenFlow10,
@@ -105,8 +108,8 @@ func ColdPeer() Peer {
 //	    command: [python3, /opt/pox/pox.py, openflow.of_01, --port={port}, forwarding.l2_learning]
 //	    openflow: "1.0"
 //
-// with env (a map), dir and start (a duration) where needed. An unknown key is
-// an error.
+// with env (a map), dir, start (a duration), needs (a file without which it is not
+// installed) and install (what brings it) where needed. An unknown key is an error.
 func ParsePeers(r io.Reader) ([]Peer, error) {
 	var file struct {
 		Peers []struct {
@@ -116,6 +119,8 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 			Dir      string
 			OpenFlow string
 			Start    time.Duration
+			Needs    string
+			Install  string
 		}
 	}
 	d := yaml.NewDecoder(r)
@@ -125,7 +130,7 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 	}
 	var peers []Peer
 	for i, f := range file.Peers {
-		p := Peer{Name: f.Name, Command: f.Command, Env: f.Env, Dir: f.Dir, Start: f.Start}
+		p := Peer{Name: f.Name, Command: f.Command, Env: f.Env, Dir: f.Dir, Start: f.Start, Needs: f.Needs, Install: f.Install}
 		where := fmt.Sprintf("peers: entry %d (%q)", i+1, f.Name)
 		switch {
 		case f.Name == "":
@@ -164,6 +169,11 @@ func Switchbridge() (string, error) {
 
 // Find says where the peer's program is, or wraps ErrNotInstalled.
 func (p *Peer) Find() (string, error) {
+	if p.Needs != "" {
+		if _, err := os.Stat(p.Needs); err != nil {
+			return "", fmt.Errorf("%s: %w: %v", p.Name, ErrNotInstalled, err)
+		}
+	}
 	switch p.Command[0] {
 	case "{self}":
 		return Switchbridge()

@@ -193,6 +193,8 @@ peers:
     openflow: "1.0"
     env: {PYTHONPATH: /opt/pox}
     start: 30s
+    needs: /no/such/pox.py
+    install: git clone it
   - {name: b, command: [x, "{port}"], openflow: "1.3"}
 `))
 	if err != nil || len(peers) != 2 {
@@ -200,6 +202,10 @@ peers:
 	}
 	if p := peers[0]; p.Name != "POX" || len(p.Command) != 4 || p.Protocol != flow.OpenFlow10 || p.Start != 30*time.Second || p.Env["PYTHONPATH"] != "/opt/pox" {
 		t.Errorf("%+v", p)
+	}
+	peers[0].Command[0] = os.Args[0]
+	if _, err := peers[0].Find(); !errors.Is(err, ErrNotInstalled) || peers[0].Install != "git clone it" {
+		t.Errorf("the interpreter is there and the program is not: %v", err)
 	}
 	for file, want := range map[string]string{
 		`peers: [{command: [x, "{port}"], openflow: "1.0"}]`:                                                              "entry 1 (\"\"): no name",

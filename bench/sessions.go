@@ -107,7 +107,7 @@ func sessions(ctx context.Context, cfg *SessionsConfig, res *SessionsResult) (er
 			idle.Go(func() { _ = others[i].idle() }) // one that the controller drops is missed by the count below
 		}
 	}
-	if err := others[0].quiet(time.Second); err != nil {
+	if err := others[0].welcome(); err != nil {
 		return err
 	}
 	if res.OthersIdle, err = probe.latency(ctx, cfg.Duration); err != nil {

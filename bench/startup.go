@@ -60,10 +60,14 @@ func Startup(ctx context.Context, p Peer, trials int) (StartupTimes, error) {
 	return times(), nil
 }
 
-// firstDecision sends PACKET_INs until the first is answered, and reports how long that took.
+// firstDecision sends PACKET_INs until the first is answered, and reports how long that took,
+// with what the controller took for a table-miss entry.
 func (s *loadSwitch) firstDecision(limit time.Duration) (took time.Duration, answered bool, err error) {
 	const pause = time.Millisecond
 	begin := time.Now()
+	if err := s.missEntry(limit / 2); err != nil {
+		return 0, false, err
+	}
 	for !answered && time.Since(begin) < limit {
 		if _, err := s.conn.Write(s.batch.stamp(1)); err != nil {
 			return 0, false, err
@@ -133,7 +137,7 @@ func measureResources(ctx context.Context, p *Peer, cfg *ResourcesConfig) (*Reso
 		return nil, fmt.Errorf("%s: %w", p.Name, explain(err))
 	}
 	defer s.conn.Close()
-	if err := errors.Join(s.quiet(time.Second), s.announce(1, p.Protocol)); err != nil {
+	if err := s.announce(1, p.Protocol); err != nil {
 		return nil, fmt.Errorf("%s: %w", p.Name, explain(err))
 	}
 	ended := make(chan error, 1)

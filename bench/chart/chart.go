@@ -21,7 +21,10 @@ import (
 // Curve is one line of a plot of distributions.
 type Curve struct {
 	Name string
-	H    *stats.Histogram
+	H    *stats.Histogram // nil: nothing was measured
+	// Paper is the paper's median in the plot's unit, a dashed line upright in the curve's
+	// colour; 0: none.
+	Paper float64
 }
 
 // palette tells seven curves apart, also for most who see colours differently
@@ -32,14 +35,29 @@ var palette = []color.RGBA{
 }
 
 // CDF draws distributions of latencies in units of unit, on a logarithmic axis,
-// to dir/name.svg and .png. The axis ends where one event in two hundred is left.
+// to dir/name.svg and .png. The axis ends where one event in two hundred is left, or
+// at the paper's largest median.
 func CDF(dir, name, title, axis string, unit time.Duration, curves []Curve) error {
 	p := newPlot(title, axis, "share of events")
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	p.Add(plotter.NewGrid())
 	legend := plot.NewLegend()
 	low, high := math.Inf(1), 0.0
+	measured := false
 	for i, c := range curves {
+		if c.Paper > 0 {
+			line, err := plotter.NewLine(plotter.XYs{{X: c.Paper, Y: 0}, {X: c.Paper, Y: 1}})
+			if err != nil {
+				return fmt.Errorf("plot %s: %w", name, err)
+			}
+			line.Color, line.Width, line.Dashes = palette[i%len(palette)], vg.Points(1), []vg.Length{vg.Points(2), vg.Points(2)}
+			p.Add(line)
+			legend.Add(c.Name+": the paper's median", line)
+			low, high = min(low, c.Paper), max(high, c.Paper)
+		}
+		if c.H == nil {
+			continue
+		}
 		of := func(d time.Duration) float64 { return max(float64(d)/float64(unit), 1e-3) }
 		var xy plotter.XYs
 		c.H.CDF(func(d time.Duration, share float64) { xy = append(xy, plotter.XY{X: of(d), Y: share}) })
@@ -57,9 +75,10 @@ func CDF(dir, name, title, axis string, unit time.Duration, curves []Curve) erro
 		}
 		p.Add(line)
 		legend.Add(c.Name, line)
+		measured = true
 		low, high = min(low, of(c.H.Quantile(0.001))), max(high, of(c.H.Quantile(0.995)))
 	}
-	if high == 0 {
+	if !measured {
 		return fmt.Errorf("plot %s: nothing was measured", name)
 	}
 	p.Y.Min, p.Y.Max = 0, 1

@@ -35,7 +35,7 @@ func (e *evaluation) concurrency(ctx context.Context) error {
 	millis := publishedFastly
 	took := time.Duration(millis * float64(time.Millisecond))
 	counts := underWay(begin.at, took)
-	s := e.section("Concurrency (table 7)",
+	s := e.section("Table 7: concurrency",
 		fmt.Sprintf("Events of the generated organisation's set that are under way as one begins, itself included, if each takes %v ms (the paper's Fastly).", millis),
 		"under way", "events", "share %")
 	s.Emulated = "the set is generated, with bursts of one to four conversations; the time of an answer is taken as constant."

@@ -32,7 +32,7 @@ func (e *evaluation) emulated() string {
 // distance asks from each location. The sites of one platform ask at the same
 // time, as the paper's agents did.
 func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) error {
-	s := e.section("Location and platform (tables 8 to 11)",
+	s := e.section("Tables 8 to 11: location and platform",
 		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once. The paper's figures are its medians for each platform.", e.scale.events),
 		"platform", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
 	s.Emulated = e.emulated()
@@ -65,6 +65,7 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 				row[3] = paperMS(l.Paper)
 			}
 			if errs[i] != nil {
+				s.Missing = append(s.Missing, l.Platform+" from "+cmp.Or(l.Site, "here")+" failed")
 				s.row(append(row, reason(errs[i]))...)
 				continue
 			}
@@ -77,7 +78,8 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 		if len(sites) > 1 {
 			s.row(append([]string{sites[0].Platform, "all", none, paperMS(sites[0].Paper)}, cells(&sum)...)...)
 		}
-		curves = append(curves, chart.Curve{Name: sites[0].Platform, H: &sum})
+		curves = append(curves, chart.Curve{Name: sites[0].Platform, H: &sum, Paper: sites[0].Paper})
+		e.report.note("distance/"+sites[0].Platform, "ms", sites[0].Paper, millis(sum.Quantile(0.5)))
 	}
 	if len(curves) == 0 {
 		return nil
@@ -101,7 +103,7 @@ var handshakeWays = []Location{
 }
 
 func (e *evaluation) handshakes(ctx context.Context, f *Function, set []byte) {
-	s := e.section("Handshakes (table 12)",
+	s := e.section("Table 12: handshakes",
 		fmt.Sprintf("%d events, one after the other. Combined: one request an event. Full: HELLO, FEATURES_REPLY and PACKET_IN are a request each. The paper's ratio is %s: its full handshake costs two round trips, ours three.",
 			e.scale.events, num(publishedFull/publishedCombined)),
 		"from", "handshake", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "ratio to combined, paper", "here")
@@ -120,11 +122,15 @@ func (e *evaluation) handshakes(ctx context.Context, f *Function, set []byte) {
 			got, err := e.from(ctx, f, l, set, h.name)
 			if err != nil {
 				s.row(l.Platform, h.name, paper, reason(err))
+				s.Missing = append(s.Missing, l.Platform+", "+h.name+", failed")
 				continue
 			}
 			t := got.Latency()
 			if h.name == replay.HandshakeCombined {
 				combined = t.P50
+			}
+			if l.Delay > 0 {
+				e.report.note("handshake/"+h.name, "ms", h.paper, millis(t.P50))
 			}
 			ratio := none
 			if combined > 0 {

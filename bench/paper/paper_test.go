@@ -99,7 +99,7 @@ func TestQuick(t *testing.T) {
 		Dir: dir, Quick: true,
 		Peers: []bench.Peer{
 			{Name: "ovs-testcontroller", Command: []string{"{bench}"}, Env: map[string]string{listenVar: "127.0.0.1:{port}"}, Protocol: flow.OpenFlow10},
-			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10},
+			{Name: "Floodlight", Command: []string{"no-such-program-here", "{port}"}, Protocol: flow.OpenFlow10, Install: "git clone it"},
 			{Name: "broken", Command: []string{"{bench}", "-no-such-flag"}, Protocol: flow.OpenFlow10, Env: map[string]string{"IGNORED": "{port}"}},
 		},
 		Local: func(_ context.Context, policy string, _ ...string) (*Function, func(), error) {
@@ -141,30 +141,46 @@ func TestQuick(t *testing.T) {
 		t.Fatalf("%s: no row %q in %q", title, first, s.Rows)
 		return nil
 	}
-	for _, title := range []string{"Response time", "Throughput", "Start-up", "Memory, idle", "Memory, active", "CPU at 1,000 PACKET_IN/s"} {
-		if row := find(title, "POX"); row[1] == none || row[3] != "1.00" {
+	for _, title := range []string{"Table 2: response time", "Table 3: throughput", "Table 4: start-up", "Table 5: memory, idle", "Table 5: memory, active", "Table 6: CPU at 1,000 PACKET_IN/s"} {
+		if row := find(title, "POX"); row[1] == none || row[2] != none || row[4] != "1.00" {
 			t.Errorf("%s: %q", title, row)
 		}
-		if row := find(title, "ovs-testcontroller"); row[2] == none || row[3] != "1.00" && row[2] != "0.00" { // a moment's CPU time may be less than /proc counts
+		if row := find(title, "ovs-testcontroller"); row[1] != none || row[2] == none || row[5] != "1.00" && row[2] != "0.00" { // a moment's CPU time may be less than /proc counts
 			t.Errorf("%s: %q", title, row)
 		}
-		if row := find(title, "Floodlight"); row[1] == none { // the paper's row comes first
+		if row := find(title, "broken"); row[2] != none {
 			t.Errorf("%s: %q", title, row)
 		}
-		if row := find(title, "broken"); row[2] != "failed" {
-			t.Errorf("%s: %q", title, row)
+		seen := map[string]bool{}
+		for _, row := range sections[title].Rows {
+			if seen[row[0]] {
+				t.Errorf("%s: two rows of %s", title, row[0])
+			}
+			seen[row[0]] = true
 		}
-		last := sections[title].Rows
-		if row := last[len(last)-2]; row[0] != "Floodlight" || row[2] != "not installed" {
-			t.Errorf("%s: %q", title, row)
+		missing := strings.Join(sections[title].Missing, "; ")
+		for _, want := range []string{"POX is not listed", "Floodlight is not installed (git clone it)", "broken: failed"} {
+			if !strings.Contains(missing, want) {
+				t.Errorf("%s: %q does not say %q", title, missing, want)
+			}
 		}
+		if words := sections[title].Words(); !words[0] || words[1] || words[2] {
+			t.Errorf("%s: columns of words: %v", title, words)
+		}
+	}
+	// The responder answers each PACKET_IN once, so that both ways to count agree.
+	if row := find("Table 3: throughput", "ovs-testcontroller"); row[11] != "1.00" || row[10] != row[2] {
+		t.Errorf("%q", row)
+	}
+	if row := find("Table 2: response time", "ovs-testcontroller"); row[11] == "0.00" || row[12] != row[13] {
+		t.Errorf("%q", row)
 	}
 	if row := find("Controllers", "broken"); !strings.Contains(row[2], "it ended") {
 		t.Errorf("%q", row)
 	}
 	find("A function and its transport", "bare transport")
 	// The delays are in the figures: round trips of 20 and 60 ms.
-	away := sections["Location and platform (tables 8 to 11)"]
+	away := sections["Tables 8 to 11: location and platform"]
 	for i, least := range []float64{0, 20, 60, 20} {
 		var p50 float64
 		if fmt.Sscan(away.Rows[i][4], &p50); p50 < least {
@@ -174,12 +190,12 @@ func TestQuick(t *testing.T) {
 	if all := away.Rows[3]; all[1] != "all" || all[3] != "15.8" {
 		t.Errorf("%q", all)
 	}
-	full := sections["Handshakes (table 12)"].Rows[3]
+	full := sections["Table 12: handshakes"].Rows[3]
 	var ratio float64
 	if fmt.Sscan(full[9], &ratio); full[1] != "full" || full[2] != "28.9" || ratio < 1.5 {
 		t.Errorf("%q", full)
 	}
-	for _, title := range []string{"Location and platform (tables 8 to 11)", "Handshakes (table 12)", "Policies with state and without (figure 2, tables 8 to 11)"} {
+	for _, title := range []string{"Tables 8 to 11: location and platform", "Table 12: handshakes", "Figure 2 and tables 8 to 11: policies with state and without"} {
 		if !strings.Contains(sections[title].Emulated, "distance, by ") {
 			t.Errorf("%s does not say that distance is emulated", title)
 		}
@@ -189,7 +205,7 @@ func TestQuick(t *testing.T) {
 		t.Errorf("%d functions were started and %d stopped", len(started), stopped)
 	}
 	measured := 0
-	for _, row := range sections["Policies with state and without (figure 2, tables 8 to 11)"].Rows {
+	for _, row := range sections["Figure 2 and tables 8 to 11: policies with state and without"].Rows {
 		if row[0] == wayFar && row[1] == kindMachine && row[3] != "136" || row[4] == "0.00" && row[0] != wayNative && row[0] != wayEmbedded {
 			t.Errorf("%q", row)
 		}
@@ -198,15 +214,15 @@ func TestQuick(t *testing.T) {
 	if measured != 12 {
 		t.Errorf("%d rows of policies, want three policies in four ways", measured)
 	}
-	if len(sections["Policies by size"].Rows) != 4 || len(sections["Concurrency (table 7)"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
+	if len(sections["Policies by size"].Rows) != 4 || len(sections["Table 7: concurrency"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
 		t.Errorf("%d steps, %+v", len(steps), report)
 	}
 	find("The instruments: load", "replay to a gateway, every packet")
 	find("The instruments: error", "1ms")
 
 	for file, want := range map[string]string{
-		"report.md": "## Response time", "report.html": "<h2>Response time</h2>", "report.json": `"title": "Response time"`,
-		"response.svg": "<svg", "distance.svg": "<svg", "concurrency.svg": "<svg",
+		"report.md": "(#table-2-response-time)", "report.html": `<img src="data:image/svg&#43;xml;base64,`, "report.json": `"name": "response/ovs-testcontroller"`,
+		"response.svg": "POX: the paper", "distance.svg": "<svg", "concurrency.svg": "<svg",
 	} {
 		b, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil || !strings.Contains(string(b), want) {
@@ -220,6 +236,13 @@ func TestQuick(t *testing.T) {
 	defer f.Close()
 	if img, err := png.Decode(f); err != nil || img.Bounds().Dx() < 200 {
 		t.Errorf("response.png: %v", err)
+	}
+	if page, _ := os.ReadFile(filepath.Join(dir, "report.html")); bytes.Contains(page, []byte(".svg\"")) {
+		t.Error("report.html needs files beside it")
+	}
+	again, err := Read(dir)
+	if err != nil || !slices.Equal(again.Figures, report.Figures) || !slices.Equal(conclude(again), report.Conclusions) {
+		t.Errorf("what was written is read differently: %v", err)
 	}
 	md, _ := os.ReadFile(filepath.Join(dir, "report.md"))
 	if !strings.Contains(string(md), quickNote) {
@@ -235,7 +258,7 @@ func TestNothingGiven(t *testing.T) {
 		t.Fatal(err)
 	}
 	md, err := os.ReadFile(filepath.Join(dir, "report.md"))
-	if err != nil || !strings.Contains(string(md), "no function was given") || !strings.Contains(string(md), "neither it nor ovs-testcontroller was measured") {
+	if err != nil || !strings.Contains(string(md), "no function was given") || !strings.Contains(string(md), "neither POX nor ovs-testcontroller was measured") {
 		t.Errorf("%v: %s", err, md)
 	}
 	if len(report.Sections[1].Rows) != len(publishedControllers) {
@@ -326,5 +349,67 @@ func TestUnderWay(t *testing.T) {
 	// 0: alone; 1: second; 2: third; 20: alone; 35: alone, as the one before ends at 35; 36: second.
 	if fmt.Sprint(got) != "[3 2 1]" {
 		t.Errorf("%v", got)
+	}
+}
+
+// What the report concludes follows from its figures: other figures, other conclusions.
+func TestConclude(t *testing.T) {
+	r := &Report{Sections: []*Section{{Missing: []string{"x", "y"}}, {Missing: []string{"x"}}}}
+	r.note("response/POX", "µs", 91, 100, 120, 110)
+	r.note("response/Floodlight", "µs", 28.4, 50)
+	r.note("throughput/Floodlight", "messages/ms", 71.9, 30)
+	r.note("throughput/POX", "messages/ms", 40.6, 20)
+	r.note("answered/Floodlight", "PACKET_INs/ms", 0, 10)
+	r.note("answered/POX", "PACKET_INs/ms", 0, 20)
+	r.note("messages/Floodlight", "messages for a PACKET_IN", 0, 3)
+	r.note("messages/POX", "messages for a PACKET_IN", 0, 1)
+	r.note("policy/header", "ms", 15.7, 10)
+	r.note("policy/machine redis", "ms", 135.6, 20)
+	says := func(want string) {
+		t.Helper()
+		if all := strings.Join(conclude(r), "\n"); !strings.Contains(all, want) {
+			t.Errorf("no %q in\n%s", want, all)
+		}
+	}
+	says("Table 2, response time, in µs, the best first: Floodlight (50.0), POX (110). The order is the paper's in 1 of 1 pairs of controllers that it has too.")
+	says("Table 3, throughput as cbench counts, in messages/ms, the best first: Floodlight (30.0), POX (20.0).")
+	says("Floodlight answers a PACKET_IN with 3.00 messages, so that the paper's 71.9 messages/ms would be 24.0 PACKET_INs/ms")
+	says("Table 3 by PACKET_INs answered, the best first: POX (20.0), Floodlight (10.0). 1 of 1 pairs of controllers stand in another order")
+	says("Table 4, start-up: no controller was measured.")
+	says("machine redis takes 2.00 times as long as header here, and 8.64 times in the paper.")
+	says("Missing from tables and named there: 2.")
+	r.Figures[0].Value, r.Figures[6].Value = 20, 1
+	says("POX (20.0), Floodlight (50.0). The order is the paper's in 0 of 1 pairs")
+	says("every controller measured here answers a PACKET_IN with one message")
+}
+
+func TestCompare(t *testing.T) {
+	a, b := new(Report), new(Report)
+	a.note("response/POX", "µs", 91, 100, 110, 120)
+	b.note("response/POX", "µs", 91, 200, 220, 240)
+	a.note("startup/POX", "ms", 283.2, 100, 300)
+	b.note("startup/POX", "ms", 283.2, 200, 400)
+	a.note("cpu/POX", "% of a core", 0, 1)
+	b.note("cpu/POX", "% of a core", 0, 9)
+	a.note("cpu/os-ken", "% of a core", 0, 1)
+	b.note("cpu/native", "% of a core", 0, 1)
+	var out strings.Builder
+	if err := Compare(&out, a, b); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(strings.Fields(out.String()), " ")
+	for _, want := range []string{"response/POX µs 91.0 110 220 2.00 apart", "startup/POX ms 283 200 300 1.50 cpu/POX % of a core — 1.00 9.00 9.00 only", "only in A: cpu/os-ken only in B: cpu/native"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	empty := filepath.Join(t.TempDir(), "report.json")
+	if err := os.WriteFile(empty, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"no-such-file", t.TempDir(), empty, "paper_test.go"} {
+		if r, err := Read(path); err == nil {
+			t.Errorf("%s: %+v", path, r)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,7 +58,7 @@ func (e *evaluation) states(ctx context.Context) error {
 		return nil
 	}
 	r, err := State(ctx, StateConfig{smoke: e.cfg.Quick, Local: e.cfg.Local, Stores: e.cfg.Stores, OnStep: e.cfg.OnStep})
-	s := e.section("Policies with state and without (figure 2, tables 8 to 11)",
+	s := e.section("Figure 2 and tables 8 to 11: policies with state and without",
 		fmt.Sprintf("Policies of %d entries over events of the organisation's kind, open loop, with nothing installed; each event is a flow's first packet, for which a machine's state is read and swapped. Times count from when an event was due. "+
 			"Far is over a round trip of %v; in the paper a policy's time includes the way to its platform, and its state machine's state is in Fastly's KV store. The rows of round trips are a header policy's and two round trips of a bare client to the store.", awayEntries, 2*farAway.Delay),
 		"way", "policy", "store", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev")
@@ -71,10 +72,18 @@ func (e *evaluation) states(ctx context.Context) error {
 		l := row.Latency
 		s.row(row.Way, row.Policy, cmp.Or(row.Store, none), paperMS(row.Paper), ms(l.P50), ms(l.P10), ms(l.P90), ms(l.P99), ms(l.Stdev))
 		if row.Way == wayFar && row.Policy != kindRoundTrips {
-			curves = append(curves, chart.Curve{Name: strings.TrimSpace(row.Policy + " " + row.Store), H: &row.histogram})
+			c := chart.Curve{Name: strings.TrimSpace(row.Policy + " " + row.Store), H: &row.histogram}
+			switch paper := row.Policy + ", in the paper's store"; {
+			case row.Store == "":
+				c.Paper = row.Paper
+			case !slices.ContainsFunc(curves, func(c chart.Curve) bool { return c.Name == paper }):
+				curves = append(curves, chart.Curve{Name: paper, Paper: row.Paper})
+			}
+			curves = append(curves, c)
+			e.report.note("policy/"+c.Name, "ms", row.Paper, millis(l.P50))
 		}
 	}
-	figures := e.section("State: figures", "What the rows above come to, as bench state prints it.", "figure", "value", "goal")
+	figures := e.section("Figure 2: figures", "What the rows above come to, as bench state prints it.", "figure", "value", "goal")
 	for _, f := range r.Figures {
 		goal := none
 		if f.Goal != "" {
@@ -89,7 +98,7 @@ func (e *evaluation) states(ctx context.Context) error {
 		return nil
 	}
 	s.Plot = "state"
-	return chart.CDF(e.cfg.Dir, s.Plot, fmt.Sprintf("Time of an event over a round trip of %v, by policy", 2*farAway.Delay), "ms", time.Millisecond, curves)
+	return chart.CDF(e.cfg.Dir, s.Plot, fmt.Sprintf("Figure 2: time of an event by policy, here over a round trip of %v", 2*farAway.Delay), "ms", time.Millisecond, curves)
 }
 
 // policies measures decisions by the size of the policy.

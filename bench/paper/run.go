@@ -74,6 +74,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 			break
 		}
 	}
+	e.report.Conclusions = conclude(e.report)
 	e.report.Seconds = time.Since(start).Seconds()
 	if err = errors.Join(err, e.report.Write(cfg.Dir)); err != nil {
 		return e.report, fmt.Errorf("bench paper: %w", err)
@@ -129,5 +130,7 @@ func num(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
 func us(d time.Duration) string { return num(float64(d) / float64(time.Microsecond)) }
-func ms(d time.Duration) string { return num(float64(d) / float64(time.Millisecond)) }
+func ms(d time.Duration) string { return num(millis(d)) }

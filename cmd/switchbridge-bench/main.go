@@ -24,7 +24,7 @@ func rootCommand() *cobra.Command {
 		Annotations: map[string]string{cobra.CommandDisplayNameAnnotation: "switchbridge bench"}, // as one types it
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
-		functionCommand(), policyCommand(), paperCommand(), calibrateCommand(), responderCommand(),
+		functionCommand(), policyCommand(), paperCommand(), compareCommand(), calibrateCommand(), responderCommand(),
 		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand(),
 		stateCommand(), natsCommand(), scaleCommand(), soakCommand(), clusterCommand())
 	cli.Prepare(root, version)

@@ -63,6 +63,26 @@ func paperCommand() *cobra.Command {
 	return c
 }
 
+func compareCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "compare A B",
+		Short: "Compare the figures of two reports of bench paper",
+		Long:  "Compare the figures of two reports of bench paper: folders, or their report.json. A figure whose rounds' ranges don't meet is marked as apart.",
+		Args:  cli.Exactly(2, "two reports of bench paper"),
+		RunE: func(c *cobra.Command, args []string) error {
+			a, err := paper.Read(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := paper.Read(args[1])
+			if err != nil {
+				return err
+			}
+			return paper.Compare(c.OutOrStdout(), a, b)
+		},
+	}
+}
+
 // paperFunction is the function at a URL, asked as client says.
 func paperFunction(client cli.ClientFlags, name, url string) (f *paper.Function, err error) {
 	f = &paper.Function{Name: name, URL: url, Open: func(via string, full bool) (flow.Decider, func() error, error) {

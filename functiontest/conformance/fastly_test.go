@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -51,6 +52,9 @@ func fastlyWith(t *testing.T, p *policy.Policy, more map[string]string, states *
 			canonical[http.CanonicalHeaderKey(name)] = values
 		}
 		resp, err := host.Do(ctx, service, &fastlytest.Request{Header: canonical, Body: body})
+		if err == nil && resp.Streamed {
+			err = errors.New("the answer is streamed, though it is whole")
+		}
 		return resp.Status, resp.Header, resp.Body, err
 	}, &records
 }

@@ -65,6 +65,13 @@ func TestKeeps(t *testing.T) {
 			}
 			Keeps(t, functions...)
 		})
+		t.Run("Workers, "+codec.ContentType(), func(t *testing.T) {
+			compiled, err := blob.Pack(Travelling())
+			if err != nil {
+				t.Fatal(err)
+			}
+			Keeps(t, functiontest.Client(codec, workerstest.Start(t, workerstest.Options{Policy: compiled, States: t.TempDir()}).Exchange))
+		})
 	}
 }
 

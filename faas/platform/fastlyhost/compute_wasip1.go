@@ -39,16 +39,14 @@ func Serve(codecs function.Codecs) error {
 	}
 	p := &compute{body: r}
 	resp := edgehost.Answer(codecs, &edgehost.Request{Method: method, Path: path, Header: r}, p)
-	finish, err := send(resp.Status, resp.Header, resp.Body)
-	// The record is written while the answer is on its way, before its end: the instance lives
-	// until then.
+	err = send(resp.Status, resp.Header, resp.Body)
+	// The record is written while the answer is on its way: the instance lives until Serve returns.
 	if len(resp.Record) > 0 {
 		p.Log(resp.Record)
 	}
 	if err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
-	finish()
 	return nil
 }
 

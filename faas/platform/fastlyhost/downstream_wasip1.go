@@ -43,10 +43,6 @@ func hostBodyRead(body uint32, buf unsafe.Pointer, size uint32, read *uint32) st
 //go:noescape
 func hostBodyWrite(body uint32, buf unsafe.Pointer, size, end uint32, written *uint32) status
 
-//go:wasmimport fastly_http_body close
-//go:noescape
-func hostBodyClose(body uint32) status
-
 //go:wasmimport fastly_http_resp new
 //go:noescape
 func hostResponseNew(response *uint32) status
@@ -154,30 +150,29 @@ func (r clientRequest) Read(b []byte) (int, error) {
 	return int(min(n, uint32(len(b)))), nil
 }
 
-// send sends an answer. The client has all of it, and waits for its end, which is finish.
-func send(code int, header map[string]string, content []byte) (finish func(), err error) {
+// send sends an answer, whole. Were its body still open, as one that is streamed, the platform would know no length: it would go out in chunks, the last of
+// them a TCP segment of its own, which waits for the client's acknowledgement of the one before.
+func send(code int, header map[string]string, content []byte) error {
 	var response, body uint32
 	if err := errors.Join(hostResponseNew(&response).err("response new"), hostBodyNew(&body).err("body new"),
 		hostStatusSet(response, uint32(code)).err("status_set")); err != nil {
-		return nil, err
+		return err
 	}
 	for name, value := range header {
 		if err := hostHeaderInsert(response, name, value).err("header_insert " + name); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	for len(content) > 0 {
 		var n uint32
 		if err := hostBodyWrite(body, unsafe.Pointer(unsafe.SliceData(content)), uint32(len(content)), 0, &n).err("body write"); err != nil {
-			return nil, err
+			return err
 		}
 		if n == 0 || n > uint32(len(content)) {
-			return nil, fmt.Errorf("body write: %d bytes of %d", n, len(content))
+			return fmt.Errorf("body write: %d bytes of %d", n, len(content))
 		}
 		content = content[n:]
 	}
-	if err := hostSendDownstream(response, body, 1).err("send_downstream"); err != nil {
-		return nil, err
-	}
-	return func() { hostBodyClose(body) }, nil
+	const streaming = 0
+	return hostSendDownstream(response, body, streaming).err("send_downstream")
 }

@@ -1,5 +1,6 @@
 // Package lambdahost runs a function on AWS Lambda (provided.al2023): behind a function URL or an
-// API Gateway HTTP API, both with payload format 2.0, or invoked directly with the same payload.
+// API Gateway HTTP API (payload format 2.0), an API Gateway REST API (format 1.0) or an Application
+// Load Balancer, or invoked directly with payload format 2.0.
 //
 // An invocation becomes a request to an http.Handler, so that Lambda gets the same checks,
 // limits and records as a server of one's own.
@@ -12,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,43 +21,73 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 )
 
-// Handler makes h an AWS Lambda handler. With stream it answers in the form that a function URL
+// Handler makes h an AWS Lambda handler. With stream it answers payload format 2.0 in the form that a function URL
 // with InvokeMode RESPONSE_STREAM wants; the whole answer is still made before it is sent.
 func Handler(h http.Handler, stream bool) func(context.Context, json.RawMessage) (any, error) {
-	return func(ctx context.Context, payload json.RawMessage) (any, error) {
-		r, err := request(ctx, payload)
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var p payload
+		r, err := p.request(ctx, raw)
 		w := &response{header: http.Header{}, status: http.StatusOK}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		} else {
 			h.ServeHTTP(w, r)
 		}
-		headers := make(map[string]string, len(w.header))
-		for key, values := range w.header {
-			headers[strings.ToLower(key)] = strings.Join(values, ", ")
-		}
-		if stream {
-			return &events.LambdaFunctionURLStreamingResponse{StatusCode: w.status, Headers: headers, Body: &w.body}, nil
+		switch {
+		case p.first():
+			return p.answer(w), nil
+		case stream:
+			return &events.LambdaFunctionURLStreamingResponse{StatusCode: w.status, Headers: w.joined(), Body: &w.body}, nil
 		}
 		return events.LambdaFunctionURLResponse{
-			StatusCode: w.status, Headers: headers,
+			StatusCode: w.status, Headers: w.joined(),
 			Body: base64.StdEncoding.EncodeToString(w.body.Bytes()), IsBase64Encoded: true,
 		}, nil
 	}
 }
 
-// request reads payload format 2.0. API Gateway's and the function URL's agree in all that
-// counts here; who invokes directly may leave the method and the path out.
-func request(ctx context.Context, payload []byte) (*http.Request, error) {
-	var p events.LambdaFunctionURLRequest
-	if err := json.Unmarshal(payload, &p); err != nil {
+// payload is what invocations bring, as far as it counts here. Format 2.0 is that of function URLs and HTTP APIs, which agree in
+// all of this; who invokes directly may leave the method and the path out. REST APIs and load balancers send the
+// first format, in which the method stands outside, and of which only HTTP APIs say the version.
+type payload struct {
+	Version        string
+	RawPath        string
+	RawQueryString string
+	Headers        map[string]string
+
+	// The first format. A load balancer sends either kind of headers and wants its answer's in the same kind; a REST API sends both.
+	HTTPMethod        string
+	Path              string
+	MultiValueHeaders map[string][]string
+
+	RequestContext struct {
+		HTTP     struct{ Method, SourceIP string }
+		Identity struct{ SourceIP string }
+		ELB      *struct{} // a load balancer's, which gives the caller's address in a header alone
+	}
+
+	Body            string
+	IsBase64Encoded bool
+}
+
+// first says whether the payload is of the first format.
+func (p *payload) first() bool { return p.HTTPMethod != "" }
+
+func (p *payload) request(ctx context.Context, raw []byte) (*http.Request, error) {
+	if err := json.Unmarshal(raw, p); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
-	if p.Version != "" && p.Version != "2.0" {
-		return nil, fmt.Errorf("payload format %q, want 2.0", p.Version)
+	switch p.Version {
+	case "", "2.0":
+	case "1.0":
+		if !p.first() {
+			return nil, errors.New("payload format 1.0 without httpMethod")
+		}
+	default:
+		return nil, fmt.Errorf("payload format %q, want 1.0 or 2.0", p.Version)
 	}
-	if len(p.Headers) == 0 {
-		return nil, errors.New("payload without headers: want format 2.0 of a function URL or an HTTP API")
+	if len(p.Headers)+len(p.MultiValueHeaders) == 0 {
+		return nil, errors.New("payload without headers: want that of a function URL, an HTTP or REST API, or a load balancer")
 	}
 	body := []byte(p.Body)
 	if p.IsBase64Encoded {
@@ -64,7 +96,10 @@ func request(ctx context.Context, payload []byte) (*http.Request, error) {
 			return nil, fmt.Errorf("payload body: %w", err)
 		}
 	}
-	method := p.RequestContext.HTTP.Method
+	method, path := p.RequestContext.HTTP.Method, p.RawPath
+	if p.first() {
+		method, path = p.HTTPMethod, p.Path
+	}
 	if method == "" {
 		method = http.MethodPost
 	}
@@ -72,13 +107,52 @@ func request(ctx context.Context, payload []byte) (*http.Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.URL = &url.URL{Path: "/" + strings.TrimPrefix(p.RawPath, "/"), RawQuery: p.RawQueryString}
-	r.RemoteAddr = p.RequestContext.HTTP.SourceIP
-	for key, value := range p.Headers {
-		r.Header.Set(key, value)
+	r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: p.RawQueryString}
+	for key, values := range p.MultiValueHeaders {
+		for _, value := range values {
+			r.Header.Add(key, value)
+		}
+	}
+	if len(p.MultiValueHeaders) == 0 {
+		for key, value := range p.Headers {
+			r.Header.Set(key, value)
+		}
 	}
 	r.Host = r.Header.Get("Host")
+	r.RemoteAddr = p.RequestContext.HTTP.SourceIP + p.RequestContext.Identity.SourceIP // one of them
+	if p.RequestContext.ELB != nil {
+		// The load balancer puts the address that it sees behind what the caller claims.
+		forwarded := r.Header.Get("X-Forwarded-For")
+		r.RemoteAddr = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:])
+	}
 	return r, nil
+}
+
+// firstAnswer is an answer in the first format.
+type firstAnswer struct {
+	StatusCode        int                 `json:"statusCode"`
+	StatusDescription string              `json:"statusDescription,omitempty"`
+	Headers           map[string]string   `json:"headers,omitempty"`
+	MultiValueHeaders map[string][]string `json:"multiValueHeaders,omitempty"`
+	Body              string              `json:"body"`
+	IsBase64Encoded   bool                `json:"isBase64Encoded"`
+}
+
+func (p *payload) answer(w *response) firstAnswer {
+	a := firstAnswer{StatusCode: w.status, Body: w.body.String()}
+	// A REST API takes base64 for the body itself unless its binary media types say otherwise: what is text is sent as text.
+	if media, _, _ := mime.ParseMediaType(w.header.Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
+		a.Body, a.IsBase64Encoded = base64.StdEncoding.EncodeToString(w.body.Bytes()), true
+	}
+	if p.RequestContext.ELB != nil {
+		a.StatusDescription = fmt.Sprint(w.status, " ", http.StatusText(w.status))
+	}
+	if len(p.Headers) == 0 {
+		a.MultiValueHeaders = w.header
+	} else {
+		a.Headers = w.joined()
+	}
+	return a
 }
 
 // response is an http.ResponseWriter that keeps the answer.
@@ -100,4 +174,13 @@ func (w *response) WriteHeader(status int) {
 func (w *response) Write(b []byte) (int, error) {
 	w.written = true
 	return w.body.Write(b)
+}
+
+// joined are the headers with one value for each name, in lower case.
+func (w *response) joined() map[string]string {
+	headers := make(map[string]string, len(w.header))
+	for key, values := range w.header {
+		headers[strings.ToLower(key)] = strings.Join(values, ", ")
+	}
+	return headers
 }

@@ -235,35 +235,85 @@ func TestTokens(t *testing.T) {
 
 func TestPayloads(t *testing.T) {
 	var got *http.Request
-	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = r; w.WriteHeader(204) }), false)
+	h := Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		got = r
+		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+		w.WriteHeader(202)
+		_, _ = w.Write([]byte{'{', '}'})
+	}), false)
+	const alb = `"requestContext":{"elb":{"targetGroupArn":"arn:t"}}`
 	for _, row := range []struct {
 		name, payload string
 		status        int
-		text          string
+		text          string // of a refusal, or all of the answer
+		from          string // who calls
 	}{
-		{"not JSON", `x`, 400, "payload:"},
-		{"format 1.0", `{"version":"1.0","headers":{"a":"b"}}`, 400, `format "1.0"`},
-		{"no headers", `{}`, 400, "without headers"},
-		{"bad base64", `{"headers":{"a":"b"},"body":"*","isBase64Encoded":true}`, 400, "payload body"},
-		{"direct", `{"headers":{"content-type":"application/json"},"body":"{}"}`, 204, ""},
-		{"HTTP API", `{"version":"2.0","routeKey":"$default","rawPath":"/x","headers":{"host":"h"},"requestContext":{"http":{"method":"POST","path":"/x"}},"body":"e30=","isBase64Encoded":true}`, 204, ""},
+		{"not JSON", `x`, 400, "payload:", ""},
+		{"format 1.0 without a method", `{"version":"1.0","headers":{"a":"b"}}`, 400, "without httpMethod", ""},
+		{"format 3.0", `{"version":"3.0","headers":{"a":"b"}}`, 400, `format "3.0"`, ""},
+		{"no headers", `{}`, 400, "without headers", ""},
+		{"bad base64", `{"headers":{"a":"b"},"body":"*","isBase64Encoded":true}`, 400, "payload body", ""},
+		{"a REST API's without headers", `{"httpMethod":"POST","path":"/x"}`, 400, "without headers", ""},
+		{"direct", `{"headers":{"content-type":"application/json"},"body":"{}"}`, 202,
+			`{"statusCode":202,"headers":{"content-type":"application/json"},"body":"e30=","isBase64Encoded":true,"cookies":null}`, ""},
+		{"HTTP API", `{"version":"2.0","routeKey":"$default","rawPath":"/x","headers":{"host":"h"},"requestContext":{"http":{"method":"POST","path":"/x","sourceIp":"192.0.2.1"}},"body":"e30=","isBase64Encoded":true}`, 202,
+			`{"statusCode":202,"headers":{"content-type":""},"body":"e30=","isBase64Encoded":true,"cookies":null}`, "192.0.2.1"},
+		{"HTTP API, format 1.0", `{"version":"1.0","httpMethod":"POST","path":"/x","headers":{"Content-Type":"application/json"},"multiValueHeaders":{"Content-Type":["application/json"]},"requestContext":{"identity":{"sourceIp":"192.0.2.1"}},"body":"{}"}`, 202,
+			`{"statusCode":202,"headers":{"content-type":"application/json"},"body":"{}","isBase64Encoded":false}`, "192.0.2.1"},
+		{"REST API", `{"resource":"/{proxy+}","httpMethod":"POST","path":"/x","headers":{"Content-Type":"application/openflow"},"multiValueHeaders":{"Content-Type":["application/openflow"]},"requestContext":{"accountId":"1","authorizer":{"claims":null},"identity":{"sourceIp":"192.0.2.1"}},"body":"e30=","isBase64Encoded":true}`, 202,
+			`{"statusCode":202,"headers":{"content-type":"application/openflow"},"body":"e30=","isBase64Encoded":true}`, "192.0.2.1"},
+		{"load balancer", `{` + alb + `,"httpMethod":"POST","path":"/x","headers":{"content-type":"application/json","x-forwarded-for":"10.0.0.1, 192.0.2.1"},"body":"{}","isBase64Encoded":false}`, 202,
+			`{"statusCode":202,"statusDescription":"202 Accepted","headers":{"content-type":"application/json"},"body":"{}","isBase64Encoded":false}`, "192.0.2.1"},
+		{"load balancer, multi-value headers", `{` + alb + `,"httpMethod":"POST","path":"/x","multiValueHeaders":{"content-type":["application/json"],"x-forwarded-for":["192.0.2.1"]},"body":"{}"}`, 202,
+			`{"statusCode":202,"statusDescription":"202 Accepted","multiValueHeaders":{"Content-Type":["application/json"]},"body":"{}","isBase64Encoded":false}`, "192.0.2.1"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			answer, err := h(t.Context(), json.RawMessage(row.payload))
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := answer.(events.LambdaFunctionURLResponse)
-			body, _ := base64.StdEncoding.DecodeString(r.Body)
-			if r.StatusCode != row.status || !strings.Contains(string(body), row.text) {
-				t.Errorf("%d %s", r.StatusCode, body)
+			text, err := json.Marshal(answer)
+			if err != nil {
+				t.Fatal(err)
 			}
-			if row.status == 204 {
-				if b, _ := io.ReadAll(got.Body); got.Method != "POST" || string(b) != "{}" {
-					t.Errorf("%s %q", got.Method, b)
+			if row.status == 400 {
+				var a firstAnswer
+				if err := json.Unmarshal(text, &a); err != nil {
+					t.Fatal(err)
 				}
+				if a.IsBase64Encoded {
+					b, _ := base64.StdEncoding.DecodeString(a.Body)
+					a.Body = string(b)
+				}
+				if a.StatusCode != 400 || !strings.Contains(a.Body, row.text) {
+					t.Errorf("%d %s, want %q", a.StatusCode, a.Body, row.text)
+				}
+				return
+			}
+			if string(text) != row.text {
+				t.Errorf("answered\n%s, want\n%s", text, row.text)
+			}
+			if b, _ := io.ReadAll(got.Body); got.Method != "POST" || string(b) != "{}" || got.RemoteAddr != row.from {
+				t.Errorf("%s %q from %q", got.Method, b, got.RemoteAddr)
+			}
+			if row.name != "direct" && got.URL.Path != "/x" {
+				t.Errorf("path %q", got.URL.Path)
 			}
 		})
+	}
+}
+
+// A load balancer's health check is a GET of the health path, which needs no token.
+func TestHealthOfLoadBalancer(t *testing.T) {
+	api, _ := start(t, "SWITCHBRIDGE_TOKENS="+token)
+	got, err := api.invoke(t.Context(), []byte(`{"requestContext":{"elb":{"targetGroupArn":"arn:t"}},"httpMethod":"GET","path":"/healthz",
+		"queryStringParameters":{},"headers":{"user-agent":"ELB-HealthChecker/2.0"},"body":"","isBase64Encoded":false}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var a events.ALBTargetGroupResponse
+	if err := json.Unmarshal(got.body, &a); err != nil || a.StatusCode != 200 || a.StatusDescription != "200 OK" {
+		t.Errorf("%s, %v", got.body, err)
 	}
 }
 

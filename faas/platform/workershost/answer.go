@@ -30,6 +30,9 @@ type Platform interface {
 	// Policy reads the value of PolicyKey: nil where there is none.
 	Policy() ([]byte, error)
 
+	// States returns what keeps states; nil where nothing is bound as StatesBinding.
+	States() state.Store
+
 	// Log puts a line into the Worker's logs. What goes wrong there goes no further.
 	Log(line string)
 }
@@ -80,7 +83,7 @@ func (b bindings) Policy() ([]byte, error) {
 func (b bindings) StateKeys() (string, error) { return b.Variable(travel.EnvKeys), nil }
 
 // Store implements edgehost.Platform.
-func (b bindings) Store() (state.Store, error) { return nil, nil }
+func (b bindings) Store() (state.Store, error) { return b.Platform.States(), nil }
 
 // Log implements edgehost.Platform.
 func (b bindings) Log(line []byte) { b.Platform.Log(string(line)) }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,6 +22,7 @@ import (
 	"switchbridge/functiontest/conformance"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
+	"switchbridge/state"
 )
 
 const (
@@ -56,6 +58,8 @@ func (p *platform) Policy() ([]byte, error) {
 	}
 	return p.policy, p.policyErr
 }
+
+func (p *platform) States() state.Store { return nil }
 
 func (p *platform) Log(line string) { p.logged = append(p.logged, line) }
 
@@ -212,6 +216,7 @@ func TestConfigurations(t *testing.T) {
 	capnp := string(file("workerd.capnp"))
 	for _, binding := range []string{
 		`(name = "` + workershost.PolicyBinding + `", kvNamespace = `,
+		`(name = "` + workershost.StatesBinding + `", durableObjectNamespace = `,
 		`(name = "` + workershost.TokensBinding + `", fromEnvironment = "` + workershost.TokensBinding + `")`,
 		`(name = "` + workershost.AuthBinding + `", fromEnvironment = "` + workershost.AuthBinding + `")`,
 	} {
@@ -223,7 +228,16 @@ func TestConfigurations(t *testing.T) {
 		Main    string
 		Date    string                         `json:"compatibility_date"`
 		KV      []struct{ Binding, ID string } `json:"kv_namespaces"`
-		Observe struct{ Enabled bool }         `json:"observability"`
+		Objects struct {
+			Bindings []struct {
+				Name  string
+				Class string `json:"class_name"`
+			}
+		} `json:"durable_objects"`
+		Migrations []struct {
+			Classes []string `json:"new_sqlite_classes"`
+		}
+		Observe struct{ Enabled bool } `json:"observability"`
 	}
 	comments := regexp.MustCompile(`(?m)^\s*//.*$`)
 	if err := json.Unmarshal(comments.ReplaceAll(file("wrangler.jsonc"), nil), &wrangler); err != nil {
@@ -231,6 +245,11 @@ func TestConfigurations(t *testing.T) {
 	}
 	if len(wrangler.KV) != 1 || wrangler.KV[0].Binding != workershost.PolicyBinding || !wrangler.Observe.Enabled {
 		t.Errorf("wrangler.jsonc: %+v", wrangler)
+	}
+	objects := wrangler.Objects.Bindings
+	if len(objects) != 1 || objects[0].Name != workershost.StatesBinding || len(wrangler.Migrations) != 1 || !slices.Equal(wrangler.Migrations[0].Classes, []string{objects[0].Class}) ||
+		!strings.Contains(capnp, `durableObjectNamespace = "`+objects[0].Class+`"`) {
+		t.Errorf("objects: %+v, %+v", objects, wrangler.Migrations)
 	}
 	if !strings.Contains(capnp, `compatibilityDate = "`+wrangler.Date+`"`) || !strings.Contains(capnp, `"`+wrangler.Main+`"`) {
 		t.Errorf("workerd.capnp has not wrangler.jsonc's date %q and file %q", wrangler.Date, wrangler.Main)

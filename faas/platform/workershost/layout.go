@@ -15,6 +15,9 @@ const (
 	// between while one takes the other's place.
 	TokensBinding = "SWITCHBRIDGE_TOKENS"
 
+	// StatesBinding is the namespace of Durable Objects that keep the states of machines.
+	StatesBinding = "STATES"
+
 	// AuthBinding is the variable that says "none" where the platform checks who calls.
 	AuthBinding = "SWITCHBRIDGE_AUTH"
 )

@@ -7,6 +7,7 @@ import (
 	"syscall/js"
 
 	"switchbridge/faas/function"
+	"switchbridge/state"
 )
 
 // calls is the global map from an instance's number, which is its first argument, to
@@ -100,6 +101,8 @@ func (w *worker) Policy() (compiled []byte, err error) {
 	bytes := js.Global().Get("Uint8Array").New(value)
 	return appendBytes([]byte{}, bytes, bytes.Length()), nil
 }
+
+func (w *worker) States() state.Store { return OpenStates(w.env) }
 
 func (w *worker) Log(line string) {
 	var err error // nobody is left to tell

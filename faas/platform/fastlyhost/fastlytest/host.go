@@ -53,6 +53,8 @@ type Response struct {
 	Header http.Header
 	Body   []byte
 
+	Streamed bool // the head was sent before the body had ended: it has no length and goes out in chunks
+
 	Lookups int           // in config, secret and KV stores
 	Memory  int           // bytes of linear memory at the end
 	Loading time.Duration // to instantiate; the platform does it in microseconds

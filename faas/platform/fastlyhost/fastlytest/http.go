@@ -324,6 +324,7 @@ func sendDownstream(i *instance, p params) status {
 	}
 	i.handles[p.uint32(0)] = nil
 	i.sent, i.sentBody = a, b
-	b.closed = p.uint32(2) == 0
+	i.streamed = p.uint32(2) != 0
+	b.closed = !i.streamed
 	return statusOK
 }

@@ -32,6 +32,7 @@ type instance struct {
 
 	sent     *answer // what was sent downstream
 	sentBody *body
+	streamed bool
 }
 
 type instanceKey struct{}
@@ -84,7 +85,7 @@ func (i *instance) finished() bool { return i.sent != nil && i.sentBody.closed }
 func (i *instance) response() *Response {
 	r := &Response{Lookups: i.lookups}
 	if i.sent != nil {
-		r.Status, r.Header, r.Body = i.sent.status, i.sent.header, i.sentBody.data
+		r.Status, r.Header, r.Body, r.Streamed = i.sent.status, i.sent.header, i.sentBody.data, i.streamed
 	}
 	return r
 }

@@ -40,6 +40,7 @@ type Options struct {
 	Wasm    []byte   // instead of the function
 	Prelude string   // JavaScript that runs before the entry's own
 	Env     []string // variables and secrets, instead of the tokens
+	States  string   // the directory of Durable Objects that keep states; empty: none are bound
 }
 
 // Worker is a Worker that listens on loopback.
@@ -47,7 +48,11 @@ type Worker struct {
 	URL    string
 	policy string // the file that stands for workershost.PolicyKey
 	logs   logbuffer.Buffer
+	kill   func()
 }
+
+// Kill ends workerd at once.
+func (w *Worker) Kill() { w.kill() }
 
 // Start builds the function, hands it to a workerd of its own with the configuration that we
 // ship, and ends that when the test ends. It skips the test where there is no workerd; in CI
@@ -65,11 +70,16 @@ func Start(t testing.TB, o Options) *Worker {
 	dir := t.TempDir()
 	dist := filepath.Join("cmd", "function-workers", "dist")
 	config := filepath.Join("configs", "workers", "workerd.capnp")
+	capnp, states := read(t, filepath.Join(root, config)), o.States
+	if states == "" {
+		states = t.TempDir()
+		capnp = bytes.Replace(capnp, []byte(`(name = "`+workershost.StatesBinding+`", durableObjectNamespace = "State"),`), nil, 1)
+	}
 	for name, content := range map[string][]byte{
 		filepath.Join(dist, "function.wasm"): wasm,
 		filepath.Join(dist, "wasm_exec.js"):  read(t, filepath.Join(goroot(t), "lib", "wasm", "wasm_exec.js")),
 		filepath.Join(dist, "worker.mjs"):    append([]byte(o.Prelude), read(t, filepath.Join(root, "cmd", "function-workers", "worker.mjs"))...),
-		config:                               read(t, filepath.Join(root, config)),
+		config:                               capnp,
 		filepath.Join("policy", "empty"):     nil,
 	} {
 		write(t, filepath.Join(dir, name), content)
@@ -83,7 +93,7 @@ func Start(t testing.TB, o Options) *Worker {
 	}
 	defer control.Close()
 	cmd := exec.Command(workerd, "serve", filepath.Join(dir, config), "--directory-path", "policy="+filepath.Join(dir, "policy"),
-		"--socket-addr", "http=127.0.0.1:0", "--control-fd", "3")
+		"--directory-path", "states="+states, "--socket-addr", "http=127.0.0.1:0", "--control-fd", "3")
 	cmd.ExtraFiles = []*os.File{controlEnd} // descriptor 3
 	cmd.Env = o.Env
 	if cmd.Env == nil {
@@ -98,10 +108,11 @@ func Start(t testing.TB, o Options) *Worker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	w.kill = sync.OnceFunc(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
 	})
+	t.Cleanup(w.kill)
 
 	_ = control.SetReadDeadline(time.Now().Add(startTimeout))
 	line, err := bufio.NewReader(control).ReadBytes('\n')

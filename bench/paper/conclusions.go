@@ -1,0 +1,146 @@
+package paper
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"switchbridge/bench"
+)
+
+// figuresOf are the figures of one kind, "response" or the like, whose names lose the kind.
+func (r *Report) figuresOf(kind string) (list []Figure) {
+	for _, f := range r.Figures {
+		if name, ok := strings.CutPrefix(f.Name, kind+"/"); ok {
+			f.Name = name
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+func figureNamed(list []Figure, name string) (Figure, bool) {
+	i := slices.IndexFunc(list, func(f Figure) bool { return f.Name == name })
+	if i < 0 {
+		return Figure{}, false
+	}
+	return list[i], true
+}
+
+// ranked writes the names with their values, the best first.
+func ranked(list []Figure, largest bool) string {
+	list = slices.Clone(list)
+	slices.SortStableFunc(list, func(a, b Figure) int {
+		if largest {
+			a, b = b, a
+		}
+		return cmp.Compare(a.Value, b.Value)
+	})
+	names := make([]string, len(list))
+	for i, f := range list {
+		names[i] = f.Name + " (" + num(f.Value) + ")"
+	}
+	return strings.Join(names, ", ")
+}
+
+// conclude says what follows from the figures, and only that: what was not measured has no sentence but that it was not.
+func conclude(r *Report) (list []string) {
+	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
+	for _, t := range []struct {
+		kind, title string
+		largest     bool
+	}{
+		{"response", "Table 2, response time", false}, {"throughput", "Table 3, throughput as cbench counts", true}, {"startup", "Table 4, start-up", false},
+		{"memory_idle", "Table 5, idle memory", false}, {"memory_active", "Table 5, active memory", false}, {"cpu", "Table 6, CPU", false},
+	} {
+		all := r.figuresOf(t.kind)
+		here := slices.DeleteFunc(slices.Clone(all), func(f Figure) bool { return f.Name == bench.NameResponder })
+		if len(here) == 0 {
+			say("%s: no controller was measured.", t.title)
+			continue
+		}
+		text := fmt.Sprintf("%s, in %s, the best first: %s.", t.title, here[0].Unit, ranked(here, t.largest))
+		agree, pairs := 0, 0
+		for i, a := range here {
+			for _, b := range here[:i] {
+				if a.Paper > 0 && b.Paper > 0 {
+					pairs++
+					if (a.Value < b.Value) == (a.Paper < b.Paper) {
+						agree++
+					}
+				}
+			}
+		}
+		if pairs > 0 {
+			text += fmt.Sprintf(" The order is the paper's in %d of %d pairs of controllers that it has too.", agree, pairs)
+		}
+		list = append(list, text)
+	}
+	list = append(list, counting(r)...)
+
+	for _, f := range r.figuresOf("distance") {
+		if f.Paper > 0 {
+			say("Tables 8 to 11: an event takes %s ms to %s over an emulated distance, %s of the paper's %s ms.", num(f.Value), f.Name, num(f.Value/f.Paper), num(f.Paper))
+		}
+	}
+	policies := r.figuresOf("policy")
+	if header, ok := figureNamed(policies, bench.KindHeader); ok {
+		for _, f := range policies {
+			if f.Name != bench.KindHeader && f.Paper > 0 && header.Value > 0 {
+				say("Figure 2: %s takes %s times as long as %s here, and %s times in the paper.", f.Name, num(f.Value/header.Value), bench.KindHeader, num(f.Paper/header.Paper))
+			}
+		}
+	}
+	handshakes := r.figuresOf("handshake")
+	if len(handshakes) == 2 && handshakes[0].Value > 0 {
+		say("Table 12: the %s handshake takes %s times as long as the %s one here, and %s times in the paper.",
+			handshakes[1].Name, num(handshakes[1].Value/handshakes[0].Value), handshakes[0].Name, num(handshakes[1].Paper/handshakes[0].Paper))
+	}
+	missing := map[string]bool{}
+	for _, s := range r.Sections {
+		for _, m := range s.Missing {
+			missing[m] = true
+		}
+	}
+	if len(missing) > 0 {
+		say("Missing from tables and named there: %d.", len(missing))
+	}
+	return list
+}
+
+// counting says what it does to tables 2 and 3 that cbench counts messages and not PACKET_INs.
+func counting(r *Report) (list []string) {
+	messages, answered, throughput := r.figuresOf("messages"), r.figuresOf("answered"), r.figuresOf("throughput")
+	var several []string
+	for _, f := range messages {
+		if f.Value < 1.05 {
+			continue
+		}
+		text := fmt.Sprintf("%s answers a PACKET_IN with %s messages", f.Name, num(f.Value))
+		if t, ok := figureNamed(throughput, f.Name); ok && t.Paper > 0 {
+			text += fmt.Sprintf(", so that the paper's %s messages/ms would be %s PACKET_INs/ms if its controller does the same", num(t.Paper), num(t.Paper/f.Value))
+		}
+		several = append(several, text)
+	}
+	if len(messages) == 0 {
+		return nil
+	}
+	if len(several) == 0 {
+		return []string{"Tables 2 and 3: every controller measured here answers a PACKET_IN with one message, so that what cbench counts are PACKET_INs."}
+	}
+	list = append(list, "Tables 2 and 3: cbench counts each message, not each PACKET_IN. "+strings.Join(several, "; ")+". The paper's tables compare controllers by messages, which favours those that send several.")
+	changed, pairs := 0, 0
+	for i, a := range answered {
+		for _, b := range answered[:i] {
+			ta, _ := figureNamed(throughput, a.Name)
+			tb, _ := figureNamed(throughput, b.Name)
+			pairs++
+			if math.Signbit(a.Value-b.Value) != math.Signbit(ta.Value-tb.Value) {
+				changed++
+			}
+		}
+	}
+	return append(list, fmt.Sprintf("Table 3 by PACKET_INs answered, the best first: %s. %d of %d pairs of controllers stand in another order than by cbench's count.", ranked(answered, true), changed, pairs))
+}

@@ -1,0 +1,48 @@
+package runtimes
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"switchbridge/faas/platform/fastlyhost"
+	"switchbridge/functiontest"
+)
+
+// viceroy is Fastly's own local server, with the stores of the service: the compiled policy's entries and the token.
+func viceroy(t *testing.T, r *run) functiontest.Exchange {
+	r.build(t, "main.wasm", "switchbridge/cmd/function-fastly", []string{"GOOS=wasip1", "GOARCH=wasm"})
+	compiled, err := os.ReadFile(filepath.Join(r.dir, "policy.blob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := fastlyhost.Entries(compiled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest strings.Builder
+	fmt.Fprintf(&manifest, "[local_server.config_stores.%s]\nformat = \"inline-toml\"\n[local_server.config_stores.%[1]s.contents]\n", fastlyhost.ConfigStore)
+	for _, e := range entries {
+		if e.Store != fastlyhost.InConfig {
+			t.Fatalf("entry %s is in store %v", e.Key, e.Store)
+		}
+		fmt.Fprintf(&manifest, "%q = %q\n", e.Key, e.Value)
+	}
+	fmt.Fprintf(&manifest, "[[local_server.secret_stores.%s]]\nkey = %q\ndata = %q\n", fastlyhost.SecretStore, fastlyhost.KeyTokens, token)
+	write(t, filepath.Join(r.dir, "fastly.toml"), []byte(manifest.String()))
+	at := address(t)
+	r.serve(t, at, nil, "--config", "fastly.toml", "--addr", at, "main.wasm")
+	posts := functiontest.Posts(http.DefaultClient, "http://"+at+"/", nil)
+	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		status, answer, text, err := posts(ctx, header, body)
+		if err == nil && answer.Get("Content-Length") != strconv.Itoa(len(text)) {
+			err = fmt.Errorf("Content-Length %q of %d bytes: the answer was streamed", answer.Get("Content-Length"), len(text))
+		}
+		return status, answer, text, err
+	}
+}

@@ -110,6 +110,11 @@ demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, wh
 		/usr/bin/python3 mininet/p4_and_ovs.py; \
 	fi
 
+.PHONY: package-check
+package-check: check-go ## build the package twice, compare, and install it in a Debian of its own: more than ten minutes
+	@test/setup.sh debootstrap
+	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 60m -v ./test/packaging
+
 .PHONY: test
 test: setup guest check vet-wasm ## everything: check, then all tests with the race detector
 	$(GO) test -race -timeout 9m ./...
@@ -120,8 +125,8 @@ vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the stand
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
-# A browser for the page, promtool for the alert rules, a Debian of its own to install the package in.
-LONG_PACKAGES := chromium fonts-dejavu-core prometheus debootstrap
+# A browser for the page, and promtool for the alert rules.
+LONG_PACKAGES := chromium fonts-dejavu-core prometheus
 
 .PHONY: long-packages
 long-packages:

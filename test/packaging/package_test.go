@@ -9,20 +9,21 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"switchbridge/internal/testlong"
 )
 
 // Two builds of a commit give the same package, byte by byte: the second one in a git worktree, with another umask, in another
 // time zone, and without what the first one compiled. The package is installed, used, removed and purged in a Debian of its own.
-func TestLongPackage(t *testing.T) {
-	testlong.Need(t)
+// It takes more than ten minutes, and so make package-check runs it alone.
+func TestPackage(t *testing.T) {
+	if os.Getenv("SWITCHBRIDGE_PACKAGE") != "1" {
+		t.Skip("builds everything twice, for more than ten minutes: make package-check runs it")
+	}
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: a Debian of its own can't be made without")
 	}
 	for _, tool := range []string{"debootstrap", "systemd-analyze", "git"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed (make test-long installs it)", tool)
+			t.Skipf("%s is not installed (make package-check installs it)", tool)
 		}
 	}
 	clone := filepath.Join(t.TempDir(), "clone")

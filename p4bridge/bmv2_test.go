@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"switchbridge/internal/child"
 )
 
 // bmv2 is a simple_switch_grpc in a network namespace of the test's own, with a
@@ -180,7 +182,7 @@ func (b *bmv2) start(t testing.TB, path string) {
 	args = append(args, "--", "--grpc-server-addr", bmv2Addr, "--cpu-port", "510")
 	cmd := exec.Command("ip", args...)
 	cmd.Dir = b.dir
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	b.mu.Lock()

@@ -21,6 +21,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/functiontest"
+	"switchbridge/internal/child"
 	"switchbridge/internal/ovs"
 	"switchbridge/policy/policytest"
 	"switchbridge/settings"
@@ -61,7 +62,7 @@ func startExample(t *testing.T) *url.URL {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(python, script)
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })

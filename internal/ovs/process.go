@@ -3,10 +3,11 @@ package ovs
 import (
 	"bytes"
 	"os/exec"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
+
+	"switchbridge/internal/child"
 )
 
 // process is a program that runs beside the test.
@@ -16,26 +17,17 @@ type process struct {
 	err    error
 }
 
-// start starts the program. It dies with the test's process even if that is killed: hence
-// the parent-death signal, and hence the thread of its own, because the signal is sent when the *thread*
-// that started the program ends, and the runtime may end threads at any time.
+// start starts the program, which ends with the test's process.
 func start(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, exited: make(chan struct{})}
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = new(syscall.SysProcAttr)
+	if err := child.Start(cmd); err != nil {
+		return p, err
 	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	started := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			p.err = cmd.Wait()
-		}
+		p.err = cmd.Wait()
 		close(p.exited)
 	}()
-	return p, <-started
+	return p, nil
 }
 
 // stop asks the program to end, insists after two seconds, and returns when it is gone.

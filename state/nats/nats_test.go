@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/internal/child"
 	"switchbridge/state"
 	"switchbridge/state/access"
 	"switchbridge/state/statetest"
@@ -94,7 +95,7 @@ func TestProcess(t *testing.T) {
 	var said bytes.Buffer
 	cmd := exec.Command(path, "-a", "127.0.0.1", "-p", fmt.Sprint(address.Port), "-js", "-sd", t.TempDir())
 	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -23,6 +23,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"switchbridge/internal/child"
 	"switchbridge/internal/frames"
 )
 
@@ -238,7 +239,7 @@ func (l *lab) start(ns *namespace, log string, args ...string) *exec.Cmd {
 	}
 	defer f.Close()
 	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, f, f
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		l.t.Fatal(err)
 	}
 	return cmd

@@ -26,6 +26,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 	"switchbridge/functiontest/conformance"
+	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/internal/testlong"
 	"switchbridge/policy/blob"
@@ -207,7 +208,7 @@ func (r *run) serve(t *testing.T, address string, env []string, args ...string) 
 	cmd.Stdout, cmd.Stderr = &r.logs, &r.logs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

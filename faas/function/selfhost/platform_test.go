@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 )
 
@@ -298,7 +299,7 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 	cmd := exec.Command(program, args...)
 	cmd.Env = []string{p.portEnv + "=" + port, "SWITCHBRIDGE_TOKENS=" + tokens, "CACHE_DIRECTORY=" + cache}
 	cmd.Stderr = &log
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)

@@ -25,6 +25,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 	"switchbridge/functiontest/conformance"
+	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -91,7 +92,7 @@ func startWith(t *testing.T, p *policy.Policy, env ...string) (*runtimeAPI, *log
 	function := exec.Command(bootstrap)
 	function.Env = append([]string{"AWS_LAMBDA_RUNTIME_API=" + server.Listener.Addr().String(), "LAMBDA_TASK_ROOT=" + dir}, env...)
 	function.Stdout, function.Stderr = out, out
-	if err := function.Start(); err != nil {
+	if err := child.Start(function); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"switchbridge/internal/child"
 )
 
 // Endpoint is where DynamoDB Local answers, in the namespace that Client's connections go to.
@@ -43,7 +45,7 @@ func Start(t testing.TB) *http.Client {
 	var said bytes.Buffer
 	cmd := exec.Command("unshare", "--net", "--", "sh", "-c", `ip link set lo up && exec java -cp 'lib/*' com.amazonaws.services.dynamodbv2.local.main.ServerRunner -inMemory -port 8000 -disableTelemetry`)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = jars, &said, &said
-	if err := cmd.Start(); err != nil {
+	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"switchbridge/internal/child"
 )
 
 // Server is a Redis on a port of loopback, which ends with its test. It writes everything to its disk before it answers.
@@ -54,7 +56,7 @@ func (s *Server) Restart() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	if err := s.cmd.Start(); err != nil {
+	if err := child.Start(s.cmd); err != nil {
 		s.t.Fatal(err)
 	}
 	ready := make(chan string, 1)

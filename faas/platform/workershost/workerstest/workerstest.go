@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"switchbridge/faas/platform/workershost"
+	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 )
 
@@ -103,7 +104,7 @@ func Start(t testing.TB, o Options) *Worker {
 	// A workerd on PATH may be npm's, which is a script that starts the program: both end.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Start()
+	err = child.Start(cmd)
 	controlEnd.Close()
 	if err != nil {
 		t.Fatal(err)

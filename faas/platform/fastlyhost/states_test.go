@@ -74,7 +74,7 @@ func TestStaleStates(t *testing.T) {
 	want(two, "scanner")
 
 	clients := make([]state.Store, 8)
-	lagging := &fastlytest.KVStore{Lag: 20 * time.Millisecond}
+	lagging := &fastlytest.KVStore{Lag: 500 * time.Millisecond} // more than an operation takes under the race detector
 	for i := range clients {
 		clients[i] = statesIn(t, lagging)
 	}

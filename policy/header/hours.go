@@ -143,6 +143,9 @@ func ShiftsOf(place *time.Location) (list []Shift) {
 		if next.IsZero() {
 			break
 		}
+		if !next.After(t) { // around a new year the library may name the moment that it was asked about
+			next = t.Add(time.Hour)
+		}
 		t = next
 	}
 	if len(list) > 0 {

@@ -662,7 +662,7 @@ func hintOfVLANs(t *testing.T, name string, change func(*Function)) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]int{name: 1, "indifferent": 0} {
-		for end := time.Now().Add(30 * time.Second); r.do(policyCheck(t, r.base+"/"+name)).status != 200; { // a guest is compiled
+		for end := time.Now().Add(3 * time.Minute); r.do(policyCheck(t, r.base+"/"+name)).status != 200; { // a guest is compiled, under the race detector for a minute
 			if time.Now().After(end) {
 				t.Fatalf("%s does not answer", name)
 			}

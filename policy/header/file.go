@@ -66,7 +66,9 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		}),
 		syntax.Key("match", func(n *syntax.Node) {
 			if list := ParseConditions(f, n, where+": match"); len(list) > 0 {
-				r.Match, r.Or = list[0], list[1:]
+				if r.Match = list[0]; len(list) > 1 {
+					r.Or = list[1:]
+				}
 			}
 		}),
 		syntax.Key("tcp_flags", func(n *syntax.Node) { r.Flags = ParseFlags(f, n, where+": tcp_flags") }),

@@ -56,8 +56,9 @@ func (c *court) install(p *policy.Policy) (places []Entry) {
 				if s.Rules[j].Action.Deny {
 					action = "drop"
 				}
-				cond := *s.Rules[j].Match.Completed()
-				add(Entry{i, j}, action, conditionFlows(&cond)...)
+				for _, cond := range s.Conditions()[j] {
+					add(Entry{i, j}, action, conditionFlows(&cond)...)
+				}
 			}
 		case *blocklist.Config:
 			var list []string

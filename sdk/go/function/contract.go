@@ -88,6 +88,7 @@ type Event struct {
 	PortStatus  *PortStatus  `json:"port_status,omitempty"`
 	State       string       `json:"state,omitempty"`
 	Switch      *Switch      `json:"switch,omitempty"`
+	Travel      *Travel      `json:"travel,omitempty"`
 }
 
 // Action: What is done with a packet; which members there are follows from type.
@@ -167,11 +168,13 @@ type Decision struct {
 	PacketOut *PacketOut     `json:"packet_out,omitempty"`
 	Policy    string         `json:"policy,omitempty"`
 	Reason    string         `json:"reason,omitempty"`
+	Reject    bool           `json:"reject,omitempty"`
 	Reply     *Reply         `json:"reply,omitempty"`
 	Reuse     *Reuse         `json:"reuse,omitempty"`
 	Revoke    []string       `json:"revoke,omitempty"`
 	State     string         `json:"state,omitempty"`
-	StateKey  string         `json:"state_key,omitempty"`
+	StateKey  *StateKey      `json:"state_key,omitempty"`
 	States    []StateVersion `json:"states,omitempty"`
+	Travel    *Travel        `json:"travel,omitempty"`
 	Verdict   string         `json:"verdict,omitempty"`
 }

@@ -86,6 +86,7 @@ export interface Event {
   port_status?: PortStatus;
   state?: string;
   switch?: Switch;
+  travel?: Travel;
 }
 
 /** What is done with a packet; which members there are follows from type. */
@@ -165,11 +166,13 @@ export interface Decision {
   packet_out?: PacketOut;
   policy?: string;
   reason?: string;
+  reject?: boolean;
   reply?: Reply;
   reuse?: Reuse;
   revoke?: Array<string>;
   state?: string;
-  state_key?: string;
+  state_key?: StateKey;
   states?: Array<StateVersion>;
+  travel?: Travel;
   verdict?: string;
 }

@@ -97,6 +97,7 @@ class Event(TypedDict, total=False):
     port_status: PortStatus
     state: str
     switch: Switch
+    travel: Travel
 
 
 class Action(TypedDict, total=False):
@@ -184,10 +185,12 @@ class Decision(TypedDict, total=False):
     packet_out: PacketOut
     policy: str
     reason: str
+    reject: bool
     reply: Reply
     reuse: Reuse
     revoke: list[str]
     state: str
-    state_key: str
+    state_key: StateKey
     states: list[StateVersion]
+    travel: Travel
     verdict: str

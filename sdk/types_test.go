@@ -51,9 +51,11 @@ func (s *schema) kind() string {
 			return "[]text"
 		case "packet_actions":
 			return "[]Action"
+		case "travel":
+			return "[]TravellingState"
 		case "texts", "match":
 			return name
-		case "mac", "masked_mac", "ipv4", "ipv6", "base64", "dpid", "state", "state_name":
+		case "mac", "masked_mac", "ipv4", "ipv6", "base64", "dpid", "state", "state_name", "state_key":
 			return "text"
 		}
 		return camel(name)
@@ -120,6 +122,7 @@ func contract(t *testing.T) (objects []object, fields []string) {
 		{"FlowRemoved", "A rule that has gone.", s.Defs["flow_removed"]},
 		{"PortStatus", "A port that has changed.", s.Defs["port_status"]},
 		{"Error", "What the switch refused.", s.Defs["error"]},
+		{"TravellingState", "A state that comes back with later events of its key.", s.Defs["travel"].Items},
 		{"Event", "The body of a request.", s.Defs["event"]},
 		{"Action", "What is done with a packet; which members there are follows from type.", action},
 		{"Flow", "A rule.", s.Defs["flow"]},

@@ -78,17 +78,26 @@ type Error struct {
 	XID  uint32 `json:"xid,omitempty"`
 }
 
+// TravellingState: A state that comes back with later events of its key.
+type TravellingState struct {
+	Data    string `json:"data,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Name    string `json:"name"`
+	Ttl     any    `json:"ttl,omitempty"`
+	Version any    `json:"version"`
+}
+
 // Event: The body of a request.
 type Event struct {
-	Accepts     []string     `json:"accepts,omitempty"`
-	Error       *Error       `json:"error,omitempty"`
-	FlowRemoved *FlowRemoved `json:"flow_removed,omitempty"`
-	Handshake   string       `json:"handshake,omitempty"`
-	PacketIn    *PacketIn    `json:"packet_in,omitempty"`
-	PortStatus  *PortStatus  `json:"port_status,omitempty"`
-	State       string       `json:"state,omitempty"`
-	Switch      *Switch      `json:"switch,omitempty"`
-	Travel      *Travel      `json:"travel,omitempty"`
+	Accepts     []string          `json:"accepts,omitempty"`
+	Error       *Error            `json:"error,omitempty"`
+	FlowRemoved *FlowRemoved      `json:"flow_removed,omitempty"`
+	Handshake   string            `json:"handshake,omitempty"`
+	PacketIn    *PacketIn         `json:"packet_in,omitempty"`
+	PortStatus  *PortStatus       `json:"port_status,omitempty"`
+	State       string            `json:"state,omitempty"`
+	Switch      *Switch           `json:"switch,omitempty"`
+	Travel      []TravellingState `json:"travel,omitempty"`
 }
 
 // Action: What is done with a packet; which members there are follows from type.
@@ -161,20 +170,20 @@ type StateVersion struct {
 
 // Decision: The body of an answer.
 type Decision struct {
-	Entries   []Entry        `json:"entries,omitempty"`
-	Flows     []Flow         `json:"flows,omitempty"`
-	Handshake string         `json:"handshake,omitempty"`
-	IfReply   *Reply         `json:"if_reply,omitempty"`
-	PacketOut *PacketOut     `json:"packet_out,omitempty"`
-	Policy    string         `json:"policy,omitempty"`
-	Reason    string         `json:"reason,omitempty"`
-	Reject    bool           `json:"reject,omitempty"`
-	Reply     *Reply         `json:"reply,omitempty"`
-	Reuse     *Reuse         `json:"reuse,omitempty"`
-	Revoke    []string       `json:"revoke,omitempty"`
-	State     string         `json:"state,omitempty"`
-	StateKey  *StateKey      `json:"state_key,omitempty"`
-	States    []StateVersion `json:"states,omitempty"`
-	Travel    *Travel        `json:"travel,omitempty"`
-	Verdict   string         `json:"verdict,omitempty"`
+	Entries   []Entry           `json:"entries,omitempty"`
+	Flows     []Flow            `json:"flows,omitempty"`
+	Handshake string            `json:"handshake,omitempty"`
+	IfReply   *Reply            `json:"if_reply,omitempty"`
+	PacketOut *PacketOut        `json:"packet_out,omitempty"`
+	Policy    string            `json:"policy,omitempty"`
+	Reason    string            `json:"reason,omitempty"`
+	Reject    bool              `json:"reject,omitempty"`
+	Reply     *Reply            `json:"reply,omitempty"`
+	Reuse     *Reuse            `json:"reuse,omitempty"`
+	Revoke    []string          `json:"revoke,omitempty"`
+	State     string            `json:"state,omitempty"`
+	StateKey  string            `json:"state_key,omitempty"`
+	States    []StateVersion    `json:"states,omitempty"`
+	Travel    []TravellingState `json:"travel,omitempty"`
+	Verdict   string            `json:"verdict,omitempty"`
 }

@@ -76,6 +76,15 @@ export interface Error {
   xid?: number;
 }
 
+/** A state that comes back with later events of its key. */
+export interface TravellingState {
+  data?: string;
+  key?: string;
+  name: string;
+  ttl?: number | string;
+  version: number | string;
+}
+
 /** The body of a request. */
 export interface Event {
   accepts?: Array<string>;
@@ -86,7 +95,7 @@ export interface Event {
   port_status?: PortStatus;
   state?: string;
   switch?: Switch;
-  travel?: Travel;
+  travel?: Array<TravellingState>;
 }
 
 /** What is done with a packet; which members there are follows from type. */
@@ -171,8 +180,8 @@ export interface Decision {
   reuse?: Reuse;
   revoke?: Array<string>;
   state?: string;
-  state_key?: StateKey;
+  state_key?: string;
   states?: Array<StateVersion>;
-  travel?: Travel;
+  travel?: Array<TravellingState>;
   verdict?: string;
 }

@@ -86,6 +86,16 @@ class Error(TypedDict, total=False):
     xid: int
 
 
+class TravellingState(TypedDict, total=False):
+    """A state that comes back with later events of its key."""
+
+    data: str
+    key: str
+    name: str
+    ttl: int | str
+    version: int | str
+
+
 class Event(TypedDict, total=False):
     """The body of a request."""
 
@@ -97,7 +107,7 @@ class Event(TypedDict, total=False):
     port_status: PortStatus
     state: str
     switch: Switch
-    travel: Travel
+    travel: list[TravellingState]
 
 
 class Action(TypedDict, total=False):
@@ -190,7 +200,7 @@ class Decision(TypedDict, total=False):
     reuse: Reuse
     revoke: list[str]
     state: str
-    state_key: StateKey
+    state_key: str
     states: list[StateVersion]
-    travel: Travel
+    travel: list[TravellingState]
     verdict: str

@@ -553,7 +553,8 @@ type counted struct {
 	id      int       // of [source]
 	probes  int       // packets since it is shut
 	seen    int       // the count that the last answer had
-	maybe   int       // knocks since that may have counted: refused, or not answered
+	maybe   int       // knocks since that may have counted: refused. The next one that counts takes their place, for the store swaps a version once
+	late    int       // knocks, however old, without an answer: they may wait somewhere, be counted at any time, and be answered then
 	shut    bool      // the answer to its last knock said that it is shut
 	waits   bool      // a packet of it is under way
 	sent    time.Time // when
@@ -586,6 +587,7 @@ type outcome struct {
 	fine  bool
 	count bool // it is an allowed packet: one that is refused shows that something is away
 	src   int  // -1: a packet without a state
+	id    int  // of the source that had this place
 }
 
 // closeAt is the count at which a source is shut, another one for each, so that at any time some are counted and some are shut.
@@ -623,14 +625,14 @@ func (b *book) packet(sw int, n uint32) fleet.Packet {
 	case s.shut:
 		s.probes++
 	case s.waits && !s.closing: // nobody answered its last one
-		s.maybe++
+		s.late++
 	}
 	s.waits, s.sent, s.serial, s.closing = true, now, serial, s.seen >= s.closeAt() && !s.shut
 	port := uint16(knock)
 	if s.closing {
 		port = shut
 	}
-	b.outcomes = append(b.outcomes, outcome{at: now, count: !s.shut && !s.closing, fine: s.shut || s.closing, src: i})
+	b.outcomes = append(b.outcomes, outcome{at: now, count: !s.shut && !s.closing, fine: s.shut || s.closing, src: i, id: s.id})
 	return fleet.Packet{Frame: frames.UDP(source(s.id).At(4000), inside.At(port), nil), InPort: counts + 1, Tag: serial}
 }
 
@@ -652,8 +654,11 @@ func (b *book) judge(p *fleet.Packet, a fleet.Answer) string {
 		return ""
 	}
 	s := &b.sources[o.src]
-	if s.serial != p.Tag {
-		return "" // too late to say anything
+	if s.serial != p.Tag { // later than the next packet: where it has counted, in which order nobody knows
+		if s.id == o.id && o.count && !passed && s.late > 0 {
+			s.late, s.maybe = s.late-1, s.maybe+1
+		}
+		return ""
 	}
 	s.waits = false
 	note := func(n *int, format string, args ...any) {
@@ -683,9 +688,11 @@ func (b *book) judge(p *fleet.Packet, a fleet.Answer) string {
 		if count < s.seen+1 {
 			note(&b.lost, "source %d counts %d after %d and one more knock", s.id, count, s.seen)
 		}
-		if count > s.seen+1+s.maybe {
-			note(&b.twice, "source %d counts %d after %d and %d more knocks", s.id, count, s.seen, 1+s.maybe)
+		more := count - s.seen - 1 // than this one
+		if more > s.maybe+s.late {
+			note(&b.twice, "source %d counts %d after %d and %d more knocks", s.id, count, s.seen, 1+s.maybe+s.late)
 		}
+		s.late -= min(max(more-s.maybe, 0), s.late)
 		s.seen, s.maybe = count, 0
 		b.moves++
 	}

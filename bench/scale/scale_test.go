@@ -161,6 +161,45 @@ func TestBook(t *testing.T) {
 	}
 }
 
+// A packet that waits in a gateway while the next one of its source is counted elsewhere may be counted after it, once.
+func TestBookOfLatePackets(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		counts []int // of the packets that are answered; the second one before the first
+		late   bool  // the first one's answer comes at last
+		want   string
+	}{
+		{"counted after the next", []int{1, 3}, false, ""},
+		{"counted before the next", []int{2, 3}, false, ""},
+		{"counted after the next but one", []int{1, 2, 4}, false, ""},
+		{"counted twice", []int{1, 4}, false, "1 updates were made more than once"},
+		{"before the next, and again", []int{2, 4}, false, "1 updates were made more than once"},
+		{"refused at last, and not counted", []int{1, 2}, true, ""},
+		{"another one counted twice", []int{1, 2, 5}, true, "1 updates were made more than once"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := newBook(1)
+			b.shut = 1 // that none is, is another failure
+			first := b.packet(0, 1)
+			b.sources[0].sent = b.sources[0].sent.Add(-fleet.AnswerLimit - 2*time.Second) // so long ago that another one is sent
+			var l figures.List
+			for i, count := range row.counts {
+				p := b.packet(0, 1)
+				p.Match = flow.ParseFrame(p.Frame, p.InPort)
+				b.judge(&p, fleet.Answer{Actions: []flow.Action{flow.OutputTo(flow.PortNo(count + 1))}})
+				if i == 0 && row.late {
+					first.Match = flow.ParseFrame(first.Frame, first.InPort)
+					b.judge(&first, fleet.Answer{})
+				}
+			}
+			b.report(&l)
+			if got := strings.Join(l.Failures, "; "); (got == "") != (row.want == "") || !strings.Contains(got, row.want) {
+				t.Errorf("%q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
 // A policy of each dimension is one, at its smallest size, and its packets are judged by it.
 func TestDimensions(t *testing.T) {
 	for _, d := range dimensions {

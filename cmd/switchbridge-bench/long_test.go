@@ -42,6 +42,12 @@ func TestLongSoak(t *testing.T) {
 	claims(t, []string{"figure soak.states 20000", "figure soak.rss_mb "}, programs(t), "soak", "--states", "20000", "--duration", "10s")
 }
 
+// No update is lost, and no denied packet passes, while each party is killed.
+func TestLongCluster(t *testing.T) {
+	testlong.Need(t)
+	claims(t, []string{"figure cluster.updates ", "figure cluster.store_leader.refused_worst_s "}, programs(t), "cluster", "--quick", "--switches", "10")
+}
+
 // Policies of every kind and in every store are answered right.
 func TestLongState(t *testing.T) {
 	testlong.Need(t)

@@ -628,7 +628,7 @@ func TestPolicyChangeWithoutStorm(t *testing.T) { policyChangeWithoutStorm(t, 10
 
 func TestLongPolicyChangeWithoutStorm(t *testing.T) {
 	testlong.Need(t)
-	policyChangeWithoutStorm(t, 4000, 1000) // the fake switch looks each rule up among all
+	policyChangeWithoutStorm(t, 10_000, 1000)
 }
 
 func policyChangeWithoutStorm(t *testing.T, flows, p4flows int) {

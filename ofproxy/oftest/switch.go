@@ -314,7 +314,7 @@ func (s *Switch) Wipe() []ofp.FlowStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.dp.Rules()
-	s.dp.table.entries = nil
+	s.dp.table = table{}
 	return was
 }
 

@@ -12,6 +12,24 @@ import (
 // from real ones. A rule whose time is over is gone; nobody is told.
 type table struct {
 	entries []entry
+	at      map[identity]int // where in entries; nil where that has changed
+}
+
+// identity is what no two rules have in common: an ADD of one replaces the other (OpenFlow 1.3.5, 6.4).
+type identity struct {
+	table    uint8
+	priority uint16
+	match    flow.Match
+}
+
+func identityOf(r *flow.Rule) identity { return identity{r.Table, r.Priority, r.Match} }
+
+// remove takes out the entries that gone says.
+func (t *table) remove(gone func(entry) bool) {
+	n := len(t.entries)
+	if t.entries = slices.DeleteFunc(t.entries, gone); len(t.entries) != n {
+		t.at = nil
+	}
 }
 
 // entry is a rule with the time at which it came.
@@ -28,7 +46,7 @@ func (e *entry) over(now time.Time) bool {
 
 // expire takes out the rules whose time is over.
 func (t *table) expire(now time.Time) {
-	t.entries = slices.DeleteFunc(t.entries, func(e entry) bool { return e.over(now) })
+	t.remove(func(e entry) bool { return e.over(now) })
 }
 
 // stats returns the entry with its age.
@@ -59,7 +77,7 @@ func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
 			t.add(r)
 		}
 	case flow.Delete, flow.DeleteStrict:
-		t.entries = slices.DeleteFunc(t.entries, func(e entry) bool {
+		t.remove(func(e entry) bool {
 			gone := selects(v, r, &e.Rule, r.Command == flow.DeleteStrict) && outputs(&e.Rule, r.OutPort)
 			if gone {
 				deleted = append(deleted, e.stats())
@@ -76,13 +94,19 @@ func (t *table) add(r *flow.Rule) {
 	rule.Command, rule.BufferID, rule.OutPort, rule.CookieMask = flow.Add, 0, 0, 0
 	rule.Match = r.Match.Canonical()
 	rule.Actions = slices.Clone(r.Actions)
-	for i := range t.entries {
-		if e := &t.entries[i].Rule; e.Table == rule.Table && e.Priority == rule.Priority && e.Match == rule.Match {
-			t.entries[i] = entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now}
-			return
+	if t.at == nil {
+		t.at = make(map[identity]int, len(t.entries))
+		for i := range t.entries {
+			t.at[identityOf(&t.entries[i].Rule)] = i
 		}
 	}
-	t.entries = append(t.entries, entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now})
+	e := entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now}
+	if i, ok := t.at[identityOf(&rule)]; ok {
+		t.entries[i] = e
+		return
+	}
+	t.at[identityOf(&rule)] = len(t.entries)
+	t.entries = append(t.entries, e)
 }
 
 // selects reports whether a MODIFY or DELETE r means the entry e.

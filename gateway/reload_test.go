@@ -63,10 +63,15 @@ func (r *fileRig) write(name, text string) string {
 // eventually waits until something holds.
 func (r *fileRig) eventually(what string, holds func() bool) {
 	r.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); ; {
+		began := time.Now()
+		if holds() {
+			return
+		}
 		if time.Now().After(end) {
 			r.Fatalf("%s: not after twenty seconds; the log:\n%s", what, r.logs)
 		}
+		time.Sleep(max(time.Millisecond, 3*time.Since(began))) // what is looked at is to go on meanwhile
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/flow"
+	"switchbridge/internal/flowtest"
 	"switchbridge/internal/frames"
 	"switchbridge/policy/machine"
 	"switchbridge/policy/policyfile"
@@ -18,42 +19,10 @@ import (
 	"switchbridge/state/memory"
 )
 
-// machinesPolicy lets the camera (10.0.0.2) stream to port 3 while the sensor (10.0.0.1) says that something moves, and shuts out who scans ports.
-const machinesPolicy = `
-serial: 1
-chain:
-  - machine:
-      machines:
-        - name: sensor
-          for: {ip_src: 10.0.0.1}
-          key: network
-          start: quiet
-          states: {quiet: {output: 3}, motion: {output: 3}}
-          transitions:
-            - {from: quiet, to: motion, match: {udp_dst: 5683}}
-            - {from: motion, to: quiet, match: {udp_dst: 5684}}
-        - name: camera
-          for: {ip_src: 10.0.0.2}
-          key: network
-          start: "on"
-          states:
-            "on":
-              rules: [{name: stream, match: {udp_dst: 5004}, when: {sensor: motion}, action: {output: 3}}]
-              action: deny
-        - name: scan
-          for: {ip_proto: tcp}
-          key: src
-          forget: 1h
-          start: good
-          states: {good: {output: 3}, scanner: deny}
-          transitions:
-            - {from: good, to: scanner, tcp_flags: [syn, no-ack], count: 10, distinct: tcp_dst, within: 60s}
-`
-
 // remembering returns a controller with machines, whose states are in memory of its own.
 func remembering(t *testing.T) flow.Decider {
 	t.Helper()
-	p, err := policyfile.Parse(strings.NewReader(machinesPolicy), "policy.yaml", ".")
+	p, err := policyfile.Parse(strings.NewReader(flowtest.Machines(1, 10)), "policy.yaml", ".")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,46 +15,13 @@ import (
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
+	"switchbridge/internal/flowtest"
 	"switchbridge/internal/frames"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
 	"switchbridge/settings"
 	"switchbridge/state/statetest/redistest"
 )
-
-// motionPolicy lets cameras stream to port 3 while the sensor says that something moves.
-const motionPolicy = `
-serial: %d
-chain:
-  - machine:
-      machines:
-        - name: sensor
-          for: {ip_src: 10.0.0.1}
-          key: network
-          start: quiet
-          states: {quiet: {output: 3}, motion: {output: 3}}
-          transitions:
-            - {from: quiet, to: motion, match: {udp_dst: 5683}}
-            - {from: motion, to: quiet, match: {udp_dst: 5684}}
-        - name: camera
-          for: {udp_dst: 5004}
-          key: network
-          start: "on"
-          states:
-            "on":
-              rules: [{name: stream, match: {udp_dst: 5004}, when: {sensor: motion}, action: {output: 3}}]
-              action: deny
-        - name: scan
-          for: {ip_proto: tcp}
-          key: src
-          forget: 1h
-          on_error: start
-          start: good
-          states: {good: {output: 3}, scanner: deny}
-          transitions:
-            - {from: good, to: scanner, tcp_flags: [syn, no-ack], count: %d, distinct: tcp_dst, within: 60s}
-  - forward: {mode: normal}
-`
 
 // Ports of each bridge of a site.
 const (
@@ -102,7 +69,7 @@ func newSite(t *testing.T, version, function, store string) *site {
 // write writes the policy with a serial and the number of ports that make a scanner.
 func (s *site) write(serial, scan int) {
 	s.t.Helper()
-	if err := os.WriteFile(s.set.Policy, fmt.Appendf(nil, motionPolicy, serial, scan), 0o600); err != nil {
+	if err := os.WriteFile(s.set.Policy, []byte(flowtest.Machines(serial, scan)), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
 }

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 
 import sandbox
@@ -12,6 +13,18 @@ import sandbox
 PING_REPLY = re.compile(r"icmp_seq=(\d+) .*time=([\d.]+) ms")
 
 ECHO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "echo.py")
+
+
+def start(lab, *args):
+    """Run a lab in a folder that goes with it, and end with its status."""
+    # Here, since this module is imported ahead of the message that Mininet is missing.
+    from mininet.log import setLogLevel
+    from mininet.net import Mininet
+
+    setLogLevel("error")
+    Mininet.inited = True  # else it raises limits of the machine, which a lab has no need of
+    with tempfile.TemporaryDirectory(prefix="switchbridge-lab-") as folder:
+        sys.exit(lab(folder, *args))
 
 
 class Checks:

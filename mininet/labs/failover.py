@@ -10,7 +10,6 @@ conversations work again by themselves.
 
 import os
 import sys
-import tempfile
 import time
 
 MININET = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -22,8 +21,7 @@ if __name__ == "__main__":
     sandbox.enter()  # ahead of the imports: it is what says that Mininet is missing, if it is
 
 from function import Function
-from lab import Checks, ping, rules, serve_tcp, tcp
-from mininet.log import setLogLevel
+from lab import Checks, ping, rules, serve_tcp, start, tcp
 from mininet.net import Mininet
 from mininet.topo import SingleSwitchTopo
 from switchbridge import GovernedSwitch, QuietHost, SwitchbridgeController
@@ -95,12 +93,5 @@ def lab(folder):
     return checks.report()
 
 
-def main():
-    setLogLevel("error")
-    Mininet.inited = True  # else it raises limits of the machine, which the lab has no need of
-    with tempfile.TemporaryDirectory(prefix="switchbridge-lab-") as folder:
-        return lab(folder)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(lab)

@@ -11,7 +11,6 @@ others' addresses passes all the same, until a source guard knows who is where.
 import os
 import struct
 import sys
-import tempfile
 import time
 
 MININET = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -23,8 +22,7 @@ if __name__ == "__main__":
     sandbox.enter()  # ahead of the imports: it is what says that Mininet is missing, if it is
 
 from bmv2 import find_bmv2
-from lab import Checks
-from mininet.log import setLogLevel
+from lab import Checks, start
 from mininet.net import Mininet
 from one_switch import SECONDS, OneSwitch, address, arrival, datagram, mac
 
@@ -100,9 +98,6 @@ def lab(folder, bmv2):
 
 
 if __name__ == "__main__":
-    setLogLevel("error")
-    Mininet.inited = True  # else it raises limits of the machine, which the lab has no need of
     if "bmv2" in sys.argv[1:] and not find_bmv2():
         sys.exit("%s: simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC" % sys.argv[0])
-    with tempfile.TemporaryDirectory(prefix="switchbridge-lab-") as folder:
-        sys.exit(lab(folder, "bmv2" in sys.argv[1:]))
+    start(lab, "bmv2" in sys.argv[1:])

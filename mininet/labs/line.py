@@ -11,7 +11,6 @@ switches waits for eight calls in turn.
 
 import os
 import sys
-import tempfile
 
 MININET = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, MININET)
@@ -23,8 +22,7 @@ if __name__ == "__main__":
 
 from far import Far
 from function import Function
-from lab import Checks, decisions, ping, serve_tcp, tcp
-from mininet.log import setLogLevel
+from lab import Checks, decisions, ping, serve_tcp, start, tcp
 from mininet.net import Mininet
 from mininet.topo import LinearTopo
 from switchbridge import GovernedSwitch, QuietHost, SwitchbridgeController
@@ -106,11 +104,8 @@ def main():
     length = sys.argv[1] if len(sys.argv) > 1 else "4"
     if not length.isdecimal() or not 2 <= int(length) <= 16:
         sys.exit("%s: %s: want the number of switches, 2 to 16" % (sys.argv[0], length))
-    setLogLevel("error")
-    Mininet.inited = True  # else it raises limits of the machine, which the lab has no need of
-    with tempfile.TemporaryDirectory(prefix="switchbridge-lab-") as folder:
-        return lab(folder, int(length))
+    start(lab, int(length))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,7 +14,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 MININET = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -25,8 +24,7 @@ import sandbox
 if __name__ == "__main__":
     sandbox.enter()  # ahead of the imports: it is what says that Mininet is missing, if it is
 
-from lab import PING_REPLY, Checks, ping, serve_tcp, tcp
-from mininet.log import setLogLevel
+from lab import Checks, PING_REPLY, ping, serve_tcp, start, tcp
 from mininet.net import Mininet
 from mininet.topo import SingleSwitchTopo
 from switchbridge import GovernedSwitch, QuietHost, SwitchbridgeController, find_switchbridge, free_port
@@ -154,12 +152,5 @@ def lab(folder):
     return checks.report()
 
 
-def main():
-    setLogLevel("error")
-    Mininet.inited = True  # else it raises limits of the machine, which the lab has no need of
-    with tempfile.TemporaryDirectory(prefix="switchbridge-lab-") as folder:
-        return lab(folder)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    start(lab)

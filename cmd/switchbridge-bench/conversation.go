@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -15,9 +17,9 @@ import (
 
 func conversationCommand() *cobra.Command {
 	var cfg conversation.Config
-	var quick, asJSON bool
+	var quick bool
 	var path string
-	c := &cobra.Command{
+	c := claimsCommand(&cobra.Command{
 		Use:   "conversation",
 		Short: "Measure what the first packets of a conversation wait for on a path of switches",
 		Long: `Measure what the first packets of a conversation wait for on a path of switches,
@@ -31,44 +33,32 @@ Debian's packages (make peers), and those of --peers.
 
 Each claim is a line at the end. A missed goal is a figure; a ping or a connection
 that is not answered is a failure, and the exit code says so. It needs root.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if quick {
-				cfg.Quick()
+	}, "lines of bridges", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
+		if quick {
+			cfg.Quick()
+		}
+		var err error
+		if cfg.Peers, err = peers(path); err != nil {
+			return nil, err
+		}
+		cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool {
+			_, err := p.Find()
+			return p.Name == bench.NameResponder || errors.Is(err, bench.ErrNotInstalled)
+		})
+		cfg.OnLine = func(l *conversation.Line) {
+			what := fmt.Sprintf("replies %t, reuse %t", l.Replies, l.Reuse)
+			if l.Peer != "" {
+				what = l.Peer
 			}
-			var err error
-			if cfg.Peers, err = peers(path); err != nil {
-				return err
-			}
-			cfg.Peers = slices.DeleteFunc(cfg.Peers, func(p bench.Peer) bool {
-				_, err := p.Find()
-				return p.Name == bench.NameResponder || errors.Is(err, bench.ErrNotInstalled)
-			})
-			var bar *cli.Progress
-			if !asJSON {
-				bar = cli.NewProgress(c.ErrOrStderr(), "lines of bridges")
-			}
-			cfg.OnLine = func(l *conversation.Line) {
-				what := fmt.Sprintf("replies %t, reuse %t", l.Replies, l.Reuse)
-				if l.Peer != "" {
-					what = l.Peer
-				}
-				bar.Step(int64((4+len(cfg.Peers))*len(cfg.Lengths)), fmt.Sprintf("%d bridges, %s: %d rounds, %d failed", l.Bridges, what, len(l.After), len(l.Failed)))
-			}
-			r, err := conversation.Run(c.Context(), cfg)
-			bar.End()
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+			bar.Step(int64((4+len(cfg.Peers))*len(cfg.Lengths)), fmt.Sprintf("%d bridges, %s: %d rounds, %d failed", l.Bridges, what, len(l.After), len(l.Failed)))
+		}
+		return conversation.Run(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.BoolVar(&quick, "quick", false, "few rounds, and a twelfth of the hour: under two minutes")
 	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "of lines, in bridges")
 	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "to the function and back")
 	fl.IntVar(&cfg.Rounds, "rounds", 15, "of each line")
 	fl.StringVar(&path, "peers", "", peersHelp)
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

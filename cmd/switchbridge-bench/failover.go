@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -11,8 +13,8 @@ import (
 
 func failoverCommand() *cobra.Command {
 	var cfg failover.Config
-	var quick, asJSON bool
-	c := &cobra.Command{
+	var quick bool
+	c := claimsCommand(&cobra.Command{
 		Use:   "failover",
 		Short: "Measure what a network notices when one of two gateways dies, hangs or hands over",
 		Long: `Measure what a network notices when one of two gateways dies (SIGKILL), hangs
@@ -22,32 +24,20 @@ a new conversation every 5 ms, one that is installed, and one that is denied.
 
 Each claim is a line at the end. A missed goal is a figure; a frame that arrives
 twice, or that was denied, is a failure, and the exit code says so. It needs root.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if quick {
-				cfg.Quick()
-			}
-			var bar *cli.Progress
-			if !asJSON {
-				bar = cli.NewProgress(c.ErrOrStderr(), "rounds")
-			}
-			cfg.OnRound = func(r *failover.Round) {
-				bar.Step(int64(cfg.Rounds), fmt.Sprintf("%s: new conversations refused for %.3f s (%d lost), installed one silent for %.3f s at most",
-					r.What, r.Refused.Seconds(), r.Lost, r.Silence.Seconds()))
-			}
-			r, err := failover.Run(c.Context(), cfg)
-			bar.End()
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+	}, "rounds", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
+		if quick {
+			cfg.Quick()
+		}
+		cfg.OnRound = func(r *failover.Round) {
+			bar.Step(int64(cfg.Rounds), fmt.Sprintf("%s: new conversations refused for %.3f s (%d lost), installed one silent for %.3f s at most",
+				r.What, r.Refused.Seconds(), r.Lost, r.Silence.Seconds()))
+		}
+		return failover.Run(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.BoolVar(&quick, "quick", false, "15 kills and hangs: under two minutes")
 	fl.IntVar(&cfg.Rounds, "rounds", 100, "kills and hangs, in turn")
 	fl.IntVar(&cfg.Handovers, "handovers", 20, "times that the lead is handed over")
 	fl.StringVar(&cfg.Protocol, "protocol", "OpenFlow13", "OpenFlow13 or OpenFlow10")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -14,8 +16,8 @@ import (
 
 func isolateCommand() *cobra.Command {
 	var cfg isolate.Config
-	var quick, asJSON bool
-	c := &cobra.Command{
+	var quick bool
+	c := claimsCommand(&cobra.Command{
 		Use:   "isolate",
 		Short: "Measure what one hostile switch does to fifteen others, to memory and to the log",
 		Long: `Measure what one hostile switch does to fifteen others that behave well: the
@@ -26,36 +28,23 @@ settings, once with the embedded function and once with one over HTTPS.
 Each claim is a line at the end. A missed goal is a figure; a packet of a victim
 that is lost or wrongly answered, or a new switch that is not served, is a failure,
 and the exit code says so.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if quick {
-				cfg.Quick()
+	}, "rows", func(ctx context.Context, w io.Writer, bar *cli.Progress) (findings, error) {
+		if quick {
+			cfg.Quick()
+		}
+		if cfg.Profiles != "" {
+			if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
+				return nil, err
 			}
-			if cfg.Profiles != "" {
-				if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
-					return err
-				}
-			}
-			var bar *cli.Progress
-			if !asJSON {
-				if err := isolate.WriteHead(c.ErrOrStderr()); err != nil {
-					return err
-				}
-				bar = cli.NewProgress(c.ErrOrStderr(), "rows")
-				cfg.OnRow = func(r *isolate.Row) {
-					var line strings.Builder
-					_ = r.WriteText(&line)                               // to memory
-					bar.Step(0, strings.TrimSuffix(line.String(), "\n")) // how many there will be hangs on the kinds
-				}
-			}
-			r, err := isolate.Run(c.Context(), cfg)
-			bar.End()
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+		}
+		_ = isolate.WriteHead(w) // progress
+		cfg.OnRow = func(r *isolate.Row) {
+			var line strings.Builder
+			_ = r.WriteText(&line)                               // to memory
+			bar.Step(0, strings.TrimSuffix(line.String(), "\n")) // how many there will be hangs on the kinds
+		}
+		return isolate.Run(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.BoolVar(&quick, "quick", false, "one short round of each: under two minutes")
 	fl.StringSliceVar(&cfg.Kinds, "kind", nil, "kinds of hostility: "+strings.Join(isolate.Kinds(), ", ")+" (default: all)")
@@ -67,7 +56,6 @@ and the exit code says so.`,
 	fl.DurationVar(&cfg.Hostile, "hostile", 7*time.Second, "length of a hostile phase")
 	fl.StringVar(&cfg.Profiles, "profiles", "", "folder for a CPU profile of the gateway in a hostile phase of each kind")
 	fl.StringSliceVar(&cfg.Gateway, "gateway", nil, "flags of the gateway, such as --log-decisions=off, for a look at what a setting does")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 

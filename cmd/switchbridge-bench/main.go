@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -32,11 +33,36 @@ func rootCommand() *cobra.Command {
 	return root
 }
 
-// writeClaims writes what a benchmark found out, figures and failures, and returns an error where there are failures.
-func writeClaims(w io.Writer, r interface {
+// findings are what a benchmark found out: figures and failures.
+type findings interface {
 	WriteText(w io.Writer) error
 	Err() error
-}, asJSON bool) error {
+}
+
+// claimsCommand makes c run a benchmark and write its claims, as text or as JSON. While it runs, what there is to say goes to w, or through bar, which
+// counts units; under --json nothing is said, and bar is nil.
+func claimsCommand(c *cobra.Command, units string, run func(ctx context.Context, w io.Writer, bar *cli.Progress) (findings, error)) *cobra.Command {
+	var asJSON bool
+	c.Args = cli.NoArgs
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		w, bar := io.Discard, (*cli.Progress)(nil)
+		if !asJSON {
+			w = c.ErrOrStderr()
+			bar = cli.NewProgress(w, units)
+		}
+		r, err := run(c.Context(), w, bar)
+		bar.End()
+		if err != nil {
+			return err
+		}
+		return writeClaims(c.OutOrStdout(), r, asJSON)
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+// writeClaims writes what a benchmark found out, and returns an error where there are failures.
+func writeClaims(w io.Writer, r findings, asJSON bool) error {
 	if asJSON {
 		return errors.Join(cli.WriteJSON(w, r), r.Err())
 	}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -13,8 +15,7 @@ import (
 
 func scaleCommand() *cobra.Command {
 	var cfg scale.Config
-	var asJSON bool
-	c := &cobra.Command{
+	c := claimsCommand(&cobra.Command{
 		Use:   "scale",
 		Short: "Measure how a gateway grows with switches, rules, addresses, waiting events and states",
 		Long: `Measure how a gateway grows with what it serves: time and processor time of an event,
@@ -24,89 +25,58 @@ Each size has a gateway of its own, with the embedded function but for the event
 that wait, and fake switches that ask at a steady pace, whatever the answers do.
 
 A wrong answer, a lost packet or connection is a failure, and the exit code says so.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if !asJSON {
-				if err := scale.WriteHead(c.ErrOrStderr()); err != nil {
-					return err
-				}
-				cfg.OnRow = func(r *scale.Row) { _ = r.WriteText(c.ErrOrStderr()) } // progress
-			}
-			r, err := scale.Run(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+	}, "rows", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
+		_ = scale.WriteHead(w)                                // progress
+		cfg.OnRow = func(r *scale.Row) { _ = r.WriteText(w) } // progress
+		return scale.Run(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.BoolVar(&cfg.Quick, "quick", false, "a short look at each size: under two minutes")
 	fl.StringSliceVar(&cfg.Only, "only", nil, strings.Join(scale.Dimensions(), ", ")+" (default: all)")
 	fl.StringVar(&cfg.Dir, "out", "", "folder for plots (SVG and PNG); empty: none")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func soakCommand() *cobra.Command {
 	var cfg scale.SoakConfig
-	var asJSON bool
-	c := &cobra.Command{
+	c := claimsCommand(&cobra.Command{
 		Use:   "soak",
 		Short: "Have a gateway with many states decide for long, and check every answer",
 		Long: `Have a gateway with many states decide for long: packets that change a state, that only
 look at one, that have none, that are denied, and that come from more sources than there
 is room for. Every answer tells the state, which is known beforehand. A wrong answer, a
 lost packet or connection is a failure, and the exit code says so.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if !asJSON {
-				cfg.OnPart = func(p scale.SoakPart) {
-					fmt.Fprintf(c.ErrOrStderr(), "%v: %d answered, p50 %v, p99 %v, %.0f MB\n", p.At.Round(time.Second/10), p.Answered, p.Latency.P50, p.Latency.P99, float64(p.RSS)/1e6)
-				}
-			}
-			r, err := scale.Soak(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+	}, "parts", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
+		cfg.OnPart = func(p scale.SoakPart) {
+			fmt.Fprintf(w, "%v: %d answered, p50 %v, p99 %v, %.0f MB\n", p.At.Round(time.Second/10), p.Answered, p.Latency.P50, p.Latency.P99, float64(p.RSS)/1e6)
+		}
+		return scale.Soak(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.IntVar(&cfg.Keys, "states", 100_000, "states, as many as the store takes")
 	fl.Float64Var(&cfg.Rate, "rate", 1000, "events a second")
 	fl.DurationVar(&cfg.Duration, "duration", 10*time.Minute, "how long, once all states are there")
 	fl.StringVar(&cfg.State, "state", "memory:", "URL of the store; its bound of entries is --states where it has one")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func clusterCommand() *cobra.Command {
 	var cfg scale.ClusterConfig
-	var asJSON bool
-	c := &cobra.Command{
+	c := claimsCommand(&cobra.Command{
 		Use:   "cluster",
 		Short: "Kill gateways, stores and a function of several in turn, and look for lost updates",
 		Long: `Have two pairs of gateways, with many switches each, ask one function whose states are
 in a NATS cluster of three servers, and kill each party in turn under load. Machines
 count what their sources send, so that an update that was lost, or made twice, shows.
 That, and a denied packet that passes, is a failure, and the exit code says so.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if !asJSON {
-				cfg.OnFault = func(f *scale.Fault) { _ = f.WriteText(c.ErrOrStderr()) } // progress
-			}
-			r, err := scale.Cluster(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+	}, "faults", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
+		cfg.OnFault = func(f *scale.Fault) { _ = f.WriteText(w) } // progress
+		return scale.Cluster(ctx, cfg)
+	})
 	fl := c.Flags()
 	fl.BoolVar(&cfg.Quick, "quick", false, "40 switches of each pair, each party killed once: under two minutes")
 	fl.IntVar(&cfg.Switches, "switches", 0, "of each pair (default 250, and 40 with --quick)")
 	fl.Float64Var(&cfg.Rate, "rate", 200, "events a second")
 	fl.IntVar(&cfg.Rounds, "rounds", 0, "in each of which every party is killed once (default 2, and 1 with --quick)")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -13,8 +15,7 @@ import (
 func stateCommand() *cobra.Command {
 	var cfg paper.StateConfig
 	var client cli.ClientFlags
-	var asJSON bool
-	c := &cobra.Command{
+	c := claimsCommand(&cobra.Command{
 		Use:   "state",
 		Short: "Measure policies with state beside policies without, by store",
 		Long: `Measure policies that remember beside policies that don't, of 500 entries each, over
@@ -24,24 +25,15 @@ where redis-server is not installed.
 
 Each claim is a line at the end. A missed goal is a figure; an event that is denied, or
 not answered, is a failure, and the exit code says so.`,
-		Args: cli.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			cfg.Local = localFunction(client)
-			if !asJSON {
-				cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
-			}
-			r, err := paper.State(c.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			return writeClaims(c.OutOrStdout(), r, asJSON)
-		},
-	}
+	}, "steps", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
+		cfg.Local = localFunction(client)
+		cfg.OnStep = func(step string) { fmt.Fprintln(w, step) }
+		return paper.State(ctx, cfg)
+	})
 	fl := c.Flags()
 	client.Register(fl)
 	fl.BoolVar(&cfg.Quick, "quick", false, "one short round: under two minutes")
 	fl.StringSliceVar(&cfg.Stores, "store", nil, "stores: memory, bbolt, redis, nats (default: these), or NAME=URL, such as dynamodb='dynamodb://table?region=NAME'")
-	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 

@@ -19,6 +19,7 @@ type treatment struct {
 	reason  string
 	actions []flow.Action
 	rules   int
+	reject  bool // of a packet that does not pass: who sent it is told
 	open    bool // it hangs on whether the packet is a reply, and nobody knows
 }
 
@@ -28,7 +29,15 @@ func (t *treatment) same(o *treatment, cut, packet bool) bool {
 		return t.rules == o.rules
 	}
 	a, b := t.passes(), o.passes()
-	return a == b && (cut || !a || slices.Equal(t.actions, o.actions))
+	return a == b && (cut || a && slices.Equal(t.actions, o.actions) || !a && t.reject == o.reject)
+}
+
+// word is the verdict as a policy says it.
+func (t *treatment) word() string {
+	if t.reject && t.verdict == flow.Deny {
+		return "reject"
+	}
+	return t.verdict.String()
 }
 
 // passes reports whether the packet passes, by the verdict or, without one, by what is done with it.
@@ -53,7 +62,7 @@ type shadowFigures struct {
 
 // entryPair names the entries that decided, and what they said.
 type entryPair struct {
-	was, is       flow.Verdict
+	was, is       string // words of treatments
 	first, second string
 }
 
@@ -144,14 +153,14 @@ func (f *shadowFigures) disagreement(q *question, second *treatment) (kind strin
 	if unexplained {
 		f.Unexplained++
 	}
-	key := entryPair{q.one.verdict, second.verdict, entryOf(q.one.reason), entryOf(second.reason)}
+	key := entryPair{q.first.word(), second.word(), entryOf(q.one.reason), entryOf(second.reason)}
 	d := f.entries[key]
 	if d == nil {
 		if len(f.entries) == maxDisagreements {
 			f.Others++
 			return ""
 		}
-		d = &Disagreement{Verdict: key.was.String(), Entry: key.first, ShadowVerdict: key.is.String(), ShadowEntry: key.second, Unexplained: unexplained}
+		d = &Disagreement{Verdict: key.was, Entry: key.first, ShadowVerdict: key.is, ShadowEntry: key.second, Unexplained: unexplained}
 		f.entries[key] = d
 	}
 	d.Count++

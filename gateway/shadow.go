@@ -251,7 +251,7 @@ func (q *question) fill(rec *bridge.Record, failure error, remote bool) {
 	if failure != nil {
 		return
 	}
-	q.first = treatment{verdict: rec.Decision.Verdict, reason: q.one.reason, rules: len(rec.Decision.Rules)}
+	q.first = treatment{verdict: rec.Decision.Verdict, reason: q.one.reason, rules: len(rec.Decision.Rules), reject: rec.Decision.Reject}
 	if rec.Event.PacketIn != nil {
 		actions, _ := rec.Decision.PacketActions(&q.pi.Match)
 		q.actions = append(q.actions[:0], actions...)
@@ -379,7 +379,7 @@ func (s *shadow) compare(q *question, d *flow.Decision, err error) {
 // settle says what the shadow's answer comes to. Whether its packet is a reply the first's session may have found out, and what the
 // shadow has allowed before is known here; where neither says it, the answer stays open.
 func (s *shadow) settle(q *question, d *flow.Decision) (t treatment) {
-	t = treatment{verdict: d.Verdict, reason: d.Reason, rules: len(d.Rules)}
+	t = treatment{verdict: d.Verdict, reason: d.Reason, rules: len(d.Rules), reject: d.Reject}
 	if q.ev.PacketIn == nil {
 		return t
 	}
@@ -419,6 +419,6 @@ func (s *shadow) note(outcome shadowOutcome, q *question, second *treatment, err
 		mute.Warn("failed", "the shadow gives no answer", "shadow", s.name, "decision", q.one.number, "err", err)
 	case outcome == disagree:
 		mute.Info(kind, "the shadow disagrees", "dpid", q.one.dpid.String(), "decision", q.one.number, "match", q.one.match.String(),
-			"verdict", q.one.verdict.String(), "reason", q.one.reason, "shadow_verdict", second.verdict.String(), "shadow_reason", second.reason)
+			"verdict", q.first.word(), "reason", q.one.reason, "shadow_verdict", second.word(), "shadow_reason", second.reason)
 	}
 }

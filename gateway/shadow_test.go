@@ -270,6 +270,8 @@ func TestShadowCompares(t *testing.T) {
 	}
 	reply := answer(flow.Deny, "the end", nil)
 	reply.IfReply = &flow.Reply{HasPacketOut: true, PacketOut: out, Reason: "header: ask (a reply)"}
+	reject := answer(flow.Deny, "c", nil)
+	reject.Reject = true
 	for _, row := range []struct {
 		name          string
 		first, second flow.Decision
@@ -282,6 +284,8 @@ func TestShadowCompares(t *testing.T) {
 	}{
 		{name: "alike", first: answer(flow.Allow, "a", out), second: answer(flow.Allow, "b", out), want: func(s *ShadowStatus) uint64 { return s.Agree }},
 		{name: "other verdict", first: answer(flow.Allow, "a", out), second: answer(flow.Deny, "b", nil), want: func(s *ShadowStatus) uint64 { return s.Disagree }, explained: true},
+		{name: "only one tells the sender", first: answer(flow.Deny, "c", nil), second: reject, want: func(s *ShadowStatus) uint64 { return s.Disagree }, explained: true},
+		{name: "both tell the sender", first: reject, second: reject, want: func(s *ShadowStatus) uint64 { return s.Agree }},
 		{name: "without a reason", first: answer(flow.Allow, "a", out), second: answer(flow.Deny, "", nil), want: func(s *ShadowStatus) uint64 { return s.Disagree }},
 		{name: "other way out", first: answer(flow.Allow, "a", out), second: answer(flow.Allow, "b", normal), want: func(s *ShadowStatus) uint64 { return s.Disagree }, explained: true},
 		{name: "a guardrail cut the first", first: answer(flow.Allow, "a", nil), second: answer(flow.Allow, "b", normal), refused: 1, want: func(s *ShadowStatus) uint64 { return s.Agree }},

@@ -458,10 +458,12 @@ func TestSwitchWaitsForTableMiss(t *testing.T) {
 		ask         func(*loadSwitch) error
 		after, want time.Duration
 	}{
-		"announce, late":        {announce, 3 * time.Second, 3 * time.Second},
-		"announce, never":       {announce, time.Hour, missLimit},
-		"first decision, late":  {decide, 3 * time.Second, 3 * time.Second},
-		"first decision, never": {decide, time.Hour, 4 * time.Second},
+		"announce, at once":       {announce, 0, 0}, // with the first request
+		"announce, late":          {announce, 3 * time.Second, 3 * time.Second},
+		"announce, never":         {announce, time.Hour, missLimit},
+		"first decision, at once": {decide, 0, 0},
+		"first decision, late":    {decide, 3 * time.Second, 3 * time.Second},
+		"first decision, never":   {decide, time.Hour, 4 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -488,12 +490,20 @@ func TestSwitchWaitsForTableMiss(t *testing.T) {
 						}
 						switch msg[1] {
 						case 0: // HELLO
-							go far.Write(ofp.AppendFeaturesRequest(ofp.AppendHello(nil, 1, flow.OpenFlow13), flow.OpenFlow13, 2))
+							out := ofp.AppendFeaturesRequest(ofp.AppendHello(nil, 1, flow.OpenFlow13), flow.OpenFlow13, 2)
+							if row.after == 0 {
+								out = append(out, miss...)
+							}
+							go far.Write(out)
 						case 6: // FEATURES_REPLY
 							begin = time.Now()
-							add = time.AfterFunc(row.after, func() { far.Write(miss) })
+							if row.after > 0 {
+								add = time.AfterFunc(row.after, func() { far.Write(miss) })
+							}
 						case wirePacketIn:
-							add.Stop()
+							if add != nil {
+								add.Stop()
+							}
 							asked <- time.Since(begin)
 							io.Copy(io.Discard, far)
 							return

@@ -101,12 +101,15 @@ func (s *loadSwitch) handshake() error {
 		if have := s.in.buf[s.in.start:s.in.end]; s.dp.Version() == 0 && have[0] > maxVersion {
 			return fmt.Errorf("the peer does not speak OpenFlow: it begins with %q", have[:min(len(have), 16)])
 		}
-		if err := s.drain(nil, s.write); err != nil {
+		if err := s.drain(s.settingUp, s.write); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// settingUp notes an answer that comes before the load does.
+func (s *loadSwitch) settingUp(a answer) { s.setUp = s.setUp || a.kind == ofp.TypeFlowMod }
 
 // maxVersion is the wire version of OpenFlow 1.5, the highest there is.
 const maxVersion = 6
@@ -165,7 +168,7 @@ func (s *loadSwitch) missEntry(limit time.Duration) error {
 	defer s.conn.SetReadDeadline(time.Time{})
 	s.conn.SetReadDeadline(time.Now().Add(limit))
 	for s.dp.Version() == flow.OpenFlow13 && !s.setUp {
-		err := s.read(func(a answer) { s.setUp = s.setUp || a.kind == ofp.TypeFlowMod })
+		err := s.read(s.settingUp)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			return nil
 		}

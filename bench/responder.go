@@ -20,6 +20,7 @@ import (
 
 // Responder is the controller that does nothing: it answers every PACKET_IN
 // with one constant FLOW_MOD for its buffer, all those of one read in one write.
+// An OpenFlow 1.3 switch gets a table-miss entry (1.3.5, 5.4) before.
 // What a controller takes longer than a Responder in the same run is its own.
 // The zero value is ready for use.
 //
@@ -118,6 +119,11 @@ func respond(conn io.ReadWriter, delay time.Duration) error {
 					return err
 				}
 				out = ofp.AppendFeaturesRequest(out, v, 2)
+				if v != flow.OpenFlow10 {
+					if out, err = ofp.AppendFlowMod(out, v, 3, &flow.Rule{Actions: []flow.Action{flow.OutputTo(flow.PortController)}}, flow.NoBuffer); err != nil {
+						return err
+					}
+				}
 				if flowMod, offBuffer, err = constantFlowMod(v); err != nil {
 					return err
 				}

@@ -20,6 +20,8 @@ import (
 	"switchbridge/ofproxy/oftest"
 )
 
+func TestMain(m *testing.M) { bridgetest.Main(m, 16) }
+
 // TestConformance runs the suite of all protocols' sessions on fake switches and
 // on Open vSwitch, in both versions.
 func TestConformance(t *testing.T) {

@@ -34,7 +34,7 @@ var (
 	})
 )
 
-func TestMain(m *testing.M) { bridgetest.Main(m) }
+func TestMain(m *testing.M) { bridgetest.Main(m, 6) }
 
 // rig is a switch, simulated or real, with four ports.
 type rig interface {

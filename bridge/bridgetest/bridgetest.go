@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -188,14 +189,14 @@ func RunApart(t *testing.T, with func(t *testing.T) Target) {
 	}
 }
 
-// Main runs the tests of a package most of which wait: more of them side by side than there are cores, unless -parallel says how many.
-func Main(m *testing.M) {
+// Main runs the tests of a package most of which wait: n of them side by side, unless -parallel says how many.
+func Main(m *testing.M, n int) {
 	flag.Parse()
 	const name = "test.parallel"
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	if !given {
-		_ = flag.Set(name, "6")
+		_ = flag.Set(name, strconv.Itoa(n))
 	}
 	os.Exit(m.Run())
 }

@@ -14,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,8 +39,15 @@ const token = "0123456789abcdef"
 // runtimeAPI is Lambda's Runtime API, version 2018-06-01, as a function meets it: next, response
 // and error. docs.aws.amazon.com: "Using the Lambda runtime API for custom runtimes".
 type runtimeAPI struct {
-	next    chan []byte
-	answers chan answer
+	next  chan invocation
+	asked atomic.Uint64
+	await sync.Map // the channels of invocations under way, by their ids
+}
+
+// invocation is one event for the function. Who sent it is waiting, or has given up.
+type invocation struct {
+	payload []byte
+	answer  chan answer // with room for one
 }
 
 type answer struct {
@@ -52,16 +61,24 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "invocation/next":
 		select {
-		case payload := <-a.next:
-			w.Header().Set("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
+		case i := <-a.next:
+			id := fmt.Sprintf("8476a536-e9f4-11e8-9739-%012x", a.asked.Add(1))
+			a.await.Store(id, i.answer)
+			w.Header().Set("Lambda-Runtime-Aws-Request-Id", id)
 			w.Header().Set("Lambda-Runtime-Deadline-Ms", fmt.Sprint(time.Now().Add(3*time.Second).UnixMilli()))
-			_, _ = w.Write(payload)
+			_, _ = w.Write(i.payload)
 		case <-r.Context().Done():
 		}
 	case strings.HasSuffix(path, "/response"), strings.HasSuffix(path, "/error"):
 		body, _ := io.ReadAll(r.Body)
+		id, _, _ := strings.Cut(strings.TrimPrefix(path, "invocation/"), "/")
+		to, ok := a.await.LoadAndDelete(id)
+		if !ok { // as Lambda answers what it did not ask
+			http.Error(w, "InvalidRequestID", http.StatusBadRequest)
+			return
+		}
 		w.WriteHeader(http.StatusAccepted)
-		a.answers <- answer{r.Header.Get("Content-Type"), body, strings.HasSuffix(path, "/error")}
+		to.(chan answer) <- answer{r.Header.Get("Content-Type"), body, strings.HasSuffix(path, "/error")}
 	default:
 		http.NotFound(w, r)
 	}
@@ -86,7 +103,7 @@ func startWith(t *testing.T, p *policy.Policy, env ...string) (*runtimeAPI, *log
 	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, p), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	api := &runtimeAPI{make(chan []byte), make(chan answer, 1)}
+	api := &runtimeAPI{next: make(chan invocation)}
 	server := httptest.NewServer(api)
 	out := new(logbuffer.Buffer)
 	function := exec.Command(bootstrap)
@@ -114,13 +131,14 @@ func packed(t *testing.T, p *policy.Policy) []byte {
 }
 
 func (a *runtimeAPI) invoke(ctx context.Context, payload []byte) (answer, error) {
+	i := invocation{payload, make(chan answer, 1)}
 	select {
-	case a.next <- payload:
+	case a.next <- i:
 	case <-ctx.Done():
 		return answer{}, ctx.Err()
 	}
 	select {
-	case got := <-a.answers:
+	case got := <-i.answer:
 		return got, nil
 	case <-ctx.Done():
 		return answer{}, ctx.Err()

@@ -73,6 +73,11 @@ func TestReject(t *testing.T) {
 				if out, err := h.Command("sh", "-c", script).CombinedOutput(); err != nil {
 					t.Skipf("no IPv6 here: %v\n%s", err, out)
 				}
+				// The kernel lets the host send before it takes what comes for the address: it adds that route a little later.
+				eventually(t, "the host takes what comes for its IPv6 address", func() bool {
+					out, err := h.Command("ip", "-6", "route", "show", "table", "local", fmt.Sprintf("fd00::%d", i+1)).Output()
+					return err == nil && len(out) > 0
+				})
 			}
 			refused("tcp", "[fd00::2]:22", syscall.ECONNREFUSED)
 			refused("udp", "[fd00::2]:53", syscall.EACCES)

@@ -110,6 +110,7 @@ func TestTravels(t *testing.T) {
 			})
 		})
 		t.Run("Workers, "+codec.ContentType(), func(t *testing.T) {
+			workerstest.Need(t) // since a subtest can't skip the test whose workers they are
 			Travels(t, func(_ *testing.T, keys string) flow.Decider {
 				if workers[keys] == nil {
 					workers[keys] = workerstest.Start(outer, workerstest.Options{Policy: compiled, Env: []string{workershost.TokensBinding + "=" + workerstest.Token, travel.EnvKeys + "=" + keys}})

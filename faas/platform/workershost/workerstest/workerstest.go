@@ -60,7 +60,7 @@ func (w *Worker) Kill() { w.kill() }
 // that is a failure.
 func Start(t testing.TB, o Options) *Worker {
 	t.Helper()
-	workerd := find(t)
+	workerd := Need(t)
 	root := moduleRoot(t)
 	wasm := o.Wasm
 	if wasm == nil {
@@ -202,8 +202,9 @@ func Build(t testing.TB, pkg string) []byte {
 	return built[pkg]
 }
 
-// find returns the workerd that WORKERD names, or make setup installed, or PATH has.
-func find(t testing.TB) string {
+// Need returns the workerd that WORKERD names, or make setup installed, or PATH has. It skips the test where there is none; in CI
+// it fails it.
+func Need(t testing.TB) string {
 	t.Helper()
 	if named := os.Getenv("WORKERD"); named != "" {
 		return named

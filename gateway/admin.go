@@ -52,6 +52,7 @@ type PortStatus struct {
 // RuleStatus is one rule in GET /api/v1/switches/{dpid}/rules.
 type RuleStatus struct {
 	Table    uint8   `json:"table_id"`
+	P4Table  string  `json:"p4_table,omitempty"` // of a P4 switch: its rules are listed in the order in which the program looks them up
 	Priority uint16  `json:"priority"`
 	Match    string  `json:"match"`
 	Actions  string  `json:"actions"` // with meter and goto, in the order in which they count
@@ -168,16 +169,33 @@ func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 		adminside.WriteError(w, http.StatusBadRequest, err)
 		return
 	}
-	rules, err := g.server.Rules(r.Context(), dpid)
+	list, err := g.rulesOf(r.Context(), dpid)
 	if err != nil {
 		adminside.WriteError(w, http.StatusNotFound, err)
 		return
 	}
+	adminside.WriteJSON(w, http.StatusOK, list)
+}
+
+// rulesOf lists the gateway's rules in a switch of either protocol.
+func (g *Gateway) rulesOf(ctx context.Context, dpid flow.DPID) ([]RuleStatus, error) {
 	list := []RuleStatus{}
+	for _, s := range g.p4 {
+		if s.DPID() != dpid {
+			continue
+		}
+		rules, err := s.Rules(ctx)
+		for i := range rules {
+			list = append(list, ruleStatus(&rules[i].Installed))
+			list[i].P4Table = rules[i].P4Table
+		}
+		return list, err
+	}
+	rules, err := g.server.Rules(ctx, dpid)
 	for i := range rules {
 		list = append(list, ruleStatus(&rules[i]))
 	}
-	adminside.WriteJSON(w, http.StatusOK, list)
+	return list, err
 }
 
 // ruleStatus is all that a rule says.

@@ -1,6 +1,7 @@
 package p4bridge
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -44,6 +45,42 @@ func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 		return err
 	}
 	return o.listMiss(ctx, f, each)
+}
+
+// TableRule is one of this gateway's rules in a P4 table.
+type TableRule struct {
+	bridge.Installed
+	P4Table string
+}
+
+// maxListedRules bounds what Rules shows.
+const maxListedRules = 100_000
+
+// Rules lists this gateway's rules in the switch in the order in which the program looks them up, at most 100,000 of them, and last what it
+// does with an unknown flow. The error is of a switch that is not served now, or does not answer.
+func (s *Session) Rules(ctx context.Context) ([]TableRule, error) {
+	o := s.serves.Load()
+	if o == nil {
+		return nil, fmt.Errorf("%s: it is not served by this gateway now: %s", s.name, s.Status().State)
+	}
+	list, err := o.core.Rules(ctx, maxListedRules)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.name, err)
+	}
+	m := s.cfg.Mapping
+	rules := make([]TableRule, len(list))
+	for i := range list {
+		t := m.Miss.Table // a default action has no key
+		if key, ok := list[i].Handle.(string); ok {
+			t = s.cfg.Pipeline.TableByID(mustEntry(key).GetTableId())
+		}
+		rules[i] = TableRule{Installed: list[i], P4Table: t.Name}
+	}
+	turn := m.Turns()
+	slices.SortStableFunc(rules, func(a, b TableRule) int {
+		return cmp.Or(cmp.Compare(a.Rule.Table, b.Rule.Table), cmp.Compare(turn[a.P4Table], turn[b.P4Table]), cmp.Compare(b.Rule.Priority, a.Rule.Priority))
+	})
+	return rules, nil
 }
 
 // installed is an entry as the bridge sees it.

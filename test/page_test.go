@@ -25,6 +25,7 @@ import (
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
 	"switchbridge/ofproxy/oftest"
+	"switchbridge/p4bridge/p4test"
 	"switchbridge/settings"
 )
 
@@ -187,6 +188,14 @@ func TestLongPage(t *testing.T) {
 	}
 	set := settings.Default()
 	set.Function.URLs, set.Policy, set.Admin.TokenFile = []string{settings.Native}, policy, secret
+	p4l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p4 := p4test.New(p4test.Options{DeviceID: 7})
+	p4.Start(p4l)
+	t.Cleanup(p4.Stop)
+	set.P4.Switches = []settings.P4Switch{{Device: 7, Address: p4l.Addr().String(), Miss: "punt"}}
 	g := startGateway(t, set, l, outside)
 	sw.SetController("s1", "tcp:"+l.Addr().String())
 	sw.WaitConnected("s1")
@@ -219,6 +228,17 @@ func TestLongPage(t *testing.T) {
 		b.shot("decision")
 		b.script(`[...document.querySelectorAll("#detail button")].find(b => b.textContent.includes("no-81")).click()`)
 		b.is("the entry is marked", `!document.querySelector("#detail").open && document.querySelector("#policy-text .marked")?.textContent.includes("name: no-81") === true`)
+	})
+	t.Run("the rules of a P4 switch", func(t *testing.T) {
+		b.is("it is there to be chosen", `[...document.querySelector("#rules-of").options].some(o => o.value === "0000000000000007")`)
+		b.is("and is served", `document.querySelector("#switches").textContent.includes("serving")`)
+		p4.Packet(1, frames.TCP(frames.Host(1).At(40000), frames.Host(2).At(81), frames.SYN, nil))
+		b.do(chromedp.SetValue(chromedp.CSS("#rules-of"), "0000000000000007"))
+		const of81 = `[...document.querySelectorAll("#rule-table tbody tr")].find(tr => tr.textContent.includes("l4_dst=81") && tr.textContent.includes("flow_exact"))`
+		b.is("the rule of the denial is there, with its table", `(document.querySelector("#rules-again").click(), `+of81+` !== undefined)`)
+		b.script(of81 + `.querySelector("button").click()`)
+		b.is("its decision is shown", `document.querySelector("#detail").open && document.querySelector("#detail").textContent.includes("no-81")`)
+		b.script(`document.querySelector("#detail").close()`)
 	})
 	t.Run("filters", func(t *testing.T) {
 		_, _ = h3.Ping(h1.IP, 300*time.Millisecond)

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/gateway"
 	"switchbridge/internal/adminclient"
+	"switchbridge/p4bridge"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
@@ -141,6 +143,17 @@ func inSwitches(c *cobra.Command, admin *adminclient.Client, m *flow.Match, dpid
 	if err := admin.Get(c.Context(), "/api/v1/switches", &switches); err != nil {
 		return err
 	}
+	var p4 []p4bridge.Status
+	if err := admin.Get(c.Context(), "/api/v1/p4", &p4); err != nil {
+		return err
+	}
+	for _, s := range p4 {
+		sw := gateway.SwitchStatus{DPID: s.DPID, State: s.State}
+		if s.State == p4bridge.StateServing {
+			sw.State = "ready"
+		}
+		switches = append(switches, sw)
+	}
 	out, found := c.OutOrStdout(), false
 	for _, sw := range switches {
 		id, err := flow.ParseDPID(sw.DPID)
@@ -163,8 +176,12 @@ func inSwitches(c *cobra.Command, admin *adminclient.Client, m *flow.Match, dpid
 		case r == nil:
 			fmt.Fprintf(out, "switch %s: no rule of the gateway covers it now\n", sw.DPID)
 		default:
-			fmt.Fprintf(out, "switch %s: table=%d,priority=%d,%s actions=%s\n  cookie %s, decision %d, %.0f s old, %d packets\n",
-				sw.DPID, r.Table, r.Priority, r.Match, r.Actions, r.Cookie, r.Decision, r.Age, r.Packets)
+			table := r.P4Table
+			if table == "" {
+				table = strconv.Itoa(int(r.Table))
+			}
+			fmt.Fprintf(out, "switch %s: table=%s,priority=%d,%s actions=%s\n  cookie %s, decision %d, %.0f s old, %d packets\n",
+				sw.DPID, table, r.Priority, r.Match, r.Actions, r.Cookie, r.Decision, r.Age, r.Packets)
 		}
 	}
 	if !found {
@@ -173,10 +190,14 @@ func inSwitches(c *cobra.Command, admin *adminclient.Client, m *flow.Match, dpid
 	return nil
 }
 
-// covering returns the rule that a switch takes for a packet: the one of the highest priority in the first table that has any.
+// covering returns the rule that a switch takes for a packet: the one of the highest priority in the first table that has any, which of a P4 switch is
+// the first that is listed.
 func covering(rules []gateway.RuleStatus, packet *flow.Match) (best *gateway.RuleStatus, err error) {
 	for i := range rules {
 		r := &rules[i]
+		if r.P4Table != "" && (best != nil || r.More != "") {
+			continue // or Match would not say all of it
+		}
 		m, err := flow.ParseMatch(r.Match)
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/gateway"
+	"switchbridge/p4bridge"
 	"switchbridge/policy/policytest"
 )
 
@@ -34,13 +35,22 @@ func TestExplainInSwitches(t *testing.T) {
 		}
 	}
 	mux.Handle("GET /api/v1/switches", send([]gateway.SwitchStatus{{DPID: "0000000000000001", State: "ready"}, {DPID: "0000000000000002", State: "ready"}, {DPID: "0000000000000003", State: "connecting"}}))
+	// A P4 program looks up exact keys first, whatever another table's priorities are, and what can't be written as a match says nothing of a packet.
+	p4 := []gateway.RuleStatus{
+		{P4Table: "acl", Priority: 60000, Match: "any", Actions: "drop", More: "table acl: ttl=1"},
+		{P4Table: "flow_exact", Priority: 100, Match: exact, Actions: "output:2", Cookie: "0x98", Decision: 8, Packets: 4},
+		{P4Table: "flow", Priority: 200, Match: "in_port=3", Actions: "drop"},
+	}
+	mux.Handle("GET /api/v1/p4", send([]p4bridge.Status{{DPID: "0000000000000004", State: "serving"}, {DPID: "0000000000000005", State: "backup"}}))
+	mux.Handle("GET /api/v1/switches/0000000000000004/rules", send(p4))
 	mux.Handle("GET /api/v1/switches/0000000000000001/rules", send(rules))
 	mux.Handle("GET /api/v1/switches/0000000000000002/rules", send(rules[3:]))
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	for dpid, want := range map[string]string{
 		"": "switch 0000000000000001: table=0,priority=100," + exact + " actions=output:NORMAL\n  cookie 0x99, decision 7, 0 s old, 3 packets\n" +
-			"switch 0000000000000002: no rule of the gateway covers it now\nswitch 0000000000000003: connecting\n",
+			"switch 0000000000000002: no rule of the gateway covers it now\nswitch 0000000000000003: connecting\n" +
+			"switch 0000000000000004: table=flow_exact,priority=100," + exact + " actions=output:2\n  cookie 0x98, decision 8, 0 s old, 4 packets\nswitch 0000000000000005: backup\n",
 		"2":  "switch 0000000000000002: no rule of the gateway covers it now\n",
 		"2a": "the gateway has no such switch\n",
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -53,7 +54,7 @@ func statusCommand() *cobra.Command {
 	admin.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&shadow, "shadow", false, "say how the shadow decides beside the policy (run --shadow) instead")
-	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how many a table has")
+	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how full the tables are, too")
 	return c
 }
 
@@ -79,15 +80,23 @@ func fetchStatus(ctx context.Context, admin *adminclient.Client, withRules bool)
 		return st, nil
 	}
 	st.Rules = map[string][]gateway.RuleStatus{}
+	var ready []string
 	for _, s := range st.Switches {
-		if s.State != "ready" {
-			continue
+		if s.State == "ready" {
+			ready = append(ready, s.DPID)
 		}
+	}
+	for _, s := range st.P4 {
+		if s.State == p4bridge.StateServing {
+			ready = append(ready, s.DPID)
+		}
+	}
+	for _, dpid := range ready {
 		var rules []gateway.RuleStatus
-		if err := admin.Get(ctx, "/api/v1/switches/"+s.DPID+"/rules", &rules); err != nil {
+		if err := admin.Get(ctx, "/api/v1/switches/"+dpid+"/rules", &rules); err != nil {
 			return nil, err
 		}
-		st.Rules[s.DPID] = rules
+		st.Rules[dpid] = rules
 	}
 	return st, nil
 }
@@ -166,6 +175,9 @@ func (st *fullStatus) print(w io.Writer) error {
 		if err := st.printTables(w, &p); err != nil {
 			return err
 		}
+		if err := st.printRules(w, p.DPID); err != nil {
+			return err
+		}
 	}
 	if len(st.Switches) == 0 {
 		if len(st.P4) > 0 {
@@ -189,27 +201,35 @@ func (st *fullStatus) print(w io.Writer) error {
 		}
 	}
 	for _, s := range st.Switches {
-		rules, ok := st.Rules[s.DPID]
-		if !ok {
-			continue
-		}
-		fmt.Fprintf(w, "\nrules of %s\n", s.DPID)
-		tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-		fmt.Fprintln(tw, "TABLE\tPRIORITY\tPACKETS\tIDLE\tHARD\tDECISION\tMATCH\tACTIONS")
-		for _, r := range rules {
-			actions := r.Actions
-			for _, more := range []string{r.Flags, r.More} {
-				if more != "" {
-					actions += " (" + more + ")"
-				}
-			}
-			fmt.Fprintf(tw, "%d\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", r.Table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, actions)
-		}
-		if err := tw.Flush(); err != nil {
+		if err := st.printRules(w, s.DPID); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// printRules lists the gateway's rules in a switch, if they were asked for.
+func (st *fullStatus) printRules(w io.Writer, dpid string) error {
+	rules, ok := st.Rules[dpid]
+	if !ok {
+		return nil
+	}
+	fmt.Fprintf(w, "\nrules of %s\n", dpid)
+	tw := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(tw, "TABLE\tPRIORITY\tPACKETS\tIDLE\tHARD\tDECISION\tMATCH\tACTIONS")
+	for _, r := range rules {
+		table, actions := r.P4Table, r.Actions
+		if table == "" {
+			table = strconv.Itoa(int(r.Table))
+		}
+		for _, more := range []string{r.Flags, r.More} {
+			if more != "" {
+				actions += " (" + more + ")"
+			}
+		}
+		fmt.Fprintf(tw, "%s\t%d\t%d\t%g\t%g\t%d\t%s\t%s\n", table, r.Priority, r.Packets, r.Idle, r.Hard, r.Decision, r.Match, actions)
+	}
+	return tw.Flush()
 }
 
 // printTables says how full a P4 switch's tables are. Packets are as of the latest reading of

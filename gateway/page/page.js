@@ -113,7 +113,8 @@ function showNetwork(switches, p4, hosts) {
       el("ul", { class: "ports", tabindex: "0", role: "list", "aria-label": `Ports of P4 switch ${shortDPID(s.DPID)}` }, ...ports.map((p) => el("li", {}, `Port ${p}`, guests(dpid, p))))));
   }
   put($("switches"), ...(cards.length ? cards : [el("p", {}, "No switch is connected.")]));
-  for (const [select, list] of [[document.forms.filter.elements.dpid, [...switches.map((s) => s.dpid), ...p4.map((s) => s.DPID)]], [$("rules-of"), switches.map((s) => s.dpid)]]) {
+  const list = [...switches.map((s) => s.dpid), ...p4.map((s) => s.DPID)];
+  for (const select of [document.forms.filter.elements.dpid, $("rules-of")]) {
     const want = ["", ...list].join();
     if ([...select.options].map((o) => o.value).join() === want) continue;
     const chosen = select.value;
@@ -230,7 +231,7 @@ async function showRules(decision) {
     const rules = await get(`/api/v1/switches/${dpid}/rules`);
     const cell = (label, ...content) => el("td", { "data-label": label }, ...content);
     body.replaceChildren(...rules.slice(0, 1000).map((r) => el("tr", { class: r.decision === decision ? "marked" : undefined },
-      cell("Priority", String(r.priority)), cell("Match", el("code", {}, r.match || "any packet")), cell("Actions", el("code", {}, r.actions || "drop")),
+      cell("Table", r.p4_table ?? String(r.table_id)), cell("Priority", String(r.priority)), cell("Match", el("code", {}, r.p4_table && r.more || r.match || "any packet")), cell("Actions", el("code", {}, r.actions || "drop")),
       cell("Packets", count.format(r.packet_count)), cell("Age", seconds(r.duration)),
       cell("Decision", r.decision ? el("button", { class: "link number", type: "button", onclick: () => toDecision(r.decision), "aria-label": `Decision ${r.decision} of this rule` }, String(r.decision)) : "the gateway's own"))));
     $("rule-table").hidden = rules.length === 0;

@@ -233,6 +233,26 @@ func (m *Mapping) Before(a, b *Table) bool {
 	return slices.Index(m.Tables, a) < slices.Index(m.Tables, b)
 }
 
+// Turns says when the program looks tables up, by name: how many others of their OpenFlow table come before them.
+func (m *Mapping) Turns() map[string]int {
+	turns := map[string]int{}
+	for _, t := range m.Tables {
+		n := 0
+		for _, other := range m.Tables {
+			if m.Before(other, t) {
+				n++
+			}
+		}
+		turns[t.P4.Name] = max(turns[t.P4.Name], n)
+	}
+	if m.Miss != nil && m.Miss.Table != nil {
+		if _, holdsRules := turns[m.Miss.Table.Name]; !holdsRules {
+			turns[m.Miss.Table.Name] = len(m.Tables)
+		}
+	}
+	return turns
+}
+
 // Advice says what a mapping that fits will not do as its author may expect.
 func (m *Mapping) Advice() (list []string) {
 	if d := m.Digest; d != nil {
@@ -321,6 +341,15 @@ func (m *Mapping) Matchable() []flow.Field {
 		fields = append(fields, can)
 	}
 	return fields
+}
+
+// HoldsPorts reports whether a table's rules can be of TCP's or UDP's ports.
+func (m *Mapping) HoldsPorts() bool {
+	return slices.ContainsFunc(m.Tables, func(t *Table) bool {
+		return slices.ContainsFunc(t.keys, func(k key) bool {
+			return slices.ContainsFunc(k.oxms, func(o *oxm) bool { return o.field == flow.FieldL4Src || o.field == flow.FieldL4Dst })
+		})
+	})
 }
 
 // named finds a table that a section names.

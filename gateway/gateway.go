@@ -29,6 +29,7 @@ import (
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/p4bridge"
 	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/propose"
 	"switchbridge/pair"
 	"switchbridge/policy"
 	"switchbridge/policy/prove"
@@ -264,6 +265,9 @@ func (g *Gateway) p4Sessions() error {
 		s, err := p4bridge.New(cfg)
 		if err != nil {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
+		}
+		for _, caution := range propose.Cautions(cfg.Pipeline, cfg.Mapping.HoldsPorts()) {
+			g.log.Warn("the switch's program does what no mapping can make good", "dpid", s.DPID().String(), "caution", caution)
 		}
 		g.p4 = append(g.p4, s)
 	}

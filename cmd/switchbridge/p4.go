@@ -164,8 +164,14 @@ func tryMapping(out io.Writer, p *pipeline.Pipeline, f *mapping.File, miss strin
 	if err != nil {
 		return fmt.Errorf("mapping %s does not fit:\n%w", f.Name(), err)
 	}
-	if err := m.Describe(out, f.Name()); err != nil || miss == "" && m.Miss != nil {
+	if err := m.Describe(out, f.Name()); err != nil {
 		return err
+	}
+	for _, c := range propose.Cautions(p, m.HoldsPorts()) {
+		fmt.Fprintln(out, " ", c)
+	}
+	if miss == "" && m.Miss != nil {
+		return nil
 	}
 	if miss == "" {
 		miss = p4bridge.MissDigest.String() // run's default, which such a mapping can't have

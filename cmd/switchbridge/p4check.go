@@ -15,6 +15,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/gateway"
 	"switchbridge/p4bridge"
+	"switchbridge/p4bridge/propose"
 	"switchbridge/settings"
 )
 
@@ -34,7 +35,8 @@ A switch without a program gets this one. Entries of others are left alone; what
 check wrote is removed, but for the mapping's multicast groups, clone sessions and
 setup, which a gateway writes again anyway.
 
-It fails if anything that was tried did not work.`,
+A note says what the program does that no mapping can make good. The check fails if
+anything that was tried did not work.`,
 		Example: `  switchbridge p4 check device=1,addr=127.0.0.1:9559,p4info=my.p4info.txtpb,json=my.json,mapping=my.yaml,miss=punt
   switchbridge p4 check device=1,addr=127.0.0.1:9559,ports=1-2 --interface 1=h1 --interface 2=h2`,
 		Args: cli.Exactly(1, "SWITCH, as run's --p4 takes it"),
@@ -66,9 +68,12 @@ It fails if anything that was tried did not work.`,
 				defer w.Close()
 				opt.Wires[uint32(n)] = w
 			}
-			s, err := checkedSwitch(args[0])
+			s, cautions, err := checkedSwitch(args[0])
 			if err != nil {
 				return err
+			}
+			for _, caution := range cautions {
+				fmt.Fprintf(c.OutOrStdout(), "note  %s\n", caution)
 			}
 			if err := s.Check(c.Context(), opt); err != nil {
 				return err
@@ -86,23 +91,25 @@ It fails if anything that was tried did not work.`,
 	return c
 }
 
-// checkedSwitch is a session that serves nobody.
-func checkedSwitch(text string) (*p4bridge.Session, error) {
+// checkedSwitch is a session that serves nobody, and what its program does that no trial shows.
+func checkedSwitch(text string) (_ *p4bridge.Session, cautions []string, err error) {
 	sw, err := settings.ParseP4Switch(text)
 	if err != nil {
-		return nil, cli.Usage(err)
+		return nil, nil, cli.Usage(err)
 	}
 	cfg, err := gateway.P4Config(&sw)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	cautions = propose.Cautions(cfg.Pipeline, cfg.Mapping.HoldsPorts())
 	if sw.Election == 0 {
 		cfg.Election.Low = 1 // below every gateway's: a check takes no switch away
 	}
 	if cfg.Bridge, err = bridge.New(bridge.Config{Decider: nobody{}}); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return p4bridge.New(cfg)
+	s, err := p4bridge.New(cfg)
+	return s, cautions, err
 }
 
 // nobody is asked nothing: a check serves no packets.

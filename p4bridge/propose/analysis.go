@@ -1,6 +1,7 @@
 package propose
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"switchbridge/p4bridge/pipeline"
@@ -26,7 +27,7 @@ func analyse(pl *pipeline.Pipeline) (*analysis, error) {
 		return nil, err
 	}
 	a := &analysis{pl: pl, p: p, set: map[ref]string{}, nodes: map[string]*node{}, known: map[string][]outcome{},
-		w: &walker{p: p, meaning: map[ref][]string{ingressPort: {"in_port"}}, flags: map[ref][]flag{}, layer: map[string]string{}, loose: map[string]bool{}}}
+		w: &walker{p: p, meaning: map[ref][]string{ingressPort: {"in_port"}}, flags: map[ref][]flag{}, layer: map[string]string{}, loose: map[string]bool{}, checked: map[*json.RawMessage]map[string]bool{}}}
 	for i := range p.Pipelines {
 		for j := range p.Pipelines[i].Tables {
 			a.nodes[p.Pipelines[i].Tables[j].Name] = &p.Pipelines[i].Tables[j]
@@ -148,4 +149,30 @@ func (a *analysis) follow(s scenario) []outcome {
 	}
 	a.known[id] = list
 	return list
+}
+
+// loose are the kinds of IPv4 packets whose ports the parser takes from elsewhere.
+func (a *analysis) loose() (kinds []string) {
+	for _, kind := range []string{"with options", "that are later fragments"} {
+		if a.w.loose[kind] {
+			kinds = append(kinds, kind)
+		}
+	}
+	return kinds
+}
+
+// arrays are those of packet_in and packet_out that the program has as arrays of headers. P4Info describes the first of them, and says nothing of the others.
+func (a *analysis) arrays() (names []string) {
+	for _, h := range []*pipeline.Header{a.pl.PacketIn, a.pl.PacketOut} {
+		if h == nil {
+			continue
+		}
+		for _, headers := range a.p.stacks {
+			if len(headers) > 0 && sameLayout(a.p.layout[headers[0]], h) {
+				names = append(names, h.Name)
+				break
+			}
+		}
+	}
+	return names
 }

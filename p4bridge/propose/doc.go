@@ -11,5 +11,5 @@
 // found so is guessed by names and widths, and each guess is marked.
 //
 // Two things are not followed: registers, whose contents nobody knows beforehand,
-// and parsers that loop (header stacks) beyond the second round.
+// and states of a parser that are met more often than its longest array of headers is long.
 package propose

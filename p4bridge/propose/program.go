@@ -17,9 +17,15 @@ type program struct {
 	} `json:"header_types"`
 	Headers []struct {
 		Name     string `json:"name"`
+		ID       int    `json:"id"`
 		Type     string `json:"header_type"`
 		Metadata bool   `json:"metadata"`
 	} `json:"headers"`
+	Stacks []struct {
+		Name    string `json:"name"`
+		Type    string `json:"header_type"`
+		Headers []int  `json:"header_ids"`
+	} `json:"header_stacks"`
 	Parsers []struct {
 		Init   string  `json:"init_state"`
 		States []state `json:"parse_states"`
@@ -41,8 +47,10 @@ type program struct {
 	actions  map[int][]primitive
 	names    map[int]string
 	states   map[string]*state
-	relevant []ref   // see deciding
-	cpu      *uint64 // the CPU port; nil: the program does not know one
+	stacks   map[string][]string // arrays of headers: the headers in them
+	rounds   int                 // how often a state of the parser may be met again: as often as the longest array is long
+	relevant []ref               // see deciding
+	cpu      *uint64             // the CPU port; nil: the program does not know one
 }
 
 type member struct {
@@ -54,6 +62,9 @@ type member struct {
 type ref struct{ header, field string }
 
 func (r ref) String() string { return r.header + "." + r.field }
+
+// used is how many headers of an array the parser has taken.
+func used(stack string) ref { return ref{stack, "$used$"} }
 
 // valid is the hidden field that says whether a packet has the header.
 func valid(header string) ref { return ref{header, "$valid$"} }
@@ -151,7 +162,7 @@ func (o *operand) UnmarshalJSON(b []byte) error {
 		o.kind, o.op, o.left, o.right = "expression", raw.Op, raw.Left, raw.Right
 	case "expression":
 		return json.Unmarshal(raw.Value, o)
-	case "field":
+	case "field", "stack_field":
 		var f []string
 		if json.Unmarshal(raw.Value, &f) != nil || len(f) != 2 {
 			return fmt.Errorf("%s is no field", raw.Value)
@@ -177,7 +188,7 @@ func (o *operand) UnmarshalJSON(b []byte) error {
 	case "runtime_data", "local":
 		o.kind = "runtime_data"
 		return json.Unmarshal(raw.Value, &o.at)
-	case "header", "regular":
+	case "header", "regular", "stack":
 		return json.Unmarshal(raw.Value, &o.name)
 	case "lookahead":
 		var at [2]int
@@ -195,7 +206,8 @@ func hex(s string) (uint64, error) {
 
 // read takes BMv2's JSON apart. Its error is of a file that is none.
 func read(device []byte) (*program, error) {
-	p := &program{layout: map[string][]member{}, metadata: map[string]bool{}, actions: map[int][]primitive{}, names: map[int]string{}, states: map[string]*state{}}
+	p := &program{layout: map[string][]member{}, metadata: map[string]bool{}, actions: map[int][]primitive{}, names: map[int]string{}, states: map[string]*state{},
+		stacks: map[string][]string{}, rounds: 1}
 	if err := json.Unmarshal(device, p); err != nil {
 		return nil, fmt.Errorf("BMv2's JSON: %w", err)
 	}
@@ -210,8 +222,15 @@ func read(device []byte) (*program, error) {
 			types[t.Name] = append(types[t.Name], m)
 		}
 	}
+	byID := map[int]string{}
 	for _, h := range p.Headers {
-		p.layout[h.Name], p.metadata[h.Name] = types[h.Type], h.Metadata
+		p.layout[h.Name], p.metadata[h.Name], byID[h.ID] = types[h.Type], h.Metadata, h.Name
+	}
+	for _, s := range p.Stacks {
+		for _, id := range s.Headers {
+			p.stacks[s.Name] = append(p.stacks[s.Name], byID[id])
+		}
+		p.rounds = max(p.rounds, len(s.Headers))
 	}
 	for _, a := range p.Actions {
 		p.actions[a.ID], p.names[a.ID] = a.Primitives, a.Name
@@ -224,6 +243,17 @@ func read(device []byte) (*program, error) {
 		p.states[s.Name] = s
 	}
 	return p, nil
+}
+
+// last is an operand, with what the parser took last of an array of headers in the array's place.
+func (p *program) last(o *operand, e env) operand {
+	r := *o
+	if r.kind == "stack_field" {
+		if n := p.get(e, used(r.field.header)); n.kind == number && n.n > 0 && n.n <= uint64(len(p.stacks[r.field.header])) {
+			r.kind, r.field.header = "field", p.stacks[r.field.header][n.n-1]
+		}
+	}
+	return r
 }
 
 // width of a field in bits; 0 where it is not known.

@@ -29,6 +29,7 @@ type Proposal struct {
 	lost    []string // kinds of packets that the program drops before it asks
 	free    []string // kinds that it forwards without asking
 	loose   []string // IPv4 packets whose ports the program takes from elsewhere
+	arrays  []string // packet_in or packet_out, where it is an array of headers
 	blind   bool     // there were too many ways through the program to follow
 }
 
@@ -101,7 +102,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 	}
 	p.findStations(a, base, uses)
 	p.arrange()
-	if a.p.cpu != nil {
+	if p.arrays = a.arrays(); a.p.cpu != nil && len(p.arrays) == 0 {
 		p.in, p.out = a.packetIn(&p.ask, base), a.packetOut(p.normal, base)
 	}
 	if p.ask.digest != nil {
@@ -111,11 +112,7 @@ func Propose(pl *pipeline.Pipeline, file string) (*Proposal, error) {
 		p.needs(a, base)
 	}
 	p.hold(a, base)
-	for _, kind := range []string{"with options", "that are later fragments"} {
-		if a.w.loose[kind] {
-			p.loose = append(p.loose, kind)
-		}
-	}
+	p.loose = a.loose()
 	p.fates(a, base)
 	p.blind = a.tooMany || a.w.cut
 	return p, nil

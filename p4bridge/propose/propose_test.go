@@ -255,6 +255,23 @@ func TestWhatUndoesAPolicy(t *testing.T) {
 	has("fragments", change(t, "classroom", [2]string{`"value" : ["ipv4", "fragOffset"]`, `"value" : ["ipv4", "identification"]`}),
 		"In IPv4 packets that are later fragments the program", "with options")
 	has("neither", proposed(t, "classroom"), "denies: by address", "In IPv4 packets")
+	// It names the header's length and the offset, and a mask takes one of them out again.
+	masked := func(what, mask, want, not string) {
+		edits := [][2]string{}
+		for _, v := range []string{"0x05000006", "0x05000011"} {
+			edits = append(edits, [2]string{"\"value\" : \"" + v + "\",\n              \"mask\" : null", "\"value\" : \"" + v + "\", \"mask\" : \"" + mask + "\""})
+		}
+		has(what, change(t, "next", edits...), want, not)
+		has(what, change(t, "next", edits...), "l4_dst: [tcp_dst, udp_dst]", "")
+	}
+	masked("all masked out", "0x000000ff", "with options, and in those that are later fragments the program", "")
+	masked("the length masked out", "0x001fffff", "In IPv4 packets with options the program", "later fragments")
+	masked("a bit of the length masked out", "0x071fffff", "In IPv4 packets with options the program", "later fragments")
+	masked("the offset masked out", "0x0f0000ff", "In IPv4 packets that are later fragments the program", "with options")
+	masked("a bit of the offset masked out", "0x0f0fffff", "In IPv4 packets that are later fragments the program", "with options")
+	masked("nothing masked out", "0x0fffffff", "denies: by address, protocol and port", "In IPv4 packets")
+	has("another length", change(t, "next", [2]string{"0x05000006", "0x06000006"}), "In IPv4 packets with options the program", "later fragments")
+	has("another offset", change(t, "next", [2]string{"0x05000006", "0x05000106"}), "In IPv4 packets that are later fragments the program", "with options")
 	// A condition before the tables, which sends other packets than IPv4 elsewhere.
 	first := func(next string) *Proposal {
 		return change(t, "classroom",

@@ -44,7 +44,7 @@ func (p *program) get(e env, r ref) value {
 	if v, ok := e[r]; ok {
 		return v
 	}
-	if r.field == "$valid$" || p.metadata[r.header] && r.header != "standard_metadata" {
+	if r.field == "$valid$" || r.field == "$used$" || p.metadata[r.header] && r.header != "standard_metadata" {
 		return num(0)
 	}
 	switch r {
@@ -148,6 +148,14 @@ func (p *program) eval(o *operand, e env, args []value) value {
 	case "+":
 		if known {
 			return num(l.n + r.n)
+		}
+	case "-":
+		if known {
+			return num(l.n - r.n)
+		}
+	case "*":
+		if known {
+			return num(l.n * r.n)
 		}
 	case "<<":
 		if known && r.n < 64 {

@@ -246,6 +246,33 @@ func (p *Proposal) CPUPort() (uint64, bool) {
 	return *p.cpu, true
 }
 
+// Cautions are what the program's parser does that no mapping can make good, a sentence each. ports says that a table's rules are
+// of TCP's or UDP's ports.
+func Cautions(pl *pipeline.Pipeline, ports bool) (list []string) {
+	a, err := analyse(pl)
+	if err != nil { // not BMv2's
+		return []string{"What the program's parser takes for ports is not known: the compiled program is not of a form that can be read."}
+	}
+	if kinds := a.loose(); ports && len(kinds) > 0 {
+		list = append(list, loosened(kinds))
+	}
+	if names := a.arrays(); len(names) > 0 {
+		list = append(list, arrayed(names))
+	}
+	return list
+}
+
+func loosened(kinds []string) string {
+	return fmt.Sprintf("In IPv4 packets %s the program takes other bytes for the ports: whoever sends such packets chooses by what ports they pass.", strings.Join(kinds, ", and in those "))
+}
+
+func arrayed(names []string) string {
+	if len(names) == 1 {
+		return names[0] + " is an array of headers. P4Info describes one of them, and the rest would be taken for the packet's start."
+	}
+	return strings.Join(names, " and ") + " are arrays of headers. P4Info describes one of each, and the rest would be taken for the packet's start."
+}
+
 // Holds says in sentences what a policy can have with this program: how the
 // switch asks, what it can deny, and how it forwards.
 func (p *Proposal) Holds() []string {
@@ -266,8 +293,13 @@ func (p *Proposal) Holds() []string {
 		say("asks: by a copy to the CPU port, %stable %s (miss=clone). The packet itself is lost.", how, k.t.Name)
 	case p.Miss() == "digest":
 		say("asks: by digest, %stable %s (miss=digest).", how, k.t.Name)
+	case len(p.arrays) > 0:
+		say("asks: not at all. Table %s could, but %s", k.t.Name, arrayed(p.arrays))
 	default:
 		say("asks: not at all. Table %s could, but the program has no packet headers by which the gateway would get and send packets.", k.t.Name)
+	}
+	if len(p.arrays) > 0 && p.Miss() != "" {
+		say("      %s", arrayed(p.arrays))
 	}
 	if k := &p.ask; k.digest != nil && k.punt != nil && p.Miss() == "punt" {
 		say("      or by digest (miss=digest).")
@@ -293,7 +325,7 @@ func (p *Proposal) Holds() []string {
 		say("denies: by address, protocol and port (%s).", strings.Join(deny, ", "))
 		// Where the gateway decides packet by packet it looks at the frame itself.
 		if out, normal := p.forwards(); len(p.loose) > 0 && (out || normal) {
-			say("        In IPv4 packets %s the program takes other bytes for the ports: whoever sends such packets chooses by what ports they pass.", strings.Join(p.loose, ", and in those "))
+			say("        %s", loosened(p.loose))
 		}
 	default:
 		say("denies: not by TCP or UDP port: no key holds one (%s).", strings.Join(deny, ", "))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,6 +63,9 @@ type client struct {
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
 
+	watch watchdog        // of writes
+	codec grpc.CallOption // a [wireCodec]
+
 	contradictions prometheus.Counter
 
 	events *inbox
@@ -111,12 +115,16 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	c := &client{
 		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
+		codec:       grpc.ForceCodecV2(newWireCodec()),
 		events:      newInbox(cfg.Bridge.QueuePerSwitch),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.stream, err = c.rpc.StreamChannel(c.ctx, grpc.ForceCodecV2(newWireCodec()))
+	c.watch.limit, c.watch.bark = cfg.CallTimeout, func() {
+		c.cancel(fmt.Errorf("write: no answer within %v", cfg.CallTimeout))
+	}
+	c.stream, err = c.rpc.StreamChannel(c.ctx, c.codec)
 	if err != nil {
 		c.cancel(err)
 		cc.Close()
@@ -400,6 +408,61 @@ func (c *client) post(m *p4v1.StreamMessageRequest) bool {
 	}
 }
 
+// watchdog looks after calls that go side by side, and barks where there has been one without an answer for as long as the limit.
+//
+// Its timer stands while there are calls and for up to the limit after the last. One for each call wakes, where nothing
+// else has one, the thread that waits for the network, to tell it when to look at the clock: that is a system call and a thread's turn beside every Write.
+type watchdog struct {
+	limit time.Duration
+	bark  func()
+
+	mu    sync.Mutex
+	began []time.Time // of each call under way; zero: the place is free
+	timer *time.Timer
+	set   bool
+}
+
+// begin returns what end is to be told.
+func (w *watchdog) begin(now time.Time) (place int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if place = slices.IndexFunc(w.began, time.Time.IsZero); place < 0 {
+		place, w.began = len(w.began), append(w.began, time.Time{})
+	}
+	w.began[place] = now
+	if !w.set {
+		w.set = true
+		w.timer = time.AfterFunc(w.limit, w.look)
+	}
+	return place
+}
+
+func (w *watchdog) end(place int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.began[place] = time.Time{}
+}
+
+func (w *watchdog) look() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var oldest time.Time
+	for _, t := range w.began {
+		if !t.IsZero() && (oldest.IsZero() || t.Before(oldest)) {
+			oldest = t
+		}
+	}
+	switch left := w.limit - time.Since(oldest); {
+	case oldest.IsZero():
+		w.set = false
+	case left <= 0:
+		w.set = false
+		w.bark()
+	default:
+		w.timer.Reset(left)
+	}
+}
+
 // write sends updates in one call. The error of a call that failed for some
 // updates only is a [*WriteError].
 //
@@ -407,11 +470,8 @@ func (c *client) post(m *p4v1.StreamMessageRequest) bool {
 // with a deadline of its own it would cost a context, and in the switch, which
 // gRPC tells of it, a timer: a twentieth of a Write of one entry.
 func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
-	timer := time.AfterFunc(c.cfg.CallTimeout, func() {
-		c.cancel(fmt.Errorf("write: no answer within %v", c.cfg.CallTimeout))
-	})
-	defer timer.Stop()
-	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, Role: c.cfg.Role, ElectionId: c.electionID(), Updates: updates})
+	defer c.watch.end(c.watch.begin(time.Now()))
+	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, Role: c.cfg.Role, ElectionId: c.electionID(), Updates: updates}, c.codec)
 	if err == nil {
 		return nil
 	}

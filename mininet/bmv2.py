@@ -78,6 +78,8 @@ class BMv2Switch(Switch):
         for port, intf in self.p4_ports().items():
             # A segment larger than the link passes a veth whole, and BMv2 cuts what is longer than it reads.
             self.cmd("ethtool -K", intf, "tso off gso off gro off tx off rx off")
+            # On a link between switches, what the kernel sends from our end comes in at the other.
+            self.cmd("echo 1 >/proc/sys/net/ipv6/conf/%s/disable_ipv6" % intf)
             argv += ["-i", "%d@%s" % (port, intf)]
         argv += ["--", "--grpc-server-addr", "127.0.0.1:%d" % self.grpc, "--cpu-port", str(CPU_PORT)]
         with open(self.log + ".out", "w") as out:

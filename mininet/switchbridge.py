@@ -195,6 +195,18 @@ class SwitchbridgeController(Controller):
         switches = reply.get("switches", []) if isinstance(reply, dict) else reply
         return {s["dpid"] for s in switches}
 
+    def p4_states(self):
+        """Return the states of the gateway's P4 switches: "serving" where it governs one."""
+        return [s["State"] for s in json.loads(self.admin("/api/v1/p4"))]
+
+    def wait_p4(self, seconds=20):
+        """Wait until the gateway governs all its P4 switches."""
+        deadline = time.monotonic() + seconds
+        while set(self.p4_states()) != {"serving"}:
+            if time.monotonic() > deadline:
+                raise RuntimeError("P4 switches are not served: %s\n%s" % (self.p4_states(), self.log_tail()))
+            time.sleep(0.02)
+
     def start(self):
         info("(openflow %s:%d, page and metrics http://127.0.0.1:%d/, log %s) " % (self.ip, self.port, self.adminPort, self.log))
 

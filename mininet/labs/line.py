@@ -3,6 +3,7 @@
 
     sudo mininet/labs/line.py        # four switches
     sudo mininet/labs/line.py 8
+    sudo mininet/labs/line.py 4 bmv2 # of P4
 
 Each switch on the way asks about a conversation's first packet, and about its first answer. The function says for which other
 packets its answer holds, so it is called once, and the gateway answers the other switches. Without that a conversation over four
@@ -20,6 +21,7 @@ import sandbox
 if __name__ == "__main__":
     sandbox.enter()  # ahead of the imports: it is what says that Mininet is missing, if it is
 
+from bmv2 import BMv2Switch, find_bmv2
 from far import Far
 from function import Function
 from lab import Checks, decisions, ping, serve_tcp, start, tcp
@@ -40,7 +42,7 @@ chain:
 """
 
 
-def lab(folder, length):
+def lab(folder, length, bmv2):
     checks = Checks()
     policy = os.path.join(folder, "policy.yaml")
     with open(policy, "w") as f:
@@ -51,11 +53,16 @@ def lab(folder, length):
     config = os.path.join(folder, "gateway.yaml")
     with open(config, "w") as f:
         f.write("log: {format: json, decisions_rate: 0}\n")
-    gateway = SwitchbridgeController("gateway", port=0, config=config, function=far.url, args=function.gateway_args(), log=log)
+    args = list(function.gateway_args())
+    for n in range(1, length + 1) if bmv2 else ():
+        args += ["--p4", "device=%d,addr=127.0.0.1:%d,miss=punt,ports=1-%d" % (n, 9558 + n, 2 if n in (1, length) else 3)]
+    gateway = SwitchbridgeController("gateway", port=0, config=config, function=far.url, args=args, log=log)
     # One host at each switch.
-    net = Mininet(LinearTopo(length), host=QuietHost, switch=GovernedSwitch, controller=lambda _name: gateway)
+    net = Mininet(LinearTopo(length), host=QuietHost, switch=BMv2Switch if bmv2 else GovernedSwitch, controller=lambda _name: gateway)
     net.start()
-    if not net.waitConnected(timeout=15, delay=0.05):
+    if bmv2:
+        gateway.wait_p4()
+    elif not net.waitConnected(timeout=15, delay=0.05):
         raise RuntimeError("the switches have no session:\n" + gateway.log_tail())
     first, last = net.hosts[0], net.hosts[-1]
     serve_tcp(last, 80, 81)
@@ -101,10 +108,16 @@ def lab(folder, length):
 
 
 def main():
-    length = sys.argv[1] if len(sys.argv) > 1 else "4"
+    args = sys.argv[1:]
+    bmv2 = "bmv2" in args
+    if bmv2:
+        args.remove("bmv2")
+        if not find_bmv2():
+            sys.exit("%s: simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC" % sys.argv[0])
+    length = args[0] if args else "4"
     if not length.isdecimal() or not 2 <= int(length) <= 16:
         sys.exit("%s: %s: want the number of switches, 2 to 16" % (sys.argv[0], length))
-    start(lab, int(length))
+    start(lab, int(length), bmv2)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 """Two gateways for one network, of which the one that leads is killed, hangs, and hands over, while hosts talk.
 
     sudo mininet/labs/pair.py
+    sudo mininet/labs/pair.py bmv2 # of P4
 
 The rules that are in the switch work on whatever the gateways do: iperf and ping notice nothing. New conversations wait
 until the other gateway leads, which takes some 0.3 s. A handover costs them nothing.
@@ -24,6 +25,7 @@ import sandbox
 if __name__ == "__main__":
     sandbox.enter()  # ahead of the imports: it is what says that Mininet is missing, if it is
 
+from bmv2 import BMv2Switch, find_bmv2
 from lab import Checks, PING_REPLY, ping, serve_tcp, start, tcp
 from mininet.net import Mininet
 from mininet.topo import SingleSwitchTopo
@@ -42,9 +44,13 @@ HANG = 2  # seconds
 
 
 class Pair:
-    """Two gateways with each other's address."""
+    """Two gateways with each other's address.
 
-    def __init__(self, folder):
+    p4: what they are to know of a P4 switch; None: the switch is an Open vSwitch
+    """
+
+    def __init__(self, folder, p4=None):
+        self.p4 = p4
         self.token = os.path.join(folder, "admin-token")
         policy = os.path.join(folder, "policy.yaml")
         for path, text in (self.token, secrets.token_urlsafe(32) + "\n"), (policy, POLICY):
@@ -64,7 +70,7 @@ class Pair:
                              "cert": os.path.join(folder, "gateway-%d.pem" % i),
                              "key": os.path.join(folder, "gateway-%d.key" % i),
                              "ca": os.path.join(folder, "development-ca.pem")}}, f)
-            self.gateways.append(SwitchbridgeController("gateway%d" % i, port=0, config=config,
+            self.gateways.append(SwitchbridgeController("gateway%d" % i, port=0, config=config, args=["--p4", p4] if p4 else [],
                                                         log=os.path.join(folder, "gateway-%d.log" % i)))
 
     def leader(self, seconds=10):
@@ -73,7 +79,11 @@ class Pair:
         while time.monotonic() < deadline:
             try:
                 states = [json.loads(g.admin("/api/v1/status"))["pair"] for g in self.gateways]
-                there = all(s["answers"] for s in states) and all(g.connected_dpids() for g in self.gateways)
+                there = all(s["answers"] for s in states)
+                if self.p4:  # a switch of P4 has no connection from the one that stands by
+                    there = there and sorted(g.p4_states()[0] for g in self.gateways) == ["serving", "standby"]
+                else:
+                    there = there and all(g.connected_dpids() for g in self.gateways)
             except (OSError, ValueError):
                 there = False
             if there and states[0]["leads"] != states[1]["leads"]:
@@ -86,12 +96,12 @@ class Pair:
                         "--admin-token-file", self.token], check=True, stdout=subprocess.DEVNULL)
 
 
-def lab(folder):
+def lab(folder, bmv2):
     checks = Checks()
-    pair = Pair(folder)
-    net = Mininet(SingleSwitchTopo(2), host=QuietHost, switch=GovernedSwitch, controller=pair.gateways)
+    pair = Pair(folder, "device=1,addr=127.0.0.1:9559,miss=punt,ports=1-2" if bmv2 else None)
+    net = Mininet(SingleSwitchTopo(2), host=QuietHost, switch=BMv2Switch if bmv2 else GovernedSwitch, controller=pair.gateways)
     net.start()
-    if not net.waitConnected(timeout=15, delay=0.05):
+    if not bmv2 and not net.waitConnected(timeout=15, delay=0.05):
         raise RuntimeError("the switch has no session:\n" + pair.gateways[0].log_tail())
     h1, h2 = net.hosts
     leads = pair.leader()
@@ -100,7 +110,7 @@ def lab(folder):
 
     iperf_server = h2.popen(["iperf", "-s"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(0.3)
-    iperf = h1.popen(["iperf", "-c", h2.IP(), "-t", "60", "-i", "1", "-f", "k", "-b", "20m"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    iperf = h1.popen(["iperf", "-c", h2.IP(), "-t", "60", "-i", "1", "-f", "k", "-b", "2m" if bmv2 else "20m"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     pings = h1.popen(["ping", "-n", "-i", "0.1", h2.IP()], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     time.sleep(2)
 
@@ -153,4 +163,6 @@ def lab(folder):
 
 
 if __name__ == "__main__":
-    start(lab)
+    if "bmv2" in sys.argv[1:] and not find_bmv2():
+        sys.exit("%s: simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC" % sys.argv[0])
+    start(lab, "bmv2" in sys.argv[1:])

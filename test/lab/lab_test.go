@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -108,10 +109,11 @@ func TestFailover(t *testing.T) {
 // TestLongLine: over four and eight switches a conversation costs one call.
 func TestLongLine(t *testing.T) {
 	testlong.Need(t)
-	for _, length := range []string{"4", "8"} {
-		t.Run(length, func(t *testing.T) {
+	for _, args := range [][]string{{"4"}, {"8"}, {"4", "bmv2"}} {
+		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
-			out, err := lab(t, "labs/line.py", length)
+			needBMv2(t, args...)
+			out, err := lab(t, append([]string{"labs/line.py"}, args...)...)
 			if err != nil || !strings.Contains(out, "All 7 checks hold.") {
 				t.Fatalf("%v\n%s", err, out)
 			}
@@ -125,10 +127,14 @@ func TestLongPair(t *testing.T) {
 	if _, err := exec.LookPath("iperf"); err != nil {
 		t.Skip("iperf is not installed: Mininet's package recommends it")
 	}
-	t.Parallel()
-	out, err := lab(t, "labs/pair.py")
-	if err != nil || !strings.Contains(out, "All 10 checks hold.") {
-		t.Fatalf("%v\n%s", err, out)
+	onBoth(t, "labs/pair.py", 10, 10)
+}
+
+// needBMv2 skips a lab that wants one, where there is none.
+func needBMv2(t *testing.T, args ...string) {
+	t.Helper()
+	if _, err := exec.LookPath("simple_switch_grpc"); slices.Contains(args, "bmv2") && err != nil && os.Getenv("SIMPLE_SWITCH_GRPC") == "" {
+		t.Skip("simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC")
 	}
 }
 
@@ -139,11 +145,9 @@ func onBoth(t *testing.T, script string, openVSwitch, bmv2 int) {
 		t.Run(where, func(t *testing.T) {
 			args := []string{script}
 			if where == "bmv2" {
-				if _, err := exec.LookPath("simple_switch_grpc"); err != nil && os.Getenv("SIMPLE_SWITCH_GRPC") == "" {
-					t.Skip("simple_switch_grpc is neither in PATH nor named by SIMPLE_SWITCH_GRPC")
-				}
 				args = append(args, where)
 			}
+			needBMv2(t, args...)
 			out, err := lab(t, args...)
 			if err != nil || !strings.Contains(out, fmt.Sprintf("All %d checks hold.", checks)) {
 				t.Fatalf("%v\n%s", err, out)

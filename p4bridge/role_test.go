@@ -55,6 +55,35 @@ func TestRoleOfSomeTables(t *testing.T) {
 	}
 }
 
+// BMv2 takes a gateway with a role for one that may write all, and says that it is older than roles by name. The gateway keeps to its role all the same: it pushes no program.
+func TestRoleOnBMv2(t *testing.T) {
+	t.Parallel()
+	r := newReal(t)
+	log := new(logbuffer.Buffer)
+	cfg := fastConfig(r)
+	cfg.Logger, cfg.Role = slog.New(slog.NewTextHandler(log, nil)), "edge"
+	var rule flow.Rule
+	rule.Priority = 50
+	rule.Match.SetEthType(0x9001)
+	s := run(t, cfg, proactive(rule))
+	eventually(t, "it waits for a program", func() bool {
+		return strings.Contains(s.Status().Error, "the switch has no program, and a gateway with a role (edge) pushes none")
+	})
+	resp, err := reader(t, r).Capabilities(t.Context(), &p4v1.CapabilitiesRequest{})
+	if err != nil || !strings.Contains(log.String(), "roles by name came with P4Runtime 1.4") {
+		t.Errorf("BMv2 speaks %v, %v; the log says\n%s", resp, err, log)
+	}
+	t.Logf("BMv2 speaks P4Runtime %s", resp.GetP4RuntimeApiVersion())
+	whole := newBare(t, r, 1000)
+	whole.arbitration(t)
+	whole.push(t)
+	if err := whole.stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	serving(t, s)
+	eventually(t, "the rule", func() bool { return len(entries(t, r, "flow")) == 1 })
+}
+
 // A whole Write that is refused for a role is each update's refusal; without a role
 // it is a demotion.
 func TestPermissionDenied(t *testing.T) {
@@ -101,6 +130,9 @@ func TestVersions(t *testing.T) {
 	r := newSimulated(t, p4test.Options{DeviceID: 1, Version: "2.0.0"})
 	s := run(t, fastConfig(r), proactive())
 	eventually(t, "another major version is refused", func() bool { return strings.Contains(s.Status().Error, `speaks P4Runtime "2.0.0"`) })
+	if st := r.Stats(); st.Pushes+st.Writes != 0 {
+		t.Errorf("before its version was known, %d programs were pushed and %d Writes sent", st.Pushes, st.Writes)
+	}
 }
 
 // Of several bad entries in one answer all are named.

@@ -213,8 +213,11 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 		}
 	})
 	if forwards > 0 && forwards != s.forwards {
-		s.Warn("foreign", "the switch has rules that are not this gateway's and that forward packets; it will not be asked about those",
-			"rules", forwards, "example", example, "mend", "ovs-ofctl del-flows BRIDGE COOKIE/-1, if they are not wanted")
+		about := []any{"rules", forwards, "example", example}
+		if s.sw.Describe().Protocol != flow.P4Runtime { // where whoever wrote them has no tool that everybody has
+			about = append(about, "mend", "ovs-ofctl del-flows BRIDGE COOKIE/-1, if they are not wanted")
+		}
+		s.Warn("foreign", "the switch has rules that are not this gateway's and that forward packets; it will not be asked about those", about...)
 	}
 	s.forwards, s.surveyed = forwards, true
 	if other != "" {

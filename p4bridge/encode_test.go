@@ -27,7 +27,7 @@ func FuzzWrite(f *testing.F) {
 		{ElectionId: &p4v1.Uint128{High: 1 << 63}, Updates: []*p4v1.Update{tableUpdate(p4v1.Update_DELETE, set), tableUpdate(p4v1.Update_INSERT, long), {}, {Entity: &p4v1.Entity{}}}},
 		{Updates: []*p4v1.Update{tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{TableId: 1, IsDefaultAction: true, MeterConfig: &p4v1.MeterConfig{Cir: 9}, IdleTimeoutNs: -1}),
 			tableUpdate(p4v1.Update_MODIFY, &p4v1.TableEntry{IsDefaultAction: true, IdleTimeoutNs: 1e9, Action: &p4v1.TableAction{}}),
-			memberUpdate(p4v1.Update_INSERT, memberID{1, 2}, e.GetAction().GetAction())}},
+			memberUpdate(p4v1.Update_INSERT, memberID{profile: 1, id: 2}, e.GetAction().GetAction())}},
 		{RoleId: 4, Atomicity: p4v1.WriteRequest_DATAPLANE_ATOMIC, Updates: []*p4v1.Update{tableUpdate(p4v1.Update_INSERT, e)}},
 	} {
 		b, err := proto.Marshal(r)

@@ -289,9 +289,7 @@ func (o *owner) compare(t *pipeline.Table, e *p4v1.TableEntry, reading uint64, b
 		var ends time.Time
 		b = &booked{key: key, table: t.ID, cookie: e.GetControllerMetadata(), priority: e.GetPriority(),
 			written: time.Now(), idle: time.Duration(e.GetIdleTimeoutNs())}
-		if id := e.GetAction().GetActionProfileMemberId(); id != 0 && t.Profile != nil {
-			b.member = memberID{t.Profile.ID, id}
-		}
+		b.member = memberOf(t, e)
 		if begins {
 			// How old it is cannot be told, but that it is older than this session, nor
 			// whether it had a hard timeout. It ends after the default one from now on.

@@ -586,7 +586,7 @@ func TestProfileConformance(t *testing.T) {
 		b.pushProgram(t, cfg.Pipeline)
 		plain := cfg.Pipeline.Table("plain")
 		out := &p4v1.Action{ActionId: plain.Action("output").ID, Params: []*p4v1.Action_Param{{ParamId: 1, Value: []byte{2}}}}
-		id := memberID{plain.Profile.ID, memberBase}
+		id := memberID{profile: plain.Profile.ID, id: memberBase}
 		entry := func(a *p4v1.TableAction) *p4v1.TableEntry {
 			e := &p4v1.TableEntry{TableId: plain.ID, Action: a}
 			for i, v := range [][]byte{{1}, {2}, {3}} {

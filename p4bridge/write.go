@@ -261,7 +261,7 @@ func (o *owner) writeChunks(ctx context.Context, changes []*change) error {
 // MODIFY, and MODIFY of what is not there INSERT: the switch knows better than
 // the book.
 func (o *owner) writeTable(ctx context.Context, changes []*change) error {
-	if len(changes) > 0 && usesMembers(changes[0].table) {
+	if len(changes) > 0 && o.members.serve(changes[0].table) {
 		if err := o.useMembers(ctx, changes); err != nil {
 			return err
 		}

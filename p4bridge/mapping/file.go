@@ -110,7 +110,15 @@ type rawSetup struct {
 	Priority uint16        `yaml:"priority"`
 	Action   name          `yaml:"action"`
 	Params   map[name]name `yaml:"params"`
+	OneOf    []rawWay      `yaml:"one_of"`
 	Default  *rawCall      `yaml:"default_action"`
+}
+
+// rawWay is one of the actions among which a selector chooses.
+type rawWay struct {
+	Action name          `yaml:"action"`
+	Params map[name]name `yaml:"params"`
+	Weight uint16        `yaml:"weight"`
 }
 
 type rawMulticast struct {

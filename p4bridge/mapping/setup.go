@@ -19,8 +19,16 @@ import (
 type setup struct {
 	place string // for errors
 	each  bool
-	entry flow.Entry
+	entry flow.Entry       // without an action
+	ways  []way            // one, or those among which the table's selector chooses
 	def   *p4v1.TableEntry // nil: an entry
+}
+
+// way is an action of an entry, with its weight among others.
+type way struct {
+	action string
+	params map[string]string
+	weight int32
 }
 
 // Multicast is a multicast group and its members; no Ports is every port of the
@@ -50,7 +58,7 @@ func (b *binder) setup(raw *rawSetup) []setup {
 	place := "setup: table " + t.Name
 	line := raw.Table.line
 	if raw.Default != nil {
-		if len(raw.Match) > 0 || raw.Action.string != "" || raw.Each.string != "" {
+		if len(raw.Match) > 0 || raw.Action.string != "" || len(raw.OneOf) > 0 || raw.Each.string != "" {
 			b.errorf(line, place, "default_action stands alone: it has no match, and is for no port")
 		}
 		return b.defaultAction(place, line, t, raw.Default)
@@ -58,13 +66,27 @@ func (b *binder) setup(raw *rawSetup) []setup {
 	if raw.Each.string != "" && raw.Each.string != "port" {
 		b.errorf(raw.Each.line, place, "each: %q is not `port`", raw.Each.string)
 	}
-	s := setup{place: fmt.Sprintf("%s:%d: %s", b.file, line, place), each: raw.Each.string != "", entry: flow.Entry{Table: t.FullName, Priority: int32(raw.Priority), Action: raw.Action.string,
-		Match: map[string]string{}, Params: map[string]string{}}}
+	s := setup{place: fmt.Sprintf("%s:%d: %s", b.file, line, place), each: raw.Each.string != "",
+		entry: flow.Entry{Table: t.FullName, Priority: int32(raw.Priority), Match: map[string]string{}}}
 	for n, v := range raw.Match {
 		s.entry.Match[n.string] = v.string
 	}
-	for n, v := range raw.Params {
-		s.entry.Params[n.string] = v.string
+	ways := raw.OneOf
+	switch {
+	case len(ways) == 0:
+		ways = []rawWay{{Action: raw.Action, Params: raw.Params}}
+	case raw.Action.string != "" || len(raw.Params) > 0:
+		b.errorf(line, place, "action and one_of: an entry has one or the other")
+	case t.Profile == nil || !t.Profile.Selector:
+		b.errorf(line, place, "one_of: its actions do not come from a selector, which is what chooses one")
+		return nil
+	}
+	for _, w := range ways {
+		to := way{w.Action.string, map[string]string{}, int32(max(1, w.Weight))}
+		for n, v := range w.Params {
+			to.params[n.string] = v.string
+		}
+		s.ways = append(s.ways, to)
 	}
 	if _, err := s.entries(b.p, []uint32{1}); err != nil {
 		b.errorf(line, place, "%v", err)
@@ -96,23 +118,38 @@ func (s *setup) entries(p *pipeline.Pipeline, ports []uint32) (list []*p4v1.Tabl
 		ports = ports[:1]
 	}
 	for _, port := range ports {
-		e := s.entry
-		if s.each {
-			e.Match, e.Params = maps.Clone(e.Match), maps.Clone(e.Params)
-			for _, values := range []map[string]string{e.Match, e.Params} {
-				for n, v := range values {
-					if of := eachPort.FindStringSubmatch(v); of != nil {
-						more, _ := strconv.ParseUint(of[1], 10, 32) // nothing is 0
-						values[n] = strconv.FormatUint(uint64(port)+more, 10)
-					}
+		// filled has the port's number in the place of what stands for it.
+		filled := func(values map[string]string) map[string]string {
+			values = maps.Clone(values)
+			for n, v := range values {
+				if of := eachPort.FindStringSubmatch(v); s.each && of != nil {
+					more, _ := strconv.ParseUint(of[1], 10, 32) // nothing is 0
+					values[n] = strconv.FormatUint(uint64(port)+more, 10)
 				}
 			}
+			return values
 		}
-		te, _, err := Direct(p, &e)
-		if err != nil {
-			return nil, err
+		e := s.entry
+		e.Match = filled(e.Match)
+		var entry *p4v1.TableEntry
+		for i, w := range s.ways {
+			e.Action, e.Params = w.action, filled(w.params)
+			te, _, err := Direct(p, &e)
+			if err != nil {
+				return nil, err
+			}
+			set := te.GetAction().GetActionProfileActionSet()
+			if set != nil {
+				set.ActionProfileActions[0].Weight = w.weight
+			}
+			if i == 0 {
+				entry = te
+				continue
+			}
+			all := entry.GetAction().GetActionProfileActionSet() // setup saw to it that there is a selector
+			all.ActionProfileActions = append(all.ActionProfileActions, set.ActionProfileActions...)
 		}
-		list = append(list, te)
+		list = append(list, entry)
 	}
 	return list, nil
 }

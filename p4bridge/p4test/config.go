@@ -45,6 +45,7 @@ func (t *Target) SetForwardingPipelineConfig(ctx context.Context, req *p4v1.SetF
 	t.tables = map[uint32]*table{}
 	t.digest = map[uint32]*digestState{}
 	t.members = map[memberKey]*p4v1.ActionProfileMember{}
+	t.groups = map[memberKey]*p4v1.ActionProfileGroup{}
 	t.pre.forget()
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	for _, tab := range pl.Tables {

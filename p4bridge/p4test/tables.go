@@ -130,6 +130,8 @@ func (t *Target) update(u *p4v1.Update) error {
 		return t.updateTable(u.GetType(), e.TableEntry)
 	case *p4v1.Entity_ActionProfileMember:
 		return t.updateMember(u.GetType(), e.ActionProfileMember)
+	case *p4v1.Entity_ActionProfileGroup:
+		return t.updateGroup(u.GetType(), e.ActionProfileGroup)
 	case *p4v1.Entity_MeterEntry:
 		return t.updateMeter(u.GetType(), e.MeterEntry)
 	case *p4v1.Entity_DigestEntry:
@@ -327,7 +329,19 @@ func (t *Target) Read(req *p4v1.ReadRequest, srv p4v1.P4Runtime_ReadServer) erro
 		case *p4v1.Entity_PacketReplicationEngineEntry:
 			resp.Entities = append(resp.Entities, t.readReplication(e.PacketReplicationEngineEntry)...)
 		case *p4v1.Entity_ActionProfileMember:
-			resp.Entities = append(resp.Entities, t.readMembers(e.ActionProfileMember)...)
+			list, err := t.readMembers(e.ActionProfileMember)
+			if err != nil {
+				t.mu.Unlock()
+				return err
+			}
+			resp.Entities = append(resp.Entities, list...)
+		case *p4v1.Entity_ActionProfileGroup:
+			list, err := t.readGroups(e.ActionProfileGroup)
+			if err != nil {
+				t.mu.Unlock()
+				return err
+			}
+			resp.Entities = append(resp.Entities, list...)
 		case *p4v1.Entity_CounterEntry:
 			resp.Entities = append(resp.Entities, t.readCounters(e.CounterEntry)...)
 		case *p4v1.Entity_MeterEntry:

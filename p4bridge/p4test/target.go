@@ -65,6 +65,7 @@ type Target struct {
 	digest map[uint32]*digestState
 
 	members  map[memberKey]*p4v1.ActionProfileMember
+	groups   map[memberKey]*p4v1.ActionProfileGroup
 	meters   map[cell]*meter
 	counters map[cell]*p4v1.CounterData
 
@@ -125,6 +126,7 @@ func (t *Target) clear() {
 	t.pre.forget()
 	t.digest = map[uint32]*digestState{}
 	t.members = map[memberKey]*p4v1.ActionProfileMember{}
+	t.groups = map[memberKey]*p4v1.ActionProfileGroup{}
 	t.meters, t.counters = map[cell]*meter{}, map[cell]*p4v1.CounterData{}
 	t.primary, t.highest = nil, electionID{}
 }

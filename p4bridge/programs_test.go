@@ -422,6 +422,7 @@ func TestPortsOfOptionsAndFragmentsOnBMv2(t *testing.T) {
 	}{
 		"looks":            {strings.NewReplacer(), false},
 		"takes what comes": {strings.NewReplacer("hdr.ipv4.ihl, hdr.ipv4.offset, ", "", "(5, 0, 6)", "6", "(5, 0, 17)", "17"), true},
+		"masks it out":     {strings.NewReplacer("(5, 0, 6)", "(_, _, 6)", "(5, 0, 17)", "(_, _, 17)"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

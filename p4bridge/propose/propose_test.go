@@ -282,3 +282,89 @@ func TestWhatUndoesAPolicy(t *testing.T) {
 	has("packets that are forwarded unasked", first(`"MyIngress.dmac"`), "Not governed: the program forwards packets of these kinds without asking: other EtherTypes", "")
 	has("packets that are lost", first("null"), "The program drops packets of these kinds before it asks: other EtherTypes", "Not governed")
 }
+
+// Arrays of headers are followed as far as they are long. Where packet_in or packet_out is one, nothing can be had by packets, whatever a mapping says.
+func TestArraysOfHeaders(t *testing.T) {
+	stack := func(name string, id string) [2]string {
+		return [2]string{`"header_stacks" : []`, `"header_stacks" : [{"name": "` + name + `", "id": 0, "header_type": "any", "size": 1, "header_ids": [` + id + `]}]`}
+	}
+	const field, last = "\"type\" : \"field\",\n                  \"value\" : [\"vlan\", \"", "\"type\" : \"stack_field\",\n                  \"value\" : [\"tags\", \""
+	tags := change(t, "next", stack("tags", "5"),
+		[2]string{"\"type\" : \"regular\",\n                  \"value\" : \"vlan\"", "\"type\" : \"stack\",\n                  \"value\" : \"tags\""},
+		[2]string{field + "kind", last + "kind"}, [2]string{field + "id", last + "id"},
+		[2]string{"\"type\" : \"field\",\n              \"value\" : [\"vlan\", \"kind\"]", "\"type\" : \"stack_field\",\n              \"value\" : [\"tags\", \"kind\"]"})
+	_, want, _ := strings.Cut(proposed(t, "next").YAML(), "\npipeline:")
+	if _, got, _ := strings.Cut(tags.YAML(), "\npipeline:"); got != want {
+		t.Errorf("with its tag in an array of one the proposal is\n%s\nand without\n%s", got, want)
+	}
+	for name, id := range map[string]string{"packet_in": "2", "packet_out": "3"} {
+		p := change(t, "next", stack("controller", id))
+		said := strings.Join(p.Holds(), "\n")
+		if p.Miss() != "" || p.Governs() == nil || !strings.Contains(said, "asks: not at all. Table acl could, but "+name+" is an array of headers.") {
+			t.Errorf("%s is an array: miss %q, %v\n%s", name, p.Miss(), p.Governs(), said)
+		}
+		pl := load(t, "next")
+		pl.Device = []byte(strings.Replace(string(pl.Device), stack("controller", id)[0], stack("controller", id)[1], 1))
+		if list := Cautions(pl, true); len(list) != 1 || !strings.HasPrefix(list[0], name+" is an array of headers.") {
+			t.Errorf("%s is an array, and with a mapping of somebody's %q is said", name, list)
+		}
+	}
+}
+
+// What a parser does stays so under any mapping, if that has rules of ports.
+func TestCautions(t *testing.T) {
+	pl := load(t, "next")
+	if list := Cautions(pl, true); list != nil {
+		t.Errorf("of a parser that looks: %q", list)
+	}
+	pl.Device = []byte(strings.ReplaceAll(string(pl.Device), "0x05000006", "0x06000006"))
+	if list := Cautions(pl, true); len(list) != 1 || !strings.HasPrefix(list[0], "In IPv4 packets with options the program takes") {
+		t.Errorf("%q", list)
+	}
+	if list := Cautions(pl, false); list != nil {
+		t.Errorf("without rules of ports: %q", list)
+	}
+	pl.Device = []byte("no JSON")
+	if list := Cautions(pl, true); len(list) != 1 || !strings.Contains(list[0], "is not known") {
+		t.Errorf("of another target's program: %q", list)
+	}
+}
+
+// The header's length and the offset may be looked at in other ways than by a key of the parser's.
+func TestOtherWaysToLook(t *testing.T) {
+	said := func(edits ...[2]string) string { return strings.Join(change(t, "next", edits...).loose, ", ") }
+	const options, fragments = "with options", "that are later fragments"
+	// All in a mask, so that only what is put behind the header's extraction looks.
+	masked := [][2]string{}
+	for _, v := range []string{"0x05000006", "0x05000011"} {
+		masked = append(masked, [2]string{"\"value\" : \"" + v + "\",\n              \"mask\" : null", "\"value\" : \"" + v + "\", \"mask\" : \"0x000000ff\""})
+	}
+	behind := func(op string) [][2]string {
+		const extract = "\"value\" : \"ipv4\"\n                }\n              ],\n              \"op\" : \"extract\"\n            },"
+		return append(masked, [2]string{extract, extract + op + ","})
+	}
+	field := func(name string) string { return `{"type": "field", "value": ["ipv4", "` + name + `"]}` }
+	number := func(n string) string { return `{"type": "hexstr", "value": "` + n + `"}` }
+	binary := func(op, l, r string) string {
+		return `{"type": "expression", "value": {"op": "` + op + `", "left": ` + l + `, "right": ` + r + `}}`
+	}
+	verify := func(check string) string {
+		return `{"op": "verify", "parameters": [` + check + `, ` + number("0x1") + `]}`
+	}
+	long := binary("*", binary("-", field("ihl"), number("0x5")), number("0x20"))
+	for what, c := range map[string]struct{ got, want string }{
+		"nothing looks":            {said(masked...), options + ", " + fragments},
+		"a check of the length":    {said(behind(verify(binary("==", field("ihl"), number("0x5"))))...), fragments},
+		"a check that is too weak": {said(behind(verify(binary(">", field("ihl"), number("0x4"))))...), options + ", " + fragments},
+		"a check of the offset":    {said(behind(verify(binary("==", field("offset"), number("0x0"))))...), options},
+		"a check of both":          {said(behind(verify(binary("and", binary("==", field("ihl"), number("0x5")), binary("==", field("offset"), number("0x0")))))...), ""},
+		"a step over the options":  {said(behind(`{"op": "advance", "parameters": [` + long + `]}`)...), fragments},
+		"a header for the options": {said(behind(`{"op": "extract_VL", "parameters": [{"type": "regular", "value": "vlan"}, ` + long + `]}`)...), fragments},
+		"a step that is too short": {said(behind(`{"op": "advance", "parameters": [` + binary("*", field("ihl"), number("0x20")) + `]}`)...), options + ", " + fragments},
+		"an offset with its flags": {said([2]string{`["flags", 3, false],`, ``}, [2]string{`["offset", 13, false]`, `["offset", 16, false]`}), ""},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: the ports are said to be taken from elsewhere in packets %q, want %q", what, c.got, c.want)
+		}
+	}
+}

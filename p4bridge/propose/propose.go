@@ -44,6 +44,7 @@ type ask struct {
 	drop    *pipeline.Action
 	passes  bool            // it tells of packets, and forwards them all the same
 	tells   *pipeline.Table // that does so, where nothing asks
+	behind  *pipeline.Table // that could ask, and no packet comes to while others are empty; where nothing asks
 	session uint64          // the clone session of clone
 }
 
@@ -141,6 +142,7 @@ func (p *Proposal) fates(a *analysis, base scenario) {
 // and of those the one whose rules can say most.
 func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 	var best ask
+	var behind *pipeline.Table
 	score := -1
 	for _, t := range a.pl.Tables {
 		u := uses[t]
@@ -154,6 +156,9 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 			e.miss = miss
 			ef := a.effect(nil, t, e)
 			if len(ef.outcomes) == 0 {
+				if does := a.primitives(a.actionOf(t, act)); behind == nil && (does.tells || does.punts) {
+					behind = t
+				}
 				return
 			}
 			plain := len(act.Params) == 0
@@ -213,6 +218,9 @@ func (a *analysis) asks(uses map[*pipeline.Table]*use, group uint64) ask {
 		if s > score {
 			best, score = k, s
 		}
+	}
+	if best.none() {
+		best.behind = behind
 	}
 	return best
 }

@@ -280,6 +280,8 @@ func TestWhatUndoesAPolicy(t *testing.T) {
 				"right": {"type": "field", "value": ["ipv4", "$valid$"]}}}, "true_next": "MyIngress.blocked", "false_next": ` + next + `}]`})
 	}
 	has("packets that are forwarded unasked", first(`"MyIngress.dmac"`), "Not governed: the program forwards packets of these kinds without asking: other EtherTypes", "")
+	has("a table that no packet comes to", change(t, "classroom", [2]string{`"init_table" : "MyIngress.blocked"`, `"init_table" : null`}),
+		"asks: not at all. Table flows could, but no packet comes to it while the tables before it are empty.", "")
 	has("packets that are lost", first("null"), "The program drops packets of these kinds before it asks: other EtherTypes", "Not governed")
 }
 

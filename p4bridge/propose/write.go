@@ -285,6 +285,8 @@ func (p *Proposal) Holds() []string {
 	switch k := &p.ask; {
 	case k.none() && k.tells != nil:
 		say("asks: not at all. Table %s tells the controller of packets, and forwards them without waiting for an answer.", k.tells.Name)
+	case k.none() && k.behind != nil:
+		say("asks: not at all. Table %s could, but no packet comes to it while the tables before it are empty.", k.behind.Name)
 	case k.none():
 		say("asks: not at all. Nothing in the program sends an unknown packet, or a digest of it, to the controller.")
 	case p.Miss() == "punt":

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero/api"
@@ -35,45 +37,88 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	if len(t.Policies) == 0 {
 		return nil, nil
 	}
-	seen := &usage{}
-	ctx := experimental.WithFunctionListenerFactory(context.Background(), seen)
-	h := New(Config{Name: "training", InitDeadline: time.Minute, Deadline: time.Minute, Instances: 1})
-	e, err := h.compile(ctx, m)
-	if err != nil {
-		return nil, err
+	trainers := make([]*trainer, min(runtime.GOMAXPROCS(0), len(t.Policies), maxTrainers))
+	for i := range trainers {
+		if trainers[i], err = newTrainer(m); err != nil {
+			return nil, err
+		}
+		defer trainers[i].engine.close()
 	}
-	defer e.close()
-	if len(t.Packets) > 0 && !e.packets {
+	if len(t.Packets) > 0 && !trainers[0].engine.packets {
 		return nil, errors.New("training: the guest does not take packets in the compact encoding")
 	}
 	// What runs depends on chance, too: keys of a map are compared when their hashes are much alike,
 	// and hashes are seeded anew in every image.
-	for quiet := 0; quiet < settled; {
-		before := seen.count
-		for i := range t.Policies {
-			if err := t.round(ctx, h, e, i, seen); err != nil {
-				return nil, err
+	for quiet := 0; quiet < settled; quiet++ {
+		if err := t.round(trainers); err != nil {
+			return nil, err
+		}
+		for _, tr := range trainers {
+			if merged, more := union(used, tr.functions); more {
+				used, quiet = merged, -1
 			}
 		}
-		if quiet++; seen.count != before {
-			quiet = 0
-		}
 	}
-	return seen.functions, nil
+	return used, nil
+}
+
+// maxTrainers bounds the guests that are trained at a time, for their memory.
+const maxTrainers = 8
+
+// trainer runs a guest of its own.
+type trainer struct {
+	usage
+	host   *Host
+	engine *engine
+}
+
+func newTrainer(m *module) (*trainer, error) {
+	t := &trainer{host: New(Config{Name: "training", InitDeadline: time.Minute, Deadline: time.Minute, Instances: 1})}
+	var err error
+	t.engine, err = t.host.compile(experimental.WithFunctionListenerFactory(context.Background(), &t.usage), m)
+	return t, err
+}
+
+// union adds the bits of b to a, and says whether a had not all of them.
+func union(a, b []byte) (_ []byte, more bool) {
+	for i := range b {
+		if i == len(a) {
+			a = append(a, 0)
+		}
+		more = more || b[i]&^a[i] != 0
+		a[i] |= b[i]
+	}
+	return a, more
+}
+
+// round has every policy decide all events once, each with one of the trainers.
+func (t *Training) round(trainers []*trainer) error {
+	errs := make([]error, len(trainers))
+	var wg sync.WaitGroup
+	for w, tr := range trainers {
+		wg.Go(func() {
+			ctx := experimental.WithFunctionListenerFactory(context.Background(), &tr.usage)
+			for i := w; i < len(t.Policies) && errs[w] == nil; i += len(trainers) {
+				errs[w] = t.decide(ctx, tr, i)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // settled is after how many rounds that have shown nothing new the training ends.
 const settled = 5
 
-// round configures the guest with one policy and has it decide all events.
-func (t *Training) round(ctx context.Context, h *Host, e *engine, policy int, seen *usage) error {
-	img, err := h.newImage(ctx, e, t.Policies[policy])
+// decide configures a guest with one policy and has it decide all events.
+func (t *Training) decide(ctx context.Context, tr *trainer, policy int) error {
+	img, err := tr.host.newImage(ctx, tr.engine, t.Policies[policy])
 	if err != nil {
 		return fmt.Errorf("training: policy %d: %w", policy, err)
 	}
 	defer img.retire()
-	seen.deciding = true
-	defer func() { seen.deciding = false }()
+	tr.deciding = true
+	defer func() { tr.deciding = false }()
 	for at, events := range [...][][]byte{decide: t.Requests, packet: t.Packets} {
 		for i, event := range events {
 			in, err := img.acquire(ctx)
@@ -93,7 +138,6 @@ func (t *Training) round(ctx context.Context, h *Host, e *engine, policy int, se
 type usage struct {
 	deciding  bool   // or it doesn't care
 	functions []byte // a bit for each
-	count     int
 }
 
 // NewFunctionListener implements experimental.FunctionListenerFactory.
@@ -111,7 +155,6 @@ func (u *usage) add(i uint32) {
 		u.functions = append(u.functions, make([]byte, more)...)
 	}
 	u.functions[i/8] |= 1 << (i % 8)
-	u.count++
 }
 
 func bit(set []byte, i uint32) bool { return uint64(i/8) < uint64(len(set)) && set[i/8]>>(i%8)&1 == 1 }

@@ -312,14 +312,17 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	if flow.KindOf(err) == flow.Refused {
 		refused = err.Error()
 	}
-	var status *httpclient.StatusError
-	if errors.As(err, &status) && (status.Code == http.StatusUnauthorized || status.Code == http.StatusForbidden) || err != nil && refused == "" {
+	if unauthorized(err) || err != nil && refused == "" {
 		now = err.Error()
 	}
 	before := r.down.Swap(now).(string)
 	switch {
 	case now != "" && (before == "" || !r.seen.Load()):
-		log.Warn("the function does not answer", append([]any{"function", r.name, "err", now}, remedy(err)...)...)
+		args := []any{"function", r.name, "err", now}
+		if what := remedy(err); what != "" {
+			args = append(args, "remedy", what)
+		}
+		log.Warn("the function does not answer", args...)
 	case now == "" && before != "" && refused != "":
 		log.Warn("the function is there, and refuses policy checks: a new policy will not sweep the rules of the old one",
 			"function", r.name, "err", refused)
@@ -329,18 +332,18 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	r.seen.Store(true)
 }
 
-// remedy is an attribute that says what is set for the two mistakes that keep every new function
-// from being reached; otherwise it is nothing.
-func remedy(err error) []any {
+// remedy says what is set for the two mistakes that keep every new function from being reached; otherwise
+// it is empty.
+func remedy(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var status *httpclient.StatusError
 	switch {
 	case errors.As(err, &unknown):
-		return []any{"remedy", "name its authority's PEM file: --function-ca, or function.ca"}
+		return "name its authority's PEM file: --function-ca, or function.ca"
 	case errors.As(err, &status) && status.Code == http.StatusUnauthorized:
-		return []any{"remedy", "name the file of its token (--function-token-file, or function.token_file), or a client certificate (function.cert)"}
+		return "name the file of its token (--function-token-file, or function.token_file), or a client certificate (function.cert)"
 	}
-	return nil
+	return ""
 }
 
 // versionName is for people.

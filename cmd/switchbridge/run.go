@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/gateway"
@@ -30,9 +30,9 @@ decides in this process, in a WebAssembly instance that exists for one event onl
 and says so.
 
 The configuration and every file that it names are read again when they change,
-on SIGHUP, and by switchbridge reload; what can't be used changes nothing
-(docs/operating.md). With a terminal SIGHUP ends the gateway as SIGTERM does,
-since the terminal was closed.`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
+on SIGHUP, and by switchbridge reload. A file with a mistake changes nothing
+(docs/operating.md). If the gateway was started in a terminal, SIGHUP means that the
+terminal was closed, and the gateway ends as on SIGTERM.`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
 		Example: `  switchbridge run --policy policy.yaml
   switchbridge run --policy policy.yaml --shadow next.yaml
   switchbridge run --function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token
@@ -49,18 +49,18 @@ since the terminal was closed.`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
 				return cli.Usage(err)
 			}
 			o := gateway.Options{Version: cli.Version(version), Logger: log, Level: level}
-			if !f.check {
-				o.Config, o.Load = f.config, func() (*settings.Settings, error) { return f.settings(c) }
-			} else { // beside a gateway that runs, and has the ports
-				o.Listeners, set.Admin.Listen, set.State = []net.Listener{}, "", set.State.Beside()
+			if f.check {
+				g, err := gateway.Beside(set, o)
+				if err != nil {
+					return err
+				}
+				fmt.Fprintf(c.OutOrStdout(), "the configuration is good\nevery event passes: %s\n", g.Chain())
+				return g.Close()
 			}
+			o.Config, o.Load = f.config, func() (*settings.Settings, error) { return f.settings(c) }
 			g, err := gateway.New(set, o)
 			if err != nil {
 				return err
-			}
-			if f.check {
-				fmt.Fprintf(c.OutOrStdout(), "the configuration is good\nevery event passes: %s\n", g.Chain())
-				return g.Close()
 			}
 			ctx, stop := cli.OnHangup(c.Context(), func(ctx context.Context) { _ = g.Reload(ctx, "SIGHUP") }) // the log has the error
 			defer stop()
@@ -68,23 +68,29 @@ since the terminal was closed.`, d.OpenFlow.Listen[0].Address, d.Admin.Listen),
 		},
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
-	fl.StringSliceVar(&f.openflow, "openflow", listens(d), "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
-	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
-	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
-	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
-	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
+	f.register(fl)
 	fl.StringVar(&f.shadow, "shadow", "", "policy file, or a function's URL, that is asked about every event beside the first; its answers are compared and nothing else (docs/operating.md)")
-	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
-	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
-	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
-	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")
 	fl.StringVar(&f.decisions, "log-decisions", d.Log.Decisions, "a log record for each decision: all, deny or off")
 	fl.StringVar(&f.logFormat, "log-format", d.Log.Format, "text or json")
 	fl.StringVar(&f.logLevel, "log-level", d.Log.Level, "debug, info, warn or error")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve profiles under /debug/pprof/ on the admin address")
 	fl.BoolVar(&f.check, "check", false, "check the configuration and the policy, and exit")
 	return c
+}
+
+// register adds the flags that say what a gateway is made of.
+func (f *runFlags) register(fl *pflag.FlagSet) {
+	d := settings.Default()
+	fl.StringVar(&f.config, "config", "", "configuration file (configs/reference.yaml documents every key)")
+	fl.StringSliceVar(&f.openflow, "openflow", listens(d), "where switches connect: tcp:HOST:PORT, ssl:HOST:PORT or unix:PATH (repeatable)")
+	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
+	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
+	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
+	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
+	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
+	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
+	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
+	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")
 }
 
 type runFlags struct {

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
@@ -9,6 +10,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/internal/listen"
+	"switchbridge/ofproxy/ofp"
 )
 
 // Listen is a place to accept switches at: tcp:HOST:PORT, ssl:HOST:PORT or
@@ -48,6 +51,38 @@ func (l Listen) String() string {
 	default:
 		return l.Network + ":" + l.Address
 	}
+}
+
+// Target is how an Open vSwitch of this machine is told to connect there.
+func (l Listen) Target() string {
+	if host, port, err := net.SplitHostPort(l.Address); err == nil && l.Network == "tcp" && (anyHost(host) || host == "localhost") {
+		l.Address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return l.String()
+}
+
+// Takes reports whether a bridge's target, such as tcp:127.0.0.1:6653, leads there. Open vSwitch
+// takes a target without a port, too.
+func (l Listen) Takes(target string) bool {
+	scheme, address, _ := strings.Cut(target, ":")
+	if l.Network == "unix" {
+		return scheme == "unix" && address == l.Address
+	}
+	if scheme != "tcp" && scheme != "ssl" || (scheme == "ssl") != l.Secure {
+		return false
+	}
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		_, port, _ := net.SplitHostPort(ofp.DefaultAddress)
+		address = net.JoinHostPort(strings.Trim(address, "[]"), port)
+	}
+	host, port, err := net.SplitHostPort(address)
+	at, atPort, err2 := net.SplitHostPort(l.Address)
+	return err == nil && err2 == nil && port == atPort && (anyHost(at) || host == at || at == "localhost" && listen.Loopback(address))
+}
+
+// anyHost reports whether a listener's host stands for every address of the machine.
+func anyHost(host string) bool {
+	return host == "" || net.ParseIP(host).IsUnspecified()
 }
 
 // UnmarshalYAML implements yaml.Unmarshaler.

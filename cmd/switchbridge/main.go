@@ -21,15 +21,14 @@ func rootCommand() *cobra.Command {
 terminates OpenFlow sessions, turns each PACKET_IN into one call of a controller
 that runs as a function, and installs the rules that come back.
 
-Start a gateway that allows everything and say so to an Open vSwitch bridge:
-  switchbridge run
-  ovs-vsctl set-fail-mode br0 secure -- \
-    set bridge br0 other-config:disable-in-band=true -- \
-    set-controller br0 tcp:127.0.0.1:6653
+Begin with an Open vSwitch bridge of this machine; each says what comes next:
+  switchbridge init
+  switchbridge run --config switchbridge.yaml
+  switchbridge doctor --config switchbridge.yaml
 
 Exit codes: 0 success, 1 failure, 2 a mistake in the command line.`,
 	}
-	root.AddCommand(runCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand(), reloadCommand(), pairCommand(), versionCommand())
+	root.AddCommand(initCommand(), runCommand(), doctorCommand(), functionCommand(), policyCommand(), replayCommand(), benchCommand(), p4Command(), statusCommand(), reloadCommand(), pairCommand(), versionCommand())
 	cli.Prepare(root, version)
 	return root
 }

@@ -8,7 +8,7 @@ import (
 
 func TestManPages(t *testing.T) {
 	manual.Check(t, rootCommand, map[string]string{
-		"switchbridge.1.gz":     "ovs-vsctl set-fail-mode br0 secure -- \\",
+		"switchbridge.1.gz":     "switchbridge run --config switchbridge.yaml",
 		"switchbridge-run.1.gz": "switchbridge run --config switchbridge.yaml --check",
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -123,6 +124,10 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte, v any
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
+		var call *url.Error
+		if errors.As(err, &call) { // whose text repeats the address
+			err = call.Err
+		}
 		return fmt.Errorf("no gateway answers at %s: %w", c.base, err)
 	}
 	defer resp.Body.Close()

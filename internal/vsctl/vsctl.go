@@ -60,7 +60,7 @@ type Port struct {
 // What is wrong with an Open vSwitch that can't be read.
 var (
 	ErrNotInstalled = errors.New("there is no ovs-vsctl")
-	ErrNotRunning   = errors.New("Open vSwitch's database does not answer")
+	ErrNotRunning   = errors.New("the database of Open vSwitch does not answer")
 	ErrForbidden    = errors.New("this user may not ask Open vSwitch")
 )
 

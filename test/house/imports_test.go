@@ -25,7 +25,7 @@ var layers = []struct {
 	{"judgement: who decides, and what holds a decision in bounds", []string{
 		"policy", "controller", "state", "flow/decider", "bridge/guard", "p4bridge/mapping", "p4bridge/propose"}},
 	{"sessions with switches, the client of functions, and functions", []string{"bridge", "pair", "ofproxy$", "p4bridge$", "httpclient", "faas"}},
-	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "settings", "replay$", "bench", "test", "functiontest", "sdk"}},
+	{"wholes: what is wired from the parts, and what measures them", []string{"gateway", "settings", "doctor", "replay$", "bench", "test", "functiontest", "sdk"}},
 	{"programs", []string{"cmd"}},
 }
 

@@ -1,0 +1,123 @@
+// Package doctor looks at what a gateway on this machine works with: its configuration, Open vSwitch and
+// its bridges, the function, certificates, the clock, and the gateway itself where it runs. It changes
+// nothing. For each fault it says what to type.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"switchbridge/internal/adminclient"
+	"switchbridge/settings"
+)
+
+// Level is how bad a finding is.
+type Level string
+
+// Levels, the least first.
+const (
+	Good    Level = "good"    // as it should be
+	Note    Level = "note"    // could not be looked at, or is good to know
+	Warning Level = "warning" // works, and may not do what is wanted
+	Fault   Level = "fault"   // does not work, or lets packets past the policy
+)
+
+// Finding is what was found at one place.
+type Finding struct {
+	Area  string   `json:"area"` // such as "bridge br0"
+	Level Level    `json:"level"`
+	Text  string   `json:"text"`
+	Type  []string `json:"type,omitempty"` // lines that mend it
+}
+
+// Options say what is looked at.
+type Options struct {
+	Settings *settings.Settings // as switchbridge run has them; nil where Wrong is set
+	Wrong    error              // what is wrong with the configuration
+	Run      string             // the line that starts the gateway with these settings
+	Bridges  []string           // none: those that connect to the gateway, or the only one
+
+	Admin   adminclient.Config // how a running gateway is asked; an empty URL: as the settings say
+	Version string             // of this program
+}
+
+// report collects findings.
+type report struct {
+	Options
+	list []Finding
+	now  time.Time
+}
+
+func (r *report) add(area string, level Level, text string, lines ...string) {
+	r.list = append(r.list, Finding{area, level, text, lines})
+}
+
+// Examine looks at everything and returns what it found, in the order in which things depend on each other.
+func Examine(ctx context.Context, o Options) []Finding {
+	r := &report{Options: o, now: time.Now()}
+	if r.Settings == nil {
+		r.add("configuration", Fault, r.Wrong.Error())
+	} else {
+		r.configuration(ctx)
+		r.certificates()
+	}
+	bridges := r.openvswitch(ctx)
+	r.gateway(ctx, bridges)
+	return r.list
+}
+
+// Faults counts the findings that are faults.
+func Faults(list []Finding) (n int) {
+	for _, f := range list {
+		if f.Level == Fault {
+			n++
+		}
+	}
+	return n
+}
+
+// WriteText writes findings for people: what is good in a line each, what is not with what to type.
+func WriteText(w io.Writer, list []Finding) error {
+	wide := 0
+	for _, f := range list {
+		wide = max(wide, len(f.Area))
+	}
+	for _, f := range list {
+		if _, err := fmt.Fprintf(w, "%-7s  %-*s  %s\n", mark(f.Level), wide, f.Area, f.Text); err != nil {
+			return err
+		}
+		for _, line := range f.Type {
+			if _, err := fmt.Fprintf(w, "%*s  type: %s\n", 9+wide, "", line); err != nil {
+				return err
+			}
+		}
+	}
+	faults := Faults(list)
+	warnings := len(slices.DeleteFunc(slices.Clone(list), func(f Finding) bool { return f.Level != Warning }))
+	_, err := fmt.Fprintf(w, "\n%s, %s\n", count(faults, "fault"), count(warnings, "warning"))
+	return err
+}
+
+// mark is a level in a column: what is wrong stands out.
+func mark(l Level) string {
+	switch l {
+	case Good:
+		return "ok"
+	case Fault:
+		return "FAULT"
+	}
+	return string(l)
+}
+
+func count(n int, what string) string {
+	switch n {
+	case 0:
+		return "no " + what
+	case 1:
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

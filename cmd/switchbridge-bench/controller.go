@@ -33,6 +33,9 @@ Example, against a gateway that allows everything:
 
 Beside others:
   switchbridge bench controller --versus --quick`,
+		Example: `  switchbridge bench controller
+  switchbridge bench controller --target 127.0.0.1:6653 --mode flood --openflow 1.3 --runs 3
+  switchbridge bench controller --versus --quick`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error

@@ -22,6 +22,8 @@ func conversationCommand() *cobra.Command {
 	c := claimsCommand(&cobra.Command{
 		Use:   "conversation",
 		Short: "Measure what the first packets of a conversation wait for on a path of switches",
+		Example: `  switchbridge bench conversation --quick
+  switchbridge bench conversation --lengths 2 --rounds 3 --json`,
 		Long: `Measure what the first packets of a conversation wait for on a path of switches,
 and how often the function is called. The switches are Open vSwitch bridges in a row,
 the gateway is a process, the function is as far away as --rtt says, and two hosts in

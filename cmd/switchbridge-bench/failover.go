@@ -17,6 +17,8 @@ func failoverCommand() *cobra.Command {
 	c := claimsCommand(&cobra.Command{
 		Use:   "failover",
 		Short: "Measure what a network notices when one of two gateways dies, hangs or hands over",
+		Example: `  switchbridge bench failover --quick
+  switchbridge bench failover --rounds 4 --handovers 2 --protocol OpenFlow10`,
 		Long: `Measure what a network notices when one of two gateways dies (SIGKILL), hangs
 (SIGSTOP for two seconds), or hands the lead over. The switch is an Open vSwitch in
 a network namespace, the gateways are processes, and two hosts talk all the time:

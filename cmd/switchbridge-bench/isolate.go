@@ -20,6 +20,8 @@ func isolateCommand() *cobra.Command {
 	c := claimsCommand(&cobra.Command{
 		Use:   "isolate",
 		Short: "Measure what one hostile switch does to fifteen others, to memory and to the log",
+		Example: `  switchbridge bench isolate --quick
+  switchbridge bench isolate --kind flood,poison --function embedded --rounds 1`,
 		Long: `Measure what one hostile switch does to fifteen others that behave well: the
 latency of their packets, the gateway's memory, and its log. Rounds are quiet,
 hostile, quiet. Each kind of hostility has a gateway of its own, with default

@@ -44,9 +44,10 @@ func startupCommand() *cobra.Command {
 	var path string
 	var trials int
 	c := &cobra.Command{
-		Use:   "startup",
-		Short: "Measure the time from exec to the first answered connection and the first decision",
-		Args:  cli.NoArgs,
+		Use:     "startup",
+		Short:   "Measure the time from exec to the first answered connection and the first decision",
+		Example: `  switchbridge bench startup --trials 3`,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := peers(path)
 			if err != nil {
@@ -83,9 +84,10 @@ func resourcesCommand() *cobra.Command {
 	var path string
 	var cfg bench.ResourcesConfig
 	c := &cobra.Command{
-		Use:   "resources",
-		Short: "Measure CPU and memory, idle and under a steady load",
-		Args:  cli.NoArgs,
+		Use:     "resources",
+		Short:   "Measure CPU and memory, idle and under a steady load",
+		Example: `  switchbridge bench resources --rate 500 --duration 2s`,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			list, err := peers(path)
 			if err != nil {
@@ -119,9 +121,10 @@ func functionCommand() *cobra.Command {
 	var cfg bench.FunctionConfig
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "function URL",
-		Short: "Measure a function: latency, throughput, and the bare transport beside them",
-		Args:  cli.Exactly(1, "a function's URL"),
+		Use:     "function URL",
+		Short:   "Measure a function: latency, throughput, and the bare transport beside them",
+		Example: `  switchbridge bench function https://127.0.0.1:8443 --function-ca ca.pem --function-token-file token --rounds 1 --duration 200ms`,
+		Args:    cli.Exactly(1, "a function's URL"),
 		RunE: func(c *cobra.Command, args []string) error {
 			f, err := client.Open(args[0], false)
 			if err != nil {
@@ -154,9 +157,10 @@ func policyCommand() *cobra.Command {
 	var sizes []int
 	var each int
 	c := &cobra.Command{
-		Use:   "policy",
-		Short: "Measure how decisions slow down with the size of a policy",
-		Args:  cli.NoArgs,
+		Use:     "policy",
+		Short:   "Measure how decisions slow down with the size of a policy",
+		Example: `  switchbridge bench policy --sizes 500,10000 --decisions 2000`,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			rows, err := bench.Policies(c.Context(), sizes, each)
 			return errors.Join(bench.WritePolicies(c.OutOrStdout(), rows), err)
@@ -171,9 +175,10 @@ func sessionsCommand() *cobra.Command {
 	var cfg bench.SessionsConfig
 	var version string
 	c := &cobra.Command{
-		Use:   "sessions",
-		Short: "Connect many fake switches: memory for each, and one's latency beside idle and flooding ones",
-		Args:  cli.NoArgs,
+		Use:     "sessions",
+		Short:   "Connect many fake switches: memory for each, and one's latency beside idle and flooding ones",
+		Example: `  switchbridge bench sessions --sessions 50 --duration 500ms`,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			var err error
 			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
@@ -199,9 +204,10 @@ func calibrateCommand() *cobra.Command {
 	var cfg calibrate.Config
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "calibrate",
-		Short: "Measure the measuring tools: the load they can make, and the error of their latencies",
-		Args:  cli.NoArgs,
+		Use:     "calibrate",
+		Short:   "Measure the measuring tools: the load they can make, and the error of their latencies",
+		Example: `  switchbridge bench calibrate --rounds 1 --duration 200ms`,
+		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			r, err := calibrate.Run(c.Context(), cfg)
 			if err != nil {

@@ -24,7 +24,9 @@ func paperCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "paper",
 		Short: "Repeat the paper's evaluation and write a report",
-		Args:  cli.NoArgs,
+		Example: `  switchbridge bench paper --out report
+  switchbridge bench paper --quick --out report`,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.Dir == "" {
 				return cli.Usagef("bench paper wants --out FOLDER")
@@ -65,10 +67,11 @@ func paperCommand() *cobra.Command {
 
 func compareCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "compare A B",
-		Short: "Compare the figures of two reports of bench paper",
-		Long:  "Compare the figures of two reports of bench paper: folders, or their report.json. A figure whose rounds' ranges don't meet is marked as apart.",
-		Args:  cli.Exactly(2, "two reports of bench paper"),
+		Use:     "compare A B",
+		Short:   "Compare the figures of two reports of bench paper",
+		Example: `  switchbridge bench compare report other-report`,
+		Long:    "Compare the figures of two reports of bench paper: folders, or their report.json. A figure whose rounds' ranges don't meet is marked as apart.",
+		Args:    cli.Exactly(2, "two reports of bench paper"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a, err := paper.Read(args[0])
 			if err != nil {

@@ -18,6 +18,8 @@ func scaleCommand() *cobra.Command {
 	c := claimsCommand(&cobra.Command{
 		Use:   "scale",
 		Short: "Measure how a gateway grows with switches, rules, addresses, waiting events and states",
+		Example: `  switchbridge bench scale --quick
+  switchbridge bench scale --only rules,addresses --out plots`,
 		Long: `Measure how a gateway grows with what it serves: time and processor time of an event,
 and memory, for 1 to 4,000 switches, 10 to 100,000 rules, 1 to 1,000,000 addresses,
 1 to 1,000 events that wait for a function at a time, and 1 to 100,000 states.
@@ -40,8 +42,9 @@ A wrong answer, a lost packet or connection is a failure, and the exit code says
 func soakCommand() *cobra.Command {
 	var cfg scale.SoakConfig
 	c := claimsCommand(&cobra.Command{
-		Use:   "soak",
-		Short: "Have a gateway with many states decide for long, and check every answer",
+		Use:     "soak",
+		Short:   "Have a gateway with many states decide for long, and check every answer",
+		Example: `  switchbridge bench soak --duration 1m --states 20000`,
 		Long: `Have a gateway with many states decide for long: packets that change a state, that only
 look at one, that have none, that are denied, and that come from more sources than there
 is room for. Every answer tells the state, which is known beforehand. A wrong answer, a
@@ -63,8 +66,9 @@ lost packet or connection is a failure, and the exit code says so.`,
 func clusterCommand() *cobra.Command {
 	var cfg scale.ClusterConfig
 	c := claimsCommand(&cobra.Command{
-		Use:   "cluster",
-		Short: "Kill gateways, stores and a function of several in turn, and look for lost updates",
+		Use:     "cluster",
+		Short:   "Kill gateways, stores and a function of several in turn, and look for lost updates",
+		Example: `  switchbridge bench cluster --quick`,
 		Long: `Have two pairs of gateways, with many switches each, ask one function whose states are
 in a NATS cluster of three servers, and kill each party in turn under load. Machines
 count what their sources send, so that an update that was lost, or made twice, shows.

@@ -18,6 +18,8 @@ func stateCommand() *cobra.Command {
 	c := claimsCommand(&cobra.Command{
 		Use:   "state",
 		Short: "Measure policies with state beside policies without, by store",
+		Example: `  switchbridge bench state --quick
+  switchbridge bench state --store memory,bbolt --json`,
 		Long: `Measure policies that remember beside policies that don't, of 500 entries each, over
 the first events of an organisation's traffic: in process, over HTTPS, and over a
 round trip of 14 ms, by each store. NATS is part of this program; Redis is left out

@@ -39,10 +39,14 @@ func checkCommand() *cobra.Command {
 		Use:   "check POLICY...",
 		Short: "Validate policies, prove what they promise; print the version of each, and what they cost",
 		Long: `Validate policies and print the version of each. A policy is a file as people write
-it, or a compiled one. An entry that can never decide is an error. What a file promises
-is proved, or broken by a packet, which is printed as policy explain takes it.
+it, or a compiled one. An entry that can never decide is an error. Each promise of a
+file is proved for all packets, or a packet is printed that breaks it; give that packet
+to policy explain to see why.
 
-A question that takes too much is "undecided: budget", which is an error too.`,
+A proof that takes more than --budget is given up: the promise is "undecided: budget",
+and that is an error too.`,
+		Example: `  switchbridge policy check policy.yaml
+  switchbridge policy check --config switchbridge.yaml --counterexample broken.pcap policy.yaml next.yaml`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Usagef("policy check wants at least one policy file")

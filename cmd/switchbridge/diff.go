@@ -22,10 +22,14 @@ func diffCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff OLD NEW",
 		Short: "Say for which packets two policies decide differently",
-		Long: `Say exactly for which packets two policies decide differently, each kind with an example,
-and with --pcap or --records which conversations of a capture, or of what a gateway has
-decided about, that concerns. Packets that don't show all
-that they have are not among them. The exit status is 0 whether there are any or not.`,
+		Long: `Say exactly for which packets two policies decide differently, with an example of each
+kind. With --pcap, say also which conversations of a capture are decided differently;
+with --records, which of those that a gateway has decided about. Packets that hide
+headers, such as fragments, are left out. The exit status is 0 whether there is a
+difference or not.`,
+		Example: `  switchbridge policy diff policy.yaml next.yaml
+  switchbridge policy diff policy.yaml next.yaml --pcap office.pcapng
+  switchbridge policy diff policy.yaml next.yaml --records records.jsonl`,
 		Args: cli.Exactly(2, "an old and a new policy"),
 		RunE: func(c *cobra.Command, args []string) error {
 			var docs [2]*policyfile.Document

@@ -28,6 +28,8 @@ in a file, and lines without "# expect:" in a file beside it that is called as t
 with .expect in the place of .yaml. The reason may be left out.
 
 The exit status is 1 where a packet gets something else, and where nothing is expected.`,
+		Example: `  switchbridge policy test policy.yaml
+  switchbridge policy test --format junit policy.yaml next.yaml > report.xml`,
 		Args: func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cli.Usagef("policy test wants at least one policy file")

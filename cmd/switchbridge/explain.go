@@ -30,12 +30,12 @@ func explainCommand() *cobra.Command {
 		Short: "Say why a policy decides a packet as it does, and what switches would get",
 		Long: `Say which entry of a policy decides a packet, which nearly does, and what would be
 installed on a switch of each protocol (of P4, with a program that matches all fields).
-A packet is written as in expectations:
-
-    switchbridge policy explain office.yaml 'tcp 10.0.0.1:40000 > 10.0.0.2:22 vlan_vid 7'
+A packet is written as in expectations.
 
 With --gateway, say also which of the gateway's rules its switches have for the packet now,
 and the number that the decision has in the gateway's log and records.`,
+		Example: `  switchbridge policy explain office.yaml 'tcp 10.0.0.1:40000 > 10.0.0.2:22 vlan_vid 7'
+  switchbridge policy explain office.yaml 'udp 10.0.0.1:40000 > 10.0.0.2:53' --in-port 3 --gateway 127.0.0.1:9653`,
 		Args: cli.Exactly(2, "a policy and a packet"),
 		RunE: func(c *cobra.Command, args []string) error {
 			doc, err := policyhost.Read(args[0])

@@ -53,9 +53,9 @@ and prints the gateway's line. Off loopback it wants --token-file or --client-ca
 whoever may call it may ask what your policy is.
 
 The configuration, policy files, the lists that they name, the token file and the
-certificate are read again when they change, and on SIGHUP; what can't be used
-changes nothing. On SIGTERM events that are being decided get their answers, and
-on SIGHUP where there is a terminal, since that was closed.
+certificate are read again when they change, and on SIGHUP. A file with a mistake
+changes nothing. On SIGTERM the function answers the events that it has, and ends. If
+it was started in a terminal, it does the same when the terminal is closed.
 
 Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
 function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token

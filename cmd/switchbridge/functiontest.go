@@ -33,15 +33,15 @@ func functionTestCommand() *cobra.Command {
 		Short: "Say of a function in any language whether it keeps the contract",
 		Long: `Say of a function in any language whether it keeps the contract (docs/contract.md).
 
-It asks events of every type as a gateway does, of OpenFlow 1.0 and 1.3 and of
-P4, in both encodings where the function speaks both, and judges the answers as
-a gateway would: are they readable, does a gateway install their rules, are the
-same when an event is sent again or with others at the same time, and does what
-they say of fragments and of other packets hold. docs/functions.md has the list.
+It asks events of every type as a gateway does: of OpenFlow 1.0 and 1.3 and of P4,
+in both encodings where the function speaks both. It judges the answers as a gateway
+does. Can they be read? Would a gateway install their rules? Are they the same when an
+event is sent again, or together with others? Are fragments handled safely?
+docs/functions.md lists all checks.
 
-It knows nothing of what the function is to decide. Name packets of your network
-with --packet, in the words of a policy's expectations, and it asks about them,
-too. It asks over a thousand events: don't point it at a function that counts.
+It does not know what your function should decide. With --packet it also asks about
+packets of your network, written as in a policy's expectations. It sends more than a
+thousand events: don't use it on a function that counts what it is sent.
 
 Exit codes: 0 no check failed, 1 one failed (with --strict, or has a warning).`,
 		Example: `  switchbridge function test http://127.0.0.1:8080

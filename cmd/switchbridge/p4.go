@@ -46,7 +46,8 @@ that has one of each; without it, the program is Switchbridge's own.
 
 It fails where "switchbridge run" would: where a mapping does not fit, or the program
 has no way to ask about a packet.`,
-		Example: `  switchbridge p4 info build/ --write mapping.yaml
+		Example: `  switchbridge p4 info
+  switchbridge p4 info build/ --write mapping.yaml
   switchbridge p4 info my.p4info.txtpb --json my.json --mapping my.yaml --miss punt`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {

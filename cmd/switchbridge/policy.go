@@ -92,9 +92,10 @@ func observedArgs(records *[]string, n int, what string) cobra.PositionalArgs {
 
 func compileCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "compile POLICY BLOB",
-		Short: "Pack a policy into the compact form that platforms are given",
-		Args:  cli.Exactly(2, "a policy file and a file to write"),
+		Use:     "compile POLICY BLOB",
+		Short:   "Pack a policy into the compact form that platforms are given",
+		Example: `  switchbridge policy compile policy.yaml policy.blob`,
+		Args:    cli.Exactly(2, "a policy file and a file to write"),
 		RunE: func(c *cobra.Command, args []string) error {
 			p, err := policyfile.Load(args[0])
 			if err != nil {

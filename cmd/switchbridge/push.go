@@ -25,15 +25,13 @@ func pushCommand() *cobra.Command {
 		Use:   "push",
 		Short: "Write a policy where a platform's function reads it",
 		Long: `Write a policy where a platform's function reads it: a policy file, which is
-compiled, or one that is compiled already. Without --yes nothing is written;
-what would be is printed, and which policy is there now. A policy of a larger
-serial isn't written over without --force, nor is what can't be read. What was
-written is read back. With --notify gateways ask their functions for the policy
-at once. Tokens and keys of platforms come from the environment only.`,
-		Example: `  switchbridge policy push file policy.blob policy.yaml
-  switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes
-  switchbridge policy push workers policy.yaml --account ID --namespace ID --yes
-  switchbridge policy push lambda ssm:/switchbridge/policy policy.yaml --yes`,
+compiled, or one that is compiled already. Without --yes nothing is written: the
+command prints what it would write, and which policy is there now. It replaces
+a policy with a larger serial, or something that it can't read, only with --force.
+It reads back what it has written. With --notify it tells gateways, which ask their
+functions for the policy at once. Tokens and keys of platforms come from the
+environment only.`,
+		Example: `  switchbridge policy push file policy.blob policy.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return cli.Usagef("policy push: %q: want file, fastly, workers or lambda", args[0])
@@ -59,7 +57,9 @@ func pushFile(how *pushing) *cobra.Command {
 	return &cobra.Command{
 		Use:   "file PATH POLICY",
 		Short: "Replace a file, whole or not at all",
-		Args:  cli.Exactly(2, "a file to write and a policy file"),
+		Example: `  switchbridge policy push file policy.blob policy.yaml
+  switchbridge policy push file policy.blob policy.yaml --notify 127.0.0.1:9653 --admin-token-file token`,
+		Args: cli.Exactly(2, "a file to write and a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return pushPolicy(c, args[1], how, push.File{Path: args[0]}.Plan)
 		},
@@ -74,6 +74,7 @@ func pushFastly(how *pushing) *cobra.Command {
 		Long: `Write to a Fastly config store, and to a KV store a policy that is too large for
 it. What older policies left there is deleted, once no edge can need it. The API
 token is read from FASTLY_API_TOKEN.`,
+		Example: `  switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes`,
 	}
 	c.Flags().StringVar(&t.ConfigStore, "config-store", "", "identifier of the config store")
 	c.Flags().StringVar(&t.KVStore, "kv-store", "", "identifier of the KV store")
@@ -86,9 +87,10 @@ token is read from FASTLY_API_TOKEN.`,
 func pushWorkers(how *pushing) *cobra.Command {
 	var t push.Workers
 	c := &cobra.Command{
-		Use:   "workers POLICY",
-		Short: "Write to a KV namespace of Cloudflare",
-		Long:  "Write to a KV namespace of Cloudflare. The API token is read from CLOUDFLARE_API_TOKEN.",
+		Use:     "workers POLICY",
+		Short:   "Write to a KV namespace of Cloudflare",
+		Long:    "Write to a KV namespace of Cloudflare. The API token is read from CLOUDFLARE_API_TOKEN.",
+		Example: `  switchbridge policy push workers policy.yaml --account ID --namespace ID --yes`,
 	}
 	c.Flags().StringVar(&t.Account, "account", "", "identifier of the account")
 	c.Flags().StringVar(&t.Namespace, "namespace", "", "identifier of the KV namespace")
@@ -116,6 +118,8 @@ func pushLambda(how *pushing) *cobra.Command {
 		Long: `Write a parameter of AWS Systems Manager or an object of S3, named as in the
 function's SWITCHBRIDGE_POLICY. Credentials are read from AWS_REGION,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.`,
+		Example: `  switchbridge policy push lambda ssm:/switchbridge/policy policy.yaml --yes
+  switchbridge policy push lambda s3://bucket/policy.blob policy.yaml --yes`,
 		Args: cli.Exactly(2, "ssm:/NAME or s3://BUCKET/KEY, and a policy file"),
 		RunE: func(c *cobra.Command, args []string) error {
 			t.Source = args[0]

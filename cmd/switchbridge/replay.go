@@ -134,6 +134,8 @@ func generateCommand() *cobra.Command {
 		Long: `Make a capture from a seed: new flows as an organisation (34,974 in an hour), a
 home or an IoT network has them, with the verdicts that a blocklist of
 203.0.113.0/24 must give, as CSV.`,
+		Example: `  switchbridge replay generate office.pcap
+  switchbridge replay generate --profile home --seed 7 --expected verdicts.csv home.pcap`,
 		Args: cli.Exactly(1, "a file to write"),
 		RunE: func(c *cobra.Command, args []string) (err error) {
 			if cfg.Profile, err = replay.ProfileNamed(profile); err != nil {

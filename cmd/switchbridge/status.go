@@ -25,7 +25,10 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
-		Args:  cli.NoArgs,
+		Example: `  switchbridge status
+  switchbridge status --rules
+  switchbridge status --shadow --json`,
+		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := admin.client()
 			if err != nil {

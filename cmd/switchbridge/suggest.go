@@ -27,13 +27,14 @@ func suggestCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "suggest {CAPTURE | --records FILE}",
 		Short: "Draft a policy that allows what a capture, or a gateway's records, show, and nothing else",
-		Long: `Draft a policy that allows what a capture, or a gateway's records of decisions, show and
-nothing else, each line with its evidence. Hosts that behave alike stand together. What
-nobody answered, such as a scan, is not allowed. A device that asked a name server before each of
-its conversations with the outside becomes a machine that lets it speak after a question only.
+		Long: `Draft a policy that allows what a capture, or a gateway's records of decisions, show, and
+nothing else. Each line names its evidence. Hosts that behave alike share their lines. A
+conversation that nobody answered, such as a scan, is not allowed. A device that asked a name
+server before each of its conversations with the outside becomes a machine, which may speak
+only after such a question.
 
-A draft is to be read before it is used: what happened once may be what should not, and what
-did not happen in that time is denied. The first lines say what it would have denied.`,
+Read the draft before you use it. It allows what happened, good or bad, and denies what did
+not happen in that time. Its first lines say what it would have denied.`,
 		Example: `  switchbridge policy suggest office.pcapng > draft.yaml
   switchbridge policy suggest --records records.jsonl > draft.yaml`,
 		Args: observedArgs(&records, 0, ""),
@@ -113,8 +114,8 @@ func fromMUDCommand() *cobra.Command {
 		Short: "Draft a policy for a device from its manufacturer's profile (MUD, RFC 8520)",
 		Long: `Draft a policy for a device from its Manufacturer Usage Description (RFC 8520), in the form
 of the RFC (acls) or of its draft (access-lists). The profile speaks of names and of classes of
-hosts; which hosts these are the flags say. An entry of which nothing says it is left out, with a
-warning. Names are looked up now, or taken from the DNS answers of a capture (--names).`,
+hosts, and the flags say which hosts these are. An entry about hosts that no flag names is left
+out, with a warning. Names are looked up now, or taken from a capture's DNS answers (--names).`,
 		Example: `  switchbridge policy from-mud plug.mud.json --device 10.42.0.205 --names plug.pcap --gateway-address 10.42.0.1 --dns 10.42.0.1 > plug.yaml`,
 		Args:    cli.Exactly(1, "a MUD file"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -332,7 +332,7 @@ func authorize(bindings []settings.Binding, state *tls.ConnectionState, dpid flo
 			}
 		}
 	}
-	return fmt.Errorf("openflow.tls.bind lets no certificate named %q be this datapath", names)
+	return fmt.Errorf("openflow.tls.bind allows no certificate with a name among %q for this datapath", names)
 }
 
 // certNames are the names that a certificate proves: its alternative names or,

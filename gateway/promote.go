@@ -141,9 +141,9 @@ func replaceFile(path string, content []byte) error {
 func (g *Gateway) promoteFunction(ctx context.Context, now *running, s *shadow) error {
 	switch {
 	case !now.set.Function.Remote():
-		return fmt.Errorf("the function is in this process, and one behind a URL can take its place at a restart alone (function: {urls: [%s]})", s.name)
+		return fmt.Errorf("the function is in this process, and one behind a URL can replace it only at a restart (function: {urls: [%s]})", s.name)
 	case len(now.set.Routes) > 0:
-		return errors.New("there are routes: which of their functions the shadow stands for is yours to say, in the configuration")
+		return errors.New("there are routes: say in the configuration which of their functions the shadow replaces")
 	}
 	next := *now.set
 	next.Shadow = settings.Shadow{}

@@ -146,7 +146,7 @@ func (s *Shadow) validate() error {
 	case s.Policy != "":
 		return wrong("shadow", "has both a policy and a function: want one of them")
 	case len(f.URLs) > 0 && !f.Remote():
-		return wrong("shadow.function.urls", "%s: want URLs; for a policy that is decided by in this process say shadow.policy", f.URLs[0])
+		return wrong("shadow.function.urls", "%s: want URLs; name a policy of this process in shadow.policy", f.URLs[0])
 	}
 	return s.Function.validate("shadow.function")
 }

@@ -130,7 +130,7 @@ func TestBadSettings(t *testing.T) {
 		{"unknown key", "openflow:\n  listn: []\n", `sb.yaml: line 2: unknown key "listn"`},
 		{"unknown key in function", "function:\n  url: x\n", `line 2: unknown key "url"`},
 		{"two shadows", "shadow: {policy: a.yaml, function: {urls: [\"https://x\"]}}", "line 1: shadow: has both a policy and a function"},
-		{"shadow without URLs", "shadow:\n  function: {}", "shadow.function.urls: embedded: want URLs; for a policy that is decided by in this process say shadow.policy"},
+		{"shadow without URLs", "shadow:\n  function: {}", "shadow.function.urls: embedded: want URLs; name a policy of this process in shadow.policy"},
 		{"no scheme", "openflow:\n  listen: [6653]\n", `listen "6653"`},
 		{"version", "openflow:\n  versions:\n  - \"1.5\"\n", `line 3: OpenFlow version "1.5"`},
 		{"gateway id", "openflow: {gateway_id: 65535}", "openflow.gateway_id: 65535: want 1 to 65534"},

@@ -162,7 +162,7 @@ func (s *Settings) guardrails() error {
 	case g.MinPriority > g.MaxPriority:
 		return wrong("guardrails.min_priority", "%d is above max_priority %d", g.MinPriority, g.MaxPriority)
 	case len(g.Tables) == 0:
-		return wrong("guardrails.tables", "empty; no rule would be let pass")
+		return wrong("guardrails.tables", "empty: every rule would be refused")
 	case g.MaxConversation != 0 && (g.MaxConversation < time.Second || g.MaxConversation > maxRuleTimeout):
 		return wrong("guardrails.max_conversation", "%v: want 0s, or 1s to %v", g.MaxConversation, maxRuleTimeout)
 	case g.HardTimeout > g.MaxHardTimeout:

@@ -27,7 +27,7 @@ import (
 	"switchbridge/settings"
 )
 
-// startExample runs README's function as it stands there, but for its port, and
+// startExample runs the function of docs/functions.md as it stands there, but for its port, and
 // returns its address.
 func startExample(t *testing.T) *url.URL {
 	t.Helper()
@@ -35,14 +35,14 @@ func startExample(t *testing.T) *url.URL {
 	if err != nil {
 		t.Skip("python3 is missing, which the example is written in")
 	}
-	text, err := os.ReadFile("../README.md")
+	text, err := os.ReadFile("../docs/functions.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, code, ok := strings.Cut(string(text), "```python\n")
+	_, code, ok := strings.Cut(string(text), "<!-- example: test/example_function_test.go runs this block -->\n```python\n")
 	code, _, ok2 := strings.Cut(code, "```")
 	if !ok || !ok2 {
-		t.Fatal("README.md has no Python block")
+		t.Fatal("docs/functions.md has no Python block that says that this test runs it")
 	}
 	if lines := strings.Count(strings.TrimSpace(code), "\n") + 1; lines > 32 {
 		t.Errorf("the example has %d lines; it is to be read at a glance", lines)
@@ -135,7 +135,7 @@ func (w *witness) about(frame []byte) (list []asked) {
 }
 
 // exampleLab is a switch with two ports and nothing behind them, governed by
-// README's function.
+// the documents' function.
 type exampleLab struct {
 	t      *testing.T
 	sw     *ovs.Switchd
@@ -256,11 +256,11 @@ func (l *exampleLab) flows() string {
 	return b.String()
 }
 
-// README's function in another language governs a real switch in either version
+// The function in another language that stands in docs/functions.md governs a real switch in either version
 // as it stands there. What it denies never passes, whichever fragment or runt of
 // the same two hosts came before. About what it allows it is asked once, except
 // where the switch can hold no rule for it.
-func TestReadmeFunction(t *testing.T) {
+func TestDocumentedFunction(t *testing.T) {
 	for version := range protocols {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
@@ -325,8 +325,8 @@ func TestReadmeFunction(t *testing.T) {
 	}
 }
 
-// README's function keeps the contract. It does nothing beyond, so that there are warnings.
-func TestReadmeFunctionKeepsContract(t *testing.T) {
+// That function keeps the contract. It does nothing beyond, so that there are warnings.
+func TestDocumentedFunctionKeepsContract(t *testing.T) {
 	address := startExample(t)
 	eventually(t, "the example listens", func() bool {
 		conn, err := net.Dial("tcp", address.Host)

@@ -165,7 +165,7 @@ func benchmarkOf(b *testing.B, d flow.Decider, ev *flow.Event) {
 }
 
 // ofBinary runs the guest of the binary until the benchmark ends, and waits for its lean part.
-func ofBinary(b *testing.B, p *policy.Policy) *embedded.Function {
+func ofBinary(b testing.TB, p *policy.Policy) *embedded.Function {
 	f, err := embedded.New(embedded.Options{Policy: p, CacheDir: wasmtest.CacheDir(b)})
 	if errors.Is(err, embedded.ErrNotBuilt) {
 		b.Skip(err)

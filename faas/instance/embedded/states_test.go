@@ -150,6 +150,27 @@ func devices(n int) *policy.Policy {
 	return &policy.Policy{Serial: 1, Install: policy.DefaultInstall, Chain: []policy.Source{c, &forward.Config{Mode: policy.Normal}}}
 }
 
+// A policy of more memory than the guest's collector usually starts at is decided by the lean guest as a small one is: its image is not taken in the middle of
+// a collection, which every event would then go on with.
+func TestLargePolicyIsDecidedByTheLeanGuest(t *testing.T) {
+	const n = 10_000
+	f := ofBinary(t, devices(n))
+	for _, port := range []int{23, 443, 80} {
+		ev, err := policytest.Event(fmt.Sprintf("tcp %v:40000 > 192.0.2.1:%d", address(n-1).Addr(), port), flow.OpenFlow13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ev.Time, ev.States = time.Now(), make([]flow.State, 1)
+		var d flow.Decision
+		if err := f.Decide(t.Context(), ev, &d); err != nil || (d.Verdict == flow.Allow) != (port == 443) || (d.Change != nil) != (port == 23) {
+			t.Errorf("port %d: %s, change %v, %v", port, policytest.Sum(&d), d.Change, err)
+		}
+	}
+	if s := f.Stats(); s.Completed > 0 || !s.Lean {
+		t.Errorf("the whole guest was needed: %+v", s)
+	}
+}
+
 // BenchmarkStates has header rules and machines side by side: a packet that the last of them allows. The states are those of a machine that has moved.
 func BenchmarkStates(b *testing.B) {
 	for _, n := range []int{500, 10_000} {

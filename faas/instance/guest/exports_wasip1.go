@@ -43,7 +43,11 @@ func configure(_, size uint32) uint64 {
 	room = nil
 	runtime.GC()
 	debug.SetGCPercent(-1)
-	debug.SetMemoryLimit(memoryLimit)
+	// Below what a large policy takes, the limit would have the runtime collect without end: the image would be taken in the middle of a
+	// cycle, and every event would go on with it.
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetMemoryLimit(max(memoryLimit, int64(m.Sys-m.HeapReleased)+eventMemory))
 	// What the runtime still has to do in the background, sweeping above all, would be in the
 	// image, and every event would do it again.
 	for range backgroundTurns {
@@ -80,8 +84,12 @@ const backgroundTurns = 64
 // eventRoom is memory for an event of a usual size, in bytes.
 const eventRoom = 512 << 10
 
-// memoryLimit is where the collector starts: well under what a host allows by default.
-const memoryLimit = 40 << 20
+// memoryLimit is where the collector starts: well under what a host allows by default. Where the policy leaves less than eventMemory below it, it starts so far
+// above that.
+const (
+	memoryLimit = 40 << 20
+	eventMemory = 4 << 20
+)
 
 //go:wasmexport switchbridge_decide
 func decide(_, size uint32) uint64 {

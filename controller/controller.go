@@ -31,11 +31,8 @@ type Controller struct {
 	install policy.Install
 	links   []policy.Link
 	mode    policy.ForwardMode // of packets that are allowed and no more is said
-	replies bool               // some entry lets them in
-	inPorts []flow.PortNo      // that the chain names
-
-	memories  []policy.Machines // of each link the same, where its decisions rest on states, or nil
-	remembers bool              // one of them is none
+	memory
+	memories []policy.Machines // of each link the same, where its decisions rest on states, or nil
 }
 
 var (
@@ -46,14 +43,13 @@ var (
 // New compiles p, which must be valid (see [policy.Policy.Validate]) and must
 // not change afterwards. It takes time in proportion to the policy's size.
 func New(p *policy.Policy) *Controller {
-	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode(), replies: p.Replies()}
-	if c.replies {
-		c.inPorts = p.InPorts()
-	}
+	c := &Controller{policy: p, version: p.Version(), install: p.Install, mode: p.Mode(), memory: memoryOf(p)}
 	for _, s := range p.Chain {
 		l := s.Compile()
 		m, ok := l.(policy.Machines)
-		c.links, c.memories, c.remembers = append(c.links, l), append(c.memories, m), c.remembers || ok
+		if c.links, c.memories = append(c.links, l), append(c.memories, m); ok {
+			c.memory.links = append(c.memory.links, m)
+		}
 	}
 	return c
 }
@@ -151,7 +147,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	p.Switch, p.In, p.Now = ev.Switch, ev.PacketIn, ev.Time
 	var by policy.Recollection
 	rec, asked := &nothing, (*flow.Event)(nil)
-	if c.remembers {
+	if c.remembers() {
 		rec, asked = &by, ev
 	}
 	out := c.ask(p, asked, rec)
@@ -162,7 +158,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	hangs := out.Depends
 	alone := false
 	if c.replies {
-		reply, alone = c.converse(ev.PacketIn, &p, &out, rec, protocol)
+		reply, alone = c.converse(ev, &p, &out, rec, protocol)
 		if out.Verdict != flow.Allow {
 			hangs = out.Depends
 		}

@@ -14,7 +14,7 @@ const ends = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.Fiel
 // converse is what a policy that lets replies in adds to the outcome of the chain. Packets of a conversation that may be answered get a
 // rule of their own. A denied packet that would be allowed the other way round is denied unless it is a reply, and a deny's rule covers no
 // packet of which that could not be said, too. alone says that no rule may come of the packet.
-func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) (reply *flow.Reply, alone bool) {
+func (c *Controller) converse(ev *flow.Event, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) (reply *flow.Reply, alone bool) {
 	m := p.Match
 	if out.Verdict == flow.Allow {
 		if out.Replies {
@@ -26,7 +26,7 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		return nil, false
 	}
 	if m.ICMPError() {
-		return c.quoted(pi, p, out, rec, proto), len(pi.Data) > 0
+		return c.quoted(ev, p, out, rec, proto), len(ev.PacketIn.Data) > 0
 	}
 	if m.Fields&ipFields != 0 && flow.Expressible(proto, m)&ipFields != ipFields {
 		return nil, false // no rule of a question can be in this switch
@@ -39,10 +39,13 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 		}
 		return nil, false
 	}
-	reason, hangs, opened := c.opens(&q, p.Now)
+	reason, hangs, opened := c.opens(&q, ev, rec)
 	out.Switch = out.Switch || hangs.Switch
 	if hangs.Limited {
 		out.Limit(hangs.Left)
+	}
+	if hangs.NoRule != "" && rec.Unsettled == "" {
+		rec.Unsettled = hangs.NoRule
 	}
 	if !opened {
 		out.Depends |= turned(hangs.Depends)
@@ -54,34 +57,53 @@ func (c *Controller) converse(pi *flow.PacketIn, p *policy.Packet, out *policy.O
 
 // quoted decides about an ICMP error that the chain denies: it is let in if the host that it is for may send the packet which it quotes,
 // or, if that one is a reply, as this one's part.
-func (c *Controller) quoted(pi *flow.PacketIn, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {
-	q, ok := pi.Quoted()
-	if !ok {
+func (c *Controller) quoted(ev *flow.Event, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {
+	asked, n := ev.PacketIn.Questions()
+	if n == 0 {
 		return nil
 	}
-	if reason, _, opened := c.opens(&q, p.Now); opened {
+	if reason, _, opened := c.opens(&asked[0], ev, rec); opened {
 		*out = policy.Outcome{Verdict: flow.Allow, Reason: reason + " (an ICMP error about it)"}
 		return nil
 	}
-	if q, ok = q.Question(); ok {
-		if reason, _, opened := c.opens(&q, p.Now); opened {
+	if n > 1 {
+		if reason, _, opened := c.opens(&asked[1], ev, rec); opened {
 			return c.reply(p, reason+" (an ICMP error about a reply)", out, rec, proto, true)
 		}
 	}
 	return nil
 }
 
+// nowhere is no port of a switch.
+const nowhere flow.PortNo = 0
+
 // opens reports whether the chain allows the packet q by an entry that lets replies in, wherever it comes by: it may have come by any port,
 // so the chain is asked about each that it names and about one that it doesn't. Some of them may be denied, but none allowed by an entry
-// that lets no replies in. hangs says what that was found out by.
-func (c *Controller) opens(q *flow.Match, now time.Time) (reason string, hangs policy.Outcome, ok bool) {
+// that lets no replies in. hangs says what that was found out by; its NoRule, that a state can't be used which counts. ev is the event of the
+// packet that may be let in, and rec what there was to recall of it.
+func (c *Controller) opens(q *flow.Match, ev *flow.Event, rec *policy.Recollection) (reason string, hangs policy.Outcome, ok bool) {
 	m := *q
-	m.SetInPort(0) // no port of a switch
+	m.SetInPort(nowhere)
+	var all []string
+	if c.remembers() {
+		all = c.StateKeys(ev, nil)
+	}
 	for i := 0; ; i++ {
 		p := policy.NewPacket(&m)
-		p.Supposed, p.Now = true, now
-		out := c.ask(p, nil, &nothing)
+		p.Supposed, p.Now = true, ev.Time
+		var asked *flow.Event
+		var by policy.Recollection
+		if c.remembers() {
+			asked = c.recalled(ev, &m, rec.Change, all)
+		}
+		out := c.ask(p, asked, &by)
 		hangs.Depends |= out.Depends
+		if by.Limited {
+			hangs.Limit(by.Left)
+		}
+		if hangs.NoRule = by.Unsettled; hangs.NoRule != "" {
+			return "", hangs, false
+		}
 		hangs.Switch = hangs.Switch || out.Switch
 		if out.Limited {
 			hangs.Limit(out.Left)

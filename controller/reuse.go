@@ -17,7 +17,7 @@ const reuseFor = 5 * time.Second
 // Nothing is said where no rule comes of the answer, as then something is not known of the packet, or the policy wants each one reviewed;
 // nothing of what a switch is to learn, which is of one port; and nothing by a policy that remembers, whose answers rest on states.
 func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcome, hangs flow.Field, learn bool) {
-	if !j.Rule || learn || c.remembers || ev.PacketIn.Incomplete != 0 || c.install.Rule == policy.InstallNone {
+	if !j.Rule || learn || c.remembers() || ev.PacketIn.Incomplete != 0 || c.install.Rule == policy.InstallNone {
 		return
 	}
 	rule := flow.Rule{Meter: j.Meter, Goto: j.Goto, Actions: j.Actions}
@@ -47,7 +47,7 @@ func (c *Controller) answer(m *flow.Match, proto flow.Protocol, now time.Time) *
 	if out.Verdict == flow.Allow || out.Unseen || out.Limited || out.NoRule != "" || out.Depends&^(flow.Conversation&^flow.FieldInPort) != 0 {
 		return nil
 	}
-	reply, _ := c.converse(&flow.PacketIn{Match: back}, &p, &out, &nothing, proto)
+	reply, _ := c.converse(&flow.Event{PacketIn: &flow.PacketIn{Match: back}, Time: now}, &p, &out, &nothing, proto)
 	if out.Switch || out.Limited {
 		return nil
 	}

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"math"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -8,26 +10,101 @@ import (
 	"switchbridge/state"
 )
 
-// memory is the links of a chain whose decisions rest on states, and nil for each other one. The states of an event are those of the first,
-// then of the next.
-type memory []policy.Machines
+// memory says which states decisions read. The states of an event are those of the first link, then of the next; and after these, where the
+// policy lets replies in, those of the packets that the event's may answer, each state once.
+type memory struct {
+	links   []policy.Machines // whose decisions rest on states
+	replies bool              // some entry lets them in
+	inPorts []flow.PortNo     // that the chain names
+}
+
+// maxKeys is how many states an event may have before no more are read about what it may answer, whose number hangs on how many ports a
+// policy names. An answer may name as many as there can be then ([switchbridge/flow/contract.MaxStates]).
+const maxKeys = 48
 
 // StateKeys implements [state.Machines]. It allocates nothing where no link remembers anything.
-func (list memory) StateKeys(ev *flow.Event, keys []string) []string {
-	for _, m := range list {
-		if m != nil {
-			keys = m.StateKeys(ev, keys)
+func (x *memory) StateKeys(ev *flow.Event, keys []string) []string {
+	if len(x.links) == 0 {
+		return keys
+	}
+	first := len(keys)
+	for _, m := range x.links {
+		keys = m.StateKeys(ev, keys)
+	}
+	if !x.replies || ev.Type != flow.EventPacketIn || ev.PacketIn == nil {
+		return keys
+	}
+	asked, n := ev.PacketIn.Questions()
+	for i := range n {
+		q := &asked[i]
+		q.SetInPort(nowhere)
+		for at := 0; ; at++ {
+			var byPort bool
+			if keys, byPort = x.supposed(ev.Switch, q, first, keys); !byPort || at == len(x.inPorts) {
+				break
+			}
+			q.InPort = x.inPorts[at]
 		}
 	}
 	return keys
 }
 
-// Travels implements [state.Machines].
-func (list memory) Travels(key string) (name string, kind flow.StateKey, ok bool) {
-	for _, m := range list {
-		if m == nil {
-			continue
+// OwnKeys implements [state.Machines].
+func (x *memory) OwnKeys(ev *flow.Event) int {
+	if len(x.links) == 0 {
+		return 0
+	}
+	if !x.replies { // all are, and to count them costs more than to say so
+		return math.MaxInt
+	}
+	var keys []string
+	for _, m := range x.links {
+		keys = m.StateKeys(ev, keys)
+	}
+	return len(keys)
+}
+
+// supposed appends the keys of the states that are read about a packet which nobody has sent, unless they are among keys[first:].
+func (x *memory) supposed(sw *flow.Switch, m *flow.Match, first int, keys []string) (_ []string, byPort bool) {
+	p := policy.NewPacket(m)
+	p.Supposed, p.Switch = true, sw
+	for _, l := range x.links {
+		before := len(keys)
+		var by bool
+		keys, by = l.SupposedKeys(p, keys)
+		byPort = byPort || by
+		kept := keys[:before]
+		for _, key := range keys[before:] {
+			if len(kept)-first < maxKeys && !slices.Contains(kept[first:], key) {
+				kept = append(kept, key)
+			}
 		}
+		keys = kept
+	}
+	return keys, byPort
+}
+
+// recalled returns ev as the links see it that are asked about the packet m, which nobody has sent: with the states that it hangs on, as the event's own
+// packet leaves them. all are the event's keys.
+func (x *memory) recalled(ev *flow.Event, m *flow.Match, change *flow.StateChange, all []string) *flow.Event {
+	own := *ev
+	own.States = nil
+	keys, _ := x.supposed(ev.Switch, m, 0, nil)
+	for _, key := range keys {
+		s := flow.State{Data: flow.Unknown}
+		if i := slices.Index(all, key); i >= 0 && i < len(ev.States) {
+			if s = ev.States[i]; change != nil && change.Index == i {
+				s.Data = change.Data
+			}
+		}
+		own.States = append(own.States, s)
+	}
+	return &own
+}
+
+// Travels implements [state.Machines].
+func (x *memory) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	for _, m := range x.links {
 		if name, kind, ok = m.Travels(key); ok {
 			break
 		}
@@ -35,25 +112,15 @@ func (list memory) Travels(key string) (name string, kind flow.StateKey, ok bool
 	return name, kind, ok
 }
 
-// Travels implements [state.Machines].
-func (c *Controller) Travels(key string) (name string, kind flow.StateKey, ok bool) {
-	return memory(c.memories).Travels(key)
-}
-
-// StateKeys implements [state.Machines].
-func (c *Controller) StateKeys(ev *flow.Event, keys []string) []string {
-	return memory(c.memories).StateKeys(ev, keys)
-}
-
 // Stateful reports whether decisions of the policy rest on states.
-func (c *Controller) Stateful() bool { return c.remembers }
+func (c *Controller) Stateful() bool { return c.remembers() }
+
+// remembers reports whether some link's decisions rest on states.
+func (c *Controller) remembers() bool { return len(c.memory.links) > 0 }
 
 // StateOf returns the name of the state that a value of a key means at a time, for people.
 func (c *Controller) StateOf(key string, data []byte, at time.Time) string {
-	for _, m := range c.memories {
-		if m == nil {
-			continue
-		}
+	for _, m := range c.memory.links {
 		if name := m.StateOf(key, data, at); name != "" {
 			return name
 		}
@@ -72,20 +139,28 @@ var _ state.Machines = (*Keys)(nil)
 
 // KeysOf returns the Keys of a valid policy.
 func KeysOf(p *policy.Policy) *Keys {
-	k := &Keys{version: p.Version()}
+	k := &Keys{version: p.Version(), memory: memoryOf(p)}
 	for _, s := range p.Chain {
 		if r, ok := s.(policy.Remembering); ok && r.Remembers() {
-			k.memory = append(k.memory, s.Compile().(policy.Machines))
+			k.links = append(k.links, s.Compile().(policy.Machines))
 		}
 	}
 	return k
+}
+
+// memoryOf returns the memory of a policy, without links.
+func memoryOf(p *policy.Policy) (x memory) {
+	if x.replies = p.Replies(); x.replies {
+		x.inPorts = p.InPorts()
+	}
+	return x
 }
 
 // Version returns the version of the policy.
 func (k *Keys) Version() flow.PolicyVersion { return k.version }
 
 // Stateful reports whether decisions of the policy rest on states.
-func (k *Keys) Stateful() bool { return k.memory != nil }
+func (k *Keys) Stateful() bool { return len(k.links) > 0 }
 
 // recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
 // state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds
@@ -114,10 +189,7 @@ func of(ev *flow.Event, before int) *flow.Event {
 func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
 	var rec policy.Recollection
 	read := 0
-	for _, m := range c.memories {
-		if m == nil {
-			continue
-		}
+	for _, m := range c.memory.links {
 		own := m.Notice(of(ev, read))
 		if own.Change == nil || rec.Change == nil {
 			rec.Add(&own, read)

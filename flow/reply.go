@@ -162,6 +162,26 @@ func (p *PacketIn) Quoted() (q Match, ok bool) {
 	return q, true
 }
 
+// Questions returns the packets of which it is asked, to find out whether a denied packet is let in, if they were allowed: the one that it would answer;
+// of an ICMP error the one that it quotes, and if that one is an answer, what it answers.
+func (p *PacketIn) Questions() (q [2]Match, n int) {
+	if !p.Match.ICMPError() {
+		if m, ok := p.Match.Question(); ok {
+			q[0], n = m, 1
+		}
+		return q, n
+	}
+	m, ok := p.Quoted()
+	if !ok {
+		return q, 0
+	}
+	q[0], n = m, 1
+	if m, ok = m.Question(); ok {
+		q[1], n = m, 2
+	}
+	return q, n
+}
+
 // OpenedBy reports whether the rule r is one for a single conversation in which q is a packet that asks, and lets it pass: r has all of q's
 // headers, and the port by which such packets come. It may have others beside.
 func (q *Match) OpenedBy(r *Rule) bool {

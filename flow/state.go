@@ -11,6 +11,13 @@ type State struct {
 	Data    []byte // nil: there is none, and the machine is in its start state
 }
 
+// Unknown is what stands for a state of which nobody can say what it is: one of a packet that nobody has sent, where states travel and the gateway
+// does not bring those. A decision that rests on it denies. It is read only.
+var Unknown = []byte{0}
+
+// UnknownState reports whether data are [Unknown].
+func UnknownState(data []byte) bool { return len(data) == 1 && data[0] == 0 }
+
 // StateChange is the state that a decision leaves behind. It must be in the store before anything of the decision is carried out.
 type StateChange struct {
 	Index int           // of the state in [Event.States] that changes

@@ -20,9 +20,9 @@ import (
 )
 
 // remembering returns a controller with machines, whose states are in memory of its own.
-func remembering(t *testing.T) flow.Decider {
+func remembering(t *testing.T, text string) flow.Decider {
 	t.Helper()
-	p, err := policyfile.Parse(strings.NewReader(flowtest.Machines(1, 10)), "policy.yaml", ".")
+	p, err := policyfile.Parse(strings.NewReader(text), "policy.yaml", ".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +40,7 @@ func TestMachines(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
 		cfg := fastConfig(r)
 		cfg.Miss = MissPunt
-		s, stop := runUntil(t, cfg, remembering(t))
+		s, stop := runUntil(t, cfg, remembering(t, flowtest.Machines(1, 10)))
 		defer func() { stop() }()
 		serving(t, s)
 
@@ -157,9 +157,115 @@ func TestMachines(t *testing.T) {
 		report(5683)
 		stream("while there is motion", true)
 		stop()
-		s, stop = runUntil(t, cfg, remembering(t))
+		s, stop = runUntil(t, cfg, remembering(t, flowtest.Machines(1, 10)))
 		serving(t, s)
 		eventually(t, "the rules of states that are forgotten go", func() bool { return rules() == 0 })
 		stream("after a restart that has forgotten the motion", false)
+	})
+}
+
+// knocking lets 10.0.0.1 ask 10.0.0.2, and be answered, until it sends to UDP port 9999.
+const knocking = `
+serial: 1
+chain:
+  - machine:
+      machines:
+        - name: client
+          for: {eth_type: ipv4}
+          key: src
+          forget: never
+          start: trusted
+          states: {trusted: next, shut: deny}
+          transitions: [{from: trusted, to: shut, match: {udp_dst: 9999}}, {from: shut, to: trusted, match: {udp_dst: 9998}}]
+  - header:
+      rules:
+        - {name: web, match: {ip_dst: 10.0.0.2, tcp_dst: 80}, action: {output: 2}, replies: allow}
+        - {name: marks, match: {udp_dst: 7}, action: {output: 3}}
+  - forward: {mode: flood}
+`
+
+// TestRepliesBehindMachines has a machine be asked about a question before the entry that lets its answers in: when its state changes, the entries of the
+// question and of the answer go before anything else passes.
+func TestRepliesBehindMachines(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := fastConfig(r)
+		cfg.Miss = MissPunt
+		s, stop := runUntil(t, cfg, remembering(t, strings.Replace(knocking, "  - forward", "        - {name: nothing-else, match: {eth_type: ipv4}, priority: 1, action: deny}\n  - forward", 1)))
+		defer stop()
+		serving(t, s)
+		client, server := frames.Host(1), frames.Host(2)
+		count := func(src uint16, passes bool) (n int) { // entries that let packets of TCP from a port pass, or don't
+			for _, e := range entries(t, r, "flow_exact") {
+				if rule, shown, _ := binding().Rule(e); shown && rule.Passes() == passes && rule.Match.IPProto == flow.ProtoTCP && rule.Match.L4Src == src {
+					n++
+				}
+			}
+			return n
+		}
+		// passes sends a frame until it leaves, which BMv2 may lose on its way to the gateway.
+		passes := func(what string, from, by uint32, frame []byte) {
+			t.Helper()
+			timeout, again := time.After(15*time.Second), time.NewTicker(200*time.Millisecond)
+			defer again.Stop()
+			for r.packet(t, from, frame); ; {
+				select {
+				case f := <-r.out():
+					if f.Port == by && string(f.Data) == string(frame) {
+						return
+					}
+				case <-again.C:
+					r.packet(t, from, frame)
+				case <-timeout:
+					t.Fatalf("%s does not pass", what)
+				}
+			}
+		}
+		// denied sends a frame, and a mark behind it that passes.
+		marks := 0
+		denied := func(what string, from uint32, frame []byte) {
+			t.Helper()
+			r.packet(t, from, frame)
+			marks++
+			mark := frames.UDP(frames.Host(7).At(uint16(1000+marks)), frames.Host(8).At(7), nil)
+			timeout, again := time.After(15*time.Second), time.NewTicker(200*time.Millisecond)
+			defer again.Stop()
+			for r.packet(t, 4, mark); ; {
+				select {
+				case f := <-r.out():
+					if string(f.Data) == string(frame) {
+						t.Fatalf("%s passes", what)
+					}
+					if string(f.Data) == string(mark) {
+						return
+					}
+				case <-again.C:
+					r.packet(t, 4, mark)
+				case <-timeout:
+					t.Fatal("the mark does not pass")
+				}
+			}
+		}
+		for round := range uint16(2) {
+			// Each frame is sent for one purpose, so that one which comes late is not taken for another.
+			question := func(what string) []byte {
+				return frames.TCP(client.At(40000+round), server.At(80), frames.SYN, []byte(what))
+			}
+			answer := func(what string) []byte {
+				return frames.TCP(server.At(80), client.At(40000+round), frames.SYN|frames.ACK, []byte(what))
+			}
+			denied("an answer that nobody asked for", 2, answer("first"))
+			eventually(t, "the entry of its denial ends", func() bool { return count(80, false) == 0 })
+			passes("the question", 1, 2, question(""))
+			passes("the answer", 2, 1, answer(""))
+			if count(80, true) == 0 || count(40000+round, true) == 0 {
+				t.Error("no entries of the question and of its answer")
+			}
+			r.packet(t, 1, frames.UDP(client.At(1), server.At(9999), nil))
+			eventually(t, "the entries of who is shut out go", func() bool { return count(80, true) == 0 && count(40000+round, true) == 0 })
+			denied("an answer to who is shut out", 2, answer("last"))
+			denied("a question of who is shut out", 1, question("last"))
+			r.packet(t, 1, frames.UDP(client.At(1), server.At(9998), nil))
+			eventually(t, "nothing is denied by the state that was left", func() bool { return count(40000+round, false) == 0 })
+		}
 	})
 }

@@ -153,9 +153,13 @@ type Machines interface {
 	Link
 	// StateKeys appends the keys of the states that the event's decision reads.
 	StateKeys(ev *flow.Event, keys []string) []string
+	// SupposedKeys appends the keys of the states that the decision about a packet reads which nobody has sent (see [Packet.Supposed]). byPort
+	// says that they hang on in_port.
+	SupposedKeys(p Packet, keys []string) (_ []string, byPort bool)
 	// Travels returns the name and the kind of a key of StateKeys, if it is one of the link's and of the event's own headers.
 	Travels(key string) (name string, kind flow.StateKey, ok bool)
-	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links.
+	// DecideBy is Decide with the states of the packet's event: as many as the link appended keys, and those of later links. A supposed packet
+	// changes none; of its Recollection, Unsettled says that one of its states can't be used.
 	DecideBy(p Packet, ev *flow.Event) (Outcome, Recollection)
 	// Notice takes note of an event that is no packet.
 	Notice(ev *flow.Event) Recollection

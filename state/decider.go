@@ -200,14 +200,21 @@ func (x *Decider) decide(ctx context.Context, ev *flow.Event, d *flow.Decision, 
 		switch {
 		case err == nil:
 			d.Read = d.Read[:0]
-			for i := range s.states {
+			rests := len(s.states)
+			if d.Verdict == flow.Allow && ev.PacketIn != nil && !ev.PacketIn.Match.ICMPError() && d.IfReply == nil {
+				rests = min(rests, x.cfg.Machines.OwnKeys(ev))
+			}
+			for i := range rests {
+				if flow.UnknownState(s.values[i].Data) {
+					continue // nothing is let in by it, whatever it is
+				}
 				version := s.states[i].Version
 				if version == 0 {
 					version = s.values[i].Last
 				}
 				d.Read = append(d.Read, flow.StateVersion{Key: hash(s.keys[i]), Version: version})
 			}
-			x.limit(ev, d, s.keys)
+			x.limit(ev, d, s.keys[:rests])
 			return nil
 		case !errors.Is(err, ErrConflict) && err != errVersion || try == maxTries:
 			return x.fail(ctx, ev, d, s, err)

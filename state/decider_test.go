@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,8 @@ func (c *counter) StateKeys(ev *flow.Event, keys []string) []string {
 	}
 	return append(keys, "network", fmt.Sprintf("port:%d", ev.PacketIn.Match.InPort))
 }
+
+func (*counter) OwnKeys(*flow.Event) int { return math.MaxInt }
 
 func (c *counter) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 	if c.during != nil {
@@ -210,6 +213,41 @@ func (r *ruled) Decide(_ context.Context, _ *flow.Event, d *flow.Decision) error
 	d.Policy, d.Verdict, d.Rules = r.Version(), flow.Deny, append(d.Rules, r.rule, r.rule)
 	d.IfReply = &flow.Reply{Rules: []flow.Rule{r.rule, r.rule}}
 	return nil
+}
+
+// asking has a state of its own, and one of the packet that its own may answer.
+type asking struct {
+	ruled
+	allows bool
+}
+
+func (*asking) OwnKeys(*flow.Event) int { return 1 }
+
+func (a *asking) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	err := a.ruled.Decide(ctx, ev, d)
+	if a.allows {
+		d.Verdict, d.IfReply = flow.Allow, nil
+	}
+	return err
+}
+
+// What is allowed rests on the packet's own states, and what is denied on those of the packet that it may answer, too.
+func TestWhatAnAnswerRestsOn(t *testing.T) {
+	for allows, want := range map[bool]int{true: 1, false: 2} {
+		a := &asking{ruled: ruled{keys: []string{"own", "asked"}, rule: flow.Rule{IdleTimeout: time.Minute}}, allows: allows}
+		x := state.New(state.Config{Next: a, Machines: a, Store: newMemory(t, access.Options{}), Staleness: 5 * time.Second,
+			Local: func(_ *flow.Event, key string) bool { return key == "own" }})
+		var d flow.Decision
+		if err := x.Decide(t.Context(), packet(1), &d); err != nil {
+			t.Fatal(err)
+		}
+		if len(d.Read) != want {
+			t.Errorf("allowed %v: it rests on %d states, want %d", allows, len(d.Read), want)
+		}
+		if bounded := d.Rules[0].HardTimeout == 5*time.Second; bounded == allows {
+			t.Errorf("allowed %v: its rule lives %v", allows, d.Rules[0].HardTimeout)
+		}
+	}
 }
 
 // Every event counts once, however many race for a key.

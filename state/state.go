@@ -96,6 +96,10 @@ type Machines interface {
 	// [flow.Event.States]. It appends none where the policy has no machine that concerns the event.
 	StateKeys(ev *flow.Event, keys []string) []string
 
+	// OwnKeys returns how many of the keys of StateKeys, from the first on, an answer rests on that allows the event's packet, or a greater number
+	// where it rests on all. The others are of what a denied packet may answer.
+	OwnKeys(ev *flow.Event) int
+
 	// Travels returns the name of a state of StateKeys, and of which kind its key is, so that who has later events finds those that it is about. It
 	// reports false for a state that is not one of the event's own.
 	Travels(key string) (name string, kind flow.StateKey, ok bool)

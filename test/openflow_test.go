@@ -33,6 +33,8 @@ import (
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/watched"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
+	"switchbridge/state/stores/every"
 )
 
 const token = "token-for-tests-0123456789"
@@ -96,14 +98,19 @@ type function struct {
 	token   string
 	address string
 	stop    func()
+	states  *stores.Keeper                    // nil: the policy has no machines
+	tamper  func(d flow.Decider) flow.Decider // put in front of it; nil: nothing
 
 	asked atomic.Int64 // about how many packets
 }
 
-func startFunction(t *testing.T, policy string) *function {
+func startFunction(t *testing.T, policy string, with ...func(*function)) *function {
 	t.Helper()
 	dir := t.TempDir()
 	f := &function{t: t, policy: policy, token: filepath.Join(dir, "token"), address: "127.0.0.1:0"}
+	for _, set := range with {
+		set(f)
+	}
 	if err := os.WriteFile(f.token, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +136,15 @@ func (f *function) start(cert tls.Certificate) {
 		f.t.Fatal(err)
 	}
 	native := policyhost.NewNative(p)
-	counted := &decider.Observe{Next: native, On: func(o decider.Observation) {
+	kept, err := f.states.Keep("f", native, stores.SeveralGateways)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	next := kept.Decider(native)
+	if f.tamper != nil {
+		next = f.tamper(next)
+	}
+	counted := &decider.Observe{Next: next, On: func(o decider.Observation) {
 		if o.Event.Type == flow.EventPacketIn {
 			f.asked.Add(1)
 		}
@@ -161,6 +176,16 @@ func (f *function) start(cert tls.Certificate) {
 	})
 	running.Go(func() { srv.ServeTLS(l, "", "") })
 	f.stop = sync.OnceFunc(func() { cancel(); srv.Close(); running.Wait() })
+}
+
+// remembers has a function keep its machines' states as the settings say.
+func remembers(t *testing.T, s stores.Settings) func(*function) {
+	t.Helper()
+	keeper, err := stores.Open(t.Context(), s, every.Openers, testLog(t, "states"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(f *function) { f.states = keeper }
 }
 
 // restart stops the function and starts it anew.

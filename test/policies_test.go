@@ -23,7 +23,7 @@ func policyLab(t *testing.T, protocol, policy string) *lab {
 	l.sw = ovs.Start(t, ovs.Options{})
 	set := settings.Default()
 	set.Function.URLs = []string{settings.Native}
-	set.Policy, set.Admin.Listen = l.policy, "127.0.0.1:0"
+	set.Policy, set.Admin.Listen, set.State.URL = l.policy, "127.0.0.1:0", "memory:"
 	listener := l.sw.Listen()
 	l.gateway = startGateway(t, set, listener)
 	l.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols[protocol]}, Controllers: []string{ovs.Target(listener)}})

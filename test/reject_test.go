@@ -91,13 +91,19 @@ func answeringLab(t *testing.T, version, how, policy string) *lab {
 	if how == "native" {
 		return policyLab(t, version, policy)
 	}
+	return functionLab(t, version, how, policy)
+}
+
+// functionLab is a bridge with three hosts whose gateway asks a function behind HTTPS in an encoding.
+func functionLab(t *testing.T, version, encoding, policy string, with ...func(*function)) *lab {
+	t.Helper()
 	l := &lab{t: t, policy: filepath.Join(t.TempDir(), "policy.yaml")}
 	if err := os.WriteFile(l.policy, []byte(policy), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l.function = startFunction(t, l.policy)
+	l.function = startFunction(t, l.policy, with...)
 	set := l.function.settings()
-	set.Function.Encoding = how
+	set.Function.Encoding = encoding
 	l.sw = ovs.Start(t, ovs.Options{})
 	listener := l.sw.Listen()
 	l.gateway = startGateway(t, set, listener)

@@ -13,6 +13,7 @@ import (
 	"switchbridge/internal/frames"
 	"switchbridge/internal/ovs"
 	"switchbridge/settings"
+	"switchbridge/state/stores"
 )
 
 // answeredPolicy lets host 1 ask, and be answered; nobody else may say anything.
@@ -59,6 +60,84 @@ func TestReplies(t *testing.T) {
 				t.Error("a question passes and is answered though its rule lets no replies in")
 			}
 		})
+	}
+}
+
+// knockingPolicy lets host 1 ask, and be answered, until it sends to UDP port 9999, and again when it sends to 9998.
+const knockingPolicy = `
+serial: 1
+chain:
+  - header: {rules: [{name: arp, match: {eth_type: arp}, action: allow, proactive: true}]}
+  - machine:
+      machines:
+        - name: client
+          for: {eth_type: ipv4}
+          key: src
+          forget: never
+          start: trusted
+          states: {trusted: next, shut: deny}
+          transitions:
+            - {from: trusted, to: shut, match: {udp_dst: 9999}}
+            - {from: shut, to: trusted, match: {udp_dst: 9998}}
+  - header: {rules: [{name: web, match: {ip_dst: %v, tcp_dst: 80}, action: allow, replies: allow}]}
+`
+
+// TestRepliesBehindMachines has a machine be asked about a question before the entry that lets its answers in: when its state changes, the rules of the
+// question and of the answer go before anything else passes.
+func TestRepliesBehindMachines(t *testing.T) {
+	for _, row := range []struct{ version, how string }{{"1.3", "native"}, {"1.0", "native"}, {"1.3", "openflow"}, {"1.0", "json"}} {
+		t.Run(row.version+" "+row.how, func(t *testing.T) {
+			t.Parallel()
+			policy := fmt.Sprintf(knockingPolicy, "10.0.0.2")
+			var l *lab
+			if row.how == "native" {
+				l = policyLab(t, row.version, policy)
+			} else {
+				set := stores.Default()
+				set.URL = "memory:"
+				l = functionLab(t, row.version, row.how, policy, remembers(t, set))
+			}
+			eventually(t, "ARP passes", func() bool { return l.hasRule("arp") })
+			for _, h := range []*ovs.Host{l.h1, l.h2} {
+				h.ServeEcho(80)
+			}
+			allowed := func(what string) bool {
+				return slices.ContainsFunc(l.rules(), func(r string) bool {
+					return strings.Contains(r, what) && !strings.HasSuffix(r, "actions=drop")
+				})
+			}
+			for range 2 {
+				eventually(t, "host 1 is answered", func() bool {
+					_, err := l.h1.Connect(l.h2.IP, 80, time.Second)
+					return err == nil
+				})
+				if !allowed("tp_src=80") || !allowed("tp_dst=80") {
+					t.Errorf("no rules of the question and of its answer:\n%s", l.flows())
+				}
+				if _, err := l.h2.Connect(l.h1.IP, 80, 500*time.Millisecond); err == nil {
+					t.Error("who may answer may ask, too")
+				}
+				knock(t, l, 9999)
+				eventually(t, "the rules of who is shut out go", func() bool { return !allowed("tp_src=80") && !allowed("tp_dst=80") })
+				if _, err := l.h1.Connect(l.h2.IP, 80, 500*time.Millisecond); err == nil {
+					t.Error("who is shut out is answered")
+				}
+				knock(t, l, 9998)
+			}
+		})
+	}
+}
+
+// knock has host 1 send one packet to a UDP port of host 2.
+func knock(t *testing.T, l *lab, port uint16) {
+	t.Helper()
+	c, err := l.h1.Dial(t.Context(), "udp", fmt.Sprintf("%v:%d", l.h2.IP, port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte("knock")); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -2,6 +2,7 @@ package bridgetest
 
 import (
 	"slices"
+	"sync"
 	"time"
 
 	"switchbridge/bridge"
@@ -359,6 +360,66 @@ var replyCases = []testCase{{
 		r.wantFrom(3, "the same, looked up in the switch", sshAnswer, 0, true)
 		// Addresses are not tied to ports here. Who wants them to be needs more than replies.
 		r.wantFrom(4, "an answer from a second port", sshAnswer, 1, true)
+	},
+}, {
+	name: "the rule of a reply rests on the states of its question and of its own, and goes with either",
+	run: func(r *rig) {
+		var mu sync.Mutex
+		versions := []uint64{1, 1} // of the client's state and of the server's
+		shut := false              // the client, in its newest state
+		moves := func(i int, closes bool) {
+			mu.Lock()
+			defer mu.Unlock()
+			versions[i]++
+			shut = closes
+		}
+		r.answers(func(ev *flow.Event, d *flow.Decision) error {
+			if err := talk(ev, d); err != nil || ev.PacketIn == nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			d.Read = append(d.Read, flow.StateVersion{Key: 1, Version: versions[0]})
+			if ev.PacketIn.Match.InPort == 2 {
+				d.Read = append(d.Read, flow.StateVersion{Key: 2, Version: versions[1]})
+			}
+			if shut {
+				d.Verdict, d.IfReply = flow.Deny, nil
+				for i := range d.Rules {
+					d.Rules[i].Actions = nil
+				}
+			}
+			return nil
+		})
+		passing := func(n int) func() bool { // so many of the decisions' rules let packets pass
+			return func() bool {
+				return len(slices.DeleteFunc(r.decided(), func(f flow.Rule) bool { return len(f.Actions) == 0 })) == n
+			}
+		}
+		r.want("the question", ssh, 2, true)
+		r.wantFrom(2, "the answer", sshAnswer, 1, true)
+		r.settle()
+		r.wantFrom(2, "what follows", sshData, 1, false)
+
+		moves(1, false)
+		r.wantFrom(2, "an answer that moves the server's state", frames.TCP(server.At(22), client.At(40001), frames.ACK, nil), 0, true)
+		r.eventually("the rule of the answer goes, and that of the question stays", passing(1))
+		r.wantFrom(2, "the next answer", sshData, 1, true)
+		r.settle()
+
+		moves(0, true)
+		r.want("a packet that moves the client's state", web, 0, true)
+		r.eventually("the rules of the conversation go", passing(0))
+		r.wantFrom(2, "an answer to who is shut out", sshAnswer, 0, true)
+		r.want("what who is shut out says", ssh, 0, true)
+
+		moves(0, false)
+		r.want("a packet that moves the client's state back", frames.UDP(client.At(40000), server.At(53), nil), 2, true)
+		r.eventually("what denied goes", func() bool {
+			return !slices.ContainsFunc(r.decided(), func(f flow.Rule) bool { return len(f.Actions) == 0 })
+		})
+		r.want("the question", ssh, 2, true)
+		r.wantFrom(2, "the answer", sshAnswer, 1, true)
 	},
 }, {
 	name: "multicast is never turned round",

@@ -32,6 +32,11 @@ func (m *machine) recall(on Trigger, ev *flow.Event, r *recalled) (blame *machin
 	if r.read = 1 + len(others); len(ev.States) < r.read {
 		return m, faultUnread
 	}
+	for i := range r.read {
+		if flow.UnknownState(ev.States[i].Data) {
+			return m, faultUnread
+		}
+	}
 	if r.now = ev.Time.UnixMilli(); ev.Time.IsZero() || r.now <= 0 {
 		return m, faultTime
 	}
@@ -173,11 +178,11 @@ func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, re
 
 // decideBy decides about a packet that the machine is for.
 func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recollection, depends flow.Field) policy.Outcome {
-	need := m.Key.Fields(p.Match)
-	for _, k := range m.need {
-		need |= k.Fields(p.Match)
-	}
+	need := m.needs(p.Match)
 	depends |= need
+	if p.Supposed {
+		return m.suppose(p, ev, rec, need, depends)
+	}
 	if hidden := need &^ p.Match.Fields; hidden != 0 {
 		rec.Unsettled = unknownState
 		return m.deny(" has a state of its own for each "+m.Key.String()+", but the packet does not show "+hidden.String(), depends)
@@ -216,6 +221,30 @@ func (m *machine) decideBy(p *policy.Packet, ev *flow.Event, rec *policy.Recolle
 		m.change(&r, id, rec)
 	}
 	return m.decide(p, rec, &r, depends, to < 0)
+}
+
+// suppose decides about a packet that nobody has sent, in the state that the machine is in. The one that it stands for has made its transition when it came.
+func (m *machine) suppose(p *policy.Packet, ev *flow.Event, rec *policy.Recollection, need, depends flow.Field) policy.Outcome {
+	if need&flow.FieldInPort != 0 {
+		return m.deny(" has a state for each port, and only the switch knows by which one the packet came", depends)
+	}
+	if hidden := need &^ p.Match.Fields; hidden != 0 {
+		return m.deny(" has a state of its own for each "+m.Key.String()+", but the packet does not show "+hidden.String(), depends)
+	}
+	var r recalled
+	blame, why := m.recall(OnPacket, ev, &r)
+	rec.Read = r.read
+	switch {
+	case why != "":
+		if why != faultUnread {
+			rec.Unsettled = unknownState
+		}
+		return blame.deny(": "+string(why), depends)
+	case r.restarts != "": // where replies are let in by it, a state counts that is known
+		rec.Unsettled = unknownState
+		return m.deny(": "+r.restarts, depends)
+	}
+	return m.decide(p, rec, &r, depends, true)
 }
 
 // eventID is what a value remembers an event by; 0 where it has no id.

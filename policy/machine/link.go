@@ -237,6 +237,28 @@ func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 	return keys
 }
 
+// SupposedKeys implements [policy.Machines]. A packet has none whose machine, or one that this one reads, has a state for each port.
+func (l *link) SupposedKeys(p policy.Packet, keys []string) (_ []string, byPort bool) {
+	at, hidden, looked := l.scopes.Find(&p)
+	if byPort = looked&flow.FieldInPort != 0; at < 0 || hidden != 0 {
+		return keys, byPort
+	}
+	m := &l.machines[at]
+	if m.needs(p.Match)&flow.FieldInPort != 0 {
+		return keys, byPort
+	}
+	return keysOf(m, OnPacket, p.Switch, &p, keys), byPort
+}
+
+// needs are the fields that the keys of what is read about a packet rest on.
+func (m *machine) needs(packet *flow.Match) flow.Field {
+	need := m.Key.Fields(packet)
+	for _, k := range m.need {
+		need |= k.Fields(packet)
+	}
+	return need
+}
+
 // Travels implements [policy.Machines]. A policy whose states of other keys than the event's are read is not given to who has them travel ([Config.CantTravel]).
 func (l *link) Travels(key string) (name string, kind flow.StateKey, ok bool) {
 	l.named.Do(func() {

@@ -252,6 +252,9 @@ func (g *guard) given(d *dhcpMessage) bool {
 	return true
 }
 
+// SupposedKeys implements [policy.Machines]: nothing is looked up about a packet that nobody has sent.
+func (*learner) SupposedKeys(_ policy.Packet, keys []string) ([]string, bool) { return keys, false }
+
 // StateKeys implements [policy.Machines].
 func (l *learner) StateKeys(ev *flow.Event, keys []string) []string {
 	if ev.Type != flow.EventPacketIn || ev.PacketIn == nil {

@@ -17,6 +17,7 @@ type reader struct{ keys []string }
 func (*reader) Version() flow.PolicyVersion                       { return flow.PolicyVersion{Serial: 1} }
 func (*reader) Stateful() bool                                    { return true }
 func (r *reader) StateKeys(_ *flow.Event, keys []string) []string { return append(keys, r.keys...) }
+func (r *reader) OwnKeys(*flow.Event) int                         { return len(r.keys) }
 func (*reader) Travels(string) (name string, kind flow.StateKey, ok bool) {
 	return "", 0, false
 }

@@ -77,6 +77,23 @@ func (c *carried) now() time.Time {
 	return c.ev.Time
 }
 
+// others reports whether a key is that of a packet which the event's may answer, and not the event's own: the gateway did not look for its state.
+func (c *carried) others(key string) bool {
+	name, kind, ok := c.machines.Travels(key)
+	if !ok || c.ev.PacketIn == nil {
+		return false
+	}
+	of := func(m *flow.Match) bool {
+		value, ok := kind.AppendValue(make([]byte, 0, 64), c.ev.Switch, m)
+		return ok && len(key) == len(name)+1+len(value) && key[len(name)+1:] == string(value)
+	}
+	if of(&c.ev.PacketIn.Match) {
+		return false
+	}
+	asked, n := c.ev.PacketIn.Questions()
+	return slices.ContainsFunc(asked[:n], func(m flow.Match) bool { return of(&m) })
+}
+
 // find returns what came with the event for a key; nil where nothing did.
 func (c *carried) find(key string) (t *flow.Travelling, name string, kind flow.StateKey, err error) {
 	if c.ev.Accepts&flow.AcceptsTravel == 0 {
@@ -115,6 +132,10 @@ func (c *carried) value(key string, t *flow.Travelling) (v state.Value, err erro
 // Get implements [state.Store].
 func (c *carried) Get(_ context.Context, keys []string, values []state.Value) error {
 	for i, key := range keys {
+		if c.others(key) {
+			values[i].Data = flow.Unknown
+			continue
+		}
 		t, _, _, err := c.find(key)
 		if err == nil {
 			values[i], err = c.value(key, t)

@@ -16,6 +16,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/internal/frames"
 	"switchbridge/state"
 	"switchbridge/state/statetest"
 )
@@ -153,6 +154,7 @@ func newGateway(keys *Keys, limits decider.StateLimits) *gateway {
 func (*gateway) Version() flow.PolicyVersion                     { return flow.PolicyVersion{} }
 func (*gateway) Stateful() bool                                  { return true }
 func (*gateway) StateKeys(_ *flow.Event, keys []string) []string { return keys }
+func (*gateway) OwnKeys(*flow.Event) int                         { return 0 }
 func (*gateway) Travels(string) (name string, kind flow.StateKey, ok bool) {
 	return "m", flow.StateSrc, true
 }
@@ -298,5 +300,32 @@ func BenchmarkEvent(b *testing.B) {
 	}
 	if !slices.ContainsFunc(d.Travel, func(t flow.Travelling) bool { return t.Version == 6 }) {
 		b.Error("nothing travels")
+	}
+}
+
+// scans is a machine of each source.
+type scans struct{ state.Machines }
+
+func (scans) Travels(key string) (name string, kind flow.StateKey, ok bool) {
+	return "scan", flow.StateSrc, strings.HasPrefix(key, "scan/")
+}
+
+// What an event may answer has states of its own, which it does not bring: they are unknown, and not taken for the event's.
+func TestStatesOfAnotherPacket(t *testing.T) {
+	keys, _ := newKeys(t, 1)
+	m := flow.ParseFrame(frames.TCP(frames.Host(1).At(80), frames.Host(2).At(40000), frames.ACK, nil), 1)
+	sealed, err := keys.seal(new(ciphers), "scan/10.0.0.1", 7, time.Time{}, []byte("good"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ev := &flow.Event{Type: flow.EventPacketIn, Accepts: flow.AcceptsTravel, Switch: &flow.Switch{}, PacketIn: &flow.PacketIn{Match: m},
+		Travel: []flow.Travelling{{Name: "scan", Key: flow.StateSrc, Version: 7, Data: sealed}}}
+	s := New(func() *Keys { return keys }).Of(scans{}, ev, new(flow.Decision))
+	values := make([]state.Value, 2)
+	if err := s.Get(t.Context(), []string{"scan/10.0.0.1", "scan/10.0.0.2"}, values); err != nil {
+		t.Fatal(err)
+	}
+	if string(values[0].Data) != "good" || values[0].Version != 7 || !flow.UnknownState(values[1].Data) || values[1].Version != 0 {
+		t.Errorf("values %+v", values)
 	}
 }

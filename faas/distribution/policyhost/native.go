@@ -48,6 +48,9 @@ func (n *Native) StateKeys(ev *flow.Event, keys []string) []string {
 	return n.now.Load().StateKeys(ev, keys)
 }
 
+// OwnKeys implements [state.Machines].
+func (n *Native) OwnKeys(ev *flow.Event) int { return n.now.Load().OwnKeys(ev) }
+
 // SetPolicy makes p the policy. It is compiled beside the old one.
 func (n *Native) SetPolicy(_ context.Context, p *policy.Policy) error {
 	n.now.Store(controller.New(p))

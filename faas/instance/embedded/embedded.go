@@ -249,6 +249,9 @@ func (f *Function) StateKeys(ev *flow.Event, keys []string) []string {
 	return f.keys.Load().StateKeys(ev, keys)
 }
 
+// OwnKeys implements [state.Machines].
+func (f *Function) OwnKeys(ev *flow.Event) int { return f.keys.Load().OwnKeys(ev) }
+
 // SetPolicy makes p the policy. Events meet the old one until the new one is ready, and no event
 // waits. When it fails, the old one stays.
 func (f *Function) SetPolicy(ctx context.Context, p *policy.Policy) error {

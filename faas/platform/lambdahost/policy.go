@@ -144,6 +144,9 @@ func (p *Policies) StateKeys(ev *flow.Event, keys []string) []string {
 	return p.current.Load().StateKeys(ev, keys)
 }
 
+// OwnKeys implements [state.Machines].
+func (p *Policies) OwnKeys(ev *flow.Event) int { return p.current.Load().OwnKeys(ev) }
+
 // fromParameter asks the extension, which listens on loopback and wants the session's token.
 // docs.aws.amazon.com: "Using Parameter Store parameters in AWS Lambda functions".
 func fromParameter(ctx context.Context, env Environment, name string) ([]byte, error) {

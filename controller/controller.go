@@ -156,12 +156,19 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	}
 	j.Change = rec.Change
 	hangs := out.Depends
-	alone := false
+	alone, strict := false, false
 	if c.replies {
+		var unseen bool
+		if strict, unseen = c.strict(&p, &out); unseen {
+			return false, nil, nil, false
+		}
 		reply, alone = c.converse(ev, &p, &out, rec, protocol)
 		if out.Verdict != flow.Allow {
 			hangs = out.Depends
 		}
+	}
+	if strict {
+		out.NoRule = "tcp_flags"
 	}
 	learn, own = c.effect(j, &p, &out, limited(rec, &out), protocol, ev.PacketIn.Incomplete, alone)
 	if reply != nil {

@@ -55,6 +55,25 @@ func (c *Controller) converse(ev *flow.Event, p *policy.Packet, out *policy.Outc
 	return c.reply(p, reason+" (a reply)", out, rec, proto, false), false
 }
 
+// strict denies a TCP segment that opens nothing, where the chain allows it by an entry of which only a SYN does. It may be part of a conversation
+// that is open: the rest is found out as of any denied packet. unseen says that the event leaves the segment's flags out.
+func (c *Controller) strict(p *policy.Packet, out *policy.Outcome) (denied, unseen bool) {
+	if !out.Strict || p.Match.IPProto != flow.ProtoTCP || out.Verdict != flow.Allow {
+		return false, false
+	}
+	why := " (tcp: strict), but the packet does not show tcp_flags"
+	if flags, ok := p.In.ReadTCPFlags(); ok {
+		if flags&(flow.SYN|flow.ACK|flow.RST|flow.FIN) == flow.SYN {
+			return false, false
+		}
+		why = " (tcp: strict), and this is no SYN"
+	} else if p.In.Withheld {
+		return false, true
+	}
+	*out = policy.Outcome{Verdict: flow.Deny, Reason: out.Reason + why, Depends: out.Depends | flow.FieldIPProto, Switch: out.Switch, Left: out.Left, Limited: out.Limited}
+	return true, false
+}
+
 // quoted decides about an ICMP error that the chain denies: it is let in if the host that it is for may send the packet which it quotes,
 // or, if that one is a reply, as this one's part.
 func (c *Controller) quoted(ev *flow.Event, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {

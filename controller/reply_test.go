@@ -163,3 +163,62 @@ func TestQuotedPackets(t *testing.T) {
 		}
 	}
 }
+
+// TestStrict has the segments that open a conversation, and those that don't, where only a SYN does.
+func TestStrict(t *testing.T) {
+	const strict = `
+chain:
+  - header:
+      rules:
+        - {name: web, match: {ip_dst: 10.0.0.2, tcp_dst: 80}, action: allow, replies: allow, tcp: strict}
+        - {name: dns, match: {ip_dst: 10.0.0.2, udp_dst: 53}, action: allow, replies: allow, tcp: strict}
+`
+	const both = "chain: [{forward: {mode: normal, replies: allow, tcp: strict}}]"
+	client, server := frames.Host(1).At(40000), frames.Host(2).At(80)
+	for _, row := range []struct {
+		name, policy string
+		from         flow.PortNo
+		frame        []byte
+		verdict      flow.Verdict
+		rule, reply  bool
+		replyRule    bool
+	}{
+		{"a SYN", strict, 1, frames.TCP(client, server, frames.SYN, nil), flow.Allow, true, false, false},
+		{"data", strict, 1, frames.TCP(client, server, frames.ACK|frames.PSH, []byte("x")), flow.Deny, false, false, false},
+		{"a SYN with an ACK", strict, 1, frames.TCP(client, server, frames.SYN|frames.ACK, nil), flow.Deny, false, false, false},
+		{"a SYN with a FIN", strict, 1, frames.TCP(client, server, frames.SYN|frames.FIN, nil), flow.Deny, false, false, false},
+		{"no flags", strict, 1, frames.TCP(client, server, 0, nil), flow.Deny, false, false, false},
+		{"UDP", strict, 1, frames.UDP(client, frames.Host(2).At(53), nil), flow.Allow, true, false, false},
+		{"an answer", strict, 2, frames.TCP(server, client, frames.SYN|frames.ACK, nil), flow.Deny, true, true, true},
+		{"a SYN, where both may ask", both, 2, frames.TCP(server, client, frames.SYN, nil), flow.Allow, true, false, false},
+		{"an answer, where both may ask", both, 2, frames.TCP(server, client, frames.SYN|frames.ACK, nil), flow.Deny, false, true, true},
+	} {
+		for _, proto := range []flow.Protocol{of10, of13} {
+			c := newController(t, row.policy)
+			ev := &flow.Event{Type: flow.EventPacketIn, Accepts: flow.AcceptsAll, Switch: policytest.Switch(proto), PacketIn: &flow.PacketIn{
+				BufferID: flow.NoBuffer, TotalLen: len(row.frame), Data: row.frame, Match: flow.ParseFrame(row.frame, row.from)}}
+			var d flow.Decision
+			if err := c.Decide(t.Context(), ev, &d); err != nil {
+				t.Fatal(err)
+			}
+			if d.Verdict != row.verdict || len(d.Rules) > 0 != row.rule || d.IfReply != nil != row.reply || row.reply && len(d.IfReply.Rules) > 0 != row.replyRule {
+				t.Errorf("%s, %v: %s, as a reply %+v", row.name, proto, policytest.Whole(&d), d.IfReply)
+			}
+			if d.Reuse.For > 0 && row.frame[23] == flow.ProtoTCP && row.verdict == flow.Allow {
+				t.Errorf("%s, %v: the answer is used for packets whose flags nobody looks at: %+v", row.name, proto, d.Reuse)
+			}
+			ev.PacketIn.Data = nil // as a digest is
+			d.Reset()
+			if err := c.Decide(t.Context(), ev, &d); err != nil {
+				t.Fatal(err)
+			}
+			if tcp := row.frame[23] == flow.ProtoTCP; tcp && (d.Verdict != flow.Deny || row.from == 1 && len(d.Rules) > 0) {
+				t.Errorf("%s without its flags, %v: %s", row.name, proto, policytest.Whole(&d))
+			}
+			ev.PacketIn.Withheld = true
+			if err := c.Decide(t.Context(), ev, &d); row.policy == both && err == nil {
+				t.Errorf("%s, whose flags were left out, %v: %s", row.name, proto, policytest.Whole(&d))
+			}
+		}
+	}
+}

@@ -15,8 +15,12 @@ const reuseFor = 5 * time.Second
 // hangs on more, since it also means that the packet is no reply: hangs is what either looked at.
 //
 // Nothing is said where no rule comes of the answer, as then something is not known of the packet, or the policy wants each one reviewed;
-// nothing of what a switch is to learn, which is of one port; and nothing by a policy that remembers, whose answers rest on states.
+// nothing of what a switch is to learn, which is of one port; nothing by a policy that remembers, whose answers rest on states; and
+// nothing of what hangs on TCP flags, which fields don't tell.
 func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcome, hangs flow.Field, learn bool) {
+	if out.Strict && ev.PacketIn.Match.IPProto == flow.ProtoTCP {
+		return // another switch's packet of this conversation may be none that opens it
+	}
 	if !j.Rule || learn || c.remembers() || ev.PacketIn.Incomplete != 0 || c.install.Rule == policy.InstallNone {
 		return
 	}

@@ -307,6 +307,9 @@ type Outcome struct {
 	// a link says that denies by who sends and not by what is said.
 	Replies, NoReply bool
 
+	// Strict says, of an allowed packet with Replies, that of TCP only a SYN opens a conversation: any other segment is denied.
+	Strict bool
+
 	// Reject says, of a denied packet, that its sender is told so.
 	Reject bool
 

@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -154,7 +156,7 @@ func newScanner(t *testing.T, version, policy string) *scanner {
 	s := &scanner{t: t, sw: ovs.Start(t, ovs.Options{Dummy: true}), seen: make([]int, 4)}
 	set := settings.Default()
 	set.Function.URLs = []string{settings.Native}
-	set.Policy, set.Admin.Listen = "../configs/policies/"+policy, "127.0.0.1:0"
+	set.Policy, set.Admin.Listen = policy, "127.0.0.1:0"
 	listener := s.sw.ListenUnix()
 	startGateway(t, set, listener)
 	s.sw.AddBridge("br0", ovs.Bridge{DPID: 0x2a, Protocols: []string{protocols[version]}, Controllers: []string{ovs.Target(listener)}})
@@ -215,7 +217,7 @@ func TestScan(t *testing.T) {
 		for version := range protocols {
 			t.Run(row.policy+" "+version, func(t *testing.T) {
 				t.Parallel()
-				s := newScanner(t, version, row.policy)
+				s := newScanner(t, version, "../configs/policies/"+row.policy)
 				question := frames.TCP(row.client.At(40000), row.server.At(row.service), frames.SYN, nil)
 				answer := frames.TCP(row.server.At(row.service), row.client.At(40000), frames.SYN|frames.ACK, nil)
 				s.passes("a question", row.clientAt, question, row.serverAt)
@@ -268,5 +270,65 @@ func TestScan(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// strictPolicy lets host 1 ask by a SYN, and be answered.
+const strictPolicy = `
+serial: 1
+chain:
+  - header:
+      rules:
+        - {name: web, match: {in_port: 1, tcp_dst: 80}, action: {output: 2}, replies: allow, tcp: strict}
+        - {name: marks, match: {udp_dst: 7}, action: {output: 4}}
+  - header: {rules: [{name: nothing-else, action: deny}]}
+  - forward: {mode: flood}
+`
+
+// TestStrictTCP has segments that open nothing come before the SYN that does, on a real Open vSwitch.
+func TestStrictTCP(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(path, []byte(strictPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for version := range protocols {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			s := newScanner(t, version, path)
+			client, server := frames.Host(1).At(40000), frames.Host(2).At(80)
+			probe := frames.TCP(client, server, frames.ACK, []byte("probe"))
+			forged := frames.TCP(server, client, frames.ACK, []byte("nobody asked"))
+			for _, flags := range []uint8{frames.ACK, frames.SYN | frames.ACK, frames.PSH | frames.ACK, 0} {
+				s.inject(1, frames.TCP(client, server, flags, []byte("probe")))
+			}
+			s.inject(1, probe)
+			s.inject(2, forged)
+			mark := frames.UDP(client, frames.Host(4).At(7), nil)
+			var left []string
+			s.inject(1, mark)
+			eventually(t, "what came later passes", func() bool {
+				for _, list := range s.out() {
+					left = append(left, list...)
+				}
+				return slices.Contains(left, string(mark))
+			})
+			for _, f := range left {
+				if f != string(mark) {
+					t.Errorf("a segment that opens nothing has passed: %v", flow.ParseFrame([]byte(f), 0))
+				}
+			}
+			for _, f := range s.sw.Flows("br0") {
+				if strings.Contains(f.Match, "tcp") && f.Actions != "drop" {
+					t.Errorf("a segment that opens nothing has brought a rule: %s", f.Text)
+				}
+			}
+			s.passes("a SYN", 1, frames.TCP(client, server, frames.SYN, nil), 2)
+			eventually(t, "the denial of what was no answer ends", func() bool {
+				return !slices.ContainsFunc(s.sw.Flows("br0"), func(f ovs.Flow) bool { return strings.Contains(f.Match, "tp_src=80") && f.Actions == "drop" })
+			})
+			s.passes("its answer", 2, frames.TCP(server, client, frames.SYN|frames.ACK, nil), 1)
+			s.passes("what follows", 1, frames.TCP(client, server, frames.ACK, []byte("data")), 2)
+			s.passes("what follows that", 2, frames.TCP(server, client, frames.ACK, []byte("data")), 1)
+		})
 	}
 }

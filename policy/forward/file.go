@@ -12,6 +12,7 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node
 		if m, ok := syntax.Parsed(f, n, "forward: mode", policy.ParseForwardMode); ok {
 			c.Mode = m
 		}
-	}), syntax.Key("replies", func(n *syntax.Node) { c.Answers = f.Allow(n, "forward: replies") }))
+	}), syntax.Key("replies", func(n *syntax.Node) { c.Answers = f.Allow(n, "forward: replies") }),
+		syntax.Key("tcp", func(n *syntax.Node) { c.Strict = f.Strict(n, "forward: tcp") }))
 	return c, nil
 }

@@ -23,6 +23,7 @@ func Default() *policy.Policy {
 type Config struct {
 	Mode    policy.ForwardMode
 	Answers bool // replies: allow
+	Strict  bool // tcp: strict
 }
 
 // Name implements [policy.Source].
@@ -39,6 +40,9 @@ func (c *Config) Validate(earlier []policy.Source) error {
 	if c.Mode < policy.Normal || c.Mode > policy.Learn {
 		return fmt.Errorf("mode: %v", c.Mode)
 	}
+	if c.Strict && !c.Answers {
+		return fmt.Errorf("tcp: strict is of what may be answered; it wants replies: allow")
+	}
 	for i, s := range earlier {
 		if s.Name() == Name {
 			return fmt.Errorf("entry %d of the chain is a forward already, and allows all that reaches it", i+1)
@@ -53,6 +57,7 @@ func (c *Config) Compile() policy.Link {
 		Verdict:   flow.Allow,
 		Reason:    Name + ": " + c.Mode.String(),
 		Replies:   c.Answers,
+		Strict:    c.Strict,
 		Treatment: policy.Treatment{Mode: c.Mode},
 	}}
 }

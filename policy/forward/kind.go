@@ -17,6 +17,9 @@ func (c *Config) Explain() string {
 	if c.Answers {
 		s += "; what answers them is let in"
 	}
+	if c.Strict {
+		s += "; over TCP only a SYN opens a conversation"
+	}
 	return s
 }
 
@@ -25,6 +28,6 @@ func (Kind) Examples() (list []policy.Example) {
 	for m := policy.Normal; m <= policy.Learn; m++ {
 		list = append(list, policy.Example{Entry: &Config{Mode: m}})
 	}
-	list = append(list, policy.Example{Entry: &Config{Mode: policy.Normal, Answers: true}})
+	list = append(list, policy.Example{Entry: &Config{Mode: policy.Normal, Answers: true}}, policy.Example{Entry: &Config{Mode: policy.Normal, Answers: true, Strict: true}})
 	return list
 }

@@ -159,7 +159,7 @@ func (a *Action) flags() (flags byte) {
 	if a.Replies {
 		flags |= flagReplies
 	}
-	if a.NoReply {
+	if a.NoReply || a.Strict { // with flagReplies it is strict; a function that is older takes that for a mistake and refuses the policy
 		flags |= flagNoReply
 	}
 	if a.Reject {
@@ -183,6 +183,9 @@ func (a *Action) readRest(r *wire.Reader, flags byte) {
 	a.Deny, a.SetQueue = flags&flagDeny != 0, flags&flagQueue != 0
 	a.Reject = flags&flagReject != 0
 	a.Replies, a.NoReply = flags&flagReplies != 0, flags&flagNoReply != 0
+	if a.Replies && a.NoReply && !a.Deny {
+		a.Strict, a.NoReply = true, false
+	}
 	for n := r.Count(1); n > 0 && r.Err() == nil; n-- {
 		a.Output = append(a.Output, flow.PortNo(r.Uint(0xffffffff)))
 	}

@@ -57,6 +57,7 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 	}
 	acted := false
 	var replies *bool // whichever comes first
+	strict := false
 	days, hours, timed := [7]bool{true, true, true, true, true, true, true}, [][2]int{{0, day}}, false
 	f.Mapping(n, where,
 		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(f, n, where+": name", parseName) }),
@@ -83,11 +84,13 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		}),
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
 		syntax.Key("replies", func(n *syntax.Node) { allow := f.Allow(n, where+": replies"); replies = &allow }),
+		syntax.Key("tcp", func(n *syntax.Node) { strict = f.Strict(n, where+": tcp") }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
 	)
 	if timed {
 		r.Hours = spans(days, hours)
 	}
+	r.Action.Strict = strict
 	if replies != nil {
 		r.Action.Replies, r.Action.NoReply = *replies, !*replies && r.Action.Deny
 	}

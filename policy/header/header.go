@@ -56,6 +56,7 @@ type Action struct {
 	Queue    uint32
 	Meter    uint32 // 0: none
 	Replies  bool   // what answers an allowed packet is allowed, too
+	Strict   bool   // and of TCP only a SYN opens a conversation
 	NoReply  bool   // a denied packet is denied even if it is an answer
 }
 
@@ -158,6 +159,9 @@ func (a *Action) validate() error {
 	}
 	if a.Deny && a.Replies || !a.Deny && a.NoReply {
 		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
+	}
+	if a.Strict && !a.Replies {
+		return fmt.Errorf("tcp: strict is of what may be answered; it wants replies: allow")
 	}
 	for _, p := range a.Output {
 		switch {

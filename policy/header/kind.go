@@ -56,6 +56,7 @@ func (Kind) Examples() []policy.Example {
 		{Name: "no lldp", Priority: 100, Match: Condition{Header: lldp}, Action: Action{Deny: true}, Proactive: true},
 	}}, Packets: []string{"tcp 10.0.0.1:40000 > 10.0.0.2:22"}}, {Entry: &Config{Rules: []Rule{
 		{Name: "dns and its answers", Priority: 150, Match: Condition{Header: dns, Dst: &PortRange{First: 53, Last: 53}}, Action: Action{Replies: true}},
+		{Name: "ssh, opened by a SYN", Priority: 150, Match: Condition{Header: ssh, Dst: &PortRange{First: 22, Last: 22}}, Action: Action{Replies: true, Strict: true}},
 		{Name: "nothing else from 53", Priority: 100, Match: Condition{Header: dns, Src: &PortRange{First: 53, Last: 53}}, Action: Action{Deny: true}},
 		{Name: "not even answers", Priority: 100, Match: Condition{Header: ssh, Src: &PortRange{First: 22, Last: 22}}, Action: Action{Deny: true, NoReply: true}},
 	}}}}

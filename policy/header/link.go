@@ -137,7 +137,7 @@ func (a *Action) outcome() policy.Outcome {
 	if a.Deny {
 		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply, Reject: a.Reject}
 	}
-	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Treatment: a.Treatment()}
+	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Strict: a.Strict, Treatment: a.Treatment()}
 }
 
 // newIndex takes the conditions of n ranks, with prerequisites. It asks for each more than once,

@@ -90,7 +90,7 @@ func overlap(a, b []Condition) bool {
 }
 
 func (a *Action) equal(b *Action) bool {
-	if a.Deny != b.Deny || a.Reject != b.Reject || a.Replies != b.Replies || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
+	if a.Deny != b.Deny || a.Reject != b.Reject || a.Replies != b.Replies || a.Strict != b.Strict || a.NoReply != b.NoReply || a.SetQueue != b.SetQueue || a.Queue != b.Queue || a.Meter != b.Meter || len(a.Output) != len(b.Output) {
 		return false
 	}
 	for i := range a.Output {

@@ -58,7 +58,7 @@ func newChain(p *policy.Policy) (*chain, error) {
 		case *forward.Config:
 			c.add(at, forward.Name, flow.Allow, policy.Treatment{Mode: s.Mode}, nil)
 			if s.Answers {
-				c.last().replies = " with replies"
+				c.last().replies = withReplies(s.Strict)
 			}
 		case *machine.Config:
 			for j := range s.Machines {
@@ -108,11 +108,19 @@ func (c *chain) header(at int, h *header.Config) {
 		c.last().reject = a.Reject
 		switch {
 		case a.Replies:
-			c.last().replies = " with replies"
+			c.last().replies = withReplies(a.Strict)
 		case a.NoReply:
 			c.last().replies = " even if it is a reply"
 		}
 	}
+}
+
+// withReplies is what is said of what may be answered. What is proved of a strict entry is so of the packets that open a conversation.
+func withReplies(strict bool) string {
+	if strict {
+		return " with replies, over TCP of a SYN alone"
+	}
+	return " with replies"
 }
 
 // word is what the rule does, as files write it.

@@ -208,6 +208,17 @@ func (f *File) Allow(n *Node, where string) bool {
 	return v
 }
 
+// Strict reads which of TCP's segments open a conversation, a SYN alone (strict) or any (loose), and returns whether it is strict.
+func (f *File) Strict(n *Node, where string) bool {
+	v, _ := Parsed(f, n, where, func(s string) (bool, error) {
+		if s != "strict" && s != "loose" {
+			return false, fmt.Errorf("%q: want strict or loose", s)
+		}
+		return s == "strict", nil
+	})
+	return v
+}
+
 // List reads a file of one item a line, which n names. Comments and empty lines are left out, as is the byte order mark that some editors
 // put first. Lines that parse has an error for are reported at their place in that file.
 func List[T any](f *File, n *Node, where, name string, parse func(line string) (T, error)) (list []T) {

@@ -68,7 +68,9 @@ func machines(key machine.Key) *policy.Policy {
 				{From: 2, To: 0, On: machine.OnTime, After: time.Minute}, {From: 1, To: 1, On: machine.OnPort, Ports: machine.PortDown},
 				{From: 3, To: 0, On: machine.OnSwitch}, {From: 3, To: 1, On: machine.OnRemoved, Removed: 1},
 			}},
-	}}, &forward.Config{Mode: policy.Normal})
+	}}, &header.Config{Rules: []header.Rule{ // what the machine passes on is denied, and asked about as what may be a reply
+		{Name: "denied port", Match: header.Condition{Header: tcp, Dst: &header.PortRange{First: deniedPort, Last: deniedPort}}, Priority: 10, Action: header.Action{Deny: true}},
+	}}, &forward.Config{Mode: policy.Normal, Answers: true, Strict: true})
 }
 
 // every is a chain of every kind of link.

@@ -1,16 +1,22 @@
 package test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/flow"
 	"switchbridge/functiontest/conformance"
 	"switchbridge/gateway"
 	"switchbridge/internal/ovs"
@@ -18,6 +24,7 @@ import (
 	"switchbridge/settings"
 	"switchbridge/state/statetest/natstest"
 	"switchbridge/state/statetest/redistest"
+	"switchbridge/state/stores"
 	"switchbridge/state/travel"
 )
 
@@ -249,5 +256,164 @@ func TestMachinesWantAStore(t *testing.T) {
 		if err := g.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// interceptor stands in front of a function whose states travel: it notes what its answers seal, and has events bring an older state than the gateway sent.
+type interceptor struct {
+	next flow.Decider
+
+	mu     sync.Mutex
+	first  map[netip.Addr]flow.Travelling // by source, what was sealed for it first
+	sealed map[netip.Addr]string          // by source, the id of the key that its newest state was sealed with
+	replay bool                           // events bring the first state of their source
+	played int
+}
+
+// Decide implements [flow.Decider].
+func (x *interceptor) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+	if ev.PacketIn == nil {
+		return x.next.Decide(ctx, ev, d)
+	}
+	src := ev.PacketIn.Match.IPSrc.Addr()
+	asked := *ev
+	x.mu.Lock()
+	if first, ok := x.first[src]; ok && x.replay && len(ev.Travel) > 0 {
+		x.played++
+		asked.Travel = []flow.Travelling{{Name: first.Name, Key: first.Key, Version: first.Version, Data: first.Data}}
+	}
+	x.mu.Unlock()
+	err := x.next.Decide(ctx, &asked, d)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, t := range d.Travel {
+		if t.Data == nil {
+			continue
+		}
+		t.Data = bytes.Clone(t.Data)
+		if _, ok := x.first[src]; !ok {
+			x.first[src] = t
+		}
+		x.sealed[src] = string(t.Data[1:5])
+	}
+	return err
+}
+
+// keyOf returns the id of the key that the newest state of a source was sealed with.
+func (x *interceptor) keyOf(h *ovs.Host) string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.sealed[h.IP]
+}
+
+// TestTravellingStatesOfAFunction has a gateway ask a function behind HTTPS whose machines' states travel in the contract: who is shut out stays so while the
+// key that seals the states is rotated in traffic, and when an older state of his is brought to the function in place of the newest.
+func TestTravellingStatesOfAFunction(t *testing.T) {
+	for _, row := range []struct{ version, encoding string }{{"1.3", "openflow"}, {"1.0", "json"}} {
+		t.Run(row.version+" "+row.encoding, func(t *testing.T) {
+			t.Parallel()
+			set := stores.Default()
+			set.URL, set.SealFile = travel.URL, filepath.Join(t.TempDir(), "keys")
+			keys := func(list ...string) {
+				t.Helper()
+				if err := os.WriteFile(set.SealFile+".new", []byte(strings.Join(list, "\n")), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(set.SealFile+".new", set.SealFile); err != nil {
+					t.Fatal(err)
+				}
+			}
+			older, newer := conformance.StateKeys[0], conformance.StateKeys[1]
+			keys(older)
+			x := &interceptor{first: map[netip.Addr]flow.Travelling{}, sealed: map[netip.Addr]string{}}
+			l := functionLab(t, row.version, row.encoding, fmt.Sprintf(scanPolicy, "none"), remembers(t, set), func(f *function) {
+				f.tamper = func(d flow.Decider) flow.Decider { x.next = d; return x }
+			})
+			l.h2.ServeEcho(80)
+			l.h2.ServeEcho(443)
+			l.scan()
+
+			var passed, tried atomic.Int32
+			stop, done := make(chan struct{}), make(chan struct{})
+			go func() { // the one who is shut out tries on
+				defer close(done)
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if tried.Add(1); l.connects(l.h1, 80, 100*time.Millisecond) {
+						passed.Add(1)
+					}
+				}
+			}()
+			triesOn := func() {
+				t.Helper()
+				before := tried.Load()
+				eventually(t, "the scanner tries on", func() bool { return tried.Load() >= before+2 })
+			}
+			with := x.keyOf(l.h3)
+			if with == "" {
+				t.Fatal("no state was sealed")
+			}
+			keys(older, newer)
+			for range 3 {
+				if !l.connects(l.h3, 80, 10*time.Second) {
+					t.Error("with a second key nobody is let in")
+				}
+			}
+			triesOn()
+			keys(newer, older)
+			eventually(t, "the newer key seals", func() bool { return l.connects(l.h3, 80, 10*time.Second) && x.keyOf(l.h3) != with })
+			triesOn()
+			keys(newer) // the states of who is shut out were sealed with the other one, and can't be opened any more
+			for range 3 {
+				if !l.connects(l.h3, 80, 10*time.Second) {
+					t.Error("with the newer key alone nobody is let in")
+				}
+			}
+			triesOn()
+			close(stop)
+			<-done
+			if passed.Load() > 0 {
+				t.Errorf("while the keys were rotated the scanner got in %d times in %d tries", passed.Load(), tried.Load())
+			}
+
+			keys(newer, older)
+			refused := func() (n int) {
+				for line := range strings.Lines(l.gateway.get(t, "/metrics", nil)) {
+					if strings.HasPrefix(line, "switchbridge_travelling_refused_total{") && strings.Contains(line, `reason="older"`) {
+						_, value, _ := strings.Cut(line, "} ")
+						v, _ := strconv.ParseFloat(strings.TrimSpace(value), 64)
+						n += int(v)
+					}
+				}
+				return n
+			}
+			before := refused()
+			x.mu.Lock()
+			x.replay = true
+			x.mu.Unlock()
+			eventually(t, "answers by an older state are refused", func() bool {
+				if l.connects(l.h1, 80, 200*time.Millisecond) {
+					t.Fatal("a scanner is let in by a state of before he was one")
+				}
+				return refused() > before
+			})
+			x.mu.Lock()
+			played := x.played
+			x.replay = false
+			x.mu.Unlock()
+			if played == 0 {
+				t.Error("no older state was brought")
+			}
+			if l.connects(l.h1, 80, 500*time.Millisecond) {
+				t.Error("after the replay the scanner is let in")
+			}
+			if !l.connects(l.h3, 80, 10*time.Second) {
+				t.Error("after the replay nobody else is let in")
+			}
+		})
 	}
 }

@@ -19,9 +19,11 @@ import (
 	"switchbridge/flow"
 	"switchbridge/functiontest/conformance"
 	"switchbridge/gateway"
+	"switchbridge/internal/dynamolocal"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
 	"switchbridge/settings"
+	"switchbridge/state/statetest/dynamotest"
 	"switchbridge/state/statetest/natstest"
 	"switchbridge/state/statetest/redistest"
 	"switchbridge/state/stores"
@@ -152,6 +154,26 @@ func TestStoreIsKilled(t *testing.T) {
 			}
 		}
 		storeIsKilled(t, "bbolt:"+path, move(path, path+".away"), move(path+".away", path))
+	})
+}
+
+// The same of DynamoDB Local, which takes seconds to start.
+func TestLongDynamoDBIsKilled(t *testing.T) {
+	testlong.Need(t)
+	server := dynamotest.Start(t)
+	if err := server.CreateTable(t.Context(), "states", "k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_ENDPOINT_URL_DYNAMODB", server.Endpoint())
+	t.Setenv("AWS_ACCESS_KEY_ID", "test")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "test")
+	storeIsKilled(t, "dynamodb://states?region="+dynamolocal.Region, server.Kill, func() {
+		if err := server.Restart(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := server.Use(t.Context(), "states", "k"); err != nil { // it has returned when it does this, which takes it some seconds after it listens
+			t.Error(err)
+		}
 	})
 }
 

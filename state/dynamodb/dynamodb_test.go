@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
-	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 
 	"switchbridge/state"
 	"switchbridge/state/access"
@@ -22,16 +20,11 @@ const table = "states"
 
 // local returns a client of a DynamoDB Local with the table.
 func local(t *testing.T) *dynamodb.Client {
-	web := dynamotest.Start(t)
-	client := dynamodb.New(dynamodb.Options{Region: "eu-central-1", BaseEndpoint: aws.String(dynamotest.Endpoint), HTTPClient: web,
-		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""), Retryer: aws.NopRetryer{}})
-	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{TableName: aws.String(table), BillingMode: types.BillingModePayPerRequest,
-		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String(keyName), AttributeType: types.ScalarAttributeTypeS}},
-		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String(keyName), KeyType: types.KeyTypeHash}}})
-	if err != nil {
+	server := dynamotest.Start(t)
+	if err := server.CreateTable(t.Context(), table, keyName); err != nil {
 		t.Fatal(err)
 	}
-	return client
+	return server.Client()
 }
 
 func opener(client *dynamodb.Client) func(context.Context) (state.Store, error) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/redis/go-redis/v9"
@@ -30,10 +35,12 @@ import (
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/flow"
 	"switchbridge/flow/decider"
+	"switchbridge/internal/dynamolocal"
 	"switchbridge/policy/policyfile"
 	"switchbridge/replay"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
+	"switchbridge/state/travel"
 )
 
 // StateConfig says how policies that remember are measured beside policies that don't.
@@ -41,7 +48,8 @@ type StateConfig struct {
 	Quick bool
 	// Local starts a function on this machine that decides by the text of a policy file. args are more of its flags.
 	Local func(ctx context.Context, policy string, args ...string) (f *Function, stop func(), err error)
-	// Stores are memory, bbolt, redis (where redis-server is installed) and nats, and others as NAME=URL; default: these four.
+	// Stores are travelling, memory, bbolt, redis (where redis-server is installed), dynamodb (DynamoDB Local, where it and Java are there,
+	// and root) and nats, and others as NAME=URL; default: these six.
 	Stores []string
 	OnStep func(step string)
 
@@ -108,7 +116,7 @@ func State(ctx context.Context, cfg StateConfig) (*StateResult, error) {
 		scale = stateScale{rounds: 1, events: 20, decisions: 256}
 	}
 	if cfg.Stores == nil {
-		cfg.Stores = []string{"memory", "bbolt", "redis", "nats"}
+		cfg.Stores = []string{travelling, "memory", "bbolt", "redis", dynamoDB, "nats"}
 	}
 	s := &stateLab{cfg: &cfg, scale: scale, res: &StateResult{Machine: bench.ThisMachine(), RTT: 2 * farAway.Delay}}
 	defer s.close()
@@ -118,6 +126,12 @@ func State(ctx context.Context, cfg StateConfig) (*StateResult, error) {
 	return s.res, nil
 }
 
+// Stores that are more than a URL.
+const (
+	travelling = "travelling"
+	dynamoDB   = "dynamodb"
+)
+
 // farAway is the distance at which policies are measured, as the paper's platforms are.
 var farAway = Location{Delay: 7 * time.Millisecond, Jitter: time.Millisecond / 2}
 
@@ -126,6 +140,8 @@ type keptIn struct {
 	name string
 	url  func() string                   // a store of its own for each row, where it belongs to one process
 	bare func(ctx context.Context) error // one round trip of a bare client; nil: the store is in the process
+
+	travels bool // the gateway keeps the states, and each goes with its events
 }
 
 type stateLab struct {
@@ -237,6 +253,21 @@ func (s *stateLab) startStores(ctx context.Context) error {
 	for _, name := range s.cfg.Stores {
 		k := keptIn{name: name}
 		switch name {
+		case travelling:
+			raw := make([]byte, travel.KeySize)
+			_, _ = rand.Read(raw)
+			s.setenv(travel.EnvKeys, base64.StdEncoding.EncodeToString(raw)) // of functions that are started, too
+			k.url, k.travels = func() string { return travel.URL }, true
+		case dynamoDB:
+			url, trip, err := s.startDynamoDB(ctx)
+			if errors.Is(err, dynamolocal.ErrMissing) {
+				s.step("%v", err)
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			k.url, k.bare = func() string { return url }, trip
 		case "memory":
 			k.url = func() string { return "memory:" }
 		case "bbolt":
@@ -266,7 +297,7 @@ func (s *stateLab) startStores(ctx context.Context) error {
 		default:
 			other, url, ok := strings.Cut(name, "=")
 			if !ok {
-				return fmt.Errorf("store %q: want memory, bbolt, redis, nats, or NAME=URL", name)
+				return fmt.Errorf("store %q: want travelling, memory, bbolt, redis, nats, dynamodb, or NAME=URL", name)
 			}
 			k.name, k.url = other, func() string { return url }
 		}
@@ -276,6 +307,47 @@ func (s *stateLab) startStores(ctx context.Context) error {
 		return errors.New("no store is there to measure with")
 	}
 	return nil
+}
+
+// setenv sets a variable of the environment until the end.
+func (s *stateLab) setenv(name, value string) {
+	before, was := os.LookupEnv(name)
+	_ = os.Setenv(name, value)
+	s.stop(func() {
+		if was {
+			_ = os.Setenv(name, before)
+		} else {
+			_ = os.Unsetenv(name)
+		}
+	})
+}
+
+// startDynamoDB starts DynamoDB Local, and returns the URL of a table and a bare client's round trips.
+func (s *stateLab) startDynamoDB(ctx context.Context) (string, func(context.Context) error, error) {
+	jars := cmp.Or(os.Getenv("DYNAMODB_LOCAL"), filepath.Join("build", "dynamodb"))
+	server, err := dynamolocal.Start(ctx, jars, "") // on a disk a round trip takes it tens of milliseconds, which says nothing about DynamoDB
+	if err != nil {
+		return "", nil, err
+	}
+	s.stop(server.Close)
+	const table, key = "states", "k"
+	if err := server.CreateTable(ctx, table, key); err != nil {
+		return "", nil, fmt.Errorf("%s: %w", dynamoDB, err)
+	}
+	for name, value := range map[string]string{"AWS_ENDPOINT_URL_DYNAMODB": server.Endpoint(), "AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"} {
+		s.setenv(name, value)
+	}
+	client, name := server.Client(), aws.String(table)
+	at := map[string]types.AttributeValue{key: &types.AttributeValueMemberS{Value: "bare"}}
+	item := map[string]types.AttributeValue{key: at[key], "d": &types.AttributeValueMemberB{Value: bareValue}}
+	trip := inTurn(func(ctx context.Context) error {
+		_, err := client.PutItem(ctx, &dynamodb.PutItemInput{TableName: name, Item: item})
+		return err
+	}, func(ctx context.Context) error {
+		_, err := client.GetItem(ctx, &dynamodb.GetItemInput{TableName: name, Key: at, ConsistentRead: aws.Bool(true)})
+		return err
+	})
+	return "dynamodb://" + table + "?region=" + dynamolocal.Region, trip, nil
 }
 
 func connects(ctx context.Context, p *bench.Process) error {
@@ -365,6 +437,9 @@ func (s *stateLab) rows(ctx context.Context) error {
 		}
 		for _, k := range kept {
 			add := func(way string, d flow.Decider) {
+				if k.travels {
+					d = decider.NewState(d, decider.StateLimits{})
+				}
 				row := &StateRow{Way: way, Policy: kind, Store: k.name, decider: d}
 				if way == wayFar {
 					row.Paper = paper
@@ -448,7 +523,9 @@ func (s *stateLab) inProcess(ctx context.Context, way, text string, k keptIn) (f
 		return c, nil
 	}
 	settings := stores.Default()
-	settings.URL = k.url()
+	if settings.URL = k.url(); k.name == dynamoDB {
+		settings.Timeout = 10 * time.Second // a Java program that has just been started: its time is measured, however long it is
+	}
 	keeper, err := stores.Open(ctx, settings, every.Openers, log)
 	if err != nil {
 		return nil, err
@@ -577,7 +654,7 @@ func (s *stateLab) report() {
 			continue
 		}
 		header := s.find(r.Way, bench.KindHeader, "")
-		if r.Store == "memory" || r.Store == "travelling" {
+		if r.Store == "memory" || r.Store == travelling {
 			res.AtMost(name+".p50_ratio", float64(r.Latency.P50)/float64(header.Latency.P50), stateGoal)
 			res.AtMost(name+".p99_ratio", float64(r.Latency.P99)/float64(header.Latency.P99), stateGoal)
 		}
@@ -627,10 +704,10 @@ func (s *stateLab) pristine(ctx context.Context) error {
 
 // apart measures the paper's advice: policies with state and without it in one function, and in two by route. UDP has states.
 func (s *stateLab) apart(ctx context.Context) error {
-	if s.cfg.Local == nil {
+	kept := s.stores[len(s.stores)-1]
+	if s.cfg.Local == nil || kept.travels {
 		return nil
 	}
-	kept := s.stores[len(s.stores)-1]
 	s.step("policies with state and without it, in one function and in two; states in %s", kept.name)
 	rules := func(kinds ...string) string {
 		var b strings.Builder

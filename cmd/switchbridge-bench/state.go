@@ -22,8 +22,10 @@ func stateCommand() *cobra.Command {
   switchbridge bench state --store memory,bbolt --json`,
 		Long: `Measure policies that remember beside policies that don't, of 500 entries each, over
 the first events of an organisation's traffic: in process, over HTTPS, and over a
-round trip of 14 ms, by each store. NATS is part of this program; Redis is left out
-where redis-server is not installed.
+round trip of 14 ms, by each store, and with states that travel with the events. NATS is
+part of this program; Redis is left out where redis-server is not installed, and DynamoDB
+where DynamoDB Local is not there (make dynamodb; DYNAMODB_LOCAL names another folder)
+or this is not root.
 
 Each claim is a line at the end. A missed goal is a figure; an event that is denied, or
 not answered, is a failure, and the exit code says so.`,
@@ -35,7 +37,7 @@ not answered, is a failure, and the exit code says so.`,
 	fl := c.Flags()
 	client.Register(fl)
 	fl.BoolVar(&cfg.Quick, "quick", false, "one short round: under two minutes")
-	fl.StringSliceVar(&cfg.Stores, "store", nil, "stores: memory, bbolt, redis, nats (default: these), or NAME=URL, such as dynamodb='dynamodb://table?region=NAME'")
+	fl.StringSliceVar(&cfg.Stores, "store", nil, "stores: travelling, memory, bbolt, redis, dynamodb, nats (default: these), or NAME=URL, such as aws='dynamodb://table?region=NAME'")
 	return c
 }
 

@@ -696,3 +696,69 @@ func policyChangeWithoutStorm(t *testing.T, flows, p4flows int) {
 		}
 	}
 }
+
+// A list by URL that changes is a policy change without a storm: what it denies now stops, and nothing else is touched or asked about. When it can't
+// be had, everything stays, and the operator is told.
+func TestListByURLChanges(t *testing.T) {
+	t.Setenv("CACHE_DIRECTORY", t.TempDir())
+	var body atomic.Pointer[string]
+	set := func(s string) { body.Store(&s) }
+	set("10.0.0.77\n")
+	var unchanged atomic.Int32
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		tag := fmt.Sprintf("%q", fmt.Sprint(len(*body.Load())))
+		w.Header().Set("ETag", tag)
+		switch {
+		case *body.Load() == "":
+			http.Error(w, "away", http.StatusServiceUnavailable)
+		case r.Header.Get("If-None-Match") == tag:
+			unchanged.Add(1)
+			w.WriteHeader(http.StatusNotModified)
+		default:
+			_, _ = io.WriteString(w, *body.Load())
+		}
+	}))
+	defer web.Close()
+	r := startFile(t, "function: {urls: [native]}\npolicy: policy.yaml\n", map[string]string{
+		"policy.yaml": "chain:\n  - blocklist: {urls: [" + web.URL + "]}\n  - forward: {mode: normal}\n"})
+	reload := func() {
+		t.Helper()
+		if status, body := r.call("POST", "/api/v1/reload", adminToken, "", ""); status != 200 {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	for i := range 3 {
+		r.ping(uint8(i) + 1)
+	}
+	r.eventually("all flows have rules", func() bool { of, p4 := r.rules(); return len(of) == 3 && p4 == 3 })
+	reload()
+	r.eventually("it is asked whether the list is the same", func() bool { return unchanged.Load() > 0 })
+	set("10.0.0.77\n10.0.0.3\n")
+	reload()
+	r.eventually("one of them stops in both", func() bool { of, p4 := r.rules(); return len(of) == 2 && p4 == 2 })
+	r.eventually("both switches are in line", func() bool { return strings.Count(r.logs.String(), "the switch is in line with the policy") == 2 })
+	for _, s := range first(r.rules()) {
+		if s.Rule.Match.IPSrc.Addr().String() == "10.0.0.3" {
+			t.Errorf("%v is left", s.Rule)
+		}
+	}
+	_, metrics := r.call("GET", "/metrics", "", "", "")
+	for _, outcome := range []string{"same", "changed", "unanswered"} {
+		if strings.Contains(metrics, `switchbridge_renewed_rules_total{outcome="`+outcome) {
+			t.Errorf("rules are counted as %s: something else was asked about", outcome)
+		}
+	}
+	set("")
+	reload()
+	r.eventually("the metric says that the list can't be had", func() bool { return r.metric(`switchbridge_reload_success{what="list"} 0`) })
+	if _, body := r.call("GET", "/readyz", "", "", ""); !strings.Contains(body, "the list stays as it was: "+web.URL+": 503 Service Unavailable") {
+		t.Errorf("the readiness page: %s", body)
+	}
+	r.ping(3)
+	r.eventually("what is listed stays denied", func() bool { return strings.Contains(r.logs.String(), "blocklist: 10.0.0.3 in "+web.URL) })
+	set("10.0.0.77\n10.0.0.3\n")
+	reload()
+	r.eventually("the list is there again", func() bool { return r.metric(`switchbridge_reload_success{what="list"} 1`) })
+}
+
+func first[A, B any](a A, _ B) A { return a }

@@ -1,6 +1,11 @@
 package policy_test
 
 import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -9,6 +14,8 @@ import (
 	"switchbridge/controller"
 	"switchbridge/policy"
 	"switchbridge/policy/eval"
+	"switchbridge/policy/lookup"
+	"switchbridge/policy/lookup/lookuptest"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -33,6 +40,7 @@ func TestReadmeExamples(t *testing.T) {
 	if err != nil || len(files) < 3 {
 		t.Fatalf("READMEs %q, %v: want one for each policy", files, err)
 	}
+	reader := policyfile.Reader{Store: examples(t)}
 	for _, file := range append(files, "README.md", "../docs/coming-from.md") {
 		body, err := os.ReadFile(file)
 		if err != nil {
@@ -51,9 +59,11 @@ func TestReadmeExamples(t *testing.T) {
 			switch {
 			case i%2 == 0:
 			case kind == "yaml":
-				if p, err = policyfile.Parse(strings.NewReader(text), file, filepath.Dir(file)); err != nil {
-					t.Errorf("%v", err)
+				doc, err := reader.Parse(t.Context(), text, file, filepath.Dir(file))
+				if err != nil {
+					t.Fatalf("%v", err)
 				}
+				p = doc.Policy
 			case kind == "expect":
 				if p == nil {
 					t.Fatalf("%s: no policy stands before %q", file, text)
@@ -71,6 +81,29 @@ func TestReadmeExamples(t *testing.T) {
 			}
 		}
 	}
+}
+
+// examples has what policies in READMEs name that has to be looked up.
+func examples(t *testing.T) *lookup.Store {
+	dns := lookuptest.NewDNS(t)
+	dns.Set("www.example.org", "203.0.113.10", "2001:db8:1::10")
+	dns.Set("time.example.org", "203.0.113.11")
+	dns.Set("bad.example.org", "203.0.113.66")
+	pages := http.NewServeMux()
+	for path, text := range map[string]string{
+		"lists.example.net/bad.netset": "# the worst\n198.51.100.0/24\n",
+		"lists.example.net/seen.csv":   "ip,last_seen\n203.0.113.77,2026-11-30\n",
+	} {
+		pages.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) })
+	}
+	web := httptest.NewTLSServer(pages)
+	t.Cleanup(web.Close)
+	client := web.Client()
+	client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, web.Listener.Addr().String())
+	}
+	client.Transport.(*http.Transport).TLSClientConfig.ServerName = "example.com" // its certificate's
+	return lookup.NewStore(t.TempDir(), client, dns.Resolver(), nil)
 }
 
 // Every policy in configs loads, and decides what its comments say.

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"switchbridge/cmd/internal/cli"
-	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/prove"
@@ -88,7 +87,7 @@ func (how *checking) check(c *cobra.Command, path string) error {
 	bar := cli.NewProgress(c.ErrOrStderr(), "steps")
 	defer bar.End()
 	bar.Set(0, 0, path+": reading")
-	doc, err := policyhost.Read(path)
+	doc, err := readPolicy(c, path)
 	if err != nil {
 		return err
 	}
@@ -200,7 +199,7 @@ func writeCounterexamples(path string, list []*prove.Counterexample) error {
 // goodPolicy reads a policy that is to be put in force, in either form: one with an entry that can never decide is refused. One that is too large
 // to find out is not.
 func goodPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
-	doc, err := policyhost.Read(path)
+	doc, err := readPolicy(c, path)
 	if err != nil {
 		return nil, err
 	}

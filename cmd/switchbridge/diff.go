@@ -9,7 +9,6 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/controller"
-	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/prove"
@@ -35,7 +34,7 @@ difference or not.`,
 			var docs [2]*policyfile.Document
 			for i := range docs {
 				var err error
-				if docs[i], err = policyhost.Read(args[i]); err != nil {
+				if docs[i], err = readPolicy(c, args[i]); err != nil {
 					return err
 				}
 			}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/controller"
-	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policytest"
 )
@@ -39,7 +37,7 @@ The exit status is 1 where a packet gets something else, and where nothing is ex
 		RunE: func(c *cobra.Command, args []string) error {
 			var suites testSuites
 			for _, path := range args {
-				s, err := testPolicy(c.Context(), path)
+				s, err := testPolicy(c, path)
 				if err != nil {
 					return err
 				}
@@ -93,8 +91,8 @@ type failure struct {
 	Message string `xml:"message,attr"`
 }
 
-func testPolicy(ctx context.Context, path string) (s testSuite, err error) {
-	doc, err := policyhost.Read(path)
+func testPolicy(c *cobra.Command, path string) (s testSuite, err error) {
+	doc, err := readPolicy(c, path)
 	if err != nil {
 		return s, err
 	}
@@ -109,7 +107,7 @@ func testPolicy(ctx context.Context, path string) (s testSuite, err error) {
 	trial := eval.NewTrial(controller.New(doc.Policy))
 	for i := range list {
 		e := &list[i]
-		got, met, err := trial.Try(ctx, e)
+		got, met, err := trial.Try(c.Context(), e)
 		if err != nil {
 			return s, at(e.File, e.Line, err.Error())
 		}

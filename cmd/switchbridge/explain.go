@@ -11,7 +11,6 @@ import (
 
 	"switchbridge/cmd/internal/cli"
 	"switchbridge/controller"
-	"switchbridge/faas/distribution/policyhost"
 	"switchbridge/flow"
 	"switchbridge/gateway"
 	"switchbridge/internal/adminclient"
@@ -38,7 +37,7 @@ and the number that the decision has in the gateway's log and records.`,
   switchbridge policy explain office.yaml 'udp 10.0.0.1:40000 > 10.0.0.2:53' --in-port 3 --gateway 127.0.0.1:9653`,
 		Args: cli.Exactly(2, "a policy and a packet"),
 		RunE: func(c *cobra.Command, args []string) error {
-			doc, err := policyhost.Read(args[0])
+			doc, err := readPolicy(c, args[0])
 			if err != nil {
 				return err
 			}

@@ -48,7 +48,7 @@ the ports and switches that they came by, and what is decided differently is lis
 				return err
 			}
 			opt.InPort = flow.PortNo(inPort)
-			doc, err := policyhost.Read(args[0])
+			doc, err := readPolicy(c, args[0])
 			if err != nil {
 				return err
 			}
@@ -90,6 +90,15 @@ func observedArgs(records *[]string, n int, what string) cobra.PositionalArgs {
 	}
 }
 
+// readPolicy reads a policy in either form, and warns of what could not be looked up.
+func readPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
+	doc, stale, err := policyhost.ReadNow(c.Context(), path)
+	for _, why := range stale {
+		warn(c, fmt.Errorf("what was found last stays: %w", why))
+	}
+	return doc, err
+}
+
 func compileCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "compile POLICY BLOB",
@@ -97,10 +106,11 @@ func compileCommand() *cobra.Command {
 		Example: `  switchbridge policy compile policy.yaml policy.blob`,
 		Args:    cli.Exactly(2, "a policy file and a file to write"),
 		RunE: func(c *cobra.Command, args []string) error {
-			p, err := policyfile.Load(args[0])
+			doc, err := readPolicy(c, args[0])
 			if err != nil {
 				return err
 			}
+			p := doc.Policy
 			b, err := blob.Pack(p)
 			if err != nil {
 				return err

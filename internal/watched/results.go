@@ -49,6 +49,9 @@ func (r *Results) note(key any, result Result) {
 	}
 }
 
+// Drop takes out what [Results.Note] noted.
+func (r *Results) Drop(key string) { r.drop(key) }
+
 func (r *Results) drop(key any) {
 	if r == nil {
 		return

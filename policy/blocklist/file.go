@@ -1,10 +1,8 @@
 package blocklist
 
 import (
-	"fmt"
+	"errors"
 	"net/netip"
-	"strconv"
-	"strings"
 
 	"switchbridge/policy"
 	"switchbridge/policy/syntax"
@@ -13,23 +11,20 @@ import (
 // Parse implements [policy.Kind].
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
 	c := &Config{}
-	addresses, files, each := syntax.Lists(f, Name, syntax.ParsePrefix, parseLine)
-	f.Mapping(n, Name,
+	lists, each := syntax.Lists(f, Name, syntax.ParsePrefix, syntax.ParsePrefix, prefixesOf)
+	f.Mapping(n, Name, append([]syntax.Field{
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "blocklist: match", ParseDirection) }),
-		addresses, files,
-	)
+	}, lists...)...)
 	each(func(name string, list []netip.Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil
 }
 
-// parseLine reads an address or prefix of a list. A number after it (how many feeds list it, as IPsum writes) is ignored.
-func parseLine(line string) (netip.Prefix, error) {
-	words := strings.Fields(line)
-	p, err := syntax.ParsePrefix(words[0])
-	if err == nil && len(words) > 1 {
-		if _, numErr := strconv.ParseUint(words[1], 10, 32); numErr != nil || len(words) > 2 {
-			err = fmt.Errorf("%.40q: want one address a line", line)
-		}
+func prefixesOf(g *syntax.Group) ([]netip.Prefix, error) {
+	if len(g.MACs) > 0 {
+		return nil, errors.New("it has Ethernet addresses, which are for a mac entry")
 	}
-	return p, err
+	if len(g.Services) > 0 {
+		return nil, errors.New("it has services: want a group of addresses")
+	}
+	return g.Prefixes, nil
 }

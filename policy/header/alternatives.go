@@ -90,7 +90,7 @@ func ParseConditions(f *syntax.File, n *syntax.Node, where string) []Condition {
 func written(f *syntax.File, n *syntax.Node) bool {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		switch key, value := n.Content[i].Value, n.Content[i+1]; {
-		case key == keyFrom || key == keyTo || key == keyService || key == keyNot || value.Shape == syntax.Sequence || f.Grouped(value.Value) != nil:
+		case key == keyFrom || key == keyTo || key == keyService || key == keyNot || value.Shape == syntax.Sequence || f.Names(value.Value):
 			return true
 		}
 	}
@@ -151,10 +151,14 @@ func (w *writer) key(name, value *syntax.Node) (list choices) {
 	}
 	x := fieldNamed(name.Value)
 	for _, item := range items {
-		g := w.f.Grouped(item.Value)
-		if g == nil || item.Shape != syntax.Scalar || x == nil || x.Kind != flow.Prefix && x.Kind != flow.MaskedMAC {
+		if !w.f.Names(item.Value) || item.Shape != syntax.Scalar || x == nil || x.Kind != flow.Prefix && x.Kind != flow.MaskedMAC {
 			list = append(list, choice{name, item})
 			continue
+		}
+		g, err := w.f.Grouped(item.Value)
+		if err != nil {
+			w.f.Errorf(item, "%s: %v", where, err)
+			return nil
 		}
 		var of choices
 		if x.Kind == flow.Prefix {

@@ -1,6 +1,7 @@
 package mac
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,14 +13,23 @@ import (
 // Parse implements [policy.Kind].
 func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node) {
 	c := &Config{}
-	addresses, files, each := syntax.Lists(f, Name, parsePrefix, parsePrefix)
-	f.Mapping(n, Name,
+	lists, each := syntax.Lists(f, Name, parsePrefix, parsePrefix, prefixesOf)
+	f.Mapping(n, Name, append([]syntax.Field{
 		syntax.Key("deny", func(n *syntax.Node) { c.Deny, _ = syntax.Parsed(f, n, "mac: deny", parseDenied) }),
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "mac: match", parseDirection) }),
-		addresses, files,
-	)
+	}, lists...)...)
 	each(func(name string, list []Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil
+}
+
+func prefixesOf(g *syntax.Group) (list []Prefix, err error) {
+	if len(g.Prefixes)+len(g.Services) > 0 {
+		return nil, errors.New("it has more than Ethernet addresses: want a group of those, and IP addresses in a blocklist")
+	}
+	for _, a := range g.MACs {
+		list = append(list, Prefix{a, 48})
+	}
+	return list, nil
 }
 
 func parseDirection(s string) (Direction, error) {

@@ -8,6 +8,8 @@
 package policyfile
 
 import (
+	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -16,6 +18,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // hosts may have none
@@ -25,6 +28,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/kinds"
+	"switchbridge/policy/lookup"
 	"switchbridge/policy/promise"
 	"switchbridge/policy/syntax"
 )
@@ -38,7 +42,7 @@ const (
 // Load reads the policy in a file and the lists that it names, relative to the
 // file's folder. Without a serial of its own the policy's is the time of the
 // newest of these files, in milliseconds of Unix time. The error may be an
-// [Errors].
+// [Errors]. A policy with lists by URL or names is read by a [Reader].
 func Load(path string) (*policy.Policy, error) {
 	doc, err := Read(path)
 	if err != nil {
@@ -52,6 +56,10 @@ type Document struct {
 	Policy   *policy.Policy
 	Promises []promise.Promise // in the file's order
 	Compiled []byte            // the file, where it was a compiled policy (see policy/blob), which has nothing else
+
+	// Lookups are what the policy names that has to be looked up, each once, and Copies the files with what was found, in the same order.
+	Lookups []*syntax.Lookup
+	Copies  []string
 
 	entries []*syntax.Node   // of the chain
 	items   [][]*syntax.Node // of each entry
@@ -70,18 +78,74 @@ func (d *Document) Line(entry, item int) int {
 }
 
 // Read is [Load], and returns what else the file says.
-func Read(path string) (*Document, error) {
-	f, err := os.Open(path)
+func Read(path string) (*Document, error) { return new(Reader).Read(context.Background(), path) }
+
+// Reader reads policies that name what has to be looked up.
+type Reader struct {
+	Store *lookup.Store // nil: such policies are refused
+
+	// Fresh has sources that are due looked at before the policy is read. Without it, only those are of which there is no copy.
+	Fresh bool
+
+	// Lookups are those of the policy that was read last, also where it could not be.
+	Lookups []*syntax.Lookup
+
+	// Stale says why copies of the policy that was read last may not be what their sources have now.
+	Stale []error
+}
+
+// Read reads the policy in a file.
+func (r *Reader) Read(ctx context.Context, path string) (*Document, error) {
+	body, modified, err := readPolicy(path)
 	if err != nil {
 		return nil, err
+	}
+	return r.read(ctx, body, path, filepath.Dir(path), modified)
+}
+
+// Parse is [ParseDocument] for what has to be looked up.
+func (r *Reader) Parse(ctx context.Context, text, name, baseDir string) (*Document, error) {
+	return r.read(ctx, []byte(text), name, baseDir, time.Time{})
+}
+
+func (r *Reader) read(ctx context.Context, body []byte, name, dir string, modified time.Time) (*Document, error) {
+	r.Stale = nil
+	tried := map[string]error{}
+	for {
+		d := decoder{File: syntax.File{Name: name}, dir: dir, newest: modified, open: openFile, store: r.Store, tried: tried}
+		doc, err := d.read(bytes.NewReader(body))
+		r.Lookups = d.Lookups
+		list := d.wanted
+		if r.Fresh && len(tried) == 0 {
+			list = d.Lookups
+		}
+		if len(list) == 0 {
+			return doc, err
+		}
+		for i, err := range r.Store.LookAll(ctx, list, false) {
+			if tried[list[i].String()] = err; err != nil && !slices.Contains(d.wanted, list[i]) {
+				r.Stale = append(r.Stale, err)
+			}
+		}
+	}
+}
+
+// readPolicy reads a policy's own file, within its limit.
+func readPolicy(path string) ([]byte, time.Time, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, time.Time{}, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	d := decoder{File: syntax.File{Name: path}, dir: filepath.Dir(path), newest: info.ModTime(), open: openFile}
-	return d.read(f)
+	body, err := readAll(f, MaxFile)
+	if err != nil {
+		return nil, time.Time{}, &Error{File: path, Msg: err.Error()}
+	}
+	return body, info.ModTime(), nil
 }
 
 // Parse reads a policy that is not in a file of its own. Errors call it name;
@@ -133,6 +197,11 @@ type decoder struct {
 	sum    hash.Hash // of their content
 	files  []string  // lists
 
+	store  *lookup.Store    // nil: nothing is looked up
+	tried  map[string]error // how it went with what was looked for just now
+	wanted []*syntax.Lookup // of which there is no copy
+	copies map[string]*lookup.Copy
+
 	Document
 }
 
@@ -143,7 +212,10 @@ func (d *decoder) read(r io.Reader) (*Document, error) {
 	}
 	d.sum = sha256.New()
 	d.hash(body)
-	d.Open = d.list
+	d.Open, d.Resolve, d.copies = d.list, syntax.DefaultResolve, map[string]*lookup.Copy{}
+	if d.store != nil {
+		d.Look = d.lookup
+	}
 
 	p := &policy.Policy{Install: policy.DefaultInstall}
 	var doc, more yaml.Node
@@ -206,18 +278,28 @@ func (d *decoder) validate(p *policy.Policy, doc *syntax.Node) {
 
 func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 	in := &p.Install
+	var groups *syntax.Node
 	for i := 0; i+1 < len(n.Content) && n.Shape == syntax.Mapping; i += 2 { // which the rest may name, wherever they stand
 		switch value := n.Content[i+1]; n.Content[i].Value {
 		case "groups":
-			d.ParseGroups(value)
+			groups = value
+		case "resolve":
+			if every, ok := syntax.Parsed(&d.File, value, "resolve", syntax.ParseEvery); ok {
+				d.Resolve = every
+			}
 		case "time_zone":
 			d.Zone, _ = syntax.Parsed(&d.File, value, "time_zone", parseZone)
 		}
 	}
+	if groups != nil {
+		d.ParseGroups(groups)
+	}
+	var serial *syntax.Node
 	d.Mapping(n, "policy",
 		syntax.Key("groups", func(*syntax.Node) {}),
 		syntax.Key("time_zone", func(*syntax.Node) {}),
-		syntax.Key("serial", func(n *syntax.Node) { p.Serial = d.Number(n, "serial", 1, 1<<63-1) }),
+		syntax.Key("resolve", func(*syntax.Node) {}),
+		syntax.Key("serial", func(n *syntax.Node) { serial = n; p.Serial = d.Number(n, "serial", 1, 1<<63-1) }),
 		syntax.Key("install", func(n *syntax.Node) { in.Rule, _ = syntax.Parsed(&d.File, n, "install", policy.ParseGranularity) }),
 		syntax.Key("idle_timeout", func(n *syntax.Node) { in.IdleTimeout, _ = syntax.Parsed(&d.File, n, "idle_timeout", parseSeconds) }),
 		syntax.Key("hard_timeout", func(n *syntax.Node) { in.HardTimeout, _ = syntax.Parsed(&d.File, n, "hard_timeout", parseSeconds) }),
@@ -228,6 +310,9 @@ func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 		syntax.Key("chain", func(n *syntax.Node) { p.Chain = d.chain(n) }),
 		syntax.Key("promises", func(n *syntax.Node) { d.Promises = promise.Parse(&d.File, n) }),
 	)
+	if serial != nil && len(d.Lookups) > 0 {
+		d.Errorf(serial, "serial: %s is looked up again and again, and what the policy says changes with it: leave serial out, so that it is the time of the last change", d.Lookups[0])
+	}
 	if len(p.Chain) == 0 && len(d.Errs) == 0 {
 		d.Errorf(n, "policy: want a chain of at least one policy")
 	}
@@ -301,6 +386,36 @@ func (d *decoder) list(name string) (path string, body []byte, err error) {
 	}
 	d.hash(body)
 	return path, body, nil
+}
+
+// lookup returns the copy of what was found last. Where there is none, and nobody has looked yet, the policy is read again once somebody has, and what
+// stands in its place until then doesn't matter.
+func (d *decoder) lookup(l *syntax.Lookup) ([]byte, error) {
+	key := l.String() + " " + l.SHA256
+	c, known := d.copies[key]
+	if !known {
+		var err error
+		if c, err = d.store.Copy(l); err == nil {
+			d.hash(c.Body)
+		}
+		d.copies[key] = c
+		d.Lookups, d.Copies = append(d.Lookups, l), append(d.Copies, c.Path)
+	}
+	why, tried := d.tried[l.String()]
+	switch {
+	case c.Body != nil:
+	case !tried:
+		d.wanted = append(d.wanted, l)
+		return []byte("192.0.2.0\n"), nil
+	case why != nil:
+		return nil, fmt.Errorf("%w, and there is no copy from before", why)
+	default:
+		return nil, fmt.Errorf("%s: what was found can't be read again from %s", l, c.Path)
+	}
+	if c.Changed.After(d.newest) {
+		d.newest = c.Changed
+	}
+	return c.Body, nil
 }
 
 // readAll reads at most limit bytes.

@@ -131,11 +131,16 @@ func (g *Group) member(f *File, s string) error {
 		return nil
 	}
 	p, err := ParsePrefix(s)
+	if err != nil && IsName(s) {
+		list, err := f.Addresses(s)
+		g.Prefixes = append(g.Prefixes, list...)
+		return err
+	}
 	if err != nil && strings.ContainsAny(s, ".:") {
 		return err
 	}
 	if err != nil {
-		return fmt.Errorf("%.60q: want an address or prefix such as 10.0.0.0/8, an Ethernet address, a service such as tcp/443, or a group%s", s, Nearest(s, f.groupNames()))
+		return fmt.Errorf("%.60q: want an address or prefix such as 10.0.0.0/8, an Ethernet address, a service such as tcp/443, a name such as www.example.org, or a group%s", s, Nearest(s, f.groupNames()))
 	}
 	g.Prefixes = append(g.Prefixes, p)
 	return nil
@@ -151,7 +156,7 @@ func (f *File) groupNames() (names []string) {
 
 // Hosts reads an address, a prefix, an Ethernet address, a group of them, or a list. ok is false where it says what is wrong.
 func (f *File) Hosts(n *Node, where string) (g Group, ok bool) {
-	return f.members(n, where, "an address or prefix such as 10.0.0.0/8, an Ethernet address, a group, or a list of them",
+	return f.members(n, where, "an address or prefix such as 10.0.0.0/8, an Ethernet address, a name such as www.example.org, a group, or a list of them",
 		func(g *Group) bool { return len(g.Services) == 0 })
 }
 
@@ -192,8 +197,18 @@ func (f *File) members(n *Node, where, want string, fits func(*Group) bool) (all
 	return all, len(f.Errs) == faults
 }
 
-// Grouped returns the group that a word names; nil where it names none.
-func (f *File) Grouped(word string) *Group { return f.groups[word] }
+// Grouped returns the group that a word names, or the addresses of a host's name as one, which are none where its lookup fails; nil where the word
+// is neither.
+func (f *File) Grouped(word string) (*Group, error) {
+	if g := f.groups[word]; g != nil || !IsName(word) {
+		return g, nil
+	}
+	list, err := f.Addresses(word)
+	return &Group{Prefixes: list}, err
+}
+
+// Names reports whether a word is a group's name or a host's.
+func (f *File) Names(word string) bool { return f.groups[word] != nil || IsName(word) }
 
 // services are the protocols that a service may name, and whether they have ports.
 var services = map[string]struct {

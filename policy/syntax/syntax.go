@@ -4,10 +4,7 @@
 package syntax
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"slices"
 	"strings"
@@ -75,6 +72,12 @@ type File struct {
 
 	// Open returns the content of a list file that the policy names, and the path it was looked for at.
 	Open func(name string) (path string, body []byte, err error)
+
+	// Look returns what a lookup has found: the content of a list, or the addresses of a name, one a line.
+	Look func(l *Lookup) (body []byte, err error)
+
+	// Resolve is how often names are looked up again.
+	Resolve time.Duration
 
 	// Zone is where the policy's hours are those of; nil: UTC.
 	Zone *time.Location
@@ -219,48 +222,6 @@ func (f *File) Strict(n *Node, where string) bool {
 	return v
 }
 
-// List reads a file of one item a line, which n names. Comments and empty lines are left out, as is the byte order mark that some editors
-// put first. Lines that parse has an error for are reported at their place in that file.
-func List[T any](f *File, n *Node, where, name string, parse func(line string) (T, error)) (list []T) {
-	path, body, err := f.Open(name)
-	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		f.Errorf(n, "%s: file %s: %v", where, path, err)
-		return nil
-	}
-	list = make([]T, 0, bytes.Count(body, []byte{'\n'})+1)
-	number := 0
-	for line := range strings.Lines(strings.TrimPrefix(string(body), "\ufeff")) {
-		number++
-		text := uncommented(line)
-		if text == "" {
-			continue
-		}
-		v, err := parse(text)
-		if err != nil {
-			f.Errs = append(f.Errs, &Error{File: path, Line: number, Msg: err.Error()})
-			continue
-		}
-		list = append(list, v)
-	}
-	return list
-}
-
-// uncommented returns a line of a list without its comment, as lists of all makers have them: after #, ; or //, or all of a line that
-// begins with !.
-func uncommented(line string) string {
-	for _, mark := range []string{"#", ";", "//"} {
-		line, _, _ = strings.Cut(line, mark)
-	}
-	if line = strings.TrimSpace(line); strings.HasPrefix(line, "!") {
-		return ""
-	}
-	return line
-}
-
 // ParsePrefix reads an address or a prefix without bits beyond its length.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" && !a.Is4In6() {
@@ -274,38 +235,4 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%s has bits beyond its length: write %s, or the address alone", p, p.Masked())
 	}
 	return p, nil
-}
-
-// Lists are the keys addresses, items in the policy itself, and files, names of files with one item a line, of a kind that decides by such
-// lists: its name is where, item reads one in the policy and line one of a file. Call each after the mapping is read: it hands over the list in
-// the policy, if it has any, under an empty name, and then those of the files in their order.
-func Lists[T any](f *File, where string, item, line func(string) (T, error)) (addresses, files Field, each func(add func(name string, items []T))) {
-	type list struct {
-		name  string
-		items []T
-	}
-	var inline []T
-	var named []list
-	addresses = Key("addresses", func(n *Node) {
-		for i, a := range f.Sequence(n, where+": addresses") {
-			if v, ok := Parsed(f, a, fmt.Sprintf("%s: address %d", where, i+1), item); ok {
-				inline = append(inline, v)
-			}
-		}
-	})
-	files = Key("files", func(n *Node) {
-		for _, a := range f.Sequence(n, where+": files") {
-			if name, ok := f.Scalar(a, where+": files"); ok {
-				named = append(named, list{name, List(f, a, where, name, line)})
-			}
-		}
-	})
-	return addresses, files, func(add func(name string, items []T)) {
-		if len(inline) > 0 {
-			add("", inline)
-		}
-		for _, l := range named {
-			add(l.name, l.items)
-		}
-	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -15,10 +16,15 @@ import (
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
+	"switchbridge/policy/lookup"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/prove"
+	"switchbridge/policy/syntax"
 	"switchbridge/state"
 )
+
+// store has what policies name that has to be looked up. Tests have one of their own.
+var store = lookup.Default
 
 // Host is what decides by a policy that can change while it runs.
 type Host interface {
@@ -32,6 +38,7 @@ type Host interface {
 type File struct {
 	*watched.Value[*policyfile.Document] // nil where there is no file
 	what, path                           string
+	keeper                               *lookup.Keeper // of what the policy names that has to be looked up
 	log                                  *slog.Logger
 	host                                 Host
 	onChange                             func(*policy.Policy)
@@ -51,14 +58,17 @@ func OpenAs(what, path string, log *slog.Logger, results *watched.Results) (*Fil
 		log.Warn("no policy is given: every packet is allowed (--policy FILE)")
 		return f, forward.Default(), nil
 	}
+	reader := policyfile.Reader{Store: store()}
+	f.keeper = lookup.NewKeeper(reader.Store, path, log, results)
 	var err error
 	f.Value, err = watched.Open(watched.Source[*policyfile.Document]{What: what, Paths: []string{path}, Log: log, Results: results,
 		Read: func() (*policyfile.Document, []string, error) {
-			doc, err := Read(path)
+			doc, err := read(context.Background(), path, &reader)
+			f.keeper.Keep(f.sources(&reader, doc))
 			if err != nil {
 				return nil, nil, err
 			}
-			return doc, doc.Policy.Files, nil
+			return doc, slices.Concat(doc.Policy.Files, doc.Copies), nil
 		}, Use: f.use})
 	if err != nil {
 		return nil, nil, err
@@ -86,7 +96,21 @@ func (f *File) Files() []watched.File {
 	if f.Value == nil {
 		return nil
 	}
-	return []watched.File{f.Value}
+	return []watched.File{f, f.keeper}
+}
+
+// sources are what is to be looked up from now on: what the policy names that was read just now, good or not, and what the one in use does.
+func (f *File) sources(read *policyfile.Reader, doc *policyfile.Document) []*syntax.Lookup {
+	list := slices.Clone(read.Lookups)
+	if doc == nil && f.Value != nil {
+		list = append(list, f.Last().Lookups...)
+	}
+	return list
+}
+
+// Look is that of the value, which reads the policy again, too, when something is there that it lacked.
+func (f *File) Look(ctx context.Context, force bool) (changed bool, err error) {
+	return f.Value.Look(ctx, force || f.keeper.News())
 }
 
 // Check says whether the file, as it is now, could be used.
@@ -107,12 +131,14 @@ func (f *File) Reload(ctx context.Context) error {
 		return nil
 	}
 	_, err := f.Look(ctx, true)
+	_, _ = f.keeper.Look(ctx, true) // what it finds is noticed as every change of a file
 	return err
 }
 
 // Close takes the file out of the results.
 func (f *File) Close() {
 	if f.Value != nil {
+		f.keeper.Close()
 		f.Value.Close()
 	}
 }
@@ -175,14 +201,27 @@ func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
 // Take makes the file's policy the host's, in the place of one from another file.
 func (f *File) Take(ctx context.Context) error { return f.use(ctx, f.Last()) }
 
-// Read reads a policy in either form. A compiled one has no lines and no promises.
+// Read reads a policy in either form. A compiled one has no lines and no promises. What it names that has to be looked up is what was found last;
+// where nothing was, it is looked up now.
 func Read(path string) (*policyfile.Document, error) {
+	return read(context.Background(), path, &policyfile.Reader{Store: store()})
+}
+
+// ReadNow is Read, and looks up first what is due. stale says what could not be, so that what was found last counts.
+func ReadNow(ctx context.Context, path string) (doc *policyfile.Document, stale []error, err error) {
+	r := policyfile.Reader{Store: store(), Fresh: true}
+	doc, err = read(ctx, path, &r)
+	return doc, r.Stale, err
+}
+
+func read(ctx context.Context, path string, r *policyfile.Reader) (*policyfile.Document, error) {
+	r.Lookups, r.Stale = nil, nil
 	compiled, err := isBlob(path)
 	if err != nil {
 		return nil, err
 	}
 	if !compiled {
-		return policyfile.Read(path)
+		return r.Read(ctx, path)
 	}
 	b, err := files.ReadFile(path, MaxConfiguration)
 	if err != nil {

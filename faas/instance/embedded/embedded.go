@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +20,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/flow/contract/compact"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/files"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
@@ -59,16 +58,7 @@ func Built() error {
 
 // DefaultCacheDir is where compiled guests are kept from one start to the next; empty when the
 // user has no cache folder, as services often don't.
-func DefaultCacheDir() string {
-	if dir := os.Getenv("CACHE_DIRECTORY"); dir != "" { // systemd's CacheDirectory=
-		return dir
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(dir, "switchbridge")
-}
+func DefaultCacheDir() string { return files.CacheDir() }
 
 // defaultName is the function's in logs and metrics.
 const defaultName = "controller"

@@ -26,7 +26,7 @@ func rootCommand() *cobra.Command {
 	}
 	root.AddCommand(controllerCommand(), sessionsCommand(), startupCommand(), resourcesCommand(),
 		functionCommand(), policyCommand(), paperCommand(), compareCommand(), calibrateCommand(), responderCommand(),
-		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand(),
+		isolateCommand(), isolateHostileCommand(), isolateFunctionCommand(), failoverCommand(), conversationCommand(), shadowCommand(),
 		stateCommand(), natsCommand(), scaleCommand(), soakCommand(), clusterCommand())
 	cli.Prepare(root, version)
 	root.CompletionOptions.HiddenDefaultCmd = true // switchbridge's own knows these commands

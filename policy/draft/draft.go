@@ -35,9 +35,17 @@ type Machine struct {
 	Text     string
 }
 
+// Group is a name for hosts, and what speaks for it.
+type Group struct {
+	Name     string // as policies take one
+	Hosts    []netip.Addr
+	Evidence string // one line
+}
+
 // Policy is a draft.
 type Policy struct {
 	Head     []string // comments at its beginning
+	Groups   []Group
 	Machines []Machine
 	Sections []Section
 	Forward  bool // what reaches the end is allowed
@@ -50,7 +58,18 @@ func (p *Policy) WriteTo(w io.Writer) (int64, error) {
 	for _, line := range p.Head {
 		fmt.Fprintln(out, strings.TrimRight("# "+line, " "))
 	}
-	fmt.Fprintf(out, "serial: 1\nchain:\n")
+	fmt.Fprintf(out, "serial: 1\n")
+	if len(p.Groups) > 0 {
+		fmt.Fprintf(out, "groups:\n")
+		for _, g := range p.Groups {
+			var hosts []string
+			for _, h := range g.Hosts {
+				hosts = append(hosts, quoted(h.String()))
+			}
+			fmt.Fprintf(out, "  # %s\n  %s: [%s]\n", g.Evidence, g.Name, strings.Join(hosts, ", "))
+		}
+	}
+	fmt.Fprintf(out, "chain:\n")
 	if len(p.Machines) > 0 {
 		fmt.Fprintf(out, "  - machine:\n      machines:\n")
 		for _, m := range p.Machines {

@@ -113,14 +113,15 @@ func TestSuggest(t *testing.T) {
 	if denied != 1 {
 		t.Errorf("%d flows beside the scan's are denied, want the fragment's alone", denied)
 	}
-	for _, want := range []string{"# 10.0.0.1, 10.0.0.3: these behave alike\n", "{name: 10.0.0.1-tcp-22, match: {ip_src: 10.0.0.1, ip_dst: 10.0.0.2, tcp_dst: 22}, action: allow, replies: allow} # 1 conversation, 3 packets, the first is 4",
+	for _, want := range []string{"# these 2 hosts ask for the same, 2 services\n  like-10-0-0-1: [10.0.0.1, 10.0.0.3]\n", "# 10.0.0.1, 10.0.0.3: these behave alike\n",
+		"{name: like-10-0-0-1-tcp-22, match: {ip_src: like-10-0-0-1, ip_dst: 10.0.0.2, tcp_dst: 22}, action: allow, replies: allow} # 2 conversations, 6 packets, the first is 4; of 2 hosts",
 		"priority: 50, match: {ip_src: 10.0.0.4, tcp_dst: 443}, action: allow, replies: allow} # 12 conversations", "9 hosts", "priority: 60, match: {ip_src: 10.0.0.4, ip_dst: 10.0.0.0/8, tcp_dst: 443}, action: deny"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the draft has no %q:\n%s", want, text)
 		}
 	}
 	c := eval.NewTrial(controller.New(p))
-	for _, line := range []string{"tcp 10.0.0.4:1 > 10.0.0.2:22 => deny", "tcp 10.0.0.1:1 > 10.0.0.2:23 => deny", "tcp 10.0.0.4:1 > 10.0.0.9:443 => deny", "tcp 10.0.0.4:1 > 192.0.2.99:443 => allow", "tcp 10.0.0.3:1 > 192.0.2.1:443 => deny", "tcp 10.0.0.1:1 > 10.0.0.2:22 => allow"} {
+	for _, line := range []string{"tcp 10.0.0.4:1 > 10.0.0.2:22 => deny", "tcp 10.0.0.1:1 > 10.0.0.2:23 => deny", "tcp 10.0.0.4:1 > 10.0.0.9:443 => deny", "tcp 10.0.0.4:1 > 192.0.2.99:443 => allow", "tcp 10.0.0.3:1 > 192.0.2.1:443 => deny", "tcp 10.0.0.1:1 > 10.0.0.2:22 => allow", "tcp 10.0.0.3:1 > 10.0.0.2:22 => allow", "tcp 10.0.0.5:1 > 10.0.0.2:22 => deny"} {
 		e, err := policytest.ParseExpectation(line)
 		if err != nil {
 			t.Fatal(err)
@@ -162,8 +163,11 @@ func TestSuggestGroupsAndMachines(t *testing.T) {
 	for _, host := range []string{"10.0.0.7", "10.0.0.8"} {
 		same = append(same, talk(host+":40000", "10.0.0.2:22")...)
 	}
-	if text, _, _, _ := suggest(t, record(t, same...)); !strings.Contains(text, "# 10.0.0.7, 10.0.0.8: these behave alike\n") {
-		t.Errorf("no group:\n%s", text)
+	same = append(same, talk("[2001:db8::7]:40000", "[2001:db8::2]:22")...)
+	same = append(same, talk("[2001:db8::8]:40000", "[2001:db8::2]:22")...)
+	if text, _, _, report := suggest(t, record(t, same...)); report.Denied != 0 || !strings.Contains(text, "# 10.0.0.7, 10.0.0.8: these behave alike\n") ||
+		!strings.Contains(text, `like-2001-db8--7: ["2001:db8::7", "2001:db8::8"]`) {
+		t.Errorf("no groups, or %d flows are denied:\n%s", report.Denied, text)
 	}
 }
 

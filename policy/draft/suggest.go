@@ -270,7 +270,9 @@ func (w *watch) policy() *Policy {
 	p.Sections = append(p.Sections, basics)
 	var devices map[netip.Addr]bool
 	p.Machines, devices = machines(good)
-	p.Sections = append(p.Sections, groups(byHost, devices)...)
+	named, sections := groups(byHost, devices)
+	p.Groups = named
+	p.Sections = append(p.Sections, sections...)
 	p.Sections = append(p.Sections, Section{Title: "beside conversations", Rules: w.others()})
 	return p
 }
@@ -291,11 +293,15 @@ const (
 var inside = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("172.16.0.0/12"), netip.MustParsePrefix("192.168.0.0/16"), netip.MustParsePrefix("169.254.0.0/16"),
 	netip.MustParsePrefix("fc00::/7"), netip.MustParsePrefix("fe80::/10")}
 
-// groups writes the services of each host. Hosts that behave alike are in one section.
-func groups(byHost map[netip.Addr]map[service]*seen, devices map[netip.Addr]bool) (list []Section) {
+// maxGroup is how many hosts stand in one group: a rule is written out for each.
+const maxGroup = 1000
+
+// groups writes the services of each host. Hosts that behave alike are a group, and have their rules together; devices, whose machines are about each by
+// itself, are in one section.
+func groups(byHost map[netip.Addr]map[service]*seen, devices map[netip.Addr]bool) (named []Group, list []Section) {
 	same := make(map[string][]netip.Addr)
 	for host, services := range byHost {
-		key := ""
+		key := fmt.Sprintf("%t %t;", host.Is4(), devices[host])
 		for _, s := range slices.SortedFunc(maps.Keys(services), compareServices) {
 			key += fmt.Sprintf("%v %d %d;", s.host, s.proto, s.port)
 		}
@@ -304,50 +310,81 @@ func groups(byHost map[netip.Addr]map[service]*seen, devices map[netip.Addr]bool
 	for _, hosts := range same {
 		slices.SortFunc(hosts, netip.Addr.Compare)
 	}
-	keys := slices.SortedFunc(maps.Keys(same), func(a, b string) int { return same[a][0].Compare(same[b][0]) })
-	for _, key := range keys {
-		hosts := same[key]
-		var names []string
-		for _, h := range hosts[:min(len(hosts), spread)] {
-			names = append(names, h.String())
-		}
-		title := strings.Join(names, ", ")
-		if more := len(hosts) - len(names); more > 0 {
-			title += fmt.Sprintf(" and %d more", more)
-		}
-		if len(hosts) > 1 {
-			title += ": these behave alike"
-		}
-		section := Section{Title: title}
-		for _, host := range hosts {
-			services := byHost[host]
-			for _, s := range slices.SortedFunc(maps.Keys(services), compareServices) {
-				section.Rules = append(section.Rules, allowing(host, s, services[s], devices[host])...)
+	for _, key := range slices.SortedFunc(maps.Keys(same), func(a, b string) int { return same[a][0].Compare(same[b][0]) }) {
+		for hosts := range slices.Chunk(same[key], maxGroup) {
+			services := byHost[hosts[0]]
+			section := Section{Title: title(hosts)}
+			if len(hosts) > 1 && !devices[hosts[0]] {
+				g := Group{Name: "like-" + strings.NewReplacer(".", "-", ":", "-").Replace(hosts[0].String()), Hosts: hosts,
+					Evidence: fmt.Sprintf("these %d hosts ask for the same, %s", len(hosts), count(len(services), "service"))}
+				named = append(named, g)
+				for _, s := range slices.SortedFunc(maps.Keys(services), compareServices) {
+					var all seen
+					for _, host := range hosts {
+						all.join(byHost[host][s])
+					}
+					section.Rules = append(section.Rules, allowing(g.Name, hosts[0].Is4(), s, all.text()+fmt.Sprintf("; of %d hosts", len(hosts)), false)...)
+				}
+				list = append(list, section)
+				continue
 			}
+			for _, host := range hosts {
+				for _, s := range slices.SortedFunc(maps.Keys(services), compareServices) {
+					section.Rules = append(section.Rules, allowing(host.String(), host.Is4(), s, byHost[host][s].text(), devices[host])...)
+				}
+			}
+			list = append(list, section)
 		}
-		list = append(list, section)
 	}
-	return list
+	return named, list
 }
 
-// allowing are the rules that let a host ask for a service. A device's answers have rules of their own: whether a packet is a reply can't be told where
-// machines decide.
-func allowing(host netip.Addr, s service, e *seen, device bool) (list []Rule) {
+// title names hosts.
+func title(hosts []netip.Addr) string {
+	var names []string
+	for _, h := range hosts[:min(len(hosts), spread)] {
+		names = append(names, h.String())
+	}
+	text := strings.Join(names, ", ")
+	if more := len(hosts) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	if len(hosts) > 1 {
+		text += ": these behave alike"
+	}
+	return text
+}
+
+// join adds another host's evidence for the same.
+func (s *seen) join(o *seen) {
+	if s.first == 0 || o.first < s.first {
+		s.first = o.first
+	}
+	s.talks, s.packets = s.talks+o.talks, s.packets+o.packets
+	if s.hosts == nil {
+		s.hosts = make(map[netip.Addr]bool)
+	}
+	maps.Copy(s.hosts, o.hosts)
+}
+
+// allowing are the rules that let a host or a group, of IPv4 or IPv6, ask for a service. A device's answers have rules of their own: whether a packet is a reply
+// can't be told where machines decide.
+func allowing(who string, is4 bool, s service, evidence string, device bool) (list []Rule) {
 	proto, port := protoNames[s.proto], strconv.Itoa(int(s.port))
-	name := fmt.Sprintf("%s-%s-%d", host, proto, s.port)
-	there, back := []Condition{{"ip_src", host.String()}}, []Condition{{"ip_dst", host.String()}}
+	name := fmt.Sprintf("%s-%s-%d", who, proto, s.port)
+	there, back := []Condition{{"ip_src", who}}, []Condition{{"ip_dst", who}}
 	priority := 0
 	if s.host.IsValid() {
 		there, back = append(there, Condition{"ip_dst", s.host.String()}), append(back, Condition{"ip_src", s.host.String()})
 	} else {
 		for _, p := range inside {
-			if p.Addr().Is4() == host.Is4() {
+			if p.Addr().Is4() == is4 {
 				list = append(list, Rule{Name: name + "-inside", Priority: insideFirst, Match: append(slices.Clone(there), Address("ip_dst", p), Condition{proto + "_dst", port}), Deny: true})
 			}
 		}
 		priority = outsideAfter
 	}
-	list = append(list, Rule{Name: name, Priority: priority, Match: append(there, Condition{proto + "_dst", port}), Replies: !device, Evidence: e.text()})
+	list = append(list, Rule{Name: name, Priority: priority, Match: append(there, Condition{proto + "_dst", port}), Replies: !device, Evidence: evidence})
 	if device {
 		list = append(list, Rule{Name: name + "-answer", Priority: priority, Match: append(back, Condition{proto + "_src", port})})
 	}

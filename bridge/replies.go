@@ -146,7 +146,7 @@ func (j *job) accept(s *Session, ends time.Time) {
 	} else {
 		d.Reason += " (a reply)"
 	}
-	d.IfReply, d.Entries, d.Reject = nil, nil, false
+	d.IfReply, d.Entries, d.Reject, d.Log = nil, nil, false, false
 	j.rec.Reply = IsReply
 }
 

@@ -192,6 +192,7 @@ func limited(rec *policy.Recollection, out *policy.Outcome) *policy.Recollection
 // effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
 func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
 	j.Verdict, j.Reason, j.Policy, j.Reject = out.Verdict, out.Reason, c.version, out.Reject
+	j.Log = out.Log
 	if rec.Note != "" {
 		j.Reason += "; " + rec.Note
 	}

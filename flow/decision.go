@@ -146,6 +146,9 @@ type Decision struct {
 	// ([PacketIn.Rejection]) and sends to the port that the packet came by.
 	Reject bool
 
+	// Log says that the entry that decided wants the decision in the gateway's log, whatever else is logged, within the log's rate.
+	Log bool
+
 	// Reuse says for which other packets the answer holds.
 	Reuse Reuse
 

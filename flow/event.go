@@ -120,6 +120,7 @@ const (
 	AcceptsReuse                                // [Decision.Reuse]
 	AcceptsTravel                               // [Decision.Travel]
 	AcceptsReject                               // [Decision.Reject]
+	AcceptsLog                                  // [Decision.Log]
 
 	acceptsEnd
 )

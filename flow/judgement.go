@@ -25,6 +25,7 @@ type Judgement struct {
 	HardTimeout time.Duration
 
 	Reject bool // as in [Decision]
+	Log    bool // as in [Decision]
 
 	// CoversIncomplete is the rule's (see [Rule]).
 	CoversIncomplete bool
@@ -42,7 +43,7 @@ type Judgement struct {
 // Spell fills d, which is reset, with the decision about a packet that has the headers m, which
 // are canonical.
 func (j *Judgement) Spell(m *Match, d *Decision) {
-	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse, d.Reject = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse, j.Reject
+	d.Verdict, d.Reason, d.Policy, d.Change, d.Reuse, d.Reject, d.Log = j.Verdict, j.Reason, j.Policy, j.Change, j.Reuse, j.Reject, j.Log
 	if !j.Rule {
 		d.HasPacketOut, d.PacketOut = true, append(d.PacketOut, j.Actions...)
 		return

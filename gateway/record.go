@@ -78,7 +78,7 @@ func (r *recorder) observe(rec *bridge.Record) {
 		r.file.put(rec, failure)
 	}
 	r.feed.put(rec, failure)
-	if mode := r.mode.Load().(string); mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny {
+	if mode := r.mode.Load().(string); !asked(rec) && (mode == "off" || mode == "deny" && failure == nil && rec.Decision.Verdict != flow.Deny) {
 		return
 	}
 	level := levelOf(failure)
@@ -92,6 +92,9 @@ func (r *recorder) observe(rec *bridge.Record) {
 		r.log.LogAttrs(context.Background(), level, "decision", attrs...)
 	}
 }
+
+// asked reports whether the entry that decided wants the decision in the log.
+func asked(rec *bridge.Record) bool { return rec.Err == nil && rec.Decision.Log }
 
 // lineLen is about how many bytes a line of the log with attrs has.
 func lineLen(attrs []slog.Attr) int {
@@ -123,6 +126,7 @@ type decision struct {
 	failure string
 	decided bool // what follows is known
 	verdict flow.Verdict
+	logged  bool // the policy wants it in the log
 	reason  string
 	policy  flow.PolicyVersion
 	rules   int
@@ -152,6 +156,7 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 	}
 	if rec.Err == nil {
 		d.decided, d.verdict, d.policy, d.rules = true, rec.Decision.Verdict, rec.Decision.Policy, len(rec.Decision.Rules)
+		d.logged = rec.Decision.Log
 		d.reason, d.reused = strings.Clone(rec.Decision.Reason), rec.Decision.Reused
 	}
 }
@@ -172,6 +177,9 @@ func (d *decision) attrs() []slog.Attr {
 		attrs = append(attrs, slog.String("verdict", d.verdict.String()), slog.String("reason", d.reason), slog.Int("rules", d.rules))
 		if !d.policy.IsZero() {
 			attrs = append(attrs, slog.String("policy", d.policy.String()))
+		}
+		if d.logged {
+			attrs = append(attrs, slog.Bool("log", true))
 		}
 		if d.reused != 0 {
 			attrs = append(attrs, slog.Uint64("reused_from", uint64(d.reused)))

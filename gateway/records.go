@@ -48,7 +48,7 @@ func classOf(rec *bridge.Record, failure error) (class int, first bool) {
 	if failure != nil {
 		return 3, true
 	}
-	return int(rec.Decision.Verdict) % 3, rec.Decision.Verdict == flow.Deny
+	return int(rec.Decision.Verdict) % 3, rec.Decision.Verdict == flow.Deny || rec.Decision.Log
 }
 
 // take reports whether a record may be logged, and counts it otherwise.

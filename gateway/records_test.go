@@ -109,6 +109,50 @@ func TestFloodOfDecisionsLeavesTheLogReadable(t *testing.T) {
 	})
 }
 
+// What the policy wants in the log is there whatever else is, within the same rates: a flood of it has no more lines, and takes no switch's
+// records from the others.
+func TestPolicyLogs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, mode := range []string{"off", "deny", "all"} {
+			var logs logbuffer.Buffer
+			file := filepath.Join(t.TempDir(), "records")
+			r := newTestRecorder(t, &logs, prometheus.NewRegistry(), func(l *settings.Log) { l.Decisions, l.Records, l.RecordsSize, l.RecordsKeep = mode, file, 100, 1 })
+			if err := r.file.start(); err != nil {
+				t.Fatal(err)
+			}
+			f, other := newFlood(1), newFlood(2)
+			f.next(r, flow.Allow)
+			f.d.Log, f.d.Reason = true, "header: watched"
+			f.next(r, flow.Allow)
+			f.next(r, flow.Deny)
+			if n := strings.Count(logs.String(), "log=true"); n != 2 || strings.Contains(logs.String(), "forward: normal") != (mode == "all") {
+				t.Errorf("%s: the log is\n%s", mode, logs.String())
+			}
+			const seconds = 10
+			for range seconds * 1000 {
+				f.next(r, flow.Allow)
+				time.Sleep(time.Millisecond)
+			}
+			other.d.Log = true
+			other.next(r, flow.Allow)
+			if n := strings.Count(logs.String(), "log=true"); n > 20*(seconds+2) {
+				t.Errorf("%s: %d lines in %d seconds", mode, n, seconds)
+			}
+			if !strings.Contains(logs.String(), "dpid=0000000000000002") {
+				t.Errorf("%s: another switch's decision has no place", mode)
+			}
+			r.file.close()
+			body, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first := strings.SplitN(string(body), "\n", 3); strings.Contains(first[0], `"log"`) || !strings.Contains(first[1], `"log":true`) {
+				t.Errorf("%s: the records are %s", mode, first[:2])
+			}
+		}
+	})
+}
+
 // However long what is decided about and the function's reasons are, the records
 // take no more of the log.
 func TestLongRecordsLeaveTheLogReadable(t *testing.T) {

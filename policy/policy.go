@@ -313,6 +313,9 @@ type Outcome struct {
 	// Reject says, of a denied packet, that its sender is told so.
 	Reject bool
 
+	// Log says that the decision is to be in the gateway's log.
+	Log bool
+
 	Treatment
 }
 

@@ -139,6 +139,7 @@ func (f *Function) answer(ctx context.Context, s *scratch, r *guest.Request, a *
 		}
 	}
 	a.Reject = r.Encoding != guest.EncodingJSON && d.Reject && s.event.Accepts&flow.AcceptsReject != 0
+	a.Log = r.Encoding != guest.EncodingJSON && d.Log && s.event.Accepts&flow.AcceptsLog != 0
 	a.CoversIncomplete = r.Encoding != guest.EncodingJSON && contract.CoversIncomplete(&s.event, d)
 	if len(d.State) > 0 {
 		a.State, a.StateKey = append(a.State, d.State...), d.StateKey.String()
@@ -290,6 +291,9 @@ func (f *Decider) decision(ev *flow.Event, a *guest.Answer, d *flow.Decision) (e
 	}
 	if a.Reject {
 		d.Reject = true
+	}
+	if a.Log {
+		d.Log = true
 	}
 	if a.CoversIncomplete {
 		contract.SetCoversIncomplete(d, true)

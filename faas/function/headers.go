@@ -75,6 +75,9 @@ func WriteAnswer(h contract.Header, a *guest.Answer) (body []byte) {
 	if a.Reject {
 		h.Set(contract.HeaderReject, "true")
 	}
+	if a.Log {
+		h.Set(contract.HeaderLog, "true")
+	}
 	for name, value := range map[string]string{contract.HeaderIfReply: a.IfReply, contract.HeaderReuse: a.Reuse, contract.HeaderReply: a.Reply,
 		contract.HeaderTravel: a.Travel, contract.HeaderStates: a.Rests} {
 		if value != "" {

@@ -16,6 +16,7 @@ var acceptNames = [...]string{
 	"reuse",
 	"travel",
 	"reject",
+	"log",
 }
 
 // AcceptNames are the names of the members in a.

@@ -81,6 +81,9 @@ func PutDecision(h Header, contentType string, ev *flow.Event, d *flow.Decision)
 	if d.Reject && ev.Accepts&flow.AcceptsReject != 0 {
 		h.Set(HeaderReject, "true")
 	}
+	if d.Log && ev.Accepts&flow.AcceptsLog != 0 {
+		h.Set(HeaderLog, "true")
+	}
 	if len(d.State) > 0 {
 		h.Set(HeaderState, base64.StdEncoding.EncodeToString(d.State))
 		h.Set(HeaderStateKey, d.StateKey.String())
@@ -128,6 +131,11 @@ func GetDecision(h Header, d *flow.Decision) error {
 	}
 	if v := h.Get(HeaderReject); v != "" {
 		if d.Reject, err = truth(HeaderReject, v); err != nil {
+			return err
+		}
+	}
+	if v := h.Get(HeaderLog); v != "" {
+		if d.Log, err = truth(HeaderLog, v); err != nil {
 			return err
 		}
 	}

@@ -66,6 +66,9 @@ const (
 	// HeaderReject is true where the sender of the packet, which is dropped, is told so.
 	HeaderReject = "Switchbridge-Reject"
 
+	// HeaderLog is true where the decision is to be in the gateway's log.
+	HeaderLog = "Switchbridge-Log"
+
 	// HeaderStateful is true where an event that may have reached the function must not be sent again, in both encodings.
 	HeaderStateful = "Switchbridge-Stateful"
 

@@ -20,7 +20,7 @@ func TestEventEnvelope(t *testing.T) {
 	contract.PutMembers(h, contract.TypeOpenFlow, &ev)
 	for name, want := range map[string]string{"Ce-Specversion": "1.0", "Ce-Type": "switchbridge.packet_in.v1", "Ce-Source": "/switches/000000000000aabb",
 		"Ce-Subject": "s-1", "Ce-Id": "e-1", "Ce-Time": "2026-01-02T03:04:05.000000006Z", "Switchbridge-State": "AQID", "Switchbridge-Travel": "scan;src;7;0;BA==,door;port;9;0;",
-		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse,travel,reject", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
+		"Switchbridge-Accepts": "covers_incomplete,reply,revoke,reuse,travel,reject,log", "Switchbridge-Incomplete": "tcp_src,tcp_dst"} {
 		if got := h.Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}

@@ -1,6 +1,7 @@
 package contract_test
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -10,6 +11,34 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 )
+
+// TestLog: that a decision is for the log goes where [contract.HeaderReject] goes.
+func TestLog(t *testing.T) {
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		for _, takes := range []flow.Accepts{flow.AcceptsLog, flow.AcceptsAll &^ flow.AcceptsLog} {
+			ev := &flow.Event{Type: flow.EventPacketIn, XID: 7, Switch: &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13},
+				PacketIn: packet(t, "tcp 10.0.0.2:40000 > 10.0.0.1:22", 0), Accepts: takes}
+			d := flow.Decision{HasPacketOut: true, Verdict: flow.Allow, Log: true}
+			h := http.Header{}
+			contract.PutDecision(h, codec.ContentType(), ev, &d)
+			body, err := codec.AppendDecision(nil, ev, &d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var back flow.Decision
+			if err := errors.Join(codec.ParseDecision(body, ev, &back), contract.GetDecision(h, &back)); err != nil {
+				t.Fatal(err)
+			}
+			if want := takes == flow.AcceptsLog; back.Log != want {
+				t.Errorf("%s to a gateway that takes %b: %v %s is read as %v", codec.ContentType(), takes, h, body, back.Log)
+			}
+		}
+	}
+	var d flow.Decision
+	if err := contract.GetDecision(http.Header{contract.HeaderLog: {"yes"}}, &d); err == nil || !strings.Contains(err.Error(), contract.HeaderLog) {
+		t.Errorf("a header that is neither: %v", err)
+	}
+}
 
 // TestReject: that a sender is told goes in a header beside OpenFlow bodies and in the body of JSON, and to a gateway that takes it only.
 func TestReject(t *testing.T) {

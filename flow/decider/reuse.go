@@ -128,6 +128,7 @@ type keptAnswer struct {
 	policy  flow.PolicyVersion
 	reply   bool // it is for packets that are replies
 	reject  bool
+	log     bool
 	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
 	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
@@ -496,7 +497,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 	if !d.Reuse.Switch && !anywhere(d.Rules, d.PacketOut) {
 		return nil, NotActions
 	}
-	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut, reject: d.Reject}
+	a := &keptAnswer{verdict: d.Verdict, reason: d.Reason, policy: d.Policy, hasOut: d.HasPacketOut, reject: d.Reject, log: d.Log}
 	a.take(d.Rules, d.PacketOut)
 	return a, Kept
 }
@@ -551,7 +552,7 @@ func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 			}
 		}
 	}
-	d.Verdict, d.Reason, d.Policy, d.Reject, d.Reused = a.verdict, a.reason, a.policy, a.reject, a.decision
+	d.Verdict, d.Reason, d.Policy, d.Reject, d.Log, d.Reused = a.verdict, a.reason, a.policy, a.reject, a.log, a.decision
 	if a.reply {
 		d.HasPacketOut = true
 		d.IfReply = &flow.Reply{Rules: rules, HasPacketOut: a.hasOut, PacketOut: slices.Clone(a.out), Reason: a.why}

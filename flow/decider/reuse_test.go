@@ -681,17 +681,17 @@ func BenchmarkReuseOn(b *testing.B) {
 	}
 }
 
-// TestReuseRejects: who is refused by an answer that is used again is told so as well.
+// TestReuseRejects: who is refused by an answer that is used again is told so as well, and the log, too, if the answer says so.
 func TestReuseRejects(t *testing.T) {
 	f := promise(tcpDst)
 	f.answer = func(_ *flow.Event, d *flow.Decision) {
-		d.Verdict, d.Reject, d.Rules[0].Actions = flow.Deny, true, nil
+		d.Verdict, d.Reject, d.Log, d.Rules[0].Actions = flow.Deny, true, true, nil
 	}
 	m := newMemo(t, f, ReuseLimits{})
-	if d := m.wants("the first", at(1, 1, nil), true); !d.Reject {
+	if d := m.wants("the first", at(1, 1, nil), true); !d.Reject || !d.Log {
 		t.Errorf("%+v", d)
 	}
-	if d := m.wants("the second", at(2, 2, nil), false); !d.Reject || d.Verdict != flow.Deny {
+	if d := m.wants("the second", at(2, 2, nil), false); !d.Reject || !d.Log || d.Verdict != flow.Deny {
 		t.Errorf("used again: %+v", d)
 	}
 }

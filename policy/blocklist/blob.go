@@ -12,9 +12,15 @@ import (
 
 // Prefixes come back sorted and without their doubles.
 
+// What stands beside the direction. A function that is older than these refuses the direction that it then reads.
+const (
+	rejects = 0x80
+	logs    = 0x40
+)
+
 // Write implements [policy.Source].
 func (c *Config) Write(w *wire.Writer) {
-	w.Byte(byte(c.Match))
+	w.Byte(byte(c.Match) | wire.Bit(rejects, c.Reject) | wire.Bit(logs, c.Log))
 	w.Uint(uint64(len(c.Lists)))
 	for i := range c.Lists {
 		w.Text(c.Lists[i].Name)
@@ -24,7 +30,8 @@ func (c *Config) Write(w *wire.Writer) {
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	c := &Config{Match: Direction(r.Byte())}
+	b := r.Byte()
+	c := &Config{Match: Direction(b &^ (rejects | logs)), Reject: b&rejects != 0, Log: b&logs != 0}
 	for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
 		c.Lists = append(c.Lists, List{Name: r.Text(), Prefixes: readPrefixes(r)})
 	}

@@ -45,6 +45,9 @@ func ParseDirection(s string) (Direction, error) {
 type Config struct {
 	Match Direction
 	Lists []List
+
+	Reject bool // senders are told
+	Log    bool // decisions are logged
 }
 
 // List is a set of prefixes from one place.
@@ -73,7 +76,7 @@ func (c *Config) Validate([]policy.Source) error {
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{match: c.Match}
+	l := &link{match: c.Match, denied: policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: c.Reject, Log: c.Log}}
 	var v4, v6 []entry
 	for i := range c.Lists {
 		l.lists = append(l.lists, c.Lists[i].Name)
@@ -93,6 +96,7 @@ func (c *Config) Compile() policy.Link {
 // link is the compiled policy.
 type link struct {
 	match  Direction
+	denied policy.Outcome // but for its reason, and what it hangs on
 	v4, v6 table
 	lists  []string
 }
@@ -151,10 +155,10 @@ func (l *link) target(p *policy.Packet, out *policy.Outcome) {
 	switch {
 	case m.Has(flow.FieldNDTarget):
 		if e := l.v6.lookup(key(policy.AddressOf(m.NDTarget))); e != nil {
-			out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(m.NDTarget, e)
+			l.deny(out, l.reason(m.NDTarget, e))
 		}
 	case p.Missing&flow.FieldNDTarget != 0:
-		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
+		l.deny(out, missingReason)
 	}
 }
 
@@ -162,7 +166,7 @@ func (l *link) target(p *policy.Packet, out *policy.Outcome) {
 func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key, out *policy.Outcome) bool {
 	out.Depends |= f
 	if p.Missing&f != 0 {
-		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
+		l.deny(out, missingReason)
 		return true
 	}
 	if !p.Match.Has(f) {
@@ -176,8 +180,15 @@ func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key
 	if e == nil {
 		return false
 	}
-	out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(address.Addr(), e)
+	l.deny(out, l.reason(address.Addr(), e))
 	return true
+}
+
+// deny makes out that of a packet that is denied.
+func (l *link) deny(out *policy.Outcome, reason string) {
+	depends := out.Depends
+	*out = l.denied
+	out.Depends, out.Reason = depends, reason
 }
 
 const missingReason = Name + ": the packet's addresses are missing"

@@ -14,6 +14,8 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node
 	lists, each := syntax.Lists(f, Name, syntax.ParsePrefix, syntax.ParsePrefix, prefixesOf)
 	f.Mapping(n, Name, append([]syntax.Field{
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "blocklist: match", ParseDirection) }),
+		syntax.Key("action", func(n *syntax.Node) { c.Reject = f.Rejects(n, Name+": action") }),
+		syntax.Key("log", func(n *syntax.Node) { c.Log = f.Boolean(n, Name+": log") }),
 	}, lists...)...)
 	each(func(name string, list []netip.Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil

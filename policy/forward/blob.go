@@ -7,24 +7,21 @@ import (
 
 // Write implements [policy.Source].
 func (c *Config) Write(w *wire.Writer) {
-	b := byte(c.Mode)
-	if c.Answers {
-		b |= flagReplies
-	}
-	if c.Strict {
-		b |= flagStrict
-	}
-	w.Byte(b)
+	w.Byte(byte(c.Mode) | wire.Bit(flagReplies, c.Answers) | wire.Bit(flagStrict, c.Strict) | wire.Bit(flagLog, c.Log))
 }
 
-// These stand beside the mode. A function that is older than they are refuses the mode that it then reads.
+// What stands beside the mode. A function that is older than these refuses the mode that it then reads.
 const (
 	flagReplies = 0x80
 	flagStrict  = 0x40
+	flagLog     = 0x20
 )
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
 	b := r.Byte()
-	return &Config{Mode: policy.ForwardMode(b &^ (flagReplies | flagStrict)), Answers: b&flagReplies != 0, Strict: b&flagStrict != 0}
+	return &Config{
+		Mode:    policy.ForwardMode(b &^ (flagReplies | flagStrict | flagLog)),
+		Answers: b&flagReplies != 0, Strict: b&flagStrict != 0, Log: b&flagLog != 0,
+	}
 }

@@ -13,6 +13,7 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node
 			c.Mode = m
 		}
 	}), syntax.Key("replies", func(n *syntax.Node) { c.Answers = f.Allow(n, "forward: replies") }),
-		syntax.Key("tcp", func(n *syntax.Node) { c.Strict = f.Strict(n, "forward: tcp") }))
+		syntax.Key("tcp", func(n *syntax.Node) { c.Strict = f.Strict(n, "forward: tcp") }),
+		syntax.Key("log", func(n *syntax.Node) { c.Log = f.Boolean(n, "forward: log") }))
 	return c, nil
 }

@@ -24,6 +24,7 @@ type Config struct {
 	Mode    policy.ForwardMode
 	Answers bool // replies: allow
 	Strict  bool // tcp: strict
+	Log     bool // decisions are logged
 }
 
 // Name implements [policy.Source].
@@ -58,6 +59,7 @@ func (c *Config) Compile() policy.Link {
 		Reason:    Name + ": " + c.Mode.String(),
 		Replies:   c.Answers,
 		Strict:    c.Strict,
+		Log:       c.Log,
 		Treatment: policy.Treatment{Mode: c.Mode},
 	}}
 }

@@ -11,7 +11,7 @@ import (
 
 // Flags of a header rule.
 const (
-	flagProactive = 1 << iota
+	flagProactive = 1 << iota // of an action without a rule: its decisions are logged
 	flagDeny
 	flagQueue
 	flagSrcPorts
@@ -25,6 +25,9 @@ const (
 // older than this refuses the entry, since it would decide without.
 const extended = 1 << 16
 
+// logging, there too, says that each rule has one more byte: whether it is logged.
+const logging = 1 << 17
+
 // Write implements [policy.Source]. Comments stay behind.
 func (c *Config) Write(w *wire.Writer) {
 	more := len(c.Zone) > 0 || slices.ContainsFunc(c.Rules, func(r Rule) bool { return len(r.Or) > 0 || r.guarded() })
@@ -32,11 +35,18 @@ func (c *Config) Write(w *wire.Writer) {
 	if more {
 		first |= extended
 	}
+	logged := slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Action.Log })
+	if logged {
+		first |= logging
+	}
 	w.Uint(first)
 	w.Uint(uint64(len(c.Rules)))
 	for i := range c.Rules {
 		if writeRule(w, &c.Rules[i]); more {
 			c.Rules[i].writeMore(w)
+		}
+		if logged {
+			w.Byte(wire.Bit(1, c.Rules[i].Action.Log))
 		}
 	}
 	if more {
@@ -50,12 +60,15 @@ func (c *Config) Write(w *wire.Writer) {
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	first := r.Uint(extended | 0xffff)
+	first := r.Uint(logging | extended | 0xffff)
 	c := &Config{MaxProactive: int(first & 0xffff)}
 	for n := r.Count(minRule); n > 0 && r.Err() == nil; n-- {
 		rule := readRule(r)
 		if first&extended != 0 {
 			rule.readMore(r)
+		}
+		if first&logging != 0 {
+			rule.Action.Log = r.Byte() != 0
 		}
 		c.Rules = append(c.Rules, rule)
 	}

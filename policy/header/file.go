@@ -55,7 +55,7 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 			}
 		}
 	}
-	acted := false
+	acted, log := false, false
 	var replies *bool // whichever comes first
 	strict := false
 	days, hours, timed := [7]bool{true, true, true, true, true, true, true}, [][2]int{{0, day}}, false
@@ -85,8 +85,10 @@ func parseRule(f *syntax.File, n *syntax.Node, index int) Rule {
 		syntax.Key("action", func(n *syntax.Node) { acted = true; r.Action = parseAction(f, n, where+": action") }),
 		syntax.Key("replies", func(n *syntax.Node) { allow := f.Allow(n, where+": replies"); replies = &allow }),
 		syntax.Key("tcp", func(n *syntax.Node) { strict = f.Strict(n, where+": tcp") }),
+		syntax.Key("log", func(n *syntax.Node) { log = f.Boolean(n, where+": log") }),
 		syntax.Key("proactive", func(n *syntax.Node) { r.Proactive = f.Boolean(n, where+": proactive") }),
 	)
+	r.Action.Log = log
 	if timed {
 		r.Hours = spans(days, hours)
 	}

@@ -58,6 +58,7 @@ type Action struct {
 	Replies  bool   // what answers an allowed packet is allowed, too
 	Strict   bool   // and of TCP only a SYN opens a conversation
 	NoReply  bool   // a denied packet is denied even if it is an answer
+	Log      bool   // decisions are in the gateway's log
 }
 
 // Name implements [policy.Source].
@@ -143,6 +144,9 @@ func (r *Rule) validate() error {
 	}
 	if r.Action.Replies && r.Proactive {
 		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
+	}
+	if r.Action.Log && r.Proactive {
+		return fmt.Errorf("log: the packets of a proactive rule are decided by the switch, which logs nothing")
 	}
 	if r.Action.Reject && r.Proactive {
 		return fmt.Errorf("reject: the packets of a proactive rule are denied by the switch, which tells nobody; write deny")

@@ -135,9 +135,9 @@ func (c *Config) conditionAt(at place) *Condition {
 // outcome is what a rule with this action decides, without its reason.
 func (a *Action) outcome() policy.Outcome {
 	if a.Deny {
-		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply, Reject: a.Reject}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: a.NoReply, Reject: a.Reject, Log: a.Log}
 	}
-	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Strict: a.Strict, Treatment: a.Treatment()}
+	return policy.Outcome{Verdict: flow.Allow, Replies: a.Replies, Strict: a.Strict, Log: a.Log, Treatment: a.Treatment()}
 }
 
 // newIndex takes the conditions of n ranks, with prerequisites. It asks for each more than once,

@@ -92,12 +92,18 @@ func ReadCondition(r *wire.Reader) (c Condition) {
 
 // Write writes the action as [ReadAction] reads it.
 func (a *Action) Write(w *wire.Writer) {
-	w.Byte(a.flags())
+	flags := a.flags()
+	if a.Log {
+		flags |= flagProactive
+	}
+	w.Byte(flags)
 	a.writeRest(w)
 }
 
 // ReadAction reads an action, which need not be valid.
 func ReadAction(r *wire.Reader) (a Action) {
-	a.readRest(r, r.Byte())
+	flags := r.Byte()
+	a.Log = flags&flagProactive != 0
+	a.readRest(r, flags)
 	return a
 }

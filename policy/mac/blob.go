@@ -8,10 +8,16 @@ import (
 	"switchbridge/policy/wire"
 )
 
+// What stands beside the direction. A function that is older than these refuses the direction that it then reads.
+const (
+	rejects = 0x80
+	logs    = 0x40
+)
+
 // Write implements [policy.Source]. Prefixes are written sorted and without their doubles, in groups of one length, each as the
 // difference to the one before.
 func (c *Config) Write(w *wire.Writer) {
-	w.Byte(byte(c.Match))
+	w.Byte(byte(c.Match) | wire.Bit(rejects, c.Reject) | wire.Bit(logs, c.Log))
 	w.Byte(byte(c.Deny))
 	w.Uint(uint64(len(c.Lists)))
 	for i := range c.Lists {
@@ -43,7 +49,8 @@ func (c *Config) Write(w *wire.Writer) {
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	c := &Config{Match: Direction(r.Byte()), Deny: Denied(r.Byte())}
+	b := r.Byte()
+	c := &Config{Match: Direction(b &^ (rejects | logs)), Reject: b&rejects != 0, Log: b&logs != 0, Deny: Denied(r.Byte())}
 	for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
 		c.Lists = append(c.Lists, List{Name: r.Text(), Prefixes: readPrefixes(r)})
 	}

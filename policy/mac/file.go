@@ -17,6 +17,8 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (policy.Source, []*syntax.Node
 	f.Mapping(n, Name, append([]syntax.Field{
 		syntax.Key("deny", func(n *syntax.Node) { c.Deny, _ = syntax.Parsed(f, n, "mac: deny", parseDenied) }),
 		syntax.Key("match", func(n *syntax.Node) { c.Match, _ = syntax.Parsed(f, n, "mac: match", parseDirection) }),
+		syntax.Key("action", func(n *syntax.Node) { c.Reject = f.Rejects(n, Name+": action") }),
+		syntax.Key("log", func(n *syntax.Node) { c.Log = f.Boolean(n, Name+": log") }),
 	}, lists...)...)
 	each(func(name string, list []Prefix) { c.Lists = append(c.Lists, List{Name: name, Prefixes: list}) })
 	return c, nil

@@ -80,6 +80,9 @@ type Config struct {
 	Match Direction
 	Deny  Denied
 	Lists []List
+
+	Reject bool // senders are told
+	Log    bool // decisions are logged
 }
 
 // List is a set of prefixes from one place.
@@ -116,7 +119,7 @@ func (c *Config) Validate([]policy.Source) error {
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{match: c.Match, deny: c.Deny}
+	l := &link{match: c.Match, deny: c.Deny, denied: policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: c.Reject, Log: c.Log}}
 	for i := range c.Lists {
 		l.lists = append(l.lists, c.Lists[i].Name)
 		for _, p := range c.Lists[i].Prefixes {
@@ -147,6 +150,7 @@ func (e *entry) contains(n uint64) bool { return (e.first^n)>>(48-e.bits) == 0 }
 type link struct {
 	match   Direction
 	deny    Denied
+	denied  policy.Outcome // but for its reason, and what it hangs on
 	entries []entry
 	lists   []string
 }
@@ -182,16 +186,23 @@ func (l *link) Decide(p policy.Packet) (out policy.Outcome) {
 func (l *link) side(p *policy.Packet, f flow.Field, a flow.MAC, out *policy.Outcome) {
 	out.Depends |= f
 	if !p.Match.Has(f) || p.Missing&f != 0 {
-		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, missingReason
+		l.refuse(out, missingReason)
 		return
 	}
 	e := l.lookup(number(a))
 	switch {
 	case l.deny == Listed && e != nil:
-		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, l.reason(a, e)
+		l.refuse(out, l.reason(a, e))
 	case l.deny == Unlisted && e == nil && !(f == flow.FieldEthDst && a.Multicast()): // a group is nobody's device
-		out.Verdict, out.NoReply, out.Reason = flow.Deny, true, Name+": "+a.String()+" is not listed"
+		l.refuse(out, Name+": "+a.String()+" is not listed")
 	}
+}
+
+// refuse makes out that of a packet that is denied.
+func (l *link) refuse(out *policy.Outcome, reason string) {
+	depends := out.Depends
+	*out = l.denied
+	out.Depends, out.Reason = depends, reason
 }
 
 const missingReason = Name + ": the packet's Ethernet addresses are missing"

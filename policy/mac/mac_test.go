@@ -129,7 +129,7 @@ func TestParse(t *testing.T) {
 	for _, tt := range []struct{ entry, want string }{
 		{`{deny: all}`, `p.yaml:3: mac: deny: "all": want listed or unlisted`},
 		{`{match: to}`, `p.yaml:3: mac: match: "to": want src, dst or both`},
-		{`{vendors: []}`, `p.yaml:3: mac: unknown key "vendors": want one of deny, match, addresses, files`},
+		{`{vendors: []}`, `p.yaml:3: mac: unknown key "vendors": want one of deny, match, action, log, addresses, files, urls`},
 		{`{addresses: ["02:00"]}`, `p.yaml:3: mac: address 1: "02:00": want an Ethernet address such as`},
 		{`{addresses: [02-00-00-00-00-01]}`, `p.yaml:3: mac: address 1: "02-00-00-00-00-01": want an Ethernet address such as`},
 		{`{addresses: ["02:00:00:00:00:01/36"]}`, `p.yaml:3: mac: address 1: 02:00:00:00:00:01/36 has bits beyond its length`},

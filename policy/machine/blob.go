@@ -2,6 +2,7 @@ package machine
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"switchbridge/flow"
@@ -12,17 +13,74 @@ import (
 
 // Write implements [policy.Source].
 func (c *Config) Write(w *wire.Writer) {
+	if more := slices.ContainsFunc(c.Machines, func(m Machine) bool { return m.alternates() }); more {
+		w.Uint(0)
+		w.Uint(uint64(len(c.Machines)))
+		for i := range c.Machines {
+			c.Machines[i].write(w)
+			c.Machines[i].writeMore(w)
+		}
+		return
+	}
 	w.Uint(uint64(len(c.Machines)))
 	for i := range c.Machines {
 		c.Machines[i].write(w)
 	}
 }
 
+// alternates reports whether one of the machine's conditions has alternatives.
+func (m *Machine) alternates() (more bool) {
+	m.conditionLists(func(or *[]header.Condition) { more = more || len(*or) > 0 })
+	return more
+}
+
+// conditionLists calls do with the alternatives of each condition, in the file's order.
+func (m *Machine) conditionLists(do func(*[]header.Condition)) {
+	do(&m.Or)
+	for i := range m.States {
+		for j := range m.States[i].Rules {
+			do(&m.States[i].Rules[j].Or)
+		}
+	}
+	for i := range m.Transitions {
+		if p := m.Transitions[i].Packet; p != nil {
+			do(&p.Or)
+		}
+	}
+}
+
+// writeMore writes the alternatives of all conditions, behind what there was before there were any.
+func (m *Machine) writeMore(w *wire.Writer) {
+	m.conditionLists(func(or *[]header.Condition) {
+		w.Uint(uint64(len(*or)))
+		for i := range *or {
+			(*or)[i].Write(w)
+		}
+	})
+}
+
+func (m *Machine) readMore(r *wire.Reader) {
+	m.conditionLists(func(or *[]header.Condition) {
+		for n := r.Count(2); n > 0 && r.Err() == nil; n-- {
+			*or = append(*or, header.ReadCondition(r))
+		}
+	})
+}
+
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
 	c := &Config{}
-	for n := r.Count(8); n > 0 && r.Err() == nil; n-- {
-		c.Machines = append(c.Machines, readMachine(r))
+	n := r.Count(8)
+	more := n == 0 // without any machine the entry says nothing: a function that is older than alternatives refuses it
+	if more {
+		n = r.Count(8)
+	}
+	for ; n > 0 && r.Err() == nil; n-- {
+		m := readMachine(r)
+		if more {
+			m.readMore(r)
+		}
+		c.Machines = append(c.Machines, m)
 	}
 	return c
 }

@@ -168,7 +168,7 @@ func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, re
 		out.Depends = depends
 		return out, rec
 	}
-	m := &l.machines[at]
+	m := &l.machines[l.owners[at]]
 	if hidden != 0 {
 		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends), rec
 	}
@@ -258,8 +258,12 @@ func eventID(ev *flow.Event) uint64 {
 // packet tries the transitions that a packet can make. It returns the first one that it makes, or -1; whether something was counted; and, where a
 // transition may be made by what the packet does not show, what that is.
 func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (makes int, counted bool, unseen string) {
+	last := -1 // the transition that the packet was counted for
 	for i := range m.states[r.own.state].packet {
 		t := &m.states[r.own.state].packet[i]
+		if t.index == last {
+			continue
+		}
 		ok, hidden := t.match.Test(p)
 		if !ok || t.quotes != nil && !p.Match.ICMPError() && p.Missing&errorFields == 0 || !r.hold(t.when) {
 			continue
@@ -300,7 +304,7 @@ func (m *machine) packet(p *policy.Packet, in *flow.PacketIn, r *recalled) (make
 			distinct = distinctValue(nil, p.Match, t.Distinct)
 		}
 		w := r.own.window(t.index)
-		counted = true
+		counted, last = true, t.index
 		if w.count(t.Packet, r.now, distinct) {
 			w.entries = nil
 			return t.index, true, ""

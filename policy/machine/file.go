@@ -64,7 +64,7 @@ func (p *parser) machine(n *syntax.Node, where string) (m Machine) {
 	var start, key, forget *syntax.Node
 	p.Mapping(n, where,
 		syntax.Key("name", func(n *syntax.Node) { m.Name, _ = syntax.Parsed(p.File, n, at("name"), parseName) }),
-		syntax.Key("for", func(n *syntax.Node) { m.For = header.ParseCondition(p.File, n, at("for")) }),
+		syntax.Key("for", func(n *syntax.Node) { m.For, m.Or = p.match(n, at("for")) }),
 		syntax.Key("key", func(n *syntax.Node) { key = n; m.Key, _ = syntax.Parsed(p.File, n, at("key"), parseKey) }),
 		syntax.Key("forget", func(n *syntax.Node) { forget = n; m.Forget, _ = syntax.Parsed(p.File, n, at("forget"), parseForget) }),
 		syntax.Key("on_error", func(n *syntax.Node) { m.OnError, _ = syntax.Parsed(p.File, n, at("on_error"), parseOnError) }),
@@ -90,6 +90,16 @@ func (p *parser) machine(n *syntax.Node, where string) (m Machine) {
 		p.Errorf(n, "%s: want forget, since packets make a state for every %v: a time such as 1h, or never", where, m.Key)
 	}
 	return m
+}
+
+// match reads a match, which may name groups and have lists of values. A host's name would change what is written, and with it the machine.
+func (p *parser) match(n *syntax.Node, where string) (first header.Condition, or []header.Condition) {
+	p.Fixed = "its addresses may change, and a machine that changes begins all its states again: want addresses"
+	list := header.ParseConditions(p.File, n, where)
+	if p.Fixed = ""; len(list) == 0 {
+		return first, nil
+	}
+	return list[0], list[1:]
 }
 
 func parseKey(s string) (Key, error) {
@@ -177,13 +187,16 @@ func (p *parser) states(n *syntax.Node, where string) (list []State) {
 		if value.Shape == syntax.Scalar || child(value, "action") == nil && child(value, "rules") == nil {
 			s.Action = p.action(value, where)
 		} else {
+			log := false
 			p.Mapping(value, where,
+				syntax.Key("log", func(n *syntax.Node) { log = p.Boolean(n, where+": log") }),
 				syntax.Key("rules", func(n *syntax.Node) {
 					for i, item := range p.Sequence(n, where+": rules") {
 						s.Rules = append(s.Rules, p.rule(item, fmt.Sprintf("%s: rule %d", where, i+1)))
 					}
 				}),
 				syntax.Key("action", func(n *syntax.Node) { s.Action = p.action(n, where+": action") }))
+			s.Action.Log = log
 			if child(value, "action") == nil {
 				p.Errorf(value, "%s: want an action for packets that no rule decides: allow, deny, next, or a mapping", where)
 			}
@@ -207,12 +220,15 @@ func (p *parser) action(n *syntax.Node, where string) (a Action) {
 }
 
 func (p *parser) rule(n *syntax.Node, where string) (r Rule) {
+	log := false
 	p.Mapping(n, where,
+		syntax.Key("log", func(n *syntax.Node) { log = p.Boolean(n, where+": log") }),
 		syntax.Key("name", func(n *syntax.Node) { r.Name, _ = syntax.Parsed(p.File, n, where+": name", header.ParseName) }),
-		syntax.Key("match", func(n *syntax.Node) { r.Match = header.ParseCondition(p.File, n, where+": match") }),
+		syntax.Key("match", func(n *syntax.Node) { r.Match, r.Or = p.match(n, where+": match") }),
 		syntax.Key("when", func(n *syntax.Node) { r.When = p.when(n, where+": when") }),
 		syntax.Key("action", func(n *syntax.Node) { r.Action = p.action(n, where+": action") }),
 	)
+	r.Action.Log = log
 	if child(n, "action") == nil {
 		p.Errorf(n, "%s: want an action", where)
 	}
@@ -276,7 +292,7 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 	p.Mapping(n, where,
 		syntax.Key("from", func(n *syntax.Node) { t.From = p.set(n, at("from"), m) }),
 		syntax.Key("to", func(n *syntax.Node) { t.To = p.state(n, at("to"), m) }),
-		ofPacket("match", func(n *syntax.Node) { packet.Match = header.ParseCondition(p.File, n, at("match")) }),
+		ofPacket("match", func(n *syntax.Node) { packet.Match, packet.Or = p.match(n, at("match")) }),
 		ofPacket("tcp_flags", func(n *syntax.Node) { packet.Flags = header.ParseFlags(p.File, n, at("tcp_flags")) }),
 		ofPacket("quotes", func(n *syntax.Node) {
 			quotes := header.ParseCondition(p.File, n, at("quotes"))
@@ -322,12 +338,13 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 
 // proto has a transition's match ask for a protocol.
 func (p *parser) proto(n *syntax.Node, where string, t *Packet, proto uint8) {
-	h := &t.Match.Header
-	if h.Has(flow.FieldIPProto) && h.IPProto != proto {
-		p.Errorf(n, "%s: match asks for ip_proto %d", where, h.IPProto)
-		return
-	}
-	h.SetIPProto(proto)
+	each(&t.Match, t.Or, func(c *header.Condition) {
+		if h := &c.Header; h.Has(flow.FieldIPProto) && h.IPProto != proto {
+			p.Errorf(n, "%s: match asks for ip_proto %d", where, h.IPProto)
+		} else {
+			h.SetIPProto(proto)
+		}
+	})
 }
 
 // distinct reads the field whose values are counted, by its name in a match.

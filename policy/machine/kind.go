@@ -149,7 +149,8 @@ func (m *Machine) notes() (notes []string) {
 			if why == "" {
 				continue
 			}
-			if match, scope := t.Packet.Match.Completed(), m.For.Completed(); match.Fields() == 0 || reflect.DeepEqual(match, scope) {
+			match, scope := t.Packet.Match.Completed(), m.For.Completed()
+			if match.Fields() == 0 || reflect.DeepEqual(match, scope) && (len(m.Or) == 0 || reflect.DeepEqual(m.Or, t.Packet.Or)) {
 				if t.Packet.Quotes == nil && len(t.When) == 0 {
 					whole = fmt.Sprintf("transition %d %s", i+1, why)
 				}

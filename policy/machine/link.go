@@ -14,6 +14,7 @@ import (
 // link is the compiled policy.
 type link struct {
 	scopes   *header.Table // what the machines are for
+	owners   []int32       // the machine of each of these
 	machines []machine
 	noticed  [triggers][]int // the machines that events without a packet can move
 
@@ -60,7 +61,7 @@ type state struct {
 // transition is a compiled transition that a packet makes.
 type transition struct {
 	*Packet
-	index  int // in Machine.Transitions
+	index  int // in Machine.Transitions; alternatives have the same one, and stand together
 	match  *header.Condition
 	quotes *header.Condition // nil: none
 	when   []condition
@@ -86,9 +87,11 @@ type condition struct {
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
 	l := &link{machines: make([]machine, len(c.Machines))}
-	scopes := make([]header.Condition, len(c.Machines))
+	var scopes []header.Condition
 	for i := range c.Machines {
-		scopes[i] = c.Machines[i].For
+		each(&c.Machines[i].For, c.Machines[i].Or, func(scope *header.Condition) {
+			scopes, l.owners = append(scopes, *scope), append(l.owners, int32(i))
+		})
 		l.machines[i].compile(&c.Machines[i])
 		for on := OnPort; on < triggers; on++ {
 			if t := l.machines[i].on[on]; t != nil && len(t.transitions) > 0 {
@@ -127,7 +130,9 @@ func (m *machine) compile(source *Machine) {
 		}
 	}
 	w := wire.NewWriter(nil)
-	source.write(w)
+	if source.write(w); source.alternates() {
+		source.writeMore(w)
+	}
 	m.hash = hashOf(w.Bytes())
 	m.states = make([]state, len(source.States))
 	for i := range m.states {
@@ -154,13 +159,17 @@ func (m *machine) compile(source *Machine) {
 			s := &m.states[at]
 			switch t.On {
 			case OnPacket:
-				one := transition{Packet: t.Packet, index: i, match: t.Packet.Match.Completed(), when: when}
-				s.fields |= one.match.Fields() | t.Packet.Distinct
+				one := transition{Packet: t.Packet, index: i, when: when}
 				if t.Packet.Quotes != nil {
 					one.quotes = t.Packet.Quotes.Completed()
 					s.fields |= errorFields
 				}
-				s.packet = append(s.packet, one)
+				s.fields |= t.Packet.Distinct
+				each(&t.Packet.Match, t.Packet.Or, func(c *header.Condition) {
+					one.match = c.Completed()
+					s.fields |= one.match.Fields()
+					s.packet = append(s.packet, one)
+				})
 			case OnTime:
 				s.after, s.timeout = t.After.Milliseconds(), t.To
 			}
@@ -174,9 +183,10 @@ const errorFields = flow.FieldEthType | flow.FieldIPProto | flow.FieldICMPType |
 func (r *rules) compile(m *machine, from *State, reason string) {
 	for i := range from.Rules {
 		rule := &from.Rules[i]
-		r.match = append(r.match, rule.Match.Completed())
-		r.outcomes = append(r.outcomes, rule.Action.outcome(reason+": "+from.label(i)))
-		r.when = append(r.when, m.conditions(rule.When, OnPacket))
+		outcome, when := rule.Action.outcome(reason+": "+from.label(i)), m.conditions(rule.When, OnPacket)
+		each(&rule.Match, rule.Or, func(c *header.Condition) {
+			r.match, r.outcomes, r.when = append(r.match, c.Completed()), append(r.outcomes, outcome), append(r.when, when)
+		})
 	}
 	if len(r.match) > few {
 		list := make([]header.Condition, len(r.match))
@@ -193,9 +203,9 @@ func (a *Action) outcome(reason string) policy.Outcome {
 	case a.Next:
 		return policy.Outcome{}
 	case a.Deny:
-		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: a.Reject, Reason: reason}
+		return policy.Outcome{Verdict: flow.Deny, NoReply: true, Reject: a.Reject, Log: a.Log, Reason: reason}
 	}
-	return policy.Outcome{Verdict: flow.Allow, Reason: reason, Treatment: a.Treatment()}
+	return policy.Outcome{Verdict: flow.Allow, Log: a.Log, Reason: reason, Treatment: a.Treatment()}
 }
 
 // conditions returns the compiled form of what the machine asks of others on a trigger.
@@ -228,7 +238,7 @@ func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 		if at < 0 || hidden != 0 {
 			return keys
 		}
-		return keysOf(&l.machines[at], OnPacket, ev.Switch, &p, keys)
+		return keysOf(&l.machines[l.owners[at]], OnPacket, ev.Switch, &p, keys)
 	}
 	p, on := noticed(ev)
 	if m := l.concerned(&p, on); m != nil {
@@ -315,8 +325,12 @@ func noticed(ev *flow.Event) (policy.Packet, Trigger) {
 // concerned returns the machine that an event without a packet concerns, or nil: the first that has such transitions and is for it.
 func (l *link) concerned(p *policy.Packet, on Trigger) *machine {
 	for _, i := range l.noticed[on] {
-		m := &l.machines[i]
-		if ok, _ := m.For.Completed().Test(p); ok {
+		m, concerned := &l.machines[i], false
+		each(&m.For, m.Or, func(c *header.Condition) {
+			ok, _ := c.Completed().Test(p)
+			concerned = concerned || ok
+		})
+		if concerned {
 			return m
 		}
 	}

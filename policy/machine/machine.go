@@ -26,6 +26,7 @@ type Config struct{ Machines []Machine }
 type Machine struct {
 	Name        string
 	For         header.Condition
+	Or          []header.Condition // the machine is for packets that meet one of these, too
 	Key         Key
 	Forget      time.Duration // after the last change of a state it is forgotten; 0 is never
 	OnError     OnError
@@ -55,6 +56,7 @@ type State struct {
 type Rule struct {
 	Name   string // empty: its place in the list stands for it
 	Match  header.Condition
+	Or     []header.Condition // the rule is about packets that meet one of these, too
 	When   []When
 	Action Action
 }
@@ -106,6 +108,7 @@ type Transition struct {
 // Packet is what a packet must be to make a transition. All of it must hold.
 type Packet struct {
 	Match    header.Condition
+	Or       []header.Condition // or this
 	Flags    Flags
 	Quotes   *header.Condition // of the packet that an ICMP error is about; nil: any packet
 	Count    uint32            // so many packets, or values of Distinct, Within; 0: one packet is enough
@@ -167,18 +170,43 @@ func (c *Config) InPorts() (ports []flow.PortNo) {
 func (c *Config) conditions(do func(*header.Condition)) {
 	for i := range c.Machines {
 		m := &c.Machines[i]
-		do(&m.For)
+		each(&m.For, m.Or, do)
 		for j := range m.States {
 			for k := range m.States[j].Rules {
-				do(&m.States[j].Rules[k].Match)
+				r := &m.States[j].Rules[k]
+				each(&r.Match, r.Or, do)
 			}
 		}
 		for j := range m.Transitions {
 			if p := m.Transitions[j].Packet; p != nil {
-				do(&p.Match)
+				each(&p.Match, p.Or, do)
 			}
 		}
 	}
+}
+
+// each calls do with a condition and its alternatives.
+func each(first *header.Condition, or []header.Condition, do func(*header.Condition)) {
+	do(first)
+	for i := range or {
+		do(&or[i])
+	}
+}
+
+// valid says what is wrong with a condition or one of its alternatives.
+func valid(first *header.Condition, or []header.Condition) (err error) {
+	each(first, or, func(c *header.Condition) {
+		if err == nil {
+			err = c.Validate()
+		}
+	})
+	return err
+}
+
+// fieldsOf returns what a condition and its alternatives look at.
+func fieldsOf(first *header.Condition, or []header.Condition) (fields flow.Field) {
+	each(first, or, func(c *header.Condition) { fields |= c.Fields() })
+	return fields
 }
 
 // Remembers implements [policy.Remembering].
@@ -228,7 +256,7 @@ func (m *Machine) validate(index map[string]*Machine) error {
 	if _, err := parseName(m.Name); err != nil {
 		return fmt.Errorf("name: %w", err)
 	}
-	if err := m.For.Validate(); err != nil {
+	if err := valid(&m.For, m.Or); err != nil {
 		return fmt.Errorf("for: %w", err)
 	}
 	if m.Key >= flow.StateKeys {
@@ -302,8 +330,8 @@ func (s *State) label(i int) string {
 }
 
 func (a *Action) validate() error {
-	if a.Next && (a.Deny || len(a.Output) > 0 || a.SetQueue || a.Meter != 0) {
-		return fmt.Errorf("action: what the next link decides takes no output, queue or meter here")
+	if a.Next && (a.Deny || len(a.Output) > 0 || a.SetQueue || a.Meter != 0 || a.Log) {
+		return fmt.Errorf("action: what the next link decides takes no output, queue, meter or log here")
 	}
 	if a.Replies || a.NoReply {
 		return fmt.Errorf("replies: what answers a packet is let in by header and forward alone")
@@ -312,7 +340,7 @@ func (a *Action) validate() error {
 }
 
 func (r *Rule) validate(index map[string]*Machine, m *Machine) error {
-	if err := r.Match.Validate(); err != nil {
+	if err := valid(&r.Match, r.Or); err != nil {
 		return err
 	}
 	if err := checkWhen(index, m, r.When, OnPacket); err != nil {
@@ -357,7 +385,7 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 			return fmt.Errorf("rule %d", t.Removed)
 		}
 	}
-	if lost := m.For.Fields() &^ t.On.shows(); lost != 0 {
+	if lost := fieldsOf(&m.For, m.Or) &^ t.On.shows(); lost != 0 {
 		return fmt.Errorf("%s: the event shows no %v, which for asks about", t.On, lost)
 	}
 	if !t.On.hasKey(m.Key) {
@@ -367,10 +395,18 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 }
 
 func (t *Packet) validate() error {
-	if err := t.Match.Validate(); err != nil {
+	if err := valid(&t.Match, t.Or); err != nil {
 		return err
 	}
-	if err := t.Flags.Validate(&t.Match); err != nil {
+	var err error
+	ports := true // every alternative says whose ports are counted
+	each(&t.Match, t.Or, func(c *header.Condition) {
+		if err == nil {
+			err = t.Flags.Validate(c)
+		}
+		ports = ports && c.Header.Has(flow.FieldIPProto)
+	})
+	if err != nil {
 		return err
 	}
 	if t.Quotes != nil {
@@ -396,7 +432,7 @@ func (t *Packet) validate() error {
 	if t.Distinct&(t.Distinct-1) != 0 || t.Distinct&^distinctFields != 0 {
 		return fmt.Errorf("distinct: values of %v can't be counted", t.Distinct)
 	}
-	if l4 := t.Distinct & (flow.FieldL4Src | flow.FieldL4Dst); l4 != 0 && !t.Match.Header.Has(flow.FieldIPProto) {
+	if l4 := t.Distinct & (flow.FieldL4Src | flow.FieldL4Dst); l4 != 0 && !ports {
 		return fmt.Errorf("distinct: %v needs a match with ip_proto", l4)
 	}
 	return nil

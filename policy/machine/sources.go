@@ -12,7 +12,7 @@ func (c *Config) NeedsSources() bool {
 			return true
 		}
 		for j := range m.Transitions {
-			if p := m.Transitions[j].Packet; p != nil && p.Match.Header.Fields&sources != 0 {
+			if p := m.Transitions[j].Packet; p != nil && fieldsOf(&p.Match, p.Or)&sources != 0 {
 				return true
 			}
 		}

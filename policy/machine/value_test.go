@@ -125,3 +125,24 @@ func resum(b []byte) {
 		le.PutUint32(b[1:], checksum(b))
 	}
 }
+
+// A machine without alternatives has the bytes, and so the states, that it had before there were any, whatever other machines have.
+func TestAlternativesLeaveOthersTheirStates(t *testing.T) {
+	port := func(p uint16) (c header.Condition) {
+		c.Header.SetIPProto(flow.ProtoTCP)
+		c.Dst = &header.PortRange{First: p, Last: p}
+		return c
+	}
+	plain := Machine{Name: "plain", For: port(1), Key: Network, States: []State{{Name: "a"}}}
+	more := Machine{Name: "more", For: port(2), Or: []header.Condition{port(3)}, Key: Network, States: []State{{Name: "a"}}}
+	hash := func(c *Config, i int) uint64 { return c.Compile().(*link).machines[i].hash }
+	alone, both := &Config{Machines: []Machine{plain}}, &Config{Machines: []Machine{plain, more}}
+	if hash(alone, 0) != hash(both, 0) {
+		t.Error("a machine's states begin again when another one has alternatives")
+	}
+	less := more
+	less.Or = nil
+	if hash(&Config{Machines: []Machine{less}}, 0) == hash(both, 1) {
+		t.Error("a machine with another alternative goes on with the old states")
+	}
+}

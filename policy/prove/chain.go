@@ -38,6 +38,7 @@ type rule struct {
 	verdict flow.Verdict
 	effect  policy.Treatment // of what it allows
 	reject  bool             // senders of what it denies are told so
+	log     bool             // its decisions are in the gateway's log
 	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
@@ -53,17 +54,24 @@ func newChain(p *policy.Policy) (*chain, error) {
 			c.header(i, s)
 		case *blocklist.Config:
 			c.add(at, blocklist.Name, flow.Deny, policy.Treatment{}, listed(s)...)
+			c.last().reject, c.last().log = s.Reject, s.Log
 		case *mac.Config:
 			c.add(at, mac.Name, flow.Deny, policy.Treatment{}, devices(s)...)
+			c.last().reject, c.last().log = s.Reject, s.Log
 		case *forward.Config:
 			c.add(at, forward.Name, flow.Allow, policy.Treatment{Mode: s.Mode}, nil)
+			c.last().log = s.Log
 			if s.Answers {
 				c.last().replies = withReplies(s.Strict)
 			}
 		case *machine.Config:
 			for j := range s.Machines {
 				m := &s.Machines[j]
-				c.add(at, machine.Name+": "+m.Name, flow.NoVerdict, policy.Treatment{}, condition(m.For.Completed())...)
+				terms := condition(m.For.Completed())
+				for k := range m.Or {
+					terms = append(terms, condition(m.Or[k].Completed())...)
+				}
+				c.add(at, machine.Name+": "+m.Name, flow.NoVerdict, policy.Treatment{}, terms...)
 			}
 		case *sourceguard.Config:
 			c.add(at, sourceguard.Name, flow.NoVerdict, policy.Treatment{}, nil)
@@ -105,7 +113,7 @@ func (c *chain) header(at int, h *header.Config) {
 			v = flow.NoVerdict
 		}
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, terms...)
-		c.last().reject = a.Reject
+		c.last().reject, c.last().log = a.Reject, a.Log
 		switch {
 		case a.Replies:
 			c.last().replies = withReplies(a.Strict)

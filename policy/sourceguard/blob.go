@@ -14,9 +14,12 @@ const (
 	flagMAC
 )
 
+// logs stands beside what becomes of others. A function that is older than it refuses the number that it then reads.
+const logs = 0x40
+
 // Write implements [policy.Source].
 func (c *Config) Write(w *wire.Writer) {
-	w.Byte(byte(c.Others))
+	w.Byte(byte(c.Others) | wire.Bit(logs, c.Log))
 	w.Byte(byte(c.Learn))
 	w.Uint(uint64(c.For / time.Second))
 	w.Uint(uint64(len(c.Bindings)))
@@ -41,7 +44,8 @@ func (c *Config) Write(w *wire.Writer) {
 
 // Read implements [policy.Kind].
 func (Kind) Read(r *wire.Reader) policy.Source {
-	c := &Config{Others: Others(r.Byte()), Learn: Learn(r.Byte()), For: time.Duration(r.Uint(uint64(maxFor/time.Second))) * time.Second}
+	b := r.Byte()
+	c := &Config{Others: Others(b &^ logs), Log: b&logs != 0, Learn: Learn(r.Byte()), For: time.Duration(r.Uint(uint64(maxFor/time.Second))) * time.Second}
 	for n := r.Count(4); n > 0 && r.Err() == nil; n-- {
 		var b Binding
 		flags := readPlace(r, &b.Place)

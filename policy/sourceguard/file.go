@@ -33,6 +33,7 @@ func (Kind) Parse(f *syntax.File, n *syntax.Node) (_ policy.Source, bindings []*
 		}),
 		syntax.Key("others", func(n *syntax.Node) { c.Others, _ = syntax.Parsed(f, n, Name+": others", parseOthers) }),
 		syntax.Key("learn", func(n *syntax.Node) { c.Learn, _ = syntax.Parsed(f, n, Name+": learn", parseLearn) }),
+		syntax.Key("log", func(n *syntax.Node) { c.Log = f.Boolean(n, Name+": log") }),
 		syntax.Key("for", func(n *syntax.Node) { c.For, given = syntax.Parsed(f, n, Name+": for", time.ParseDuration) }),
 	)
 	if c.Learn != Nothing && !given {

@@ -14,6 +14,7 @@ import (
 type link struct {
 	bindings []Binding
 	others   Others
+	log      bool // what is denied
 	learn    Learn
 	life     time.Duration
 	places   map[place]kind
@@ -42,7 +43,7 @@ const (
 
 // Compile implements [policy.Source].
 func (c *Config) Compile() policy.Link {
-	l := &link{bindings: c.Bindings, others: c.Others, learn: c.Learn, life: c.For, places: make(map[place]kind), macs: make(map[flow.MAC][]int32), prefixes: make(map[netip.Prefix][]int32)}
+	l := &link{bindings: c.Bindings, others: c.Others, log: c.Log, learn: c.Learn, life: c.For, places: make(map[place]kind), macs: make(map[flow.MAC][]int32), prefixes: make(map[netip.Prefix][]int32)}
 	add := func(p *Place, k kind) {
 		l.named = l.named || !p.Every
 		for _, port := range p.Ports {
@@ -146,7 +147,7 @@ type guard struct {
 
 // deny ends the look at the packet. It reports false, as all that look do then.
 func (g *guard) deny(why string) bool {
-	g.out.Verdict, g.out.NoReply, g.out.Reason = flow.Deny, true, Name+": "+why
+	g.out.Verdict, g.out.NoReply, g.out.Reason, g.out.Log = flow.Deny, true, Name+": "+why, g.log
 	return false
 }
 

@@ -145,6 +145,7 @@ type Config struct {
 	Others   Others
 	Learn    Learn
 	For      time.Duration // how long a learned binding lives; 0 where nothing is learned
+	Log      bool          // what is denied is logged
 }
 
 // Name implements [policy.Source].

@@ -392,7 +392,7 @@ func TestParse(t *testing.T) {
 	for _, tt := range []struct{ entry, want string }{
 		{`{}`, "p.yaml:3: sourceguard: no binding: want one at least, learn, or others: deny"},
 		{`{others: allow}`, `p.yaml:3: sourceguard: others: "allow": want next or deny`},
-		{`{vlan: 1}`, `p.yaml:3: sourceguard: unknown key "vlan": want one of bindings, trusted, others, learn, for`},
+		{`{vlan: 1}`, `p.yaml:3: sourceguard: unknown key "vlan": want one of bindings, trusted, others, learn, log, for`},
 		{`{learn: second}`, `p.yaml:3: sourceguard: learn: "second": want first or dhcp`},
 		{`{learn: nothing}`, `p.yaml:3: sourceguard: learn: "nothing": want first or dhcp`},
 		{`{learn: first, others: deny}`, "p.yaml:3: sourceguard: others: deny and learn:"},

@@ -15,6 +15,8 @@ type Group struct {
 	MACs     []flow.MAC
 	Services []Service
 
+	Named bool // some are a host's, by its name
+
 	members *Node // nil once they are read
 	reading bool
 }
@@ -118,6 +120,7 @@ func (g *Group) add(o *Group) {
 	g.Prefixes = append(g.Prefixes, o.Prefixes...)
 	g.MACs = append(g.MACs, o.MACs...)
 	g.Services = append(g.Services, o.Services...)
+	g.Named = g.Named || o.Named
 }
 
 // member adds what one word says.
@@ -133,7 +136,7 @@ func (g *Group) member(f *File, s string) error {
 	p, err := ParsePrefix(s)
 	if err != nil && IsName(s) {
 		list, err := f.Addresses(s)
-		g.Prefixes = append(g.Prefixes, list...)
+		g.Prefixes, g.Named = append(g.Prefixes, list...), true
 		return err
 	}
 	if err != nil && strings.ContainsAny(s, ".:") {
@@ -184,6 +187,10 @@ func (f *File) members(n *Node, where, want string, fits func(*Group) bool) (all
 			f.Errorf(item, "%s: %.60q: want %s%s", where, s, want, Nearest(s, f.groupNames()))
 			continue
 		}
+		if one.Named && f.Fixed != "" {
+			f.Errorf(item, "%s: %s: %s", where, s, f.Fixed)
+			continue
+		}
 		if !fits(&one) {
 			f.Errorf(item, "%s: %s: want %s", where, s, want)
 			continue
@@ -200,7 +207,11 @@ func (f *File) members(n *Node, where, want string, fits func(*Group) bool) (all
 // Grouped returns the group that a word names, or the addresses of a host's name as one, which are none where its lookup fails; nil where the word
 // is neither.
 func (f *File) Grouped(word string) (*Group, error) {
-	if g := f.groups[word]; g != nil || !IsName(word) {
+	g := f.groups[word]
+	switch {
+	case f.Fixed != "" && (IsName(word) || g != nil && g.Named):
+		return nil, fmt.Errorf("%s: %s", word, f.Fixed)
+	case g != nil || !IsName(word):
 		return g, nil
 	}
 	list, err := f.Addresses(word)

@@ -82,6 +82,9 @@ type File struct {
 	// Zone is where the policy's hours are those of; nil: UTC.
 	Zone *time.Location
 
+	// Fixed, while it is not empty, says why no host's name may stand here, where its addresses may change.
+	Fixed string
+
 	groups map[string]*Group
 }
 
@@ -157,6 +160,17 @@ func (f *File) is(n *Node, where string, want Shape, what string) bool {
 		return true
 	}
 	return false
+}
+
+// Rejects reads deny or reject, and reports whether it is reject.
+func (f *File) Rejects(n *Node, where string) bool {
+	v, _ := Parsed(f, n, where, func(s string) (bool, error) {
+		if s != "deny" && s != "reject" {
+			return false, fmt.Errorf("%q: want deny or reject%s", s, Nearest(s, []string{"deny", "reject"}))
+		}
+		return s == "reject", nil
+	})
+	return v
 }
 
 // Parsed reads one value by a function whose errors say what it wants.

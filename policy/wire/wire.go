@@ -152,3 +152,11 @@ func (r *Reader) MAC() (m, mask flow.MAC) {
 	copy(mask[:], r.Raw(len(mask)))
 	return m, mask
 }
+
+// Bit returns b where it is set, and 0 otherwise.
+func Bit(b byte, set bool) byte {
+	if set {
+		return b
+	}
+	return 0
+}

@@ -100,6 +100,9 @@ type Answer struct {
 	// Reject is of application/openflow: contract.HeaderReject is true.
 	Reject bool
 
+	// Log is of application/openflow: contract.HeaderLog is true.
+	Log bool
+
 	// IfReply, Reuse and Reply are of application/openflow: contract.HeaderIfReply, HeaderReuse and HeaderReply as they stand there.
 	IfReply string
 	Reuse   string
@@ -144,6 +147,7 @@ const (
 	tagReply    = 12
 	tagRests    = 14
 	tagReject   = 16 // 1 byte: 1; behind the body, as the numbers before it are taken
+	tagLog      = 17 // 1 byte: 1
 )
 
 // ErrEnvelope is in the chain of every error that ParseRequest and ParseAnswer return.
@@ -227,6 +231,9 @@ func (a *Answer) AppendBinary(b []byte) []byte {
 	if a.Reject {
 		b = appendUint(b, tagReject, 1, 1)
 	}
+	if a.Log {
+		b = appendUint(b, tagLog, 1, 1)
+	}
 	return b
 }
 
@@ -256,6 +263,10 @@ func (a *Answer) Parse(b []byte) error {
 			var reject uint8
 			reject, err = parseUint[uint8](value, 1)
 			a.Reject = reject == 1
+		case tagLog:
+			var log uint8
+			log, err = parseUint[uint8](value, 1)
+			a.Log = log == 1
 		case tagIfReply:
 			a.IfReply = string(value)
 		case tagReuse:

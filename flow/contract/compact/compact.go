@@ -18,6 +18,7 @@ const (
 	replyBit       = 1 << 0 // in byte 5
 	changedBit     = 1 << 1
 	rejectBit      = 1 << 2
+	logBit         = 1 << 3
 	reuseWanted    = 1 << 1 // in an event's byte 3
 	ruleHeader     = 16
 	actionLen      = 8
@@ -113,6 +114,9 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 	}
 	if d.Reject {
 		header[5] |= rejectBit
+	}
+	if d.Log {
+		header[5] |= logBit
 	}
 	reuse := reuseBits(&d.Reuse)
 	switch {
@@ -231,10 +235,10 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte,
 	if h[0] != version {
 		return nil, errVersion
 	}
-	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit|rejectBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
+	if flow.Verdict(h[1]) > flow.Deny || h[2] > 1 || h[5] > replyBit|changedBit|rejectBit|logBit || h[6] > 2 || !outer && h[5]|h[6] != 0 {
 		return nil, fmt.Errorf("compact encoding: verdict %d, packet_out %d, parts %d, reuse %d", h[1], h[2], h[5], h[6])
 	}
-	d.Verdict, d.HasPacketOut, d.Reject = flow.Verdict(h[1]), h[2] == 1, h[5]&rejectBit != 0
+	d.Verdict, d.HasPacketOut, d.Reject, d.Log = flow.Verdict(h[1]), h[2] == 1, h[5]&rejectBit != 0, h[5]&logBit != 0
 	d.Policy = flow.PolicyVersion{Serial: le.Uint64(h[8:]), Hash: le.Uint32(h[16:])}
 	b = b[decisionHeader:]
 	for range int(h[3]) {

@@ -221,6 +221,7 @@ func decisions() map[string]flow.Decision {
 		"a reply": {Verdict: flow.Deny, Reason: "no", Policy: policy, Rules: []flow.Rule{rule(tcp4())},
 			IfReply: &flow.Reply{Reason: "yes", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))}}},
 		"told":  {Verdict: flow.Deny, Reject: true, Reason: "x", Rules: []flow.Rule{rule(tcp4())}},
+		"logged": {Verdict: flow.Allow, Log: true, Reason: "x", Rules: []flow.Rule{rule(tcp4())}},
 		"again": {Verdict: flow.Allow, Reason: "x", Reuse: flow.Reuse{For: 5 * time.Second, Fields: flow.FieldIPDst}, Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))}},
 		"again, and its reply": {Verdict: flow.Allow, Reason: "x", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(3))},
 			Reuse: flow.Reuse{For: time.Second, Switch: true, Reply: &flow.Reply{Reason: "yes", Rules: []flow.Rule{rule(tcp4(), flow.OutputTo(4))}}}},

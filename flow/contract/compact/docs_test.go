@@ -406,7 +406,11 @@ func TestDocumentedDecision(t *testing.T) {
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): the sender is told`) {
 		t.Errorf("of a sender that is told: %x", written)
 	}
-	d.Reject = false
+	d.Reject, d.Log = false, true
+	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): the decision is for the log`) {
+		t.Errorf("for the log: %x", written)
+	}
+	d.Log = false
 	d.IfReply, d.Change = nil, &flow.StateChange{}
 	if written, _ = AppendDecision(nil, &d); uint64(written[tab.place(t, "parts").at]) != 1<<tab.number(t, "parts", `bit (\d): a state changes`) {
 		t.Errorf("with a change: %x", written)
@@ -503,5 +507,9 @@ func TestDocumentedJudgement(t *testing.T) {
 	j.Change, j.Reject = nil, true
 	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+) more: the sender is told`) {
 		t.Errorf("of a sender that is told: %x", written)
+	}
+	j.Reject, j.Log = false, true
+	if written, _ = AppendJudgement(nil, &j); uint64(written[tab.place(t, "rule").at]) != tab.number(t, "rule", `(\d+) more: the decision is for the log`) {
+		t.Errorf("for the log: %x", written)
 	}
 }

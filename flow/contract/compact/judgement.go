@@ -16,6 +16,7 @@ const (
 	coversBit = 1 << 1
 	changeBit = 1 << 2
 	saidBit   = 1 << 3 // to the sender: it is rejected
+	loggedBit = 1 << 4
 )
 
 // AppendJudgement appends the short form of an answer and reports whether all of it fits.
@@ -43,6 +44,9 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	}
 	if j.Reject {
 		h[2] |= saidBit
+	}
+	if j.Log {
+		h[2] |= loggedBit
 	}
 	le.PutUint16(h[6:], j.Priority)
 	le.PutUint32(h[8:], uint32(j.Fields))
@@ -72,7 +76,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return errShort
 	}
 	h := b[:judgementHeader]
-	if flow.Verdict(h[1]) > flow.Deny || h[2]&(ruleBit|coversBit) == coversBit || h[2] > ruleBit|coversBit|changeBit|saidBit {
+	if flow.Verdict(h[1]) > flow.Deny || h[2]&(ruleBit|coversBit) == coversBit || h[2] > ruleBit|coversBit|changeBit|saidBit|loggedBit {
 		return fmt.Errorf("compact encoding: verdict %d, rule %d", h[1], h[2])
 	}
 	actions, rest, err := rd.list(b[judgementHeader:], int(h[3]))
@@ -97,7 +101,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 		return err
 	}
 	j := flow.Judgement{
-		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change, Reject: h[2]&saidBit != 0,
+		Verdict: flow.Verdict(h[1]), Reason: rd.reason(rest), Rule: h[2]&ruleBit != 0, CoversIncomplete: h[2]&coversBit != 0, Fields: fields, Change: change, Reject: h[2]&saidBit != 0, Log: h[2]&loggedBit != 0,
 		Policy:      flow.PolicyVersion{Serial: le.Uint64(h[24:]), Hash: le.Uint32(h[32:])},
 		Priority:    le.Uint16(h[6:]),
 		Table:       h[4],

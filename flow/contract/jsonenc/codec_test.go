@@ -431,7 +431,7 @@ func TestRequestMembers(t *testing.T) {
 	}{
 		{whole, `"rule_match":{"in_port":1,"eth_src":"02:02:02:02:02:02","eth_dst":"02:02:02:02:02:02","eth_type":2048,"vlan_vid":"0x0000","ip_proto":6,` +
 			`"ipv4_src":"10.0.0.1","ipv4_dst":"10.0.0.2","tcp_src":80,"tcp_dst":80}`},
-		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","reply","revoke","reuse","travel","reject"]`},
+		{fragment, `"incomplete":["tcp_src","tcp_dst"] and "accepts":["covers_incomplete","reply","revoke","reuse","travel","reject","log"]`},
 	} {
 		b, err := codec.AppendEvent(nil, row.ev)
 		if err != nil {

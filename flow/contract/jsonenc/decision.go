@@ -36,6 +36,10 @@ func (w *writer) decision(ev *flow.Event, d *flow.Decision) {
 		w.key("reject")
 		w.b = append(w.b, "true"...)
 	}
+	if d.Log && ev.Accepts&flow.AcceptsLog != 0 {
+		w.key("log")
+		w.b = append(w.b, "true"...)
+	}
 	if ev.Accepts&flow.AcceptsReply != 0 {
 		w.reply("if_reply", d.IfReply)
 	}
@@ -256,6 +260,8 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 			d.PacketOut, err = parsePacketOut(v, d.PacketOut)
 		case "reject":
 			d.Reject, err = boolOf(v)
+		case "log":
+			d.Log, err = boolOf(v)
 		case "if_reply":
 			d.IfReply = new(flow.Reply)
 			return parseReply(v, ev, d.IfReply)

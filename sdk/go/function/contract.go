@@ -174,6 +174,7 @@ type Decision struct {
 	Flows     []Flow            `json:"flows,omitempty"`
 	Handshake string            `json:"handshake,omitempty"`
 	IfReply   *Reply            `json:"if_reply,omitempty"`
+	Log       bool              `json:"log,omitempty"`
 	PacketOut *PacketOut        `json:"packet_out,omitempty"`
 	Policy    string            `json:"policy,omitempty"`
 	Reason    string            `json:"reason,omitempty"`

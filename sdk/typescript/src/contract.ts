@@ -172,6 +172,7 @@ export interface Decision {
   flows?: Array<Flow>;
   handshake?: string;
   if_reply?: Reply;
+  log?: boolean;
   packet_out?: PacketOut;
   policy?: string;
   reason?: string;

@@ -192,6 +192,7 @@ class Decision(TypedDict, total=False):
     flows: list[Flow]
     handshake: str
     if_reply: Reply
+    log: bool
     packet_out: PacketOut
     policy: str
     reason: str

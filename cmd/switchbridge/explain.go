@@ -93,6 +93,9 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) erro
 		if i == 0 {
 			m := &ev.PacketIn.Match
 			fmt.Fprintf(out, "%s\n%v\n\n%v\n", line, m, d.Word())
+			if d.Log {
+				fmt.Fprintln(out, "log: true: the gateway's log has the decision, within log.decisions_rate")
+			}
 			if err := why(out, doc, ev, &d); err != nil {
 				return err
 			}

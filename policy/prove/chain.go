@@ -38,7 +38,6 @@ type rule struct {
 	verdict flow.Verdict
 	effect  policy.Treatment // of what it allows
 	reject  bool             // senders of what it denies are told so
-	log     bool             // its decisions are in the gateway's log
 	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
@@ -54,13 +53,12 @@ func newChain(p *policy.Policy) (*chain, error) {
 			c.header(i, s)
 		case *blocklist.Config:
 			c.add(at, blocklist.Name, flow.Deny, policy.Treatment{}, listed(s)...)
-			c.last().reject, c.last().log = s.Reject, s.Log
+			c.last().reject = s.Reject
 		case *mac.Config:
 			c.add(at, mac.Name, flow.Deny, policy.Treatment{}, devices(s)...)
-			c.last().reject, c.last().log = s.Reject, s.Log
+			c.last().reject = s.Reject
 		case *forward.Config:
 			c.add(at, forward.Name, flow.Allow, policy.Treatment{Mode: s.Mode}, nil)
-			c.last().log = s.Log
 			if s.Answers {
 				c.last().replies = withReplies(s.Strict)
 			}
@@ -113,7 +111,7 @@ func (c *chain) header(at int, h *header.Config) {
 			v = flow.NoVerdict
 		}
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, terms...)
-		c.last().reject, c.last().log = a.Reject, a.Log
+		c.last().reject = a.Reject
 		switch {
 		case a.Replies:
 			c.last().replies = withReplies(a.Strict)

@@ -10,7 +10,6 @@ import (
 // Explanation is why a packet is decided as it is.
 type Explanation struct {
 	By   string   // the entry that decides, and its line
-	Log  bool     // it has its decisions logged
 	Near []string // entries before it that would decide but for one field, each with that field
 	May  []string // entries before it that decide it or not by more than the packet, such as a state
 	Next string   // the entry that would decide if this one were left out, and its verdict
@@ -35,7 +34,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 				continue
 			}
 			if decided < 0 {
-				decided, e.By, e.Log = t.owner, name, r.log
+				decided, e.By = t.owner, name
 			} else if t.owner != decided {
 				e.Next = name + " " + r.word()
 				return e
@@ -70,9 +69,6 @@ func (e *Explanation) String() string {
 	var b strings.Builder
 	if e.By != "" {
 		fmt.Fprintf(&b, "decided by %s\n", e.By)
-	}
-	if e.Log {
-		b.WriteString("log: true: the decision is in the gateway's log, within log.decisions_rate\n")
 	}
 	for _, n := range e.May {
 		fmt.Fprintf(&b, "or before, by more than what the packet shows, by %s\n", n)

@@ -762,3 +762,36 @@ func TestListByURLChanges(t *testing.T) {
 }
 
 func first[A, B any](a A, _ B) A { return a }
+
+// A policy's log: true is a line of the gateway's log wherever the function is, though decisions are not logged.
+func TestPolicyLogsWhereverItDecides(t *testing.T) {
+	const text = "serial: 7\nchain:\n  - header: {rules: [{name: watched, match: {ip_src: 10.0.0.1}, action: allow, log: true}]}\n  - forward: {mode: normal}\n"
+	urls := map[string]string{"native": settings.Native, "embedded": settings.Embedded}
+	for name, codec := range map[string]contract.Codec{"json": jsonenc.Codec{}, "openflow": openflow.Codec{}} {
+		h, err := httphost.New(httphost.Config{Codecs: []contract.Codec{codec}, Log: slog.New(slog.DiscardHandler), Decider: controller.New(parsePolicy(t, text))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewServer(h)
+		t.Cleanup(s.Close)
+		urls[name] = s.URL
+	}
+	for name, url := range urls {
+		t.Run(name, func(t *testing.T) {
+			config := "function: {urls: [\"" + url + "\"]}\npolicy: policy.yaml\n"
+			if strings.HasPrefix(url, "http") {
+				config = "function: {urls: [\"" + url + "\"], encoding: " + name + "}\n"
+			}
+			r := startFile(t, config+"log: {decisions: \"off\"}\n", map[string]string{"policy.yaml": text})
+			r.ping(2)
+			r.ping(1)
+			r.eventually("both packets are decided about", func() bool { of, p4 := r.rules(); return len(of) == 2 && p4 == 2 })
+			r.eventually("the watched one is in the log, of both switches", func() bool {
+				return strings.Count(r.logs.String(), `reason="header: watched"`) == 2 && strings.Count(r.logs.String(), "log=true") == 2
+			})
+			if strings.Contains(r.logs.String(), "forward: normal") {
+				t.Errorf("other decisions are logged: %s", r.logs)
+			}
+		})
+	}
+}

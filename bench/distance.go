@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"switchbridge/internal/netns"
 )
 
 // Distance makes a TCP peer seem far away: what goes to it and comes from it
@@ -48,27 +50,27 @@ func (d Distance) Far(ctx context.Context, kernel bool) (addr string, wait func(
 		return "", nil, fmt.Errorf("distance: %w", err)
 	}
 	// Into the namespace, across its loopback interface, and out again.
-	serve(Distance{Target: far.Addr().String(), dial: ns.dial}, near)
+	serve(Distance{Target: far.Addr().String(), dial: ns.Dial}, near)
 	serve(Distance{Target: d.Target}, far)
-	return near.Addr().String(), func() { all.Wait(); ns.close() }, nil
+	return near.Addr().String(), func() { all.Wait(); ns.Close() }, nil
 }
 
 // namespace makes the far side: a listener in a namespace of that distance.
-func (d Distance) namespace() (*namespace, net.Listener, error) {
-	ns, err := newNamespace()
+func (d Distance) namespace() (*netns.Namespace, net.Listener, error) {
+	ns, err := netns.New()
 	if err != nil {
 		return nil, nil, err
 	}
 	if d.Delay > 0 {
-		err = ns.delay(d.Delay, d.Jitter)
+		err = delay(ns, d.Delay, d.Jitter)
 	}
 	if err == nil {
 		var ln net.Listener
-		if ln, err = ns.listen(); err == nil {
+		if ln, err = ns.Listen("tcp", "127.0.0.1:0"); err == nil {
 			return ns, ln, nil
 		}
 	}
-	ns.close()
+	ns.Close()
 	return nil, nil, err
 }
 

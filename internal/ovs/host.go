@@ -54,7 +54,7 @@ func (s *Switchd) AddHost(bridge, name string) *Host {
 		}
 	}
 	run(s.tb, s.ns.command("ip", "link", "add", name, "up", "type", "veth",
-		"peer", "name", "eth0", "address", h.MAC.String(), "netns", h.ns.path()))
+		"peer", "name", "eth0", "address", h.MAC.String(), "netns", h.ns.Path()))
 	run(s.tb, h.ns.command("ip", "addr", "add", h.IP.String()+"/24", "dev", "eth0"))
 	run(s.tb, h.ns.command("ip", "link", "set", "eth0", "up"))
 	// Over veth the kernel leaves TCP's checksum to a card that isn't there, and the userspace datapath

@@ -31,6 +31,7 @@ type serveFlags struct {
 	config              string
 	server              selfhost.Config
 	function            selfhost.Function
+	lameDuck            time.Duration
 	notify              notifyFlags
 	check               bool
 	logFormat, logLevel string
@@ -56,6 +57,8 @@ The configuration, policy files, the lists that they name, the token file and th
 certificate are read again when they change, and on SIGHUP. A file with a mistake
 changes nothing. On SIGTERM the function answers the events that it has, and ends. If
 it was started in a terminal, it does the same when the terminal is closed.
+Behind a platform's port it takes requests for some seconds longer (--lame-duck),
+since the platform's proxy still sends them.
 
 Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
 function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
@@ -77,7 +80,8 @@ that callers need, or two with a blank between.`,
 	fl.StringVar(&f.server.TLS.DevCA, "dev-ca", "", "folder of the development CA (default: the user's cache folder)")
 	fl.BoolVar(&f.server.Plain, "plain", false, "serve HTTP without TLS: on loopback, unix sockets and the port that a platform hands over only")
 	fl.StringVar(&f.server.Records, "records", "-", "where decision records go, one JSON line each: a file, - for standard output, off")
-	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long events that are being decided are waited for at the end")
+	fl.DurationVar(&f.lameDuck, "lame-duck", 0, fmt.Sprintf("how long requests are still taken at the end, while /readyz says no (default: %v behind a platform's port, else none)", selfhost.DefaultLameDuck))
+	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long the end may take: --lame-duck, and events that are being decided")
 	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
 
 	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
@@ -202,6 +206,9 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		if config.CacheDir == "" && !changed("cache") {
 			config.CacheDir = embedded.DefaultCacheDir()
 		}
+	}
+	if changed("lame-duck") {
+		config.LameDuck = &f.lameDuck
 	}
 	if !changed("listen") && (f.config == "" || config.Listen == "") {
 		config.Listen = httphost.ListenAddress(getenv, selfhost.DefaultListen)

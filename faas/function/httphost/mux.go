@@ -114,6 +114,9 @@ var (
 )
 
 func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if m.draining.Load() {
+		w.Header().Set("Connection", "close") // HTTP/2: GOAWAY. The caller's next connection may lead elsewhere
+	}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		switch {
 		case livePaths[r.URL.Path]:
@@ -159,7 +162,7 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // Drain makes the readiness paths say no from now on, so that a platform sends its requests
-// elsewhere. Requests are answered as before.
+// elsewhere. Requests are answered as before, each as the last one of its connection.
 func (m *Mux) Drain() { m.draining.Store(true) }
 
 // Ready says why not all functions answer without waiting, or nil.

@@ -29,7 +29,8 @@ type Config struct {
 	Token    string           `yaml:"token_file"`
 	Admin    string           `yaml:"admin"` // HOST:PORT of metrics and state; empty: none
 	Records  string           `yaml:"records"`
-	Drain    time.Duration    `yaml:"drain_timeout"` // for events that are being decided at the end
+	LameDuck *time.Duration   `yaml:"lame_duck"`     // at the end: how long requests are still taken while /readyz says no; nil: see lameDuck
+	Drain    time.Duration    `yaml:"drain_timeout"` // at the end: LameDuck, and for events that are being decided
 	CacheDir string           `yaml:"cache"`         // of compiled guests; empty: none
 	State    stores.Settings  `yaml:"state"`
 	Tracing  tracing.Settings `yaml:"tracing"`
@@ -77,6 +78,10 @@ const (
 	DefaultListen = "127.0.0.1:8443"
 	DefaultName   = "controller"
 	DefaultDrain  = 9 * time.Second // platforms end a container 10 s (Cloud Run) or 30 s (Kubernetes) after they asked it to go
+
+	// DefaultLameDuck is for the port that a platform hands over. Its proxy goes on sending until it has heard that the container goes:
+	// Kubernetes tells container and proxies at the same time.
+	DefaultLameDuck = 3 * time.Second
 )
 
 // Default returns a Config without functions.
@@ -191,6 +196,17 @@ func (c *Config) authorises() bool {
 	return c.Token != "" || c.Tokens != "" || c.TLS.ClientCA != ""
 }
 
+// lameDuck is how long requests are still taken at the end.
+func (c *Config) lameDuck() time.Duration {
+	switch {
+	case c.LameDuck != nil:
+		return *c.LameDuck
+	case c.Proxied:
+		return min(DefaultLameDuck, c.Drain/2)
+	}
+	return 0
+}
+
 // Validate checks what can be without opening a file.
 func (c *Config) Validate() error {
 	network, address := c.address()
@@ -219,6 +235,8 @@ func (c *Config) Validate() error {
 		return errors.New("tokens are in the environment and in a file: want one of them")
 	case c.Drain <= 0:
 		return fmt.Errorf("drain_timeout: %v is not a positive duration", c.Drain)
+	case c.lameDuck() < 0 || c.lameDuck() >= c.Drain:
+		return fmt.Errorf("lame_duck: %v: want less than drain_timeout, %v, which it is a part of", c.lameDuck(), c.Drain)
 	case len(c.Functions) == 0:
 		return errors.New("functions: none")
 	}

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestValidate(t *testing.T) {
@@ -37,6 +38,10 @@ func TestValidate(t *testing.T) {
 		{"plain with a certificate", func(c *Config) { c.TLS.Cert, c.TLS.Key = "c", "k" }, "without TLS"},
 		{"two sources of tokens", func(c *Config) { c.Token, c.Tokens = "a", "b" }, "want one of them"},
 		{"no time to drain", func(c *Config) { c.Drain = 0 }, "drain_timeout"},
+		{"a lame duck", func(c *Config) { c.LameDuck = new(8 * time.Second) }, ""},
+		{"a lame duck without end", func(c *Config) { c.LameDuck = new(9 * time.Second) }, "lame_duck: 9s: want less than drain_timeout, 9s"},
+		{"a lame duck before its time", func(c *Config) { c.LameDuck = new(-time.Second) }, "lame_duck"},
+		{"a short end behind a platform's proxy", func(c *Config) { c.Listen, c.Proxied, c.Tokens, c.Drain = ":8080", true, "x", time.Second }, ""},
 		{"admin", func(c *Config) { c.Admin = "x" }, `admin "x"`},
 		{"no function", func(c *Config) { c.Functions = nil }, "functions: none"},
 		{"no name", func(c *Config) { c.Functions[0].Name = "" }, "want a name"},
@@ -98,7 +103,7 @@ func TestReference(t *testing.T) {
 			t.Errorf("%s doesn't show %s", path, key)
 		}
 	}
-	for _, key := range []string{"listen", "plain", "cert", "key", "client_ca", "dev_ca", "token_file", "admin", "records", "drain_timeout", "cache"} {
+	for _, key := range []string{"listen", "plain", "cert", "key", "client_ca", "dev_ca", "token_file", "admin", "records", "lame_duck", "drain_timeout", "cache"} {
 		if !strings.Contains(string(text), key+":") {
 			t.Errorf("%s doesn't show %s", path, key)
 		}

@@ -189,7 +189,7 @@ func openFaaS(t *testing.T) platform {
 	}
 	strictYAML(t, "openfaas/stack.yaml", &s)
 	f, ok := s.Functions["switchbridge"]
-	if !ok || s.Provider.Name != "openfaas" || f.Environment["PORT"] != "8080" {
+	if !ok || s.Provider.Name != "openfaas" || f.Environment["mode"] != "http" {
 		t.Fatalf("%+v", s)
 	}
 	words := strings.Fields(f.FProcess)
@@ -201,6 +201,15 @@ func openFaaS(t *testing.T) platform {
 		if !ok || !strings.Contains(strings.Join(f.Secrets, " "), secret) {
 			t.Errorf("%s %s is no secret of %v", flag, argument(words, flag), f.Secrets)
 		}
+	}
+	// of-watchdog has the health paths, and asks the function at the port that both are told.
+	if f.Environment["upstream_url"] != "http://127.0.0.1:"+f.Environment["PORT"] || f.Environment["PORT"] == "8080" {
+		t.Errorf("the watchdog asks %s, and the function listens at %s", f.Environment["upstream_url"], f.Environment["PORT"])
+	}
+	lame, err := time.ParseDuration(argument(words, "--lame-duck"))
+	health, err2 := time.ParseDuration(f.Environment["healthcheck_interval"])
+	if err != nil || err2 != nil || lame <= health {
+		t.Errorf("the watchdog takes requests for %v after SIGTERM, and the function for %v", health, lame)
 	}
 	return platform{args: words[3:], portEnv: "PORT", live: f.Annotations["com.openfaas.health.http.path"],
 		ready: f.Annotations["com.openfaas.ready.http.path"], grace: 30 * time.Second}
@@ -265,7 +274,10 @@ func TestPlatforms(t *testing.T) {
 	program := buildProgram(t)
 	cache := t.TempDir()
 	for i := range rows {
-		t.Run(rows[i].name, func(t *testing.T) { rows[i].holds(t, program, cache) })
+		t.Run(rows[i].name, func(t *testing.T) {
+			t.Parallel() // each takes requests for some seconds after SIGTERM
+			rows[i].holds(t, program, cache)
+		})
 	}
 }
 
@@ -378,10 +390,11 @@ func (p *platform) holds(t *testing.T, program, cache string) {
 		t.Errorf("beside three slow callers: %v, %v", resp, err)
 	}
 
-	// SIGTERM: all get their answers, and then it ends, in time.
+	// SIGTERM: whoever still asks gets an answer for a while, then those who are there, and then it ends, in time.
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	until(t, "it is not ready any more, or gone", func() bool { return status(ready) != 200 })
 	until(t, "nobody is let in any more", func() bool {
 		c, err := net.Dial("tcp", address)
 		if err == nil {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -53,6 +54,7 @@ type Server struct {
 	begun  chan struct{}          // closed when Run runs
 	group  *task.Group            // of what runs
 	guests context.Context        // done when the last event has its answer
+	pause  func(time.Duration)    // time.Sleep, but for tests
 
 	// OnPolicy, if set before Run, is told of every new policy of a function.
 	OnPolicy func(flow.PolicyVersion)
@@ -74,7 +76,7 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{})}
+	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{}), pause: time.Sleep}
 	s.registry.MustRegister(s.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.refusals = listen.NewRefusals(s.registry, log)
 	written := record.NewWriter(records)
@@ -345,8 +347,8 @@ func (s *Server) Check(ctx context.Context) error {
 	return group.Wait()
 }
 
-// Run compiles the guests and serves until ctx is done; then it takes no more connections and
-// waits for the events that are being decided, for as long as the configuration says. That is no
+// Run compiles the guests and serves until ctx is done. From then on readiness says no; after the lame-duck time it takes no more
+// connections and waits for the events that are being decided, for as long as the configuration says. That is no
 // error. A guest that can't be run makes its own function fail with the reason; when none is left,
 // Run returns that.
 func (s *Server) Run(ctx context.Context) error {
@@ -430,9 +432,13 @@ func (s *Server) serve() error {
 // drain ends the server in good order.
 func (s *Server) drain(ctx context.Context) {
 	s.now().mux.Drain()
-	s.log.Info("shutting down: events that are being decided get their answers", "at_most_seconds", s.config.Drain.Seconds())
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
 	defer cancel()
+	if d := s.config.lameDuck(); d > 0 {
+		s.log.Info("shutting down: not ready any more, and requests are still taken", "seconds", d.Seconds())
+		s.pause(d)
+	}
+	s.log.Info("shutting down: events that are being decided get their answers", "at_most_seconds", s.config.Drain.Seconds())
 	if err := s.server.Shutdown(grace); err != nil {
 		s.log.Warn("events were still being decided at the end", "err", err)
 		s.server.Close()

@@ -480,6 +480,46 @@ func TestShutdownFinishesEvents(t *testing.T) {
 	}
 }
 
+// TestLameDuck ends the server while callers don't know it yet.
+func TestLameDuck(t *testing.T) {
+	c := base(guestOf(t, "controller", "well"))
+	lame := 8 * time.Second
+	c.LameDuck = &lame
+	r := prepare(t, c, nil)
+	pauses, over := make(chan time.Duration), make(chan struct{})
+	r.pause = func(d time.Duration) { pauses <- d; <-over }
+	r.start()
+	r.post("/", "any").want(t, 200, "well")
+
+	ended := make(chan error, 1)
+	go func() { ended <- r.stop() }()
+	if d := <-pauses; d != lame {
+		t.Errorf("requests are taken for %v, want %v", d, lame)
+	}
+	if got := r.get(r.base + "/readyz"); got.status != 503 || !strings.Contains(got.body, "shutting down") {
+		t.Errorf("/readyz: %d %s", got.status, got.body)
+	}
+	for range 3 {
+		resp, err := r.client.Do(event(t, r.base, "any"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != 200 || string(body) != "well" || !resp.Close {
+			t.Errorf("%s %q, last of its connection: %v", resp.Status, body, resp.Close)
+		}
+	}
+	close(over)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if conn, err := net.Dial("tcp", r.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("somebody is let in")
+	}
+}
+
 // TestShutdownDoesNotWaitForever ends the server while a client keeps its event to itself.
 func TestShutdownDoesNotWaitForever(t *testing.T) {
 	c := base(guestOf(t, "controller", "well"))

@@ -37,7 +37,7 @@ func viceroy(t *testing.T, r *run) functiontest.Exchange {
 	write(t, filepath.Join(r.dir, "fastly.toml"), []byte(manifest.String()))
 	at := address(t)
 	r.serve(t, at, nil, "--config", "fastly.toml", "--addr", at, "main.wasm")
-	posts := functiontest.Posts(http.DefaultClient, "http://"+at+"/", nil)
+	posts := functiontest.Posts(r.client(t), "http://"+at+"/", nil)
 	return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
 		status, answer, text, err := posts(ctx, header, body)
 		if err == nil && answer.Get("Content-Length") != strconv.Itoa(len(text)) {

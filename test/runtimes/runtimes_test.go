@@ -3,6 +3,7 @@ package runtimes
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -20,6 +21,7 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/instance/embedded"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -28,6 +30,7 @@ import (
 	"switchbridge/functiontest/conformance"
 	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/netns"
 	"switchbridge/internal/testlong"
 	"switchbridge/policy/blob"
 )
@@ -42,6 +45,8 @@ const (
 	asked = 1000
 
 	startTimeout = time.Minute // for a busy machine
+
+	configs = "../../configs"
 )
 
 // runtime is one that runs our function, with conformance.Stateless as its policy.
@@ -60,14 +65,18 @@ var table = []runtime{
 	{"Lambda, load balancer", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true})},
 	{"Lambda, load balancer with multi-value headers", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true, multi: true})},
 	{"Fastly, Viceroy", "viceroy", "cargo install viceroy --locked --version 0.22.0, half an hour on two cores", viceroy},
+	{"Knative's queue-proxy", "queue-proxy", "make runtimes", queueProxy},
+	{"OpenFaaS's of-watchdog", "of-watchdog", "build github.com/openfaas/of-watchdog", watchdog},
 	{"wasmtime", "wasmtime", "cargo install wasmtime-cli --locked", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
 }
 
 // run is a runtime's program while it is tested.
 type run struct {
 	program string
-	dir     string // the test's own, with policy.blob in it
+	dir     string           // the test's own, with policy.blob in it
+	apart   *netns.Namespace // where it listens; nil: on this machine's loopback
 	logs    logbuffer.Buffer
+	began   time.Time    // when its first process was started
 	peak    func() int64 // the most memory that it and its descendants have had, in bytes
 }
 
@@ -77,21 +86,14 @@ func TestLongRuntimes(t *testing.T) {
 	questions := ask(t)
 	for _, row := range table {
 		t.Run(row.name, func(t *testing.T) {
-			r := &run{program: find(t, &row), dir: t.TempDir()}
-			compiled, err := blob.Pack(conformance.Stateless())
-			if err != nil {
-				t.Fatal(err)
-			}
-			write(t, filepath.Join(r.dir, "policy.blob"), compiled)
+			r := prepare(t, row.find(t))
 			exchange := row.start(t, r)
 			var first time.Duration
 			took := make([]time.Duration, 0, asked)
 			equal := 0
 			for i := range asked {
 				q := &questions[i%len(questions)]
-				header := q.header.Clone()
-				header.Set("Authorization", "Bearer "+token)
-				began := time.Now()
+				header, began := q.authorised(), time.Now()
 				status, answer, body, err := exchange(t.Context(), header, q.body)
 				if i == 0 {
 					first = time.Since(began)
@@ -158,6 +160,13 @@ func ask(t *testing.T) (questions []question) {
 	return questions
 }
 
+// authorised are the question's headers with the token.
+func (q *question) authorised() http.Header {
+	header := q.header.Clone()
+	header.Set("Authorization", "Bearer "+token)
+	return header
+}
+
 // differs says how an answer is not the native one: in its status, in a header of the contract, or in its body.
 func (q *question) differs(status int, header http.Header, body []byte) string {
 	if status != q.want.Code {
@@ -179,8 +188,32 @@ func (q *question) differs(status int, header http.Header, body []byte) string {
 	return ""
 }
 
+// prepare makes a folder for a runtime's test, with the compiled policy in it.
+func prepare(t *testing.T, program string) *run {
+	t.Helper()
+	r := &run{program: program, dir: t.TempDir()}
+	compiled, err := blob.Pack(conformance.Stateless())
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(r.dir, "policy.blob"), compiled)
+	return r
+}
+
+// find returns the program of the table's row of that name, or skips the test.
+func find(t *testing.T, name string) string {
+	t.Helper()
+	for i := range table {
+		if table[i].name == name {
+			return table[i].find(t)
+		}
+	}
+	t.Fatalf("no row %s", name)
+	return ""
+}
+
 // find returns the runtime's program, or skips the test.
-func find(t *testing.T, row *runtime) string {
+func (row *runtime) find(t *testing.T) string {
 	t.Helper()
 	installed, err := filepath.Abs(filepath.Join("..", "..", "build", "runtimes", "bin", row.program))
 	if err != nil {
@@ -199,40 +232,118 @@ func find(t *testing.T, row *runtime) string {
 	return ""
 }
 
-// serve starts a program that listens, and waits until its address takes connections. It ends with the test.
-func (r *run) serve(t *testing.T, address string, env []string, args ...string) {
+// separate gives what is tested a network namespace of its own, for programs that listen on all addresses or at ports that can't be chosen.
+func (r *run) separate(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(r.program, args...)
+	ns, err := netns.New()
+	if err != nil {
+		t.Skipf("it listens on all addresses, and no network namespace can be made here: %v", err)
+	}
+	t.Cleanup(ns.Close)
+	r.apart = ns
+}
+
+// client asks where the runtime listens.
+func (r *run) client(t *testing.T) *http.Client {
+	transport := &http.Transport{MaxIdleConnsPerHost: 256, DialContext: r.dial}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func (r *run) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if r.apart != nil {
+		return r.apart.Dial(ctx, network, address)
+	}
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+// process is a program that was started. It ends with the test.
+type process struct {
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// serve starts the runtime, and waits until its address takes connections.
+func (r *run) serve(t *testing.T, address string, env []string, args ...string) *process {
+	t.Helper()
+	return r.start(t, address, env, r.program, args...)
+}
+
+// start starts a program that listens, and waits until its address takes connections.
+func (r *run) start(t *testing.T, address string, env []string, program string, args ...string) *process {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	if r.apart != nil {
+		cmd = r.apart.Command(program, args...)
+	}
 	cmd.Dir = r.dir
-	cmd.Env = append([]string{"HOME=" + r.dir}, env...)
+	cmd.Env = append([]string{"HOME=" + r.dir, "PATH=" + os.Getenv("PATH")}, env...)
 	cmd.Stdout, cmd.Stderr = &r.logs, &r.logs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = 10 * time.Second
+	if r.began.IsZero() {
+		r.began = time.Now()
+	}
 	if err := child.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
+	p := &process{cmd, make(chan struct{})}
+	go func() { _ = cmd.Wait(); close(p.ended) }()
 	t.Cleanup(func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-		<-ended
+		<-p.ended
 	})
-	r.peak = func() int64 { return peakOfFamily(cmd.Process.Pid) }
-	for end := time.Now().Add(startTimeout); ; {
-		conn, err := net.Dial("tcp", address)
+	others := r.peak
+	r.peak = func() int64 {
+		peak := peakOfFamily(cmd.Process.Pid)
+		if others != nil {
+			peak += others()
+		}
+		return peak
+	}
+	r.until(t, p, "it listens", func() error {
+		conn, err := r.dial(t.Context(), "tcp", address)
 		if err == nil {
 			conn.Close()
-			t.Logf("it listens after %.0f ms", milliseconds(time.Since(began)))
+		}
+		return err
+	})
+	return p
+}
+
+// ready waits until a health path answers 200.
+func (r *run) ready(t *testing.T, p *process, url string) {
+	t.Helper()
+	client := r.client(t)
+	r.until(t, p, "it is ready", func() error {
+		resp, err := client.Get(url)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
+}
+
+// until asks again and again until a process is as it should be, and says how long that took from the start.
+func (r *run) until(t *testing.T, p *process, what string, ask func() error) {
+	t.Helper()
+	for end := time.Now().Add(startTimeout); ; {
+		err := ask()
+		if err == nil {
+			t.Logf("%s after %.0f ms", what, milliseconds(time.Since(r.began)))
 			return
 		}
 		select {
-		case <-ended:
+		case <-p.ended:
 			t.Fatalf("it ended\n%s", r.logs.String())
 		case <-time.After(5 * time.Millisecond):
 		}
 		if time.Now().After(end) {
-			t.Fatalf("it does not listen: %v\n%s", err, r.logs.String())
+			t.Fatalf("not so: %s: %v\n%s", what, err, r.logs.String())
 		}
 	}
 }
@@ -292,6 +403,21 @@ func (r *run) build(t *testing.T, name, pkg string, env []string, flags ...strin
 	}
 }
 
+// container builds the program that our image has, with its compiled guest, as configs/container/Containerfile does. It returns the program, and
+// where its guest lies as an environment variable.
+func (r *run) container(t *testing.T) (program, cache string) {
+	t.Helper()
+	if err := embedded.Built(); err != nil {
+		t.Skip(err)
+	}
+	r.build(t, "switchbridge", "switchbridge/cmd/switchbridge", nil)
+	program, cache = filepath.Join(r.dir, "switchbridge"), filepath.Join(r.dir, "cache")
+	if out, err := exec.Command(program, "function", "serve", "--check", "--cache", cache).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return program, "CACHE_DIRECTORY=" + cache
+}
+
 // post sends a request that is no one of the contract, and returns the body of the answer.
 func post(ctx context.Context, url string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
@@ -308,6 +434,15 @@ func post(ctx context.Context, url string, body []byte) ([]byte, error) {
 		err = fmt.Errorf("%s: %.200s", resp.Status, text)
 	}
 	return text, err
+}
+
+func read(t *testing.T, name string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
 }
 
 func write(t *testing.T, name string, content []byte) {

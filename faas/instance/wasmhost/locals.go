@@ -6,7 +6,7 @@ import "encoding/binary"
 type locals struct {
 	first uint32
 	types []byte
-	temps [5 + 2]uint32 // by type, and two more of i32: what holds an operand for a moment
+	temps [5 + 3]uint32 // by type, two more of i32 and one more of i64: what holds an operand for a moment
 }
 
 const noLocal = ^uint32(0)
@@ -31,6 +31,14 @@ func (l *locals) temporary(kind byte) uint32 { return l.temp(int(valueI32-kind),
 // second and third are two more of i32.
 func (l *locals) second() uint32 { return l.temp(5, valueI32) }
 func (l *locals) third() uint32  { return l.temp(6, valueI32) }
+
+// another is one more of i32 or i64.
+func (l *locals) another(kind byte) uint32 {
+	if kind == valueI64 {
+		return l.temp(7, valueI64)
+	}
+	return l.second()
+}
 
 func (l *locals) temp(i int, kind byte) uint32 {
 	if l.temps[i] == noLocal {

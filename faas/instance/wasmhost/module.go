@@ -644,6 +644,9 @@ func (w *rewriter) instruction(e *edit) {
 			w.access(e, e.at-1, uint32(s.size), s.value)
 		case isLoad(op):
 			w.access(e, e.at-1, 0, 0)
+		case isRemainder(op):
+			r := remainders[op-opI32RemS]
+			e.replaceSince(e.at-1, e.at, r.append(nil, w.locals.temporary(r.kind), w.locals.another(r.kind)))
 		default:
 			e.skipImmediates(op)
 		}

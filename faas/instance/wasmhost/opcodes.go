@@ -171,9 +171,13 @@ const (
 	opI32GtS        = 0x4a
 	opI32Add        = 0x6a
 	opI32Sub        = 0x6b
+	opI32RemS       = 0x6f
+	opI32RemU       = 0x70
 	opI32Or         = 0x72
 	opI32ShrU       = 0x76
 	opI64Add        = 0x7c
+	opI64RemS       = 0x81
+	opI64RemU       = 0x82
 	opI32WrapI64    = 0xa7
 	opI64ExtendI32U = 0xad
 	opRefFunc       = 0xd2

@@ -18,7 +18,7 @@ const preparedSection = "switchbridge.prepared"
 
 // rewriterSources are all that decide what a rewritten module looks like.
 //
-//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go locals.go track.go segments.go lean.go
+//go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go remainder.go locals.go track.go segments.go lean.go
 var rewriterSources embed.FS
 
 // rewriterKey tells this rewriter from any other.

@@ -159,6 +159,61 @@ func TestRewrittenCodeDoesTheSame(t *testing.T) {
 	}
 }
 
+// TestRemaindersAreSpelledOut compares each remainder, as it is and as it was rewritten, on both of wazero's engines.
+func TestRemaindersAreSpelledOut(t *testing.T) {
+	operands := []uint64{0, 1, 2, 3, 7, 10, 1<<31 - 1, 1 << 31, 1<<31 + 1, 1<<32 - 1, 1 << 32, 1<<63 - 1, 1 << 63, 1<<64 - 10, 1<<64 - 7, 1<<64 - 3, 1<<64 - 2, 1<<64 - 1}
+	for name, op := range map[string]byte{"i32.rem_s": opI32RemS, "i32.rem_u": opI32RemU, "i64.rem_s": opI64RemS, "i64.rem_u": opI64RemU} {
+		kind := byte(valueI32)
+		if op >= opI64RemS {
+			kind = valueI64
+		}
+		body := code(0, get(0), get(1), int(op), opEnd)
+		wasm := slices.Concat([]byte(wasmHeader),
+			section(sectionType, []byte{0x60, 2, kind, kind, 1, kind}),
+			section(sectionFunction, []byte{0}),
+			section(sectionMemory, []byte{0, 1}),
+			section(sectionExport, slices.Concat(leb(1), []byte("f"), []byte{0, 0}), slices.Concat(leb(1), []byte("m"), []byte{2, 0})),
+			section(sectionCode, slices.Concat(leb(len(body)), body)))
+		m, err := prepareModule(wasm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(m.binary, code(get(0), get(1), int(op))) {
+			t.Errorf("%s is still there", name)
+		}
+		ctx := t.Context()
+		reference := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+		defer reference.Close(ctx)
+		want, err := reference.Instantiate(ctx, wasm)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for engine, config := range map[string]wazero.RuntimeConfig{"interpreted": wazero.NewRuntimeConfigInterpreter(), "as here": wazero.NewRuntimeConfig()} {
+			r := wazero.NewRuntimeWithConfig(ctx, config)
+			defer r.Close(ctx)
+			if err := instantiateRefuel(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+			got, err := r.Instantiate(ctx, m.binary)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range operands {
+				for _, b := range operands {
+					if kind == valueI32 {
+						a, b = uint64(uint32(a)), uint64(uint32(b))
+					}
+					is, err := want.ExportedFunction("f").Call(ctx, a, b)
+					became, err2 := got.ExportedFunction("f").Call(ctx, a, b)
+					if !slices.Equal(is, became) || (err == nil) != (err2 == nil) {
+						t.Errorf("%s, %s: %#x, %#x: %v %v, want %v %v", name, engine, a, b, became, err2, is, err)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestJumpsForwardLeaveTheirBlock looks at the code itself: a jump forward becomes a br of the
 // block around it, a jump backward stays.
 func TestJumpsForwardLeaveTheirBlock(t *testing.T) {

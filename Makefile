@@ -236,12 +236,27 @@ LAMBDA_RIE := github.com/aws/aws-lambda-runtime-interface-emulator/cmd/aws-lambd
 # The newest that is there whole: of v0.51.0 the module that it needs beside it is missing.
 QUEUE_PROXY := knative.dev/serving/cmd/queue@v0.42.2
 
+# The newest that Node 20 runs.
+WRANGLER := wrangler@4.86.0
+
 .PHONY: runtimes
-runtimes: guest build/runtimes/bin/aws-lambda-rie build/runtimes/bin/queue-proxy ## the function on each platform's own runtime, which it installs or says how to
+runtimes: guest qemu build/runtimes/bin/aws-lambda-rie build/runtimes/bin/queue-proxy build/runtimes/bin/wrangler ## the function on each platform's own runtime, which it installs or says how to
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v viceroy >/dev/null || echo 'no viceroy: cargo install viceroy --locked --version 0.22.0 (half an hour on two cores)'
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v of-watchdog >/dev/null || echo 'no of-watchdog: build github.com/openfaas/of-watchdog, which the module proxy has not, and put it on PATH'
+	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v openwhisk-proxy >/dev/null || echo 'no openwhisk-proxy: build ./main of github.com/apache/openwhisk-runtime-go, and put it on PATH'
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v wasmtime >/dev/null || echo 'no wasmtime: cargo install wasmtime-cli --locked'
 	SWITCHBRIDGE_LONG=1 SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 14m -v -run '^TestLong' ./test/runtimes
+
+# An emulator of arm64, where there is none.
+.PHONY: qemu
+qemu:
+	@command -v qemu-aarch64 >/dev/null || test/setup.sh qemu-user
+
+build/runtimes/bin/wrangler:
+	@command -v npm >/dev/null || test/setup.sh nodejs npm
+	@mkdir -p build/runtimes/wrangler build/runtimes/bin
+	npm install --silent --no-save --no-audit --no-fund --prefix build/runtimes/wrangler $(WRANGLER)
+	ln -sf ../wrangler/node_modules/.bin/wrangler $@
 
 # Its module replaces others, which go install refuses: so it is built from a module around it.
 build/runtimes/bin/queue-proxy:

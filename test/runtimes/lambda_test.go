@@ -27,6 +27,7 @@ func lambda(f form) func(*testing.T, *run) functiontest.Exchange {
 		at := address(t)
 		r.serve(t, at, []string{"SWITCHBRIDGE_TOKENS=" + token, "LAMBDA_TASK_ROOT=" + r.dir},
 			"--runtime-interface-emulator-address", at, "--runtime-api-address", address(t), "./bootstrap")
+		client := r.client(t)
 		return func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
 			text, encoded := string(body), false
 			if header.Get("Content-Type") != contract.TypeJSON {
@@ -36,7 +37,7 @@ func lambda(f form) func(*testing.T, *run) functiontest.Exchange {
 			if err != nil {
 				return 0, nil, nil, err
 			}
-			raw, err := post(ctx, "http://"+at+"/2015-03-31/functions/function/invocations", payload)
+			raw, err := post(ctx, client, "http://"+at+"/2015-03-31/functions/function/invocations", payload)
 			if err != nil {
 				return 0, nil, nil, err
 			}

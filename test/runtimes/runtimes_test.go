@@ -65,8 +65,11 @@ var table = []runtime{
 	{"Lambda, load balancer", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true})},
 	{"Lambda, load balancer with multi-value headers", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true, multi: true})},
 	{"Fastly, Viceroy", "viceroy", "cargo install viceroy --locked --version 0.22.0, half an hour on two cores", viceroy},
+	{"Apache OpenWhisk", "openwhisk-proxy", "build ./main of github.com/apache/openwhisk-runtime-go as openwhisk-proxy", openWhisk},
+	{"Workers, wrangler dev", "wrangler", "make runtimes", wrangler},
 	{"Knative's queue-proxy", "queue-proxy", "make runtimes", queueProxy},
 	{"OpenFaaS's of-watchdog", "of-watchdog", "build github.com/openfaas/of-watchdog", watchdog},
+	{"arm64, QEMU", "qemu-aarch64", "make runtimes", arm64},
 	{"wasmtime", "wasmtime", "cargo install wasmtime-cli --locked", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
 }
 
@@ -419,12 +422,12 @@ func (r *run) container(t *testing.T) (program, cache string) {
 }
 
 // post sends a request that is no one of the contract, and returns the body of the answer.
-func post(ctx context.Context, url string, body []byte) ([]byte, error) {
+func post(ctx context.Context, client *http.Client, url string, body []byte) ([]byte, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -447,6 +450,9 @@ func read(t *testing.T, name string) []byte {
 
 func write(t *testing.T, name string, content []byte) {
 	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(name, content, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
+
+	"switchbridge/faas/platform/kept"
 )
 
 // Handler makes h an AWS Lambda handler. With stream it answers payload format 2.0 in the form that a function URL
@@ -27,7 +29,7 @@ func Handler(h http.Handler, stream bool) func(context.Context, json.RawMessage)
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var p payload
 		r, err := p.request(ctx, raw)
-		w := &response{header: http.Header{}, status: http.StatusOK}
+		w := kept.New()
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		} else {
@@ -37,11 +39,11 @@ func Handler(h http.Handler, stream bool) func(context.Context, json.RawMessage)
 		case p.first():
 			return p.answer(w), nil
 		case stream:
-			return &events.LambdaFunctionURLStreamingResponse{StatusCode: w.status, Headers: w.joined(), Body: &w.body}, nil
+			return &events.LambdaFunctionURLStreamingResponse{StatusCode: w.Status, Headers: w.Joined(), Body: &w.Body}, nil
 		}
 		return events.LambdaFunctionURLResponse{
-			StatusCode: w.status, Headers: w.joined(),
-			Body: base64.StdEncoding.EncodeToString(w.body.Bytes()), IsBase64Encoded: true,
+			StatusCode: w.Status, Headers: w.Joined(),
+			Body: base64.StdEncoding.EncodeToString(w.Body.Bytes()), IsBase64Encoded: true,
 		}, nil
 	}
 }
@@ -138,49 +140,19 @@ type firstAnswer struct {
 	IsBase64Encoded   bool                `json:"isBase64Encoded"`
 }
 
-func (p *payload) answer(w *response) firstAnswer {
-	a := firstAnswer{StatusCode: w.status, Body: w.body.String()}
+func (p *payload) answer(w *kept.Answer) firstAnswer {
+	a := firstAnswer{StatusCode: w.Status, Body: w.Body.String()}
 	// A REST API takes base64 for the body itself unless its binary media types say otherwise: what is text is sent as text.
-	if media, _, _ := mime.ParseMediaType(w.header.Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
-		a.Body, a.IsBase64Encoded = base64.StdEncoding.EncodeToString(w.body.Bytes()), true
+	if media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
+		a.Body, a.IsBase64Encoded = base64.StdEncoding.EncodeToString(w.Body.Bytes()), true
 	}
 	if p.RequestContext.ELB != nil {
-		a.StatusDescription = fmt.Sprint(w.status, " ", http.StatusText(w.status))
+		a.StatusDescription = fmt.Sprint(w.Status, " ", http.StatusText(w.Status))
 	}
 	if len(p.Headers) == 0 {
-		a.MultiValueHeaders = w.header
+		a.MultiValueHeaders = w.Header()
 	} else {
-		a.Headers = w.joined()
+		a.Headers = w.Joined()
 	}
 	return a
-}
-
-// response is an http.ResponseWriter that keeps the answer.
-type response struct {
-	header  http.Header
-	status  int
-	written bool
-	body    bytes.Buffer
-}
-
-func (w *response) Header() http.Header { return w.header }
-
-func (w *response) WriteHeader(status int) {
-	if !w.written {
-		w.status, w.written = status, true
-	}
-}
-
-func (w *response) Write(b []byte) (int, error) {
-	w.written = true
-	return w.body.Write(b)
-}
-
-// joined are the headers with one value for each name, in lower case.
-func (w *response) joined() map[string]string {
-	headers := make(map[string]string, len(w.header))
-	for key, values := range w.header {
-		headers[strings.ToLower(key)] = strings.Join(values, ", ")
-	}
-	return headers
 }

@@ -1,0 +1,131 @@
+// Package openwhiskhost runs a function on Apache OpenWhisk, as a native program in its Go or action loop runtime, called as a raw web action.
+//
+// An activation becomes a request to an http.Handler, so that OpenWhisk gets the same checks, limits and records as a server of one's own.
+package openwhiskhost
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"switchbridge/faas/platform/kept"
+)
+
+// Serve answers activations until in ends. Each is a line of JSON, and so is its answer: the action loop protocol (openwhisk-runtime-go,
+// docs/ACTION.md), which has one activation at a time. With acknowledge it says first that it is there, as the environment
+// variable __OW_WAIT_FOR_ACK asks.
+func Serve(ctx context.Context, h http.Handler, in io.Reader, out io.Writer, acknowledge bool) error {
+	if acknowledge {
+		if _, err := io.WriteString(out, `{"ok":true}`+"\n"); err != nil {
+			return err
+		}
+	}
+	lines := bufio.NewReader(in)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		answer, err := json.Marshal(activate(ctx, h, line))
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(append(answer, '\n')); err != nil {
+			return err
+		}
+	}
+}
+
+// activation is what an activation brings, as far as it counts here. Value is what a raw web action is called with (OpenWhisk, docs/webactions.md).
+type activation struct {
+	Value struct {
+		Method  string            `json:"__ow_method"` // in lower case
+		Headers map[string]string `json:"__ow_headers"`
+		Path    string            `json:"__ow_path"`
+		Query   string            `json:"__ow_query"`
+		Body    string            `json:"__ow_body"` // base64 unless its type is text
+	} `json:"value"`
+	Deadline deadline `json:"deadline"`
+}
+
+// deadline is a time in milliseconds since 1970, which OpenWhisk writes as a string.
+type deadline struct{ time.Time }
+
+func (d *deadline) UnmarshalJSON(b []byte) error {
+	var n json.Number
+	if err := json.Unmarshal(bytes.Trim(b, `"`), &n); err != nil {
+		return err
+	}
+	ms, err := n.Int64()
+	d.Time = time.UnixMilli(ms)
+	return err
+}
+
+// answer is what a web action returns.
+type answer struct {
+	StatusCode int               `json:"statusCode"`
+	Headers    map[string]string `json:"headers"`
+	Body       string            `json:"body"` // base64 unless its type is text or JSON
+}
+
+func activate(ctx context.Context, h http.Handler, line []byte) answer {
+	w := kept.New()
+	var a activation
+	err := json.Unmarshal(line, &a)
+	if err == nil && !a.Deadline.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, a.Deadline.Time)
+		defer cancel()
+	}
+	var r *http.Request
+	if err == nil {
+		r, err = a.request(ctx)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+	} else {
+		h.ServeHTTP(w, r)
+	}
+	body := w.Body.String()
+	if media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
+		body = base64.StdEncoding.EncodeToString(w.Body.Bytes())
+	}
+	return answer{StatusCode: w.Status, Headers: w.Joined(), Body: body}
+}
+
+func (a *activation) request(ctx context.Context) (*http.Request, error) {
+	v := &a.Value
+	if v.Method == "" {
+		return nil, errors.New("no __ow_method: want a web action (wsk action create --web raw)")
+	}
+	// JSON comes as base64 from some versions and as it is from others. An object is no base64.
+	body, err := base64.StdEncoding.DecodeString(v.Body)
+	if err != nil {
+		body = []byte(v.Body)
+	}
+	r, err := http.NewRequestWithContext(ctx, strings.ToUpper(v.Method), "/", bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("activation: %w", err)
+	}
+	r.URL = &url.URL{Path: "/" + strings.TrimPrefix(v.Path, "/"), RawQuery: v.Query}
+	for key, value := range v.Headers {
+		r.Header.Set(key, value)
+	}
+	r.Host = r.Header.Get("Host")
+	forwarded := r.Header.Get("X-Forwarded-For")
+	r.RemoteAddr = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:])
+	return r, nil
+}

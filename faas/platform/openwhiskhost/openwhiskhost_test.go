@@ -1,0 +1,152 @@
+package openwhiskhost
+
+import (
+	"bufio"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/faas/function/auth"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/flow/contract"
+	"switchbridge/flow/contract/jsonenc"
+	"switchbridge/flow/contract/openflow"
+	"switchbridge/functiontest"
+	"switchbridge/functiontest/conformance"
+)
+
+const token = "0123456789abcdef"
+
+// loop serves h, and returns what sends a line and reads its answer.
+func loop(t *testing.T, h http.Handler, acknowledge bool) (tell func(line string) string, answers *bufio.Reader) {
+	t.Helper()
+	in, lines := io.Pipe()
+	out, w := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(context.Background(), h, in, w, acknowledge) }()
+	t.Cleanup(func() {
+		lines.Close()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	answers = bufio.NewReader(out)
+	var one sync.Mutex // OpenWhisk's runtime sends one activation at a time
+	return func(line string) string {
+		one.Lock()
+		defer one.Unlock()
+		if _, err := io.WriteString(lines, line+"\n"); err != nil {
+			t.Error(err)
+			return ""
+		}
+		answer, err := answers.ReadString('\n')
+		if err != nil {
+			t.Error(err)
+		}
+		return answer
+	}, answers
+}
+
+// exchange asks as OpenWhisk's controller does. JSON comes as base64 where encoded says so.
+func exchange(tell func(string) string, encoded bool) functiontest.Exchange {
+	return func(_ context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		if header.Get("Authorization") == "" {
+			header.Set("Authorization", "Bearer "+token)
+		}
+		headers := make(map[string]string)
+		for name, values := range header {
+			headers[strings.ToLower(name)] = strings.Join(values, ", ")
+		}
+		text := string(body)
+		if encoded || header.Get("Content-Type") != contract.TypeJSON {
+			text = base64.StdEncoding.EncodeToString(body)
+		}
+		line, err := json.Marshal(map[string]any{"deadline": "4102444800000", "value": map[string]any{
+			"__ow_method": "post", "__ow_path": "", "__ow_query": "", "__ow_headers": headers, "__ow_body": text}})
+		if err != nil {
+			return 0, nil, nil, err
+		}
+		var a answer
+		if err := json.Unmarshal([]byte(tell(string(line))), &a); err != nil {
+			return 0, nil, nil, err
+		}
+		got := http.Header{}
+		for name, value := range a.Headers {
+			got.Set(name, value)
+		}
+		if media := got.Get("Content-Type"); media == contract.TypeJSON || strings.HasPrefix(media, "text/") {
+			return a.StatusCode, got, []byte(a.Body), nil
+		}
+		decoded, err := base64.StdEncoding.DecodeString(a.Body)
+		return a.StatusCode, got, decoded, err
+	}
+}
+
+func TestConformance(t *testing.T) {
+	codecs := []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}
+	h, err := httphost.New(httphost.Config{Decider: controller.New(conformance.Stateless()), Codecs: codecs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := auth.ParseSecret(token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux, err := httphost.NewMux(httphost.MuxConfig{Tokens: tokens, Functions: []httphost.Function{{Name: "controller", Handler: h}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tell, _ := loop(t, mux, false)
+	for _, codec := range codecs {
+		for _, encoded := range []bool{false, true} {
+			conformance.RunBy(t, conformance.Stateless(), functiontest.Client(codec, exchange(tell, encoded)), codec)
+		}
+	}
+	conformance.Refusals(t, exchange(tell, false))
+}
+
+func TestActivations(t *testing.T) {
+	var seen *http.Request
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r
+		w.Header().Set("Content-Type", "text/plain")
+		body, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(body)
+	})
+	tell, _ := loop(t, h, false)
+	for _, row := range []struct{ name, line, want string }{
+		{"what is no JSON", `{`, `"statusCode":400`},
+		{"no web action", `{"value":{"name":"x"}}`, "want a web action"},
+		{"a method that is none", `{"value":{"__ow_method":"a b"}}`, `"statusCode":400`},
+		{"a deadline that is none", `{"deadline":"soon","value":{"__ow_method":"post"}}`, `"statusCode":400`},
+		{"no body", `{"value":{"__ow_method":"post","__ow_body":""}}`, `"body":""`},
+		{"text", `{"value":{"__ow_method":"post","__ow_body":"{\"a\": 1}"}}`, `"body":"{\"a\": 1}"`},
+		{"base64", `{"value":{"__ow_method":"post","__ow_body":"eyJhIjogMX0="}}`, `"body":"{\"a\": 1}"`},
+		{"a deadline in numbers", `{"deadline":4102444800000,"value":{"__ow_method":"get","__ow_path":"/healthz","__ow_query":"a=b",` +
+			`"__ow_headers":{"host":"f","x-forwarded-for":"192.0.2.9, 192.0.2.1"}}}`, `"statusCode":200`},
+	} {
+		if got := tell(row.line); !strings.Contains(got, row.want) {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+	if seen.Method != "GET" || seen.URL.String() != "/healthz?a=b" || seen.Host != "f" || seen.RemoteAddr != "192.0.2.1" {
+		t.Errorf("%s %s of %s from %s", seen.Method, seen.URL, seen.Host, seen.RemoteAddr)
+	}
+	if end, ok := seen.Context().Deadline(); !ok || !end.Equal(time.UnixMilli(4102444800000)) {
+		t.Errorf("deadline %v, %v", end, ok)
+	}
+}
+
+func TestAcknowledge(t *testing.T) {
+	var out strings.Builder
+	if err := Serve(t.Context(), http.NotFoundHandler(), strings.NewReader(""), &out, true); err != nil || out.String() != "{\"ok\":true}\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+}

@@ -70,6 +70,9 @@ var table = []runtime{
 	{"Knative's queue-proxy", "queue-proxy", "make runtimes", queueProxy},
 	{"OpenFaaS's of-watchdog", "of-watchdog", "build github.com/openfaas/of-watchdog", watchdog},
 	{"arm64, QEMU", "qemu-aarch64", "make runtimes", arm64},
+	{"CloudEvents SDK for Go, as caller", "cloudevents-caller", "make runtimes", caller()},
+	{"CloudEvents SDK for Python, as caller", "cloudevents-python", "make runtimes", caller("testdata/cloudevents/caller.py")},
+	{"wazero", "wazero", "make runtimes", command("run", "-cachedir=cache", "-mount=.:/:ro", "function.wasm", "/policy.blob")},
 	{"wasmtime", "wasmtime", "cargo install wasmtime-cli --locked", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
 }
 

@@ -252,7 +252,7 @@ func TestExamplePeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if peers, err := ParsePeers(f); err != nil || len(peers) != 2 {
+	if peers, err := ParsePeers(f); err != nil || len(peers) != 3 {
 		t.Errorf("%+v, %v", peers, err)
 	}
 }

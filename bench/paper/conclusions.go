@@ -82,7 +82,7 @@ func conclude(r *Report) (list []string) {
 
 	for _, f := range r.figuresOf("distance") {
 		if f.Paper > 0 {
-			say("Tables 8 to 11: an event takes %s ms to %s over an emulated distance, %s of the paper's %s ms.", num(f.Value), f.Name, num(f.Value/f.Paper), num(f.Paper))
+			say("Tables 8 and 11: an event takes %s ms to %s over an emulated distance, %s of the paper's %s ms.", num(f.Value), f.Name, num(f.Value/f.Paper), num(f.Paper))
 		}
 	}
 	policies := r.figuresOf("policy")

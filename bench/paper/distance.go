@@ -32,7 +32,7 @@ func (e *evaluation) emulated() string {
 // distance asks from each location. The sites of one platform ask at the same
 // time, as the paper's agents did.
 func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) error {
-	s := e.section("Tables 8 to 11: location and platform",
+	s := e.section("Tables 8 and 11: location and platform",
 		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once. The paper's figures are its medians for each platform.", e.scale.events),
 		"platform", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
 	s.Emulated = e.emulated()

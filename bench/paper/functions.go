@@ -29,7 +29,7 @@ func (e *evaluation) organisation() ([]byte, error) {
 
 func (e *evaluation) functions(ctx context.Context) error {
 	missing := func(why string) error {
-		e.section("Functions", "The function's time, distance and location (tables 8 to 11), the handshakes (table 12), and cost were not measured: "+why+".")
+		e.section("Functions", "The function's time, distance and location (tables 8 and 11), the handshakes (table 12), and cost were not measured: "+why+".")
 		return nil
 	}
 	f := e.cfg.Function

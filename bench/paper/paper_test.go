@@ -180,7 +180,7 @@ func TestQuick(t *testing.T) {
 	}
 	find("A function and its transport", "bare transport")
 	// The delays are in the figures: round trips of 20 and 60 ms.
-	away := sections["Tables 8 to 11: location and platform"]
+	away := sections["Tables 8 and 11: location and platform"]
 	for i, least := range []float64{0, 20, 60, 20} {
 		var p50 float64
 		if fmt.Sscan(away.Rows[i][4], &p50); p50 < least {
@@ -195,7 +195,7 @@ func TestQuick(t *testing.T) {
 	if fmt.Sscan(full[4], &p10); full[1] != "full" || full[2] != "28.9" || p10 < 39 {
 		t.Errorf("%q", full)
 	}
-	for _, title := range []string{"Tables 8 to 11: location and platform", "Table 12: handshakes", "Figure 2 and tables 8 to 11: policies with state and without"} {
+	for _, title := range []string{"Tables 8 and 11: location and platform", "Table 12: handshakes", "Figure 2: policies with state and without"} {
 		if !strings.Contains(sections[title].Emulated, "distance, by ") {
 			t.Errorf("%s does not say that distance is emulated", title)
 		}
@@ -205,7 +205,7 @@ func TestQuick(t *testing.T) {
 		t.Errorf("%d functions were started and %d stopped", len(started), stopped)
 	}
 	measured := 0
-	for _, row := range sections["Figure 2 and tables 8 to 11: policies with state and without"].Rows {
+	for _, row := range sections["Figure 2: policies with state and without"].Rows {
 		if row[0] == wayFar && row[1] == kindMachine && row[3] != "136" || row[4] == "0.00" && row[0] != wayNative && row[0] != wayEmbedded {
 			t.Errorf("%q", row)
 		}

@@ -58,7 +58,7 @@ func (e *evaluation) states(ctx context.Context) error {
 		return nil
 	}
 	r, err := State(ctx, StateConfig{smoke: e.cfg.Quick, Local: e.cfg.Local, Stores: e.cfg.Stores, OnStep: e.cfg.OnStep})
-	s := e.section("Figure 2 and tables 8 to 11: policies with state and without",
+	s := e.section("Figure 2: policies with state and without",
 		fmt.Sprintf("Policies of %d entries over events of the organisation's kind, open loop, with nothing installed; each event is a flow's first packet, for which a machine's state is read and swapped. Times count from when an event was due. "+
 			"Far is over a round trip of %v; in the paper a policy's time includes the way to its platform, and its state machine's state is in Fastly's KV store. The rows of round trips are a header policy's and two round trips of a bare client to the store.", awayEntries, 2*farAway.Delay),
 		"way", "policy", "store", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev")

@@ -19,6 +19,9 @@ type Trial struct {
 	now    time.Time // of the expectations
 }
 
+// Start is when the first of some expectations comes, if it does not say. Any time would do.
+var Start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
 // NewTrial returns a Trial without any states.
 func NewTrial(c *controller.Controller) *Trial {
 	return &Trial{c: c, states: make(map[string]flow.State)}
@@ -47,7 +50,7 @@ func (t *Trial) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 // before. It returns what it gets, and whether that is what is wanted.
 func (t *Trial) Try(ctx context.Context, e *policytest.Expectation) (got string, met bool, err error) {
 	if t.now.IsZero() {
-		t.now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) // any time will do
+		t.now = Start
 	}
 	wait, line, err := policytest.Wait(e.Packet, t.now)
 	if err != nil {
@@ -64,6 +67,11 @@ func (t *Trial) Try(ctx context.Context, e *policytest.Expectation) (got string,
 		return "", false, err
 	}
 	return policytest.Sum(&d), e.Met(&d), nil
+}
+
+// State returns the name of the state that a key is in at a time.
+func (t *Trial) State(key string, at time.Time) string {
+	return t.c.StateOf(key, t.states[key].Data, at)
 }
 
 // moved says what a decision has done to a state.

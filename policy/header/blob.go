@@ -101,7 +101,7 @@ func (r *Rule) readMore(rd *wire.Reader) {
 	}
 	r.Flags = Flags{Set: flow.TCPFlags(rd.Byte()), Clear: flow.TCPFlags(rd.Byte())}
 	for n := rd.Count(2); n > 0 && rd.Err() == nil; n-- {
-		r.Hours = append(r.Hours, Span{uint16(rd.Uint(week)), uint16(rd.Uint(week))})
+		r.Hours = append(r.Hours, Span{uint16(rd.Uint(Week)), uint16(rd.Uint(Week))})
 	}
 }
 

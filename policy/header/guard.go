@@ -26,7 +26,8 @@ func (f Flags) Validate(c *Condition) error {
 // Match reports whether a packet's flags are as f asks.
 func (f Flags) Match(flags flow.TCPFlags) bool { return flags&f.Set == f.Set && flags&f.Clear == 0 }
 
-const week = 7 * 24 * 60 // minutes
+// Week is a week in minutes.
+const Week = 7 * 24 * 60
 
 // Span is a part of a week, in minutes since the beginning of Monday: from From until To.
 type Span struct{ From, To uint16 }
@@ -58,12 +59,12 @@ func (r *Rule) validateGuard(zone []Shift) error {
 	}
 	end := -1
 	for _, s := range r.Hours {
-		if int(s.From) <= end || s.From >= s.To || s.To > week {
+		if int(s.From) <= end || s.From >= s.To || s.To > Week {
 			return fmt.Errorf("hours: want parts of a week in their order, without overlap")
 		}
 		end = int(s.To)
 	}
-	if len(r.Hours) == 1 && r.Hours[0] == (Span{0, week}) {
+	if len(r.Hours) == 1 && r.Hours[0] == (Span{0, Week}) {
 		return fmt.Errorf("hours: they are all of the week")
 	}
 	for i, s := range zone {
@@ -80,12 +81,11 @@ func (r *Rule) validateGuard(zone []Shift) error {
 	return nil
 }
 
-// open reports whether a time is within the hours, and for how long that stays so.
-func (g *guard) open(now time.Time) (open bool, left time.Duration) {
-	at := now.Unix()
+// secondOf returns the second of the week that a time is in a zone, and when the zone's offset changes.
+func secondOf(at int64, zone []Shift) (second, next int64) {
 	var offset int64
-	next := int64(1<<63 - 1) // when the offset changes
-	for _, s := range g.zone {
+	next = 1<<63 - 1
+	for _, s := range zone {
 		if s.From > at {
 			next = s.From
 			break
@@ -93,10 +93,23 @@ func (g *guard) open(now time.Time) (open bool, left time.Duration) {
 		offset = int64(s.Offset)
 	}
 	const day = 24 * 3600
-	second := (at + offset + 3*day) % (7 * day) // 1970 began on a Thursday
-	if second < 0 {
+	if second = (at + offset + 3*day) % (7 * day); second < 0 { // 1970 began on a Thursday
 		second += 7 * day
 	}
+	return second, next
+}
+
+// MinuteOf returns the minute of the week that a time is in a zone.
+func MinuteOf(at time.Time, zone []Shift) int {
+	second, _ := secondOf(at.Unix(), zone)
+	return int(second / 60)
+}
+
+// open reports whether a time is within the hours, and for how long that stays so.
+func (g *guard) open(now time.Time) (open bool, left time.Duration) {
+	at := now.Unix()
+	second, next := secondOf(at, g.zone)
+	const day = 24 * 3600
 	until := int64(7 * day)
 	if len(g.hours) > 0 {
 		until += int64(g.hours[0].From) * 60

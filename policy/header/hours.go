@@ -86,11 +86,11 @@ func parseHours(s string) (span [2]int, err error) {
 
 // spans puts days and hours together. What goes over midnight is of the day on which it begins.
 func spans(days [7]bool, hours [][2]int) (list []Span) {
-	var minutes [week]bool
+	var minutes [Week]bool
 	for d, on := range days {
 		for _, h := range hours {
 			for m := h[0]; on && m < h[1]; m++ {
-				minutes[(d*day+m)%week] = true
+				minutes[(d*day+m)%Week] = true
 			}
 		}
 	}
@@ -99,7 +99,7 @@ func spans(days [7]bool, hours [][2]int) (list []Span) {
 			continue
 		}
 		end := m
-		for end < week && minutes[end] {
+		for end < Week && minutes[end] {
 			end++
 		}
 		list = append(list, Span{uint16(m), uint16(end)})

@@ -18,10 +18,13 @@
 //	ip 10.0.0.1 > 10.0.0.2 ip_proto 47
 //	eth eth_type 0x88b5
 //
-// TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Two events that are no packets can be written, too:
+// TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Events that are no packets can be written, too:
 //
-//	event port 3 down                 (or up)
-//	event switch
+//	event port 3 down                                           (or up, added, added down, deleted)
+//	event removed idle tcp 10.0.0.1:40000 > 10.0.0.2:22         (the rule of that packet went; or hard, delete)
+//	event switch                                                (it connects)
+//
+// "switch 1f" at the end of a line says to which switch it comes; it is 1 otherwise.
 //
 // What begins with "after 30s, " comes so much later than the line before it (see [Wait]).
 //
@@ -198,10 +201,30 @@ func options(words []string) (o said, err error) {
 	return o, nil
 }
 
-// flags reads names of TCP flags with + between.
+// flagNames are those of TCP flags, by bit.
+var flagNames = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"}
+
+// FlagWords is what follows "flags" in a line.
+func FlagWords(f flow.TCPFlags) string {
+	var names []string
+	for i, name := range flagNames {
+		if f>>i&1 != 0 {
+			names = append(names, name)
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, "+")
+}
+
+// flags reads names of TCP flags with + between, or none.
 func flags(s string) (v uint16, err error) {
+	if s == "none" {
+		return 0, nil
+	}
 	for name := range strings.SplitSeq(s, "+") {
-		i := slices.Index([]string{"fin", "syn", "rst", "psh", "ack"}, name)
+		i := slices.Index(flagNames, name)
 		if i < 0 {
 			return 0, fmt.Errorf("no flag %q", name)
 		}
@@ -298,7 +321,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 			f = 1 << 1
 		}
 		tail = []gopacket.SerializableLayer{&layers.TCP{SrcPort: layers.TCPPort(src.Port()), DstPort: layers.TCPPort(dst.Port()),
-			FIN: f&1 != 0, SYN: f&2 != 0, RST: f&4 != 0, PSH: f&8 != 0, ACK: f&16 != 0}, payload}
+			FIN: f&1 != 0, SYN: f&2 != 0, RST: f&4 != 0, PSH: f&8 != 0, ACK: f&16 != 0, URG: f&32 != 0, ECE: f&64 != 0, CWR: f&128 != 0}, payload}
 	case "udp":
 		ipProto = layers.IPProtocolUDP
 		tail = []gopacket.SerializableLayer{&layers.UDP{SrcPort: layers.UDPPort(src.Port()), DstPort: layers.UDPPort(dst.Port())}, payload}
@@ -427,15 +450,23 @@ func network(proto string, p layers.IPProtocol, src, dst netip.Addr, eth *layers
 // Event returns the event of a switch with four ports that has no rule for the
 // packet.
 func Event(line string, p flow.Protocol) (*flow.Event, error) {
+	sw := Switch(p)
+	if at := strings.LastIndex(line, " switch "); at >= 0 {
+		dpid, err := flow.ParseDPID(line[at+len(" switch "):])
+		if err != nil {
+			return nil, fmt.Errorf("event %q: %w", line, err)
+		}
+		sw.DPID, line = dpid, line[:at]
+	}
 	if text, ok := strings.CutPrefix(line, "event "); ok {
-		return notPacket(text, Switch(p))
+		return notPacket(text, sw)
 	}
 	frame, inPort, err := Packet(line)
 	if err != nil {
 		return nil, err
 	}
 	m := flow.ParseFrame(frame, inPort)
-	return &flow.Event{Type: flow.EventPacketIn, Switch: Switch(p), PacketIn: &flow.PacketIn{
+	return &flow.Event{Type: flow.EventPacketIn, Switch: sw, PacketIn: &flow.PacketIn{
 		BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame, Match: m, Incomplete: m.Missing(),
 	}}, nil
 }
@@ -445,15 +476,33 @@ func notPacket(text string, sw *flow.Switch) (*flow.Event, error) {
 		return &flow.Event{Type: flow.EventSwitchConnected, Switch: sw}, nil
 	}
 	words := strings.Fields(text)
-	if len(words) == 3 && words[0] == "port" && (words[2] == "up" || words[2] == "down") {
+	if len(words) > 2 && words[0] == "port" {
 		no, err := flow.ParsePort(words[1])
-		port := flow.Port{No: no}
-		if words[2] == "down" {
-			port.State = 1
+		e := &flow.PortStatus{Reason: flow.PortModified, Port: flow.Port{No: no}}
+		switch what := strings.Join(words[2:], " "); what {
+		case "up", "down":
+		case "added", "added down":
+			e.Reason = flow.PortAdded
+		case "deleted":
+			e.Reason = flow.PortDeleted
+		default:
+			return nil, fmt.Errorf("event %q: want up, down, added, added down, or deleted", text)
 		}
-		return &flow.Event{Type: flow.EventPortStatus, Switch: sw, PortStatus: &flow.PortStatus{Reason: flow.PortModified, Port: port}}, err
+		if words[len(words)-1] == "down" {
+			e.Port.State = 1
+		}
+		return &flow.Event{Type: flow.EventPortStatus, Switch: sw, PortStatus: e}, err
 	}
-	return nil, fmt.Errorf("event %q: want port NUMBER up, port NUMBER down, or switch", text)
+	if rest, ok := strings.CutPrefix(text, "removed "); ok {
+		reason, packet, _ := strings.Cut(rest, " ")
+		i := slices.Index([]string{"idle", "hard", "delete"}, reason)
+		if i < 0 {
+			return nil, fmt.Errorf("event %q: want removed idle, hard or delete, and a packet that the rule was of", text)
+		}
+		m, err := ParsePacket(packet)
+		return &flow.Event{Type: flow.EventFlowRemoved, Switch: sw, FlowRemoved: &flow.FlowRemoved{Reason: flow.RemovedReason(i), Match: m}}, err
+	}
+	return nil, fmt.Errorf("event %q: want port NUMBER up, port NUMBER down, removed REASON PACKET, or switch", text)
 }
 
 // Switch returns a switch with the ports 1 to 4 and LOCAL.

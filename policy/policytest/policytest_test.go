@@ -78,3 +78,35 @@ func TestExpectations(t *testing.T) {
 		t.Error("another reason is taken for the one that is wanted")
 	}
 }
+
+// Events that are no packets can be written, of any switch, and all flags of TCP.
+func TestEvents(t *testing.T) {
+	for line, want := range map[string]func(ev *flow.Event) bool{
+		"event port 3 down":       func(ev *flow.Event) bool { return ev.PortStatus.Port.No == 3 && !ev.PortStatus.Port.Up() },
+		"event port 3 added":      func(ev *flow.Event) bool { return ev.PortStatus.Reason == flow.PortAdded && ev.PortStatus.Port.Up() },
+		"event port 3 added down": func(ev *flow.Event) bool { return ev.PortStatus.Reason == flow.PortAdded && !ev.PortStatus.Port.Up() },
+		"event port 3 deleted":    func(ev *flow.Event) bool { return ev.PortStatus.Reason == flow.PortDeleted },
+		"event switch switch 1f":  func(ev *flow.Event) bool { return ev.Type == flow.EventSwitchConnected && ev.Switch.DPID == 0x1f },
+		"event removed hard tcp 10.0.0.1:1 > 10.0.0.2:2": func(ev *flow.Event) bool {
+			return ev.FlowRemoved.Reason == flow.RemovedHard && ev.FlowRemoved.Match.L4Dst == 2 && ev.Switch.DPID == 1
+		},
+		"tcp 10.0.0.1:1 > 10.0.0.2:2 flags urg+cwr switch 2": func(ev *flow.Event) bool {
+			flags, ok := ev.PacketIn.ReadTCPFlags()
+			return ok && flags == flow.URG|flow.CWR && FlagWords(flags) == "urg+cwr" && ev.Switch.DPID == 2
+		},
+		"tcp 10.0.0.1:1 > 10.0.0.2:2 flags none": func(ev *flow.Event) bool {
+			flags, ok := ev.PacketIn.ReadTCPFlags()
+			return ok && flags == 0 && FlagWords(flags) == "none"
+		},
+	} {
+		ev, err := Event(line, flow.OpenFlow13)
+		if err != nil || !want(ev) {
+			t.Errorf("%s: %+v, %v", line, ev, err)
+		}
+	}
+	for _, line := range []string{"event port 3 sideways", "event removed slowly lldp", "event moon", "lldp switch x"} {
+		if _, err := Event(line, flow.OpenFlow13); err == nil {
+			t.Errorf("%s is taken", line)
+		}
+	}
+}

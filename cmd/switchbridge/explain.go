@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,8 @@ import (
 	"switchbridge/gateway"
 	"switchbridge/internal/adminclient"
 	"switchbridge/p4bridge"
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/propose"
 	"switchbridge/policy/eval"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
@@ -22,14 +25,15 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	var inPort, dpid string
+	var inPort, dpid, device, mappingFile string
+	var program []string
 	var admin adminFlags
 	c := &cobra.Command{
 		Use:   "explain POLICY PACKET",
 		Short: "Say why a policy decides a packet as it does, and what switches would get",
 		Long: `Say which entry of a policy decides a packet, which nearly does, and what would be
-installed on a switch of each protocol (of P4, with a program that matches all fields).
-A packet is written as in expectations.
+installed on a switch of each protocol. Of P4 these are the table entries of Switchbridge's own
+program, or of the one that --p4info and --mapping say. A packet is written as in expectations.
 
 With --gateway, say also which of the gateway's rules its switches have for the packet now,
 and the number that the decision has in the gateway's log and records.`,
@@ -45,7 +49,11 @@ and the number that the decision has in the gateway's log and records.`,
 			if inPort != "" {
 				line += " in_port " + inPort
 			}
-			if err := explain(c, doc, line, dpid); err != nil || admin.URL == "" {
+			p4, err := p4For(program, device, mappingFile)
+			if err != nil {
+				return err
+			}
+			if err := explain(c, doc, line, dpid, p4); err != nil || admin.URL == "" {
 				return err
 			}
 			m, err := policytest.ParsePacket(line)
@@ -61,6 +69,9 @@ and the number that the decision has in the gateway's log and records.`,
 	}
 	c.Flags().StringVar(&admin.URL, "gateway", "", "admin address of a running gateway, or its URL, whose switches are looked at, too")
 	admin.credentials(c.Flags())
+	c.Flags().StringSliceVar(&program, "p4info", nil, "P4Info of a program whose table entries are written, or a folder that has it and its .json")
+	c.Flags().StringVar(&device, "p4json", "", "the program as compiled for BMv2, which belongs to --p4info")
+	c.Flags().StringVar(&mappingFile, "mapping", "", "how rules become entries of that program (default: the proposed one)")
 	c.Flags().StringVar(&inPort, "in-port", "", "port by which the packet comes in (default 1)")
 	c.Flags().StringVar(&dpid, "switch", "", "datapath id of the switch that it comes to, in hexadecimal (default 1)")
 	return c
@@ -69,7 +80,62 @@ and the number that the decision has in the gateway's log and records.`,
 // explained are the protocols that a switch may speak.
 var explained = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime}
 
-func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) error {
+// p4For returns how rules become entries of a program.
+func p4For(program []string, device, file string) (*mapping.Mapping, error) {
+	if len(program) > 1 {
+		return nil, cli.Usagef("--p4info: want one program")
+	}
+	p, err := readProgram(program, device)
+	if err != nil {
+		return nil, err
+	}
+	f := mapping.Default()
+	switch {
+	case file != "":
+		r, err := os.Open(file)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		if f, err = mapping.Parse(r, file); err != nil {
+			return nil, err
+		}
+	case len(program) > 0:
+		proposed, err := propose.Propose(p.Pipeline, p.info)
+		if err != nil {
+			return nil, err
+		}
+		if f, err = mapping.Parse(strings.NewReader(proposed.YAML()), "proposed mapping"); err != nil {
+			return nil, err
+		}
+	}
+	m, err := f.Bind(p.Pipeline)
+	if err != nil {
+		return nil, fmt.Errorf("mapping %s does not fit:\n%w", f.Name(), err)
+	}
+	return m, nil
+}
+
+// entries writes what a rule is in a program's tables. Where the program has no NORMAL, the gateway puts the port in its place that it has learned.
+func entries(out io.Writer, m *mapping.Mapping, r *flow.Rule, packet *flow.Match) {
+	e, t, err := m.Entry(r, packet)
+	note := ""
+	if normal := flow.ActionsString(r.Actions) == "output:NORMAL"; err != nil && normal {
+		as := *r
+		as.Actions = []flow.Action{flow.OutputTo(1)}
+		var other error
+		if e, t, other = m.Entry(&as, packet); other == nil {
+			err, note = nil, " (or the port that the gateway has learned for NORMAL)"
+		}
+	}
+	if err != nil {
+		fmt.Fprintf(out, "    no entry: %v\n", err)
+		return
+	}
+	fmt.Fprintf(out, "    %s%s\n", mapping.Written(t.P4, e), note)
+}
+
+func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string, p4 *mapping.Mapping) error {
 	out := c.OutOrStdout()
 	decider := controller.New(doc.Policy)
 	for i, p := range explained {
@@ -101,7 +167,7 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string) erro
 			}
 			fmt.Fprintln(out)
 		}
-		installed(out, p, &d)
+		installed(out, p, &d, p4, &ev.PacketIn.Match)
 	}
 	return nil
 }
@@ -123,7 +189,7 @@ func why(out io.Writer, doc *policyfile.Document, ev *flow.Event, d *flow.Decisi
 }
 
 // installed writes what a switch gets.
-func installed(out io.Writer, p flow.Protocol, d *flow.Decision) {
+func installed(out io.Writer, p flow.Protocol, d *flow.Decision, p4 *mapping.Mapping, packet *flow.Match) {
 	fmt.Fprintf(out, "%v:", p)
 	if len(d.Rules) == 0 {
 		_, note, _ := strings.Cut(d.Reason, "; ")
@@ -132,6 +198,9 @@ func installed(out io.Writer, p flow.Protocol, d *flow.Decision) {
 		fmt.Fprintln(out)
 		for i := range d.Rules {
 			fmt.Fprintf(out, "  %s\n", d.Rules[i].String())
+			if p == flow.P4Runtime {
+				entries(out, p4, &d.Rules[i], packet)
+			}
 		}
 	}
 	if d.HasPacketOut {

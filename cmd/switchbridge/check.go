@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/gopacket/gopacket"
@@ -38,9 +39,10 @@ func checkCommand() *cobra.Command {
 		Use:   "check POLICY...",
 		Short: "Validate policies, prove what they promise; print the version of each, and what they cost",
 		Long: `Validate policies and print the version of each. A policy is a file as people write
-it, or a compiled one. An entry that can never decide is an error. Each promise of a
-file is proved for all packets, or a packet is printed that breaks it; give that packet
-to policy explain to see why.
+it, or a compiled one. An entry that can never decide is an error, and so is a state that a
+machine never comes to. Each promise of a file is proved for all packets, or a packet is
+printed that breaks it; give that packet to policy explain to see why. Where machines
+decide, the fewest packets and events that lead to it are printed, as policy test takes them.
 
 A proof that takes more than --budget is given up: the promise is "undecided: budget",
 and that is an error too.`,
@@ -73,7 +75,7 @@ and that is an error too.`,
 	}
 	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be, whether there is a pair")
 	c.Flags().StringVar(&how.state, "state", "", "the store that the policy's machines are to use, instead of the configuration's")
-	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, as pcap")
+	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, and those that lead to them, as pcap")
 	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
 	return c
 }
@@ -119,7 +121,7 @@ func (how *checking) check(c *cobra.Command, path string) error {
 			bad = append(bad, at(path, p.Line, fmt.Sprintf("%s: %v", p.Text, err)))
 		case broken != nil:
 			how.found = append(how.found, broken)
-			bad = append(bad, at(path, p.Line, fmt.Sprintf("%s is broken by\n    %s => %v (%s)", p.Text, broken.Words, broken.Verdict, broken.Reason)))
+			bad = append(bad, at(path, p.Line, p.Text+" is broken by\n    "+writeTrace(broken, "    ")+perhaps(broken)))
 		default:
 			fmt.Fprintf(out, "%s:%d: proved: %s\n", path, p.Line, p.Text)
 		}
@@ -149,6 +151,23 @@ func (how *checking) check(c *cobra.Command, path string) error {
 		}
 	}
 	return nil
+}
+
+// writeTrace writes the events that lead to a packet, as expectations are written.
+func writeTrace(c *prove.Counterexample, indent string) string {
+	var lines []string
+	for _, m := range c.Trace {
+		lines = append(lines, m.Line+" => "+m.Got)
+	}
+	return strings.Join(lines, "\n"+indent)
+}
+
+// perhaps says that nobody knows whether fewer events would do.
+func perhaps(c *prove.Counterexample) string {
+	if c.Fewest {
+		return ""
+	}
+	return "\n    (whether fewer events would do is undecided)"
 }
 
 // lag says how long rules of an earlier policy may still let pass what this one denies.
@@ -183,15 +202,21 @@ func writeCounterexamples(path string, list []*prove.Counterexample) error {
 	if err := w.WriteFileHeader(65535, layers.LinkTypeEthernet); err != nil {
 		return err
 	}
-	for i, c := range list {
-		frame, _, err := policytest.Packet(c.Words)
-		if err != nil {
-			return err
+	begin := time.Unix(0, 0)
+	for _, c := range list {
+		for _, m := range c.Trace {
+			if m.Words == "" {
+				continue // an event that is no packet
+			}
+			frame, _, err := policytest.Packet(m.Words)
+			if err != nil {
+				return err
+			}
+			if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: begin.Add(m.At), CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
+				return err
+			}
 		}
-		at := time.Unix(int64(i), 0)
-		if err := w.WritePacket(gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(frame), Length: len(frame)}, frame); err != nil {
-			return err
-		}
+		begin = begin.Add(c.Trace[len(c.Trace)-1].At + time.Second)
 	}
 	return f.Close()
 }

@@ -24,7 +24,9 @@ func diffCommand() *cobra.Command {
 		Long: `Say exactly for which packets two policies decide differently, with an example of each
 kind. With --pcap, say also which conversations of a capture are decided differently;
 with --records, which of those that a gateway has decided about. Packets that hide
-headers, such as fragments, are left out. The exit status is 0 whether there is a
+headers, such as fragments, are left out. What machines decide is compared state by state
+if the same packets move them in both policies; where they don't, the machines are named
+that can't be compared, and the exit status is 1. Otherwise it is 0, whether there is a
 difference or not.`,
 		Example: `  switchbridge policy diff policy.yaml next.yaml
   switchbridge policy diff policy.yaml next.yaml --pcap office.pcapng
@@ -38,13 +40,18 @@ difference or not.`,
 					return err
 				}
 			}
-			changes, err := prove.Diff(docs[0].Policy, docs[1].Policy, docs[0].Line, docs[1].Line, budget)
+			changes, uncompared, err := prove.Diff(docs[0].Policy, docs[1].Policy, docs[0].Line, docs[1].Line, budget)
 			if err != nil {
 				return err
 			}
-			writeChanges(c.OutOrStdout(), changes)
+			writeChanges(c.OutOrStdout(), changes, uncompared)
 			if files := append(pcaps, records...); len(files) > 0 {
-				return diffCapture(c, docs, files)
+				if err := diffCapture(c, docs, files); err != nil {
+					return err
+				}
+			}
+			if len(uncompared) > 0 {
+				return fmt.Errorf("undecided: %d machines can't be compared", len(uncompared))
 			}
 			return nil
 		},
@@ -58,9 +65,16 @@ difference or not.`,
 // maxChanges is how many changes are written.
 const maxChanges = 50
 
-func writeChanges(w io.Writer, list []prove.Change) {
-	if len(list) == 0 {
+func writeChanges(w io.Writer, list []prove.Change, uncompared []string) {
+	for _, why := range uncompared {
+		fmt.Fprintln(w, "can't be compared: "+why)
+	}
+	switch {
+	case len(list) > 0:
+	case len(uncompared) == 0:
 		fmt.Fprintln(w, "no packet is decided differently")
+	default:
+		fmt.Fprintln(w, "no other packet is decided differently")
 	}
 	for i, c := range list {
 		if i == maxChanges {
@@ -71,8 +85,17 @@ func writeChanges(w io.Writer, list []prove.Change) {
 		if len(c.Except) > 0 {
 			fmt.Fprintf(w, "    without what is decided before by: %s\n", strings.Join(c.Except, ", "))
 		}
-		fmt.Fprintf(w, "    was: %s\n    is:  %s\n    such as: %s\n", c.Old, c.New, c.Example.Words)
+		fmt.Fprintf(w, "    was: %s\n    is:  %s\n    such as: %s\n", c.Old, c.New, lines(&c.Example))
 	}
+}
+
+// lines are the events that lead to a packet, and the packet.
+func lines(c *prove.Counterexample) string {
+	var list []string
+	for _, m := range c.Trace {
+		list = append(list, m.Line)
+	}
+	return strings.Join(list, "\n             ")
 }
 
 // diffCapture writes the flows of a capture whose verdict changes.

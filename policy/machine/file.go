@@ -277,6 +277,32 @@ func (p *parser) when(n *syntax.Node, where string) []When {
 	return list
 }
 
+// ParseWhen reads a condition on the machines of an entry, {machine: NAME, state: STATES}, and a key where it is not that of a packet. c is nil where there are none.
+func ParseWhen(f *syntax.File, n *syntax.Node, where string, c *Config) (w When) {
+	p := parser{File: f}
+	var m *Machine
+	var key *syntax.Node
+	p.Mapping(n, where, syntax.Key("machine", func(n *syntax.Node) {
+		if w.Machine, _ = p.Scalar(n, where+": machine"); c != nil {
+			m = c.index()[w.Machine]
+		}
+		if m == nil {
+			p.Errorf(n, "%s: the chain has no machine %q", where, w.Machine)
+		}
+	}), syntax.Key("state", func(*syntax.Node) {}), syntax.Key("key", func(n *syntax.Node) { key = n }))
+	switch states := child(n, "state"); {
+	case n.Shape != syntax.Mapping || m == nil && child(n, "machine") != nil:
+	case m == nil || states == nil:
+		p.Errorf(n, "%s: want a machine and its state, such as {machine: sensor, state: motion}", where)
+	default:
+		w.In = p.set(states, where+": state", m)
+		if key != nil {
+			w.Key, _ = syntax.Parsed(f, key, where+": key", func(s string) (string, error) { return parseValue(m.Key, s) })
+		}
+	}
+	return w
+}
+
 func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transition) {
 	at := func(key string) string { return where + ": " + key }
 	var packet Packet

@@ -183,7 +183,7 @@ const errorFields = flow.FieldEthType | flow.FieldIPProto | flow.FieldICMPType |
 func (r *rules) compile(m *machine, from *State, reason string) {
 	for i := range from.Rules {
 		rule := &from.Rules[i]
-		outcome, when := rule.Action.outcome(reason+": "+from.label(i)), m.conditions(rule.When, OnPacket)
+		outcome, when := rule.Action.outcome(reason+": "+from.Label(i)), m.conditions(rule.When, OnPacket)
 		each(&rule.Match, rule.Or, func(c *header.Condition) {
 			r.match, r.outcomes, r.when = append(r.match, c.Completed()), append(r.outcomes, outcome), append(r.when, when)
 		})

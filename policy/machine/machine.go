@@ -289,7 +289,7 @@ func (m *Machine) validate(index map[string]*Machine) error {
 		}
 		for j := range s.Rules {
 			if err := s.Rules[j].validate(index, m); err != nil {
-				return fmt.Errorf("state %s: rule %s: %w", s.Name, s.label(j), err)
+				return fmt.Errorf("state %s: rule %s: %w", s.Name, s.Label(j), err)
 			}
 		}
 	}
@@ -321,8 +321,8 @@ func (m *Machine) validate(index map[string]*Machine) error {
 	return nil
 }
 
-// label is how errors and reasons name a rule.
-func (s *State) label(i int) string {
+// Label is how errors and reasons name a rule.
+func (s *State) Label(i int) string {
 	if n := s.Rules[i].Name; n != "" {
 		return n
 	}

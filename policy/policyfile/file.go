@@ -278,7 +278,7 @@ func (d *decoder) validate(p *policy.Policy, doc *syntax.Node) {
 
 func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 	in := &p.Install
-	var groups *syntax.Node
+	var groups, promises *syntax.Node                                       // promises may name what the chain has
 	for i := 0; i+1 < len(n.Content) && n.Shape == syntax.Mapping; i += 2 { // which the rest may name, wherever they stand
 		switch value := n.Content[i+1]; n.Content[i].Value {
 		case "groups":
@@ -308,10 +308,13 @@ func (d *decoder) policy(n *syntax.Node, p *policy.Policy) {
 		}),
 		syntax.Key("table", func(n *syntax.Node) { in.Table = uint8(d.Number(n, "table", 0, 253)) }),
 		syntax.Key("chain", func(n *syntax.Node) { p.Chain = d.chain(n) }),
-		syntax.Key("promises", func(n *syntax.Node) { d.Promises = promise.Parse(&d.File, n) }),
+		syntax.Key("promises", func(n *syntax.Node) { promises = n }),
 	)
 	if serial != nil && len(d.Lookups) > 0 {
 		d.Errorf(serial, "serial: %s is looked up again and again, and what the policy says changes with it: leave serial out, so that it is the time of the last change", d.Lookups[0])
+	}
+	if promises != nil {
+		d.Promises = promise.Parse(&d.File, promises, p.Chain)
 	}
 	if len(p.Chain) == 0 && len(d.Errs) == 0 {
 		d.Errorf(n, "policy: want a chain of at least one policy")

@@ -341,7 +341,8 @@ func TestPromises(t *testing.T) {
 	for promises, want := range map[string]string{
 		"  - never: {from: guests}\n":                               `p.yaml:3: promise 1: never: from: "guests": want an address or prefix`,
 		"  - {never: {tcp_dst: 22}, always: {tcp_dst: 80}}\n":       "p.yaml:3: promise 1: never and always in one promise",
-		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": "p.yaml:4: promise 1: unless: promises can't name the states of machines yet",
+		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": `p.yaml:4: promise 1: unless: the chain has no machine "sensor"`,
+		"  - never: {tcp_dst: 22}\n    unless: {state: motion}\n":   "p.yaml:4: promise 1: unless: want a machine and its state, such as {machine: sensor, state: motion}",
 		"  - only: {to: 10.0.0.9}\n":                                "p.yaml:3: promise 1: only: want what it is about",
 		"  - never: {}\n":                                           "p.yaml:3: promise 1: never: want at least one condition",
 		"  - never: {form: 10.0.0.1}\n":                             `p.yaml:3: promise 1: never: unknown key "form": want one of from, to, service, not, in_port`,
@@ -353,6 +354,36 @@ func TestPromises(t *testing.T) {
 	} {
 		if _, err := read(promises); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", promises, err, want)
+		}
+	}
+}
+
+// A promise may hang on a machine's state, wherever in the file the machine is.
+func TestUnless(t *testing.T) {
+	read := func(unless string) (*Document, error) {
+		return ParseDocument(strings.NewReader("promises:\n  - never: {from: 10.0.0.6}\n    unless: "+unless+
+			"\nchain: [{machine: {machines: [{name: sensor, key: src, forget: never, start: quiet, states: {quiet: allow, motion: deny}, transitions: [{from: quiet, to: motion}]}]}}]\n"), "p.yaml", ".")
+	}
+	doc, err := read("{machine: sensor, state: motion, key: 2001:DB8::5}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := doc.Promises[0]; p.Unless == nil || p.Unless.Machine != "sensor" || p.Unless.In != 2 || p.Unless.Key != "2001:db8::5" ||
+		p.Text != "never: {from: 10.0.0.6} unless: {machine: sensor, state: motion, key: 2001:DB8::5}" {
+		t.Errorf("%+v", p)
+	}
+	if doc, err = read("{state: [quiet, motion], machine: sensor}"); err != nil || doc.Promises[0].Unless.In != 3 || doc.Promises[0].Unless.Key != "" {
+		t.Errorf("%+v, %v", doc, err)
+	}
+	for unless, want := range map[string]string{
+		"{machine: censor, state: motion}":          `p.yaml:3: promise 1: unless: the chain has no machine "censor"`,
+		"{machine: sensor, state: moving}":          `p.yaml:3: promise 1: unless: state: "moving" is no state of the machine`,
+		"{machine: sensor}":                         "p.yaml:3: promise 1: unless: want a machine and its state",
+		"motion":                                    "p.yaml:3: promise 1: unless: want a mapping",
+		"{machine: sensor, state: quiet, key: ten}": `p.yaml:3: promise 1: unless: key: "ten": want a network address`,
+	} {
+		if _, err := read(unless); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", unless, err, want)
 		}
 	}
 }

@@ -7,7 +7,9 @@ import (
 	"net/netip"
 
 	"switchbridge/flow"
+	"switchbridge/policy"
 	"switchbridge/policy/header"
+	"switchbridge/policy/machine"
 	"switchbridge/policy/syntax"
 )
 
@@ -30,6 +32,8 @@ type Promise struct {
 	Line  int
 	Text  string // as a person writes it
 	Parts []Part // of Only, the first is what the promise is about
+
+	Unless *Unless // nil: always
 }
 
 // Part is one condition: hosts at one end of a packet, or fields of headers.
@@ -45,8 +49,17 @@ type Hosts struct {
 	MACs     []flow.MAC
 }
 
-// Parse reads the promises of a policy file.
-func Parse(f *syntax.File, n *syntax.Node) (list []Promise) {
+// Unless is when a promise does not count: while a machine is in one of some states, as the packet is decided. Its key is that of the packet where it is empty.
+type Unless = machine.When
+
+// Parse reads the promises of a policy file, which has this chain.
+func Parse(f *syntax.File, n *syntax.Node, chain []policy.Source) (list []Promise) {
+	var machines *machine.Config
+	for _, s := range chain {
+		if c, ok := s.(*machine.Config); ok {
+			machines = c
+		}
+	}
 	for i, item := range f.Sequence(n, "promises") {
 		where := fmt.Sprintf("promise %d", i+1)
 		var p Promise
@@ -55,12 +68,15 @@ func Parse(f *syntax.File, n *syntax.Node) (list []Promise) {
 				if p.Kind != 0 {
 					f.Errorf(n, "%s: %v and %v in one promise: give each its own", where, p.Kind, k)
 				}
-				p = Promise{Kind: k, Line: item.Line, Text: k.String() + ": " + text(n), Parts: parts(f, n, where+": "+k.String(), k)}
+				p.Kind, p.Line, p.Parts = k, item.Line, parts(f, n, where+": "+k.String(), k)
+				p.Text = k.String() + ": " + text(n) + p.Text
 			})
 		}
 		faults := len(f.Errs)
 		f.Mapping(item, where, kind(Never), kind(Always), kind(Only), syntax.Key("unless", func(n *syntax.Node) {
-			f.Errorf(n, "%s: unless: promises can't name the states of machines yet", where)
+			when := machine.ParseWhen(f, n, where+": unless", machines)
+			p.Unless = &when
+			p.Text += " unless: " + text(n)
 		}))
 		switch {
 		case len(f.Errs) > faults:

@@ -100,7 +100,7 @@ func BenchmarkDiff(b *testing.B) {
 	r := &n.Chain[1].(*header.Config).Rules[5000]
 	r.Action.Deny = !r.Action.Deny
 	for b.Loop() {
-		list, err := Diff(p, n, nil, nil, 0)
+		list, _, err := Diff(p, n, nil, nil, 0)
 		if err != nil {
 			b.Fatal(err)
 		}

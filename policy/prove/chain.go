@@ -26,12 +26,19 @@ type Entry struct {
 type chain struct {
 	policy *policy.Policy
 	rules  []rule
-	terms  []term // of all rules, in their order; owners are indexes of rules
-	list   []*term
+	terms  []term  // of all rules, in their order; owners are indexes of rules
+	list   []*term // of those that decide
+
+	machines []*automaton
+	item     uint8   // the place that says which item of the machines decides
+	voids    []*term // packets in situations that there are not
+	reaching []*term // what is decided before the machines
+	hours    bool    // some rule has hours
+	zone     []header.Shift
 }
 
-// rule is one that decides. Without a verdict it may decide its packets, either way, or pass them on: that hangs on more than the packet, such as
-// a machine's state.
+// rule is one that decides. Without a verdict it may decide its packets, either way, or pass them on: that hangs on more than is known
+// here, such as what a source guard has learned.
 type rule struct {
 	Entry
 	label   string
@@ -41,11 +48,20 @@ type rule struct {
 	replies string           // what it says of them, for people
 	first   int              // of its terms
 	terms   int
+	before  int // how many terms of the list come before its own
+
+	automaton *automaton // whose rule it is, in a state
+	state     int
+	passes    bool // what it is of goes on to the next entry of the chain
+	guarded   bool // it asks for flags or hours
 }
 
 // newChain reads a policy's entries. It fails where an entry is of a kind that it can't see into.
-func newChain(p *policy.Policy) (*chain, error) {
-	c := &chain{policy: p}
+func newChain(p *policy.Policy) (*chain, error) { return newChainAt(p, itemPlace, nil) }
+
+// newChainAt is newChain of a policy that is compared with another one: its items have a place of their own, and its machines the same slots as the other's.
+func newChainAt(p *policy.Policy, item uint8, slots map[string][]slot) (*chain, error) {
+	c := &chain{policy: p, item: item}
 	for i, s := range p.Chain {
 		at := Entry{i, -1}
 		switch s := s.(type) {
@@ -63,14 +79,7 @@ func newChain(p *policy.Policy) (*chain, error) {
 				c.last().replies = withReplies(s.Strict)
 			}
 		case *machine.Config:
-			for j := range s.Machines {
-				m := &s.Machines[j]
-				terms := condition(m.For.Completed())
-				for k := range m.Or {
-					terms = append(terms, condition(m.Or[k].Completed())...)
-				}
-				c.add(at, machine.Name+": "+m.Name, flow.NoVerdict, policy.Treatment{}, terms...)
-			}
+			c.machine(i, s, slots)
 		case *sourceguard.Config:
 			c.add(at, sourceguard.Name, flow.NoVerdict, policy.Treatment{}, nil)
 		default:
@@ -78,8 +87,14 @@ func newChain(p *policy.Policy) (*chain, error) {
 		}
 	}
 	c.add(Entry{-1, -1}, "the end of the chain", flow.Deny, policy.Treatment{}, nil)
-	for i := range c.terms {
-		c.list = append(c.list, &c.terms[i])
+	for i := range c.rules {
+		r := &c.rules[i]
+		r.before = len(c.list)
+		for j := range c.of(r) {
+			if !r.passes {
+				c.list = append(c.list, &c.of(r)[j])
+			}
+		}
 	}
 	return c, nil
 }
@@ -104,14 +119,20 @@ func (c *chain) header(at int, h *header.Config) {
 			v, effect = flow.Deny, policy.Treatment{}
 		}
 		var terms [][]atom
+		zones := len(h.Rules[i].Hours) > 0 && c.hours && !slices.Equal(c.zone, h.Zone) // no file has two
+		guard := c.guard(&h.Rules[i])
 		for j := range conditions[i] {
-			terms = append(terms, condition(&conditions[i][j])...)
+			for _, atoms := range condition(&conditions[i][j]) {
+				terms = append(terms, append(atoms, guard...))
+			}
 		}
-		if r := &h.Rules[i]; r.Flags != (header.Flags{}) || len(r.Hours) > 0 {
+		if zones {
 			v = flow.NoVerdict
+		} else if len(h.Rules[i].Hours) > 0 {
+			c.zone = h.Zone
 		}
 		c.add(Entry{at, i}, "header: "+h.Label(i), v, effect, terms...)
-		c.last().reject = a.Reject
+		c.last().reject, c.last().guarded = a.Reject, len(guard) > 0
 		switch {
 		case a.Replies:
 			c.last().replies = withReplies(a.Strict)
@@ -138,10 +159,19 @@ func (r *rule) word() string {
 }
 
 // before returns the terms of all rules before one.
-func (c *chain) before(r *rule) []*term { return c.list[:r.first] }
+func (c *chain) before(r *rule) []*term { return c.list[:r.before] }
 
 // of returns a rule's terms.
 func (c *chain) of(r *rule) []term { return c.terms[r.first : r.first+r.terms] }
+
+// anyOf are the packets that meet a condition of a machine, or one of those that stand beside it.
+func anyOf(first *header.Condition, or []header.Condition) [][]atom {
+	terms := condition(first.Completed())
+	for i := range or {
+		terms = append(terms, condition(or[i].Completed())...)
+	}
+	return terms
+}
 
 // condition returns the atoms of a rule with its prerequisites: one list, or one for each family where the rule is of both.
 func condition(c *header.Condition) [][]atom {
@@ -175,7 +205,7 @@ func condition(c *header.Condition) [][]atom {
 }
 
 func (a *atom) rank() int {
-	if f := flow.Fields[a.field].Kind; f == flow.Prefix || f == flow.MaskedMAC {
+	if fieldAt(a.field)&(flow.Prefix.Fields()|flow.MaskedMAC.Fields()) != 0 {
 		return 0
 	}
 	return 1
@@ -198,11 +228,14 @@ func is(f flow.Field, v uint64) atom {
 
 // between is the condition that a number is from first to last.
 func between(f flow.Field, first, last uint64) atom {
-	n := f.Info().Bits
+	return ranged(place(f), f.Info().Bits, first, last)
+}
+
+func ranged(place, n uint8, first, last uint64) atom {
 	if size := last - first + 1; size&(size-1) == 0 && first&(size-1) == 0 { // a prefix
-		return atom{field: place(f), bits: cube{number(first, n), leading(int(n) - bits.TrailingZeros64(size))}}
+		return atom{field: place, bits: cube{number(first, n), leading(int(n) - bits.TrailingZeros64(size))}}
 	}
-	return among(f, set{{number(first, n), cube{number(last, n), leading(int(n))}.last()}})
+	return atom{field: place, set: set{{number(first, n), cube{number(last, n), leading(int(n))}.last()}}}
 }
 
 func among(f flow.Field, s set) atom { return atom{field: place(f), set: s} }

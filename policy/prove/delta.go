@@ -41,7 +41,7 @@ func NewDelta(old, next *policy.Policy, budget int) (*Delta, error) {
 		return nil, err
 	}
 	d := &Delta{prover: a, question: questionBudget}
-	err = a.differences(b, func(ra, rb *rule, r *region, _ *point) error {
+	err = a.differences(b, func(ra, rb *rule, r *region, _ *point, _ *Counterexample) error {
 		touch := flow.Changed
 		// What is denied now may have been let in as a reply; and what lost its replies may have some in the switch.
 		if rb.verdict == flow.Deny || ra.replies != rb.replies {
@@ -50,6 +50,9 @@ func NewDelta(old, next *policy.Policy, budget int) (*Delta, error) {
 		d.regions = append(d.regions, delta{*r, [][]*term{a.chain.before(ra), b.chain.before(rb)}, touch})
 		return nil
 	})
+	if err == nil && len(a.uncompared) > 0 {
+		err = fmt.Errorf("undecided: %s", a.uncompared[0])
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -2,10 +2,12 @@ package prove
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
+	"switchbridge/policy/machine"
 )
 
 // Change is packets that two policies decide differently.
@@ -18,14 +20,17 @@ type Change struct {
 }
 
 // Diff returns exactly the packets that two policies treat differently: by verdict, or by what an allowed packet goes through. A packet in
-// none of the changes gets the same. Each change has an example, about which both policies were asked.
-func Diff(before, after *policy.Policy, oldLines, newLines Lines, budget int) (list []Change, err error) {
+// none of the changes gets the same, in every state of the machines. Each change has an example, about which both policies were asked.
+//
+// Machines can be compared where the same packets move them in the same way in both policies: then they are in the same states in both, and what they
+// decide in each state is compared. What is decided by others is not among the changes; uncompared says whose it is, and why.
+func Diff(before, after *policy.Policy, oldLines, newLines Lines, budget int) (list []Change, uncompared []string, err error) {
 	a, b, err := pair(before, after, budget)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	err = a.differences(b, func(ra, rb *rule, r *region, at *point) error {
-		c, err := a.change(b, ra, rb, r, at)
+	err = a.differences(b, func(ra, rb *rule, r *region, at *point, trace *Counterexample) error {
+		c, err := a.change(b, ra, rb, r, at, trace)
 		if err != nil {
 			return err
 		}
@@ -34,47 +39,205 @@ func Diff(before, after *policy.Policy, oldLines, newLines Lines, budget int) (l
 		list = append(list, c)
 		return nil
 	})
-	return list, err
+	return list, a.uncompared, err
 }
 
-// pair returns provers of two policies that decide by what packets show.
+// pair returns provers of two policies, of which both know what of their machines can't be compared.
 func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
-	if a, err = New(before, budget); err != nil {
-		return nil, nil, err
-	}
-	if b, err = New(after, budget); err != nil {
-		return nil, nil, err
-	}
-	for _, c := range []*chain{a.chain, b.chain} {
-		for i := range c.rules {
-			if c.rules[i].verdict == flow.NoVerdict {
-				return nil, nil, fmt.Errorf("undecided: %s decides by more than what packets show", c.rules[i].label)
+	slots := make(map[string][]slot)
+	for _, p := range []*policy.Policy{before, after} {
+		for _, s := range p.Chain {
+			c, ok := s.(*machine.Config)
+			for i := 0; ok && i < len(c.Machines); i++ {
+				m := &c.Machines[i]
+				for _, one := range slotsOf(m) {
+					if !slices.Contains(slots[m.Name], one) {
+						slots[m.Name] = append(slots[m.Name], one)
+					}
+				}
 			}
 		}
 	}
-	return a, b, nil
+	if budget == 0 {
+		budget = DefaultBudget
+	}
+	var both [2]*Prover
+	for i, p := range []*policy.Policy{before, after} {
+		c, err := newChainAt(p, itemPlace+uint8(i), slots)
+		if err != nil {
+			return nil, nil, err
+		}
+		both[i] = &Prover{chain: c, search: search{budget: budget}}
+	}
+	a, b = both[0], both[1]
+	for _, c := range []*chain{a.chain, b.chain} {
+		for i := range c.rules {
+			if r := &c.rules[i]; r.verdict == flow.NoVerdict && !r.passes {
+				return nil, nil, fmt.Errorf("undecided: %s decides by more than what packets show", r.label)
+			}
+		}
+	}
+	if a.chain.hours && b.chain.hours && !slices.Equal(a.chain.zone, b.chain.zone) {
+		return nil, nil, fmt.Errorf("undecided: the hours of the policies are in different time zones")
+	}
+	if a.chain.hours || b.chain.hours {
+		if !a.chain.hours {
+			a.chain.zone = b.chain.zone
+		}
+		b.chain.zone = a.chain.zone
+		for _, one := range both {
+			one.chain.hours, one.timed = true, true
+		}
+	}
+	return a, b, a.compare(b)
 }
 
-// differences calls each for the packets that p's rule ra decides and o's rule rb, where the two treat them differently
-// and there are such packets; at is one of them.
-func (p *Prover) differences(o *Prover, each func(ra, rb *rule, r *region, at *point) error) error {
-	// A packet whose deciding entry stays what it is and where it is, in both policies, gets the same. So one of two entries is always a changed one.
-	keptA, keptB := common(p.chain, o.chain)
-	for i := range p.chain.rules {
-		for j := range o.chain.rules {
-			ra, rb := &p.chain.rules[i], &o.chain.rules[j]
-			if keptA[i] && keptB[j] || same(p.chain, o.chain, ra, rb) {
-				continue
+// compare finds the machines that can't be compared.
+func (p *Prover) compare(o *Prover) error {
+	p.apart = make(map[string]string)
+	for _, one := range [][2]*Prover{{p, o}, {o, p}} {
+		for _, m := range one[0].chain.machines {
+			n := one[1].chain.automaton(m.Name)
+			switch {
+			case n == nil:
+				p.apart[m.Name] = "only one of the policies has it"
+			case !sameMoves(m.Machine, n.Machine):
+				p.apart[m.Name] = "its transitions, its states or what it is for are others"
+			default:
+				at, err := one[0].movesAlone(one[1], m, n)
+				if err != nil {
+					return err
+				}
+				if at != nil {
+					p.apart[m.Name] = "packets such as " + words(at) + " move it in one of the policies alone"
+				}
 			}
-			if err := p.differ(o, ra, rb, each); err != nil {
-				return err
+		}
+	}
+	for more := true; more; { // and what reads their states
+		more = false
+		for _, m := range p.chain.machines {
+			for _, name := range m.readsOf() {
+				if p.apart[m.Name] == "" && p.apart[name] != "" {
+					p.apart[m.Name], more = "it reads the states of "+name, true
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (p *Prover) differ(o *Prover, ra, rb *rule, each func(ra, rb *rule, r *region, at *point) error) error {
+// readsOf returns the machines whose states a machine reads.
+func (a *automaton) readsOf() (names []string) {
+	for _, s := range a.slots {
+		names = append(names, s.machine)
+	}
+	for i := range a.Transitions {
+		for _, w := range a.Transitions[i].When {
+			names = append(names, w.Machine)
+		}
+	}
+	return names
+}
+
+// sameMoves reports whether the same events move two machines in the same way.
+func sameMoves(a, b *machine.Machine) bool {
+	x, y := *a, *b
+	x.States, y.States = nil, nil
+	return reflect.DeepEqual(x, y) && slices.EqualFunc(a.States, b.States, func(a, b machine.State) bool { return a.Name == b.Name })
+}
+
+// movesAlone looks for a packet that concerns machine m in p, and tries one of its transitions, but does not concern n in o.
+func (p *Prover) movesAlone(o *Prover, m, n *automaton) (*point, error) {
+	always := func(*automaton) bool { return true }
+	mine, others := slices.Concat(p.chain.reach(), p.chain.earlier(m, always)), slices.Concat(o.chain.reach(), o.chain.earlier(n, always))
+	void := slices.Concat(frames, incomplete)
+	for _, t := range others {
+		if slices.ContainsFunc(mine, func(s *term) bool { return reflect.DeepEqual(s.atoms, t.atoms) }) {
+			continue
+		}
+		for i := range m.Transitions {
+			if m.Transitions[i].Packet == nil {
+				continue
+			}
+			for _, atoms := range all(m.scope, tries(&m.Transitions[i])) {
+				r, ok := newRegion(atoms, t.atoms)
+				if !ok {
+					continue
+				}
+				r.not = void
+				if at, _, err := p.find(&r, mine); at != nil || err != nil {
+					return p.plain(at, slices.Concat(atoms, t.atoms), void, mine), err
+				}
+			}
+		}
+	}
+	return nil, nil
+}
+
+// plain is plainer of what meets atoms and no term; nil of nil.
+func (p *Prover) plain(at *point, atoms []atom, terms ...[]*term) *point {
+	if at == nil {
+		return nil
+	}
+	whole := term{atoms: atoms}
+	return plainer(at, func(at *point) bool {
+		return whole.covers(at) && !slices.ContainsFunc(slices.Concat(terms...), func(t *term) bool { return t.covers(at) })
+	})
+}
+
+// isApart says why what two rules decide can't be compared.
+func (p *Prover) isApart(ra, rb *rule) (name, why string) {
+	for _, r := range []*rule{ra, rb} {
+		if r.automaton != nil && p.apart[r.automaton.Name] != "" {
+			return r.automaton.Name, p.apart[r.automaton.Name]
+		}
+	}
+	if ra.automaton != nil && rb.automaton != nil && ra.automaton.Name != rb.automaton.Name {
+		return ra.automaton.Name, "machine " + rb.automaton.Name + " decides some of its packets in the other policy"
+	}
+	return "", ""
+}
+
+// differences calls each for the packets that p's rule ra decides and o's rule rb, where the two treat them differently
+// and there are such packets; at is one of them, and trace leads to it where it hangs on machines.
+func (p *Prover) differences(o *Prover, each func(ra, rb *rule, r *region, at *point, trace *Counterexample) error) error {
+	// A packet whose deciding entry stays what it is and where it is, in both policies, gets the same. So one of two entries is always a changed one.
+	keptA, keptB := common(p.chain, o.chain)
+	said := make(map[string]bool)
+	for i := range p.chain.rules {
+		for j := range o.chain.rules {
+			ra, rb := &p.chain.rules[i], &o.chain.rules[j]
+			if keptA[i] && keptB[j] || ra.passes || rb.passes {
+				continue
+			}
+			name, why := "", ""
+			if ra.automaton != nil || rb.automaton != nil {
+				name, why = p.isApart(ra, rb)
+			}
+			switch {
+			case why == "" && same(p.chain, o.chain, ra, rb) || why != "" && said[name]:
+				continue
+			case why != "":
+				each := func(_, _ *rule, _ *region, at *point, _ *Counterexample) error {
+					said[name] = true
+					p.uncompared = append(p.uncompared, fmt.Sprintf("machine %s: %s; it decides packets such as %s", name, why, words(at)))
+					return nil
+				}
+				if err := p.differ(o, ra, rb, false, each); err != nil {
+					return err
+				}
+			default:
+				if err := p.differ(o, ra, rb, true, each); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Prover) differ(o *Prover, ra, rb *rule, reach bool, each func(ra, rb *rule, r *region, at *point, trace *Counterexample) error) error {
 	tas, tbs := p.chain.of(ra), o.chain.of(rb)
 	for i := range tas {
 		for j := range tbs {
@@ -82,13 +245,44 @@ func (p *Prover) differ(o *Prover, ra, rb *rule, each func(ra, rb *rule, r *regi
 			if !ok {
 				continue
 			}
-			r.not = slices.Concat(frames, incomplete)
-			at, _, err := p.find(&r, p.chain.before(ra), o.chain.before(rb))
-			if err == nil && at != nil {
-				err = each(ra, rb, &r, at)
-			}
-			if err != nil {
-				return err
+			r.not = slices.Concat(p.chain.impossible(ra), o.chain.impossible(rb), incomplete)
+			for {
+				at, _, err := p.find(&r, p.chain.before(ra), o.chain.before(rb))
+				if err != nil {
+					return err
+				}
+				if at == nil {
+					break
+				}
+				at = p.plain(at, slices.Concat(tas[i].atoms, tbs[j].atoms), r.not, p.chain.before(ra), o.chain.before(rb))
+				var trace *Counterexample
+				if in, v := p, ra.verdict; reach && (ra.automaton != nil || rb.automaton != nil) {
+					if ra.automaton == nil {
+						in, v = o, rb.verdict
+					}
+					p.undecided, o.undecided = nil, nil
+					in.search.budget = p.search.budget
+					like, err := in.unreached(at, maxEvents)
+					var c *Counterexample
+					if err == nil && like == nil {
+						c, like, err = in.reached(at, v, nil, maxEvents, true)
+						if err == nil && c == nil {
+							err = in.undecided
+						}
+					}
+					p.search.budget = in.search.budget
+					if err != nil {
+						return err
+					}
+					if trace = c; c == nil { // these states never come about
+						r.not = append(r.not, like)
+						continue
+					}
+				}
+				if err := each(ra, rb, &r, at, trace); err != nil {
+					return err
+				}
+				break
 			}
 		}
 	}
@@ -121,11 +315,14 @@ func same(a, b *chain, ra, rb *rule) bool {
 }
 
 // change says which packets r has, of which at is one, that ra decides in the one policy and rb in the other.
-func (p *Prover) change(o *Prover, ra, rb *rule, r *region, at *point) (c Change, err error) {
-	at = plainer(at, func(at *point) bool { return p.chain.decide(at) == ra && o.chain.decide(at) == rb })
-	example, err := p.replay(at, ra.verdict)
+func (p *Prover) change(o *Prover, ra, rb *rule, r *region, at *point, trace *Counterexample) (c Change, err error) {
+	events := alone(at)
+	if trace != nil {
+		events = trace.Trace
+	}
+	example, err := p.replay(at, events, ra.verdict, nil)
 	if err == nil {
-		_, err = o.replay(at, rb.verdict)
+		_, err = o.replay(at, events, rb.verdict, nil)
 	}
 	if err != nil {
 		return c, err
@@ -142,6 +339,12 @@ func (p *Prover) change(o *Prover, ra, rb *rule, r *region, at *point) (c Change
 		}
 	}
 	c.Packets = r.text()
+	for _, one := range []*rule{ra, rb} {
+		if one.automaton != nil {
+			c.Packets += one.automaton.situation(&r.box)
+			break
+		}
+	}
 	return c, nil
 }
 

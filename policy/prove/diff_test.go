@@ -59,7 +59,7 @@ func diffIsExact(t *testing.T, seeds uint64) {
 		if !smallEnough(p, &chosen) || !smallEnough(n, &chosen) {
 			continue
 		}
-		list, err := Diff(p, n, nil, nil, 0)
+		list, _, err := Diff(p, n, nil, nil, 0)
 		if err != nil {
 			t.Errorf("seed %d: %v", seed, err)
 			continue
@@ -136,7 +136,7 @@ func TestDiffText(t *testing.T) {
 			t.Fatal(tt.from)
 		}
 		old, changed := document(t, office), document(t, strings.Replace(office, tt.from, tt.to, 1))
-		list, err := Diff(old.Policy, changed.Policy, old.Line, changed.Line, 0)
+		list, _, err := Diff(old.Policy, changed.Policy, old.Line, changed.Line, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,11 +161,11 @@ func TestDiffOfReject(t *testing.T) {
 		return &policy.Policy{Install: policy.DefaultInstall, Chain: []policy.Source{&header.Config{Rules: []header.Rule{{Name: "all", Priority: 100, Action: a}}}}}
 	}
 	deny, reject := with(header.Action{Deny: true}), with(header.Action{Deny: true, Reject: true})
-	list, err := Diff(deny, reject, nil, nil, 0)
+	list, _, err := Diff(deny, reject, nil, nil, 0)
 	if err != nil || len(list) != 1 || !strings.HasPrefix(list[0].Old, "deny by") || !strings.HasPrefix(list[0].New, "reject by") {
 		t.Errorf("%+v (%v)", list, err)
 	}
-	if list, err := Diff(reject, reject, nil, nil, 0); err != nil || len(list) != 0 {
+	if list, _, err := Diff(reject, reject, nil, nil, 0); err != nil || len(list) != 0 {
 		t.Errorf("the same: %+v (%v)", list, err)
 	}
 }

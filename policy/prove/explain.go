@@ -2,6 +2,7 @@ package prove
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"switchbridge/flow"
@@ -22,13 +23,20 @@ const maxNear = 5
 func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 	at := pointOf(m)
 	decided := -1
+	var concerns *automaton
 	for i := range p.chain.terms {
 		t := &p.chain.terms[i]
 		r := &p.chain.rules[t.owner]
-		if t.covers(&at) {
-			name := r.name(r.label, lines)
-			if r.verdict == flow.NoVerdict {
-				if decided < 0 {
+		if r.automaton != nil && (concerns != nil || !t.headers(&at)) {
+			continue
+		}
+		if t.headers(&at) {
+			name := r.name(r.entryLabel(), lines)
+			if r.automaton != nil {
+				concerns = r.automaton // and no other machine
+			}
+			if r.verdict == flow.NoVerdict || r.guarded || r.automaton != nil {
+				if decided < 0 && !slices.Contains(e.May, name) {
 					e.May = append(e.May, name)
 				}
 				continue
@@ -41,7 +49,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 			}
 			continue
 		}
-		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
+		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && !r.guarded && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
 			x := &flow.Fields[a.field]
 			e.Near = append(e.Near, fmt.Sprintf("%s %s: it wants %s, and the packet's is %s", r.name(r.label, lines), r.word(), a.text(m), value(x, at[a.field], m)))
 		}
@@ -53,7 +61,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 func (t *term) lacks(at *point) (missing *atom) {
 	for i := range t.atoms {
 		a := &t.atoms[i]
-		if a.of(cube{at[a.field], not(word{})}) == inside {
+		if a.covers(at) {
 			continue
 		}
 		if missing != nil {

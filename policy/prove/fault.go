@@ -16,11 +16,25 @@ type Fault struct {
 
 func (f Fault) Error() string { return f.Msg }
 
-// Faults returns the entries that can never decide, each as a person is told of it. Where the error is [ErrBudget], there may be more.
+// Faults returns the entries that can never decide and the states that machines never come to, each as a person is told of it. Where the error is [ErrBudget], there may be more.
 func (p *Prover) Faults(lines Lines) (list []Fault, err error) {
 	never, err := p.Never()
 	for i := range never {
 		list = append(list, Fault{lines.of(never[i].Entry), never[i].Text(lines)})
+	}
+	if err != nil {
+		return list, err
+	}
+	// They are looked for as long as it takes no long time: that a state is one of them is no reason to refuse a policy that nobody can check.
+	given := p.search.budget
+	p.search.budget = min(given, 16*enough)
+	states, err := p.Unreachable()
+	p.search.budget = given - (min(given, 16*enough) - p.search.budget)
+	if err == ErrBudget && p.search.budget > 0 {
+		err = nil
+	}
+	for i := range states {
+		list = append(list, Fault{lines.of(states[i].Entry), states[i].Text()})
 	}
 	return list, err
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"switchbridge/flow"
+	"switchbridge/policy/machine"
 )
 
 // Never is an entry that can never decide: whatever packet comes, another entry decides it, or the entry is of no packet at all. It would change
@@ -26,14 +27,23 @@ type Shadow struct {
 const maxShadows = 64
 
 // Never returns the entries that can never decide. Packets that don't show all that they have count as well: whatever one of them
-// shows, a complete one shows too.
+// shows, a complete one shows too. A machine decides if it does so in any state, or passes packets on.
 func (p *Prover) Never() (list []Never, err error) {
 	c := p.chain
 	before := make([]*term, 0, len(c.terms))
-	for i := range c.rules {
-		r := &c.rules[i]
-		terms := c.of(r)
-		alive := r.Entry.Chain < 0 || len(terms) == 0 // an empty list may be filled later
+	void, machines := c.impossible(nil), 0 // what is decided before the machines
+	for i := 0; i < len(c.rules); {
+		first := &c.rules[i]
+		n := 1 // rules of one entry: of a machine, those of all its states
+		for ; first.automaton != nil && i+n < len(c.rules) && c.rules[i+n].automaton == first.automaton; n++ {
+		}
+		rules := c.rules[i : i+n]
+		if first.automaton != nil && first.Item == 0 {
+			machines = len(before)
+		}
+		i += n
+		terms := c.terms[first.first : rules[n-1].first+rules[n-1].terms]
+		alive := first.Entry.Chain < 0 || len(terms) == 0 // an empty list may be filled later
 		by := make(map[int]bool)
 		for j := range terms {
 			if alive {
@@ -43,10 +53,14 @@ func (p *Prover) Never() (list []Never, err error) {
 			if !ok {
 				continue
 			}
-			region.not = frames
-			at, used, err := p.find(&region, before)
+			region.not = void
+			earlier := before
+			if first.automaton != nil { // what other machines decide is none of its packets
+				region.not, earlier = c.impossible(first), before[:machines]
+			}
+			at, used, err := p.find(&region, earlier)
 			if err != nil {
-				return list, fmt.Errorf("%s: %w", r.label, err)
+				return list, fmt.Errorf("%s: %w", first.entryLabel(), err)
 			}
 			alive = at != nil
 			for owner := range used {
@@ -58,15 +72,26 @@ func (p *Prover) Never() (list []Never, err error) {
 			if err != nil {
 				return list, err
 			}
-			list = append(list, Never{Entry: r.Entry, Label: r.label, By: shadows})
+			list = append(list, Never{Entry: first.Entry, Label: first.entryLabel(), By: shadows})
+			continue // what never decides covers nothing that is not covered before it
 		}
-		for j := range terms {
-			if alive && r.verdict != flow.NoVerdict { // what never decides covers nothing that is not covered before it
-				before = append(before, &terms[j])
+		for j := range rules {
+			if r := &rules[j]; r.verdict != flow.NoVerdict {
+				for t := range c.of(r) {
+					before = append(before, &c.of(r)[t])
+				}
 			}
 		}
 	}
 	return list, nil
+}
+
+// entryLabel is how the rule's entry is called.
+func (r *rule) entryLabel() string {
+	if r.automaton != nil {
+		return machine.Name + ": " + r.automaton.Name
+	}
+	return r.label
 }
 
 // fewest returns rules that cover the terms together, of which none can be left out.
@@ -89,7 +114,9 @@ func (p *Prover) fewest(terms []term, by map[int]bool) (list []Shadow, err error
 	}
 	for _, o := range owners {
 		r := &p.chain.rules[o]
-		list = append(list, Shadow{r.Entry, r.label})
+		if s := (Shadow{r.Entry, r.entryLabel()}); !slices.Contains(list, s) {
+			list = append(list, s)
+		}
 	}
 	return list, nil
 }
@@ -107,7 +134,7 @@ func (p *Prover) covered(terms []term, owners []int) (bool, error) {
 		if !ok {
 			continue
 		}
-		region.not = frames
+		region.not = p.chain.impossible(nil)
 		if at, _, err := p.find(&region, by); err != nil || at != nil {
 			return false, err
 		}
@@ -124,7 +151,11 @@ const maxNamed = 8
 
 // Text says what is wrong, and names the entries that shadow this one by their lines.
 func (n *Never) Text(lines Lines) string {
-	if len(n.By) == 0 {
+	switch {
+	case len(n.By) > 0:
+	case strings.HasPrefix(n.Label, machine.Name+": "):
+		return n.Label + " can never decide: no packet is what it is for, or earlier machines are for all of them"
+	default:
 		return n.Label + " can never decide: no packet meets its match"
 	}
 	var names []string

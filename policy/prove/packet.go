@@ -2,8 +2,10 @@ package prove
 
 import (
 	"net/netip"
+	"slices"
 
 	"switchbridge/flow"
+	"switchbridge/policy/header"
 )
 
 // ICMPv6 types of neighbour discovery (RFC 4861, 4.3 and 4.4).
@@ -23,6 +25,7 @@ var (
 		{[]atom{between(flow.FieldEthType, 0, 0x05fe)}, nobody},
 		{[]atom{is(flow.FieldEthType, flow.EthTypeVLAN)}, nobody},
 		{[]atom{is(flow.FieldEthType, flow.EthTypeQinQ)}, nobody},
+		{[]atom{numbers(minutePlace, header.Week, 1<<14-1)}, nobody},
 	}
 	incomplete = func() (list []*term) {
 		// A packet of IPv6 whose last header is an extension is a later fragment, or has more of them than are walked.
@@ -38,7 +41,7 @@ var ethType = place(flow.FieldEthType)
 // preferred returns values of a field within a cube that people read easily: of a TCP packet between two hosts of a lab, or the first hosts of
 // a network.
 func preferred(field int, c cube, family word) []word {
-	if flow.Fields[field].Kind != flow.Prefix {
+	if fieldAt(uint8(field))&flow.Prefix.Fields() == 0 {
 		return easy[field]
 	}
 	list, last := easy[field], word{Hi: 1 << 32}
@@ -46,13 +49,13 @@ func preferred(field int, c cube, family word) []word {
 		list, last = easy6[field], word{Lo: 1}
 	}
 	host := last
-	if f := flow.Fields[field].Field; f == flow.FieldIPDst || f == flow.FieldARPTPA {
+	if f := fieldAt(uint8(field)); f == flow.FieldIPDst || f == flow.FieldARPTPA {
 		host = word{Hi: last.Hi << 1, Lo: last.Lo << 1}
 	}
 	return append(list[:len(list):len(list)], or(c.value, andNot(host, c.mask)))
 }
 
-type values [len(flow.Fields)][]word
+type values [places][]word
 
 func (list *values) add(f flow.Field, v word) { list[place(f)] = append(list[place(f)], v) }
 
@@ -79,12 +82,13 @@ var easy, easy6 = func() (list, list6 values) {
 	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "2001:db8::1", flow.FieldIPDst: "2001:db8::2"} {
 		list6.add(f, addressOf(netip.MustParseAddr(v)))
 	}
+	list[flagsPlace] = []word{number(uint64(flow.SYN), 8), number(uint64(flow.SYN|flow.ACK), 8), number(uint64(flow.ACK), 8)}
 	list.add(flow.FieldNDTarget, addressOf(netip.MustParseAddr("2001:db8::2")))
 	return list, list6
 }()
 
-// point is a packet by the value of each field, of which those count that the packet has.
-type point [len(flow.Fields)]word
+// point is a packet by the value of each field, of which those count that the packet has, and what decides besides.
+type point [places]word
 
 // packet returns the headers with the values of a point: the fields that a frame of this EtherType and protocol shows.
 func packet(p *point) (m flow.Match) {
@@ -146,9 +150,9 @@ func pointOf(m *flow.Match) (at point) {
 
 // decide returns the rule that decides a packet.
 func (c *chain) decide(at *point) *rule {
-	for i := range c.terms {
-		if c.terms[i].covers(at) {
-			return &c.rules[c.terms[i].owner]
+	for _, t := range c.list {
+		if t.covers(at) {
+			return &c.rules[t.owner]
 		}
 	}
 	return &c.rules[len(c.rules)-1] // which covers all
@@ -157,9 +161,16 @@ func (c *chain) decide(at *point) *rule {
 // covers reports whether a packet meets a term.
 func (t *term) covers(p *point) bool {
 	for i := range t.atoms {
-		if a := &t.atoms[i]; a.of(cube{p[a.field], not(word{})}) != inside {
+		if !t.atoms[i].covers(p) {
 			return false
 		}
 	}
 	return true
 }
+
+// headers reports whether a packet's headers meet what a term asks of them.
+func (t *term) headers(p *point) bool {
+	return !slices.ContainsFunc(t.atoms, func(a atom) bool { return fieldAt(a.field) != 0 && !a.covers(p) })
+}
+
+func (a *atom) covers(p *point) bool { return a.of(cube{p[a.field], not(word{})}) == inside }

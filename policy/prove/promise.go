@@ -1,26 +1,28 @@
 package prove
 
 import (
-	"context"
 	"fmt"
 	"slices"
 
-	"switchbridge/controller"
 	"switchbridge/flow"
+	"switchbridge/policy/machine"
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/promise"
 )
 
 // Counterexample is a packet that breaks a promise.
 type Counterexample struct {
+	Trace  []Moment // the events that lead to it, and the packet
+	Fewest bool     // no fewer events lead to a packet that breaks the promise
+
 	Packet  flow.Match
 	Words   string // the packet as "policy explain" and expectations take it
 	Verdict flow.Verdict
 	Reason  string
 }
 
-// Keeps decides whether the policy keeps a promise: nil for proved, or a packet that breaks it. The controller was asked about that packet,
-// and decides it so.
+// Keeps decides whether the policy keeps a promise: nil for proved, or a packet that breaks it, with the fewest events that lead to it where it hangs on
+// machines. The controller was asked about all of them, and decides them so.
 func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	broken := flow.Allow
 	if o.Kind == promise.Always {
@@ -34,12 +36,37 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	for _, atoms := range rest {
 		other = append(other, &term{atoms, nobody})
 	}
-	at, err := p.decidedAs(first, other, broken)
-	if at == nil || err != nil {
+	p.undecided = nil
+	var best *Counterexample
+	limit := maxEvents
+	err := p.decidedAs(first, other, broken, func(at *point, r *rule) (like *term, err error) {
+		if len(p.chain.machines) == 0 || o.Unless == nil && r.automaton == nil && p.concerned(at) == nil {
+			best, err = p.replay(at, alone(at), broken, nil)
+			return nil, err
+		}
+		if like, err := p.unreached(at, limit); like != nil || err != nil {
+			return like, err
+		}
+		c, like, err := p.reached(at, broken, o.Unless, limit, false)
+		if c != nil {
+			if best, limit = c, len(c.Trace); limit == 1 {
+				return nil, nil // there is none with fewer events
+			}
+		}
+		return like, err
+	})
+	switch {
+	case best != nil:
+		best.Fewest = len(best.Trace) == 1 || err == nil && p.undecided == nil
+		return best, nil
+	case err != nil:
 		return nil, err
 	}
-	return p.replay(at, broken)
+	return nil, p.undecided
 }
+
+// maxEvents bounds the events of a counterexample.
+const maxEvents = 1 << 20
 
 // alternatives returns the packets that meet all parts: those that meet one of the lists of atoms.
 func alternatives(parts []promise.Part) (list [][]atom) {
@@ -102,47 +129,77 @@ func ends(h *promise.Hosts) (list [][]atom) {
 	return list
 }
 
-// decidedAs looks for a complete packet that meets one of the lists, is covered by no term of other, and gets a verdict. Where such a packet may
-// get to an entry that hangs on more than the packet, and there is no other packet, it fails.
-func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict) (*point, error) {
+// decidedAs looks for complete packets that meet one of the lists, are covered by no term of other, and get a verdict in some situation. It hands each to
+// take, which says whether that is enough, or else what else is like this one. Where such a packet may get to an entry that hangs on more than
+// the packet and the states of machines, and none was enough, it fails.
+func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take func(at *point, r *rule) (like *term, err error)) error {
 	var undecided error
+	besides := slices.Concat(other, p.chain.impossible(nil), incomplete)
 	for _, atoms := range lists {
 		var before []*term // what gets the other verdict. What gets this one as well covers nothing: its packets would do, too.
 		for i := range p.chain.rules {
 			r := &p.chain.rules[i]
+			if r.passes {
+				continue
+			}
 			terms := p.chain.of(r)
 			for j := range terms {
 				if r.verdict != v && r.verdict != flow.NoVerdict {
 					before = append(before, &terms[j])
 					continue
 				}
-				region, ok := newRegion(atoms, terms[j].atoms)
-				if !ok {
-					continue
-				}
-				region.not = append(append(other[:len(other):len(other)], frames...), incomplete...)
-				at, _, err := p.find(&region, before)
-				if err != nil {
-					return nil, err
+				kinds := append(r.enters(), nil)
+				for len(kinds) > 0 {
+					region, ok := newRegion(atoms, terms[j].atoms, kinds[0])
+					if !ok {
+						kinds = kinds[1:]
+						continue
+					}
+					region.not = besides
+					at, _, err := p.find(&region, before)
+					if err != nil {
+						return err
+					}
+					if at == nil {
+						kinds = kinds[1:]
+						continue
+					}
+					if r.verdict == flow.NoVerdict {
+						if undecided == nil {
+							m := packet(at)
+							undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than what they show", r.label, policytest.Words(&m))
+						}
+						break
+					}
+					whole := term{atoms: atoms}
+					like, err := take(plainer(at, func(at *point) bool {
+						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && p.chain.decide(at).verdict == v
+					}), r)
+					if err != nil || like == nil {
+						return err
+					}
+					besides = append(besides, like)
 				}
 				if r.verdict == flow.NoVerdict {
-					if at != nil && undecided == nil {
-						m := packet(at)
-						undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than what they show", r.label, policytest.Words(&m))
-					}
 					before = append(before, &terms[j])
-					continue
-				}
-				if at != nil {
-					return plainer(at, func(at *point) bool {
-						whole := term{atoms: atoms}
-						return whole.covers(at) && !slices.ContainsFunc(region.not, func(t *term) bool { return t.covers(at) }) && p.chain.decide(at).verdict == v
-					}), nil
 				}
 			}
 		}
 	}
-	return nil, undecided
+	return undecided
+}
+
+// enters are the conditions of packets that may move the rule's machine into its state: they need the fewest events before them.
+func (r *rule) enters() (list [][]atom) {
+	if r.automaton == nil {
+		return nil
+	}
+	for i := range r.automaton.Transitions {
+		if t := &r.automaton.Transitions[i]; t.On == machine.OnPacket && t.To == r.state && t.Packet.Count == 0 {
+			list = append(list, tries(t)...)
+		}
+	}
+	return list
 }
 
 // plainer gives a packet the Ethernet addresses that its words mean where they say none, if it still is what was looked for.
@@ -164,28 +221,4 @@ func plainer(at *point, still func(*point) bool) *point {
 		}
 	}
 	return at
-}
-
-// replay asks the controller about a packet that is said to get a verdict.
-func (p *Prover) replay(at *point, v flow.Verdict) (*Counterexample, error) {
-	m := packet(at)
-	c := &Counterexample{Packet: m, Words: policytest.Words(&m)}
-	ev, err := policytest.Event(c.Words, flow.OpenFlow13)
-	if err != nil {
-		return nil, fmt.Errorf("a packet was found that can't be made: %w", err)
-	}
-	if ev.PacketIn.Match != m {
-		return nil, fmt.Errorf("a packet was found that can't be made: %v becomes %v", m, ev.PacketIn.Match)
-	}
-	if p.controller == nil {
-		p.controller = controller.New(p.chain.policy)
-	}
-	var d flow.Decision
-	if err := p.controller.Decide(context.Background(), ev, &d); err != nil {
-		return nil, err
-	}
-	if c.Verdict, c.Reason = d.Verdict, d.Reason; d.Verdict != v {
-		return nil, fmt.Errorf("%s was found as a packet that gets %v, and the controller says %s", c.Words, v, policytest.Sum(&d))
-	}
-	return c, nil
 }

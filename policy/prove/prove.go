@@ -52,6 +52,13 @@ type Prover struct {
 	chain  *chain
 	search search
 
+	timed     bool // examples come when they were found to come, even if another time would do
+	leasts    map[*automaton]map[word]int
+	undecided error // of the promise at hand, unless it is broken
+
+	apart      map[string]string // machines that can't be compared with those of another policy, and why
+	uncompared []string          // the same, for people, where they decide something
+
 	controller *controller.Controller // what packets are tried on; nil until one is
 }
 

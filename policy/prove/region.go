@@ -187,7 +187,7 @@ func (s set) of(c cube) relation {
 
 // atom is a condition on one field: bits, or, where there is a set, one of its values, or none of them.
 type atom struct {
-	field uint8 // its place in flow.Fields
+	field uint8 // its place in a box
 	not   bool
 	bits  cube
 	set   set
@@ -229,14 +229,47 @@ type term struct {
 	owner int // whose it is, for the caller
 }
 
-// box is packets by the bits of each field.
-type box [len(flow.Fields)]cube
+// Places behind those of flow.Fields are what decides about a packet besides its headers.
+const (
+	flagsPlace  = uint8(len(flow.Fields)) + iota // of TCP
+	minutePlace                                  // of the week, in the policy's time zone, in which the packet comes
+	statesPlace                                  // that the packet's machine reads (see situation.go)
+	itemPlace                                    // which item of the machines decides
+	otherPlace                                   // the same in another policy, which this one is compared with
+	places
+)
+
+// bitsOf is how many bits a place has.
+func bitsOf(place uint8) int {
+	switch place {
+	case flagsPlace:
+		return 8
+	case minutePlace:
+		return 14
+	case statesPlace:
+		return stateBits * (1 + maxSlots)
+	case itemPlace, otherPlace:
+		return 24
+	}
+	return int(flow.Fields[place].Bits)
+}
+
+// fieldAt returns the field of a place, 0 where it is none's.
+func fieldAt(place uint8) flow.Field {
+	if int(place) < len(flow.Fields) {
+		return flow.Fields[place].Field
+	}
+	return 0
+}
+
+// box is packets by the bits of each field, and of what decides besides.
+type box [places]cube
 
 // everything is the box that leaves all open that a field has.
 var everything = func() (b box) {
-	for i := range flow.Fields {
-		b[i].mask = not(leading(int(flow.Fields[i].Bits)))
-		if flow.Fields[i].Kind == flow.Prefix {
+	for i := range b {
+		b[i].mask = not(leading(bitsOf(uint8(i))))
+		if fieldAt(uint8(i))&flow.Prefix.Fields() != 0 {
 			b[i].mask = word{} // of IPv4, the first 32 bits count
 		}
 	}

@@ -1,10 +1,6 @@
 package prove
 
-import (
-	"slices"
-
-	"switchbridge/flow"
-)
+import "slices"
 
 // search looks for a packet of a region that no term of a list covers. It goes down into halves of the region until one of them is
 // covered by one term, or only terms are left that look at a single field each, whose values are then looked for field by field. So it
@@ -24,7 +20,7 @@ type search struct {
 // level is what is left of the terms at a depth: indexes, which the garbage collector has no business with.
 type level struct {
 	kept    []int32
-	singles [len(flow.Fields)][]single
+	singles [places][]single
 }
 
 // single is a term of which one condition is open.

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"switchbridge/flow"
+	"switchbridge/policy/header"
+	"switchbridge/policy/policytest"
 )
 
 // Text of regions is in the names of fields that policies have. What a value means depends on what else is known of the packet: the family of
@@ -140,6 +142,7 @@ func (r *region) text() string {
 			parts = append(parts, a.text(&m))
 		}
 	}
+	parts = append(parts, r.besides()...)
 	if len(parts) == 0 {
 		return "every packet"
 	}
@@ -155,7 +158,7 @@ func implied(f flow.Field, b *box, must []*atom) bool {
 			}
 		}
 		for _, a := range must {
-			if flow.Fields[a.field].Field&fields != 0 {
+			if fieldAt(a.field)&fields != 0 {
 				return true
 			}
 		}
@@ -182,4 +185,73 @@ func (a *atom) text(m *flow.Match) string {
 		return name(x, m) + " not " + s
 	}
 	return name(x, m) + " " + s
+}
+
+// besides writes what the region asks of its packets beside their headers.
+func (r *region) besides() (parts []string) {
+	if c := r.box[flagsPlace]; c.mask != everything[flagsPlace].mask {
+		var names []string
+		for i := range 8 {
+			bit, name := number(1<<i, 8), policytest.FlagWords(1<<i)
+			switch {
+			case zero(and(c.mask, bit)):
+			case zero(and(c.value, bit)):
+				names = append(names, "no-"+name)
+			default:
+				names = append(names, name)
+			}
+		}
+		parts = append(parts, "tcp_flags "+strings.Join(names, "+"))
+	}
+	n := bitsOf(minutePlace)
+	week := set{{word{}, cube{number(header.Week-1, uint8(n)), leading(n)}.last()}}
+	hours := week
+	for _, a := range r.must {
+		if a.field == minutePlace && a.set != nil {
+			left := hours.minus(a.set)
+			if !a.not {
+				left = hours.minus(left)
+			}
+			hours = left
+		}
+	}
+	if !hours.equal(week) {
+		s := "in the hours "
+		for i, h := range hours {
+			if i == maxRanges {
+				s += fmt.Sprintf(", and %d more", len(hours)-i)
+				break
+			}
+			if i > 0 {
+				s += ", "
+			}
+			s += clock(int(h.first.Hi>>(64-n))) + "-" + clock(int(h.last.Hi>>(64-n))+1)
+		}
+		parts = append(parts, s)
+	}
+	return parts
+}
+
+// clock writes a minute of the week.
+func clock(minute int) string {
+	days := []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"}
+	return fmt.Sprintf("%s %02d:%02d", days[minute/1440%7], minute/60%24, minute%60)
+}
+
+// situation writes the states that a box is of.
+func (a *automaton) situation(b *box) (s string) {
+	at := point{statesPlace: b[statesPlace].value}
+	known := func(slot int) bool {
+		mask := inState(slot, 0, stateBits).bits.mask
+		return and(b[statesPlace].mask, mask) == mask
+	}
+	if known(own) {
+		s = ", while " + a.Name + " is in " + a.States[at.stateIn(own)].Name
+	}
+	for i, slot := range a.slots {
+		if known(i) {
+			s += fmt.Sprintf(", while %s is in %s", slot.machine, a.chain.automaton(slot.machine).States[at.stateIn(i)].Name)
+		}
+	}
+	return s
 }

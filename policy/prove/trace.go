@@ -1,0 +1,500 @@
+package prove
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/policy/eval"
+	"switchbridge/policy/header"
+	"switchbridge/policy/machine"
+	"switchbridge/policy/policytest"
+	"switchbridge/policy/promise"
+)
+
+// Moment is one event of a trace.
+type Moment struct {
+	At    time.Duration // since the first one
+	event string
+	Line  string // as expectations write it, with the time since the one before
+	Words string // the packet; empty: an event that is none
+	Got   string // what was decided
+}
+
+// Start is when traces begin that hang on no hours: when expectations do.
+var Start = eval.Start
+
+// switches returns the switches to which a packet may come that are not alike: some one, and those that the machines name.
+func (c *chain) switches() []flow.DPID {
+	list := []flow.DPID{1}
+	add := func(when []machine.When) {
+		for _, w := range when {
+			o := c.automaton(w.Machine)
+			if w.Key == "" || o.Key != machine.Port && o.Key != machine.Switch {
+				continue
+			}
+			if _, sw := named(o.Key, w.Key); !slices.Contains(list, sw) {
+				list = append(list, sw)
+			}
+		}
+	}
+	for _, a := range c.machines {
+		for i := range a.Transitions {
+			add(a.Transitions[i].When)
+		}
+		for i := range a.States {
+			for j := range a.States[i].Rules {
+				add(a.States[i].Rules[j].When)
+			}
+		}
+	}
+	return list
+}
+
+// reached looks for the fewest events, less than limit, after which a packet gets a verdict, the packet included; where exactly, in the states of the
+// point. Like the packet in what leads to it are those that meet the term like.
+func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int, exactly bool) (c *Counterexample, like *term, err error) {
+	var shared []atom
+	for _, sw := range p.chain.switches() {
+		why := "" // a walk that assumes nothing may miss something
+		for _, assume := range []bool{false, true} {
+			w, err := p.newWalk(at, sw, assume)
+			if err == nil && u != nil {
+				w.unless = w.other(nil, &machine.When{Machine: u.Machine, Key: u.Key}, &w.packet, sw)
+			}
+			if err == nil {
+				err = w.gather()
+			}
+			if err != nil {
+				return nil, nil, err
+			}
+			hits := w.hits()
+			var found *node
+			err = w.run(limit, func(n *node, _ *zone) bool {
+				for _, cells := range w.after(n.cells, hits) {
+					got, states := w.verdict(cells)
+					if exactly && states != and(at[statesPlace], w.told()) {
+						continue
+					}
+					if got == v && !(u != nil && has(u.In, cells[w.unless].state)) {
+						found = n
+						return true
+					}
+				}
+				return false
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+			shared = append(shared, w.like()...)
+			switch {
+			case found != nil && !assume:
+				var other *Counterexample
+				if other, err = w.replay(found, v, u); err != nil {
+					return nil, nil, err
+				}
+				c, limit = other, len(other.Trace)
+			case found != nil:
+				p.doubt(why)
+			case w.loose != "":
+				p.doubt(w.loose)
+			case w.doubt != "" && !assume:
+				why = w.doubt
+				continue
+			}
+			break
+		}
+	}
+	return c, &term{shared, nobody}, nil
+}
+
+// doubt notes why a promise can't be called proved.
+func (p *Prover) doubt(why string) {
+	if p.undecided == nil {
+		p.undecided = fmt.Errorf("undecided: %s", why)
+	}
+}
+
+// hits returns, by state, the transitions that the walk's own packet tries.
+func (w *walk) hits() (list [][]hit) {
+	if w.own < 0 {
+		return nil
+	}
+	c := w.cells[w.own]
+	for s := range c.States {
+		hits := []hit{}
+		for i := range c.Transitions {
+			t := &c.Transitions[i]
+			if t.On != machine.OnPacket || !has(t.From, s) || !slices.ContainsFunc(tries(t), func(atoms []atom) bool { return (&term{atoms: atoms}).covers(w.at) }) {
+				continue
+			}
+			h := hit{Transition: t, index: i, maybe: t.Packet.Quotes != nil, when: []need{}}
+			if h.maybe && !w.assume {
+				w.doubt = "machine " + c.Name + " looks at quoted packets"
+				hits = nil // nobody knows
+				break
+			}
+			for j := range t.When {
+				h.when = append(h.when, need{cell: w.other(c.automaton, &t.When[j], &w.packet, w.sw), in: t.When[j].In, yes: true, no: true})
+			}
+			hits = append(hits, h)
+		}
+		list = append(list, hits)
+	}
+	return list
+}
+
+// after returns what cells come to by the walk's own packet.
+func (w *walk) after(cells []standing, hits [][]hit) [][]standing {
+	if w.own < 0 {
+		return [][]standing{cells}
+	}
+	tries := hits[cells[w.own].state]
+	if tries == nil {
+		return nil
+	}
+	list := w.tried(cells, w.own, tries, &event{at: *w.at})
+	if len(list) == 0 {
+		list = [][]standing{cells}
+	}
+	return list
+}
+
+// told are the bits of the states that the decision about the walk's packet reads.
+func (w *walk) told() word {
+	if w.own < 0 {
+		return word{}
+	}
+	return leading(stateBits * (1 + len(w.cells[w.own].slots)))
+}
+
+// verdict is what becomes of the walk's packet where cells are in these states, and the states; NoVerdict where that hangs on more.
+func (w *walk) verdict(cells []standing) (flow.Verdict, word) {
+	at := *w.at
+	at[statesPlace] = word{}
+	if w.own >= 0 {
+		a := w.cells[w.own].automaton
+		own := cells[w.own].state
+		in := func(when *machine.When) int { return cells[w.other(a, when, &w.packet, w.sw)].state }
+		at[statesPlace] = inState(-1, own, stateBits).bits.value
+		for i, s := range a.slots {
+			at[statesPlace] = or(at[statesPlace], inState(i, in(&machine.When{Machine: s.machine, Key: s.key}), stateBits).bits.value)
+		}
+		item := a.starts[own]
+		for k := range a.States[own].Rules {
+			r := &a.States[own].Rules[k]
+			if slices.ContainsFunc(anyOf(&r.Match, r.Or), func(atoms []atom) bool { return (&term{atoms: atoms}).covers(&at) }) &&
+				!slices.ContainsFunc(r.When, func(when machine.When) bool { return !has(when.In, in(&when)) }) {
+				break
+			}
+			item++
+		}
+		at[w.p.chain.item] = number(item, uint8(bitsOf(itemPlace)))
+	}
+	return w.p.chain.decide(&at).verdict, at[statesPlace]
+}
+
+// related are fields whose values can be each other's in keys.
+var related = []flow.Field{
+	flow.FieldIPSrc | flow.FieldIPDst | flow.FieldARPSPA | flow.FieldARPTPA,
+	flow.FieldEthSrc | flow.FieldEthDst,
+	flow.FieldL4Src | flow.FieldL4Dst,
+}
+
+// like returns conditions of packets for which the machines come to the same, or to less: each value in their keys meets the same conditions, and they
+// try the same transitions and rules.
+func (w *walk) like() []atom {
+	list := w.similar()
+	if w.own < 0 { // it concerns no machine because of the term that decides it, or because it is no machine's
+		c := w.p.chain
+		for _, t := range c.list {
+			if t.covers(w.at) {
+				list = append(list, t.atoms...)
+				break
+			}
+		}
+		if len(c.machines) > 0 && !slices.ContainsFunc(c.reach(), func(t *term) bool { return t.covers(w.at) }) {
+			list = append(list, atom{field: c.item, bits: cube{w.at[c.item], leading(bitsOf(itemPlace))}})
+		}
+	} else {
+		at, mask := w.at, w.told()
+		list = append(list, atom{field: w.p.chain.item, bits: cube{at[w.p.chain.item], leading(bitsOf(itemPlace))}},
+			atom{field: statesPlace, bits: cube{and(at[statesPlace], mask), mask}})
+	}
+	return list
+}
+
+// similar is like, of packets that need not be decided by the same rule.
+func (w *walk) similar() (list []atom) {
+	at := w.at
+	type known struct {
+		field uint8
+		bits  cube
+		set   *span
+	}
+	seen := make(map[known]bool)
+	add := func(a atom) {
+		if f := fieldAt(a.field); f != 0 && !w.packet.Has(f) {
+			return // what comes with it says that packets of this kind don't have the field
+		}
+		k := known{field: a.field, bits: a.bits}
+		if a.set != nil {
+			k.set = &a.set[0]
+		}
+		if seen[k] {
+			return
+		}
+		seen[k] = true
+		a.not = false
+		a.not = !a.covers(at)
+		list = append(list, a)
+	}
+	var keys flow.Field
+	for _, c := range w.cells {
+		keys |= c.Key.Fields(&w.packet)
+	}
+	pool := func(atoms []atom) {
+		for _, a := range atoms {
+			f := fieldAt(a.field)
+			group := f
+			for _, r := range related {
+				if r&f != 0 {
+					group = r
+				}
+			}
+			for rest := keys & group; rest != 0; rest &= rest - 1 {
+				a.field = place(rest & -rest)
+				add(a)
+			}
+		}
+	}
+	for _, a := range w.p.chain.machines {
+		if !slices.ContainsFunc(w.cells, func(c *cell) bool { return c.index >= a.index }) {
+			continue
+		}
+		for _, atoms := range a.scope {
+			pool(atoms)
+		}
+		for i := range a.Transitions {
+			t := &a.Transitions[i]
+			if t.Packet == nil {
+				continue
+			}
+			for _, atoms := range tries(t) {
+				pool(atoms)
+				if w.own < 0 || w.cells[w.own].automaton != a {
+					continue
+				}
+				missing := slices.IndexFunc(atoms, func(a atom) bool { return (fieldAt(a.field) == 0 || w.packet.Has(fieldAt(a.field))) && !a.covers(at) })
+				if missing >= 0 { // one reason is enough
+					atoms = atoms[missing : missing+1]
+				}
+				for _, one := range atoms {
+					add(one)
+				}
+			}
+		}
+	}
+	for owner := range w.used {
+		if owner == nobody {
+			continue
+		}
+		for _, t := range w.p.chain.of(&w.p.chain.rules[owner]) {
+			pool(t.atoms)
+		}
+	}
+	for _, c := range w.cells {
+		for _, atoms := range c.kinds {
+			if c.named {
+				pool(atoms)
+			}
+		}
+	}
+	for _, t := range []uint64{flow.EthTypeIPv4, flow.EthTypeIPv6, flow.EthTypeARP} {
+		pool([]atom{is(flow.FieldEthType, t)})
+	}
+	for _, t := range []uint64{flow.ProtoTCP, flow.ProtoUDP, flow.ProtoSCTP} {
+		pool([]atom{is(flow.FieldIPProto, t)})
+	}
+	// Where a value is known, no other condition on the field says more.
+	exact := func(a atom) bool { return a.set == nil && !a.not && a.bits.mask == at.counts(a.field) }
+	var values []uint8
+	for _, a := range list {
+		if exact(a) {
+			values = append(values, a.field)
+		}
+	}
+	list = slices.DeleteFunc(list, func(a atom) bool { return !exact(a) && slices.Contains(values, a.field) })
+	return list
+}
+
+// times returns the earliest times of a node's steps and of the event after it, in milliseconds since the beginning.
+func (w *walk) times(n *node) []int64 {
+	type bound struct {
+		from, to int
+		least    int64 // the time of to is at least that of from and this
+	}
+	var bounds []bound
+	held := func(n *node, k int, by *step) {
+		bounds = append(bounds, bound{k - 1, k, 0})
+		w.clocks(n.cells, func(clock *int, limit int64, _ int, _ byte) {
+			born := n.born[*clock]
+			most := limit - 1
+			if by != nil && by.event == nil {
+				if most = limit; *clock == by.first {
+					most--
+				}
+				if *clock == by.clock {
+					bounds = append(bounds, bound{born, k, limit})
+				}
+			}
+			bounds = append(bounds, bound{k, born, -most})
+		})
+	}
+	held(n, n.depth+1, nil)
+	for o := n; o.parent != nil; o = o.parent {
+		held(o.parent, o.depth, &o.by)
+	}
+	at := make([]int64, n.depth+2)
+	for again := true; again; {
+		again = false
+		for _, b := range bounds {
+			if t := at[b.from] + b.least; t > at[b.to] {
+				at[b.to], again = t, true
+			}
+		}
+	}
+	return at
+}
+
+// words writes a point as a packet.
+func words(at *point) string {
+	m := packet(at)
+	s := policytest.Words(&m)
+	if flags := flow.TCPFlags(at[flagsPlace].Hi >> 56); m.Has(flow.FieldL4Src) && m.IPProto == flow.ProtoTCP && flags != flow.SYN {
+		s += " flags " + policytest.FlagWords(flags)
+	}
+	return s
+}
+
+// replay asks the controller about the events that lead to a node, and then about the walk's packet.
+func (w *walk) replay(n *node, v flow.Verdict, u *promise.Unless) (*Counterexample, error) {
+	times := w.times(n)
+	trace := []Moment{{At: time.Duration(times[n.depth+1]) * time.Millisecond, Words: words(w.at)}}
+	sw := []flow.DPID{w.sw}
+	for o := n; o.parent != nil; o = o.parent {
+		if e := o.by.event; e != nil {
+			m := Moment{At: time.Duration(times[o.depth]) * time.Millisecond, event: e.words}
+			if m.event == "" {
+				m.Words = words(&e.at)
+			}
+			trace, sw = slices.Insert(trace, 0, m), slices.Insert(sw, 0, e.sw)
+		}
+	}
+	for i := range trace {
+		m := &trace[i]
+		if m.Words != "" {
+			m.event = m.Words
+		}
+		if sw[i] != 1 {
+			m.event += " switch " + sw[i].String()
+		}
+	}
+	var key string
+	if u != nil {
+		key = u.Machine + "/" + w.cells[w.unless].value
+	}
+	return w.p.replay(w.at, trace, v, func(t *eval.Trial, now time.Time) bool {
+		if u == nil {
+			return true
+		}
+		a := w.cells[w.unless].automaton
+		return !slices.ContainsFunc(a.States, func(s machine.State) bool {
+			return s.Name == t.State(key, now) && has(u.In, slices.IndexFunc(a.States, func(o machine.State) bool { return o.Name == s.Name }))
+		})
+	})
+}
+
+// replay asks the controller about the events of a trace, whose last one is a packet that is said to get a verdict. counts says whether the promise counts at
+// the end.
+func (p *Prover) replay(at *point, trace []Moment, v flow.Verdict, counts func(t *eval.Trial, now time.Time) bool) (*Counterexample, error) {
+	last := &trace[len(trace)-1]
+	m := packet(at)
+	if said, err := policytest.ParsePacket(last.Words); err != nil || said != m {
+		return nil, fmt.Errorf("undecided: a packet was found that can't be made: %v becomes %v (%v)", m, said, err)
+	}
+	if p.controller == nil {
+		p.controller = controller.New(p.chain.policy)
+	}
+	c := &Counterexample{Packet: m, Words: last.Words}
+	try := func(begin time.Time, prefix string) (bool, error) {
+		trial := eval.NewTrial(p.controller)
+		now := begin
+		var d flow.Decision
+		c.Trace = slices.Clone(trace)
+		for i := range c.Trace {
+			one := &c.Trace[i]
+			ev, err := policytest.Event(one.event, flow.OpenFlow13)
+			if err != nil {
+				return false, fmt.Errorf("undecided: an event was found that can't be made: %w", err)
+			}
+			wait := one.At
+			if i > 0 {
+				wait -= c.Trace[i-1].At
+			}
+			now = now.Add(wait)
+			ev.Time = now
+			d.Reset()
+			if err := trial.Decide(context.Background(), ev, &d); err != nil {
+				return false, err
+			}
+			one.Got = policytest.Sum(&d)
+			switch one.Line = one.event; {
+			case i == 0:
+				one.Line = prefix + one.Line
+			case wait > 0:
+				one.Line = "after " + wait.String() + ", " + one.Line
+			}
+		}
+		c.Verdict, c.Reason = d.Verdict, d.Reason
+		return d.Verdict == v && (counts == nil || counts(trial, now)), nil
+	}
+	var ok bool
+	var err error
+	if !p.timed {
+		ok, err = try(Start, "")
+	}
+	if err == nil && !ok && p.chain.hours {
+		if begin, prefix, found := p.chain.beginning(int(at[minutePlace].Hi>>(64-bitsOf(minutePlace))), last.At); found {
+			ok, err = try(begin, prefix)
+		}
+	}
+	if err == nil && !ok {
+		why := "and the controller says " + c.Trace[len(trace)-1].Got
+		if p.chain.hours && len(trace) > 1 {
+			why = "but not in the hours that its events need"
+		}
+		err = fmt.Errorf("undecided: %s was found as a packet that gets %v after %d events, %s", last.event, v, len(trace)-1, why)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// beginning returns when a trace begins whose last event comes in a minute of the policy's week, and how expectations say that.
+func (c *chain) beginning(minute int, last time.Duration) (begin time.Time, prefix string, ok bool) {
+	for begin = Start; begin.Before(Start.Add(header.Week * time.Minute)); begin = begin.Add(time.Minute) {
+		if header.MinuteOf(begin.Add(last), c.zone) == minute {
+			days := []string{"sun", "mon", "tue", "wed", "thu", "fri", "sat"}
+			return begin, "at " + days[begin.Weekday()] + " " + begin.Format("15:04") + ", ", true
+		}
+	}
+	return begin, "", false
+}
+
+// alone is the trace of a packet that hangs on nothing before it.
+func alone(at *point) []Moment { return []Moment{{event: words(at), Words: words(at)}} }

@@ -272,7 +272,7 @@ func (b *brute) excused(o *promise.Promise, config *machine.Config, ev *flow.Eve
 func TestMachinesAreExact(t *testing.T) {
 	machinesAreExact(t, 0, 6, 40, 1<<20)
 	machinesAreExact(t, 1134, 1, 100, 1<<22) // a packet that is decided before the machines was taken for all others
-	machinesAreExact(t, 10_000, 20, 60, 1<<20)
+	machinesAreExact(t, 10_010, 6, 100, 1<<22)
 }
 
 func TestLongMachinesAreExact(t *testing.T) {

@@ -273,6 +273,7 @@ func TestMachinesAreExact(t *testing.T) {
 	machinesAreExact(t, 0, 6, 40, 1<<20)
 	machinesAreExact(t, 1134, 1, 100, 1<<22) // a packet that is decided before the machines was taken for all others
 	machinesAreExact(t, 10_010, 6, 100, 1<<22)
+	machinesAreExact(t, 10_056, 1, 300, 1<<22) // two alternatives were taken for two families of addresses
 }
 
 func TestLongMachinesAreExact(t *testing.T) {

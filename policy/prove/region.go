@@ -193,6 +193,11 @@ type atom struct {
 	set   set
 }
 
+// same reports whether two conditions are written the same.
+func (a atom) same(b atom) bool {
+	return a.field == b.field && a.not == b.not && a.bits == b.bits && slices.Equal(a.set, b.set)
+}
+
 func (a *atom) of(c cube) relation {
 	if a.set != nil {
 		return a.set.of(c).negated(a.not)

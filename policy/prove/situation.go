@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"cmp"
 	"slices"
 
 	"switchbridge/flow"
@@ -106,8 +107,23 @@ func all(lists ...[][]atom) [][]atom {
 	return list
 }
 
-// none are the conditions of what meets none of the lists. There are two where they are the same of both families of addresses.
-func none(lists [][]atom) (list [][]atom) {
+// none are the conditions of what meets neither a condition of a machine nor one of those that stand beside it. Where they would be too many it
+// returns fewer, so that more seems possible than is.
+func none(first *header.Condition, or []header.Condition) [][]atom {
+	list := misses(condition(first.Completed()))
+	for i := range or {
+		if list = least(all(list, misses(condition(or[i].Completed())))); len(list) > maxMisses {
+			return nil
+		}
+	}
+	return list
+}
+
+// maxMisses is how many conditions none returns. One field with many values in several alternatives makes two.
+const maxMisses = 256
+
+// misses are the conditions of what does not meet one condition. It has two lists where it is the same of both families of addresses.
+func misses(lists [][]atom) (list [][]atom) {
 	rest := lists[0]
 	if len(lists) == 2 {
 		rest = rest[1:]
@@ -120,6 +136,28 @@ func none(lists [][]atom) (list [][]atom) {
 		list = append(list, []atom{a})
 	}
 	return list
+}
+
+// least leaves out of lists of conditions, each of which is met where all of its atoms are, those that another one is met with anyway.
+func least(lists [][]atom) (kept [][]atom) {
+	for i := range lists {
+		var atoms []atom
+		for _, a := range lists[i] {
+			if !slices.ContainsFunc(atoms, a.same) {
+				atoms = append(atoms, a)
+			}
+		}
+		lists[i] = atoms
+	}
+	slices.SortStableFunc(lists, func(a, b []atom) int { return cmp.Compare(len(a), len(b)) })
+	for _, atoms := range lists {
+		if !slices.ContainsFunc(kept, func(fewer []atom) bool {
+			return !slices.ContainsFunc(fewer, func(a atom) bool { return !slices.ContainsFunc(atoms, a.same) })
+		}) {
+			kept = append(kept, atoms)
+		}
+	}
+	return kept
 }
 
 // holds are the conditions that other machines are in the states that are asked for.
@@ -167,7 +205,7 @@ func (c *chain) machine(at int, s *machine.Config, slots map[string][]slot) {
 		for _, atoms := range a.scope {
 			c.void(append(atoms[:len(atoms):len(atoms)], numbers(c.item, a.end, nobodys))...)
 		}
-		for _, atoms := range none(a.scope) {
+		for _, atoms := range none(&a.For, a.Or) {
 			a.void(append(atoms, its)...)
 		}
 		for i, s := range a.slots {
@@ -216,7 +254,7 @@ func (c *chain) state(a *automaton, j int, states func(name string) int) {
 			a.void(append(atoms, numbers(c.item, item+1, last))...)
 		}
 		it := numbers(c.item, item, item)
-		for _, atoms := range none(match) {
+		for _, atoms := range none(&r.Match, r.Or) {
 			a.void(append(atoms, it)...)
 		}
 		for _, w := range r.When {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"switchbridge/faas/platform/kept"
+	"switchbridge/flow"
 )
 
 // Serve answers activations until in ends. Each is a line of JSON, and so is its answer: the action loop protocol (openwhisk-runtime-go,
@@ -30,16 +31,10 @@ func Serve(ctx context.Context, h http.Handler, in io.Reader, out io.Writer, ack
 			return err
 		}
 	}
-	lines := bufio.NewReader(in)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		answer, err := json.Marshal(activate(ctx, h, line))
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxActivation)
+	for lines.Scan() {
+		answer, err := json.Marshal(activate(ctx, h, lines.Bytes()))
 		if err != nil {
 			return err
 		}
@@ -47,7 +42,14 @@ func Serve(ctx context.Context, h http.Handler, in io.Reader, out io.Writer, ack
 			return err
 		}
 	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("activations: %w", err)
+	}
+	return nil
 }
+
+// maxActivation bounds a line in bytes. It has room for the largest body that the handler takes, of which JSON may write six bytes for one.
+const maxActivation = 8 * flow.MaxBody
 
 // activation is what an activation brings, as far as it counts here. Value is what a raw web action is called with (OpenWhisk, docs/webactions.md).
 type activation struct {

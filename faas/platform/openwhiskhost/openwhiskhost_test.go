@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -149,4 +150,21 @@ func TestAcknowledge(t *testing.T) {
 	if err := Serve(t.Context(), http.NotFoundHandler(), strings.NewReader(""), &out, true); err != nil || out.String() != "{\"ok\":true}\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
+}
+
+// A line without an end costs a bounded amount of memory.
+func TestLineIsBounded(t *testing.T) {
+	in := io.LimitReader(endless{}, 10*maxActivation)
+	if err := Serve(t.Context(), http.NotFoundHandler(), in, io.Discard, false); !errors.Is(err, bufio.ErrTooLong) {
+		t.Errorf("%v, want %v", err, bufio.ErrTooLong)
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(b []byte) (int, error) {
+	for i := range b {
+		b[i] = 'x'
+	}
+	return len(b), nil
 }

@@ -427,7 +427,9 @@ func TestPolicyNoticeOfFunctionThatIsNotAsked(t *testing.T) {
 				if ev.Type == flow.EventPolicyCheck {
 					return refuse(d)
 				}
-				return now.Load().Decide(ctx, ev, d)
+				err := now.Load().Decide(ctx, ev, d)
+				d.Reuse = flow.Reuse{} // each packet asks what the policy is
+				return err
 			}), nil)
 			r := startFile(t, "function: {urls: [\""+url+"\"], encoding: json, policy_check: 1h}\n", nil)
 			r.ping(1)

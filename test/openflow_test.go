@@ -507,7 +507,7 @@ func TestTLSBindsDatapaths(t *testing.T) {
 		Bind: []settings.Binding{{Name: "switch.example", DPIDs: []settings.DPIDPattern{"00000000000000a*"}}}}
 	var refused atomic.Bool
 	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) {
-		if strings.Contains(string(p), "lets no certificate") && strings.Contains(string(p), "00000000000000b1") {
+		if strings.Contains(string(p), "allows no certificate") && strings.Contains(string(p), "00000000000000b1") {
 			refused.Store(true)
 		}
 	}), nil))

@@ -25,6 +25,8 @@ figures how many of the events it was asked about.
 
 Each claim is a line at the end. A missed goal is a figure; an event that the same policy
 decides otherwise is a failure, and the exit code says so.`,
+		Example: `  switchbridge bench shadow --quick
+  switchbridge bench shadow --function native --rounds 4 --duration 2s --json`,
 	}, "parts", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
 		if quick {
 			cfg.Quick()

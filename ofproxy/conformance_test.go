@@ -112,8 +112,8 @@ func (f *fake) refuse(r *flow.Rule) (flow.SwitchError, bool) {
 func (f *fake) connect(rules []flow.Rule) {
 	client, server := net.Pipe()
 	go f.server.ServeConn(f.ctx, server)
+	f.cfg.Rules = rules
 	f.sw = oftest.Serve(client, f.cfg)
-	f.sw.Load(rules...)
 	for range 1000 {
 		for _, s := range f.server.Sessions() {
 			if s.State == "ready" {

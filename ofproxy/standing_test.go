@@ -134,13 +134,12 @@ func TestAnotherGatewayIsNoticed(t *testing.T) {
 	}
 	// What an earlier run of this gateway left, and somebody's own cookies, are no gateway.
 	bubble(t, nil, func(r *rig) {
-		sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1})
-		defer sw.Close()
 		left := flow.Rule{Priority: 9, Cookie: 0x0001_1234_0000_0007, IdleTimeout: time.Hour, Actions: []flow.Action{flow.OutputTo(1)}}
 		left.Match.SetInPort(3)
 		onos := left
 		onos.Cookie, onos.Priority = 0x0001_0000_9465_555a, 10
-		sw.Load(left, onos)
+		sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Rules: []flow.Rule{left, onos}})
+		defer sw.Close()
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if bytes.Contains([]byte(r.logs.String()), []byte("another gateway")) {

@@ -21,6 +21,9 @@ type Config struct {
 	NTables  uint8           // 0: 254
 	Desc     ofp.Desc
 
+	// Rules are in the tables from the start, as a switch keeps them that connects again.
+	Rules []flow.Rule
+
 	// Roles are shared by the connections of one switch to several controllers. nil: every role that is asked for is granted, and means nothing.
 	Roles *Roles
 
@@ -126,7 +129,11 @@ func NewDatapath(cfg Config) *Datapath {
 	if cfg.Desc == (ofp.Desc{}) {
 		cfg.Desc = ofp.Desc{Manufacturer: "Switchbridge", Hardware: "none", Software: "oftest", Serial: "0", Datapath: cfg.DPID.String()}
 	}
-	return &Datapath{cfg: cfg, missLen: 128, meters: map[uint32]bool{}, buffers: map[uint32][]byte{}}
+	d := &Datapath{cfg: cfg, missLen: 128, meters: map[uint32]bool{}, buffers: map[uint32][]byte{}}
+	for i := range cfg.Rules {
+		d.table.add(&cfg.Rules[i])
+	}
+	return d
 }
 
 // Version is what was negotiated, or 0.

@@ -68,9 +68,6 @@ type Filter struct {
 	Match *flow.Match
 }
 
-// Exactly is the filter of one cookie.
-func Exactly(cookie uint64) Filter { return Filter{Cookie: cookie, Mask: ^uint64(0)} }
-
 // Selects reports whether f selects a rule with a cookie.
 func (f Filter) Selects(cookie uint64) bool { return cookie&f.Mask == f.Cookie&f.Mask }
 

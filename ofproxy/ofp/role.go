@@ -57,19 +57,10 @@ const (
 
 // AppendNiciraRole asks a 1.0 switch for a role.
 func AppendNiciraRole(b []byte, xid uint32, role Role) []byte {
-	return appendNicira(b, xid, niciraRoleRequest, role)
-}
-
-// AppendNiciraRoleReply answers one.
-func AppendNiciraRoleReply(b []byte, xid uint32, role Role) []byte {
-	return appendNicira(b, xid, niciraRoleReply, role)
-}
-
-func appendNicira(b []byte, xid uint32, subtype uint32, role Role) []byte {
 	start := len(b)
 	b = begin(b, flow.OpenFlow10, TypeExperimenter, xid)
 	b = be.AppendUint32(b, niciraVendor)
-	b = be.AppendUint32(b, subtype)
+	b = be.AppendUint32(b, niciraRoleRequest)
 	b = be.AppendUint32(b, uint32(role-RoleEqual))
 	return mustEnd(b, start)
 }

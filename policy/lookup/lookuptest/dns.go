@@ -20,7 +20,6 @@ type DNS struct {
 	mu     sync.Mutex
 	hosts  map[string][]netip.Addr
 	failed []string
-	asked  int
 }
 
 // NewDNS runs a name server until the test ends.
@@ -66,13 +65,6 @@ func (s *DNS) Fail(families ...string) {
 	s.failed = families
 }
 
-// Asked is how many questions came.
-func (s *DNS) Asked() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.asked
-}
-
 // Resolver asks this server and no other.
 func (s *DNS) Resolver() *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -92,7 +84,6 @@ func (s *DNS) answer(question []byte) ([]byte, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.asked++
 	list, known := s.hosts[strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))]
 	head.Response, head.Authoritative, head.RecursionAvailable = true, true, true
 	family := map[dnsmessage.Type]string{dnsmessage.TypeA: "ip4", dnsmessage.TypeAAAA: "ip6"}[q.Type]

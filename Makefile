@@ -22,6 +22,8 @@ NODE_TYPES := @types/node@22.19.1
 
 VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo unknown)
 BUILD   := switchbridge/cmd/internal/cli
+# gRPC's own trace pages use templates, for which the linker would keep all methods of all types.
+TAGS    := grpcnotrace
 LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) $(shell TZ=UTC git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ \
 	--format='-X $(BUILD).commit=%H -X $(BUILD).commitTime=%cd' 2>/dev/null)
 
@@ -44,7 +46,7 @@ profile: check-go ## what the guest's compiler should know of its hot paths, ane
 
 .PHONY: build
 build: guest ## bin/switchbridge and bin/switchbridge-bench
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
 
 # When the commit was made: the age of all files in a package, so that two builds give the same bytes.
 NFPM    := github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
@@ -59,7 +61,7 @@ package: export SOURCE_DATE_EPOCH = $(EPOCH)
 package: export CGO_ENABLED = 0
 package: guest ## the Debian package, in build/package: programs, systemd unit, man pages, completions
 	@rm -rf $(PACKAGE) && mkdir -p $(PACKAGE)/man $(PACKAGE)/completions
-	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(PACKAGE)/bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
+	$(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(PACKAGE)/bin/ ./cmd/switchbridge ./cmd/switchbridge-bench
 	$(GO) test -count=1 ./cmd/switchbridge ./cmd/switchbridge-bench -run '^TestManPages$$' -man '$(CURDIR)/$(PACKAGE)/man'
 	@for shell in bash zsh fish; do $(PACKAGE)/bin/switchbridge completion $$shell >$(PACKAGE)/completions/switchbridge.$$shell; done
 	@gzip -9nc CHANGELOG.md >$(PACKAGE)/changelog.gz

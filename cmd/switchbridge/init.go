@@ -85,10 +85,7 @@ func (f *initFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	files, err := f.Files()
-	if err != nil {
-		return err
-	}
+	files := f.Files()
 	config := filepath.Join(f.dir, starter.ConfigFile)
 	if _, err := settings.Parse(strings.NewReader(files[0].Text), config); err != nil {
 		return cli.Usage(err) // a flag's value, which is in it

@@ -9,9 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"text/template"
 
 	"switchbridge/internal/vsctl"
 	"switchbridge/settings"
@@ -39,27 +37,12 @@ type Choice struct {
 type File struct{ Name, Text string }
 
 // Files are the configuration and, where no function elsewhere decides, the policy.
-func (c *Choice) Files() ([]File, error) {
-	config, err := fill(configText, c)
-	if err != nil || c.Function != "" {
-		return []File{{ConfigFile, config}}, err
+func (c *Choice) Files() []File {
+	files := []File{{ConfigFile, c.config()}}
+	if c.Function == "" {
+		files = append(files, File{PolicyFile, c.policy()})
 	}
-	text := allText
-	if c.Listed {
-		text = listedText
-	}
-	policy, err := fill(text, c)
-	return []File{{ConfigFile, config}, {PolicyFile, policy}}, err
-}
-
-func fill(text string, c *Choice) (string, error) {
-	t, err := template.New("").Funcs(template.FuncMap{"quote": strconv.Quote}).Parse(text)
-	if err != nil {
-		return "", err
-	}
-	var b strings.Builder
-	err = t.Execute(&b, c)
-	return b.String(), err
+	return files
 }
 
 // Ports are the bridge's, for a comment.

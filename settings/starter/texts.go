@@ -1,61 +1,85 @@
 package starter
 
-const configText = `# The gateway of bridge {{.Bridge.Name}}. Start it with
-#   switchbridge run --config ` + ConfigFile + `
+import (
+	"fmt"
+	"strings"
+)
+
+// config is the configuration's text.
+func (c *Choice) config() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# The gateway of bridge %[1]s. Start it with
+#   switchbridge run --config %[2]s
 # configs/reference.yaml has every key, with its default and the reason for it. A gateway
 # that runs notices changes of this file; a mistake changes nothing and is in its log.
 
 openflow:
-  # The bridge connects here: ovs-vsctl set-controller {{.Bridge.Name}} {{.Listen.Target}}
-  listen: [{{quote .Listen.String}}]
-{{- if ne .VLANLimit 1}}
-  # As in Open vSwitch (other_config:vlan-limit).
-  vlan_limit: {{.VLANLimit}}
-{{- end}}
-{{if .Function}}
+  # The bridge connects here: ovs-vsctl set-controller %[1]s %[3]s
+  listen: [%[4]q]
+`, c.Bridge.Name, ConfigFile, c.Listen.Target(), c.Listen.String())
+	if c.VLANLimit != 1 {
+		fmt.Fprintf(&b, "  # As in Open vSwitch (other_config:vlan-limit).\n  vlan_limit: %d\n", c.VLANLimit)
+	}
+	if c.Function != "" {
+		fmt.Fprintf(&b, `
 # The function that is asked about each packet that the bridge has no rule for.
 function:
-  urls: [{{quote .Function}}]
-{{- if .Encoding}}
-  encoding: {{.Encoding}}
-{{- end}}
-{{- if .FunctionCA}}
-  ca: {{quote .FunctionCA}}
-{{- end}}
-{{- if .TokenFile}}
-  token_file: {{quote .TokenFile}}
-{{- end}}
-{{else}}
+  urls: [%q]
+`, c.Function)
+		if c.Encoding != "" {
+			fmt.Fprintf(&b, "  encoding: %s\n", c.Encoding)
+		}
+		if c.FunctionCA != "" {
+			fmt.Fprintf(&b, "  ca: %q\n", c.FunctionCA)
+		}
+		if c.TokenFile != "" {
+			fmt.Fprintf(&b, "  token_file: %q\n", c.TokenFile)
+		}
+	} else {
+		b.WriteString(`
 # Who may talk to whom. The controller decides by it in this process, in an instance that
 # exists for one packet. To have it in a function elsewhere, write
 #   function: {urls: ["https://..."], token_file: ..., ca: ...}
-policy: ` + PolicyFile + `
-{{end}}
+policy: ` + PolicyFile + "\n")
+	}
+	fmt.Fprintf(&b, `
 # What happens to a new packet while nobody decides: secure drops it, standalone forwards it.
 # Rules that are in the bridge go on forwarding either way.
 fail_mode:
   default: secure
 
-# The page, metrics and health: http://{{.Admin}}/
+# The page, metrics and health: http://%[1]s/
 admin:
-  listen: {{quote .Admin}}
+  listen: %[1]q
 
 log:
   decisions: all                # a line for each decision, at most 20 a second; deny or off
-`
+`, c.Admin)
+	return b.String()
+}
 
-const policyHead = `# Who may talk to whom behind bridge {{.Bridge.Name}}. The first entry that decides a packet counts.
+// policy is the policy's text.
+func (c *Choice) policy() string {
+	text := allText
+	if c.Listed {
+		text = listedText
+	}
+	return fmt.Sprintf(policyHead, c.Bridge.Name, PolicyFile, c.Ports()) + text
+}
+
+// policyHead has the bridge's name, the file's, and the bridge's ports put in.
+const policyHead = `# Who may talk to whom behind bridge %[1]s. The first entry that decides a packet counts.
 # policy/README.md says what entries there are. After a change, which makes serial one larger:
-#   switchbridge policy check ` + PolicyFile + `
-#   switchbridge policy test ` + PolicyFile + `
+#   switchbridge policy check %[2]s
+#   switchbridge policy test %[2]s
 # A gateway that runs notices the change and brings the bridge's rules in line.
 #
-# The ports of {{.Bridge.Name}}: {{.Ports}}.
+# The ports of %[1]s: %[3]s.
 serial: 1
 chain:
 `
 
-const allText = policyHead + `  - header:
+const allText = `  - header:
       rules:
         # An example. A rule may look at in_port, eth_src, vlan_vid, ip_src, ip_dst, tcp_dst, udp_dst and more.
         - {name: no-telnet, match: {tcp_dst: 23}, action: deny}
@@ -67,7 +91,7 @@ const allText = policyHead + `  - header:
 # expect: tcp 10.0.0.1:40000 > 10.0.0.2:23 => deny (header: no-telnet)
 `
 
-const listedText = policyHead + `  - header:
+const listedText = `  - header:
       rules:
         # How hosts find each other and get their addresses.
         - {name: arp, match: {eth_type: arp}, action: allow}

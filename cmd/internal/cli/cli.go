@@ -58,8 +58,7 @@ func Main(root *cobra.Command) {
 // refused.
 func Prepare(root *cobra.Command, version string) {
 	root.SilenceUsage, root.SilenceErrors = true, true
-	root.Version = Version(version)
-	root.SetVersionTemplate(root.Name() + " {{.Version}}\n")
+	root.Version = Version(version) // printed as cobra does: its templates would keep all methods of all linked types
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usagef("%w (see %s --help)", err, c.CommandPath())
 	})

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"encoding/binary"
 	"math/bits"
 	"net/netip"
 	"strings"
@@ -301,6 +302,58 @@ func (x *FieldInfo) Copy(m, from *Match) {
 		v, mask := x.Number(from)
 		x.SetNumber(m, v, mask)
 	}
+}
+
+// AppendKey appends bytes that two matches share if and only if they have the same of the fields in f, with the same values and masks.
+// They tell matches apart in a map, in a quarter of a Match's memory or less.
+func (m *Match) AppendKey(b []byte, f Field) []byte {
+	f &= m.Fields
+	b = binary.LittleEndian.AppendUint32(b, uint32(f))
+	for ; f != 0; f &= f - 1 {
+		x := (f & -f).Info()
+		switch x.Kind {
+		case Address, MaskedMAC:
+			a, mask := x.MAC(m)
+			b = append(append(b, a[:]...), mask[:]...)
+		case Prefix:
+			p := x.Prefix(m)
+			b = append(appendAddr(b, p.Addr()), uint8(p.Bits()))
+		case IPv6:
+			b = appendAddr(b, x.Addr(m))
+		default:
+			v, mask := x.Number(m)
+			b = appendNumber(b, x.Kind, v)
+			if x.mask != 0 {
+				b = appendNumber(b, x.Kind, mask)
+			}
+		}
+	}
+	return b
+}
+
+func appendNumber(b []byte, kind Kind, v uint64) []byte {
+	switch kind {
+	case Number8:
+		return append(b, uint8(v))
+	case Number16, VLANTag:
+		return binary.LittleEndian.AppendUint16(b, uint16(v))
+	case Number64:
+		return binary.LittleEndian.AppendUint64(b, v)
+	}
+	return binary.LittleEndian.AppendUint32(b, uint32(v))
+}
+
+// appendAddr appends an address, which begins with its length. It has no zone: none comes from a packet.
+func appendAddr(b []byte, a netip.Addr) []byte {
+	switch {
+	case a.Is4():
+		v4 := a.As4()
+		return append(append(b, 4), v4[:]...)
+	case a.Is6():
+		v6 := a.As16()
+		return append(append(b, 16), v6[:]...)
+	}
+	return append(b, 0)
 }
 
 // Prefix returns the value of a field of that kind.

@@ -1,10 +1,12 @@
 package flow
 
 import (
+	"bytes"
 	"encoding/hex"
 	"math"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -311,6 +313,73 @@ func BenchmarkCanonical(b *testing.B) {
 		c = m.Canonical()
 	}
 	_ = c.Fields
+}
+
+// TestAppendKey: two matches have the same bytes if and only if what they keep of the fields is the same. Each member of a match that a field
+// has is changed in turn.
+func TestAppendKey(t *testing.T) {
+	whole := Match{
+		Fields: AllFields, InPort: 7, EthDst: MAC{2, 1}, EthDstMask: MACExact, EthSrc: MAC{2, 2}, EthSrcMask: MACExact, EthType: EthTypeIPv4,
+		VLAN: VLANPresent | 7, VLANMask: VLANExact, VLANPCP: 1, IPDSCP: 2, IPECN: 3, IPProto: ProtoTCP, ICMPType: 4, ICMPCode: 5,
+		IPSrc: netip.MustParsePrefix("10.0.0.0/8"), IPDst: netip.MustParsePrefix("2001:db8::/32"), L4Src: 6, L4Dst: 7,
+		ARPOp: 8, ARPSPA: netip.MustParsePrefix("10.0.0.1/32"), ARPTPA: netip.MustParsePrefix("10.0.0.2/32"), ARPSHA: MAC{3}, ARPTHA: MAC{4},
+		FlowLabel: 9, NDTarget: netip.MustParseAddr("fe80::2"), Metadata: 10, MetadataMask: 0xff, TunnelID: 11, TunnelMask: 0xff, NDSLL: MAC{5},
+	}
+	all := []Match{whole}
+	v := reflect.ValueOf(whole)
+	for i := 1; i < v.NumField(); i++ { // all but Fields
+		for _, other := range others(t, v.Field(i).Interface()) {
+			m := whole
+			reflect.ValueOf(&m).Elem().Field(i).Set(reflect.ValueOf(other))
+			all = append(all, m)
+		}
+	}
+	for i := range Fields {
+		m := whole
+		m.Fields &^= Fields[i].Field
+		all = append(all, m.Canonical())
+	}
+	parts := []Field{AllFields, 0, Conversation}
+	for i := range Fields {
+		parts = append(parts, Fields[i].Field, AllFields&^Fields[i].Field)
+	}
+	for _, f := range parts {
+		for i := range all {
+			for j := range i {
+				a, b := &all[i], &all[j]
+				if same, keys := a.Keep(f) == b.Keep(f), bytes.Equal(a.AppendKey(nil, f), b.AppendKey(nil, f)); same != keys {
+					t.Fatalf("of %v: the same is %t, their keys %t\n%+v\n%+v", f, same, keys, a, b)
+				}
+			}
+		}
+	}
+}
+
+// others returns values of the type of v that are not v: another bit at each end, and another length.
+func others(t *testing.T, v any) []any {
+	switch v := v.(type) {
+	case uint8:
+		return []any{v ^ 1, v ^ 0x20}
+	case uint16:
+		return []any{v ^ 1, v ^ 0x8000}
+	case uint32:
+		return []any{v ^ 1, v ^ 1<<19}
+	case PortNo:
+		return []any{v ^ 1, v ^ 1<<31}
+	case uint64:
+		return []any{v ^ 1, v ^ 1<<63}
+	case MAC:
+		a, b := v, v
+		a[0] ^= 1
+		b[5] ^= 1
+		return []any{a, b}
+	case netip.Addr:
+		return []any{netip.MustParseAddr("fe80::3"), netip.MustParseAddr("10.0.0.1")}
+	case netip.Prefix:
+		return []any{netip.PrefixFrom(v.Addr(), v.Bits()-1), netip.MustParsePrefix("11.0.0.0/8"), netip.MustParsePrefix("2001:db9::/32"), netip.MustParsePrefix("::a00:0/104")}
+	}
+	t.Fatalf("a member of type %T", v)
+	return nil
 }
 
 func BenchmarkKeep(b *testing.B) {

@@ -2,6 +2,7 @@ package decider
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 // ReuseLimits bound what a Reuse remembers.
 type ReuseLimits struct {
 	Entries int // default 65,536
-	Bytes   int // about, of the entries; default 32 MiB
+	Bytes   int // about, of the entries; default 8 MiB, some 12,000 answers
 }
 
 const (
@@ -86,10 +87,11 @@ type Reuse struct {
 	newest     flow.PolicyVersion // without one, the greatest that answers have
 	newestAt   time.Time
 	shapes     []keptShape
-	hangs      shape                      // what any answer has hung on: all of their fields together; none yet: no packet waits for another
-	flights    map[reuseKey]chan struct{} // of questions under way, by hangs; closed with the answer
-	entries    *simplelru.LRU[reuseKey, *keptAnswer]
+	hangs      shape                    // what any answer has hung on: all of their fields together; none yet: no packet waits for another
+	flights    map[string]chan struct{} // of questions under way, by hangs; closed with the answer
+	entries    *simplelru.LRU[string, *keptAnswer]
 	bytes      int
+	scratch    []byte // where keys are written that are looked up
 }
 
 // shape is what answers hang on: a set of fields with their prerequisites.
@@ -101,20 +103,6 @@ type shape struct {
 type keptShape struct {
 	shape
 	until time.Time // no entry of it lives longer
-}
-
-// reuseKey tells the packets apart that one answer is for.
-type reuseKey struct {
-	shape
-	reply    bool       // match is of the packet that was asked about, and the key is that of the packets which answer it
-	match    flow.Match // the values
-	present  flow.Field // what the packet shows
-	dpid     flow.DPID  // 0: any switch
-	protocol flow.Protocol
-	program  uint64 // of a P4 switch, what its tables can match
-	table    uint8
-	reason   flow.Reason
-	cookie   uint64
 }
 
 // keptAnswer is an answer that is used again. It is never modified.
@@ -131,10 +119,22 @@ type keptAnswer struct {
 	log     bool
 	replies bool // it came with what becomes of replies, which is kept beside it for its own conversation
 
-	rules  []flow.Rule // of whose matches only Fields count: the values are the packet's that is answered
+	rules  []keptRule
 	hasOut bool
 	out    []flow.Action
 	why    string // of a reply
+}
+
+// keptRule is an added rule without its match's values, which are those of the packet that is answered.
+type keptRule struct {
+	table, next      uint8
+	priority         uint16
+	flags            flow.RuleFlags
+	coversIncomplete bool
+	fields           flow.Field
+	meter            uint32
+	idle, hard       time.Duration
+	actions          []flow.Action
 }
 
 // NewReuse makes a Reuse in front of next. version returns the policy version that counts for the gateway, of all functions together.
@@ -143,9 +143,9 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 		limits.Entries = 1 << 16
 	}
 	if limits.Bytes == 0 {
-		limits.Bytes = 32 << 20
+		limits.Bytes = 8 << 20
 	}
-	entries, _ := simplelru.NewLRU[reuseKey, *keptAnswer](limits.Entries, nil) // it fails for 0 and less
+	entries, _ := simplelru.NewLRU[string, *keptAnswer](limits.Entries, nil) // it fails for 0 and less
 	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: entries}
 }
 
@@ -201,12 +201,12 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 	if r.hangs == (shape{}) || ev.PacketIn == nil || ev.Switch == nil || !tells(ev.PacketIn) {
 		return r.generation, nil, func() {}
 	}
-	key := keyOfPacket(ev, r.hangs)
+	key := string(r.keyOfPacket(ev, r.hangs))
 	if under, ok := r.flights[key]; ok {
 		return r.generation, under, func() {}
 	}
 	if r.flights == nil {
-		r.flights = make(map[reuseKey]chan struct{})
+		r.flights = make(map[string]chan struct{})
 	}
 	mine := make(chan struct{})
 	r.flights[key] = mine
@@ -330,9 +330,9 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	if !r.shaped(s, a.until, now) {
 		return NotShapes
 	}
-	r.put(keyOfPacket(ev, s), a)
+	r.put(string(r.keyOfPacket(ev, s)), a)
 	if reply != nil {
-		r.put(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), reply)
+		r.put(string(r.keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch)), reply)
 	}
 	r.inUse.Store(true)
 	return Kept
@@ -363,8 +363,9 @@ func (r *Reuse) shaped(s shape, until, now time.Time) bool {
 	return true
 }
 
-func (r *Reuse) put(key reuseKey, a *keptAnswer) {
-	r.remove(&key)
+func (r *Reuse) put(key string, a *keptAnswer) {
+	r.remove(key)
+	a.bytes += len(key)
 	for r.entries.Len() > 0 && (r.entries.Len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
 		_, oldest, _ := r.entries.RemoveOldest()
 		r.bytes -= oldest.bytes
@@ -373,10 +374,10 @@ func (r *Reuse) put(key reuseKey, a *keptAnswer) {
 	r.bytes += a.bytes
 }
 
-func (r *Reuse) remove(key *reuseKey) {
-	if a, ok := r.entries.Peek(*key); ok {
+func (r *Reuse) remove(key string) {
+	if a, ok := r.entries.Peek(key); ok {
 		r.bytes -= a.bytes
-		r.entries.Remove(*key)
+		r.entries.Remove(key)
 	}
 }
 
@@ -410,23 +411,24 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 	r.sync()
 	for i := range r.shapes {
 		s := r.shapes[i].shape
-		a := r.get(keyOfPacket(ev, s), now)
-		if a != nil && (!a.replies || r.get(keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
+		a := r.get(r.keyOfPacket(ev, s), now)
+		if a != nil && (!a.replies || r.get(r.keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
 			return a
 		}
 	}
 	for i := 0; i < 2 && answers; i++ {
-		if a := r.get(keyOfQuestion(ev, &q, i == 1), now); a != nil {
+		if a := r.get(r.keyOfQuestion(ev, &q, i == 1), now); a != nil {
 			return a
 		}
 	}
 	return nil
 }
 
-func (r *Reuse) get(key reuseKey, now time.Time) *keptAnswer {
-	a, ok := r.entries.Get(key)
+// get returns the answer of a key that may change as soon as it has returned.
+func (r *Reuse) get(key []byte, now time.Time) *keptAnswer {
+	a, ok := r.entries.Get(unsafe.String(unsafe.SliceData(key), len(key))) // which is not kept
 	if ok && !now.Before(a.until) {
-		r.remove(&key)
+		r.remove(string(key))
 		return nil
 	}
 	return a
@@ -441,35 +443,47 @@ func tells(p *flow.PacketIn) bool {
 // around are the fields that belong to every key: they tell where in a switch's tables, and in whose network, a packet is.
 const around = flow.FieldMetadata | flow.FieldTunnelID
 
-// packetKey is the part of a key that all of a packet's have.
-func packetKey(ev *flow.Event, bySwitch bool) reuseKey {
-	p, sw := ev.PacketIn, ev.Switch
-	k := reuseKey{present: p.Match.Fields, protocol: sw.Protocol, table: p.TableID, reason: p.Reason, cookie: p.Cookie}
-	if bySwitch {
-		k.dpid = sw.DPID
-	}
-	const prime = 0x100000001b3 // FNV-1
-	for _, f := range sw.Matchable {
-		k.program = (k.program ^ uint64(f)) * prime
-	}
-	return k
-}
-
-func keyOfPacket(ev *flow.Event, s shape) reuseKey {
-	k := packetKey(ev, s.bySwitch)
-	k.shape, k.match = s, ev.PacketIn.Match.Keep(s.fields|around)
-	return k
+// A key tells the packets apart that one answer is for. It is in r.scratch until the next one is made, and its maker holds mu. keyOfPacket's
+// is of the packets that have the same values in a shape's fields.
+func (r *Reuse) keyOfPacket(ev *flow.Event, s shape) []byte {
+	r.packetKey(ev, false, s)
+	r.scratch = ev.PacketIn.Match.AppendKey(r.scratch, s.fields|around)
+	return r.scratch
 }
 
 // keyOfQuestion is the key of the packets that answer one with the headers q. ev is of either.
-func keyOfQuestion(ev *flow.Event, q *flow.Match, bySwitch bool) reuseKey {
-	k := packetKey(ev, bySwitch)
-	k.reply, k.bySwitch = true, bySwitch
-	k.match = q.Keep(flow.Conversation &^ flow.FieldInPort)
-	for rest := ev.PacketIn.Match.Fields & around; rest != 0; rest &= rest - 1 {
-		(rest & -rest).Info().Copy(&k.match, &ev.PacketIn.Match)
+func (r *Reuse) keyOfQuestion(ev *flow.Event, q *flow.Match, bySwitch bool) []byte {
+	r.packetKey(ev, true, shape{bySwitch: bySwitch})
+	r.scratch = q.AppendKey(r.scratch, flow.Conversation&^flow.FieldInPort)
+	r.scratch = ev.PacketIn.Match.AppendKey(r.scratch, around)
+	return r.scratch
+}
+
+// packetKey begins a key with what all have: the shape, whether it is of packets that answer another, what the packet shows, and where it was.
+func (r *Reuse) packetKey(ev *flow.Event, reply bool, s shape) {
+	p, sw := ev.PacketIn, ev.Switch
+	var dpid flow.DPID // 0: any switch
+	if s.bySwitch {
+		dpid = sw.DPID
 	}
-	return k
+	program := uint64(0)        // of a P4 switch, what its tables can match
+	const prime = 0x100000001b3 // FNV-1
+	for _, f := range sw.Matchable {
+		program = (program ^ uint64(f)) * prime
+	}
+	kind := uint8(0)
+	if reply {
+		kind |= 1
+	}
+	if s.bySwitch {
+		kind |= 2
+	}
+	b := append(r.scratch[:0], kind, uint8(sw.Protocol), p.TableID, uint8(p.Reason))
+	b = binary.LittleEndian.AppendUint32(b, uint32(s.fields))
+	b = binary.LittleEndian.AppendUint32(b, uint32(p.Match.Fields))
+	b = binary.LittleEndian.AppendUint64(b, uint64(dpid))
+	b = binary.LittleEndian.AppendUint64(b, program)
+	r.scratch = binary.LittleEndian.AppendUint64(b, p.Cookie)
 }
 
 // keepable returns what is kept of an answer about a packet, or why nothing is.
@@ -530,22 +544,29 @@ func anywhere(rules []flow.Rule, out []flow.Action) bool {
 func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
 	a.out = slices.Clone(out)
 	actions := len(out)
-	a.rules = slices.Clone(rules)
-	for i := range a.rules {
-		a.rules[i].Actions = slices.Clone(a.rules[i].Actions)
-		actions += len(a.rules[i].Actions)
+	a.rules = make([]keptRule, len(rules))
+	for i := range rules {
+		r := &rules[i]
+		a.rules[i] = keptRule{
+			table: r.Table, next: r.Goto, priority: r.Priority, flags: r.Flags, coversIncomplete: r.CoversIncomplete, fields: r.Match.Fields,
+			meter: r.Meter, idle: r.IdleTimeout, hard: r.HardTimeout, actions: slices.Clone(r.Actions),
+		}
+		actions += len(r.Actions)
 	}
-	const one = 2*unsafe.Sizeof(reuseKey{}) + 8*unsafe.Sizeof(uintptr(0)) + unsafe.Sizeof(keptAnswer{}) // the list has the key, too, and pointers
-	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(flow.Rule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
+	const one = unsafe.Sizeof(keptAnswer{}) + 16*unsafe.Sizeof(uintptr(0)) // the map's and the list's key, and pointers
+	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(keptRule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
 }
 
 // fill makes d the answer for a packet with headers m. It reports false where a rule would have ended by now.
 func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 	age := now.Sub(a.asked)
-	rules := slices.Clone(a.rules)
+	rules := make([]flow.Rule, len(a.rules))
 	for i := range rules {
-		r := &rules[i]
-		r.Match = m.Keep(r.Match.Fields)
+		k, r := &a.rules[i], &rules[i]
+		*r = flow.Rule{
+			Table: k.table, Goto: k.next, Priority: k.priority, Flags: k.flags, CoversIncomplete: k.coversIncomplete, Match: m.Keep(k.fields),
+			Meter: k.meter, IdleTimeout: k.idle, HardTimeout: k.hard, Actions: k.actions, BufferID: flow.NoBuffer,
+		}
 		if r.HardTimeout > 0 {
 			if r.HardTimeout = (r.HardTimeout - age).Truncate(time.Second); r.HardTimeout < time.Second {
 				return false

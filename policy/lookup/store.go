@@ -409,36 +409,42 @@ func (s *Store) name(ctx context.Context, l *syntax.Lookup, old *Copy) (changed 
 	case len(now) == 0:
 		return false, fmt.Errorf("%s has no address", l)
 	}
+	slices.SortFunc(now, netip.Addr.Compare)
+	now = slices.Compact(now)
 	next := &Copy{Path: old.Path, Changed: old.Changed, head: head{Gone: map[string]time.Time{}}}
+	var gone []netip.Addr
 	for _, a := range had {
-		text := a.String()
 		family := 0
 		if a.Is6() {
 			family = 1
 		}
-		since, gone := old.Gone[text]
+		since, wasGone := old.Gone[a.String()]
+		at := s.now().UTC().Truncate(time.Millisecond)
 		switch {
 		case slices.Contains(now, a):
 			continue
-		case answers[family].err != nil: // who knows
+		case answers[family].err != nil && !wasGone: // who knows
 			now = append(now, a)
-			if gone {
-				next.Gone[text] = since
-			}
 			continue
-		case !gone:
-			since = s.now().UTC().Truncate(time.Millisecond)
-		case s.now().Sub(since) >= Keep:
+		case !wasGone || since.After(at): // or the clock was ahead then
+			since = at
+		case answers[family].err == nil && at.Sub(since) >= Keep:
 			continue
 		}
-		now = append(now, a)
-		next.Gone[text] = since
+		gone = append(gone, a)
+		next.Gone[a.String()] = since
 	}
-	slices.SortFunc(now, netip.Addr.Compare)
-	now = slices.Compact(now)
 	if len(now) > maxAddresses {
 		return false, fmt.Errorf("%s has more than %d addresses", l, maxAddresses)
 	}
+	// A name that has others each time keeps those that it had last, as far as there is room.
+	slices.SortStableFunc(gone, func(x, y netip.Addr) int { return next.Gone[y.String()].Compare(next.Gone[x.String()]) })
+	room := min(len(gone), maxAddresses-len(now))
+	for _, a := range gone[room:] {
+		delete(next.Gone, a.String())
+	}
+	now = append(now, gone[:room]...)
+	slices.SortFunc(now, netip.Addr.Compare)
 	var b bytes.Buffer
 	for _, a := range now {
 		fmt.Fprintln(&b, a)

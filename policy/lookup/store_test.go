@@ -407,3 +407,95 @@ func TestMany(t *testing.T) {
 		t.Errorf("%q, %v, with a tag of %d bytes", c.Body, err, len(c.ETag))
 	}
 }
+
+// answers is a Resolver that a test sets.
+type answers []netip.Addr
+
+func (a *answers) LookupNetIP(_ context.Context, network, host string) (list []netip.Addr, err error) {
+	for _, addr := range *a {
+		if addr.Is4() == (network == "ip4") {
+			list = append(list, addr)
+		}
+	}
+	return list, nil
+}
+
+// ten returns n addresses 10.part.x.y.
+func ten(part byte, n int) (list answers) {
+	for i := range n {
+		list = append(list, netip.AddrFrom4([4]byte{10, part, byte(i >> 8), byte(i)}))
+	}
+	return list
+}
+
+// A name that has many other addresses each time has those of now, and of those that are gone the latest that there is room for. It is not held to
+// what it had once for ever.
+func TestManyAddresses(t *testing.T) {
+	var dns answers
+	clk := newClock()
+	s := NewStore(t.TempDir(), nil, &dns, clk.now)
+	l := &syntax.Lookup{Name: "www.example.org", Every: time.Minute}
+	count := func(c *Copy) (parts [4]int) {
+		for line := range strings.Lines(string(c.Body)) {
+			parts[netip.MustParseAddr(strings.TrimSpace(line)).As4()[1]]++
+		}
+		return parts
+	}
+	for i, want := range [][4]int{{600}, {400, 600}, {0, 400, 600}, {0, 0, 400, 600}} {
+		dns = ten(byte(i), 600)
+		clk.pass(time.Minute)
+		if changed, err := s.Look(t.Context(), l); !changed || err != nil {
+			t.Errorf("%d: changed %t, %v", i, changed, err)
+		}
+		if c, err := s.Copy(l); err != nil || count(c) != want || len(c.Gone) > maxAddresses-600 {
+			t.Errorf("%d: %v of each, %d of them gone, %v; want %v", i, count(c), len(c.Gone), err, want)
+		}
+	}
+	dns = ten(0, maxAddresses+1)
+	if _, err := s.Look(t.Context(), l); err == nil || !strings.Contains(err.Error(), "more than 1000 addresses") {
+		t.Errorf("too many at once: %v", err)
+	}
+	dns = slices.Concat(ten(1, 3), ten(1, 3))
+	clk.pass(Keep)
+	if _, err := s.Look(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	clk.pass(Keep)
+	if _, err := s.Look(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := s.Copy(l); err != nil || count(c) != [4]int{0, 3} {
+		t.Errorf("after all are gone: %v of each, %v", count(c), err)
+	}
+}
+
+// What was noted while the clock was ahead keeps no address for longer than what is noted now.
+func TestGoneByAClockAhead(t *testing.T) {
+	dns := ten(0, 1)
+	clk := newClock()
+	s := NewStore(t.TempDir(), nil, &dns, clk.now)
+	l := &syntax.Lookup{Name: "www.example.org", Every: time.Minute}
+	look := func() int {
+		t.Helper()
+		if _, err := s.Look(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Copy(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(c.Body), "\n")
+	}
+	look()
+	dns = ten(1, 1)
+	clk.pass(1000 * time.Hour)
+	look()
+	clk.pass(-1000 * time.Hour)
+	if n := look(); n != 2 {
+		t.Errorf("%d addresses just after, want 2", n)
+	}
+	clk.pass(Keep)
+	if n := look(); n != 1 {
+		t.Errorf("%d addresses %v later, want 1", n, Keep)
+	}
+}

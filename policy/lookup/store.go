@@ -67,6 +67,9 @@ type Store struct {
 
 	mu    sync.Mutex
 	tries map[string]*try // by what is looked up
+
+	writing sync.Mutex // held while a copy takes another one's place
+	latest  time.Time  // of the changes that were written
 }
 
 // try is how it went with one source in this process.
@@ -190,9 +193,14 @@ func sum(b []byte) string {
 }
 
 // write makes what was found the copy.
-func (s *Store) write(c *Copy, l *syntax.Lookup) error {
+func (s *Store) write(c, old *Copy, l *syntax.Lookup) error {
 	if s.dir == "" {
 		return fmt.Errorf("%s: there is no folder to keep it in: set CACHE_DIRECTORY", l)
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if c.Changed = old.Changed; !bytes.Equal(c.Body, old.Body) {
+		c.Changed = s.changed(old, l)
 	}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
@@ -215,13 +223,18 @@ func (s *Store) touch(c *Copy) error {
 	return os.Chtimes(c.Path, now, now)
 }
 
-// changed is a time for new content: later than that of the old one, whatever the clock was set to.
-func (s *Store) changed(old *Copy) time.Time {
-	now := s.now().UTC().Truncate(time.Millisecond)
-	if least := old.Changed.Add(time.Millisecond); now.Before(least) {
-		return least
+// changed is a time for new content. It is later than that of the old one, of whatever else the policy has, and of all that this store has written
+// before, whatever the clock was set to: a policy's serial is the latest of these times, and grows with each change. s.writing is held, so that copies
+// appear in the order of their times.
+func (s *Store) changed(old *Copy, l *syntax.Lookup) time.Time {
+	at := s.now().UTC().Truncate(time.Millisecond)
+	for _, before := range []time.Time{old.Changed, l.After, s.latest} {
+		if least := before.UTC().Truncate(time.Millisecond).Add(time.Millisecond); at.Before(least) {
+			at = least
+		}
 	}
-	return now
+	s.latest = at
+	return at
 }
 
 // try returns how it went with a source. s.mu is held.
@@ -353,15 +366,12 @@ func (s *Store) list(ctx context.Context, l *syntax.Lookup, old *Copy) (changed 
 	if err := l.Check(body); err != nil {
 		return false, err
 	}
-	next := &Copy{Path: old.Path, Body: body, Changed: old.Changed, head: head{ETag: headerLine(resp, "ETag"), Modified: headerLine(resp, "Last-Modified")}}
+	next := &Copy{Path: old.Path, Body: body, head: head{ETag: headerLine(resp, "ETag"), Modified: headerLine(resp, "Last-Modified")}}
 	changed = old.Body == nil || !bytes.Equal(old.Body, body)
 	if !changed && next.ETag == old.ETag && next.Modified == old.Modified {
 		return false, s.touch(old)
 	}
-	if changed {
-		next.Changed = s.changed(old)
-	}
-	return changed, s.write(next, l)
+	return changed, s.write(next, old, l)
 }
 
 // headerLine is a header that is sent back with the next question, if it is of a size to keep.
@@ -411,7 +421,7 @@ func (s *Store) name(ctx context.Context, l *syntax.Lookup, old *Copy) (changed 
 	}
 	slices.SortFunc(now, netip.Addr.Compare)
 	now = slices.Compact(now)
-	next := &Copy{Path: old.Path, Changed: old.Changed, head: head{Gone: map[string]time.Time{}}}
+	next := &Copy{Path: old.Path, head: head{Gone: map[string]time.Time{}}}
 	var gone []netip.Addr
 	for _, a := range had {
 		family := 0
@@ -454,12 +464,10 @@ func (s *Store) name(ctx context.Context, l *syntax.Lookup, old *Copy) (changed 
 	if partly != nil {
 		partly = fmt.Errorf("%s: the addresses of one family stay: %w", l, partly)
 	}
-	if changed = !bytes.Equal(next.Body, old.Body); changed {
-		next.Changed = s.changed(old)
-	} else if maps.EqualFunc(next.Gone, old.Gone, time.Time.Equal) {
+	if changed = !bytes.Equal(next.Body, old.Body); !changed && maps.EqualFunc(next.Gone, old.Gone, time.Time.Equal) {
 		return false, errors.Join(partly, s.touch(old))
 	}
-	return changed, errors.Join(partly, s.write(next, l))
+	return changed, errors.Join(partly, s.write(next, old, l))
 }
 
 // atOnce is how many sources are looked at at a time.

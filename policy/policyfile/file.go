@@ -115,6 +115,9 @@ func (r *Reader) read(ctx context.Context, body []byte, name, dir string, modifi
 		d := decoder{File: syntax.File{Name: name}, dir: dir, newest: modified, open: openFile, store: r.Store, tried: tried}
 		doc, err := d.read(bytes.NewReader(body))
 		r.Lookups = d.Lookups
+		for _, l := range d.Lookups {
+			l.After = d.newest
+		}
 		list := d.wanted
 		if r.Fresh && len(tried) == 0 {
 			list = d.Lookups

@@ -121,6 +121,57 @@ chain:
 	}
 }
 
+// Each change of what is looked up makes the serial larger: two in one moment, one while the clock is behind the policy's file, and one while it is behind
+// what was found before.
+func TestSerialGrows(t *testing.T) {
+	web := newSite(t)
+	web.pages["/a"], web.pages["/b"] = "192.0.2.1\n", "192.0.2.2\n"
+	dir := t.TempDir()
+	path := filepath.Join(dir, "policy.yaml")
+	text := strings.ReplaceAll("chain: [{blocklist: {urls: [SITE/a, SITE/b]}}, {forward: {}}]", "SITE", web.URL)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clock := time.Now().Add(time.Hour)
+	var serial uint64
+	look := func(what string, store *lookup.Store, page, list string) {
+		t.Helper()
+		r := Reader{Store: store}
+		doc, err := r.Read(t.Context(), path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		web.pages[page] = list
+		for i, err := range store.LookAll(t.Context(), doc.Lookups, true) {
+			if err != nil {
+				t.Fatalf("%s: %d: %v", what, i, err)
+			}
+		}
+		if doc, err = r.Read(t.Context(), path); err != nil {
+			t.Fatal(err)
+		}
+		if doc.Policy.Serial <= serial {
+			t.Errorf("%s: serial %d, and before %d", what, doc.Policy.Serial, serial)
+		}
+		serial = doc.Policy.Serial
+	}
+	copies := t.TempDir()
+	store := func() *lookup.Store { return lookup.NewStore(copies, nil, nil, func() time.Time { return clock }) }
+	first := store()
+	look("at first", first, "/a", "192.0.2.3\n")
+	look("the other list in the same moment", first, "/b", "192.0.2.4\n")
+	look("and the first again", first, "/a", "192.0.2.5\n")
+	clock = clock.Add(-24 * time.Hour)
+	look("the clock was set back", first, "/b", "192.0.2.6\n")
+	look("the same, after a restart", store(), "/a", "192.0.2.7\n")
+	later := time.Now().Add(48 * time.Hour)
+	if err := os.Chtimes(path, later, later); err != nil {
+		t.Fatal(err)
+	}
+	serial = uint64(later.UnixMilli())
+	look("the policy's file is of a time to come", store(), "/a", "192.0.2.8\n")
+}
+
 // Errors about what is looked up name the place, and what was expected.
 func TestLookupErrors(t *testing.T) {
 	web := newSite(t)

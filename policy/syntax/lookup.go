@@ -21,6 +21,9 @@ type Lookup struct {
 	Name    string // a host's, of letters in lower case
 	Every   time.Duration
 
+	// After is when the newest file of the policy was changed. What is found from now on is of a later time, or the policy's serial would not grow with it.
+	After time.Time
+
 	// Check says what is wrong with a list's content, with "what:line: " before it.
 	Check func(body []byte) error
 }

@@ -1,11 +1,13 @@
 package policyfile
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -241,5 +243,34 @@ func TestListFormats(t *testing.T) {
 		if got := strings.Trim(fmt.Sprint(p.Chain[0].(*blocklist.Config).Lists[0].Prefixes), "[]"); got != row.want {
 			t.Errorf("%s: %s, want %s", name, got, row.want)
 		}
+	}
+}
+
+// A list of which nothing is right takes no more memory than one that is: whatever a server sends, only some of it is named.
+func TestListOfFaults(t *testing.T) {
+	const size = 4 << 20
+	for name, line := range map[string]string{"words": "x\n", "nothing": "\n", "comments": "#\n"} {
+		web := newSite(t)
+		web.pages["/list"] = strings.Repeat(line, size/len(line))
+		path := filepath.Join(t.TempDir(), "p.yaml")
+		if err := os.WriteFile(path, []byte("chain: [{blocklist: {urls: ["+web.URL+"/list]}}]"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := Reader{Store: lookup.NewStore(t.TempDir(), nil, nil, nil)}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := r.Read(t.Context(), path)
+		runtime.ReadMemStats(&after)
+		if err == nil {
+			t.Errorf("%s: it is taken", name)
+		}
+		if took := after.TotalAlloc - before.TotalAlloc; took > 16*size {
+			t.Errorf("%s: %d bytes took %d of memory", name, size, took)
+		}
+	}
+	_, err := parse("chain: [{blocklist: {files: [a]}}]", map[string]string{"dir/a": strings.Repeat("x\n", 1e5) + "192.0.2.1\n"})
+	var all Errors
+	if !errors.As(err, &all) || len(all) != 101 || all[100].Line != 101 {
+		t.Errorf("%d faults, the last at %v", len(all), all[max(0, len(all)-1)])
 	}
 }

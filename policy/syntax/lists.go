@@ -28,9 +28,16 @@ func List[T any](f *File, n *Node, where, name string, parse func(string) (T, er
 	return list
 }
 
+// maxFaults is how many lines of a list are said to be wrong. What a server sends in a list's place may have millions, and an error takes a hundred times
+// as much as its line.
+const maxFaults = 100
+
+// shortest is the length of a line as lists have them.
+const shortest = len("1.1.1.1\n")
+
 // items reads the lines of a list. A byte order mark that some editors put first is left out.
 func items[T any](path string, body []byte, parse func(string) (T, error)) (list []T, errs Errors) {
-	list = make([]T, 0, bytes.Count(body, []byte{'\n'})+1)
+	list = make([]T, 0, min(bytes.Count(body, []byte{'\n'}), len(body)/shortest)+1)
 	number, first := 0, true
 	for line := range strings.Lines(strings.TrimPrefix(string(body), "\ufeff")) {
 		number++
@@ -50,6 +57,9 @@ func items[T any](path string, body []byte, parse func(string) (T, error)) (list
 		}
 		if err != nil {
 			errs = append(errs, &Error{File: path, Line: number, Msg: err.Error()})
+			if len(errs) == maxFaults {
+				return nil, append(errs, &Error{File: path, Line: number + 1, Msg: "from here on it is not read, since so many lines before are wrong"})
+			}
 			continue
 		}
 		list = append(list, v)

@@ -29,6 +29,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"switchbridge/internal/files"
 	"switchbridge/policy/syntax"
@@ -47,6 +48,9 @@ const (
 
 	// maxHead bounds the first line of a copy, in bytes.
 	maxHead = 1 << 20
+
+	// maxResponseHead bounds what stands before a list, in bytes.
+	maxResponseHead = 64 << 10
 
 	// retry is how long after a failure the next look is; each further failure doubles it, up to the pace of the source.
 	retry = 30 * time.Second
@@ -85,7 +89,9 @@ type try struct {
 // NewStore returns a store whose copies are in a folder, which need not be there yet. A nil client or resolver is the system's, as is a nil clock.
 func NewStore(dir string, client *http.Client, resolver Resolver, now func() time.Time) *Store {
 	if client == nil {
-		client = &http.Client{CheckRedirect: followed}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.MaxResponseHeaderBytes = maxResponseHead
+		client = &http.Client{CheckRedirect: followed, Transport: transport}
 	}
 	if resolver == nil {
 		resolver = net.DefaultResolver
@@ -306,6 +312,9 @@ func (s *Store) Look(ctx context.Context, l *syntax.Lookup) (changed bool, err e
 	if err != nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
 		err = fmt.Errorf("%s: it was not there whole after %v", l, s.timeout)
 	}
+	if err != nil {
+		err = shown{err}
+	}
 	now, copyErr := s.Copy(l)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -319,6 +328,28 @@ func (s *Store) Look(ctx context.Context, l *syntax.Lookup) (changed bool, err e
 	}
 	return changed, err
 }
+
+// shown is an error in whose text the other side may have put whatever it likes, as much as a server's head may have: it stands in the log, on pages and
+// on terminals.
+type shown struct{ error }
+
+// maxShown bounds its text. It has room for a URL.
+const maxShown = 1200
+
+func (e shown) Error() string {
+	text := strings.ReplaceAll(e.error.Error(), "\n", "; ") // of both families
+	if len(text) > maxShown {
+		text = text[:maxShown] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
+}
+
+func (e shown) Unwrap() error { return e.error }
 
 // list gets a list from its URL.
 func (s *Store) list(ctx context.Context, l *syntax.Lookup, old *Copy) (changed bool, err error) {

@@ -499,3 +499,35 @@ func TestGoneByAClockAhead(t *testing.T) {
 		t.Errorf("%d addresses %v later, want 1", n, Keep)
 	}
 }
+
+// What a server puts into its answer's head does not fill the log, and can't write on a terminal.
+func TestErrorsAreShort(t *testing.T) {
+	long := strings.Repeat("x", 60<<10)
+	for name, head := range map[string]string{
+		"a status":              "HTTP/1.1 500 " + long + "\r\nContent-Length: 0\r\n\r\n",
+		"a status that writes":  "HTTP/1.1 500 \x1b[2Jno\r\nContent-Length: 0\r\n\r\n",
+		"no status":             long + "\r\n\r\n",
+		"a redirect":            "HTTP/1.1 302 Found\r\nLocation: ftp://" + long + "\r\nContent-Length: 0\r\n\r\n",
+		"a head without an end": "HTTP/1.1 200 OK\r\nX: " + strings.Repeat(long, 200),
+	} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			c, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			_, _ = io.WriteString(c, head) // which is not read to its end
+		}))
+		s := NewStore(t.TempDir(), nil, nil, nil)
+		l := listAt(server.URL)
+		_, err := s.Look(t.Context(), l)
+		if err == nil || len(err.Error()) > 2000 || strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' }) {
+			t.Errorf("%s: an error of %d bytes: %.80q", name, len(fmt.Sprint(err)), fmt.Sprint(err))
+		}
+		if kept := s.Err(l); kept != err {
+			t.Errorf("%s: what is kept is another: %.80v", name, kept)
+		}
+		server.Close()
+	}
+}

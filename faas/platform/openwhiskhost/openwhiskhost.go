@@ -31,22 +31,57 @@ func Serve(ctx context.Context, h http.Handler, in io.Reader, out io.Writer, ack
 			return err
 		}
 	}
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxActivation)
-	for lines.Scan() {
-		answer, err := json.Marshal(activate(ctx, h, lines.Bytes()))
+	lines := bufio.NewReaderSize(in, readAtOnce)
+	for {
+		line, err := readLine(lines)
+		var a answer
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errTooLong):
+			a = refuse(http.StatusRequestEntityTooLarge, err)
+		case err != nil:
+			return fmt.Errorf("activations: %w", err)
+		default:
+			a = activate(ctx, h, line)
+		}
+		text, err := json.Marshal(a)
 		if err != nil {
 			return err
 		}
-		if _, err := out.Write(append(answer, '\n')); err != nil {
+		if _, err := out.Write(append(text, '\n')); err != nil {
 			return err
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return fmt.Errorf("activations: %w", err)
-	}
-	return nil
 }
+
+// readLine returns a line without its end, or errTooLong after it has read to the end of one that is too long: the next activation is another's, and
+// its answer waits for no new container.
+func readLine(r *bufio.Reader) (line []byte, err error) {
+	tooLong := false
+	for {
+		part, err := r.ReadSlice('\n')
+		if tooLong = tooLong || len(line)+len(part) > maxActivation; tooLong {
+			line = nil
+		} else {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case err != nil && (!errors.Is(err, io.EOF) || len(line) == 0 && !tooLong):
+			return nil, err
+		case tooLong:
+			return nil, errTooLong
+		}
+		return bytes.TrimSuffix(line, []byte("\n")), nil // the last one may have no end
+	}
+}
+
+var errTooLong = fmt.Errorf("activation of more than %d bytes", maxActivation)
+
+// readAtOnce is how many bytes of activations are read at a time.
+const readAtOnce = 64 << 10
 
 // maxActivation bounds a line in bytes. It has room for the largest body that the handler takes, of which JSON may write six bytes for one.
 const maxActivation = 8 * flow.MaxBody
@@ -97,10 +132,20 @@ func activate(ctx context.Context, h http.Handler, line []byte) answer {
 		r, err = a.request(ctx)
 	}
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-	} else {
-		h.ServeHTTP(w, r)
+		return refuse(http.StatusBadRequest, err)
 	}
+	h.ServeHTTP(w, r)
+	return answerOf(w)
+}
+
+// refuse answers what is no request.
+func refuse(status int, err error) answer {
+	w := kept.New()
+	http.Error(w, err.Error(), status)
+	return answerOf(w)
+}
+
+func answerOf(w *kept.Answer) answer {
 	body := w.Body.String()
 	if media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
 		body = base64.StdEncoding.EncodeToString(w.Body.Bytes())

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -127,6 +128,7 @@ func TestActivations(t *testing.T) {
 		{"no web action", `{"value":{"name":"x"}}`, "want a web action"},
 		{"a method that is none", `{"value":{"__ow_method":"a b"}}`, `"statusCode":400`},
 		{"a deadline that is none", `{"deadline":"soon","value":{"__ow_method":"post"}}`, `"statusCode":400`},
+		{"more than there is room for", `{"value":{"__ow_method":"post","__ow_body":"` + strings.Repeat("a", maxActivation) + `"}}`, `"statusCode":413`},
 		{"no body", `{"value":{"__ow_method":"post","__ow_body":""}}`, `"body":""`},
 		{"text", `{"value":{"__ow_method":"post","__ow_body":"{\"a\": 1}"}}`, `"body":"{\"a\": 1}"`},
 		{"base64", `{"value":{"__ow_method":"post","__ow_body":"eyJhIjogMX0="}}`, `"body":"{\"a\": 1}"`},
@@ -154,9 +156,22 @@ func TestAcknowledge(t *testing.T) {
 
 // A line without an end costs a bounded amount of memory.
 func TestLineIsBounded(t *testing.T) {
-	in := io.LimitReader(endless{}, 10*maxActivation)
-	if err := Serve(t.Context(), http.NotFoundHandler(), in, io.Discard, false); !errors.Is(err, bufio.ErrTooLong) {
-		t.Errorf("%v, want %v", err, bufio.ErrTooLong)
+	var out strings.Builder
+	r := bufio.NewReaderSize(io.LimitReader(endless{}, 10*maxActivation), readAtOnce)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := readLine(r)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; !errors.Is(err, errTooLong) || took > 8*maxActivation {
+		t.Errorf("%v, with %d bytes of memory", err, took)
+	}
+	// It is answered, and so is what comes after another.
+	in := io.MultiReader(io.LimitReader(endless{}, maxActivation), strings.NewReader("\n{}\n{}"))
+	if err := Serve(t.Context(), http.NotFoundHandler(), in, &out, false); err != nil {
+		t.Error(err)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 3 || strings.Count(got, `"statusCode":413`) != 1 || strings.Count(got, `"statusCode":400`) != 2 {
+		t.Error(got)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"switchbridge/internal/adminclient"
@@ -86,7 +87,7 @@ func WriteText(w io.Writer, list []Finding) error {
 		wide = max(wide, len(f.Area))
 	}
 	for _, f := range list {
-		if _, err := fmt.Fprintf(w, "%-7s  %-*s  %s\n", mark(f.Level), wide, f.Area, f.Text); err != nil {
+		if _, err := fmt.Fprintf(w, "%-7s  %-*s  %s\n", mark(f.Level), wide, f.Area, lines(f.Text, 11+wide)); err != nil {
 			return err
 		}
 		for _, line := range f.Type {
@@ -99,6 +100,12 @@ func WriteText(w io.Writer, list []Finding) error {
 	warnings := len(slices.DeleteFunc(slices.Clone(list), func(f Finding) bool { return f.Level != Warning }))
 	_, err := fmt.Fprintf(w, "\n%s, %s\n", count(faults, "fault"), count(warnings, "warning"))
 	return err
+}
+
+// lines has the further lines of a text begin with a bar below the first one: a text may have another program's words in it, or a stranger's, and none
+// of its lines may look like one to type.
+func lines(text string, column int) string {
+	return strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n"+strings.Repeat(" ", column)+"| ")
 }
 
 // mark is a level in a column: what is wrong stands out.

@@ -75,7 +75,7 @@ func (r *report) offload(ctx context.Context, area string, b *vsctl.Bridge) {
 			delete(wanted, end.Index)
 			if on, err := offloads(ctx, ns, l.Name); err == nil && on {
 				r.add(area, Fault, fmt.Sprintf("what is behind its port %s (interface %s) leaves checksums to a network card, and there is none: ping works, TCP and UDP don't", end.Name, l.Name),
-					strings.Join(ns.command("ethtool", "-K", l.Name, "tx", "off"), " "))
+					mend(ns, l.Name))
 			}
 		}
 	}
@@ -84,6 +84,11 @@ func (r *report) offload(ctx context.Context, area string, b *vsctl.Bridge) {
 			r.add(area, Note, fmt.Sprintf("the other end of its port %s is in a namespace that can't be seen from here; if ping works behind it and TCP does not, switch off its checksum offload there (ethtool -K INTERFACE tx off)", l.Name))
 		}
 	}
+}
+
+// mend is the line that has checksums computed. Whoever is root in a container gives the interface there its name, such as $(reboot).
+func mend(ns namespace, name string) string {
+	return vsctl.Line(ns.command("ethtool", "-K", name, "tx", "off")...)
 }
 
 // namespaces are this process's, then those with names, then those of processes.

@@ -110,7 +110,7 @@ func (f *initFlags) find(ctx context.Context, w io.Writer) (found bool, err erro
 	case errors.Is(err, vsctl.ErrNotRunning):
 		return false, fmt.Errorf("%w: it is not running; type: service openvswitch-switch start", err)
 	case errors.Is(err, vsctl.ErrForbidden):
-		return false, fmt.Errorf("%w; type: sudo %s init", err, os.Args[0])
+		return false, fmt.Errorf("%w; type: sudo %s init", err, vsctl.Quoted(os.Args[0]))
 	case err != nil:
 		return false, err
 	}

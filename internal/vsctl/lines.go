@@ -28,3 +28,12 @@ func Quoted(word string) string {
 	}
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
+
+// Line is a command's words as a shell takes them.
+func Line(words ...string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = Quoted(w)
+	}
+	return strings.Join(quoted, " ")
+}

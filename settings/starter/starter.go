@@ -52,7 +52,7 @@ func (c *Choice) Ports() string {
 		if p.Number <= 0 {
 			continue // it can't be used
 		}
-		text := fmt.Sprintf("%d is %s", p.Number, p.Name)
+		text := fmt.Sprintf("%d is %s", p.Number, line(p.Name))
 		if p.Tag != 0 {
 			text += fmt.Sprintf(" (VLAN %d)", p.Tag)
 		}

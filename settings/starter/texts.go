@@ -3,6 +3,9 @@ package starter
 import (
 	"fmt"
 	"strings"
+	"unicode"
+
+	"switchbridge/internal/vsctl"
 )
 
 // config is the configuration's text.
@@ -14,9 +17,9 @@ func (c *Choice) config() string {
 # that runs notices changes of this file; a mistake changes nothing and is in its log.
 
 openflow:
-  # The bridge connects here: ovs-vsctl set-controller %[1]s %[3]s
+  # The bridge connects here: ovs-vsctl set-controller %[3]s
   listen: [%[4]q]
-`, c.Bridge.Name, ConfigFile, c.Listen.Target(), c.Listen.String())
+`, line(c.Bridge.Name), ConfigFile, line(vsctl.Line(c.Bridge.Name, c.Listen.Target())), c.Listen.String())
 	if c.VLANLimit != 1 {
 		fmt.Fprintf(&b, "  # As in Open vSwitch (other_config:vlan-limit).\n  vlan_limit: %d\n", c.VLANLimit)
 	}
@@ -50,11 +53,11 @@ fail_mode:
 
 # The page, metrics and health: http://%[1]s/
 admin:
-  listen: %[1]q
+  listen: %[2]q
 
 log:
   decisions: all                # a line for each decision, at most 20 a second; deny or off
-`, c.Admin)
+`, line(c.Admin), c.Admin)
 	return b.String()
 }
 
@@ -64,7 +67,17 @@ func (c *Choice) policy() string {
 	if c.Listed {
 		text = listedText
 	}
-	return fmt.Sprintf(policyHead, c.Bridge.Name, PolicyFile, c.Ports()) + text
+	return fmt.Sprintf(policyHead, line(c.Bridge.Name), PolicyFile, c.Ports()) + text
+}
+
+// line is a name as it can stand in a comment: whoever gives bridges and ports their names writes nothing into the files.
+func line(name string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 // policyHead has the bridge's name, the file's, and the bridge's ports put in.

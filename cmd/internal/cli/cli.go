@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"switchbridge/flow"
 )
@@ -45,7 +46,7 @@ func Main(root *cobra.Command) {
 	if err == nil {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "switchbridge:", err)
+	fmt.Fprintln(Shown(os.Stderr), "switchbridge:", err)
 	var usage UsageError
 	if errors.As(err, &usage) {
 		os.Exit(exitUsage)
@@ -54,10 +55,13 @@ func Main(root *cobra.Command) {
 }
 
 // Prepare gives a program's commands, which are all below root by now, what
-// they have in common: errors that Main prints, and words that are no command
-// refused.
+// they have in common: errors that Main prints, words that are no command refused, and nothing
+// on a terminal that it would take for more than text.
 func Prepare(root *cobra.Command, version string) {
 	root.SilenceUsage, root.SilenceErrors = true, true
+	if term.IsTerminal(int(os.Stdout.Fd())) {
+		root.SetOut(Shown(os.Stdout))
+	}
 	root.Version = Version(version) // printed as cobra does: its templates would keep all methods of all linked types
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return Usagef("%w (see %s --help)", err, c.CommandPath())

@@ -49,13 +49,14 @@ type Budget struct {
 
 // spent is what a function has been asked, which a Budget of other limits takes over.
 type spent struct {
+	began     time.Time // windows are counted from then, by a clock that nobody sets
 	mu        sync.Mutex
 	hour, day window
 }
 
 // NewBudget makes a Budget in front of next. What before has counted goes on; nil: nothing was.
 func NewBudget(next flow.Decider, limits BudgetLimits, before *Budget) *Budget {
-	b := &Budget{next: next, limits: limits, spent: &spent{hour: window{slot: time.Hour / slots}, day: window{slot: 24 * time.Hour / slots}}}
+	b := &Budget{next: next, limits: limits, spent: &spent{began: time.Now(), hour: window{slot: time.Hour / slots}, day: window{slot: 24 * time.Hour / slots}}}
 	if before != nil {
 		b.spent = before.spent
 	}
@@ -64,14 +65,14 @@ func NewBudget(next flow.Decider, limits BudgetLimits, before *Budget) *Budget {
 
 // Decide asks next while there is something left.
 func (b *Budget) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	if err := b.spend(ev.Type == flow.EventPolicyCheck, time.Now()); err != nil {
+	if err := b.spend(ev.Type == flow.EventPolicyCheck, time.Since(b.spent.began)); err != nil {
 		return err
 	}
 	return b.next.Decide(ctx, ev, d)
 }
 
-// spend counts a call, if it may be made.
-func (b *Budget) spend(always bool, now time.Time) error {
+// spend counts a call, if it may be made. now is how long after the beginning it is.
+func (b *Budget) spend(always bool, now time.Duration) error {
 	s := b.spent
 	s.mu.Lock()
 	s.hour.pass(now)
@@ -117,19 +118,19 @@ const slots = 60
 // window counts the calls of the last hour or day.
 type window struct {
 	slot    time.Duration
-	current int64 // the slot's number, since the epoch
+	current int64 // the slot's number, since the beginning
 	counts  [slots]int
 	calls   int
 	loud    bool // the alarm was given
 }
 
 // pass forgets what is too old.
-func (w *window) pass(now time.Time) {
-	n := now.UnixNano() / int64(w.slot)
-	if n-w.current >= slots || w.current == 0 {
+func (w *window) pass(now time.Duration) {
+	n := int64(now / w.slot)
+	if n-w.current >= slots {
 		w.counts, w.calls, w.current = [slots]int{}, 0, n
 	}
-	for w.current < n { // a clock that was set back stays in the slot that it had
+	for w.current < n {
 		w.current++
 		old := &w.counts[w.current%slots]
 		w.calls -= *old

@@ -87,7 +87,7 @@ func TestBudgetPolicyChecks(t *testing.T) {
 	}
 }
 
-// TestBudgetReload: other limits go on with what was counted; so does a clock that is set back.
+// TestBudgetReload: other limits go on with what was counted, by the same clock.
 func TestBudgetReload(t *testing.T) {
 	ask := func(b *Budget) error { return b.Decide(t.Context(), packetEvent(tcpPacket(80)), new(flow.Decision)) }
 	b := NewBudget(answer(), BudgetLimits{PerHour: 2}, nil)
@@ -103,10 +103,7 @@ func TestBudgetReload(t *testing.T) {
 	if err := ask(larger); err == nil {
 		t.Error("what was counted before is forgotten")
 	}
-	if err := larger.spend(false, time.Now().Add(-3*time.Hour)); err == nil {
-		t.Error("a clock that was set back has it forgotten")
-	}
-	if err := larger.spend(false, time.Now().Add(2*time.Hour)); err != nil {
+	if err := larger.spend(false, 2*time.Hour); err != nil {
 		t.Errorf("two hours later: %v", err)
 	}
 }

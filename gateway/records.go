@@ -89,6 +89,9 @@ func (l *logLimit) leave(class int) {
 	}
 }
 
+// farBack is by how many seconds a decision may be of an earlier second than the one before, which one that took long is. Beyond them the clock was set back.
+const farBack = 60
+
 // spend takes n of what there is for a second from a cell, which holds the second
 // and how much of it is spent. The last to be given may be more than is left.
 func spend(cell *atomic.Uint64, second, n, limit uint32, first bool) bool {
@@ -98,7 +101,7 @@ func spend(cell *atomic.Uint64, second, n, limit uint32, first bool) bool {
 	for {
 		old := cell.Load()
 		now := old
-		if int32(second-uint32(old>>32)) > 0 {
+		if ahead := int32(second - uint32(old>>32)); ahead > 0 || ahead < -farBack {
 			now = uint64(second) << 32
 		}
 		if uint32(now) >= limit {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -195,6 +196,28 @@ func TestFloodOfOneSwitchLeavesOthersTheirRecords(t *testing.T) {
 			t.Errorf("%d records of the loud one, want three quarters of 20", n)
 		}
 	})
+}
+
+// A clock that is set back leaves room for decisions: what was spent of a second to come says nothing about now. One that ended late does not.
+func TestClockSetBack(t *testing.T) {
+	var cell atomic.Uint64
+	const start, limit = 1_800_000_000, 20
+	take := func(second uint32) (n int) {
+		for range 2 * limit {
+			if spend(&cell, second, 1, limit, true) {
+				n++
+			}
+		}
+		return n
+	}
+	for i, step := range []struct {
+		second uint32
+		want   int
+	}{{start, limit}, {start, 0}, {start - 5, 0}, {start + 1, limit}, {start - 3600, limit}, {start - 3600, 0}, {start - 3599, limit}, {start, limit}} {
+		if n := take(step.second); n != step.want {
+			t.Errorf("step %d: %d, want %d", i+1, n, step.want)
+		}
+	}
 }
 
 // The file has every decision, in files of the size that is configured, and

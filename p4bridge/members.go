@@ -33,7 +33,7 @@ type members struct {
 	byAction map[string]*member
 	byID     map[memberID]*member
 	manual   map[uint32]bool // the selectors that the switch has with members and groups
-	next     uint32
+	next     uint32          // the number that is tried next
 }
 
 // memberID names a member or a group: profile and number. The zero value is none.
@@ -98,9 +98,21 @@ func (m *members) note(have *member) *member {
 	m.byID[have.memberID] = have
 	if have.id >= memberBase && have.id < 2*memberBase {
 		m.byAction[have.name] = have
-		m.next = max(m.next, have.id+1)
 	}
 	return have
+}
+
+// number returns one that no member of a profile has, or no group. A switch may have any: others choose theirs as they like.
+func (m *members) number(profile uint32, group bool) memberID {
+	for {
+		id := memberID{profile, m.next, group}
+		if m.next++; m.next >= 2*memberBase {
+			m.next = memberBase
+		}
+		if m.byID[id] == nil {
+			return id
+		}
+	}
 }
 
 // canonicalAction is a with its parameters in order and in the shortest form.
@@ -201,7 +213,7 @@ func (o *owner) useMembers(ctx context.Context, changes []*change) error {
 		for _, w := range list {
 			have := m.byAction[actionName(profile, w.GetAction())]
 			if have == nil {
-				have = m.add(memberID{profile: profile, id: m.next}, w.GetAction())
+				have = m.add(m.number(profile, false), w.GetAction())
 				made = append(made, have)
 			}
 			of[c] = append(of[c], have)
@@ -219,6 +231,7 @@ func (o *owner) useMembers(ctx context.Context, changes []*change) error {
 		}
 		for _, one := range list {
 			c.err = cmp.Or(c.err, refused[one])
+			c.made = append(c.made, one.memberID)
 		}
 		if c.err != nil {
 			continue
@@ -229,17 +242,17 @@ func (o *owner) useMembers(ctx context.Context, changes []*change) error {
 			c.entry.Action = &p4v1.TableAction{Type: &p4v1.TableAction_ActionProfileMemberId{ActionProfileMemberId: c.member.id}}
 			continue
 		}
-		group := &member{memberID: memberID{profile, m.next, true}}
+		var group []*p4v1.ActionProfileGroup_Member
 		for i, w := range ways(c.entry.GetAction()) {
-			group.of = append(group.of, &p4v1.ActionProfileGroup_Member{MemberId: list[i].id, Weight: w.GetWeight()})
+			group = append(group, &p4v1.ActionProfileGroup_Member{MemberId: list[i].id, Weight: w.GetWeight()})
 		}
-		slices.SortFunc(group.of, func(x, y *p4v1.ActionProfileGroup_Member) int { return cmp.Compare(x.GetMemberId(), y.GetMemberId()) })
-		have := m.byAction[groupName(profile, group.of)]
+		slices.SortFunc(group, func(x, y *p4v1.ActionProfileGroup_Member) int { return cmp.Compare(x.GetMemberId(), y.GetMemberId()) })
+		have := m.byAction[groupName(profile, group)]
 		if have == nil {
-			have = m.addGroup(group.memberID, group.of)
+			have = m.addGroup(m.number(profile, true), group)
 			made = append(made, have)
 		}
-		c.member, of[c] = have.memberID, []*member{have}
+		c.member, of[c], c.made = have.memberID, []*member{have}, append(c.made, have.memberID)
 		c.entry.Action = &p4v1.TableAction{Type: &p4v1.TableAction_ActionProfileGroupId{ActionProfileGroupId: have.id}}
 	}
 	if refused, err = o.make(ctx, made); err != nil {

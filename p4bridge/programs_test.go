@@ -14,6 +14,7 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/grpc/codes"
 
 	"switchbridge/bridge"
 	"switchbridge/bridge/guard"
@@ -619,6 +620,87 @@ func TestProfileConformance(t *testing.T) {
 			case step.want == 0 && len(each) > 0, step.want != 0 && (len(each) != 1 || uint32(each[0]) != step.want):
 				t.Errorf("step %d: %v, want %d", i, each, step.want)
 			}
+		}
+	})
+}
+
+// An entry that the switch refuses leaves no member behind: there is room for 32, and each answer may want others.
+func TestRefusedEntriesLeaveNoMembers(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := other(t, r, "kinds", MissPunt)
+		plain := cfg.Pipeline.Table("plain")
+		b := newBare(t, r, 1)
+		b.arbitration(t)
+		b.pushProgram(t, cfg.Pipeline)
+		updates := []*p4v1.Update{memberUpdate(p4v1.Update_INSERT, memberID{profile: plain.Profile.ID, id: 7}, &p4v1.Action{ActionId: plain.Action("drop").ID})}
+		for i := range plain.Size - 2 { // another controller's entries leave room for two
+			e := &p4v1.TableEntry{TableId: plain.ID, Action: &p4v1.TableAction{Type: &p4v1.TableAction_ActionProfileMemberId{ActionProfileMemberId: 7}}}
+			for k, v := range [][]byte{{1}, {2}, {byte(100 + i)}} {
+				e.Match = append(e.Match, &p4v1.FieldMatch{FieldId: uint32(k + 1), FieldMatchType: &p4v1.FieldMatch_Exact_{Exact: &p4v1.FieldMatch_Exact{Value: v}}})
+			}
+			updates = append(updates, tableUpdate(p4v1.Update_INSERT, e))
+		}
+		for _, u := range updates {
+			if code, each := b.write(b.id, u); code != codes.OK {
+				t.Fatal(code, each)
+			}
+		}
+		var rules []flow.Rule
+		for i := range 8 {
+			rule := flow.Rule{Priority: 9, Actions: []flow.Action{flow.OutputTo(flow.PortNo(1 + i%4))}}
+			rule.Match.SetInPort(1)
+			rule.Match.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, byte(i)}, flow.MACExact)
+			rule.Match.SetEthDst(flow.MAC{2, 0, 0, 0, 1, byte(i)}, flow.MACExact)
+			rules = append(rules, rule)
+		}
+		s := run(t, cfg, proactive(rules...))
+		serving(t, s)
+		eventually(t, "a full table", func() bool { return len(read(t, r, plain)) == int(plain.Size) })
+		eventually(t, "the members that entries have, and no other", func() bool {
+			used := map[uint32]bool{}
+			for _, e := range read(t, r, plain) {
+				used[e.GetAction().GetActionProfileMemberId()] = true
+			}
+			members, _ := profileOf(t, r, plain.Profile)
+			return members == len(used)
+		})
+	})
+}
+
+// Numbers of members that others have given do not take the gateway's away: one that is the last of its range, say.
+func TestMemberNumbers(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		cfg := other(t, r, "kinds", MissPunt)
+		plain := cfg.Pipeline.Table("plain")
+		b := newBare(t, r, 1)
+		b.arbitration(t)
+		b.pushProgram(t, cfg.Pipeline)
+		out := func(port byte) *p4v1.Action {
+			return &p4v1.Action{ActionId: plain.Action("output").ID, Params: []*p4v1.Action_Param{{ParamId: 1, Value: []byte{port}}}}
+		}
+		for i, id := range []uint32{2*memberBase - 1, memberBase + 1} {
+			if code, each := b.write(b.id, memberUpdate(p4v1.Update_INSERT, memberID{profile: plain.Profile.ID, id: id}, out(byte(100+i)))); code != codes.OK {
+				t.Fatal(code, each)
+			}
+		}
+		var rules []flow.Rule
+		for i := range 3 {
+			rule := flow.Rule{Priority: 9, Actions: []flow.Action{flow.OutputTo(flow.PortNo(1 + i))}}
+			rule.Match.SetInPort(flow.PortNo(1 + i))
+			rule.Match.SetEthSrc(flow.MAC{2, 0, 0, 0, 0, 1}, flow.MACExact)
+			rule.Match.SetEthDst(flow.MAC{2, 0, 0, 0, 0, 2}, flow.MACExact)
+			rules = append(rules, rule)
+		}
+		s := run(t, cfg, proactive(rules...))
+		serving(t, s)
+		eventually(t, "three entries", func() bool { return len(read(t, r, plain)) == 3 })
+		seen := map[uint32]bool{}
+		for _, e := range read(t, r, plain) {
+			id := e.GetAction().GetActionProfileMemberId()
+			if seen[id] || id < memberBase || id >= 2*memberBase {
+				t.Errorf("member %#x", id)
+			}
+			seen[id] = true
 		}
 	})
 }

@@ -28,6 +28,7 @@ type change struct {
 	rule     *flow.Rule    // whose NORMAL the gateway resolved; else nil
 	leads    []flow.Action // what to
 	member   memberID      // of an action profile; zero: none
+	made     []memberID    // members that are in the switch for it, and a group of them
 	priority int32         // the rule's, also where the table knows none
 	shadowed bool          // a rule of the same answer has its place
 
@@ -319,6 +320,7 @@ func (o *owner) applied(c *change, now time.Time) {
 	switch {
 	case c.err != nil:
 		count.refused.Inc()
+		o.book.unused = append(o.book.unused, c.made...) // nothing may refer to them
 		if c.remove && b != nil {
 			o.book.put(b, now.Add(retryRemove))
 		} else if o.isL2(c.table.ID) {

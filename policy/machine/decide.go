@@ -163,12 +163,11 @@ const (
 
 // DecideBy implements [policy.Machines]. A packet that moves the machine is decided in the state that it moves to.
 func (l *link) DecideBy(p policy.Packet, ev *flow.Event) (out policy.Outcome, rec policy.Recollection) {
-	at, hidden, depends := l.scopes.Find(&p)
-	if at < 0 {
+	m, hidden, depends := l.find(&p)
+	if m == nil {
 		out.Depends = depends
 		return out, rec
 	}
-	m := &l.machines[l.owners[at]]
 	if hidden != 0 {
 		return m.deny(" may apply, but the packet does not show "+hidden.String(), depends), rec
 	}

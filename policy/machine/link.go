@@ -226,6 +226,16 @@ func (l *link) Decide(p policy.Packet) policy.Outcome {
 // Proactive implements [policy.Link]: what a state allows now it may deny soon.
 func (*link) Proactive(_ *policy.Connected, rules []flow.Rule) []flow.Rule { return rules }
 
+// find returns the machine that a packet is for; nil where there is none. It is that of the first scope that the packet meets: a machine may have several. Where
+// that hangs on what the packet does not show, hidden are these fields; looked are those that it was found out by.
+func (l *link) find(p *policy.Packet) (m *machine, hidden, looked flow.Field) {
+	at, hidden, looked := l.scopes.Find(p)
+	if at < 0 {
+		return nil, hidden, looked
+	}
+	return &l.machines[l.owners[at]], hidden, looked
+}
+
 // StateKeys implements [policy.Machines]. The first key is that of the machine that the event concerns.
 func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 	if ev.Type == flow.EventPacketIn {
@@ -234,11 +244,11 @@ func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 		}
 		p := policy.NewPacket(&ev.PacketIn.Match)
 		p.Missing |= ev.PacketIn.Incomplete &^ ev.PacketIn.Match.Fields
-		at, hidden, _ := l.scopes.Find(&p)
-		if at < 0 || hidden != 0 {
+		m, hidden, _ := l.find(&p)
+		if m == nil || hidden != 0 {
 			return keys
 		}
-		return keysOf(&l.machines[l.owners[at]], OnPacket, ev.Switch, &p, keys)
+		return keysOf(m, OnPacket, ev.Switch, &p, keys)
 	}
 	p, on := noticed(ev)
 	if m := l.concerned(&p, on); m != nil {
@@ -249,11 +259,10 @@ func (l *link) StateKeys(ev *flow.Event, keys []string) []string {
 
 // SupposedKeys implements [policy.Machines]. A packet has none whose machine, or one that this one reads, has a state for each port.
 func (l *link) SupposedKeys(p policy.Packet, keys []string) (_ []string, byPort bool) {
-	at, hidden, looked := l.scopes.Find(&p)
-	if byPort = looked&flow.FieldInPort != 0; at < 0 || hidden != 0 {
+	m, hidden, looked := l.find(&p)
+	if byPort = looked&flow.FieldInPort != 0; m == nil || hidden != 0 {
 		return keys, byPort
 	}
-	m := &l.machines[at]
 	if m.needs(p.Match)&flow.FieldInPort != 0 {
 		return keys, byPort
 	}

@@ -75,6 +75,23 @@ func TestRepliesBehindMachines(t *testing.T) {
 	l.answers(t, false, both, "deny (machine: scan in bad)")
 }
 
+// TestRepliesByAlternatives has machines that are for any of several hosts: the question's state is that of its own machine, whichever of the alternatives
+// it meets.
+func TestRepliesByAlternatives(t *testing.T) {
+	machine := func(name, hosts string) string {
+		return "{name: " + name + ", for: {from: " + hosts + ", ip_proto: tcp}, key: src, forget: never, start: good, states: {good: next, bad: deny}, transitions: [{from: good, to: bad, match: {tcp_dst: 23}}]}"
+	}
+	const last, first = "[10.0.0.7, 10.0.0.8, 10.0.0.1]", "[10.0.0.1, 10.0.0.7]"
+	for _, machines := range []string{machine("scan", last), machine("scan", first), machine("scan", last) + ", " + machine("other", "10.0.0.9"),
+		machine("other", "[10.0.0.8, 10.0.0.9]") + ", " + machine("scan", last)} {
+		l := newLab(t, asking(machines))
+		l.want(webQuestion, "allow (header: web)")
+		l.answers(t, true, []string{"scan/10.0.0.1"}, notAsked)
+		l.packet("tcp 10.0.0.1:40000 > 10.0.0.2:23") // the client is shut out
+		l.answers(t, false, []string{"scan/10.0.0.1"}, notAsked)
+	}
+}
+
 // TestRepliesByUnusableStates has states that say nothing of the question: the answer is denied, whatever the machine makes of such a state otherwise.
 func TestRepliesByUnusableStates(t *testing.T) {
 	for _, onError := range []string{"deny", "start"} {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"strings"
+	"unicode"
 )
 
 // Condition is one field of a header rule's match, as policies have it.
@@ -56,7 +57,7 @@ func (p *Policy) WriteTo(w io.Writer) (int64, error) {
 	c := &counted{Writer: w}
 	out := bufio.NewWriter(c)
 	for _, line := range p.Head {
-		fmt.Fprintln(out, strings.TrimRight("# "+line, " "))
+		fmt.Fprintln(out, strings.TrimRight("# "+Line(line), " "))
 	}
 	fmt.Fprintf(out, "serial: 1\n")
 	if len(p.Groups) > 0 {
@@ -66,21 +67,21 @@ func (p *Policy) WriteTo(w io.Writer) (int64, error) {
 			for _, h := range g.Hosts {
 				hosts = append(hosts, quoted(h.String()))
 			}
-			fmt.Fprintf(out, "  # %s\n  %s: [%s]\n", g.Evidence, g.Name, strings.Join(hosts, ", "))
+			fmt.Fprintf(out, "  # %s\n  %s: [%s]\n", Line(g.Evidence), g.Name, strings.Join(hosts, ", "))
 		}
 	}
 	fmt.Fprintf(out, "chain:\n")
 	if len(p.Machines) > 0 {
 		fmt.Fprintf(out, "  - machine:\n      machines:\n")
 		for _, m := range p.Machines {
-			fmt.Fprintf(out, "        # %s\n%s", m.Evidence, m.Text)
+			fmt.Fprintf(out, "        # %s\n%s", Line(m.Evidence), m.Text)
 		}
 	}
 	fmt.Fprintf(out, "  - header:\n      rules:\n")
 	names := make(map[string]bool)
 	for _, s := range p.Sections {
 		if len(s.Rules) > 0 && s.Title != "" {
-			fmt.Fprintf(out, "        # %s\n", s.Title)
+			fmt.Fprintf(out, "        # %s\n", Line(s.Title))
 		}
 		for i := range s.Rules {
 			s.Rules[i].write(out, names)
@@ -88,6 +89,17 @@ func (p *Policy) WriteTo(w io.Writer) (int64, error) {
 	}
 	err := out.Flush()
 	return c.n, err
+}
+
+// Line is a text as it can stand in a comment. What profiles say of devices is their makers' to choose, and YAML has five ways to end a line: what
+// stood behind one would be a part of the policy.
+func Line(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 type counted struct {
@@ -120,7 +132,7 @@ func (r *Rule) write(w io.Writer, names map[string]bool) {
 	}
 	fmt.Fprintf(w, "        - %s}", text)
 	if r.Evidence != "" {
-		fmt.Fprintf(w, " # %s", strings.ReplaceAll(r.Evidence, "\n", " "))
+		fmt.Fprintf(w, " # %s", Line(r.Evidence))
 	}
 	fmt.Fprintln(w)
 }

@@ -262,7 +262,7 @@ type compiler struct {
 }
 
 func (c *compiler) note(a *ace, format string, args ...any) {
-	c.notes = append(c.notes, fmt.Sprintf("%s: %s: left out: ", a.list, a.Name)+fmt.Sprintf(format, args...))
+	c.notes = append(c.notes, draft.Line(fmt.Sprintf("%s: %s: left out: ", a.list, a.Name)+fmt.Sprintf(format, args...)))
 }
 
 // ace makes the rules of an entry: one for each address that it means.

@@ -181,6 +181,34 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+// Nothing that a profile says can get out of the comment that it stands in.
+func TestTextsAreComments(t *testing.T) {
+	const install = "install: mac-pair"
+	for _, end := range []string{"\n", "\r", "\r\n", "\u0085", "\u2028", "\u2029"} {
+		encoded, err := json.Marshal("a lamp" + end + install + end + "#")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(encoded)
+		dns := `"ipv4": {"protocol": 6, "ietf-acldns:dst-dnsname": ` + text + `}`
+		file := strings.Replace(profile("acls", entry(dns, "accept"), entry(`"ipv4": {"protocol": 6}`, "accept")), `"a lamp"`, text, 1)
+		file = strings.Replace(file, `"https://maker.example/lamp"`, text, 1)
+		for _, addrs := range [][]netip.Addr{nil, {netip.MustParseAddr("192.0.2.1")}} {
+			o := network
+			o.Lookup = func(context.Context, string) ([]netip.Addr, error) { return addrs, nil }
+			made, text, notes := draft(t, file, o)
+			if made.Install.Rule != policy.DefaultInstall.Rule || strings.Count(text, install) < 3 {
+				t.Errorf("ends of lines as %q: the policy installs %v\n%s", end, made.Install.Rule, text)
+			}
+			for _, note := range notes {
+				if strings.Contains(note, end) {
+					t.Errorf("a note of several lines: %q", note)
+				}
+			}
+		}
+	}
+}
+
 // dataFile returns a file of the captures beside the checkout.
 func dataFile(t *testing.T, name string) string {
 	t.Helper()

@@ -235,7 +235,7 @@ func (r *renewal) askSome(rules []Installed) (changed, unknown []Installed, err 
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	one := func(in *Installed) {
-		same, err := r.s.stillSo(&in.Rule, r.current)
+		same, err := r.s.stillSo(in, r.current)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
@@ -262,9 +262,10 @@ func (r *renewal) askSome(rules []Installed) (changed, unknown []Installed, err 
 	return changed, unknown, nil
 }
 
-// stillSo asks whether a packet that brought a rule would bring it again. A rule that is of more packets than one conversation's can't be asked
+// stillSo asks whether a packet that brought a rule would bring it again, to live for as long as it has left or longer. A rule that is of more packets than one conversation's can't be asked
 // about: it is not, and the next packet is asked about instead.
-func (s *Session) stillSo(rule *flow.Rule, current flow.PolicyVersion) (same bool, err error) {
+func (s *Session) stillSo(in *Installed, current flow.PolicyVersion) (same bool, err error) {
+	rule := &in.Rule
 	frame, ok := flow.FrameOf(&rule.Match, flow.SYN)
 	if !ok || !rule.Match.Has(flow.FieldInPort) || rule.Match.Missing() != 0 {
 		return false, nil
@@ -291,8 +292,14 @@ func (s *Session) stillSo(rule *flow.Rule, current flow.PolicyVersion) (same boo
 	match := rule.Match.Canonical()
 	return slices.ContainsFunc(d.Rules, func(o flow.Rule) bool {
 		return o.Command == flow.Add && o.Table == rule.Table && o.Priority == rule.Priority && o.Match.Canonical() == match &&
-			o.Meter == rule.Meter && o.Goto == rule.Goto && slices.Equal(o.Actions, rule.Actions)
+			o.Meter == rule.Meter && o.Goto == rule.Goto && slices.Equal(o.Actions, rule.Actions) && !in.outlives(&o)
 	}), nil
+}
+
+// outlives reports whether a rule that is in the switch would live longer than one that would be installed now, by more than the second in which both are
+// counted. Who says for how long a decision holds may mean that it ends then.
+func (in *Installed) outlives(now *flow.Rule) bool {
+	return now.HardTimeout > 0 && (in.Rule.HardTimeout == 0 || in.Rule.HardTimeout-in.Duration > now.HardTimeout+time.Second)
 }
 
 // pause waits, and reports whether the session still lives.

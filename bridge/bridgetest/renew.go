@@ -2,6 +2,7 @@ package bridgetest
 
 import (
 	"slices"
+	"time"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
@@ -125,6 +126,28 @@ var renewCases = []testCase{{
 		r.spared(before)
 		if n := r.rehearsed(); n != 3 {
 			r.Errorf("the function was asked about %d rules, want 3", n)
+		}
+	},
+}, {
+	name: "a rule that is decided as before, and not for as long, goes", config: inForce, answer: denying(version(1)),
+	run: func(r *rig) {
+		before := r.three()
+		r.bridge.Versions().Confirm(version(2))
+		r.answers(func(ev *flow.Event, d *flow.Decision) error {
+			err := toTwo(ev, d)
+			d.Policy = version(2)
+			for i := range d.Rules {
+				if ev.PacketIn.Match.L4Dst == 80 {
+					d.Rules[i].HardTimeout = 100 * time.Second
+				}
+			}
+			return err
+		})
+		r.bridge.PolicyChanged()
+		r.eventually("it goes", func() bool { return !r.passing()[before[80]] })
+		r.settle()
+		if now := r.passing(); !now[before[22]] || !now[before[53]] {
+			r.Errorf("of the rules %#x of SSH and %#x of DNS there are left:\n%s", before[22], before[53], r.rules())
 		}
 	},
 }, {

@@ -369,6 +369,22 @@ func manyMembers(n int) string {
 }
 
 // TestEventsMayGrow: a newer gateway's members are ignored.
+// TestWhy: the reason of a decision is what the header of the other encoding could say, wherever it stands.
+func TestWhy(t *testing.T) {
+	long := strings.Repeat("x", 100<<10)
+	for text, want := range map[string]string{"header: web": "header: web", "two\\nlines \\u001b[2J": "two?lines ?[2J", "Z\u00fcrich": "Z?rich", long: long[:1024]} {
+		var d flow.Decision
+		ev := flow.Event{Type: flow.EventPacketIn, Switch: &flow.Switch{DPID: 1, Protocol: flow.OpenFlow13}, PacketIn: &flow.PacketIn{}, Accepts: flow.AcceptsAll}
+		body := `{"reason":"` + text + `","if_reply":{"flows":[],"reason":"` + text + `"},"reuse":{"seconds":1,"fields":[]},"reply":{"flows":[],"reason":"` + text + `"}}`
+		if err := codec.ParseDecision([]byte(body), &ev, &d); err != nil {
+			t.Fatal(err)
+		}
+		if d.Reason != want || d.IfReply.Reason != want || d.Reuse.Reply.Reason != want {
+			t.Errorf("%.40q: %.40q, %.40q, %.40q; want %.40q", text, d.Reason, d.IfReply.Reason, d.Reuse.Reply.Reason, want)
+		}
+	}
+}
+
 // TestReasons writes and reads reasons that have a name and such that have none.
 func TestReasons(t *testing.T) {
 	schema, _ := schemas(t)

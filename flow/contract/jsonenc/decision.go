@@ -289,7 +289,7 @@ func parseDecision(body []byte, ev *flow.Event, d *flow.Decision) error {
 				return contract.AddRevoke(d, name)
 			})
 		case "reason":
-			d.Reason, err = stringOf(v)
+			d.Reason, err = whyOf(v)
 		case "verdict":
 			if text, err = stringOf(v); err == nil {
 				d.Verdict, err = flow.ParseVerdict(text)
@@ -379,6 +379,13 @@ func parsePacketOut(raw json.RawMessage, actions []flow.Action) ([]flow.Action, 
 	return actions, err
 }
 
+// whyOf returns the reason of a decision, as the header that says it in the other encoding has it: short, and printable. It stands in logs, records and
+// metrics, of which thousands may wait for a disk.
+func whyOf(raw json.RawMessage) (string, error) {
+	s, err := stringOf(raw)
+	return contract.Printable(s), err
+}
+
 func parseReply(raw json.RawMessage, ev *flow.Event, r *flow.Reply) error {
 	return members(raw, func(name string, v json.RawMessage) (err error) {
 		switch name {
@@ -388,7 +395,7 @@ func parseReply(raw json.RawMessage, ev *flow.Event, r *flow.Reply) error {
 			r.HasPacketOut = true
 			r.PacketOut, err = parsePacketOut(v, nil)
 		case "reason":
-			r.Reason, err = stringOf(v)
+			r.Reason, err = whyOf(v)
 		default:
 			return errUnknown
 		}

@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"sync/atomic"
 	"time"
+
+	"switchbridge/internal/elapsed"
 )
 
 // turns keep switches that flood from taking the cores that other switches' packets
@@ -59,9 +61,9 @@ func (t *Turn) Spend(waited, worked time.Duration, now time.Time) time.Duration 
 	t.left = max(min(t.left+waited, turnBudget)-worked, -turnDebt)
 	t.set(t.left < 0 || t.flood && t.left < turnBudget)
 	calm := t.all.calm.Load()
-	switch since := time.Duration(now.UnixNano() - calm); {
+	switch since := time.Duration(elapsed.At(now) - calm); {
 	case !t.flood && since > turnCalm/8:
-		t.calm = now.UnixNano()
+		t.calm = elapsed.At(now)
 		t.all.calm.Store(t.calm)
 	case pauses && t.left < 0 && since < turnCalm && calm != t.calm:
 		return TurnPause

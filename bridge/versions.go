@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/elapsed"
 )
 
 // Freshness says how the policy version of an answer stands to the one that
@@ -43,7 +44,7 @@ type Versions struct {
 
 	// What answers brought while nothing is confirmed.
 	seen   flow.PolicyVersion
-	seenAt atomic.Int64 // Unix nanoseconds, to within seenEvery
+	seenAt atomic.Int64 // as elapsed has it, to within seenEvery
 
 	announced flow.PolicyVersion // see Announce
 
@@ -87,7 +88,7 @@ func (v *Versions) Observe(version flow.PolicyVersion) (Freshness, flow.PolicyVe
 		v.CheckSoon()
 		return Unconfirmed, confirmed
 	}
-	now := time.Now().UnixNano()
+	now := elapsed.Now()
 	if version == seen {
 		if at := v.seenAt.Load(); now-at > int64(seenEvery) {
 			v.seenAt.CompareAndSwap(at, now)
@@ -150,7 +151,7 @@ func (v *Versions) unchecked() {
 	v.noOffer()
 	if !v.pushed && !v.confirmed.IsZero() {
 		v.seen, v.confirmed = v.confirmed, flow.PolicyVersion{}
-		v.seenAt.Store(time.Now().UnixNano())
+		v.seenAt.Store(elapsed.Now())
 	}
 }
 

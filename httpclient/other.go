@@ -13,6 +13,7 @@ import (
 
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
+	"switchbridge/internal/elapsed"
 )
 
 // Other is an encoding that a function could be spoken to in instead.
@@ -24,7 +25,7 @@ type Other struct {
 // otherEncoding remembers whether the function can be spoken to in the other
 // encoding.
 type otherEncoding struct {
-	next atomic.Int64 // when to try it again, Unix nanoseconds
+	next atomic.Int64 // when to try it again, as elapsed has it
 	can  atomic.Bool
 }
 
@@ -43,8 +44,8 @@ func (a *asking) advise(ctx context.Context, e *endpoint, f *failure, err error)
 	if other == nil || !misread || !a.idempotent {
 		return err
 	}
-	now := time.Now()
-	if due := a.c.other.next.Load(); now.UnixNano() >= due && a.c.other.next.CompareAndSwap(due, now.Add(tryOtherEvery).UnixNano()) {
+	now := elapsed.Now()
+	if due := a.c.other.next.Load(); now >= due && a.c.other.next.CompareAndSwap(due, now+int64(tryOtherEvery)) {
 		ctx, cancel := context.WithDeadline(ctx, a.deadline)
 		defer cancel()
 		a.c.other.can.Store(a.tryOther(ctx, e, other.Codec))

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"switchbridge/internal/elapsed"
 )
 
 // Source says where a [Value] is read from.
@@ -36,7 +38,7 @@ type Value[T any] struct {
 	src  Source[T]
 	good atomic.Pointer[T]
 	err  atomic.Pointer[error]
-	due  atomic.Int64 // when Get looks again, Unix nanoseconds
+	due  atomic.Int64 // when Get looks again, as elapsed has it
 
 	mu    sync.Mutex
 	paths []string // those of the source, and those that Read named
@@ -61,7 +63,7 @@ func Open[T any](src Source[T]) (*Value[T], error) {
 	}
 	v.good.Store(&got)
 	v.tried, v.used = s, s
-	v.due.Store(time.Now().Add(lookEvery).UnixNano())
+	v.due.Store(elapsed.Now() + int64(lookEvery))
 	src.Results.note(v, Result{What: src.What, File: v.name(), Time: time.Now(), OK: true})
 	return v, nil
 }
@@ -92,8 +94,8 @@ func (v *Value[T]) read(s stamp) (T, stamp, error) {
 
 // Get returns what was good last. At times it looks at the files first.
 func (v *Value[T]) Get() T {
-	now := time.Now()
-	if due := v.due.Load(); now.UnixNano() >= due && v.due.CompareAndSwap(due, now.Add(lookEvery).UnixNano()) {
+	now := elapsed.Now()
+	if due := v.due.Load(); now >= due && v.due.CompareAndSwap(due, now+int64(lookEvery)) {
 		_, _ = v.Look(context.Background(), false) // the error is kept, logged and counted
 	}
 	return *v.good.Load()

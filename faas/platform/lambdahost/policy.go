@@ -19,6 +19,7 @@ import (
 	"switchbridge/faas/instance/guest"
 	"switchbridge/faas/platform/lambdahost/sigv4"
 	"switchbridge/flow"
+	"switchbridge/internal/elapsed"
 	"switchbridge/internal/files"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
@@ -44,7 +45,7 @@ type Policies struct {
 	log     *slog.Logger
 
 	current atomic.Pointer[controller.Controller]
-	looked  atomic.Int64 // when the source was asked last, in nanoseconds since 1970
+	looked  atomic.Int64 // when the source was asked last, as elapsed has it
 	takes   func(*policy.Policy) error
 }
 
@@ -86,7 +87,7 @@ func OpenPolicies(ctx context.Context, env Environment, log *slog.Logger, takes 
 }
 
 func (p *Policies) load(ctx context.Context) error {
-	p.looked.Store(time.Now().UnixNano())
+	p.looked.Store(elapsed.Now())
 	ctx, cancel := context.WithTimeout(ctx, sourceTimeout)
 	defer cancel()
 	compiled, err := p.source(ctx)
@@ -118,7 +119,7 @@ func (p *Policies) load(ctx context.Context) error {
 // Decide implements flow.Decider.
 func (p *Policies) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	looked := p.looked.Load()
-	if p.refresh > 0 && time.Since(time.Unix(0, looked)) > p.refresh && p.looked.CompareAndSwap(looked, time.Now().UnixNano()) {
+	if now := elapsed.Now(); p.refresh > 0 && time.Duration(now-looked) > p.refresh && p.looked.CompareAndSwap(looked, now) {
 		go func() {
 			if err := p.load(context.WithoutCancel(ctx)); err != nil {
 				p.log.Warn("the policy stays as it was", "err", err)

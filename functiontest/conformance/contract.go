@@ -1,19 +1,55 @@
 package conformance
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"switchbridge/controller"
 	"switchbridge/faas/instance/guest"
+	"switchbridge/faas/platform/nativehost"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 )
+
+// Token is the one that [Native] wants.
+const Token = "0123456789abcdef"
+
+// Native returns the controller as platforms' native programs serve it, by [Stateless] and for callers with [Token].
+func Native(t *testing.T) http.Handler {
+	t.Helper()
+	t.Setenv(nativehost.EnvTokens, Token)
+	h, err := nativehost.Handler(controller.New(Stateless()), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// Host asks a host of ours all that every host passes. The host decides by [Stateless] and wants [Token]; exchange sends a request as the
+// host's platform does.
+func Host(t *testing.T, exchange functiontest.Exchange) {
+	t.Helper()
+	send := exchange
+	exchange = func(ctx context.Context, header http.Header, body []byte) (int, http.Header, []byte, error) {
+		if header.Get("Authorization") == "" {
+			header.Set("Authorization", "Bearer "+Token)
+		}
+		return send(ctx, header, body)
+	}
+	for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
+		RunBy(t, Stateless(), functiontest.Client(codec, exchange), codec)
+	}
+	Refusals(t, exchange)
+	Contract(t, exchange)
+}
 
 // Contract makes every check of functiontest on a host of ours, which speaks both encodings, and holds it to more than the contract asks:
 // there is no warning. It asks over a thousand events.

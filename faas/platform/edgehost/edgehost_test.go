@@ -1,4 +1,4 @@
-package edgehost
+package edgehost_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"switchbridge/faas/function"
+	"switchbridge/faas/platform/edgehost"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
@@ -38,7 +39,7 @@ type platform struct {
 func (p *platform) Tokens() (string, error) {
 	p.asked = append(p.asked, "tokens")
 	if p.tokens == "anyone" {
-		return "", ErrAnyone
+		return "", edgehost.ErrAnyone
 	}
 	if p.tokens == "" {
 		return "", errors.New("no secret")
@@ -79,52 +80,52 @@ func TestAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	remembers := func(p *platform, _ *Request) {
+	remembers := func(p *platform, _ *edgehost.Request) {
 		p.policy = func() ([]byte, error) { return blob.Pack(conformance.Travelling()) }
 	}
 	codecs := function.Codecs{OpenFlow: openflow.Codec{}}
 	for _, row := range []struct {
 		name   string
-		change func(*platform, *Request)
+		change func(*platform, *edgehost.Request)
 		status int
 		text   string
 		asked  string
 	}{
 		{"machines without keys", remembers, 200, "", "tokens body policy keys store"},
-		{"machines with a store", func(p *platform, r *Request) { remembers(p, r); p.store = memory() }, 200, "", "tokens body policy keys store"},
-		{"the store fails", func(p *platform, r *Request) { remembers(p, r); p.storeErr = errors.New("no store") }, 503, "states: no store", "tokens body policy keys store"},
-		{"machines with keys", func(p *platform, r *Request) { remembers(p, r); p.keys = conformance.StateKeys[0] }, 200, "", "tokens body policy keys"},
-		{"keys fail", func(p *platform, r *Request) { remembers(p, r); p.keysErr = errors.New("no store") }, 503, "state keys: no store", "tokens body policy keys"},
-		{"bad keys", func(p *platform, r *Request) { remembers(p, r); p.keys = "x" }, 503, "state keys: key 1: want 32 bytes", "tokens body policy keys"},
-		{"what many share", func(p *platform, r *Request) {
+		{"machines with a store", func(p *platform, r *edgehost.Request) { remembers(p, r); p.store = memory() }, 200, "", "tokens body policy keys store"},
+		{"the store fails", func(p *platform, r *edgehost.Request) { remembers(p, r); p.storeErr = errors.New("no store") }, 503, "states: no store", "tokens body policy keys store"},
+		{"machines with keys", func(p *platform, r *edgehost.Request) { remembers(p, r); p.keys = conformance.StateKeys[0] }, 200, "", "tokens body policy keys"},
+		{"keys fail", func(p *platform, r *edgehost.Request) { remembers(p, r); p.keysErr = errors.New("no store") }, 503, "state keys: no store", "tokens body policy keys"},
+		{"bad keys", func(p *platform, r *edgehost.Request) { remembers(p, r); p.keys = "x" }, 503, "state keys: key 1: want 32 bytes", "tokens body policy keys"},
+		{"what many share", func(p *platform, r *edgehost.Request) {
 			p.keys, p.policy = conformance.StateKeys[0], func() ([]byte, error) { return blob.Pack(conformance.Policy()) }
 		}, 503, "states can't travel with events: ", "tokens body policy keys"},
-		{"good", func(*platform, *Request) {}, 200, "", "tokens body policy"},
-		{"two tokens", func(p *platform, _ *Request) { p.tokens = "fedcba9876543210 " + token }, 200, "", "tokens body policy"},
-		{"health", func(_ *platform, r *Request) { r.Method, r.Path = "GET", HealthPath }, 200, "ok", ""},
-		{"method", func(_ *platform, r *Request) { r.Method = "PUT" }, 405, "method PUT", ""},
-		{"anyone", func(p *platform, r *Request) { p.tokens = "anyone"; r.Header.Set("Authorization", "") }, 200, "", "tokens body policy"},
-		{"no tokens", func(p *platform, _ *Request) { p.tokens = "" }, 503, "tokens: no secret", "tokens"},
-		{"a stranger", func(_ *platform, r *Request) { r.Header.Set("Authorization", "") }, 401, "no valid bearer token", "tokens"},
-		{"body fails", func(p *platform, _ *Request) { p.bodyErr = errors.New("gone") }, 400, "body: gone", "tokens body"},
-		{"large body", func(p *platform, _ *Request) { p.body = make([]byte, flow.MaxBody+1) }, 413, "more than 1048576 bytes", "tokens body"},
-		{"large by its own account", func(_ *platform, r *Request) { r.Header.Set("Content-Length", "1048577") }, 413, "more than 1048576 bytes", "tokens"},
-		{"no event", func(_ *platform, r *Request) { r.Header.Set("Ce-Type", "") }, 400, "", "tokens body"},
-		{"encoding not spoken", func(_ *platform, r *Request) { r.Header.Set("Content-Type", contract.TypeJSON) }, 415, "want application/openflow", "tokens body policy"},
-		{"no policy", func(p *platform, _ *Request) {
+		{"good", func(*platform, *edgehost.Request) {}, 200, "", "tokens body policy"},
+		{"two tokens", func(p *platform, _ *edgehost.Request) { p.tokens = "fedcba9876543210 " + token }, 200, "", "tokens body policy"},
+		{"health", func(_ *platform, r *edgehost.Request) { r.Method, r.Path = "GET", edgehost.HealthPath }, 200, "ok", ""},
+		{"method", func(_ *platform, r *edgehost.Request) { r.Method = "PUT" }, 405, "method PUT", ""},
+		{"anyone", func(p *platform, r *edgehost.Request) { p.tokens = "anyone"; r.Header.Set("Authorization", "") }, 200, "", "tokens body policy"},
+		{"no tokens", func(p *platform, _ *edgehost.Request) { p.tokens = "" }, 503, "tokens: no secret", "tokens"},
+		{"a stranger", func(_ *platform, r *edgehost.Request) { r.Header.Set("Authorization", "") }, 401, "no valid bearer token", "tokens"},
+		{"body fails", func(p *platform, _ *edgehost.Request) { p.bodyErr = errors.New("gone") }, 400, "body: gone", "tokens body"},
+		{"large body", func(p *platform, _ *edgehost.Request) { p.body = make([]byte, flow.MaxBody+1) }, 413, "more than 1048576 bytes", "tokens body"},
+		{"large by its own account", func(_ *platform, r *edgehost.Request) { r.Header.Set("Content-Length", "1048577") }, 413, "more than 1048576 bytes", "tokens"},
+		{"no event", func(_ *platform, r *edgehost.Request) { r.Header.Set("Ce-Type", "") }, 400, "", "tokens body"},
+		{"encoding not spoken", func(_ *platform, r *edgehost.Request) { r.Header.Set("Content-Type", contract.TypeJSON) }, 415, "want application/openflow", "tokens body policy"},
+		{"no policy", func(p *platform, _ *edgehost.Request) {
 			p.policy = func() ([]byte, error) { return nil, errors.New("no store") }
 		}, 503, "policy: no store", "tokens body policy"},
-		{"bad policy", func(p *platform, _ *Request) { p.policy = func() ([]byte, error) { return compiled[:9], nil } }, 503, "cut short", "tokens body policy"},
-		{"panic", func(p *platform, _ *Request) { p.policy = func() ([]byte, error) { panic("oh") } }, 500, "function failed", "tokens body policy"},
+		{"bad policy", func(p *platform, _ *edgehost.Request) { p.policy = func() ([]byte, error) { return compiled[:9], nil } }, 503, "cut short", "tokens body policy"},
+		{"panic", func(p *platform, _ *edgehost.Request) { p.policy = func() ([]byte, error) { panic("oh") } }, 500, "function failed", "tokens body policy"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := &platform{tokens: token, policy: func() ([]byte, error) { return compiled, nil }}
-			r := &Request{Method: "POST", Path: "/", Header: http.Header{}}
+			r := &edgehost.Request{Method: "POST", Path: "/", Header: http.Header{}}
 			contract.PutEvent(r.Header, &flow.Event{Type: flow.EventPolicyCheck, ID: "1"})
 			r.Header.Set("Content-Type", contract.TypeOpenFlow)
 			r.Header.Set("Authorization", "Bearer "+token)
 			row.change(p, r)
-			resp := Answer(codecs, r, p)
+			resp := edgehost.Answer(codecs, r, p)
 			if resp.Status != row.status || !strings.Contains(string(resp.Body), row.text) {
 				t.Errorf("%d %s", resp.Status, resp.Body)
 			}

@@ -7,20 +7,16 @@
 package lambdahost
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
-	"net/url"
-	"strings"
 
 	"github.com/aws/aws-lambda-go/events"
 
-	"switchbridge/faas/platform/kept"
+	"switchbridge/faas/platform/nativehost"
 )
 
 // Handler makes h an AWS Lambda handler. With stream it answers payload format 2.0 in the form that a function URL
@@ -28,12 +24,11 @@ import (
 func Handler(h http.Handler, stream bool) func(context.Context, json.RawMessage) (any, error) {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var p payload
-		r, err := p.request(ctx, raw)
-		w := kept.New()
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+		var w *nativehost.Answer
+		if call, err := p.call(raw); err != nil {
+			w = nativehost.Refuse(http.StatusBadRequest, err)
 		} else {
-			h.ServeHTTP(w, r)
+			w = call.Serve(ctx, h)
 		}
 		switch {
 		case p.first():
@@ -75,7 +70,7 @@ type payload struct {
 // first says whether the payload is of the first format.
 func (p *payload) first() bool { return p.HTTPMethod != "" }
 
-func (p *payload) request(ctx context.Context, raw []byte) (*http.Request, error) {
+func (p *payload) call(raw []byte) (*nativehost.Call, error) {
 	if err := json.Unmarshal(raw, p); err != nil {
 		return nil, fmt.Errorf("payload: %w", err)
 	}
@@ -91,43 +86,31 @@ func (p *payload) request(ctx context.Context, raw []byte) (*http.Request, error
 	if len(p.Headers)+len(p.MultiValueHeaders) == 0 {
 		return nil, errors.New("payload without headers: want that of a function URL, an HTTP or REST API, or a load balancer")
 	}
-	body := []byte(p.Body)
+	c := nativehost.Call{Method: p.RequestContext.HTTP.Method, Path: p.RawPath, Query: p.RawQueryString, Body: []byte(p.Body)}
+	if p.first() {
+		c.Method, c.Path = p.HTTPMethod, p.Path
+	}
 	if p.IsBase64Encoded {
 		var err error
-		if body, err = base64.StdEncoding.DecodeString(p.Body); err != nil {
+		if c.Body, err = base64.StdEncoding.DecodeString(p.Body); err != nil {
 			return nil, fmt.Errorf("payload body: %w", err)
 		}
 	}
-	method, path := p.RequestContext.HTTP.Method, p.RawPath
-	if p.first() {
-		method, path = p.HTTPMethod, p.Path
-	}
-	if method == "" {
-		method = http.MethodPost
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "/", bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.URL = &url.URL{Path: "/" + strings.TrimPrefix(path, "/"), RawQuery: p.RawQueryString}
-	for key, values := range p.MultiValueHeaders {
-		for _, value := range values {
-			r.Header.Add(key, value)
-		}
-	}
 	if len(p.MultiValueHeaders) == 0 {
-		for key, value := range p.Headers {
-			r.Header.Set(key, value)
+		c.Header = nativehost.Header(p.Headers)
+	} else {
+		c.Header = make(http.Header)
+		for key, values := range p.MultiValueHeaders {
+			for _, value := range values {
+				c.Header.Add(key, value)
+			}
 		}
 	}
-	r.Host = r.Header.Get("Host")
-	r.RemoteAddr = p.RequestContext.HTTP.SourceIP + p.RequestContext.Identity.SourceIP // one of them
+	c.From = p.RequestContext.HTTP.SourceIP + p.RequestContext.Identity.SourceIP // one of them
 	if p.RequestContext.ELB != nil {
-		// The load balancer puts the address that it sees behind what the caller claims.
-		forwarded := r.Header.Get("X-Forwarded-For")
-		r.RemoteAddr = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:])
+		c.From = nativehost.Forwarded(c.Header)
 	}
-	return r, nil
+	return &c, nil
 }
 
 // firstAnswer is an answer in the first format.
@@ -140,12 +123,10 @@ type firstAnswer struct {
 	IsBase64Encoded   bool                `json:"isBase64Encoded"`
 }
 
-func (p *payload) answer(w *kept.Answer) firstAnswer {
-	a := firstAnswer{StatusCode: w.Status, Body: w.Body.String()}
+func (p *payload) answer(w *nativehost.Answer) firstAnswer {
+	a := firstAnswer{StatusCode: w.Status}
 	// A REST API takes base64 for the body itself unless its binary media types say otherwise: what is text is sent as text.
-	if media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
-		a.Body, a.IsBase64Encoded = base64.StdEncoding.EncodeToString(w.Body.Bytes()), true
-	}
+	a.Body, a.IsBase64Encoded = w.Text()
 	if p.RequestContext.ELB != nil {
 		a.StatusDescription = fmt.Sprint(w.Status, " ", http.StatusText(w.Status))
 	}

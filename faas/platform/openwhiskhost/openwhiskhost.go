@@ -12,13 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 
-	"switchbridge/faas/platform/kept"
+	"switchbridge/faas/platform/nativehost"
 	"switchbridge/flow"
 )
 
@@ -39,7 +36,7 @@ func Serve(ctx context.Context, h http.Handler, in io.Reader, out io.Writer, ack
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.Is(err, errTooLong):
-			a = refuse(http.StatusRequestEntityTooLarge, err)
+			a = answerOf(nativehost.Refuse(http.StatusRequestEntityTooLarge, err))
 		case err != nil:
 			return fmt.Errorf("activations: %w", err)
 		default:
@@ -119,60 +116,37 @@ type answer struct {
 }
 
 func activate(ctx context.Context, h http.Handler, line []byte) answer {
-	w := kept.New()
-	var a activation
-	err := json.Unmarshal(line, &a)
-	if err == nil && !a.Deadline.IsZero() {
+	a, err := parse(line)
+	if err != nil {
+		return answerOf(nativehost.Refuse(http.StatusBadRequest, err))
+	}
+	if !a.Deadline.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, a.Deadline.Time)
 		defer cancel()
 	}
-	var r *http.Request
-	if err == nil {
-		r, err = a.request(ctx)
-	}
-	if err != nil {
-		return refuse(http.StatusBadRequest, err)
-	}
-	h.ServeHTTP(w, r)
-	return answerOf(w)
-}
-
-// refuse answers what is no request.
-func refuse(status int, err error) answer {
-	w := kept.New()
-	http.Error(w, err.Error(), status)
-	return answerOf(w)
-}
-
-func answerOf(w *kept.Answer) answer {
-	body := w.Body.String()
-	if media, _, _ := mime.ParseMediaType(w.Header().Get("Content-Type")); media != "application/json" && !strings.HasPrefix(media, "text/") {
-		body = base64.StdEncoding.EncodeToString(w.Body.Bytes())
-	}
-	return answer{StatusCode: w.Status, Headers: w.Joined(), Body: body}
-}
-
-func (a *activation) request(ctx context.Context) (*http.Request, error) {
 	v := &a.Value
-	if v.Method == "" {
-		return nil, errors.New("no __ow_method: want a web action (wsk action create --web raw)")
-	}
 	// JSON comes as base64 from some versions and as it is from others. An object is no base64.
 	body, err := base64.StdEncoding.DecodeString(v.Body)
 	if err != nil {
 		body = []byte(v.Body)
 	}
-	r, err := http.NewRequestWithContext(ctx, strings.ToUpper(v.Method), "/", bytes.NewReader(body))
-	if err != nil {
-		return nil, fmt.Errorf("activation: %w", err)
+	header := nativehost.Header(v.Headers)
+	call := nativehost.Call{Method: v.Method, Path: v.Path, Query: v.Query, Header: header, Body: body, From: nativehost.Forwarded(header)}
+	return answerOf(call.Serve(ctx, h))
+}
+
+func parse(line []byte) (a activation, err error) {
+	if err := json.Unmarshal(line, &a); err != nil {
+		return a, fmt.Errorf("activation: %w", err)
 	}
-	r.URL = &url.URL{Path: "/" + strings.TrimPrefix(v.Path, "/"), RawQuery: v.Query}
-	for key, value := range v.Headers {
-		r.Header.Set(key, value)
+	if a.Value.Method == "" {
+		return a, errors.New("no __ow_method: want a web action (wsk action create --web raw)")
 	}
-	r.Host = r.Header.Get("Host")
-	forwarded := r.Header.Get("X-Forwarded-For")
-	r.RemoteAddr = strings.TrimSpace(forwarded[strings.LastIndex(forwarded, ",")+1:])
-	return r, nil
+	return a, nil
+}
+
+func answerOf(kept *nativehost.Answer) answer {
+	body, _ := kept.Text()
+	return answer{StatusCode: kept.Status, Headers: kept.Joined(), Body: body}
 }

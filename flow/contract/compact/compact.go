@@ -144,7 +144,7 @@ func AppendDecision(b []byte, d *flow.Decision) ([]byte, bool) {
 		b, ok = appendReply(b, d.IfReply)
 	}
 	if header[6] != 0 {
-		b = le.AppendUint32(b, reuse)
+		b = le.AppendUint64(b, reuse)
 	}
 	if header[6] == 2 && ok {
 		b, ok = appendReply(b, d.Reuse.Reply)
@@ -270,13 +270,13 @@ func (rd *Reader) decision(b []byte, d *flow.Decision, outer bool) (rest []byte,
 	if h[6] == 0 {
 		return b, nil
 	}
-	if len(b) < 4 {
+	if len(b) < reuseSize {
 		return nil, errShort
 	}
-	if d.Reuse, err = reuseOf(le.Uint32(b)); err != nil {
+	if d.Reuse, err = reuseOf(le.Uint64(b)); err != nil {
 		return nil, err
 	}
-	if b = b[4:]; h[6] == 2 {
+	if b = b[reuseSize:]; h[6] == 2 {
 		d.Reuse.Reply, b, err = rd.reply(b)
 	}
 	return b, err

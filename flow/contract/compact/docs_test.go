@@ -391,8 +391,8 @@ func TestDocumentedDecision(t *testing.T) {
 		"rules": uint64(2), "actions": uint64(3), "parts": uint64(1) << tab.number(t, "parts", `bit (\d): a second decision`), "reuse": tab.number(t, "reuse", `(\d+): and says`), "serial": d.Policy.Serial, "hash": uint64(d.Policy.Hash), "length": small(0x123),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
-	second := written[len(written)-2*(decisionHeader+1)-4:]
-	for reason, b := range map[byte][]byte{'y': second, 'z': second[decisionHeader+1+4:]} {
+	second := written[len(written)-2*(decisionHeader+1)-reuseSize:]
+	for reason, b := range map[byte][]byte{'y': second, 'z': second[decisionHeader+1+reuseSize:]} {
 		if b[0] != version || b[2] != 1 || b[5] != 0 || b[6] != 0 || b[decisionHeader] != reason {
 			t.Errorf("the decision for a reply: %x", b)
 		}
@@ -486,7 +486,7 @@ func TestDocumentedJudgement(t *testing.T) {
 		"actions": uint64(2), "table": uint64(0x33), "goto": uint64(0x88), "priority": uint64(0x2211), "fields": uint64(0x44332211),
 		"meter": uint64(0x77665544), "idle_timeout": uint64(0x4433), "hard_timeout": uint64(0x6655), "length": small(0x123),
 		"serial": j.Policy.Serial, "hash": uint64(j.Policy.Hash),
-		"reuse": uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 31 the seconds`),
+		"reuse": uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 63 the seconds`),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
 	if want := len(header) + 2*actionLen + len(j.Reason); len(written) != want {

@@ -10,7 +10,7 @@ import (
 
 const (
 	judgementVersion = 2
-	judgementHeader  = 40
+	judgementHeader  = 44
 
 	ruleBit   = 1 << 0 // in byte 2
 	coversBit = 1 << 1
@@ -55,7 +55,8 @@ func AppendJudgement(b []byte, j *flow.Judgement) ([]byte, bool) {
 	le.PutUint16(h[18:], uint16(hard))
 	le.PutUint32(h[20:], uint32(len(j.Reason)))
 	le.PutUint64(h[24:], j.Policy.Serial)
-	le.PutUint64(h[32:], uint64(j.Policy.Hash)|uint64(reuseBits(&j.Reuse))<<32)
+	le.PutUint32(h[32:], j.Policy.Hash)
+	le.PutUint64(h[36:], reuseBits(&j.Reuse))
 	b, ok := appendActions(b, j.Actions)
 	if ok && j.Change != nil {
 		b, ok = appendChange(b, j.Change)
@@ -96,7 +97,7 @@ func (rd *Reader) Parse(b []byte, m *flow.Match, d *flow.Decision) error {
 	if fields&^m.Fields != 0 {
 		return fmt.Errorf("compact encoding: a rule for %v of a packet that doesn't show it", fields&^m.Fields)
 	}
-	reuse, err := reuseOf(le.Uint32(h[36:]))
+	reuse, err := reuseOf(le.Uint64(h[36:]))
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func TestJudgements(t *testing.T) {
 		}
 		malformed(t, name, b, func(b []byte) error { return new(Reader).Parse(b, &m, new(flow.Decision)) })
 	}
-	want := unhex(t, `02 02 01 01 01 02 6400 00120000 09000000 3c00 7800 05000000 0700000000000000 eeffc000 00000000 0100000004000000 613a206263`)
+	want := unhex(t, `02 02 01 01 01 02 6400 00120000 09000000 3c00 7800 05000000 0700000000000000 eeffc000 0000000000000000 0100000004000000 613a206263`)
 	if b, _ := AppendJudgement(nil, &full); !bytes.Equal(b, want) {
 		t.Errorf("\n got %x\nwant %x", b, want)
 	}

@@ -7,21 +7,20 @@ import (
 	"switchbridge/flow"
 )
 
-// For which other packets an answer holds is 32 bits: 25 of fields, one of the switch, and six of seconds. [flow.MaxReuse] fits them; 0 is
-// none. A reply, which a judgement has no place for, follows in a decision.
+// For which other packets an answer holds is a number of 64 bits: 32 of fields, one of the switch, and the seconds. 0: for no other packet.
+// A decision may have a reply behind it; a judgement has no place for one.
 const (
-	reuseSwitch  = 1 << 25
-	reuseSeconds = 26 // the lowest bit of them
-
-	_ = uint(reuseSwitch - 1 - int(flow.AllFields)) // another field has no bit
+	reuseSize    = 8 // bytes
+	reuseSwitch  = 1 << 32
+	reuseSeconds = 33 // the lowest bit of them
 )
 
-func reuseBits(r *flow.Reuse) uint32 {
-	seconds := uint32(min(r.For, flow.MaxReuse) / time.Second)
+func reuseBits(r *flow.Reuse) uint64 {
+	seconds := uint64(min(r.For, flow.MaxReuse) / time.Second)
 	if seconds == 0 {
 		return 0
 	}
-	b := uint32(r.Fields) | seconds<<reuseSeconds
+	b := uint64(r.Fields) | seconds<<reuseSeconds
 	if r.Switch {
 		b |= reuseSwitch
 	}
@@ -29,7 +28,7 @@ func reuseBits(r *flow.Reuse) uint32 {
 }
 
 // reuseOf is reuseBits' inverse.
-func reuseOf(b uint32) (r flow.Reuse, err error) {
+func reuseOf(b uint64) (r flow.Reuse, err error) {
 	r.For = time.Duration(b>>reuseSeconds) * time.Second
 	if b != 0 && r.For == 0 || r.For > flow.MaxReuse {
 		return flow.Reuse{}, fmt.Errorf("compact encoding: an answer to be used again for %v", r.For)

@@ -105,16 +105,16 @@ func MinuteOf(at time.Time, zone []Shift) int {
 	return int(second / 60)
 }
 
-// open reports whether a time is within the hours, and for how long that stays so.
-func (g *guard) open(now time.Time) (open bool, left time.Duration) {
+// Open reports whether a time is within some hours of a zone, and for how long that stays so. The hours are sorted and apart.
+func Open(hours []Span, zone []Shift, now time.Time) (open bool, left time.Duration) {
 	at := now.Unix()
-	second, next := secondOf(at, g.zone)
+	second, next := secondOf(at, zone)
 	const day = 24 * 3600
 	until := int64(7 * day)
-	if len(g.hours) > 0 {
-		until += int64(g.hours[0].From) * 60
+	if len(hours) > 0 {
+		until += int64(hours[0].From) * 60
 	}
-	for _, s := range g.hours {
+	for _, s := range hours {
 		from, to := int64(s.From)*60, int64(s.To)*60
 		if second < from {
 			until = from
@@ -136,7 +136,7 @@ func (g *guard) holds(p *policy.Packet, out *policy.Outcome) (ok bool, hidden st
 			out.Unseen = withheld
 			return false, "its time"
 		}
-		open, left := g.open(p.Now)
+		open, left := Open(g.hours, g.zone, p.Now)
 		out.Limit(left)
 		if !open {
 			return false, ""

@@ -39,7 +39,7 @@ func TestHours(t *testing.T) {
 			}
 			at := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 			for at.Year() < 2027 {
-				open, left := g.open(at)
+				open, left := Open(g.hours, g.zone, at)
 				if open != wall(at) {
 					t.Fatalf("%s, days %v from %d to %d: %v is open: %v", name, days, from, to, at.In(place), open)
 				}
@@ -93,7 +93,7 @@ func TestGuardsAgainstOracle(t *testing.T) {
 			rest := &Config{}
 			for _, rule := range c.Rules {
 				g := guard{hours: rule.Hours}
-				if now, _ := g.open(now); len(rule.Hours) > 0 && !now {
+				if now, _ := Open(g.hours, g.zone, now); len(rule.Hours) > 0 && !now {
 					shut++
 					continue
 				}

@@ -1,7 +1,6 @@
 package memory_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"runtime"
@@ -15,25 +14,12 @@ import (
 	"switchbridge/state/statetest"
 )
 
-type kept struct{ state.Store }
-
-func (kept) Close() error { return nil }
-
-// shared has all of a test's clients use one store.
-func shared(t *testing.T, o access.Options) func(context.Context) (state.Store, error) {
-	s, err := memory.Open(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(context.Context) (state.Store, error) { return kept{s}, nil }
-}
-
 func TestStore(t *testing.T) {
 	for _, c := range statetest.Cases {
 		check := func(t *testing.T) {
 			if err := c.Check(t.Context(), &statetest.Store{
-				Open:   shared(t, access.Options{}),
-				Full:   shared(t, access.Options{Entries: 3}),
+				Open:   statetest.Shared(t, memory.Open, access.Options{}),
+				Full:   statetest.Shared(t, memory.Open, access.Options{Entries: 3}),
 				Expire: func(ttl time.Duration) { time.Sleep(ttl) },
 			}); err != nil {
 				t.Error(err)

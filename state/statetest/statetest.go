@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"switchbridge/state"
+	"switchbridge/state/access"
 )
 
 // Store is a store under test.
@@ -32,6 +33,20 @@ type Store struct {
 
 	Operations int // of each client in a history; 0: 150
 }
+
+// Shared opens a store once and returns what opens it again and again, for stores of which a process has one. Nobody closes it.
+func Shared(t *testing.T, open func(context.Context, access.Options) (state.Store, error), o access.Options) func(context.Context) (state.Store, error) {
+	t.Helper()
+	s, err := open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(context.Context) (state.Store, error) { return unclosed{s}, nil }
+}
+
+type unclosed struct{ state.Store }
+
+func (unclosed) Close() error { return nil }
 
 // Case is one promise of [state.Store].
 type Case struct {

@@ -486,7 +486,7 @@ func TestDocumentedJudgement(t *testing.T) {
 		"actions": uint64(2), "table": uint64(0x33), "goto": uint64(0x88), "priority": uint64(0x2211), "fields": uint64(0x44332211),
 		"meter": uint64(0x77665544), "idle_timeout": uint64(0x4433), "hard_timeout": uint64(0x6655), "length": small(0x123),
 		"serial": j.Policy.Serial, "hash": uint64(j.Policy.Hash),
-		"reuse": uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 63 the seconds`),
+		"reuse": small(uint64(j.Reuse.Fields) | 1<<tab.number(t, "reuse", `(\d+) the switch`) | 33<<tab.number(t, "reuse", `(\d+) to 63 the seconds`)),
 	})
 	tab.same(t, header, written[:min(len(header), len(written))])
 	if want := len(header) + 2*actionLen + len(j.Reason); len(written) != want {

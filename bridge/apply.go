@@ -8,9 +8,9 @@ import (
 	"switchbridge/flow"
 )
 
-// apply carries a decision out: the rules, then the packet, in one stretch of
-// the switch's connection. Those who wait for the decision follow when the
-// switch has the rules.
+// apply carries a decision out: it writes the rules, then the packet, with no other
+// message between them. Packets that wait for the decision follow when the switch
+// has the rules.
 func (s *Session) apply(j *job) {
 	rec, ev, d := &j.rec, &j.ev, &j.dec
 	rec.Switch, rec.Remote = ev.Switch, s.opt.Remote
@@ -31,7 +31,7 @@ func (s *Session) apply(j *job) {
 	s.carryOut(j)
 }
 
-// carryOut sends what a decision brings.
+// carryOut sends a decision's rules and its packet.
 func (s *Session) carryOut(j *job) {
 	rec, ev, d := &j.rec, &j.ev, &j.dec
 	if j.lead != nil && rec.Err == nil {
@@ -136,10 +136,10 @@ func (s *Session) violations(j *job) {
 	}
 }
 
-// observePolicy compares the version of an answer to the one that counts. Rules
-// of an older version go soon, and so do those of one that nobody has confirmed.
-// Where no policy_check ever confirms one, a newer one has all switches asked
-// about again, at a pace.
+// observePolicy compares the policy version of an answer with the confirmed one.
+// The rules of an older version, and of a version that no policy_check has confirmed, get
+// short timeouts. If no policy_check is ever made, an answer with a newer version
+// starts a check of all switches' rules, at a bounded rate.
 func (s *Session) observePolicy(d *flow.Decision) {
 	if d.Policy.IsZero() {
 		return
@@ -164,11 +164,12 @@ func (s *Session) observePolicy(d *flow.Decision) {
 	}
 }
 
-// Written is told by the protocol what became of a Write's changes. With rule
-// -1 and no refusal, the switch has dealt with all of them (a BARRIER was
-// answered, or the call has returned). Else the change with the index rule was
-// refused; -1 stands for one that can't be told, and all are taken for refused.
-// It reports whether xid is of a decision that the session remembers.
+// Written is how the protocol says what became of a Write's changes. With rule -1
+// and why nil, the switch has dealt with all of them: it has answered a BARRIER, or
+// the call has returned. Otherwise the switch has refused the change with the index
+// rule. If the protocol can't tell which one, rule is -1, and the session takes all of
+// them for refused. Written reports whether xid belongs to a decision that the
+// session remembers.
 func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
 	if s.confirmRemoval(xid, why == nil) {
 		return true
@@ -212,7 +213,8 @@ func (s *Session) Written(xid uint32, rule int, why *Refusal) bool {
 // errRefused is what a trace says of a barrier.
 var errRefused = errors.New("the switch has refused a rule")
 
-// unconfirmed takes a decision out of those that wait for the switch's word.
+// unconfirmed removes a decision from those that wait for the switch to confirm
+// their rules, and returns it.
 func (s *Session) unconfirmed(xid uint32) *job {
 	s.mu.Lock()
 	j := s.confirms[xid]
@@ -228,23 +230,23 @@ func (s *Session) unconfirmed(xid uint32) *job {
 	return j
 }
 
-// Sent calls f with the rules of a decision as they were handed over, so that
-// the protocol can find which of them an error is about, and which of them
-// releases the packet from which buffer (-1: none). f must not keep them.
+// Sent calls f with a decision's rules as Write got them, so that the protocol can
+// find the rule that an error is about. releasing is the index of the rule that
+// releases the packet from the buffer, or -1. f must not keep the rules.
 func (s *Session) Sent(xid uint32, f func(rules []flow.Rule, releasing int, buffer uint32)) bool {
 	return s.ledger.look(xid, f)
 }
 
-// refused brings the switch in line with what is left of an answer when the
-// switch has refused one of its rules: what the rule shielded goes too, and the
-// packet that was to go by it goes on its own.
+// refused corrects the switch after it has refused one of an answer's rules. If
+// the rule was a deny, wider rules that allow its packets are deleted. If the rule
+// was to send the packet on, the packet is sent by a message of its own.
 func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	s.m.rules.WithLabelValues(s.m.protocol, "refused_by_switch").Inc()
 	gone := make([]bool, len(e.rules))
 	told := rule >= 0 && rule < len(e.rules)
 	for i := range e.rules {
-		// Where it can't be told which one it was, or it was an entry, of which nobody
-		// can say what it shielded, none of them stays.
+		// If the refused rule isn't known, or is a P4 entry, nobody can say which
+		// rules it shielded. Then all rules of the answer go.
 		gone[i] = e.gone[i] || i == rule || !told
 		if i == rule || rule < 0 {
 			s.memory.Refused(&e.rules[i])
@@ -305,7 +307,7 @@ func (s *Session) refused(e *ledgerEntry, rule int, why *Refusal) {
 	}
 }
 
-// report counts a decision and hands it to whoever records decisions.
+// report counts a decision and gives it to the recorder.
 func (s *Session) report(j *job) {
 	rec := &j.rec
 	rec.Total = time.Since(j.ev.Time)

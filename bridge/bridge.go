@@ -76,8 +76,9 @@ func (b *Bridge) QueuePerSwitch() int { return b.live.Load().QueuePerSwitch }
 // gateway's own. It is odd.
 func (b *Bridge) Number() uint32 { return b.number(1) }
 
-// decision numbers a decision. That of one about a packet is even, so that a
-// rule tells by its cookie whether a packet has brought it, also after a restart.
+// decision returns the number of a new decision. It is even if the event is a
+// packet: a rule's cookie then tells, also after a restart, that a packet caused
+// the rule.
 func (b *Bridge) decision(ev *flow.Event) uint32 {
 	if ev.PacketIn == nil {
 		return b.number(1)
@@ -85,7 +86,7 @@ func (b *Bridge) decision(ev *flow.Event) uint32 {
 	return b.number(0)
 }
 
-// number gives a number whose lowest bit is kind.
+// number returns a new number, whose lowest bit is kind.
 func (b *Bridge) number(kind uint32) uint32 {
 	for {
 		n := b.numbers.Add(2)&numberMask | kind
@@ -106,7 +107,7 @@ func (b *Bridge) peers(n uint32) bool {
 	return b.cfg.Pair != nil && n&memberBit != b.cfg.Pair.Member()*memberBit
 }
 
-// age is how far the numbers had come from the first when n was given.
+// age returns how far n is from the first number that this process gave.
 func (b *Bridge) age(n uint32) uint32 {
 	if b.cfg.Pair != nil {
 		return (n&^1 - b.first) & (memberBit - 1)
@@ -126,8 +127,8 @@ func (b *Bridge) issuedSince(n, start uint32) bool { return b.issued(n) && b.age
 // Owns reports whether a cookie is one of this gateway's.
 func (b *Bridge) Owns(cookie uint64) bool { return b.cfg.Gateway.Owns(cookie) }
 
-// OwnCookie is the cookie of what the gateway sets up itself, by no decision:
-// standing rules and learned addresses.
+// OwnCookie returns the cookie of rules that no decision caused: standing rules
+// and learned addresses.
 func (b *Bridge) OwnCookie() uint64 { return b.cfg.Gateway.standing() }
 
 // SetUp reports whether a cookie is [Bridge.OwnCookie].
@@ -143,9 +144,10 @@ func Decision(cookie uint64) uint32 {
 // Versions returns what tracks the policy's version.
 func (b *Bridge) Versions() *Versions { return b.cfg.Versions }
 
-// PolicyChanged has every session ask for its proactive rules again and then ask
-// again, at a pace, about what older versions of the policy have left in its switch:
-// what is decided otherwise now goes. It does not wait.
+// PolicyChanged tells every session that there is a new policy. Each asks for its
+// proactive rules again. Then it asks, at a bounded rate, about the rules that older
+// policies have left in its switch, and removes those that the new policy decides
+// otherwise. PolicyChanged returns at once.
 func (b *Bridge) PolicyChanged() { b.policyChanged(link{}) }
 
 func (b *Bridge) policyChanged(l link) {
@@ -160,9 +162,9 @@ func (b *Bridge) open() []*Session {
 	return slices.Collect(maps.Keys(b.sessions))
 }
 
-// Drain takes no more events and waits for pending decisions, for at most
-// DrainTimeout. Sessions are closed by their owners afterwards. Every caller
-// waits; what is pending is waited for once.
+// Drain refuses new events and waits for the pending decisions, for at most
+// DrainTimeout. The owners of sessions close them afterwards. If several callers
+// drain, all of them wait for the same end.
 func (b *Bridge) Drain() {
 	b.mu.Lock()
 	if b.drained != nil {
@@ -198,7 +200,7 @@ func (b *Bridge) Ready() error {
 	return nil
 }
 
-// Status is what a session shares with whoever shows it.
+// Status is what commands and pages show of a session.
 type Status struct {
 	Events  uint64
 	Drops   uint64
@@ -218,9 +220,8 @@ func (b *Bridge) decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	return live.Decider.Decide(ctx, ev, d)
 }
 
-// Handshake has the function take its part in OpenFlow's handshake, with the
-// switch's message, before the switch has a session. It returns the messages of
-// the function's answer.
+// Handshake passes a message of OpenFlow's handshake to the function, before the
+// switch has a session. It returns the messages that the function answers with.
 func (b *Bridge) Handshake(ctx context.Context, session string, sw *flow.Switch, msg []byte) ([]byte, error) {
 	ev := flow.Event{Type: flow.EventHandshake, Session: session, Time: time.Now(), XID: b.Number(), Switch: sw, Handshake: append([]byte(nil), msg...)}
 	ev.ID = fmt.Sprintf("%s-%d", session, ev.XID)

@@ -1,7 +1,7 @@
-// Package bridge is what the gateway does for every switch, whatever protocol
-// the switch speaks: it numbers events, bounds and queues them, has them
-// decided, holds the answers to the guardrails, versions their rules, hands
-// them to the switch and keeps what was handed over right afterwards.
+// Package bridge is what the gateway does for every switch, in whatever protocol.
+// It numbers events, bounds and queues them, asks for decisions, checks the answers
+// against the guardrails, and writes their rules to the switch. Later it removes
+// rules that the policy no longer decides.
 //
 //	PACKET_IN -> admit -> coalesce -> queue -> decide -> guard -> write -> release the packet
 //

@@ -34,11 +34,12 @@ func (j *job) finished() {
 	}
 }
 
-// PacketIn has a packet decided: in place where the decider is local, else on
-// the pool. p is the caller's again when PacketIn returns. done, if not nil, is
-// called once when nothing more will be done about the packet.
+// PacketIn decides a packet: on the caller's goroutine if the decider is local,
+// otherwise on a worker's. The caller may use p again when PacketIn returns. The
+// session calls done, if it is not nil, once, when it will do nothing more with the
+// packet.
 //
-// It is called by the goroutine that owns the connection.
+// The goroutine that owns the connection calls PacketIn.
 func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 	s.m.packetIns.Inc()
 	s.tally.events.Add(1)
@@ -91,7 +92,8 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 	s.start(j)
 }
 
-// paced drops a packet over a configured rate. It must free the packet's buffer.
+// paced drops a packet that exceeds a configured rate, frees its buffer in the
+// switch, and reports whether it did.
 func (s *Session) paced(j *job, now time.Time) bool {
 	if admit := s.b.live.Load().Admit; admit == nil || admit(&j.ev, now) == nil {
 		return false
@@ -115,9 +117,9 @@ func (s *Session) free(j *job) {
 	j.finished()
 }
 
-// Event passes an event that is no packet on, where the configuration
-// subscribes to its type. It is called by the goroutine that owns the
-// connection; ev is the session's from then on.
+// Event passes an event other than a packet to the function, if the configuration
+// subscribes to its type. The goroutine that owns the connection calls it; ev belongs
+// to the session afterwards.
 func (s *Session) Event(ev flow.Event, now time.Time) {
 	if !s.b.live.Load().Subscribe[ev.Type] || s.draining.Load() {
 		return
@@ -126,8 +128,8 @@ func (s *Session) Event(ev flow.Event, now time.Time) {
 	s.start(&job{s: s, ev: ev, read: now})
 }
 
-// Removed passes on that a rule is gone, whoever's it was. A rule that must
-// always be there is put back instead.
+// Removed passes on that the switch has removed a rule, of this gateway or of
+// others. If it is a standing rule, Removed puts it back instead.
 func (s *Session) Removed(fr *flow.FlowRemoved, now time.Time) {
 	if s.b.Owns(fr.Cookie) {
 		switch {
@@ -175,8 +177,8 @@ func (s *Session) start(j *job) {
 	s.follow(j, false)
 }
 
-// run decides the event on a goroutine of the pool, and returns what the function
-// took for its answer.
+// run decides the event on a worker's goroutine. It returns how long the function
+// took to answer.
 func (j *job) run() time.Duration {
 	j.s.noWait(j)
 	j.rec.Wait = time.Since(j.read)
@@ -185,9 +187,9 @@ func (j *job) run() time.Duration {
 	return took
 }
 
-// decide has an event decided and carries the decision out, at once or when the
-// switch has been looked into. It returns what the function took for its answer,
-// 0 where it gave none.
+// decide asks for a decision and carries it out: at once, or after it has searched
+// the switch for the rule that opened the conversation. It returns how long the
+// function took to answer, or 0 if it did not answer.
 func (s *Session) decide(j *job) (took time.Duration) {
 	j.entry = nil
 	if s.b.cfg.Tracer != nil {
@@ -225,9 +227,9 @@ func (s *Session) straggler(j *job, actions []flow.Action) {
 	j.finished()
 }
 
-// follow ends a decision's wait: the packets that waited for it go by its
-// rules, or each is decided on its own. It runs when the switch has the rules,
-// or will get none.
+// follow releases the packets that waited for a decision. They go by its rules, or
+// are decided one by one. It runs when the switch has the rules, or when it is clear
+// that it will get none.
 func (s *Session) follow(j *job, settle bool) {
 	if s.coalescer == nil || j.lead == nil {
 		return
@@ -249,8 +251,8 @@ func (s *Session) follow(j *job, settle bool) {
 	}
 }
 
-// waiting tells events that say the same to a function: of a rule that went, all
-// but how long it lived and what it counted.
+// waiting is the key by which two events count as the same. For a removed rule it
+// is everything but the rule's age and its counters.
 type waiting struct {
 	event    flow.EventType
 	port     flow.PortStatus
@@ -261,8 +263,8 @@ type waiting struct {
 	reason   flow.RemovedReason
 }
 
-// same returns what tells the event from others, where it is of a type of which
-// one is as good as several.
+// same returns the event's key. ok is false for types of which every single event
+// counts.
 func same(ev *flow.Event) (w waiting, ok bool) {
 	w.event = ev.Type
 	switch {
@@ -277,8 +279,8 @@ func same(ev *flow.Event) (w waiting, ok bool) {
 	return w, true
 }
 
-// waits notes that an event is about to wait for a worker. It is false, and the
-// event is counted, where one that says the same waits already.
+// waits notes that an event is about to wait for a worker. If one with the same key
+// waits already, it counts the event and returns false.
 func (s *Session) waits(j *job) bool {
 	w, ok := same(&j.ev)
 	if !ok {

@@ -15,11 +15,11 @@ const (
 	renewRate   = 500 // questions a second, of all switches together
 	renewBurst  = 50
 	renewAsking = 16 // questions of one session that are under way
-	// renewTries is how often a question without an answer is asked; then its rule goes, as it would without being asked about.
+	// renewTries is how often the gateway asks about a rule without getting an answer. Then it removes the rule.
 	renewTries = 3
-	// lateFor is how long after a change of policy a decision of the one before may still reach a switch.
+	// lateFor is how long after a change of policy a decision by the policy before may still reach a switch.
 	lateFor = time.Second
-	// maxKept is how many older versions' rules may be in a switch; the next change has them all asked for anew.
+	// maxKept is how many older versions may have rules in a switch. If there are more, the next change removes all of their rules.
 	maxKept = 64
 )
 
@@ -29,13 +29,13 @@ type link struct {
 	scope         flow.Scope // nil: anything may be decided differently
 }
 
-// PolicyChangedWithin is [Bridge.PolicyChanged] for a change of which is known what is decided differently: rules that scope doesn't touch stay as
-// they are, and those that would let pass what is denied now go at once.
+// PolicyChangedWithin is [Bridge.PolicyChanged] for a change whose effect is known: scope says which packets the two policies decide differently.
+// Rules that match none of these stay without being asked about. Rules that allow packets which the new policy denies are removed at once.
 func (b *Bridge) PolicyChangedWithin(before, after flow.PolicyVersion, scope flow.Scope) {
 	b.policyChanged(link{before, after, scope})
 }
 
-// scopeOf joins changes that lead from one version to another; nil where something between them is not known.
+// scopeOf joins the changes that lead from one version to another. It returns nil if one of them is not known.
 func scopeOf(links []link, from, to flow.PolicyVersion) joined {
 	scopes := make(joined, 0, len(links))
 	for _, l := range links {
@@ -65,7 +65,7 @@ func (list joined) Touches(m *flow.Match) (t flow.Touch) {
 	return t
 }
 
-// renewal is how a session takes a change of policy over: what became of the rules that decisions by older ones had left.
+// renewal is one session's work after a change of policy: it keeps or removes the rules that older policies have left.
 type renewal struct {
 	s       *Session
 	scope   joined
@@ -77,9 +77,9 @@ type renewal struct {
 	kept    int
 }
 
-// renew brings the switch in line with a policy of which the one before is known to the session. Rules of the older policy stay unless they are
-// touched; what is denied now goes first, and the function is asked, at a pace, about the others that are touched. A rule goes when
-// its answer has changed: the next packet brings another. It ends early where the policy changes again.
+// renew brings the switch in line with the current policy, if the session knows what has changed since the policy before. Rules that the change
+// doesn't touch stay. Rules that allow what is denied now are removed first. About the other rules that the change touches renew asks the function, at a
+// bounded rate, and removes those whose answer has changed; the next packet causes a new rule. renew ends early if the policy changes again.
 func (s *Session) renew(scope joined, current flow.PolicyVersion) error {
 	r := &renewal{s: s, scope: scope, current: current, seen: make(map[uint64]bool)}
 	s.mu.Lock()
@@ -98,7 +98,7 @@ func (s *Session) renew(scope joined, current flow.PolicyVersion) error {
 	if !done || err != nil {
 		return err
 	}
-	// What was decided by the older policy while the switch was listed is in it by now.
+	// Rules that the older policy decided while the switch was being listed have reached the switch by now.
 	if !s.pause(time.Until(start.Add(lateFor))) {
 		return s.ctx.Err()
 	}
@@ -142,7 +142,7 @@ func (r *renewal) list() error {
 	return nil
 }
 
-// older returns the rules of older versions that were not looked at yet. They are judged when the switch has told all, since that may take a while.
+// older returns the rules of older versions that renew has not looked at yet. Listing a switch may take a while, so older compares versions after it.
 func (r *renewal) older() (list []Installed, err error) {
 	s := r.s
 	ctx, cancel := context.WithTimeout(s.ctx, s.b.cfg.ListTimeout)
@@ -167,7 +167,7 @@ func (r *renewal) older() (list []Installed, err error) {
 	return list, err
 }
 
-// errTooMany has all rules of older versions go.
+// errTooMany makes the session remove all rules of older versions.
 var errTooMany = errors.New("the switch has too many rules of older policies to be asked about")
 
 // drop removes rules.
@@ -185,8 +185,8 @@ func (r *renewal) drop(rules []Installed, why string) error {
 	return s.remove(nil, rules)
 }
 
-// askAll asks about rules, at the bridge's pace, and removes those whose answer has changed. It returns how many that were, and whether it came to the
-// end: where the policy changes again, the rest is left to that.
+// askAll asks about rules, at the bridge's rate, and removes those whose answer has changed. It returns how many it removed. done is false if the policy
+// has changed again; the next renewal then asks about the rest.
 func (r *renewal) askAll() (changed int, done bool, err error) {
 	s := r.s
 	left := r.ask
@@ -262,8 +262,8 @@ func (r *renewal) askSome(rules []Installed) (changed, unknown []Installed, err 
 	return changed, unknown, nil
 }
 
-// stillSo asks whether a packet that brought a rule would bring it again, to live for as long as it has left or longer. A rule that is of more packets than one conversation's can't be asked
-// about: it is not, and the next packet is asked about instead.
+// stillSo asks the function whether the packet that caused a rule would cause it again, with at least the time that the rule has left. A rule that matches more than one conversation
+// doesn't tell what the packet was: stillSo returns false, the rule goes, and the next packet is decided anew.
 func (s *Session) stillSo(in *Installed, current flow.PolicyVersion) (same bool, err error) {
 	rule := &in.Rule
 	frame, ok := flow.FrameOf(&rule.Match, flow.SYN)
@@ -324,7 +324,7 @@ func (s *Session) changing() bool {
 	return s.resync.again
 }
 
-// leave has the next change ask about rules that this one has not come to.
+// leave keeps rules for the next renewal that this one has not asked about.
 func (s *Session) leave(rules []Installed) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -334,15 +334,15 @@ func (s *Session) leave(rules []Installed) {
 	}
 }
 
-// keptTag reports whether rules with an older version's tag count as the current one's: the policies since then decide about them alike, or they are
-// being asked about, or will be.
+// keptTag reports whether rules with an older version's tag stay for now: the policies since then decide them alike, or this renewal or the next one
+// asks about them.
 func (s *Session) keptTag(tag uint16) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.resync.kept[tag] || !s.resync.inLine.IsZero() && tag == tagOf(s.resync.inLine)
 }
 
-// keeps is keptTag for one rule. What was in the switch when the session began is none of these.
+// keeps is keptTag for one rule. It is false for rules that were in the switch when the session began.
 func (s *Session) keeps(tag uint16, number uint32) bool {
 	return s.b.issuedSince(number, s.first) && s.keptTag(tag)
 }
@@ -354,8 +354,8 @@ func (s *Session) pending() bool {
 	return len(s.resync.leftover) > 0
 }
 
-// begins takes note that rules of the version which the switch is in line with stay while they are looked at. It reports false where there is no
-// such version, or where rules of too many are in the switch: then all older ones go.
+// begins notes that rules of the version before stay while the renewal looks at them. It returns false if the version before isn't known, or if
+// more than maxKept versions have rules in the switch. Then all older rules go.
 func (s *Session) begins(next flow.PolicyVersion) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -372,7 +372,7 @@ func (s *Session) begins(next flow.PolicyVersion) bool {
 	return true
 }
 
-// ends takes note that the switch is in line with a version: while none counts, with the one that answers bring.
+// ends notes that the switch has rules of version v only. v is the confirmed version, or that of the answers if none is confirmed.
 func (s *Session) ends(v flow.PolicyVersion) {
 	if v.IsZero() {
 		v = s.b.cfg.Versions.Latest()

@@ -93,8 +93,8 @@ func (s *Session) conversations() *replies {
 	return s.replies.Load()
 }
 
-// settleReply finds out whether a packet is a reply, where its answer hangs on that. It reports true where that takes a look into the
-// switch, after which the decision is carried out; j is not the caller's any more then.
+// settleReply finds out whether a packet is a reply, if the function's answer depends on that. It returns true if it must search the switch first:
+// the search then carries the decision out, and the caller must not use j any more.
 func (s *Session) settleReply(j *job) (later bool) {
 	r := s.conversations()
 	q, ok := questionOf(j.ev.PacketIn)
@@ -118,7 +118,7 @@ func (s *Session) settleReply(j *job) (later bool) {
 	return true
 }
 
-// accept makes the decision that of a reply: its rules are of this conversation alone, and end no later than the rule that opened it.
+// accept replaces the decision by the one for a reply. Its rules match this conversation only, and end no later than the rule that opened it.
 func (j *job) accept(s *Session, ends time.Time) {
 	d, pi, r := &j.dec, j.ev.PacketIn, j.dec.IfReply
 	own := flow.Decision{Rules: r.Rules, HasPacketOut: r.HasPacketOut, PacketOut: r.PacketOut}
@@ -150,8 +150,8 @@ func (j *job) accept(s *Session, ends time.Time) {
 	j.rec.Reply = IsReply
 }
 
-// deny makes the decision that of a packet which answers nothing. A question may open the conversation at any moment, so nothing of it
-// lives for long.
+// deny makes the decision that of a packet which is no reply. A question may open the conversation at any moment, so its rules get short
+// timeouts.
 func (j *job) deny() {
 	d := &j.dec
 	d.IfReply, j.rec.Reply = nil, NoReply
@@ -168,7 +168,7 @@ func (j *job) deny() {
 	}
 }
 
-// shed makes the decision that of a packet of which nobody found out whether it is a reply: it is dropped, and the next one may ask again.
+// shed drops a packet if the search could not tell whether it is a reply. No rule is installed, so the next packet may ask again.
 func (j *job) shed() {
 	d := &j.dec
 	d.IfReply, d.Entries, d.Reject, d.Rules, d.Parts = nil, nil, false, d.Rules[:0], d.Parts[:0]
@@ -180,8 +180,8 @@ func (r *replies) count(outcome string) {
 	r.s.m.replies.WithLabelValues(r.s.m.protocol, outcome).Inc()
 }
 
-// remember notes the rules of a decision about a packet that may open a conversation. It costs nothing where no answer has ever asked
-// whether a packet is a reply.
+// remember notes the rules of a decision about a packet that may open a conversation. It does nothing until an answer has asked whether a
+// packet is a reply.
 func (s *Session) remember(j *job) {
 	r := s.replies.Load()
 	if r == nil || j.ev.PacketIn == nil || !j.ev.PacketIn.Match.Converses() {
@@ -227,7 +227,7 @@ func (s *Session) forget(m *flow.Match) {
 	delete(r.memo, key)
 }
 
-// recall returns the rule of the last seconds that the question brought.
+// recall returns the rule that the question caused in the last seconds.
 func (r *replies) recall(q *question, tag uint16, now time.Time) (opening, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -236,7 +236,7 @@ func (r *replies) recall(q *question, tag uint16, now time.Time) (opening, bool)
 	return o, ok && (o.tag == tag || r.s.keptTag(o.tag)) && (o.port == q.port) == q.same && (o.ends.IsZero() || now.Before(o.ends))
 }
 
-// submit has the switch looked into for a packet; false means that there is no place to wait.
+// submit queues a search of the switch for a packet. It returns false if the queue is full.
 func (r *replies) submit(j *job, port flow.PortNo) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -261,7 +261,7 @@ func (r *replies) submit(j *job, port flow.PortNo) bool {
 	return true
 }
 
-// drain waits until nothing is looked for, for at most d.
+// drain waits until no search is pending, for at most d.
 func (r *replies) drain(d time.Duration) {
 	r.mu.Lock()
 	if r.running == 0 {
@@ -279,7 +279,7 @@ func (r *replies) drain(d time.Duration) {
 	}
 }
 
-// discard drops what waits and returns how much that was. The session has ended.
+// discard drops the packets that wait for a search, and returns how many. The session has ended.
 func (r *replies) discard() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -288,7 +288,7 @@ func (r *replies) discard() int {
 	return n
 }
 
-// next takes a packet to look for; those of another port than the last one's go first.
+// next returns the next packet to search for. It takes the ports in turns.
 func (r *replies) next() *job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -306,7 +306,7 @@ func (r *replies) next() *job {
 	return j
 }
 
-// work looks for one packet after the other, at the rate that the switch can bear.
+// work searches for one packet after the other, at a bounded rate.
 func (r *replies) work() {
 	s := r.s
 	for j := r.next(); j != nil; j = r.next() {
@@ -326,7 +326,7 @@ func (r *replies) work() {
 	}
 }
 
-// look asks the switch for the rule that a question brought, under this gateway's cookie and those of the policies in force.
+// look asks the switch for the rule that a question caused. The rule must have a cookie of this gateway and of a policy in force.
 func (r *replies) look(j *job) {
 	s := r.s
 	ctx, cancel := context.WithTimeout(s.ctx, lookFor)

@@ -19,19 +19,19 @@ type SessionOptions struct {
 	Logger *slog.Logger
 	Faults *Mute // default: one of the session's own
 
-	// Held, if not zero, holds every packet until the switch has confirmed the
-	// rules of its decision, in place or remote, and at most Held packets of one
-	// kind. Protocols without a packet buffer and an ordered channel want it.
+	// Held is for protocols that have no packet buffer and no ordered channel. If it
+	// is not zero, the session sends a packet only after the switch has confirmed
+	// the rules of its decision, and holds at most Held packets with the same headers.
 	Held int
 
 	// ID is the session's name in events (ce-subject). Default: a random one.
 	ID string
-	// Settle is how long after its rules were confirmed a decision answers
-	// stragglers of its packet.
+	// Settle is how long a decision still answers packets with the same headers
+	// after the switch has confirmed its rules. Such packets were on their way.
 	Settle time.Duration
 }
 
-// Session is what the gateway knows of one switch's connection.
+// Session is one switch's connection, as the gateway sees it.
 type Session struct {
 	b   *Bridge
 	sw  Switch
@@ -99,8 +99,8 @@ func (b *Bridge) NewSession(ctx context.Context, sw Switch, opt SessionOptions) 
 	return s
 }
 
-// Ready says that the switch may be asked and told things: its proactive rules
-// are asked for and rules of other policy versions are swept, in the background.
+// Ready says that the switch can be read and written. In the background the session
+// then asks for the switch's proactive rules and removes rules of other policies.
 func (s *Session) Ready() {
 	s.resyncWanted(link{})
 	s.lookLater(0)
@@ -134,13 +134,13 @@ func (s *Session) Status() Status {
 		Policy: s.b.cfg.Versions.Latest(), Missing: s.NotReady()}
 }
 
-// Drop counts a packet that is lost, by cause: one of a fixed set of words.
+// Drop counts a lost packet under a cause, which must be one of a fixed set of words.
 func (s *Session) Drop(cause string) {
 	s.tally.drops.Add(1)
 	s.m.drops.WithLabelValues(s.m.protocol, cause).Inc()
 }
 
-// Drops counts several.
+// Drops counts n lost packets.
 func (s *Session) Drops(cause string, n int) {
 	if n > 0 {
 		s.tally.drops.Add(uint64(n))
@@ -151,10 +151,11 @@ func (s *Session) Drops(cause string, n int) {
 // crowd is how many events may find the queue full before the owner waits.
 const crowd = 64
 
-// Crowded reports, once in a while, that the switch says more than can be decided.
-// Its connection should then not be read for a moment: to read and drop hundreds
-// of thousands of packets a second takes a core that the other switches' packets
-// need, and the switch is better at dropping its own.
+// Crowded reports whether the switch sends more packets than can be decided. The
+// owner of the connection should then not read for a moment: reading and dropping
+// hundreds of thousands of packets a second takes a core that the other switches
+// need, and a switch drops its own packets at less cost. Crowded reports true only
+// once in a while.
 func (s *Session) Crowded() bool {
 	if s.shed.Load() < crowd {
 		return false
@@ -163,8 +164,8 @@ func (s *Session) Crowded() bool {
 	return true
 }
 
-// Warn logs a fault, and one of the same key again only after a while, with how
-// many were left out. Keys are of a fixed set.
+// Warn logs a fault. Further faults with the same key are left out for a while and
+// counted in the next line. Keys come from a fixed set.
 func (s *Session) Warn(key, msg string, args ...any) { s.faults.Warn(key, msg, args...) }
 
 // fill sets what every event of the session carries.

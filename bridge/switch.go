@@ -17,29 +17,29 @@ type Switch interface {
 	// changes and never modified.
 	Describe() *flow.Switch
 
-	// Write queues changes and then the packet, which may be nil, in this order,
-	// as one stretch that nothing else comes between. Every message carries xid.
-	// With confirm, the session's Written is called with rule -1 when the switch
-	// has dealt with all changes. An error says that nothing was queued.
+	// Write queues the changes and then the packet, which may be nil. No other
+	// message comes between them. Every message carries xid. With confirm, the
+	// protocol calls the session's Written with rule -1 when the switch has
+	// dealt with all changes. After an error nothing is queued.
 	//
-	// What a change points to may be used again when Write returns; a protocol
-	// that needs it longer copies it.
+	// The caller may use what a change points to again when Write returns; a
+	// protocol that needs it longer copies it.
 	Write(xid uint32, changes []Change, p *Packet, confirm bool) error
 
 	// Flush sends what is queued. Its error ends the connection.
 	Flush() error
 
-	// List calls each for every rule in the switch that f selects. What each gets
-	// is the caller's until each returns. It returns when all are told or ctx is
-	// done.
+	// List calls each for every rule in the switch that f selects. each must not
+	// keep what it gets. List returns when it has called each for all of them, or
+	// when ctx is done.
 	List(ctx context.Context, f Filter, each func(*Installed) error) error
 
 	// Standing are the rules that must always be in the switch: those that bring
 	// packets to the gateway at all.
 	Standing() []flow.Rule
 
-	// DeletesByCookie reports whether a change may be a Delete that names a
-	// masked cookie (OpenFlow 1.3) and takes every rule with it.
+	// DeletesByCookie reports whether one change can delete all rules whose
+	// cookie matches a masked one (OpenFlow 1.3 can).
 	DeletesByCookie() bool
 }
 
@@ -51,7 +51,7 @@ type Change struct {
 	Remove *Installed  // a rule that is to go; one that is gone already, or replaced by another's, is none
 }
 
-// Packet is what becomes of the packet that asked.
+// Packet is the packet that a decision is about, and what the switch does with it.
 type Packet struct {
 	In      *flow.PacketIn
 	Actions []flow.Action // empty: drop it
@@ -62,9 +62,9 @@ type Packet struct {
 type Filter struct {
 	Cookie, Mask uint64 // the rule's cookie has this value under Mask; a zero Mask selects all
 
-	// Match, if not nil, selects the rules that match all of its fields, with the
-	// same values, and maybe others. A protocol may know no other rules with these
-	// values than those that also match in_port.
+	// Match, if not nil, selects the rules that match its fields with the same
+	// values. They may match other fields, too. A protocol may leave out rules that
+	// don't match in_port.
 	Match *flow.Match
 }
 
@@ -78,13 +78,13 @@ type Installed struct {
 	Packets  uint64
 	Bytes    uint64
 
-	// Handle is the protocol's own name for the rule, for Change.Remove. It may
-	// be nil where Rule says all.
+	// Handle is the protocol's own name for the rule, for Change.Remove. It is nil
+	// if the protocol can find the rule by Rule alone.
 	Handle any
 
-	// Forwards says that the rule may send packets on. Hidden says that it has
-	// conditions or actions that Rule can't show: it is of others, then. Text is
-	// the rule in words, where Rule does not say all.
+	// Forwards says that the rule may send packets on. Hidden says that the rule
+	// has conditions or actions that Rule can't express; such a rule is not the
+	// gateway's. Text is then the rule in words.
 	Forwards bool
 	Hidden   bool
 	Text     string

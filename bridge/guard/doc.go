@@ -1,5 +1,5 @@
-// Package guard holds a controller's answers to guardrails, whatever the
-// controller and whatever the switch speaks.
+// Package guard checks a controller's answers against guardrails. It is the same
+// for every controller and every protocol.
 //
 // A guardrail is a row of [Rails]: its name, what it binds, why it is there, and
 // the function that checks it. Whatever lists guardrails (the contract's page,
@@ -12,10 +12,11 @@
 //   - Each rule is completed, the switch is asked whether it can hold it
 //     ([Switch.Fit]), and the rails look at it.
 //   - Rules are compared with the rest of their answer (order).
-//   - What falls takes with it what it shielded ([Fall]).
-//   - Where the rule that says what happens to the packet has fallen, the
-//     decision's PACKET_OUT says it instead.
+//   - A rule that fails a check is not installed. If it was a deny, wider rules
+//     that allow its packets are not installed either ([Fall]).
+//   - If the rule that sends the packet on is not installed, the decision's
+//     PACKET_OUT does what the rule would have done with the packet.
 //
-// A rule that a switch refuses later has fallen, too: Fall says what else must
-// go, and [Memory] holds later answers to a deny that the switch does not have.
+// A switch may refuse a rule later. Fall then says which other rules must go, and
+// [Memory] keeps the deny, so that no later answer allows what it denied.
 package guard

@@ -21,7 +21,7 @@ type Decider interface {
 	Decide(ctx context.Context, ev *Event, d *Decision) error
 }
 
-// What bounds questions to a Decider that is not [Local], where nothing is configured.
+// Defaults of the bounds for questions to a Decider that is not [Local].
 const (
 	DefaultTimeout     = 5 * time.Second // of an event, repeats included
 	DefaultConcurrency = 256             // events at a time
@@ -217,11 +217,12 @@ func (d *Decision) Reset() {
 	*d = Decision{Rules: d.Rules[:0], PacketOut: d.PacketOut[:0], State: d.State[:0], Travel: d.Travel[:0], Handshake: d.Handshake[:0], Parts: d.Parts[:0], Read: d.Read[:0], Revoke: d.Revoke[:0]}
 }
 
-// PacketActions returns what happens to the packet with headers p, and which of
-// d.Rules says so (-1: PacketOut, or none): the one of the highest priority that
-// covers it. Of several tables a deny in the first of them comes before that. Of
-// rules of equal priority one that does not let it pass counts: which of them a
-// switch takes is not defined.
+// PacketActions returns what happens to the packet with headers p, and the index of
+// the rule in d.Rules that says so: the one of the highest priority that covers the
+// packet. The index is -1 if PacketOut says it, or nothing does. If rules are in
+// several tables, a deny in the first one decides. If several rules have the same
+// priority, a deny among them decides: OpenFlow doesn't define which one a switch
+// takes.
 func (d *Decision) PacketActions(p *Match) (actions []Action, rule int) {
 	if d.HasPacketOut {
 		return d.PacketOut, -1
@@ -266,7 +267,7 @@ func (k ErrorKind) String() string {
 	return [...]string{"unavailable", "refused", "invalid", "overload"}[k&3]
 }
 
-// Error is a decision that did not come about.
+// Error says why there is no decision.
 type Error struct {
 	Kind ErrorKind
 	Err  error

@@ -90,8 +90,8 @@ type Event struct {
 	Accepts Accepts
 }
 
-// Headers returns the headers that the event shows, a packet's, a port's or those of a rule that went, by which states have keys; nil where it is of
-// another type.
+// Headers returns the headers in the event, from which states take their keys: those of its packet, its port or its removed rule. It returns nil for
+// other types of events.
 func (ev *Event) Headers() *Match {
 	switch {
 	case ev.Type == EventPacketIn && ev.PacketIn != nil:
@@ -108,8 +108,8 @@ func (ev *Event) Headers() *Match {
 	return nil
 }
 
-// Accepts are the members of an answer that the contract has gained since its
-// first version. A function sends one only to a gateway that says it takes it.
+// Accepts are the members of an answer that were added to the contract after its
+// first version. A function sends such a member only to a gateway that lists it.
 type Accepts uint32
 
 // Their names on the wire are in flow/contract.

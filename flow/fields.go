@@ -11,7 +11,7 @@ import (
 // Field is one bit for each field of a [Match].
 type Field uint32
 
-// The fields, in the order of [Fields]. Compiled policies have these bits, and values in their order: a new one goes to the end.
+// The fields, in the order of [Fields]. Compiled policies contain these bits, and values in their order, so a new field goes to the end.
 const (
 	FieldInPort Field = 1 << iota
 	FieldEthDst
@@ -42,12 +42,13 @@ const (
 	fieldEnd
 )
 
-// AllFields are the fields that there are.
+// AllFields has the bits of all fields.
 const AllFields = fieldEnd - 1
 
-// FieldInfo is what there is to know of a field of a [Match]. All that goes over
-// fields reads it: comparing, encoding, checking, printing, documents. So a new
-// field is a row here, a bit above, a member of Match, and whoever fills it.
+// FieldInfo describes a field of a [Match]. Everything that handles fields reads it:
+// comparing, encoding, checking, printing, and the tests of documents. A new field
+// is a row in Fields, a bit above, a member of Match, and the code that fills it
+// (docs/adding-a-field.md).
 type FieldInfo struct {
 	Field Field
 	Kind  Kind
@@ -204,11 +205,11 @@ func Printed(i int) *FieldInfo {
 	return &Fields[i]
 }
 
-// Offsets returns where in a Match the value and the mask lie; the mask is at 0
-// where the kind has none.
+// Offsets returns the offsets of the value and of the mask in a Match, in bytes.
+// mask is 0 if the field's kind has none.
 func (x *FieldInfo) Offsets() (value, mask uintptr) { return x.value, x.mask }
 
-// Ones is a value of all bits.
+// Ones returns the value in which all of the field's bits are set.
 func (x *FieldInfo) Ones() uint64 { return ^uint64(0) >> (64 - x.Bits) }
 
 // OXMOf returns the name that x has in m: by the family of its address, or by
@@ -233,7 +234,7 @@ func (x *FieldInfo) OXMOf(m *Match) (o *OXM, ok bool) {
 	return &x.OXM[0], false
 }
 
-// in returns where a Match has what a row says.
+// in returns a pointer to the member of m at an offset.
 func in[T any](m *Match, at uintptr) *T { return (*T)(unsafe.Add(unsafe.Pointer(m), at)) }
 
 // Number returns the value of a field that is a number, and its mask.

@@ -10,7 +10,7 @@ import (
 	"switchbridge/flow"
 )
 
-// BudgetLimits bound how often a function is asked, since calls are what a function costs. The zero value does not.
+// BudgetLimits bound how often a function is called, since platforms charge by the call. The zero value sets no bound.
 type BudgetLimits struct {
 	PerHour, PerDay int     // calls within any hour and any day; 0: no bound
 	Alarm           float64 // the share of either from which on there is an alarm; 0: no alarm
@@ -30,12 +30,12 @@ func (l BudgetLimits) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// Budget is the decorator that counts the calls of one function and keeps them within limits. What it counts is events: a repeat or a
-// hedge is of the same one. Beyond the budget an event is [flow.Unavailable], so that the fail mode answers, or [flow.Overload], so that
-// its packet is dropped; rules that are in switches live on. Policy checks count and are never held back: without them nobody would know
-// which rules are to go.
+// Budget is the decorator that counts the calls of one function and keeps them within limits. It counts events: a retry or a hedge of an
+// event is not counted again. An event beyond the budget fails with [flow.Unavailable], so that the fail mode answers, or with
+// [flow.Overload], so that its packet is dropped. Rules that are in switches stay. Policy checks count, but are always made: without them
+// the gateway would not know which rules to remove.
 //
-// What was counted is lost with the process.
+// The counters start at zero when the process starts.
 type Budget struct {
 	next   flow.Decider
 	limits BudgetLimits
@@ -47,14 +47,14 @@ type Budget struct {
 	OnCall func(hour, day float64, passed bool)
 }
 
-// spent is what a function has been asked, which a Budget of other limits takes over.
+// spent counts a function's calls. A Budget with new limits goes on with the counters of the one before.
 type spent struct {
 	began     time.Time // windows are counted from then, by a clock that nobody sets
 	mu        sync.Mutex
 	hour, day window
 }
 
-// NewBudget makes a Budget in front of next. What before has counted goes on; nil: nothing was.
+// NewBudget makes a Budget in front of next. It goes on with the counters of before, which may be nil.
 func NewBudget(next flow.Decider, limits BudgetLimits, before *Budget) *Budget {
 	b := &Budget{next: next, limits: limits, spent: &spent{began: time.Now(), hour: window{slot: time.Hour / slots}, day: window{slot: 24 * time.Hour / slots}}}
 	if before != nil {
@@ -63,7 +63,7 @@ func NewBudget(next flow.Decider, limits BudgetLimits, before *Budget) *Budget {
 	return b
 }
 
-// Decide asks next while there is something left.
+// Decide asks next if the budget allows one more call.
 func (b *Budget) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
 	if err := b.spend(ev.Type == flow.EventPolicyCheck, time.Since(b.spent.began)); err != nil {
 		return err
@@ -143,7 +143,7 @@ func (w *window) count() {
 	w.calls++
 }
 
-// share returns how much of a bound is used, and whether that is a reason for an alarm that was not given yet.
+// share returns which part of a bound is used. loud is true once, when that part has reached alarm.
 func (w *window) share(bound int, alarm float64) (used float64, loud bool) {
 	if bound <= 0 {
 		return 0, false

@@ -13,7 +13,7 @@ import (
 // Every decorator prints itself and then what it wraps, so that printing the
 // outermost one prints the whole chain.
 
-// chain writes a decorator that has a name, and what it wraps.
+// chain returns a decorator's name, followed by what it wraps.
 func chain(name string, next flow.Decider) string { return name + " > " + nameOf(next) }
 
 // nameOf is a decider's own name, or its type's where it has none.
@@ -38,7 +38,7 @@ func (f *FailMode) String() string {
 	return chain(name, f.Next)
 }
 
-// String names every route with the chain of its own.
+// String names every route, with its own chain.
 func (r *Routes) String() string {
 	list := make([]string, len(r.routes))
 	for i := range r.routes {
@@ -49,7 +49,7 @@ func (r *Routes) String() string {
 
 func (r *Reuse) String() string { return chain("reuse", r.next) }
 
-// String leaves out a budget that is none.
+// String leaves out a budget without limits.
 func (b *Budget) String() string {
 	if limits := b.limits.String(); limits != "" {
 		return chain("budget "+limits, b.next)
@@ -61,7 +61,7 @@ func (s *State) String() string { return chain("state", s.next) }
 
 func (l *Limit) String() string { return chain(fmt.Sprintf("limit %d", l.concurrency), l.next) }
 
-// String is that of what is observed: to look at an answer changes nothing.
+// String returns that of Next: observing changes no answer.
 func (o *Observe) String() string { return nameOf(o.Next) }
 
 func (p *Pace) String() string { return chain("rates", p.next) }

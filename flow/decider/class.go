@@ -2,8 +2,9 @@ package decider
 
 import "switchbridge/flow"
 
-// Class tells the packets that a network can't come up without from the others,
-// so that a storm of the latter does not starve them.
+// Class separates the packets without which a network can't start (ARP, DHCP,
+// neighbour discovery) from the others, so that a storm of other packets doesn't
+// starve them.
 type Class uint8
 
 const (

@@ -6,12 +6,13 @@
 //
 //	Observe -> FailMode -> Routes -> (for each route) State -> Limit -> the controller
 //
-// Each prints itself and what it wraps. The gateway's status shows the chain in use.
-// [FailMode] is outside [Limit], whose refusals it must tell from a function
-// that is away. Guardrails (package bridge/guard) look at what comes out of all
-// of them; [Routes] tells them which function each rule came from. Decorators pass on whether what
-// they wrap is [flow.Local], so that a session can still decide in place;
-// [State] and [Limit] are for remote controllers and do not.
+// Each has a String method that names itself and what it wraps; the gateway's status
+// shows the chain. [FailMode] stands outside [Limit], because it answers if the
+// function is away but not if Limit refuses an event. Guardrails (package
+// bridge/guard) check the answers of the whole chain; [Routes] tells them which
+// function each rule came from. Decorators are [flow.Local] if what they wrap is,
+// so that a session can still decide on its own goroutine; [State] and [Limit] are
+// for remote controllers and are never local.
 //
 // [Coalescer], [Versions] and [Cookie] are for sessions: they do no input or
 // output of their own.

@@ -30,15 +30,14 @@ var failReason = [4][2]string{
 	flow.Overload:    {"overload", "overload"},
 }
 
-// FailMode answers a packet for a controller that does not. No answer at all
-// ([flow.Unavailable]) is what the mode is for. A refusal, an answer that can't
-// be understood and a gateway with no room for the event drop the packet
-// whatever the mode: a deny that could not be expressed must not turn into an
-// allow.
+// FailMode answers packets in place of a controller that doesn't answer
+// ([flow.Unavailable]). With any other error the packet is dropped, whatever the
+// mode: if the controller has refused, or its answer can't be understood, it may
+// have meant to deny the packet.
 //
-// Its answer is a decision with Failure set and no rules, so the next packet of
-// the flow asks again. Events other than packets have nothing to fall back to:
-// their errors pass through, so that whoever asked can ask again.
+// FailMode's answer is a decision with Failure set and without rules, so the next
+// packet of the flow asks again. For events other than packets it returns the error,
+// and the caller may ask again.
 type FailMode struct {
 	Next      flow.Decider
 	Default   Mode
@@ -59,7 +58,7 @@ func (f *FailMode) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	return nil
 }
 
-// answer fills d in the place of a controller that failed with err. It is apart from Decide for its frame, which would lie under every question.
+// answer fills d in place of a controller that failed with err. It is a function of its own because its stack frame is large.
 func (f *FailMode) answer(ev *flow.Event, d *flow.Decision, err error) {
 	mode := f.Mode(ev.Switch)
 	kind := flow.KindOf(err)

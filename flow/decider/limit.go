@@ -10,11 +10,11 @@ import (
 )
 
 // Limit bounds how many events a remote controller is asked about at a time.
-// More wait their turn, in order, until ctx is done; more than Queue of them
-// are refused as [flow.Overload].
+// Further events wait in a queue, in order, until ctx is done. If the queue is
+// full, an event fails with [flow.Overload].
 //
-// It is for remote controllers: one in process is bounded by the goroutines
-// that call it, and a semaphore would cost more than its answer.
+// Controllers in the same process need no Limit: the goroutines that call them are
+// the bound, and a semaphore would cost more than the answer.
 type Limit struct {
 	next        flow.Decider
 	concurrency int

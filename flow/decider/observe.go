@@ -7,8 +7,8 @@ import (
 	"switchbridge/flow"
 )
 
-// Observation is one decision as metrics and logs want it. Event and Decision
-// are the caller's: what is kept of them is copied.
+// Observation is one decision, for metrics and logs. Event and Decision belong to
+// the caller: copy what you keep of them.
 type Observation struct {
 	Event    *flow.Event
 	Decision *flow.Decision // filled in only where Err is nil
@@ -16,9 +16,9 @@ type Observation struct {
 	Duration time.Duration
 }
 
-// Outcome is a word for what became of the event, fit for a metric's label: the
-// verdict, "rules" where none was given, or the error's kind. A fail mode's
-// decision counts as the error that it stands for.
+// Outcome returns what became of the event in one word, for a metric's label: the
+// verdict, "rules" if the answer has none, or the error's kind. A decision of the
+// fail mode counts as the error that caused it.
 func (o *Observation) Outcome() string {
 	switch {
 	case o.Err != nil:
@@ -31,9 +31,8 @@ func (o *Observation) Outcome() string {
 	return "rules"
 }
 
-// Observe is the decorator that tells of each decision that passes it. One
-// stands wherever a duration is of interest: outside for the whole, inside
-// [Limit] for the function alone.
+// Observe is the decorator that reports each decision and how long it took. Outside
+// of the chain it measures all of it, inside of [Limit] the function alone.
 type Observe struct {
 	Next flow.Decider
 

@@ -23,11 +23,10 @@ func (r Rate) limiter() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(r.PerSecond), max(r.Burst, 1))
 }
 
-// Rates bound the packets that reach a controller. Ordinary packets take a
-// token from their port's bucket and from their switch's; essentials
-// ([Essentials]) have one bucket a switch and take from no other, and so have
-// packets of which headers are missing, such as fragments: no rule comes of them,
-// so that each is a question.
+// Rates bound the packets that reach a controller. An ordinary packet takes a token
+// from its port's bucket and one from its switch's. Essential packets ([Essentials])
+// have a bucket of their own for each switch. So have packets that lack headers,
+// such as fragments: no rule is made for them, so every single one is a question.
 type Rates struct {
 	PerSwitch  Rate
 	PerPort    Rate
@@ -40,9 +39,8 @@ type Rates struct {
 	MaxBuckets int
 }
 
-// Pace is the decorator that holds packets to rates: one beyond them is
-// [flow.Overload], so it is dropped and costs a look-up. Events other than
-// packets pass.
+// Pace is the decorator that bounds packets by rates. A packet beyond them fails with
+// [flow.Overload] and is dropped. Events other than packets pass.
 type Pace struct {
 	next  flow.Decider
 	rates Rates
@@ -94,8 +92,8 @@ func (p *Pace) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) err
 }
 
 // Admit takes the event's tokens, or returns an error of kind [flow.Overload]. A
-// session whose events queue for a pool asks it before they do, and leaves the
-// decorator out: a packet beyond the rate then takes no place in the queue.
+// session with a queue calls it before it queues the event, instead of using Pace as
+// a decorator: a packet beyond the rate then takes no place in the queue.
 func (p *Pace) Admit(ev *flow.Event, now time.Time) error {
 	if ev.PacketIn == nil || ev.Switch == nil {
 		return nil

@@ -27,7 +27,7 @@ const (
 	newestFor = time.Minute
 )
 
-// ReuseOutcome is a word for what became of an answer that is used again, or is not: a metric's label.
+// ReuseOutcome says in one word whether an answer was used again or kept, or why not. It is a metric's label.
 type ReuseOutcome string
 
 const (
@@ -60,13 +60,13 @@ var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Shared, Kept, NotIncomplete,
 // the same table, reason and cookie. What is served is a decision as any other: its rules are made of the packet's own values, and the
 // guardrails see them.
 //
-// A packet waits while the function is asked about one that is the same in all fields that any answer has hung on, and then looks again. So what
-// it gets is what the memo would say a moment later, under the same conditions; where there is nothing, it asks itself.
+// A packet may differ from one that the function is being asked about only in fields that no answer so far has depended on. It then waits for that
+// answer and looks again. If the answer doesn't fit, it asks itself.
 //
-// An answer that says what becomes of replies is used for its own conversation alone, on all switches. Of another conversation's replies nothing
-// is known, so each switch would ask about them in turn; asked about its first packet, the function says both.
+// An answer that also says what becomes of replies is used for its own conversation only, on all switches. It says nothing of another conversation's
+// replies, and each switch would have to ask about those; the function, asked about that conversation's first packet, answers for both directions.
 //
-// All is forgotten when the policy version changes, be it that of this function's answers or the one that counts for the gateway, and
+// All answers are forgotten when the policy version changes, whether in this function's answers or in the gateway, and
 // when an answer revokes a state.
 type Reuse struct {
 	next    flow.Decider
@@ -94,7 +94,7 @@ type Reuse struct {
 	scratch    []byte // where keys are written that are looked up
 }
 
-// shape is what answers hang on: a set of fields with their prerequisites.
+// shape is a set of fields that answers depend on, with their prerequisites.
 type shape struct {
 	fields   flow.Field
 	bySwitch bool
@@ -137,7 +137,7 @@ type keptRule struct {
 	actions          []flow.Action
 }
 
-// NewReuse makes a Reuse in front of next. version returns the policy version that counts for the gateway, of all functions together.
+// NewReuse makes a Reuse in front of next. version returns the gateway's policy version, which is the same for all functions.
 func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyVersion) *Reuse {
 	if limits.Entries == 0 {
 		limits.Entries = 1 << 16
@@ -192,8 +192,8 @@ func (r *Reuse) count(outcome ReuseOutcome) {
 	}
 }
 
-// open returns the generation of a question: what is forgotten while it is under way, its answer was made before. Where one like it is under way
-// it returns that one's end, else done ends this one.
+// open begins a question and returns its generation. If answers are forgotten while it is pending, the generation grows, and this question's answer is
+// not kept. If a similar question is pending, before is closed when it ends; otherwise the caller must call done when this one ends.
 func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{}, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -220,8 +220,8 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 	}
 }
 
-// sync forgets all if another policy version counts for the gateway than before. One of a lower serial is a rollback: what this function
-// has said of its versions counts no more. The caller holds mu.
+// sync forgets all answers if the gateway's policy version has changed. A lower serial than before is a rollback: then the versions that this function
+// has named don't count any more, either. The caller holds mu.
 func (r *Reuse) sync() {
 	v := r.version()
 	if v == r.gateway {
@@ -249,7 +249,7 @@ func (r *Reuse) clear() {
 	r.inUse.Store(false)
 }
 
-// check takes what a policy check brought.
+// check notes the answer to a policy check.
 func (r *Reuse) check(v flow.PolicyVersion, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -269,7 +269,7 @@ func (r *Reuse) check(v flow.PolicyVersion, err error) {
 	}
 }
 
-// counts reports whether answers of version v may be used again. One of another version than before has all forgotten, whatever it is.
+// counts reports whether answers of version v may be used again. If v is not the version of the answers before, it forgets all of them.
 func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
 	switch {
 	case !r.checked.IsZero():
@@ -288,7 +288,7 @@ func (r *Reuse) counts(v flow.PolicyVersion, now time.Time) bool {
 	return false
 }
 
-// note takes note of an answer. The outcome is empty where the function does not say that it may be used again.
+// note keeps an answer if it may be used again, and returns the outcome. The outcome is empty if the function doesn't allow it.
 func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked time.Time) ReuseOutcome {
 	reuse := &d.Reuse
 	wanted := reuse.For > 0 && ev.PacketIn != nil && ev.Switch != nil && !ev.Rehearsal // of which there is no record
@@ -388,7 +388,7 @@ func (r *Reuse) Held() (entries, bytes int) {
 	return r.entries.Len(), r.bytes
 }
 
-// recall fills d with an earlier answer for a packet, and counts it.
+// recall fills d with an earlier answer for a packet and counts the outcome. It returns false if there is none.
 func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time, outcome ReuseOutcome) bool {
 	if !tells(ev.PacketIn) {
 		return false
@@ -434,8 +434,8 @@ func (r *Reuse) get(key []byte, now time.Time) *keptAnswer {
 	return a
 }
 
-// tells reports whether a packet's headers say all that is decided by: an incomplete one hides some, and an ICMP error is decided by
-// what it quotes.
+// tells reports whether a packet's headers are all that its decision depends on. An incomplete packet hides some, and an ICMP error is decided by
+// the packet that it quotes.
 func tells(p *flow.PacketIn) bool {
 	return p.Incomplete == 0 && p.Match.Missing() == 0 && !p.Match.ICMPError()
 }
@@ -486,7 +486,7 @@ func (r *Reuse) packetKey(ev *flow.Event, reply bool, s shape) {
 	r.scratch = binary.LittleEndian.AppendUint64(b, p.Cookie)
 }
 
-// keepable returns what is kept of an answer about a packet, or why nothing is.
+// keepable returns what to keep of an answer about a packet, or the reason to keep nothing.
 func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 	m := &ev.PacketIn.Match
 	switch {
@@ -516,7 +516,7 @@ func keepable(ev *flow.Event, d *flow.Decision) (*keptAnswer, ReuseOutcome) {
 	return a, Kept
 }
 
-// keepableReply returns what is kept of what becomes of a packet that answers the event's; nil where nothing is.
+// keepableReply returns what to keep of the decision for replies to the event's packet, or nil.
 func keepableReply(ev *flow.Event, d *flow.Decision) *keptAnswer {
 	r := d.Reuse.Reply
 	if r == nil || d.Verdict == flow.Deny || len(r.Rules) > maxReuseRules || !d.Reuse.Switch && !anywhere(r.Rules, r.PacketOut) {
@@ -557,7 +557,7 @@ func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
 	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(keptRule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
 }
 
-// fill makes d the answer for a packet with headers m. It reports false where a rule would have ended by now.
+// fill makes d the answer for a packet with headers m. It returns false if a rule's timeout would have passed by now.
 func (a *keptAnswer) fill(m *flow.Match, now time.Time, d *flow.Decision) bool {
 	age := now.Sub(a.asked)
 	rules := make([]flow.Rule, len(a.rules))

@@ -28,7 +28,7 @@ func DefaultProtocols() []flow.Protocol { return []flow.Protocol{flow.OpenFlow10
 
 // Config is what a [Server] needs. Zero values take the defaults above; Bridge is the one field that must be set.
 type Config struct {
-	// Bridge has the switches' events decided and the answers carried out.
+	// Bridge decides the switches' events and carries the answers out.
 	Bridge *bridge.Bridge
 
 	// Protocols are the versions offered, highest preferred.
@@ -42,8 +42,8 @@ type Config struct {
 	// without one) may be the given datapath. Default: any may.
 	Authorize func(state *tls.ConnectionState, dpid flow.DPID) error
 
-	// TableMiss installs a priority-0 rule that sends misses to the gateway on
-	// OpenFlow 1.3, which has none of its own. Default on; see NoTableMiss.
+	// NoTableMiss leaves out the rule of priority 0 that sends the packets without a
+	// rule to the gateway. OpenFlow 1.3 drops such packets otherwise.
 	NoTableMiss bool
 
 	// VLANLimit is how many VLAN tags the switches take off a frame before they
@@ -64,11 +64,12 @@ type Config struct {
 	// switches that reorder them.
 	BarrierFirst bool
 
-	// EchoInterval is how long a session may be silent before it is asked for a
-	// sign of life, and EchoTimeout how long it has to give one.
+	// EchoInterval is how long a switch may send nothing before the gateway sends
+	// an ECHO_REQUEST, and EchoTimeout how long the switch has to send something then.
 	EchoInterval time.Duration
 	EchoTimeout  time.Duration
-	// HandshakeTimeout bounds the way from accept to ready.
+	// HandshakeTimeout is how long the handshake may take, from accept until the
+	// switch is set up.
 	HandshakeTimeout time.Duration
 	// WriteTimeout is how long one write may wait for the switch to read.
 	WriteTimeout time.Duration
@@ -77,8 +78,8 @@ type Config struct {
 	// MaxPerAddress bounds the connections from one IPv4 address or IPv6 /64, so
 	// that no host alone takes all of MaxSessions.
 	MaxPerAddress int
-	// Poll is the share of one core that sessions may spend looking for a switch's
-	// next message before they sleep; none for 0. See pollers.
+	// Poll is the share of one core, from 0 to 1, that all sessions together may
+	// spend looking for a switch's next message before they sleep. See pollers.
 	Poll float64
 
 	Metrics *Metrics     // nil: none

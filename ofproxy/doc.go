@@ -10,10 +10,12 @@
 // outbox, the only part of a session that others write to. Nobody ever waits
 // for a lock while a switch is slow to read.
 //
-// Every PACKET_IN takes a decision number, never zero, which is the xid of all
-// that is sent because of it and the low half of its rules' cookies, so that an
-// error or a rule in a switch leads back to the decision.
+// Every PACKET_IN gets a decision number, which is never zero. All messages that are
+// sent because of it have this number as their xid, and its rules' cookies contain
+// it. So an error, or a rule in a switch, leads back to the decision.
 //
-// Limitations: one connection a switch (auxiliary connections are refused), no
-// roles, versions 1.0 and 1.3 only.
+// Where two gateways form a pair, standby.go asks for and follows their roles.
+//
+// Limitations: one connection for each switch (auxiliary connections are refused),
+// versions 1.0 and 1.3 only.
 package ofproxy

@@ -25,7 +25,7 @@ func endf(cause, format string, args ...any) error {
 
 var errShutdown = &sessionError{cause: "shutdown", err: errors.New("the gateway is shutting down")}
 
-// causeOf returns the token of why a session ended.
+// causeOf returns the token that says why a session ended.
 func causeOf(err error) string {
 	var se *sessionError
 	switch {
@@ -45,8 +45,8 @@ func causeOf(err error) string {
 	return "io"
 }
 
-// inWords says of errors that the system has a word or a number for what they
-// mean here.
+// inWords replaces the system's errors by what they mean for a connection to a
+// switch.
 func inWords(err error) error {
 	switch {
 	case errors.Is(err, syscall.ECONNRESET):
@@ -61,8 +61,8 @@ func inWords(err error) error {
 // version from 3.0 on; no OpenFlow has version 22.
 const tlsHandshake = 22
 
-// foreign says what a connection's first bytes are of, where they are not of
-// OpenFlow; or it is empty.
+// foreign returns the name of the protocol that a connection's first bytes belong
+// to, or an empty string if they may be OpenFlow.
 func foreign(first []byte) string {
 	switch {
 	case len(first) > 1 && first[0] == tlsHandshake && first[1] == 3:

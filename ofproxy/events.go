@@ -42,7 +42,7 @@ func (s *session) packetIn(msg []byte) {
 	core.PacketIn(s.pi, s.now, nil)
 }
 
-// portStatus keeps the port list true, and passes the event on.
+// portStatus updates the port list and passes the event on.
 func (s *session) portStatus(msg []byte) error {
 	var ps flow.PortStatus
 	if err := ofp.ParsePortStatus(msg, &ps); err != nil {
@@ -103,9 +103,9 @@ func (s *session) switchError(msg []byte) error {
 	return nil
 }
 
-// refusedRule returns which of a decision's rules an ERROR is about: the one
-// whose message begins as the error's data does (OpenFlow 1.3.5, 7.4.4). It is
-// -1 where that is none or several.
+// refusedRule returns the index of the rule that an ERROR is about. The ERROR's
+// data is the beginning of the refused message (OpenFlow 1.3.5, 7.4.4). The index is
+// -1 if no rule's message begins like that, or several do.
 func (s *session) refusedRule(e *flow.SwitchError) int {
 	which := -1
 	s.core.Load().Sent(e.XID, func(rules []flow.Rule, releasing int, buffer uint32) {
@@ -128,10 +128,10 @@ func (s *session) refusedRule(e *flow.SwitchError) int {
 	return which
 }
 
-// functionHandshake takes the function through its part of OpenFlow's handshake
-// (the full handshake of the contract). The gateway has said HELLO for it and
-// asks for the features itself, so what comes back is checked and not sent on.
-// A function that can't be reached costs the handshake event, not the session.
+// functionHandshake sends a message of OpenFlow's handshake to the function (the
+// contract's full handshake) and checks the messages that it answers with. They are not
+// sent to the switch: the gateway has already sent HELLO and the request for features
+// itself. If the function can't be reached, the session goes on without its answer.
 func (s *session) functionHandshake(msg []byte) error {
 	sw := s.sw.Load()
 	if sw == nil {
@@ -157,8 +157,9 @@ func (s *session) functionHandshake(msg []byte) error {
 	return nil
 }
 
-// advise says, once a session, what would let packets past the gateway on an
-// Open vSwitch, as far as it can be seen from here, and the line that mends it.
+// advise logs, once for a session, which settings of an Open vSwitch let packets
+// past the gateway, as far as the gateway can see them, and the command that changes
+// them.
 func (s *session) advise(d *ofp.Desc) {
 	if s.advised || !strings.Contains(d.Hardware, "Open vSwitch") {
 		return

@@ -73,7 +73,7 @@ func (f *framer) fill() error {
 	return err
 }
 
-// relax gives memory back while nothing is under way.
+// relax frees the buffer while it holds no part of a message.
 func (f *framer) relax() {
 	if f.empty() && len(f.buf) > framerMin {
 		f.buf, f.start, f.end = nil, 0, 0

@@ -188,13 +188,13 @@ func (s *session) claimState() (*state, error) {
 	return stateConfigure, nil
 }
 
-// newCore hands the switch to the bridge.
+// newCore makes the bridge's session for the switch.
 func (s *session) newCore() {
 	s.core.Store(s.srv.bridge.NewSession(s.ctx, s, bridge.SessionOptions{Remote: s.remote, Logger: s.log, Faults: &s.faults, ID: s.id, Settle: settle}))
 }
 
-// settle is how long after the BARRIER a decision answers packets of its kind
-// that were on their way up while the switch took the rules.
+// settle is how long after the BARRIER a decision still answers packets with the
+// same headers. The switch sent them before it had the rules.
 const settle = 50 * time.Millisecond
 
 // maxPortReplies bounds the parts of a port description.
@@ -286,9 +286,9 @@ func (s *session) configureTables() error {
 	return s.core.Load().InstallStanding()
 }
 
-// missRules are the entries that bring misses here: one, or, when it is
-// metered, further ones above it, unmetered, for ARP, DHCP and LLDP, which a
-// network needs to work at all.
+// missRules returns the rules that send packets without a rule to the gateway. It is
+// one rule, unless there is a meter. Then further rules above it let ARP, DHCP and
+// LLDP bypass the meter, since a network can't work without them.
 func missRules(meter uint32) []flow.Rule {
 	toGateway := []flow.Action{{Type: flow.Output, Port: flow.PortController, MaxLen: 0xffff}}
 	rules := []flow.Rule{{Meter: meter, Actions: toGateway}}
@@ -315,9 +315,9 @@ func missRules(meter uint32) []flow.Rule {
 	return rules
 }
 
-// await reads until want says that a message was the one, and returns a copy of
-// it. PACKET_INs that come too early are dropped and counted; everything else
-// is handled as in the ready state.
+// await reads messages until want accepts one, and returns a copy of that one. It
+// drops and counts PACKET_INs, which come too early, and handles everything else as
+// in the ready state.
 func (s *session) await(want func(h ofp.Header, msg []byte) (bool, error)) ([]byte, error) {
 	for {
 		h, msg, err := s.next()

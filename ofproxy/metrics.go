@@ -7,8 +7,8 @@ import (
 	"switchbridge/ofproxy/ofp"
 )
 
-// Metrics counts what is OpenFlow's own; what every session does is counted by
-// [bridge.Metrics]. Build it with [NewMetrics].
+// Metrics counts what happens in OpenFlow sessions only; [bridge.Metrics] counts what
+// happens in sessions of every protocol. Make it with [NewMetrics].
 type Metrics struct {
 	sessions  *prometheus.GaugeVec   // state
 	closed    *prometheus.CounterVec // cause
@@ -38,8 +38,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// errorLabel is an ERROR's name, of those that the specification has: a switch
-// that counts type and code up would make a series of each pair.
+// errorLabel returns an ERROR's name for a metric's label. All errors that the
+// specification doesn't have share one name, so that a switch can't make a series for
+// every number.
 func errorLabel(v flow.Protocol, e *flow.SwitchError) string {
 	if ofp.KnownError(v, e.Type, e.Code) {
 		return e.Name

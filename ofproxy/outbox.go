@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Bounds of what waits for a switch to read it.
+// Bounds of the bytes that wait until a switch reads them.
 const (
 	outboxFlush = 32 << 10 // bytes at which the owner flushes although more input is at hand
 	outboxKeep  = 64 << 10 // bytes of buffer that an idle outbox may keep
@@ -71,8 +71,8 @@ func (o *outbox) waiting() int {
 	return len(o.buf)
 }
 
-// flush writes what waits. Where another goroutine is writing already, that one
-// takes it along and flush returns at once.
+// flush writes the waiting messages. If another goroutine is writing, it writes
+// these too, and flush returns at once.
 func (o *outbox) flush() error {
 	o.mu.Lock()
 	if o.flushing {

@@ -15,10 +15,14 @@ import (
 // a native decision: where a switch asks one thing at a time, it is most of the time that
 // an answer takes.
 //
-// What it may cost is bounded: it is left out while more switches are connected than the
-// machine has cores, one core is always left to others, all together get a share of a
-// core, a connection gives up after a few misses until it would have paid again, and all
-// pause where the kernel gave the core to somebody else meanwhile.
+// Its cost is bounded:
+//
+//   - No connection polls while more switches are connected than the machine has cores.
+//   - One core is always left to other work.
+//   - All connections together get a share of one core.
+//   - A connection that polls in vain a few times stops until polling would have found
+//     a message again.
+//   - All pause after the kernel has given the core to another program.
 type pollers struct {
 	share float64 // of a core
 
@@ -31,9 +35,9 @@ type pollers struct {
 }
 
 const (
-	// pollTime is for how long one message is looked for.
+	// pollTime is how long a connection looks for one message.
 	pollTime = 30 * time.Microsecond
-	// pollMisses is after how many times in vain a connection only sleeps.
+	// pollMisses is how many times a connection may look in vain before it stops polling.
 	pollMisses = 4
 	// pollCredit is how much unused time may be saved up, where the share is a whole core.
 	pollCredit = 10 * time.Millisecond
@@ -43,7 +47,7 @@ const (
 	pollPause = 10 * time.Millisecond
 )
 
-// may reports whether one more connection may poll. The caller tells what it took to done.
+// may reports whether one more connection may poll. If so, the caller calls done afterwards.
 func (p *pollers) may() bool {
 	cores := int32(runtime.GOMAXPROCS(0))
 	if p.share <= 0 || p.conns.Load() > cores {
@@ -66,7 +70,7 @@ func (p *pollers) may() bool {
 	return false
 }
 
-// done ends what may began.
+// done ends the polling that may allowed, and takes its time off the share.
 func (p *pollers) done(from, to time.Time, lost bool) {
 	p.polling.Add(-1)
 	p.mu.Lock()
@@ -161,7 +165,7 @@ func (c *polled) poll(b []byte) (n int, err error, ok bool) {
 	return n, err, ok
 }
 
-// once reads without waiting. It never has the poller of the runtime wait.
+// once reads without waiting, and without the runtime's poller.
 func (c *polled) once(fd uintptr) bool {
 	for {
 		c.n, c.err = syscall.Read(int(fd), c.buf)

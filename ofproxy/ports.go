@@ -12,16 +12,15 @@ import (
 const maxPorts = 65536
 
 const (
-	// fewPorts is up to how many ports every change is shown at once.
+	// fewPorts is the length of a list up to which every change is shown at once.
 	fewPorts = 256
 	// portsWithin is when a change of a longer list is shown at the latest.
 	portsWithin = 100 * time.Millisecond
 )
 
-// portList is a switch's ports. What is shown of them ([session.Describe]) is a
-// copy that nobody modifies. Of a long list one is made for many changes, so
-// that a switch of 65,536 ports which tells of each does not have it copied
-// 65,536 times.
+// portList is a switch's ports. [session.Describe] shows a copy, which is never
+// modified. If the list is long, several changes share one copy: a switch with 65,536
+// ports that reports each of them must not cause 65,536 copies.
 type portList struct {
 	show func([]flow.Port) // called with mu held
 

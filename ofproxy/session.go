@@ -165,7 +165,7 @@ func (s *session) run() {
 	s.srv.faults.Line(s.log, level, "ended "+cause, "session ended", "state", st.name, "cause", cause, "err", inWords(err), "lasted_seconds", time.Since(s.born).Round(time.Millisecond).Seconds(), "dropped_pending", left)
 }
 
-// close ends the session; the first cause is the one that is reported. Safe for all.
+// close ends the session. Only the first cause is reported. Any goroutine may call it.
 func (s *session) close(cause error) {
 	s.mu.Lock()
 	if s.cause == nil {
@@ -244,8 +244,8 @@ const (
 	wireEchoReply   = 3
 )
 
-// fill reads once, and turns a read deadline into a sign of life asked for or a
-// dead session.
+// fill reads once. When the read deadline passes, it sends an ECHO_REQUEST, or, if
+// one is unanswered, returns the error that ends the session.
 func (s *session) fill() error {
 	due := s.due()
 	if s.armed.After(due) || due.Sub(s.armed) > s.cfg.EchoInterval/8 {
@@ -287,7 +287,7 @@ func (s *session) handshaking() bool {
 	return st != stateReady && st != stateStandby
 }
 
-// due is when the silence that is allowed now ends.
+// due returns until when the switch may send nothing.
 func (s *session) due() time.Time {
 	switch {
 	case s.handshaking():
@@ -322,12 +322,12 @@ func (s *session) alive(d time.Duration) bool {
 	return false
 }
 
-// turnEvery is after how many messages a switch that says more is looked at, besides
-// each time that all it has said was taken.
+// turnEvery is how many messages of one switch are handled before rest is called. It is
+// also called whenever no message is left.
 const turnEvery = 32
 
-// rest pauses where the switch takes more of the gateway's time than is its turn, or
-// says more than can be decided.
+// rest pauses if the switch has used more than its share of the gateway's time, or if
+// it sends more packets than can be decided.
 func (s *session) rest() error {
 	now := time.Now()
 	pause := s.turn.Spend(s.waited, now.Sub(s.told)-s.waited, now)
@@ -346,7 +346,7 @@ func (s *session) rest() error {
 	return nil
 }
 
-// readyState is the life of a session.
+// readyState is the state of a session whose handshake is over.
 func (s *session) readyState() (*state, error) {
 	s.ready()
 	if s.srv.bridge.Pair() != nil {
@@ -364,7 +364,7 @@ func (s *session) readyState() (*state, error) {
 	return nil, err
 }
 
-// govern has the switch's packets decided until the session ends, or the other gateway of a pair leads.
+// govern decides the switch's packets until the session ends, or until the other gateway of the pair leads.
 func (s *session) govern() error {
 	s.takeReceived()
 	s.turn, s.told = s.srv.bridge.Turn(), time.Now()
@@ -400,7 +400,7 @@ func (s *session) govern() error {
 	}
 }
 
-// handle takes every message but PACKET_IN and echo. Its error ends the session, or its rule over the switch ([errDemoted]).
+// handle handles every message except PACKET_IN and echo. Its error ends the session, unless it is [errDemoted]: then the other gateway governs the switch.
 func (s *session) handle(h ofp.Header, msg []byte) error {
 	var err error
 	switch h.Type {

@@ -23,7 +23,7 @@ const (
 
 // Times of the roles of a pair.
 const (
-	// roleEvery is how often a switch is asked who leads. OpenFlow 1.3 tells nobody that he was demoted (6.3.6).
+	// roleEvery is how often a switch is asked for the session's role. OpenFlow 1.3 doesn't notify a controller that it was demoted (6.3.6).
 	roleEvery = 300 * time.Millisecond
 	// demotedWithin is how long a session that has yielded waits for the other gateway's claim before it gives the switch's leadership back.
 	demotedWithin = time.Second
@@ -39,14 +39,14 @@ var (
 	errWoken   = errors.New("woken")
 )
 
-// wake has next return errWoken soon. Safe for all.
+// wake makes next return errWoken soon. Any goroutine may call it.
 func (s *session) wake() {
 	s.woken.Store(true)
 	_ = s.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
-// standbyState waits until this gateway leads, and makes the switch obey it then. Until then the session is a slave, of which the switch
-// takes nothing and to which it sends no packets.
+// standbyState waits until this gateway leads, and then claims the switch. Until then the session is a slave: the switch accepts no changes from it and
+// sends it no packets.
 func (s *session) standbyState() (*state, error) {
 	s.role.Store(int32(roleStandby))
 	pair := s.srv.bridge.Pair()
@@ -89,7 +89,7 @@ func (s *session) standbyState() (*state, error) {
 	}
 }
 
-// idle reads what the switch says until changed is closed or, unless it is negative, wait is over.
+// idle reads messages until changed is closed or wait has passed. A negative wait never passes.
 func (s *session) idle(changed <-chan struct{}, wait time.Duration) error {
 	ctx, cancel := context.WithCancel(s.ctx)
 	defer cancel()
@@ -120,7 +120,7 @@ func (s *session) idle(changed <-chan struct{}, wait time.Duration) error {
 	}
 }
 
-// aside takes a message of a switch that this gateway does not govern now.
+// aside handles a message of a switch that this gateway doesn't govern now.
 func (s *session) aside(h ofp.Header, msg []byte) {
 	if h.Type != ofp.TypePacketIn {
 		return
@@ -142,7 +142,7 @@ func (s *session) passOn(pi *flow.PacketIn) {
 	}
 }
 
-// claimRole makes the switch obey this gateway. It reports false where the switch has seen a later claim, of which the pair is told.
+// claimRole asks the switch to make this gateway its master. It returns false if the switch has seen a later claim, and tells the pair of it.
 func (s *session) claimRole(generation uint64) (bool, error) {
 	got, _, err := s.exchange(ofp.RoleMaster, generation)
 	var no *refusedRole
@@ -169,8 +169,7 @@ func (s *session) claimRole(generation uint64) (bool, error) {
 	return true, nil
 }
 
-// followRole makes this session a slave. Where the switch is to be demoted by the other gateway (patient), it only asks whether that has
-// happened.
+// followRole makes this session a slave. With patient it only asks whether the other gateway's claim has already done so.
 func (s *session) followRole(generation uint64, patient bool) (slave bool, err error) {
 	var no *refusedRole
 	if s.version == flow.OpenFlow10 {
@@ -250,7 +249,7 @@ func (s *session) exchange(want ofp.Role, generation uint64) (got ofp.Role, seen
 	return 0, 0, err
 }
 
-// attend looks after the lead while the switch is governed, until ctx is done.
+// attend asks the switch for the role at intervals, and wakes the owner when the pair's lead changes, until ctx is done.
 func (s *session) attend(ctx context.Context) {
 	pair := s.srv.bridge.Pair()
 	ticker := time.NewTicker(roleEvery)
@@ -276,7 +275,7 @@ func (s *session) attend(ctx context.Context) {
 	}
 }
 
-// lookUp does what a change of the lead asks for while the switch is governed.
+// lookUp reacts to a change of the pair's lead while this gateway governs the switch.
 func (s *session) lookUp() error {
 	t := s.srv.bridge.Pair().Term(s.dpid)
 	switch {
@@ -297,7 +296,7 @@ func (s *session) lookUp() error {
 	})
 }
 
-// roleReply is the switch's word on who leads.
+// roleReply reads a ROLE_REPLY. It returns [errDemoted] if the session is no longer the master.
 func (s *session) roleReply(msg []byte) error {
 	got, seen, err := ofp.ParseRole(msg)
 	if err != nil || got != ofp.RoleSlave {
@@ -318,8 +317,8 @@ func isSlave(v flow.Protocol, e *flow.SwitchError) bool {
 // niciraIsSlave is Open vSwitch's code of IS_SLAVE in OpenFlow 1.0, which has none.
 const niciraIsSlave = 530
 
-// Hold has every switch confirm what it was sent, and sends nothing more, so that the lead can be handed over. It returns an error if one
-// of them does not in time.
+// Hold prepares a handover of the lead: it sends a BARRIER to every switch, waits for the answers, and sends nothing more. It returns an error if a switch
+// doesn't answer before ctx is done.
 func (s *Server) Hold(ctx context.Context) error {
 	var waits []chan struct{}
 	for _, sess := range s.ready() {
@@ -344,7 +343,7 @@ func (s *Server) Hold(ctx context.Context) error {
 	return nil
 }
 
-// ready are the sessions whose switches are governed.
+// ready returns the sessions whose switches this gateway governs.
 func (s *Server) ready() []*session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -357,7 +356,7 @@ func (s *Server) ready() []*session {
 	return list
 }
 
-// Receive takes a packet that the other gateway of a pair had from a switch. It is an error if this gateway does not govern the switch yet.
+// Receive takes a packet that the other gateway of the pair has received from a switch. It returns an error if this gateway doesn't govern the switch yet.
 func (s *Server) Receive(dpid flow.DPID, p *flow.PacketIn) error {
 	sessions := s.ready()
 	i := slices.IndexFunc(sessions, func(sess *session) bool { return sess.dpid == dpid })
@@ -376,8 +375,8 @@ func (s *Server) Receive(dpid flow.DPID, p *flow.PacketIn) error {
 	}
 }
 
-// early takes a packet that comes before the switch is set up. A switch that has just changed its gateway sends what the other one would have
-// had, so it waits; others of before are dropped.
+// early handles a packet that comes before the switch is set up. If the switch has just been taken over from the other gateway, the packet waits; otherwise
+// it is dropped.
 func (s *session) early(msg []byte) {
 	if s.received != nil && s.state.Load() == stateConfigure {
 		pi := new(flow.PacketIn)

@@ -29,10 +29,10 @@ func (s *session) FitActions(actions []flow.Action, packet *flow.Match) error {
 // Before is false: OpenFlow looks rules of a table up by priority alone.
 func (s *session) Before(_, _ *flow.Rule) bool { return false }
 
-// DeletesByCookie: deletes of 1.0 know no cookie.
+// DeletesByCookie is false for OpenFlow 1.0, whose deletes can't name a cookie.
 func (s *session) DeletesByCookie() bool { return s.version != flow.OpenFlow10 }
 
-// Standing is the table-miss entry, which OpenFlow 1.0 needs none of.
+// Standing returns the table-miss entry. OpenFlow 1.0 needs none.
 func (s *session) Standing() []flow.Rule {
 	if s.version == flow.OpenFlow10 || s.cfg.NoTableMiss {
 		return nil
@@ -130,13 +130,13 @@ func (s *session) strictDelete(r *flow.Rule) *flow.Rule {
 // after its rules.
 const barrierWait = 2 * time.Second
 
-// afterBarrier appends a BARRIER_REQUEST and has the bridge told, once, when it
-// is answered or barrierWait has passed.
+// afterBarrier appends a BARRIER_REQUEST. When the switch has answered it, or
+// barrierWait has passed, it tells the bridge, once.
 func (s *session) afterBarrier(b []byte, decision uint32) []byte {
 	return s.onBarrier(b, func() { s.core.Load().Written(decision, -1, nil) })
 }
 
-// onBarrier appends a BARRIER_REQUEST and has f called, once, when it is answered or barrierWait has passed.
+// onBarrier appends a BARRIER_REQUEST. f is called once, when the switch has answered it or barrierWait has passed.
 func (s *session) onBarrier(b []byte, f func()) []byte {
 	xid := s.srv.bridge.Number()
 	once := sync.OnceFunc(f)
@@ -155,7 +155,7 @@ func (s *session) onBarrier(b []byte, f func()) []byte {
 	return ofp.AppendBarrierRequest(b, s.version, xid)
 }
 
-// release appends what sends a packet on its way, or frees its buffer.
+// release appends the message that sends a packet on, or frees its buffer in the switch.
 func (s *session) release(b []byte, xid uint32, p *bridge.Packet) []byte {
 	pi := p.In
 	out := ofp.PacketOut{BufferID: pi.BufferID, InPort: pi.Match.InPort, Actions: p.Actions, Match: &pi.Match}
@@ -198,7 +198,7 @@ type query struct {
 	ended bool       // each must not be called any more
 }
 
-// entry calls each, unless whoever asked has gone.
+// entry calls each, unless the caller of List has returned.
 func (q *query) entry(st *ofp.FlowStats) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -4,15 +4,15 @@
 //
 // # What a decision installs
 //
-// The links of the policy's chain are asked in order, and each says what it
-// looked at. A rule matches the fields of the configured granularity (exact
-// flow, host pair, MAC pair), and beside them every field that any link asked
-// looked at: whatever granularity is chosen, no packet takes a rule that the
-// chain might have decided otherwise. Where a field that counts can't be
-// matched, since the packet does not show it or the switch's protocol has no
-// such field, nothing is installed and the answer is about this packet alone.
-// So a rule that answers an incomplete packet (a fragment, say) is one whose
-// verdict hangs on nothing that is missing, and says CoversIncomplete.
+// The controller asks the links of the policy's chain in order. Each link says
+// which fields it looked at. A rule matches the fields of the configured
+// granularity (exact flow, host pair, MAC pair) and every field that a link
+// looked at. So no packet takes a rule that the chain might have decided
+// otherwise. If one of these fields can't be matched, because the packet doesn't
+// show it or the switch's protocol has no such field, the controller installs no
+// rule and answers for this packet alone. It makes a rule for an incomplete packet,
+// such as a fragment, only if the verdict depends on no missing field; the rule then
+// says CoversIncomplete.
 package controller
 
 import (
@@ -63,10 +63,9 @@ func (c *Controller) Policy() *policy.Policy { return c.policy }
 // Local implements [flow.Local].
 func (*Controller) Local() bool { return true }
 
-// Decide implements [flow.Decider]. It never waits and has no use for ctx.
-// Besides growing d's slices it allocates only for the reason of an answer that
-// names what no one could know before: a listed address, a field that was
-// missing.
+// Decide implements [flow.Decider]. It never waits and ignores ctx. It allocates
+// only to grow d's slices, and for a reason that names something of the packet, such
+// as a listed address or a missing field.
 func (c *Controller) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) error {
 	d.Policy = c.version
 	switch ev.Type {
@@ -100,7 +99,7 @@ func protocol(sw *flow.Switch) flow.Protocol {
 	return sw.Protocol
 }
 
-// errWithheld is the answer to an event whose encoding has too little of the packet for a decision: it is asked again in another.
+// errWithheld refuses an event whose encoding has left out a part of the packet that the decision depends on. The host asks again in an encoding that has it.
 var errWithheld = flow.Errorf(flow.Refused, "the decision hangs on parts of the packet that the event leaves out")
 
 func (c *Controller) packetIn(ev *flow.Event, d *flow.Decision) error {
@@ -137,9 +136,9 @@ func (c *Controller) Judge(ev *flow.Event, j *flow.Judgement) bool {
 	return ok && !learn && reply == nil && j.Reuse.Reply == nil
 }
 
-// judge fills j, which is zero, for a packet_in. learn says that its rule sends on to the table in which the switch is
-// to learn, and own what the packet itself does then. reply is what becomes of the packet instead if it is a reply. ok is false where the event
-// leaves out of the packet what would decide.
+// judge fills j, which is zero, for a packet_in. learn says that j's rule sends packets to the switch's second table, where it learns; own are then the
+// actions of the packet itself. reply is the decision to take if the packet is a reply. ok is false if the event has left out a part of the packet that the
+// decision depends on.
 func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own []flow.Action, reply *flow.Reply, ok bool) {
 	m, protocol := &ev.PacketIn.Match, protocol(ev.Switch)
 	p := policy.NewPacket(m)
@@ -179,7 +178,7 @@ func (c *Controller) judge(ev *flow.Event, j *flow.Judgement) (learn bool, own [
 	return learn, own, reply, true
 }
 
-// limited returns rec with the time that out holds for.
+// limited returns a copy of rec that ends no later than out does.
 func limited(rec *policy.Recollection, out *policy.Outcome) *policy.Recollection {
 	if !out.Limited {
 		return rec
@@ -189,7 +188,7 @@ func limited(rec *policy.Recollection, out *policy.Outcome) *policy.Recollection
 	return &both
 }
 
-// effect fills j, which is zero, with what out means for p and its like: nothing beyond p itself where it is to stand alone.
+// effect fills j, which is zero, with what out means for p and, if there is a rule, for packets like it.
 func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, protocol flow.Protocol, incomplete flow.Field, alone bool) (learn bool, own []flow.Action) {
 	j.Verdict, j.Reason, j.Policy, j.Reject = out.Verdict, out.Reason, c.version, out.Reject
 	j.Log = out.Log
@@ -228,12 +227,13 @@ func (c *Controller) effect(j *flow.Judgement, p *policy.Packet, out *policy.Out
 	return learn, own
 }
 
-// nothing is what there is to recall without machines.
+// nothing is the recollection of a policy without machines.
 var nothing policy.Recollection
 
 const noLearnReason = "forward: normal (learn needs OpenFlow 1.3)"
 
-// ask goes through the chain. What no link decides is denied. The links recall the states of ev, of which rec then tells; nothing where ev is nil.
+// ask asks the chain's links in order. If none decides, the packet is denied. Links with machines read the states of ev and note in rec what they
+// read; with ev nil they read none.
 func (c *Controller) ask(p policy.Packet, ev *flow.Event, rec *policy.Recollection) policy.Outcome {
 	var depends flow.Field
 	var noRule string

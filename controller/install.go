@@ -31,8 +31,8 @@ func fieldsOf(g policy.Granularity, p *flow.Match) flow.Field {
 	return flow.Conversation
 }
 
-// rule makes j's rule that of a decision, if there is one. Where there is none for a reason that
-// the policy's author may not expect, j's reason says so.
+// rule adds the decision's rule to j, unless no rule can be narrow enough. If the policy's author may not
+// expect that there is none, j's reason says why.
 func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol, grain flow.Field) {
 	if c.install.Rule == policy.InstallNone && !out.Replies {
 		return
@@ -72,10 +72,10 @@ func (c *Controller) rule(j *flow.Judgement, p *policy.Packet, out *policy.Outco
 	j.IdleTimeout, j.HardTimeout = idle, hard
 }
 
-// ruleFields returns the fields that a rule for p matches: those of grain that
-// can be expressed, and all that the verdict hangs on. A field that p can't
-// have, such as a port of an ARP packet, is covered by the eth_type or ip_proto
-// that excludes it. Where no rule is narrow enough, why says the reason.
+// ruleFields returns the fields that a rule for p matches: those of grain that the
+// protocol can express, and all that the verdict depends on. In place of a field that p
+// can't have, such as a port of an ARP packet, the rule matches the eth_type or
+// ip_proto that excludes it. If no rule is narrow enough, why says the reason.
 func ruleFields(p *policy.Packet, grain, depends flow.Field, proto flow.Protocol) (fields flow.Field, why string) {
 	hidden := depends & p.Missing
 	if rare := depends &^ flow.Conversation &^ flow.FieldNDTarget; rare != 0 {

@@ -4,12 +4,11 @@ import (
 	"switchbridge/flow"
 )
 
-// learn adds to a decision's rule, which sends packets of (in_port, eth_src) on
-// to the second table, the rule there that sends packets for that address out
-// of that port. Both are made of the same packet and end together at the
-// latest, so that a host which moves or falls silent is learned anew. A group
-// address is no host's: nothing is learned of it. j is what the first
-// rule was made of.
+// learn adds a rule to d. d's first rule sends packets of (in_port, eth_src) to the
+// switch's second table; the new rule, in that table, sends packets for eth_src out of
+// in_port. The second rule ends no later than the first, so that a host which moves or
+// falls silent is learned anew. learn adds nothing for a group address, which
+// belongs to no host. The first rule was made of j.
 func (c *Controller) learn(d *flow.Decision, p *flow.Match, j *flow.Judgement) {
 	if !p.Has(flow.FieldInPort|flow.FieldEthSrc) || p.EthSrc.Multicast() {
 		d.Rules = d.Rules[:0]

@@ -7,13 +7,13 @@ import (
 	"switchbridge/policy"
 )
 
-// ends are the fields that say who speaks to whom: whether a packet can be an answer hangs on them, whatever the chain looks at.
+// ends are the fields that say who speaks to whom. Whether a packet can be a reply depends on them, whichever fields the chain looks at.
 const ends = flow.FieldEthSrc | flow.FieldEthDst | flow.FieldEthType | flow.FieldVLAN | flow.FieldIPProto | ipFields |
 	flow.FieldICMPType | flow.FieldICMPCode
 
-// converse is what a policy that lets replies in adds to the outcome of the chain. Packets of a conversation that may be answered get a
-// rule of their own. A denied packet that would be allowed the other way round is denied unless it is a reply, and a deny's rule covers no
-// packet of which that could not be said, too. alone says that no rule may come of the packet.
+// converse changes the chain's outcome where the policy lets replies in. A packet that may be answered gets a rule for its conversation only. A
+// denied packet whose question the chain would allow is denied unless it is a reply. The rule of a deny covers only packets for which both is the same.
+// alone says that no rule may be made for the packet.
 func (c *Controller) converse(ev *flow.Event, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) (reply *flow.Reply, alone bool) {
 	m := p.Match
 	if out.Verdict == flow.Allow {
@@ -55,8 +55,8 @@ func (c *Controller) converse(ev *flow.Event, p *policy.Packet, out *policy.Outc
 	return c.reply(p, reason+" (a reply)", out, rec, proto, false), false
 }
 
-// strict denies a TCP segment that opens nothing, where the chain allows it by an entry of which only a SYN does. It may be part of a conversation
-// that is open: the rest is found out as of any denied packet. unseen says that the event leaves the segment's flags out.
+// strict denies a TCP segment without SYN if the entry that allows it says tcp: strict. The segment may still belong to an open conversation; that
+// is found out as for any denied packet. unseen says that the event has left out the segment's flags.
 func (c *Controller) strict(p *policy.Packet, out *policy.Outcome) (denied, unseen bool) {
 	if !out.Strict || p.Match.IPProto != flow.ProtoTCP || out.Verdict != flow.Allow {
 		return false, false
@@ -74,8 +74,8 @@ func (c *Controller) strict(p *policy.Packet, out *policy.Outcome) (denied, unse
 	return true, false
 }
 
-// quoted decides about an ICMP error that the chain denies: it is let in if the host that it is for may send the packet which it quotes,
-// or, if that one is a reply, as this one's part.
+// quoted decides about an ICMP error that the chain denies. The error is let in if its destination may send the packet that the error quotes. If
+// the quoted packet is a reply, the error is let in if that reply's conversation is open.
 func (c *Controller) quoted(ev *flow.Event, p *policy.Packet, out *policy.Outcome, rec *policy.Recollection, proto flow.Protocol) *flow.Reply {
 	asked, n := ev.PacketIn.Questions()
 	if n == 0 {
@@ -93,7 +93,7 @@ func (c *Controller) quoted(ev *flow.Event, p *policy.Packet, out *policy.Outcom
 	return nil
 }
 
-// nowhere is no port of a switch.
+// nowhere is a port number that no switch has.
 const nowhere flow.PortNo = 0
 
 // opens reports whether the chain allows the packet q by an entry that lets replies in, wherever it comes by: it may have come by any port,
@@ -140,7 +140,7 @@ func (c *Controller) opens(q *flow.Match, ev *flow.Event, rec *policy.Recollecti
 	}
 }
 
-// turned returns the fields of a packet that are those in f of the one that it answers.
+// turned exchanges source and destination in a set of fields: it returns the fields of a reply that have the values of the question's fields in f.
 func turned(f flow.Field) flow.Field {
 	t := f &^ (flow.FieldInPort | macFields | ipFields | flow.FieldL4Src | flow.FieldL4Dst)
 	for _, pair := range [...][2]flow.Field{{flow.FieldEthSrc, flow.FieldEthDst}, {flow.FieldIPSrc, flow.FieldIPDst}, {flow.FieldL4Src, flow.FieldL4Dst}} {
@@ -167,7 +167,7 @@ func (c *Controller) reply(p *policy.Packet, reason string, denied *policy.Outco
 	return &flow.Reply{Rules: d.Rules, HasPacketOut: d.HasPacketOut, PacketOut: d.PacketOut, Reason: d.Reason}
 }
 
-// timeouts are those of a rule for p.
+// timeouts returns the timeouts of a rule for p.
 func (c *Controller) timeouts(p *policy.Packet, out *policy.Outcome) (idle, hard time.Duration) {
 	switch {
 	case out.Reject:

@@ -7,16 +7,19 @@ import (
 	"switchbridge/policy"
 )
 
-// reuseFor is for how long an answer holds for other packets. A gateway forgets what it has when it sees a newer policy, so that this is
-// how long an answer of the old one is used while nothing else is asked.
+// reuseFor is how long a gateway may use an answer for other packets. A gateway forgets its answers when it sees a newer policy; until then it may
+// use those of the old policy for this long.
 const reuseFor = 5 * time.Second
 
-// reuse says in j for which other packets the answer holds: those that are the same in all that the chain looked at to come to it. A deny
-// hangs on more, since it also means that the packet is no reply: hangs is what either looked at.
+// reuse says in j for which other packets the answer holds: those that have the same values in all fields that the chain looked at. A deny
+// depends on more fields, since the packet was also found to be no reply; hangs are the fields that were looked at for that.
 //
-// Nothing is said where no rule comes of the answer, as then something is not known of the packet, or the policy wants each one reviewed;
-// nothing of what a switch is to learn, which is of one port; nothing by a policy that remembers, whose answers rest on states; and
-// nothing of what hangs on TCP flags, which fields don't tell.
+// The answer is for this packet alone in these cases:
+//
+//   - It has no rule: something of the packet isn't known, or the policy wants to review every packet.
+//   - It is for a switch that learns: it depends on the port.
+//   - The policy has machines: it depends on states.
+//   - It depends on TCP flags, which are no field.
 func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcome, hangs flow.Field, learn bool) {
 	if out.Strict && ev.PacketIn.Match.IPProto == flow.ProtoTCP {
 		return // another switch's packet of this conversation may be none that opens it
@@ -38,8 +41,8 @@ func (c *Controller) reuse(j *flow.Judgement, ev *flow.Event, out *policy.Outcom
 	}
 }
 
-// answer says what becomes of a packet that answers an allowed one with the headers m. It is nil where the chain allows it anyway, and where
-// more than the headers of its conversation counts: by which port it comes, say.
+// answer returns the decision about a reply to an allowed packet with the headers m. It returns nil if the chain allows the reply anyway, or if more
+// than the conversation's headers decides about it, such as the port by which it comes.
 func (c *Controller) answer(m *flow.Match, proto flow.Protocol, now time.Time) *flow.Reply {
 	back, ok := m.Answer()
 	if !ok {

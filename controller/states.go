@@ -10,16 +10,16 @@ import (
 	"switchbridge/state"
 )
 
-// memory says which states decisions read. The states of an event are those of the first link, then of the next; and after these, where the
-// policy lets replies in, those of the packets that the event's may answer, each state once.
+// memory says which states a decision reads, and in which order: those of the first link, then those of the next. If the policy lets replies in,
+// the states of the packets that the event's packet may answer follow, each state once.
 type memory struct {
 	links   []policy.Machines // whose decisions rest on states
 	replies bool              // some entry lets them in
 	inPorts []flow.PortNo     // that the chain names
 }
 
-// maxKeys is how many states an event may have before no more are read about what it may answer, whose number hangs on how many ports a
-// policy names. An answer may name as many as there can be then ([switchbridge/flow/contract.MaxStates]).
+// maxKeys is how many states an event may have before no further ones are added for the packets that it may answer. Their number depends on
+// how many ports the policy names. [switchbridge/flow/contract.MaxStates] has room for all.
 const maxKeys = 48
 
 // StateKeys implements [state.Machines]. It allocates nothing where no link remembers anything.
@@ -162,9 +162,9 @@ func (k *Keys) Version() flow.PolicyVersion { return k.version }
 // Stateful reports whether decisions of the policy rest on states.
 func (k *Keys) Stateful() bool { return len(k.links) > 0 }
 
-// recall asks a link that rests on states, of which those before it have read so many, and returns how many are read then. One event changes one
-// state: where an earlier link has changed one and this one would change another, the packet is dropped, and its sender's next one finds
-// the first change made.
+// recall asks a link with machines. before is how many of the event's states earlier links have read; recall returns how many are read now. One event
+// changes one state: if an earlier link has changed one and this link would change another, the packet is dropped. The sender's next packet finds the
+// first change made.
 func recall(m policy.Machines, p policy.Packet, ev *flow.Event, rec *policy.Recollection, before int) (policy.Outcome, int) {
 	out, own := m.DecideBy(p, of(ev, before))
 	if own.Change != nil && rec.Change != nil {
@@ -185,7 +185,7 @@ func of(ev *flow.Event, before int) *flow.Event {
 	return &own
 }
 
-// notice has the links take note of an event that is no packet.
+// notice passes an event other than a packet to the links with machines.
 func (c *Controller) notice(ev *flow.Event, d *flow.Decision) {
 	var rec policy.Recollection
 	read := 0

@@ -21,7 +21,7 @@ var (
 	errNotAllowed    = errors.New("actions want the token of admin.token_file, or a client certificate of admin.tls.client_ca")
 )
 
-// who says by what a caller is known, or why it may not act.
+// who returns the name in the caller's token or certificate, or an error if it may not act.
 func (g *Gateway) who(r *http.Request) (string, error) {
 	tokens := g.now().tokens
 	if tokens == nil && g.adminCAs == nil {
@@ -39,8 +39,8 @@ func (g *Gateway) who(r *http.Request) (string, error) {
 // badRequest is an action's error about what it was asked.
 type badRequest struct{ error }
 
-// action serves something that changes the gateway. Whoever asks must show a
-// token or a certificate, and the log says who asked, for what, and how it went.
+// action serves a request that changes the gateway. The caller must show a token or a
+// certificate. The log says who asked for what, and with which result.
 func (g *Gateway) action(name string, act func(r *http.Request) (answer any, err error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := g.who(r)
@@ -80,7 +80,7 @@ func (g *Gateway) actReload(r *http.Request) (any, error) {
 	if err := adminside.ReadJSON(r, &struct{}{}); err != nil {
 		return nil, badRequest{err}
 	}
-	// The caller may go, and what was begun is finished.
+	// Reload goes on if the caller disconnects.
 	err := g.Reload(context.WithoutCancel(r.Context()), "admin")
 	return ReloadAnswer{g.results.List()}, err
 }
@@ -103,8 +103,8 @@ func policyOf(r *http.Request) (a PolicyAction, v flow.PolicyVersion, err error)
 	return a, v, nil
 }
 
-// NoticeAction is the body of POST /api/v1/policy/notice. Who has both policies says beside the new one what it changes; without that every rule
-// of the one before is asked about again.
+// NoticeAction is the body of POST /api/v1/policy/notice: the new policy's version and, if the caller knows both policies, what the new one changes.
+// Without the latter the gateway asks again about every rule of the old policy.
 type NoticeAction struct {
 	Policy  string         `json:"policy"`            // SERIAL-HASH
 	Before  string         `json:"before,omitempty"`  // the one that it takes the place of
@@ -158,7 +158,7 @@ func (a *NoticeAction) parse() (n announcement, err error) {
 	return n, nil
 }
 
-// actNotice hears that a new policy is out.
+// actNotice serves the notice that a new policy has been published.
 func (g *Gateway) actNotice(r *http.Request) (any, error) {
 	var a NoticeAction
 	if err := adminside.ReadJSON(r, &a); err != nil {
@@ -172,7 +172,7 @@ func (g *Gateway) actNotice(r *http.Request) (any, error) {
 	return PolicyAction{a.Policy}, nil
 }
 
-// notice has the functions asked for the policy until it is seen. It doesn't wait.
+// notice starts asking the functions for the policy, until one has it. It returns at once.
 func (g *Gateway) notice(v announcement) {
 	for {
 		select {
@@ -190,8 +190,8 @@ func (g *Gateway) notice(v announcement) {
 	}
 }
 
-// A policy is out when the platform has it, and functions show it one after the
-// other some time later: each edge reads its store at its own pace.
+// A policy is published when the platform's store has it. Functions answer with it
+// some time later, one after the other: each edge reads the store at its own pace.
 const (
 	noticeEvery  = 200 * time.Millisecond
 	noticeWithin = time.Minute
@@ -203,11 +203,11 @@ const (
 	unaskedFirst = time.Second
 )
 
-// followNotices asks the functions for their policy after each notice, at once
-// and again until one has it, so that the rules of the policy before are swept
-// without waiting for the next policy check. Of functions that refuse policy checks
-// the answers are looked at, and there are some as soon as they are asked for the
-// switches' proactive rules. It runs until ctx is done.
+// followNotices asks the functions for their policy after each notice, at once and
+// again until one has it. So the rules of the old policy are removed without waiting
+// for the next policy check. A function that refuses policy checks shows its version in
+// its other answers, and it is asked for the switches' proactive rules to get one. followNotices
+// runs until ctx is done.
 func (g *Gateway) followNotices(ctx context.Context) error {
 	var until, poke time.Time
 	var pause time.Duration
@@ -276,8 +276,8 @@ func (g *Gateway) askOnce(ctx context.Context) (refused bool) {
 	return refused
 }
 
-// actRollback takes an older policy version for the newest, on an operator's
-// word, once policy checks have brought it for long enough.
+// actRollback makes an older policy version count as the newest, as an operator asks,
+// if policy checks have returned it for long enough.
 func (g *Gateway) actRollback(r *http.Request) (any, error) {
 	a, v, err := policyOf(r)
 	if err != nil {

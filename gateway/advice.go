@@ -13,7 +13,7 @@ import (
 	"switchbridge/settings"
 )
 
-// advise warns of settings that do less than who wrote them may believe.
+// advise warns of settings that do less than their author may expect.
 func advise(set *settings.Settings, log *slog.Logger) {
 	remote := adviseFunction("default", &set.Function, log)
 	for i := range set.Routes {
@@ -44,7 +44,7 @@ func adviseFunction(name string, f *settings.Function, log *slog.Logger) (remote
 	return true
 }
 
-// advisePolicy warns of a policy of this process that can't do what its author may believe with these settings and this store.
+// advisePolicy warns if this process's policy does less with these settings and this store than its author may expect.
 func advisePolicy(set *settings.Settings, shared bool, p *policy.Policy, log *slog.Logger) {
 	for _, entry := range p.Chain {
 		m, ok := entry.(*machine.Config)

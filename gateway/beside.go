@@ -12,8 +12,9 @@ import (
 	"switchbridge/settings"
 )
 
-// Beside makes a gateway of the settings that serves nobody, beside one that runs
-// and has the ports: reading all that they name is their check. The caller closes it.
+// Beside makes a gateway that doesn't listen, so that it can be made while another one
+// holds the ports. It reads every file that the settings name and so checks them. The
+// caller closes it.
 func Beside(set *settings.Settings, o Options) (*Gateway, error) {
 	beside := *set
 	beside.Admin.Listen, beside.State = "", set.State.Beside()

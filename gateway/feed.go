@@ -67,8 +67,9 @@ type ShownPort struct {
 	Seen time.Time `json:"seen"`
 }
 
-// feed is what the page is shown of decisions: the latest, and whose packets they
-// were about. A gateway that decides more than feedRate a second shows some.
+// feed holds what the page shows: the latest decisions, and the stations whose packets
+// they were about. If the gateway decides more than feedRate events a second, it
+// holds a part of them.
 type feed struct {
 	second  atomic.Uint64    // see spend
 	verdict [4]atomic.Uint64 // all decisions so far, by class
@@ -91,8 +92,8 @@ type hostPort struct {
 	seen time.Time
 }
 
-// put takes a decision in, if there is room in this second. Three quarters of it
-// are for allows, as in the log. A nil feed takes nothing.
+// put adds a decision, if there is room in this second. Allows get three quarters of
+// the room, as in the log. A nil feed adds nothing.
 func (f *feed) put(rec *bridge.Record, failure error) {
 	if f == nil {
 		return
@@ -165,7 +166,7 @@ func endsOf(m *flow.Match) (from, to string) {
 	return m.EthSrc.String(), m.EthDst.String()
 }
 
-// saw notes a packet's station. The caller holds mu.
+// saw notes the station that sent a packet. The caller holds mu.
 func (f *feed) saw(dpid flow.DPID, m *flow.Match, now time.Time) {
 	if !m.Has(flow.FieldEthSrc) || m.EthSrc.Multicast() || m.EthSrc == (flow.MAC{}) {
 		return
@@ -225,8 +226,8 @@ func (q *filter) selects(d *ShownDecision) bool {
 		(q.port == "" || q.port == d.Port) && (q.host == "" || strings.Contains(d.find, q.host))
 }
 
-// since returns the latest decisions that q selects and that came after seq, the
-// newest first and n at most. Beyond them left is how many more there were.
+// since returns at most n of the decisions that q selects and that came after seq,
+// the newest first. left is how many more there were.
 func (f *feed) since(seq uint64, q *filter, n int) (list []ShownDecision, left int, latest uint64) {
 	list = []ShownDecision{}
 	if f == nil {
@@ -261,7 +262,7 @@ func (f *feed) decision(number uint32) (d ShownDecision, ok bool) {
 	return d, ok
 }
 
-// stations returns whose packets were decided about, by address.
+// stations returns the stations whose packets were decided about, by address.
 func (f *feed) stations() []ShownHost {
 	list := []ShownHost{}
 	if f == nil {
@@ -283,7 +284,7 @@ func (f *feed) stations() []ShownHost {
 	return list
 }
 
-// Totals are how much was decided since the start, for the page.
+// Totals counts the decisions since the start, for the page.
 type Totals struct {
 	Allow  uint64 `json:"allow"`
 	Deny   uint64 `json:"deny"`

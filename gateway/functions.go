@@ -26,9 +26,9 @@ import (
 	"switchbridge/state/stores"
 )
 
-// functions is what decides, with every decorator around it. [newFunctions] is
-// where the decorators and their order are chosen. What an event passes before
-// and after them is the bridge's; its String prints the whole chain.
+// functions is the chain of deciders, with every decorator. [newFunctions] chooses the
+// decorators and their order. The bridge does what comes before and after; its String
+// prints the whole chain.
 type functions struct {
 	decider flow.Decider
 	pace    *decider.Pace // nil where no rate is configured
@@ -46,7 +46,7 @@ type functions struct {
 	surroundings
 }
 
-// surroundings are what functions have from the gateway, whichever they are.
+// surroundings are the parts of the gateway that functions of every kind use.
 type surroundings struct {
 	log      *slog.Logger
 	reg      *prometheus.Registry
@@ -88,9 +88,9 @@ func newFunctions(set *settings.Settings, around surroundings) (*functions, erro
 	return fs, nil
 }
 
-// build makes the chain that the settings ask for: from the outside in a fail
-// mode, routes, and for each remote function what it said before, its state and
-// its limit.
+// build makes the chain that the settings ask for. From the outside in it has the
+// fail mode, the routes, and for each remote function its reused answers, its states
+// and its limit.
 func (fs *functions) build() error {
 	set, m := fs.set, fs.metrics
 	around := func(name string, f *settings.Function) (flow.Decider, error) {
@@ -271,7 +271,7 @@ func (r *remote) observe(log *slog.Logger) func(decider.Observation) {
 	}
 }
 
-// follow has the controller in this process take what the file will say, and warns of meters that it names and nobody defines.
+// follow makes the controller in this process use the policy file's future versions, and warns of meters that a policy names and the settings don't define.
 func (fs *functions) follow(file *policyhost.File) {
 	warn := func() {
 		if file.Value == nil {
@@ -304,9 +304,10 @@ func (fs *functions) host(kind string, p *policy.Policy) (policyhost.Host, error
 	return e, nil
 }
 
-// answered notes how a policy check went, or that any event was answered, and
-// logs when that changes. Who refuses a policy check is there, and may know
-// packets alone; who wants other credentials decides nothing for this gateway.
+// answered notes the result of a policy check or of another event, and logs when the
+// function becomes reachable or unreachable. A function that refuses policy checks
+// counts as reachable, since it may answer packets. One that refuses the gateway's
+// credentials does not.
 func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	now, refused := "", ""
 	if flow.KindOf(err) == flow.Refused {
@@ -332,8 +333,8 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 	r.seen.Store(true)
 }
 
-// remedy says what is set for the two mistakes that keep every new function from being reached; otherwise
-// it is empty.
+// remedy returns which setting to change after one of the two common mistakes with a new function (its token,
+// its authority), or an empty string.
 func remedy(err error) string {
 	var unknown x509.UnknownAuthorityError
 	var status *httpclient.StatusError
@@ -354,9 +355,9 @@ func versionName(v flow.PolicyVersion) string {
 	return v.String()
 }
 
-// policyChanged has a new policy of the local host count. The file of this
-// machine needs nobody to confirm it, where it is all of the policy; beside
-// remote functions it is a part of the version.
+// policyChanged makes a new policy of the local host count. If there are no remote
+// functions, it counts at once. Otherwise a policy check must confirm the version, of
+// which it is a part.
 func (fs *functions) policyChanged(p *policy.Policy) {
 	before := fs.decides.Swap(p)
 	fs.advise(p)

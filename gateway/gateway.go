@@ -409,8 +409,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	return group.Wait() // Close writes the records of what was decided until now
 }
 
-// policySeen takes a policy version that a policy check has brought first. One
-// that was announced by somebody who may is not paced.
+// policySeen reacts to a policy version that a policy check has returned for the first
+// time. If a notice has announced the version, the change is not delayed.
 func (g *Gateway) policySeen(v flow.PolicyVersion) {
 	if announced := g.noticed.Load(); announced == nil || announced.version != v {
 		g.bridge.PolicySeen(v)
@@ -421,10 +421,10 @@ func (g *Gateway) policySeen(v flow.PolicyVersion) {
 	g.bringInLine(v)
 }
 
-// scopeBudget is what is spent on finding out what a change of policy changes: about a second.
+// scopeBudget bounds the search for what a change of policy changes. It takes about a second.
 const scopeBudget = 1 << 26
 
-// policyChanged has the switches taken from one policy of this process to the next.
+// policyChanged brings the switches from one policy of this process to the next.
 func (g *Gateway) policyChanged(before, now *policy.Policy) {
 	scope, err := prove.NewDelta(before, now, scopeBudget)
 	if err != nil {
@@ -435,7 +435,7 @@ func (g *Gateway) policyChanged(before, now *policy.Policy) {
 	g.bridge.PolicyChangedWithin(before.Version(), now.Version(), scope)
 }
 
-// bringInLine has the switches taken to a policy of functions elsewhere: by what was announced of it, where that says what it changes.
+// bringInLine brings the switches to a new policy of remote functions. If a notice said what the policy changes, only rules that it changes are asked about.
 func (g *Gateway) bringInLine(v flow.PolicyVersion) {
 	if a := g.noticed.Load(); a != nil && a.version == v && a.regions != nil {
 		g.bridge.PolicyChangedWithin(a.before, v, a.regions)
@@ -453,7 +453,7 @@ func listenName(l listener) string {
 	}
 }
 
-// Close frees what New took, for a gateway that is not run.
+// Close frees what New has opened. It is for a gateway that is never run.
 func (g *Gateway) Close() error {
 	for _, l := range g.listeners {
 		l.Close()
@@ -491,7 +491,7 @@ func (g *Gateway) Switches() []SwitchStatus {
 	return list
 }
 
-// Chain is what every event passes, from the switch's packet to the answer's
+// Chain names the steps of every event, from the switch's packet to the answer's
 // rules: "rates > queue 1024 > fail mode secure > state > limit 256 > client https://f.example/ > guardrails".
 func (g *Gateway) Chain() string { return g.bridge.String() }
 

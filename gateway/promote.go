@@ -162,7 +162,7 @@ type promotion struct {
 	shadow settings.Shadow
 }
 
-// over has a promotion stand over what was read of the configuration, as long as that still says what it said before.
+// over applies a promotion to settings that were read again, as long as the configuration still names what it named when the promotion was made.
 func (p *promotion) over(set *settings.Settings) {
 	if p != nil && reflect.DeepEqual(set.Function, p.from) && reflect.DeepEqual(set.Shadow, p.shadow) {
 		set.Function, set.Shadow = *p.shadow.Function, settings.Shadow{}

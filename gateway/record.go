@@ -217,9 +217,9 @@ type namedCounter struct {
 	counter prometheus.Counter
 }
 
-// counter returns the counter of a decision's verdict and policy: the part of
-// the reason before the colon, such as blocklist. A function's own reasons could
-// be without number, so names beyond maxPolicies are counted together.
+// counter returns the counter of a decision's verdict and policy. The policy is the part
+// of the reason before the colon, such as blocklist. A function may make up any number
+// of reasons, so names beyond maxPolicies are counted together.
 func (r *recorder) counter(d *flow.Decision) prometheus.Counter {
 	policy, _, _ := strings.Cut(d.Reason, ":")
 	slot := &r.last[d.Verdict%3].at

@@ -18,10 +18,11 @@ import (
 	"switchbridge/settings"
 )
 
-// logLimit bounds the records of decisions in the log: so many a second of each
-// switch, and overall times that of all, in recordBytes each on the average. Allows take three quarters of either,
-// so that what was denied or failed still has room; one line a second counts
-// what is left out. It takes no lock, since every decision passes it.
+// logLimit bounds the decisions in the log: a number of records a second for each switch,
+// overall times as many for all switches, and recordBytes bytes on average for each record. Allows may
+// take three quarters of each bound, so that denies and failures still have room. One line
+// a second says how many were left out. logLimit takes no lock, since every decision
+// passes it.
 type logLimit struct {
 	log       *slog.Logger
 	perSwitch uint32 // 0: no bound
@@ -127,8 +128,8 @@ const (
 )
 
 // recordFile writes the records of all decisions to a file, one JSON line each,
-// in the order in which they come. Sessions only hand them over: what the disk
-// can't follow is shed.
+// in the order of the decisions. Sessions never wait for the disk: if it is too slow,
+// records are dropped and counted.
 type recordFile struct {
 	waiting chan decision
 	stop    chan struct{}

@@ -21,8 +21,8 @@ import (
 	"switchbridge/settings"
 )
 
-// running is what a reload replaces. Its parts are never modified: who takes it
-// once has what belongs together.
+// running is what a reload replaces as a whole. Its parts are never modified, so code
+// that loads the pointer once sees parts of one configuration.
 type running struct {
 	set       *settings.Settings
 	functions *functions
@@ -34,11 +34,10 @@ type running struct {
 // now returns what runs.
 func (g *Gateway) now() *running { return g.running.Load() }
 
-// Reload reads the configuration, the policy and every other file that they
-// name, and takes over what can be. It is what SIGHUP means, and POST
-// /api/v1/reload; by says who asked. All is read and checked before anything
-// changes: with an error nothing has changed, but for files that the error is
-// not about.
+// Reload reads the configuration, the policy and every other file that they name, and
+// applies what can change without a restart. SIGHUP and POST /api/v1/reload call it; by
+// says who asked. It checks everything before it changes anything. If it returns an
+// error about one file, changes of other files may have been applied.
 func (g *Gateway) Reload(ctx context.Context, by string) error {
 	g.log.Info("reload", "by", by)
 	var errs []error
@@ -208,8 +207,8 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 	return changed, restart, nil
 }
 
-// applyPolicy brings the policy up to date. One that can't be used is no reason
-// to refuse settings that did not change.
+// applyPolicy reads the policy again if its file has changed. An error there doesn't
+// make settings invalid that have not changed.
 func (g *Gateway) applyPolicy(ctx context.Context, old, next *running, changed bool) error {
 	before, now := old.functions.policy, next.functions.policy
 	switch {
@@ -227,7 +226,7 @@ func (g *Gateway) applyPolicy(ctx context.Context, old, next *running, changed b
 	return now.Reload(ctx)
 }
 
-// place is where a gateway's functions are: what only a restart changes.
+// place says where a gateway's functions run. Only a restart changes it.
 type place struct {
 	local  string // embedded or native; empty: no function is in this process
 	remote bool   // some function is behind URLs
@@ -348,8 +347,8 @@ func (fs *functions) closeBut(others *functions) error {
 	return err
 }
 
-// identity sums up what a remote function is made of, the content of its
-// certificates' files included: one of the same identity is used on.
+// identity is a text of all settings of a remote function, with the content of its
+// certificates' files. After a reload, a function with the same identity is kept.
 func identity(name string, f settings.Function, set *settings.Settings) string {
 	f.PolicyCheck = 0 // it is not the function's
 	h := sha256.New()
@@ -372,8 +371,8 @@ func (fs *functions) earlier(id string) *remote {
 	return nil
 }
 
-// heir returns the function of a name and the same URLs from before a reload,
-// whose state a new one takes over; or nil.
+// heir returns the function from before a reload that has this name and these URLs,
+// or nil. The new one takes over its state.
 func (fs *functions) heir(name string, urls []string) *remote {
 	if fs.before != nil {
 		for _, r := range fs.before.remotes {

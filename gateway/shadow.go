@@ -29,8 +29,8 @@ const (
 	shadowRate = 2000
 	// shadowWaiting is how many events wait for it.
 	shadowWaiting = 1024
-	// shadowTick is how often what waits is looked at: to wake somebody for each event would cost the session that hands it over more than
-	// the copy does.
+	// shadowTick is how often the shadow looks at its queue. Waking a goroutine for each event would cost the session more than the
+	// copy does.
 	shadowTick = 10 * time.Millisecond
 	// shadowKept bounds the packets whose memory is used again, in bytes.
 	shadowKept = 2 << 10
@@ -38,10 +38,11 @@ const (
 	shadowAsking = flow.DefaultConcurrency
 )
 
-// shadow is a second function that is asked about every event that was decided, beside the first. Nothing comes of its answers but figures
-// and the log: they reach no switch, revoke nothing, and write no store that the first one reads.
+// shadow is a second function. The gateway asks it about every decided event and compares its answer with the first function's. The answers
+// only appear in figures and in the log: they reach no switch, revoke nothing, and change no store that the first function reads.
 //
-// A session that has carried a decision out hands a copy of the event over and goes on. What there is no room or time for is shed and counted.
+// A session gives the shadow a copy of an event after it has carried the decision out, and never waits. Events for which the shadow has no room or time are
+// dropped and counted.
 type shadow struct {
 	name     string
 	decider  flow.Decider
@@ -130,7 +131,7 @@ func newShadow(set *settings.Settings, fs *surroundings, records *recordFile, m 
 	return s, nil
 }
 
-// start has a shadow that knows whom it asks ask.
+// start starts a shadow whose function is set.
 func (s *shadow) start() {
 	s.waiting, s.spare, s.asking = make(chan *question, shadowWaiting), make(chan *question, shadowWaiting), make(chan struct{}, shadowAsking)
 	s.mu.Lock()
@@ -259,7 +260,7 @@ func (q *question) fill(rec *bridge.Record, failure error, remote bool) {
 	}
 }
 
-// give has a question's memory used again.
+// give returns a question's memory for reuse.
 func (s *shadow) give(q *question) {
 	if cap(q.data) > shadowKept {
 		q.data = nil
@@ -376,8 +377,8 @@ func (s *shadow) compare(q *question, d *flow.Decision, err error) {
 	}
 }
 
-// settle says what the shadow's answer comes to. Whether its packet is a reply the first's session may have found out, and what the
-// shadow has allowed before is known here; where neither says it, the answer stays open.
+// settle returns what the shadow's answer does with the packet. If the answer depends on whether the packet is a reply, settle asks what the first
+// function's session has found out, and which conversations the shadow has allowed. If neither tells, the answer stays undecided.
 func (s *shadow) settle(q *question, d *flow.Decision) (t treatment) {
 	t = treatment{verdict: d.Verdict, reason: d.Reason, rules: len(d.Rules), reject: d.Reject}
 	if q.ev.PacketIn == nil {

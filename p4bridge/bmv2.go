@@ -37,9 +37,9 @@ func (o *owner) replica(port uint32, instance uint32) *p4v1.Replica {
 	return &p4v1.Replica{PortKind: &p4v1.Replica_Port{Port: pipeline.Canonical(binary.BigEndian.AppendUint32(nil, port))}, Instance: instance}
 }
 
-// clearReplication deletes every multicast group and clone session, whoever made
-// them: they outlive a push in BMv2, while PI forgets them (bmv2 891) and could
-// never delete them again, so that what is flooded would be sent twice.
+// clearReplication deletes all multicast groups and clone sessions, also those of
+// other controllers. They outlive a push in BMv2, but PI forgets them (bmv2 891) and
+// can't delete them afterwards. Flooded packets would then be sent twice.
 // (TestFloodsOnceAfterAPush)
 func (o *owner) clearReplication(ctx context.Context) error {
 	pre := func(e *p4v1.PacketReplicationEngineEntry) *p4v1.Entity {
@@ -73,9 +73,10 @@ func (o *owner) clearReplication(ctx context.Context) error {
 	return nil
 }
 
-// replicate brings a multicast group or a clone session in. PI may know of none
-// while BMv2 has it, with members of old, where somebody pushed a program over it.
-// A DELETE of what PI takes for new frees it of those. (TestFloodsOnceAfterAPush)
+// replicate writes a multicast group or a clone session. After another controller
+// has pushed a program, BMv2 may still have the group, with old members, while PI
+// doesn't know it. A DELETE of the group removes these members.
+// (TestFloodsOnceAfterAPush)
 func (o *owner) replicate(ctx context.Context, e *p4v1.PacketReplicationEngineEntry) error {
 	err := o.c.write(ctx, []*p4v1.Update{replication(p4v1.Update_INSERT, e)})
 	if alreadyExists(err) {
@@ -89,9 +90,9 @@ func (o *owner) replicate(ctx context.Context, e *p4v1.PacketReplicationEngineEn
 	return err
 }
 
-// full returns the error of a new entry for which its table has no room, when
-// inserts others are on their way. BMv2 would say UNKNOWN, and that does not say
-// full. The caller holds mu. (TestFullTable)
+// full returns an error if the table of a new entry has no room for it; inserts is
+// how many other new entries have been sent and not yet confirmed. BMv2 itself
+// answers UNKNOWN, which doesn't tell why. The caller holds mu. (TestFullTable)
 func (o *owner) full(c *change, inserts int) error {
 	have, size := o.book.count[c.table.ID], c.table.Size
 	if size <= 0 || int64(have+inserts) < size {

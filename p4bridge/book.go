@@ -10,10 +10,10 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// book is what a session knows of the entries in the switch's tables: how many
-// there are, so that a full table is known before it refuses, and which of them
-// end when, since P4Runtime has no hard timeouts. It is rebuilt from the switch
-// at the start of each session; the switch stays the only store of the rules.
+// book is a session's copy of the entries in the switch's tables. It counts them, so
+// that the session knows a full table before the switch refuses an entry, and it has
+// their deadlines, since P4Runtime has no hard timeouts. A session reads it from the
+// switch when it begins; the switch remains the only store of the rules.
 type book struct {
 	entries  map[string]*booked
 	count    map[uint32]int // by table
@@ -99,7 +99,7 @@ func (b *book) remove(key string) {
 	b.count[e.table]--
 }
 
-// link notes what an entry hangs on.
+// link notes which station or member an entry depends on.
 func (b *book) link(e *booked) {
 	if e.member != (memberID{}) {
 		b.members[e.member]++

@@ -19,7 +19,7 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// Wire is what hangs on one of a switch's ports, for [Session.Check].
+// Wire is the other end of one of a switch's ports, for [Session.Check].
 type Wire interface {
 	// Send gives the port a frame.
 	Send(frame []byte) error
@@ -33,22 +33,22 @@ type CheckOptions struct {
 	Push bool
 	// Wires are ports by which packets can be sent into the switch and seen to leave it.
 	Wires map[uint32]Wire
-	// Wait is for how long a packet may be on its way. [3s]
+	// Wait is how long to wait for a packet. [3s]
 	Wait time.Duration
-	// Report is told of each thing that was tried; err is nil where it worked, and
-	// [ErrNotTried] where it could not be tried.
+	// Report is called for each thing that was tried. err is nil if it worked, and
+	// [ErrNotTried] if it could not be tried.
 	Report func(what string, err error)
 }
 
-// ErrNotTried is what CheckOptions.Report gets of packets where no wire is.
+// ErrNotTried is what CheckOptions.Report gets for packets if there is no wire.
 var ErrNotTried = errors.New("not tried: no interface at the other end of a port is named")
 
-// Check tries the mapping against the switch: it writes, reads back and removes
-// one entry of each kind, and sends a packet each way where there is a wire. It
-// goes the ways that serving goes. The switch must have no other primary; what
-// Check wrote is taken out again, but for the mapping's groups and setup.
+// Check tries the mapping on the switch: it writes, reads back and removes one entry of
+// each kind, and sends a packet in each direction where there is a wire. It uses the
+// same code as Run. The switch must have no other primary. Check removes everything
+// that it has written, except the mapping's groups and setup.
 //
-// Its error is of what ended the trial early. What did not work goes to Report.
+// Report is told what did not work. Check returns an error only if it had to stop early.
 func (s *Session) Check(ctx context.Context, opt CheckOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,7 +119,7 @@ type checker struct {
 	o *owner
 }
 
-// program sees to it that the switch runs the program.
+// program pushes the program if the switch doesn't run it.
 func (k *checker) program(ctx context.Context) error {
 	if err := k.o.c.capabilities(ctx); err != nil {
 		return fmt.Errorf("capabilities: %w", err)
@@ -242,7 +242,8 @@ func (k *checker) do(ctx context.Context, c *change) error {
 	return c.err
 }
 
-// miss writes what asks; false where that failed.
+// miss writes the entry or default action that sends packets to the gateway. It returns
+// false if that failed.
 func (k *checker) miss(ctx context.Context) bool {
 	cfg := &k.o.s.cfg
 	e := cfg.Mapping.Miss.Entry(cfg.Miss)
@@ -256,7 +257,7 @@ func (k *checker) miss(ctx context.Context) bool {
 	return err == nil
 }
 
-// unmiss takes out what asks: a default action is what the program begins with again.
+// unmiss removes what miss has written: a default action becomes the program's own again.
 func (k *checker) unmiss(ctx context.Context) {
 	cfg := &k.o.s.cfg
 	e := cfg.Mapping.Miss.Entry(cfg.Miss)
@@ -292,14 +293,14 @@ func (k *checker) packets(ctx context.Context) {
 	}
 }
 
-// trial is a frame that nobody else sends, long enough for nobody to pad it.
+// trial returns a frame that no other host sends. It is long enough not to be padded.
 func trial() []byte {
 	from, to := frames.Host(1).At(40000), frames.Host(2).At(9)
 	from.MAC, to.MAC = flow.MAC{2, 'p', '4', 0, 0, 1}, flow.MAC{2, 'p', '4', 0, 0, 2}
 	return frames.TCP(from, to, frames.SYN, []byte("switchbridge p4 check"))
 }
 
-// in sends a packet into the switch and waits for what it tells of it.
+// in sends a packet into the switch and waits for the event that it causes.
 func (k *checker) in(ctx context.Context, w Wire, port uint32) error {
 	frame := trial()
 	want := flow.ParseFrame(frame, flow.PortNo(port))
@@ -333,7 +334,7 @@ func (k *checker) in(ctx context.Context, w Wire, port uint32) error {
 	}
 }
 
-// differs returns the fields that both have, and not alike.
+// differs returns the fields that both have, with different values.
 func differs(a, b *flow.Match) (wrong flow.Field) {
 	for rest := a.Fields & b.Fields; rest != 0; rest &= rest - 1 {
 		if f := rest & -rest; a.Keep(f) != b.Keep(f) {

@@ -28,7 +28,7 @@ import (
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
 
-// Bounds of what a switch can have us keep, whatever it says.
+// Bounds of what a session keeps of a switch's messages.
 const (
 	maxRead   = 256 << 20 // bytes of all messages that answer one read
 	maxPacket = 1<<16 - 1 // bytes of a packet, as in OpenFlow's messages
@@ -73,7 +73,8 @@ type client struct {
 	send   chan *p4v1.StreamMessageRequest
 }
 
-// term is a time of being primary; it ends the moment another one is.
+// term is a time in which this gateway is the switch's primary. It ends when another
+// client becomes primary.
 type term struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -148,8 +149,8 @@ func (v version) before(major, minor int) bool {
 	return v.major < major || v.major == major && v.minor < minor
 }
 
-// capabilities asks which version the switch speaks (P4Runtime 1.3, 15). One that
-// does not know the question is older than it, 1.1.
+// capabilities asks which version the switch speaks (P4Runtime 1.3, 15). If the switch
+// doesn't know the question, it speaks a version before 1.1, which introduced it.
 func (c *client) capabilities(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
@@ -197,7 +198,7 @@ func (c *client) finish() {
 	}
 }
 
-// dropped counts packets that the bridge does not get to see.
+// dropped counts packets that are lost before they reach the bridge.
 func (c *client) dropped(cause string, n int) {
 	if core := c.core.Load(); core != nil {
 		core.Drops(cause, n)
@@ -208,7 +209,7 @@ func (c *client) dropped(cause string, n int) {
 	}
 }
 
-// noRoom counts events that found as many waiting as may.
+// noRoom counts events that were dropped because the queue was full.
 func (c *client) noRoom(n int) {
 	if n > 0 {
 		c.dropped("not_read", n)
@@ -236,7 +237,7 @@ func (c *client) receive() {
 	}
 }
 
-// received takes one message. Its error is of a message that is none.
+// received handles one message. It returns an error if the message can't be decoded.
 func (c *client) received(b []byte) error {
 	if list, ok := digestBytes(b); ok {
 		return c.digest(list)
@@ -268,8 +269,8 @@ func (c *client) received(b []byte) error {
 	return nil
 }
 
-// arbitrated begins or ends our term at once; what follows from it is the
-// session's to do.
+// arbitrated begins or ends the gateway's term at once. The session's goroutine does
+// the rest.
 func (c *client) arbitrated(u *p4v1.MasterArbitrationUpdate) {
 	if codes.Code(u.GetStatus().GetCode()) == codes.OK {
 		if c.term.Load() == nil {
@@ -292,8 +293,7 @@ func (c *client) endTerm(why error) {
 	}
 }
 
-// digest queues the samples of a list. One that there is no room for is not
-// even decoded.
+// digest queues the samples of a list. If there is no room, it doesn't decode them.
 func (c *client) digest(list []byte) error {
 	h, err := parseDigestList(list)
 	if err != nil {
@@ -375,8 +375,8 @@ func (c *client) packet(p *p4v1.PacketIn) {
 	}
 }
 
-// transmit is the one goroutine that sends on the stream. What was queued by a
-// primary is not sent by a backup.
+// transmit runs on the only goroutine that sends on the stream. After the gateway has
+// ceased to be primary, it drops the messages that were queued before.
 func (c *client) transmit() {
 	for {
 		select {
@@ -408,10 +408,10 @@ func (c *client) post(m *p4v1.StreamMessageRequest) bool {
 	}
 }
 
-// watchdog looks after calls that go side by side, and barks where there has been one without an answer for as long as the limit.
+// watchdog watches calls that run side by side, and calls back if one of them gets no answer within the limit.
 //
-// Its timer stands while there are calls and for up to the limit after the last. One for each call wakes, where nothing
-// else has one, the thread that waits for the network, to tell it when to look at the clock: that is a system call and a thread's turn beside every Write.
+// It has one timer for all calls, which runs on for up to the limit after the last one. A timer for each call would often wake the runtime's thread that waits
+// for the network, only to tell it the new deadline: a system call and a switch of threads for every Write.
 type watchdog struct {
 	limit time.Duration
 	bark  func()
@@ -422,7 +422,7 @@ type watchdog struct {
 	set   bool
 }
 
-// begin returns what end is to be told.
+// begin notes a call that starts now, and returns the place to give to end.
 func (w *watchdog) begin(now time.Time) (place int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -466,9 +466,9 @@ func (w *watchdog) look() {
 // write sends updates in one call. The error of a call that failed for some
 // updates only is a [*WriteError].
 //
-// A call that is not answered in time ends the connection, and by that itself:
-// with a deadline of its own it would cost a context, and in the switch, which
-// gRPC tells of it, a timer: a twentieth of a Write of one entry.
+// A call that is not answered in time ends the connection, and so the call. It has no
+// deadline of its own: that would cost a context here and, since gRPC tells the switch,
+// a timer there, together a twentieth of a Write of one entry.
 func (c *client) write(ctx context.Context, updates []*p4v1.Update) error {
 	defer c.watch.end(c.watch.begin(time.Now()))
 	_, err := c.rpc.Write(ctx, &p4v1.WriteRequest{DeviceId: c.cfg.Device, Role: c.cfg.Role, ElectionId: c.electionID(), Updates: updates}, c.codec)

@@ -51,8 +51,8 @@ type DigestConfig struct {
 	AckTimeout time.Duration
 }
 
-// MissLimit holds the misses of each port back, in the switch, before they cost
-// anybody anything. The zero value is no limit.
+// MissLimit makes the switch drop misses of a port beyond a rate, before the gateway
+// sees them. The zero value is no limit.
 type MissLimit struct {
 	Rate  int64 // misses a second
 	Burst int64 // at once [Rate]
@@ -61,8 +61,8 @@ type MissLimit struct {
 // Config is all that a session needs to know. Zero values take the defaults
 // that are given in brackets.
 type Config struct {
-	// Bridge decides, and keeps what it decided right. It is shared by all sessions
-	// of a gateway.
+	// Bridge decides events and maintains the rules. All sessions of a gateway share
+	// one.
 	Bridge *bridge.Bridge
 
 	Device   uint64    // P4Runtime's device_id
@@ -94,12 +94,14 @@ type Config struct {
 
 	Batch int // updates in a Write [256]
 	Held  int // punted packets held for one pending flow; further ones are dropped [16]
-	// Settle is for how long after its rule was written a flow's events are taken
-	// for stragglers, and answered from the decision just made [100ms].
+	// Settle is how long after a rule was written further events of its flow are
+	// answered by the same decision: the switch sent them before it had the rule
+	// [100ms].
 	Settle time.Duration
 
-	// HardTimeout is given to rules found in a switch whose age is unknown, and to
-	// direct entries in answer to a packet that have none [guard.DefaultHardTimeout].
+	// HardTimeout is the timeout of rules that are found in a switch, whose age isn't
+	// known, and of direct entries that answer a packet and have none
+	// [guard.DefaultHardTimeout].
 	HardTimeout time.Duration
 	L2Age       time.Duration // idle timeout of learned addresses; negative is never [300s]
 	Counters    time.Duration // how often counters are read: a read blocks all writes [30s]; negative is never
@@ -213,8 +215,7 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// CheckMiss says why a program can't be had to do this with a miss, by what its
-// mapping says.
+// CheckMiss returns an error if, by its mapping, a program can't do this with a miss.
 func CheckMiss(m *mapping.Mapping, miss Miss) error {
 	switch {
 	case miss == MissDigest && m.Digest == nil:

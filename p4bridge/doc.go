@@ -12,7 +12,7 @@
 // The program is described by package pipeline, and what its tables and actions
 // mean by package mapping. Package p4test holds a target for tests.
 //
-// Limitations: no roles; one digest; rules of action profiles, meters and groups
-// can't be had. P4Runtime has no hard timeouts, so the session keeps them, and
-// starts them anew when it meets a switch that has entries already.
+// Limitations: the session reads one digest, and rules can't name meters or groups of
+// OpenFlow. P4Runtime has no hard timeouts, so the session measures them itself; for
+// entries that it finds in a switch it starts them anew.
 package p4bridge

@@ -52,7 +52,7 @@ func (e *WriteError) Error() string {
 	return fmt.Sprintf("%d of %d updates failed, the first: %v", n, len(e.Updates), first)
 }
 
-// ErrTableFull is what the error of a rule for which a table has no room wraps.
+// ErrTableFull is wrapped by the error of a rule for which the table has no room.
 var ErrTableFull = errors.New("the table is full")
 
 // writeError makes the error of a failed Write. BMv2 says UNKNOWN with one
@@ -88,9 +88,9 @@ func writeError(p *pipeline.Pipeline, role string, updates []*p4v1.Update, err e
 	return we
 }
 
-// A refusal speaks OpenFlow 1.3's types and codes (7.5.4.6), as all events of P4
-// switches do, so that one function understands both kinds of switch; its name
-// and rule are in the program's own terms: P4 table, key, and the switch's words.
+// A refusal has OpenFlow 1.3's types and codes (7.5.4.6), as all events of P4 switches
+// do, so that a function understands both kinds of switch. Its name and rule are in the
+// program's terms: P4 table, key, and the switch's words.
 const (
 	errFlowModFailed = 5
 	errUnknown       = 0

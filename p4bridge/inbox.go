@@ -6,8 +6,8 @@ import (
 	"switchbridge/bridge"
 )
 
-// inbox has the events that the stream's reader has taken and the owner has not.
-// What there is no room for is the reader's to drop.
+// inbox is the queue of events between the stream's reader and the owner. If it is full,
+// the reader drops the event.
 type inbox struct {
 	limit func() int    // how many may wait; it may change
 	ready chan struct{} // capacity 1: there is something

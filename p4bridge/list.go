@@ -18,11 +18,10 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// List reads the switch's tables while the owner goes on writing, brings the
-// book in line with what was read, and calls each for every entry, learned
-// addresses aside, and for what the switch does with an unknown flow. Counters,
-// which cost the switch more, are read where a filter says that somebody wants to
-// see rules.
+// List reads the switch's tables while the owner goes on writing, and corrects the book
+// by what it read. It calls each for every entry except learned addresses, and for
+// what the switch does with an unknown flow. Reading counters costs the switch more, so
+// List reads them only if the filter asks for them.
 func (o *owner) List(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
 	if f.Match != nil {
 		return o.find(ctx, f, each)
@@ -150,7 +149,7 @@ func (o *owner) find(ctx context.Context, f bridge.Filter, each func(*bridge.Ins
 // maxInPorts bounds the ports that are remembered.
 const maxInPorts = 4096
 
-// heard notes that packets come in by a port.
+// heard notes a port by which packets come in.
 func (o *owner) heard(m *flow.Match) {
 	if !m.Has(flow.FieldInPort) {
 		return
@@ -172,7 +171,7 @@ func (o *owner) missKey() string {
 	return ""
 }
 
-// listMiss tells of the default action behind all rules, or the last entry.
+// listMiss calls each for the default action, or for the entry that stands for it.
 func (o *owner) listMiss(ctx context.Context, f bridge.Filter, each func(*bridge.Installed) error) error {
 	m := o.s.cfg.Mapping.Miss
 	want := m.Entry(o.s.cfg.Miss)

@@ -31,13 +31,13 @@ type station struct {
 	seen time.Time
 }
 
-// maxStations bounds the addresses that are learned of one switch; a station
-// that has no room is flooded to.
+// maxStations bounds the addresses that are learned of one switch. Packets for a
+// station that was not learned are flooded.
 const maxStations = 8192
 
-// see notes where a station is, and reports whether that is news. Where there is
-// no room for it, it takes that of those not seen for age (0: none): once a
-// second, so that made-up addresses cost little.
+// see notes where a station is, and reports whether that has changed. If there is no
+// room, it forgets the stations that were not seen for age (0: none). It does so at most
+// once a second, so that made-up addresses cost little.
 func (s *stations) see(mac flow.MAC, port flow.PortNo, now time.Time, age time.Duration) bool {
 	have := s.at[mac]
 	switch {
@@ -64,9 +64,9 @@ func isNormal(list []flow.Action) bool {
 
 var errNormal = errors.New("the program has no NORMAL, and the gateway resolves it for rules that name in_port and one eth_dst")
 
-// translate makes c's entry of a rule, and returns its table. Where NORMAL has to
-// be resolved, c says to what it was; it has no entry, then, while the station is
-// not known and nothing floods.
+// translate makes c's entry from a rule, and returns its table. If NORMAL has to be
+// resolved, c says which actions it stands for. c has no entry if the station isn't
+// known and the program can't flood.
 func (o *owner) translate(c *change, r *flow.Rule) (t *mapping.Table, err error) {
 	m := o.s.cfg.Mapping
 	if c.entry, t, err = m.Entry(r, nil); err == nil || !isNormal(r.Actions) {
@@ -93,7 +93,8 @@ func (o *owner) translate(c *change, r *flow.Rule) (t *mapping.Table, err error)
 	return t, nil
 }
 
-// fits makes an entry as r's would be, wherever NORMAL leads to.
+// fits makes an entry like r's, with some actions in place of NORMAL, to see whether it
+// can be made.
 func (o *owner) fits(r *flow.Rule) (*p4v1.TableEntry, *mapping.Table, error) {
 	m := o.s.cfg.Mapping
 	e, t, err := m.Entry(r, nil)
@@ -111,8 +112,8 @@ func (o *owner) fits(r *flow.Rule) (*p4v1.TableEntry, *mapping.Table, error) {
 	return nil, nil, err
 }
 
-// resolve says what NORMAL is for packets of a match; known is false where the
-// station is not. The caller holds mu.
+// resolve returns the actions that NORMAL stands for, for packets of a match. known is
+// false if their station isn't known. The caller holds mu.
 func (o *owner) resolve(m *flow.Match) (list []flow.Action, known bool) {
 	if !m.Has(flow.FieldEthDst) || m.EthDstMask != flow.MACExact {
 		return []flow.Action{flow.OutputTo(flow.PortFlood)}, false
@@ -186,8 +187,8 @@ func resolvable(m *flow.Match) bool {
 	return m.Has(flow.FieldInPort|flow.FieldEthDst) && m.EthDstMask == flow.MACExact
 }
 
-// moved writes the rules anew that lead to a station which is somewhere else now.
-// The caller holds mu.
+// moved rewrites the rules that send packets to a station which has moved. The caller
+// holds mu.
 func (o *owner) moved(mac flow.MAC, now time.Time) {
 	var changes []*change
 	for key := range o.book.normal[mac] {

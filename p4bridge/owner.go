@@ -15,10 +15,9 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// owner serves a switch while we are its primary. One goroutine, the one in
-// serve, reads events, calls the bridge and makes every write; what others have
-// for the switch (decisions made elsewhere, sweeps) waits in a queue until that
-// goroutine takes it. It is the bridge's [bridge.Switch].
+// owner serves a switch while this gateway is its primary. The goroutine in serve reads
+// events, calls the bridge and makes every write. Other goroutines (remote decisions,
+// sweeps) put their writes into a queue for it. owner is the bridge's [bridge.Switch].
 type owner struct {
 	s    *Session
 	c    *client
@@ -82,7 +81,7 @@ func newOwner(s *Session, c *client, ctx context.Context) *owner {
 	return o
 }
 
-// end takes nothing more, and gives up what waits.
+// end refuses further writes and drops those in the queue.
 func (o *owner) end() {
 	o.mu.Lock()
 	o.ended = true
@@ -177,7 +176,7 @@ func every(d time.Duration) *time.Ticker {
 	return t
 }
 
-// handle is a packet's way in.
+// handle handles one event of the switch.
 func (o *owner) handle(ev *event) {
 	o.heard(&ev.pi.Match)
 	var done func()
@@ -197,7 +196,7 @@ func (o *owner) idle(n *p4v1.IdleTimeoutNotification) {
 	}
 }
 
-// crowded reports whether the switch has as much to write as may wait.
+// crowded reports whether the queue of writes is full.
 func (o *owner) crowded() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -215,8 +214,8 @@ func (o *owner) retire(key string, why flow.RemovedReason) {
 	o.queue = append(o.queue, &request{changes: []*change{removal(b, why)}})
 }
 
-// second does what is due by time: timeouts that the gateway keeps, and asking
-// again for the proactive rules where entries went missing.
+// second is called every second. It removes entries whose timeouts have passed, and asks
+// again for the proactive rules if entries have disappeared.
 func (o *owner) second(now time.Time) {
 	var look []string
 	for {
@@ -261,7 +260,7 @@ func (o *owner) second(now time.Time) {
 	o.publish()
 }
 
-// again has an entry's time looked at later on.
+// again sets when an entry's timeout is looked at next.
 func (o *owner) again(key string, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

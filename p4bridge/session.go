@@ -75,10 +75,9 @@ func (s *Session) String() string { return s.name }
 // Ready is closed when the switch is served for the first time.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 
-// Run serves the switch until ctx is done: pending decisions may come back then
-// (see [bridge.Bridge.Drain]), what they say is written, and Run returns nil.
-// Nothing that the switch does ends it: after each failure it starts again,
-// later and later.
+// Run serves the switch until ctx is done. Then it waits for pending decisions (see
+// [bridge.Bridge.Drain]), writes them, and returns nil. After a failure of the connection
+// it starts again, after growing pauses; nothing that the switch does ends it.
 func (s *Session) Run(ctx context.Context) error {
 	until := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -216,8 +215,8 @@ func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation u
 	}
 }
 
-// followLead ends a connection whose claim is not this gateway's latest any more. An election id is not changed on a live stream: BMv2 would
-// take it for another client's.
+// followLead ends a connection when this gateway has a newer claim, or none. The election id of an open stream is never changed: BMv2 would
+// take the stream for another client's.
 func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
 	for {
 		t := pair.Term(s.desc.DPID)

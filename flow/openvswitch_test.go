@@ -162,7 +162,7 @@ func (g frameMaker) icmpv6() []byte {
 	for range g.pick(0, 1, 1, 1, 2, 3) {
 		n := g.pick(1, 1, 1, 1, 2, 0)
 		option := make([]byte, max(8, 8*n))
-		option[0], option[1], option[7] = byte(g.pick(1, 1, 1, 2, 2, 3, 14)), byte(n), byte(g.pick(0, 1, 1, 2))
+		option[0], option[1], option[7] = byte(g.pick(1, 1, 1, 2, 2, 2, 3, 14)), byte(n), byte(g.pick(0, 1, 1, 2))
 		if g.odds(12) {
 			option[1] = 200
 		}

@@ -1,6 +1,7 @@
 package header
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -118,7 +119,7 @@ func randomCondition(r *rand.Rand) (c Condition) {
 			c = Condition{}
 			if f&flow.NeedNeighbor.Fields() != 0 {
 				m.SetIPProto(flow.ProtoICMPv6)
-				m.SetICMP(135, 0)
+				m.SetICMP(cmp.Or(f.Info().ICMPType, 135), 0)
 			}
 		}
 		setRare(r, m, f)
@@ -191,7 +192,7 @@ func randomConversation(r *rand.Rand) (m flow.Match) {
 		if addrs[0].Is6() {
 			m.SetIPProto(flow.ProtoICMPv6)
 		}
-		m.SetICMP(pick(r, append(icmps, 135, 135)), uint8(r.IntN(2)))
+		m.SetICMP(pick(r, append(icmps, 135, 135, 136, 136)), uint8(r.IntN(2)))
 	case 1:
 		m.SetIPProto(50)
 	default:

@@ -36,8 +36,8 @@ func (t *Treatment) Effect(allow ForwardMode, p flow.Protocol, table uint8) (e f
 	return e, true
 }
 
-// In returns the mode that m comes down to in a protocol: learn needs the
-// second table of OpenFlow 1.3, and elsewhere leaves learning to the switch.
+// In returns what m means in a protocol. Learn needs OpenFlow 1.3's second table;
+// in other protocols it is Normal, and the switch learns.
 func (m ForwardMode) In(p flow.Protocol) ForwardMode {
 	if m == Learn && p != flow.OpenFlow13 {
 		return Normal

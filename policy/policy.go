@@ -1,14 +1,14 @@
-// Package policy holds what every policy has in common: the source form of a
-// chain, and the terms in which one link of the chain says what it decided.
+// Package policy holds what all kinds of policy have in common: the source form of a
+// chain, and the terms in which a link of the chain says what it decided.
 //
 // A [Policy] is plain data, read from YAML by policy/policyfile or unpacked
-// from a blob. Each link of its chain is one folder below this one: blocklist,
-// header and forward. A link's [Source] compiles into a [Link], the look-up
-// structures that decide. The first link that decides wins.
+// from a blob. Each kind of entry is a folder below this one; policy/kinds lists
+// them. An entry's [Source] compiles into a [Link], which decides packets. The
+// first link that decides wins.
 //
-// Nothing here, nor in the folders of the links, reads files, a clock or a
-// network, and nothing imports encoding/json or net: it all runs inside a
-// WebAssembly guest too.
+// Nothing here, nor in the folders of the kinds, reads files, a clock or a
+// network, or imports encoding/json or net, since all of it also runs inside a
+// WebAssembly guest.
 package policy
 
 import (
@@ -42,8 +42,8 @@ func (p *Policy) Version() flow.PolicyVersion {
 	return flow.PolicyVersion{Serial: p.Serial, Hash: p.Hash}
 }
 
-// Mode is what allowed packets do: what the first forward link of the chain
-// says, or NORMAL.
+// Mode returns what allowed packets do: the mode of the chain's first forward entry,
+// or NORMAL.
 func (p *Policy) Mode() ForwardMode {
 	for _, s := range p.Chain {
 		if f, ok := s.(interface{ Forward() ForwardMode }); ok {
@@ -74,8 +74,8 @@ func (p *Policy) Replies() bool {
 	return false
 }
 
-// InPorts returns the ports that the chain's entries name as those by which packets come, each once: every entry whose verdict can hang on
-// in_port has a method of this name.
+// InPorts returns the ports of in_port that the chain's entries name, sorted, each once. Every entry whose verdict can depend on in_port has a
+// method of this name.
 func (p *Policy) InPorts() (ports []flow.PortNo) {
 	for _, s := range p.Chain {
 		if l, ok := s.(interface{ InPorts() []flow.PortNo }); ok {
@@ -91,32 +91,32 @@ func (p *Policy) InPorts() (ports []flow.PortNo) {
 type Source interface {
 	// Name is the policy's name as files and reasons write it, such as "header".
 	Name() string
-	// Validate says what is wrong with the entry. earlier is the chain before it. What is wrong with one of the entry's items, such as a
-	// rule, is an [ItemError], so that whoever has the file can name the line.
+	// Validate says what is wrong with the entry. earlier is the chain before it. If one of the entry's items, such as a rule, is
+	// wrong, it returns an [ItemError], so that a reader of a file can name the line.
 	Validate(earlier []Source) error
 	// Explain says in words what the entry does, without its name: what "policy eval" writes of it.
 	Explain() string
-	// Compile returns the look-up structures of a valid entry.
+	// Compile returns the link that decides by a valid entry.
 	Compile() Link
 	// Write writes the entry as its kind's Read reads it.
 	Write(w *wire.Writer)
 }
 
-// Kind is one kind of policy, such as blocklist: what the list of kinds (policy/kinds) has of each. It is an interface and not a
-// struct of functions because the linker leaves out methods that nobody calls: a guest, which reads compiled policies alone, has
-// nothing of what reads files.
+// Kind is one kind of policy, such as blocklist. The list of kinds (policy/kinds) has one of each. It is an interface and not a
+// struct of functions because the linker leaves out methods that nobody calls: a guest only reads compiled policies, and so has no
+// code that reads files.
 type Kind interface {
 	// Name is the kind's name as files and reasons write it, and that of its folder.
 	Name() string
 	// Code says in a compiled policy that an entry is of this kind. It never changes, since functions that are deployed read it.
 	Code() byte
-	// Parse reads an entry of a policy file and tells f what is wrong with it. items are the places of its items, as an [ItemError]
-	// counts them; nil where it has none.
+	// Parse reads an entry of a policy file and reports errors to f. items are the nodes of the entry's items, in the order in which an
+	// [ItemError] counts them, or nil if it has none.
 	Parse(f *syntax.File, n *syntax.Node) (s Source, items []*syntax.Node)
 	// Read reads an entry of a compiled policy. What it returns need not be valid.
 	Read(r *wire.Reader) Source
-	// Examples are entries for whoever tries all kinds: the conformance suite of functions, which has the first one of each kind in one
-	// chain, and the training of the embedded guest, which has them all.
+	// Examples returns entries for tests and for training. The conformance suite of functions puts the first one of each kind into one
+	// chain; the embedded guest is trained with all of them.
 	Examples() []Example
 }
 
@@ -124,7 +124,8 @@ type Kind interface {
 type Example struct {
 	Entry Source
 
-	// Packets are in the words of policy/policytest. At least one is decided by the entry, where the conformance suite has none that is.
+	// Packets are in the words of policy/policytest. The entry must decide at least one of them, unless one of the conformance suite's own
+	// packets is decided by it.
 	Packets []string
 }
 
@@ -140,9 +141,9 @@ func (e *ItemError) Unwrap() error { return e.Err }
 
 // Link decides packets. It is immutable, and used by several goroutines at a time.
 type Link interface {
-	// Decide looks at a packet and says what becomes of it, or passes it on to
-	// the next link with an outcome that has no verdict. Either way it says
-	// what it looked at.
+	// Decide looks at a packet. It returns what happens to the packet, or an outcome
+	// without a verdict to pass it on to the next link. Both say which fields it
+	// looked at.
 	Decide(p Packet) Outcome
 	// Proactive appends the rules that a switch gets when it connects.
 	Proactive(c *Connected, rules []flow.Rule) []flow.Rule
@@ -167,8 +168,8 @@ type Machines interface {
 	StateOf(key string, data []byte, at time.Time) string
 }
 
-// Remembering is a Source that compiles into [Machines] where Remembers says so. Packets must reach it: what a switch decides by itself it
-// never sees.
+// Remembering is a Source that compiles into [Machines] if Remembers says so. Packets must reach it: it never sees a packet that a switch decides
+// by itself.
 type Remembering interface {
 	Source
 	Remembers() bool
@@ -177,7 +178,7 @@ type Remembering interface {
 	CantTravel(pair bool) []string
 }
 
-// Recollection is what states had to do with a decision.
+// Recollection says which states a decision has read and changed.
 type Recollection struct {
 	Read int // how many of the event's states, from the link's own first one on, it has read
 
@@ -192,7 +193,7 @@ type Recollection struct {
 	Limited bool
 }
 
-// Add adds to r, which is of the whole event, what one of the chain's links recalls, whose first state is the event's at that index.
+// Add adds one link's recollection to r, which is that of the whole event. first is the index of the link's first state among the event's.
 func (r *Recollection) Add(own *Recollection, first int) {
 	if own.Change != nil {
 		own.Change.Index += first
@@ -227,8 +228,8 @@ type Packet struct {
 	// Now is when the packet was read; zero where nobody says.
 	Now time.Time
 
-	// Supposed says that nobody has sent the packet: it is asked about because another one may answer it. Whether its sender is who it says
-	// was looked at when it came, if it did.
+	// Supposed says that the packet has not come: the link is asked about it because the packet that has come may be its reply. A link that
+	// checks senders lets it pass, since it checked the sender when the packet came.
 	Supposed bool
 
 	// Src and Dst are the packet's network addresses as links look them up, from
@@ -281,17 +282,17 @@ type Outcome struct {
 	Verdict flow.Verdict // NoVerdict: the next link decides
 	Reason  string
 
-	// Depends are the fields that the outcome hangs on, present in the packet
-	// or not: a packet that differs in none of them gets the same. A rule that
-	// leaves one of them out would be wider than the decision.
+	// Depends are the fields that the outcome depends on, present in the packet
+	// or not: a packet that differs in none of them gets the same outcome. A rule
+	// without one of them would be wider than the decision.
 	Depends flow.Field
 
-	// Switch says that the outcome hangs on which switch it is, too: another
-	// one's packet may get another one, though it has the same fields.
+	// Switch says that the outcome depends on the switch, too: a packet with the
+	// same fields at another switch may get another outcome.
 	Switch bool
 
-	// NoRule names what the outcome hangs on besides that no rule can match, such as an option of neighbour discovery: the answer is about
-	// this packet alone. Empty: there is nothing.
+	// NoRule names something else that the outcome depends on and that no rule can match, such as an option of neighbour discovery. The
+	// answer is then for this packet alone. Empty: there is nothing.
 	NoRule string
 
 	// Left is how long the outcome holds, where Limited: until time alone changes it.

@@ -2,15 +2,15 @@
 // version and a checksum, small enough for a platform's configuration value (500 IPv4 addresses
 // take 2 KB) and quick to unpack, without YAML and without reflection.
 //
-// It holds what decides and no more: comments of header rules stay behind, and the prefixes of a
-// blocklist come back sorted.
+// It contains only what decides: comments of header rules are left out, and the prefixes of a
+// blocklist are sorted.
 //
 // Each entry of the chain is its kind's code, and what the kind writes.
 //
 //	"SBP" | format version (1) | serial (8) | hash (4) | length of the body (4) | CRC-32C (4) | body
 //
-// Numbers of a fixed size are big-endian; those in the body are mostly varints. The checksum goes
-// over all of it but itself.
+// Numbers of a fixed size are big-endian; those in the body are mostly varints. The checksum is of
+// all bytes but its own.
 package blob
 
 import (
@@ -32,7 +32,7 @@ const (
 	checksumAt    = headerSize - 4
 )
 
-// Errors of Unpack, each in the chain of what it returns.
+// Errors that Unpack's errors wrap.
 var (
 	ErrFormat    = errors.New("not a compiled policy")
 	ErrVersion   = errors.New("compiled for another version")

@@ -12,7 +12,7 @@ import (
 
 // Prefixes come back sorted and without their doubles.
 
-// What stands beside the direction. A function that is older than these refuses the direction that it then reads.
+// Bits beside the direction, in one byte. A function that doesn't know them reads a direction that there is not, and refuses the policy.
 const (
 	rejects = 0x80
 	logs    = 0x40

@@ -131,9 +131,9 @@ const (
 	advertisement = 136
 )
 
-// target looks up whom a neighbour solicitation asks for, or an advertisement is
-// about. The first is a destination, as the target of an ARP request is; the
-// second a source.
+// target looks up the target of a neighbour solicitation or advertisement. A
+// solicitation's target counts as a destination, like the target of an ARP request; an
+// advertisement's counts as a source.
 func (l *link) target(p *policy.Packet, out *policy.Outcome) {
 	m := p.Match
 	out.Depends |= flow.FieldNDTarget
@@ -184,7 +184,7 @@ func (l *link) side(p *policy.Packet, f flow.Field, address *netip.Prefix, k key
 	return true
 }
 
-// deny makes out that of a packet that is denied.
+// deny makes out the outcome of a denied packet.
 func (l *link) deny(out *policy.Outcome, reason string) {
 	depends := out.Depends
 	*out = l.denied
@@ -193,7 +193,7 @@ func (l *link) deny(out *policy.Outcome, reason string) {
 
 const missingReason = Name + ": the packet's addresses are missing"
 
-// reason names the address, so it allocates, as nothing else here does.
+// reason names the address. It is the only part of Decide that allocates.
 func (l *link) reason(a netip.Addr, e *entry) string {
 	buf := make([]byte, 0, 128)
 	buf = append(buf, Name+": "...)

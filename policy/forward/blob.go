@@ -10,7 +10,7 @@ func (c *Config) Write(w *wire.Writer) {
 	w.Byte(byte(c.Mode) | wire.Bit(flagReplies, c.Answers) | wire.Bit(flagStrict, c.Strict) | wire.Bit(flagLog, c.Log))
 }
 
-// What stands beside the mode. A function that is older than these refuses the mode that it then reads.
+// Bits beside the mode, in one byte. A function that doesn't know them reads a mode that there is not, and refuses the policy.
 const (
 	flagReplies = 0x80
 	flagStrict  = 0x40

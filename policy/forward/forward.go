@@ -12,9 +12,9 @@ import (
 // Name is the policy's name in files and reasons.
 const Name = "forward"
 
-// Default is the policy of a gateway that was given none: every packet is
-// allowed and goes the switch's own way, and its exact flow is installed for as
-// long as it is not idle for 30 s.
+// Default returns the policy of a gateway without a policy file. Every packet is
+// allowed and goes the switch's own way. A rule for its exact flow is installed, which
+// ends after 30 s without a packet.
 func Default() *policy.Policy {
 	return &policy.Policy{Serial: 1, Install: policy.DefaultInstall, Chain: []policy.Source{&Config{Mode: policy.Normal}}}
 }
@@ -30,7 +30,7 @@ type Config struct {
 // Name implements [policy.Source].
 func (*Config) Name() string { return Name }
 
-// Forward returns the mode: what packets do that another policy allows.
+// Forward returns the mode, by which packets go that other entries allow.
 func (c *Config) Forward() policy.ForwardMode { return c.Mode }
 
 // Replies reports whether what is allowed may be answered.

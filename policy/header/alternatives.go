@@ -21,8 +21,8 @@ const (
 	keyNot     = "not"
 )
 
-// ParseConditions reads a match that may name groups, have lists of values, and say what must not be so: a packet meets it if it meets one of the
-// conditions, which are complete and can all be met. There is none where it says what is wrong.
+// ParseConditions reads a match, which may name groups, have lists of values, and say what must not hold. It returns conditions, each with its
+// prerequisites: a packet meets the match if it meets one of them. After it has reported an error to f, it returns none.
 func ParseConditions(f *syntax.File, n *syntax.Node, where string) []Condition {
 	if n.Shape != syntax.Mapping || !written(f, n) {
 		return []Condition{ParseCondition(f, n, where, keyFrom, keyTo, keyService, keyNot)}
@@ -97,7 +97,7 @@ func written(f *syntax.File, n *syntax.Node) bool {
 	return false
 }
 
-// choice is keys and their values, in turn, which hold together; of choices one holds.
+// choice is a list of keys and values, in turn, all of which must hold. Of choices, one must hold.
 type (
 	choice  []*syntax.Node
 	choices []choice
@@ -119,7 +119,7 @@ func is(line int, key, value string) choice {
 	return choice{{Line: line, Value: key}, {Line: line, Value: value}}
 }
 
-// key returns what a key stands for; nothing where it says what is wrong.
+// key returns the choices that a key stands for, or none after it has reported an error.
 func (w *writer) key(name, value *syntax.Node) (list choices) {
 	where := w.where + ": " + name.Value
 	switch name.Value {
@@ -217,7 +217,7 @@ func serviceChoice(line int, s syntax.Service) choice {
 	return is(line, protoNames[s.Proto]+"_dst", fmt.Sprintf("%d-%d", s.First, s.Last))
 }
 
-// not returns what packets have that have none of the values: each key must have another one. A packet without such a field does not meet it.
+// not returns the choices that exclude a mapping's values: every key must have another value. A packet that lacks one of these fields doesn't meet them.
 func (w *writer) not(n *syntax.Node) choices {
 	where := w.where + ": not"
 	if n.Shape != syntax.Mapping || len(n.Content) == 0 {
@@ -241,7 +241,7 @@ func (w *writer) not(n *syntax.Node) choices {
 	return product
 }
 
-// other returns the values of a key that are not the given ones; nothing where it says what is wrong.
+// other returns the values of a key other than the given ones, or none after it has reported an error.
 func (w *writer) other(name, value *syntax.Node, where string) (list choices) {
 	fail := func(format string, args ...any) choices {
 		w.f.Errorf(value, "%s: %s", where, fmt.Sprintf(format, args...))
@@ -431,7 +431,7 @@ func otherServices(line int, taken []syntax.Service) (list choices) {
 	return list
 }
 
-// beside returns the prefixes that together are what is in p and in none of taken.
+// beside returns prefixes that together cover p without the addresses in taken.
 func beside(p netip.Prefix, taken []netip.Prefix) (list []netip.Prefix) {
 	var inside []netip.Prefix
 	for _, t := range taken {
@@ -452,7 +452,7 @@ func beside(p netip.Prefix, taken []netip.Prefix) (list []netip.Prefix) {
 	return append(beside(low, inside), beside(netip.PrefixFrom(high, p.Bits()+1), inside)...)
 }
 
-// otherMACs returns masked addresses that together are all but the given ones.
+// otherMACs returns masked addresses that together cover all addresses but the given ones.
 func otherMACs(line int, key string, taken []flow.MAC) (list choices) {
 	var prefixes []netip.Prefix // of the first 48 bits
 	for _, a := range taken {

@@ -21,11 +21,11 @@ const (
 	flagReject // one that is older than this denies without a word
 )
 
-// extended, in the number that a compiled entry begins with, says that its rules have more to them than they had at first. A function that is
-// older than this refuses the entry, since it would decide without.
+// extended is a bit of the number that a compiled entry begins with. It says that rules have more parts than in the first version. A function that doesn't
+// know the bit refuses the entry, since it would decide without these parts.
 const extended = 1 << 16
 
-// logging, there too, says that each rule has one more byte: whether it is logged.
+// logging is another bit there: each rule has one more byte, which says whether its decisions are logged.
 const logging = 1 << 17
 
 // Write implements [policy.Source]. Comments stay behind.

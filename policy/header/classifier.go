@@ -51,7 +51,7 @@ func mac(m flow.MAC) uint64 {
 	return uint64(binary.BigEndian.Uint16(m[:]))<<48 | uint64(binary.BigEndian.Uint32(m[2:]))<<16
 }
 
-// of fills k, which is zero, with a packet's headers, as far as used says.
+// of fills k, which is zero, with a packet's headers: those in used.
 func (k *key) of(p *policy.Packet, used flow.Field) {
 	m := p.Match
 	k[0] = uint64(m.InPort)<<32 | uint64(m.EthType)<<16 | uint64(m.VLAN)
@@ -190,8 +190,8 @@ func (b *builder) build() *classifier {
 	return &c
 }
 
-// lookup returns the rank of the first rule that matches a packet of which the
-// fields in known are known, or noRule, and the fields that the answer hangs on.
+// lookup returns the rank of the first rule that matches a packet, or noRule, and the
+// fields that this depends on. Only the packet's fields in known count.
 func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Field) {
 	rank = noRule
 	if c.pruner == nil {
@@ -210,8 +210,7 @@ func (c *classifier) lookup(k *key, known flow.Field) (rank int32, seen flow.Fie
 			}
 		}
 	}
-	// Every tuple whose best is not behind the answer had a say in it, the
-	// answer's own among them.
+	// The answer depends on every tuple that has a rule before it, and on its own.
 	low, high := 0, len(c.tuples)
 	for low < high {
 		if mid := (low + high) / 2; c.tuples[mid].best > rank {

@@ -99,15 +99,15 @@ func complete(m flow.Match) (flow.Match, error) {
 	return m.Canonical(), nil
 }
 
-// completeFor has a packet's EtherType decide where the header leaves it open.
+// completeFor completes a header for packets of an EtherType, if the header leaves the EtherType open.
 func completeFor(ethType uint16, m *flow.Match) error {
 	var packet flow.Match
 	packet.SetEthType(ethType)
 	return m.Complete(&packet)
 }
 
-// covers is the condition's meaning, word for word: whether a packet of which
-// the fields in known are known satisfies it. The classifier must agree.
+// covers reports whether a packet satisfies the condition, by the plainest code: the
+// classifier is tested against it.
 func (c *Condition) covers(p *flow.Match) bool {
 	if !c.Header.Covers(p) {
 		return false
@@ -118,8 +118,8 @@ func (c *Condition) covers(p *flow.Match) bool {
 	return c.Dst == nil || p.Has(flow.FieldL4Dst) && p.L4Dst >= c.Dst.First && p.L4Dst <= c.Dst.Last
 }
 
-// overlaps reports whether a packet may satisfy both conditions. It errs on the
-// side of yes.
+// overlaps reports whether a packet may satisfy both conditions. If it can't tell, it
+// returns true.
 func (c *Condition) overlaps(o *Condition) bool {
 	if c.Src != nil && o.Src != nil && !c.Src.overlaps(*o.Src) || c.Dst != nil && o.Dst != nil && !c.Dst.overlaps(*o.Dst) {
 		return false

@@ -32,23 +32,23 @@ const Week = 7 * 24 * 60
 // Span is a part of a week, in minutes since the beginning of Monday: from From until To.
 type Span struct{ From, To uint16 }
 
-// Shift is from when on local time is how far ahead of UTC. Both are in seconds, since 1970 the first.
+// Shift says that local time is Offset seconds ahead of UTC from the time From on, which is in seconds since 1970.
 type Shift struct {
 	From   int64
 	Offset int32
 }
 
-// guard is what must be so beside a packet's headers for a rule to decide it.
+// guard is what a rule asks for beside a packet's headers: flags of TCP, and hours.
 type guard struct {
 	flags Flags
 	hours []Span // sorted and apart; nil: always
 	zone  []Shift
 }
 
-// guarded reports whether the rule hangs on more than a packet's headers.
+// guarded reports whether the rule depends on more than a packet's headers.
 func (r *Rule) guarded() bool { return r.Flags != (Flags{}) || len(r.Hours) > 0 }
 
-// sameGuard reports whether two rules are held to the same.
+// sameGuard reports whether two rules ask for the same flags and hours.
 func (r *Rule) sameGuard(o *Rule) bool { return r.Flags == o.Flags && slices.Equal(r.Hours, o.Hours) }
 
 func (r *Rule) validateGuard(zone []Shift) error {
@@ -128,7 +128,7 @@ func Open(hours []Span, zone []Shift, now time.Time) (open bool, left time.Durat
 	return open, time.Unix(min(at+until-second, next), 0).Sub(now)
 }
 
-// holds reports whether a packet is as the guard asks, and notes in out what that hangs on. hidden says what is not known of it.
+// holds reports whether a packet is as the guard asks, and notes in out what that depends on. If it can't tell, hidden names what isn't known of the packet.
 func (g *guard) holds(p *policy.Packet, out *policy.Outcome) (ok bool, hidden string) {
 	withheld := p.In != nil && p.In.Withheld
 	if g.hours != nil {
@@ -155,14 +155,14 @@ func (g *guard) holds(p *policy.Packet, out *policy.Outcome) (ok bool, hidden st
 	return false, "tcp_flags"
 }
 
-// segment is a run of rules that are held to the same.
+// segment is a run of rules that ask for the same flags and hours.
 type segment struct {
 	index
 	first int32 // rank of its first condition
 	guard *guard
 }
 
-// decideGuarded is Decide where some rules hang on more than headers.
+// decideGuarded is Decide for a policy in which some rules depend on more than headers.
 func (l *link) decideGuarded(p *policy.Packet) policy.Outcome {
 	var all policy.Outcome
 	for i := range l.segments {

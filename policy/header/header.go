@@ -122,7 +122,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 // maxSegments bounds the look-ups of one decision.
 const maxSegments = 64
 
-// segments is how many runs of rules there are that are held to the same.
+// segments returns how many runs of rules there are that ask for the same flags and hours.
 func (c *Config) segments() int {
 	n, order := 1, c.Order()
 	for i := 1; i < len(order); i++ {
@@ -178,7 +178,7 @@ func (a *Action) validate() error {
 	return nil
 }
 
-// Label is how errors and reasons name a rule, counted from 0.
+// Label returns the name of rule i, counted from 0, in errors and reasons.
 func (c *Config) Label(i int) string {
 	var b strings.Builder
 	c.writeLabel(&b, i)

@@ -84,7 +84,7 @@ func parseHours(s string) (span [2]int, err error) {
 	return span, nil
 }
 
-// spans puts days and hours together. What goes over midnight is of the day on which it begins.
+// spans combines days and hours. Hours that go over midnight belong to the day on which they begin.
 func spans(days [7]bool, hours [][2]int) (list []Span) {
 	var minutes [Week]bool
 	for d, on := range days {
@@ -127,7 +127,7 @@ func listOf[T any](f *syntax.File, n *syntax.Node, where string, parse func(stri
 // The years whose changes of local time a compiled policy knows. After them the last one stays.
 const firstYear, lastYear = 2020, 2045
 
-// ShiftsOf returns what local time is in a place.
+// ShiftsOf returns the shifts of local time in a place, or nil for UTC.
 func ShiftsOf(place *time.Location) (list []Shift) {
 	if place == time.UTC {
 		return nil

@@ -47,14 +47,15 @@ type index struct {
 	used   flow.Field   // of all
 	whole  *classifier
 
-	// partial[i] leaves the fields of levels[i] out, to find the rules that a
-	// packet may match of which those were not seen.
+	// partial[i] leaves out the fields of levels[i]. It finds the rules that a packet
+	// may match which doesn't show these fields.
 	partial [len(levels)]*classifier
 }
 
-// levels are what a packet may lack: fields that a P4 digest has no place for,
-// layer 4 (a later fragment), the protocol too (more IPv6 extension headers than
-// are walked), the whole of layer 3 (a frame cut short), everything but in_port.
+// levels are the sets of fields that a packet may lack: those that a P4 digest has no
+// place for; layer 4 (of a later fragment); the protocol, too (behind more IPv6
+// extension headers than are followed); all of layer 3 (of a frame cut short);
+// everything but in_port.
 var levels = [...]flow.Field{
 	rareFields,
 	rareFields | portFields,

@@ -82,7 +82,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 	return nil
 }
 
-// overlap reports whether a packet may meet a condition of each list. It errs on the side of yes.
+// overlap reports whether a packet may meet a condition of each list. If it can't tell, it returns true.
 func overlap(a, b []Condition) bool {
 	return slices.ContainsFunc(a, func(c Condition) bool {
 		return slices.ContainsFunc(b, func(o Condition) bool { return c.overlaps(&o) })
@@ -143,7 +143,7 @@ next:
 	return rules
 }
 
-// expansions is how many matches of a switch the condition becomes.
+// expansions returns how many rules of a switch the condition becomes.
 func (c *Condition) expansions() int {
 	n := 1
 	if c.OpenFamily() {
@@ -162,7 +162,7 @@ func (c *Condition) OpenFamily() bool {
 	return needsIP(&c.Header) && !c.Header.Has(flow.FieldEthType)
 }
 
-// expand returns the matches of a switch that together are the condition.
+// expand returns the matches of switches' rules that together cover the condition.
 func (c *Condition) expand() []flow.Match {
 	list := []flow.Match{c.Header}
 	if c.OpenFamily() {

@@ -8,7 +8,7 @@ import (
 	"switchbridge/policy/wire"
 )
 
-// What stands beside the direction. A function that is older than these refuses the direction that it then reads.
+// Bits beside the direction, in one byte. A function that doesn't know them reads a direction that there is not, and refuses the policy.
 const (
 	rejects = 0x80
 	logs    = 0x40

@@ -1,14 +1,12 @@
 // Package httpclient is the [flow.Decider] that asks a function over HTTP, by
 // the contract of docs/contract.md.
 //
-// An event is one POST within one deadline. What goes wrong on the way is
-// repeated only where that is safe: a request of which nothing was sent always
-// is, one that may have reached the function is only when the function's
-// decisions write no store ([Config.Idempotent]). Repeats and hedges draw on
-// budgets that are a share of the events, so that a function in trouble gets at
-// most a tenth more load and not a multiple of it. A breaker per endpoint turns
-// an endpoint that is down into an error of microseconds, and the next endpoint
-// is asked instead.
+// An event is one POST within one deadline. The client repeats a failed request only
+// if that is safe. If nothing was sent, it always is. If the request may have reached
+// the function, it is safe only if the function's decisions write no store
+// ([Config.Idempotent]). Budgets limit repeats and hedges to a share of the events, so
+// that a function in trouble gets at most a tenth more load. Each endpoint has a
+// breaker: while an endpoint is down, the client asks the next one at once.
 //
 // Nothing that the function sends is trusted: headers and body are bounded,
 // compressed bodies and redirects are refused, and a token goes to the

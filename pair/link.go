@@ -27,7 +27,7 @@ type claimBody struct {
 	Generation uint64 `json:"generation"`
 }
 
-// passed is a packet that one gateway had from a switch and the other is to decide.
+// passed is a packet that one gateway has received from a switch and that the other one decides.
 type passed struct {
 	DPID     flow.DPID   `json:"dpid"`
 	InPort   flow.PortNo `json:"in_port"`
@@ -103,7 +103,7 @@ func answer(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v) // who asked has gone, then
 }
 
-// call asks the peer and reads its answer into v, which may be nil.
+// call sends a request to the peer and reads its answer into v, which may be nil.
 func (m *Member) call(ctx context.Context, method, path string, body, v any) error {
 	var b bytes.Buffer
 	if body != nil {
@@ -133,7 +133,7 @@ func (m *Member) call(ctx context.Context, method, path string, body, v any) err
 	return json.Unmarshal(text, v)
 }
 
-// ask hears how the peer is.
+// ask asks the peer for its state.
 func (m *Member) ask(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, m.cfg.Timeout/2)
 	defer cancel()

@@ -2,7 +2,7 @@ package pair
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics counts what becomes of the lead. Build it with [NewMetrics].
+// Metrics shows who leads, and counts changes of the lead. Make it with [NewMetrics].
 type Metrics struct {
 	leads, answers        prometheus.Gauge
 	changes, passed, lost prometheus.Counter

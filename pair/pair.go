@@ -23,15 +23,15 @@ const (
 )
 
 const (
-	// startWait is how long a gateway that has just started waits for a word of its peer before it claims, in units of Timeout.
+	// startWait is how long a gateway that has just started waits for its peer's answer before it claims, in units of Timeout.
 	startWait = 3
-	// firstRest is how long a gateway claims nothing after it was demoted without hearing of its peer; it doubles to lastRest.
+	// firstRest is how long a gateway makes no claim after a switch has demoted it while its peer didn't answer. It doubles each time, up to lastRest.
 	firstRest = 30 * time.Second
 	lastRest  = 10 * time.Minute
-	// maxSpoken bounds the switches whose word is noted; that of more is not believed.
+	// maxSpoken bounds the switches whose answers about the lead are noted. Answers of further switches are ignored.
 	maxSpoken = 8192
-	// ahead is how far from now the time in a generation may be. A switch that names a later one lies, or was another controller's: to claim
-	// above it would make all other switches take this pair's claims for stale, once the number has run over.
+	// ahead is how far in the future the time in a generation may be. A switch that names a later one lies, or belonged to another controller.
+	// If a gateway claimed above it, the number would overflow some day, and all other switches would take this pair's claims for stale.
 	ahead = 24 * time.Hour
 )
 
@@ -53,14 +53,14 @@ type Config struct {
 	Poll    time.Duration
 	Timeout time.Duration
 
-	// Serial is the newest policy's that this gateway knows; Newer is told where the peer knows a newer one. A gateway whose policy is older does not take the
-	// lead from a peer that is there.
+	// Serial returns the serial of the newest policy that this gateway knows. Newer is called when the peer knows a newer one. A gateway with an older policy
+	// doesn't take the lead from a peer that answers.
 	Serial func() uint64
 	Newer  func()
 
-	// Hold has all switches confirm what they were sent, and nothing more sent to them, before the lead is handed over.
+	// Hold is called before the lead is handed over. It waits until all switches have confirmed their messages, and sends nothing more to them.
 	Hold func(ctx context.Context) error
-	// Receive takes a packet that the peer had from a switch when it handed the lead over. An error has it sent again.
+	// Receive takes a packet that the peer had received from a switch when it handed the lead over. After an error the peer sends it again.
 	Receive func(dpid flow.DPID, p *flow.PacketIn) error
 	// Switches returns the switches that this gateway may lead now. Sessions call it; it must not wait.
 	Switches func() []flow.DPID
@@ -117,7 +117,7 @@ type Member struct {
 	waiting chan passed
 }
 
-// spoken is what a switch has said of the other gateway while this one leads.
+// spoken is what a switch has answered about the lead while this gateway leads.
 type spoken struct {
 	raised time.Time     // when this member last claimed because of it
 	left   bool          // it is left to the other gateway
@@ -244,7 +244,7 @@ func (m *Member) Lost(dpid flow.DPID, generation uint64) {
 	m.yield(now, "most switches obey the other gateway")
 }
 
-// word returns what a switch has said; nil where there is no room to note it. The caller holds mu, as for all below.
+// word returns what a switch has answered, or nil if there is no room to note it. The caller holds mu, as for all functions below.
 func (m *Member) word(dpid flow.DPID, now time.Time) *spoken {
 	if s := m.spoken[dpid]; s != nil {
 		return s
@@ -262,7 +262,7 @@ func (m *Member) word(dpid flow.DPID, now time.Time) *spoken {
 	return s
 }
 
-// leave leaves one switch to the other gateway, twice as long as the last time.
+// leave stops claiming one switch and leaves it to the other gateway, for twice as long as the last time.
 func (m *Member) leave(dpid flow.DPID, s *spoken, now time.Time) {
 	s.rest = min(max(firstRest, 2*s.rest), lastRest)
 	s.left, s.until = true, now.Add(s.rest)
@@ -270,7 +270,7 @@ func (m *Member) leave(dpid flow.DPID, s *spoken, now time.Time) {
 	m.tell()
 }
 
-// claimLeft claims the switches again that were left to the other gateway for long enough, or while it could not be asked.
+// claimLeft claims switches again that were left to the other gateway: those whose time has passed, and those that were left while it didn't answer.
 func (m *Member) claimLeft(now time.Time, answers bool) {
 	healed := answers && m.cut
 	if healed {
@@ -287,7 +287,7 @@ func (m *Member) claimLeft(now time.Time, answers bool) {
 	}
 }
 
-// answers reports whether the peer was heard of within the timeout.
+// answers reports whether the peer has answered within the timeout.
 func (m *Member) answers(now time.Time) bool {
 	return !m.heard.IsZero() && now.Sub(m.heard) <= m.cfg.Timeout
 }
@@ -303,7 +303,7 @@ func (m *Member) claim(now time.Time, why string) {
 	m.set(now, true, why)
 }
 
-// tell wakes who waits for a change.
+// tell wakes those who wait for a change of the lead.
 func (m *Member) tell() {
 	close(m.changed)
 	m.changed = make(chan struct{})
@@ -334,11 +334,11 @@ func (m *Member) set(now time.Time, leads bool, why string) {
 	m.log.Info(word, "peer", m.cfg.Peer, "why", why, "generation", m.gen)
 }
 
-// look decides what follows from what is known.
+// look decides whether to take or to yield the lead.
 func (m *Member) look(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	// A process that was stopped has heard nothing meanwhile, and knows nothing.
+	// This process was stopped for a while, and may have missed answers of its peer.
 	if now.Sub(m.ticked) > m.cfg.Timeout && m.claims.Before(now.Add(m.cfg.Timeout)) {
 		m.claims = now.Add(m.cfg.Timeout)
 	}
@@ -385,12 +385,12 @@ func (m *Member) first() bool {
 	return m.cfg.Member < m.peer.Member
 }
 
-// state is what the peer is told. The caller holds mu.
+// state returns what to tell the peer. The caller holds mu.
 func (m *Member) state() State {
 	return State{Member: m.cfg.Member, Leads: m.leads, Since: m.since, Generation: m.gen, Serial: m.cfg.Serial(), Prefer: m.cfg.Prefer}
 }
 
-// Close frees what New took, for a member that is not run.
+// Close closes the listener. It is for a member that is never run.
 func (m *Member) Close() { m.cfg.Listener.Close() }
 
 // Status tells an operator.
@@ -441,8 +441,8 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 }
 
-// Handover gives the lead to the peer, without a packet lost: what this gateway has sent is confirmed first, and what it still has of the switches'
-// packets goes to the peer.
+// Handover gives the lead to the peer without losing a packet. Before it, the switches confirm what this gateway has sent; after it, this gateway passes on
+// the packets that it still receives from them.
 func (m *Member) Handover(ctx context.Context) error {
 	m.mu.Lock()
 	switch {

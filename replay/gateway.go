@@ -62,8 +62,8 @@ func dialGateway(ctx context.Context, cfg *Config, sw *flow.Switch) (*gateway, e
 	return g, nil
 }
 
-// settle waits until the gateway has done its part of the handshake, which ends
-// in a way of its own for each controller: it falls silent.
+// settle waits until the controller has finished its part of the handshake. Each
+// controller ends it in its own way, so settle waits until it sends nothing more.
 func (g *gateway) settle(ctx context.Context, limit time.Duration) error {
 	const silence = 100 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, max(limit, 2*silence))
@@ -73,8 +73,8 @@ func (g *gateway) settle(ctx context.Context, limit time.Duration) error {
 
 func (g *gateway) close() error { return g.sw.Close() }
 
-// intercept takes the answers out of what the controller sends; the rest is the
-// switch's own to deal with.
+// intercept handles the controller's messages that answer an event. The fake switch
+// handles the others.
 func (g *gateway) intercept(h ofp.Header, msg []byte) bool {
 	var buffer uint32
 	var verdict flow.Verdict
@@ -108,8 +108,8 @@ func (g *gateway) finish(ev *event, err error) {
 	g.pending.Done()
 }
 
-// take removes the event that waits for a buffer, or is nil. The sender is woken
-// when half of the events that may wait are answered, not for each.
+// take removes and returns the event that waits for a buffer, or nil. It wakes the
+// sender only when half of the events that may wait are answered.
 func (g *gateway) take(buffer uint32) *event {
 	g.mu.Lock()
 	defer g.mu.Unlock()

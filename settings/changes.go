@@ -7,11 +7,11 @@ import (
 	"switchbridge/internal/watched"
 )
 
-// live are the keys that a running gateway can take over, with all below each.
+// live are the keys whose new values a running gateway can apply, with all keys below them.
 var live = []string{"policy", "fail_mode", "guardrails", "limits", "log.level", "log.decisions", "openflow.subscribe", "openflow.tls",
 	"function", "routes", "shadow", "admin.token_file"}
 
-// Live reports whether a running gateway can take a key's new value over.
+// Live reports whether a running gateway can apply a key's new value.
 func Live(key string) bool {
 	for _, k := range live {
 		if key == k || strings.HasPrefix(key, k+".") {
@@ -21,9 +21,9 @@ func Live(key string) bool {
 	return false
 }
 
-// Merge returns what a gateway that runs by now can run by when next is what its
-// file says: next, with the keys that need a restart as they are in now. Keys
-// that differ are in changed or in restart.
+// Merge returns the settings that a running gateway can use after its file has changed
+// from now to next: those of next, except for keys that need a restart, which stay as in
+// now. Each key that differs is in changed or in restart.
 func Merge(now, next *Settings) (merged *Settings, changed, restart []string) {
 	merged = new(*next)
 	watched.Differences(now, merged, func(key string, a, b reflect.Value) {

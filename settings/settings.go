@@ -129,7 +129,7 @@ type Function struct {
 	Budget        Budget        `yaml:"budget"`
 }
 
-// Shadow is a second policy, or function, that is asked beside the first; nothing comes of its answers.
+// Shadow is a second policy or function that is asked beside the first. Its answers appear in figures and in the log only.
 type Shadow struct {
 	Policy   string    `yaml:"policy"`
 	Function *Function `yaml:"function"` // nil: none
@@ -151,7 +151,7 @@ func (s *Shadow) validate() error {
 	return s.Function.validate("shadow.function")
 }
 
-// Budget bounds how often a function is called, since calls are what it costs.
+// Budget bounds how often a function is called, since platforms charge by the call.
 type Budget struct {
 	PerHour int     `yaml:"per_hour"` // 0: no bound
 	PerDay  int     `yaml:"per_day"`
@@ -276,8 +276,8 @@ type Log struct {
 // DefaultAdmin is where the operator's side is served.
 const DefaultAdmin = "127.0.0.1:9653"
 
-// Default returns the values of absent keys. Those of what is configured are its
-// own defaults; here are those that nobody else has.
+// Default returns the values of absent keys. Most are the defaults of the packages that
+// use them.
 func Default() *Settings {
 	g := guard.Default()
 	var versions []Version

@@ -51,8 +51,8 @@ func first(checks ...func() error) error {
 	return nil
 }
 
-// Validate checks what no single value can, and what its type lets pass: Parse has
-// done it; who changes a field does it again.
+// Validate checks what the types of single values can't check. Parse calls it; call it
+// again after a change of a field.
 func (s *Settings) Validate() error {
 	return first(s.numbers, s.durations, s.openflow, s.guardrails, s.p4, s.others, s.states, s.tracing, s.Pair.validate, s.functions, s.Shadow.validate)
 }

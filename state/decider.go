@@ -58,30 +58,30 @@ type Config struct {
 	Timeout   time.Duration
 	OnFailure OnFailure
 
-	// Check, if set, says whether a value that was read is a state: an error is [ErrCorrupt] or [ErrNewer], and is counted. What
-	// becomes of the packet then says the machine.
+	// Check, if set, returns [ErrCorrupt] or [ErrNewer] for a value that is no state. The Decider counts the error; the machine decides
+	// about the packet.
 	Check func(data []byte) error
 
-	// Staleness bounds how long a rule lives that rests on a state which events of other gateways may change: nobody tells the gateway that has
-	// the rule. Whole seconds; 0: no other gateway changes states.
+	// Staleness bounds the timeouts of a rule that depends on a state which other gateways may change, since this gateway isn't told of the
+	// change. Whole seconds; 0: no other gateway changes states.
 	Staleness time.Duration
 
 	// Local, if set, reports whether only events of ev's own switch change the state of a key. Staleness does not bound what rests on such states.
 	Local func(ev *flow.Event, key string) bool
 
-	// Report, if set, is told why states can't be read or written: of each kind of failure at most every ten seconds, with the number
-	// of those that it was not told of.
+	// Report, if set, is called with the reason when states can't be read or written: for each kind of failure at most every ten seconds, with
+	// the number of failures in between.
 	Report func(kind Failure, err error, untold int)
 }
 
-// Decider has an event's states read before it asks Next, and swaps the state that the decision changes. Where another event was
-// faster it reads and asks again. A policy without machines costs it a few loads.
+// Decider reads an event's states, asks Next, and swaps the state that the decision changes. If another event has changed that state
+// first, it reads and asks again. If the policy has no machines, it does nothing but ask.
 //
-// Of a rehearsal ([flow.Event.Rehearsal]) it reads the states and swaps none.
+// For a rehearsal ([flow.Event.Rehearsal]) it reads the states and swaps none.
 //
-// It never fails open: what can't be read or written is a failure that is counted ([Stats]), and the packet is handled as
-// [Config.OnFailure] says. Such an answer has no rules, so that the next packet asks again. It is no error, since a fail mode could
-// forward the packet.
+// It never fails open. If a state can't be read or written, it counts a failure ([Stats]) and handles the packet as
+// [Config.OnFailure] says. Such an answer has no rules, so that the next packet asks again. It is not returned as an error, since a fail
+// mode might forward the packet.
 type Decider struct {
 	cfg     Config
 	local   bool    // the store is in this process
@@ -128,8 +128,8 @@ func (x *Decider) Local() bool {
 	return true
 }
 
-// Rushed reports whether somebody was told that decisions never wait, though the store is beyond this process. From then on the policy must not
-// get machines.
+// Rushed reports whether Local has returned true although the store is outside of this process. From then on the policy must not get machines, since
+// its decisions would wait where nothing may wait.
 func (x *Decider) Rushed() bool { return x.rushed.Load() }
 
 // String names the store and what is asked.
@@ -397,7 +397,7 @@ func (x *Decider) count(kind Failure, err error) {
 	}
 }
 
-// alone makes d a decision about the event's packet alone, which changes nothing.
+// alone makes d a decision about the event's packet only, without rules and without a change of state.
 func alone(ev *flow.Event, d *flow.Decision) {
 	if ev.PacketIn != nil {
 		actions, _ := d.PacketActions(&ev.PacketIn.Match)

@@ -1,9 +1,9 @@
 // Package state keeps what a policy's machines remember from one event to the next.
 //
-// A decision stays a pure function of the event, the states that the policy names for it, and the time. Whoever hosts the controller
-// reads the states from a [Store], asks, and swaps the one that changes; where another event was faster it reads and asks again
-// ([Decider]). So no instance of a guest waits for a store, and each platform uses its own. Stores are the folders below; they share one
-// suite, statetest.
+// A decision is a pure function of the event, the states that the policy names for it, and the time. The host of the controller
+// reads the states from a [Store], asks the controller, and swaps the state that the decision changes. If another event has changed it first,
+// the host reads and asks again ([Decider]). So no guest waits for a store, and each platform uses its own. Each folder below is a store; all
+// pass one suite, statetest.
 package state
 
 import (
@@ -27,13 +27,14 @@ type Value struct {
 	Version uint64
 	Data    []byte // the caller's; nil where there is no value
 
-	// Last is of a key that has no value: at least every version that it had in the last two minutes, one more than the last where it
-	// was deleted, and below its next one. So what rests on "there is no value" is told from what rested on an older value.
+	// Last is for a key without a value. It is not lower than any version that the key had in the last two minutes, one more than the last
+	// version if the key was deleted, and lower than the key's next version. So a decision that rests on "there is no value" can be told from
+	// one that rests on an older value.
 	Last uint64
 }
 
 // Store keeps values by key. Its methods are safe for concurrent use and return soon after ctx is done. An error means that the store can't
-// be asked, or holds something that can't be understood, and never that there is no value.
+// be asked, or holds something that can't be understood. It never means that there is no value.
 type Store interface {
 	// Get fills values, one for each key and in their order, in one round trip where the store can.
 	Get(ctx context.Context, keys []string, values []Value) error

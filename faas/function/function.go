@@ -1,8 +1,8 @@
-// Package function is what every host of a function shares: the controller behind the guest's
-// envelope, the envelope behind the headers of the contract, and a guest as a flow.Decider.
+// Package function has what all hosts of a function share: the controller as an Answerer of guest requests, the
+// translation between these and the contract's headers, and a guest as a flow.Decider.
 //
 // It knows no HTTP server and no platform, so that it also runs inside a WebAssembly guest. It
-// links no encoding: its users bring those that they speak.
+// imports no encoding: its users pass in those that they need.
 package function
 
 import (
@@ -19,9 +19,9 @@ import (
 
 // Answerer answers one event: the controller itself, or a guest that a host runs.
 //
-// Answer fills a, which it resets first, and whose State, Change and Body it may append to and must not
-// keep. An error means that there is no answer; what the function itself has against an event is
-// an answer with a status. Answer is called by several goroutines at a time.
+// Answer resets a and fills it. It may append to a's State, Change and Body and must not
+// keep them. An error means that there is no answer; if the function refuses an event, it returns
+// an answer with a status. Several goroutines call Answer at a time.
 type Answerer interface {
 	Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error
 }

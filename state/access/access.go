@@ -1,4 +1,4 @@
-// Package access is what stores are opened with: where they are, what they may hold, and the secrets that open them.
+// Package access has the options with which stores are opened: their addresses, limits and secrets.
 package access
 
 import (
@@ -23,8 +23,8 @@ const (
 type Options struct {
 	URL *url.URL
 
-	// Entries and Bytes bound what the store holds, where it is the one who makes room: 0 stands for the defaults. A key counts until its
-	// state has expired; the bytes are of keys and values.
+	// Entries and Bytes bound what a store may hold that manages its own memory or file; 0 stands for the defaults. A key counts until its
+	// state has expired; Bytes counts keys and values.
 	Entries int
 	Bytes   int64
 

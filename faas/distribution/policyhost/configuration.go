@@ -13,8 +13,8 @@ import (
 // MaxConfiguration bounds what is read for a guest's configure, in bytes.
 const MaxConfiguration = guest.MaxPolicy
 
-// Configuration is a file that a guest's configure is given as it is: the policy of a guest that
-// has a form of its own for it.
+// Configuration is the policy file of a guest with its own form of policies. Its content is given to the guest's
+// configure unchanged.
 type Configuration struct {
 	*watched.Value[[]byte] // nil where there is no file
 	path                   string
@@ -60,7 +60,7 @@ func (c *Configuration) use(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// Close takes the file out of the results.
+// Close removes the file from the results.
 func (c *Configuration) Close() {
 	if c.Value != nil {
 		c.Value.Close()

@@ -1,3 +1,3 @@
-// Package policyhost is what decides by a policy that may change while it runs: the seam [Host],
-// the controller compiled in ([Native]), and the policy file that is read again ([File]).
+// Package policyhost lets a policy change while a program decides by it. A [Host] decides; [Native] is the controller in the
+// same process. A [File] is a policy file, which is read again when it changes.
 package policyhost

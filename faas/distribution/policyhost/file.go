@@ -23,7 +23,7 @@ import (
 	"switchbridge/state"
 )
 
-// store has what policies name that has to be looked up. Tests have one of their own.
+// store keeps the lists and hosts' names that policies name and that are looked up. Tests replace it.
 var store = lookup.Default
 
 // Host is what decides by a policy that can change while it runs.
@@ -78,14 +78,14 @@ func OpenAs(what, path string, log *slog.Logger, results *watched.Results) (*Fil
 	return f, f.Last().Policy, nil
 }
 
-// Saw tells of a packet that was decided by the policy. It may be called by many at a time.
+// Saw notes a packet that was decided by the policy. Several goroutines may call it at a time.
 func (f *File) Saw(packet *flow.Match) { f.tags.see(packet, f.log) }
 
 // Follow gives host each new policy from now on, and calls onChange, if not nil, with it afterwards. It is
 // called once, before anything looks at the file.
 func (f *File) Follow(host Host, onChange func(*policy.Policy)) { f.host, f.onChange = host, onChange }
 
-// Requires has takes say why a policy that is otherwise good can't be used. It is called once, as Follow is.
+// Requires sets a function that returns an error if a valid policy can't be used here. Requires is called once, as Follow is.
 func (f *File) Requires(takes func(*policy.Policy) error) { f.takes = takes }
 
 // Path is the file; empty for none.
@@ -99,7 +99,7 @@ func (f *File) Files() []watched.File {
 	return []watched.File{f, f.keeper}
 }
 
-// sources are what is to be looked up from now on: what the policy names that was read just now, good or not, and what the one in use does.
+// sources returns the lists and names to look up from now on: those of the policy that was just read, whether it is valid or not, and those of the one in use.
 func (f *File) sources(read *policyfile.Reader, doc *policyfile.Document) []*syntax.Lookup {
 	list := slices.Clone(read.Lookups)
 	if doc == nil && f.Value != nil {
@@ -108,7 +108,7 @@ func (f *File) sources(read *policyfile.Reader, doc *policyfile.Document) []*syn
 	return list
 }
 
-// Look is that of the value, which reads the policy again, too, when something is there that it lacked.
+// Look implements watched.File. Beside a changed file, a list or name that is there now and was missing before makes it read the policy again.
 func (f *File) Look(ctx context.Context, force bool) (changed bool, err error) {
 	return f.Value.Look(ctx, force || f.keeper.News())
 }
@@ -135,7 +135,7 @@ func (f *File) Reload(ctx context.Context) error {
 	return err
 }
 
-// Close takes the file out of the results.
+// Close removes the file from the results.
 func (f *File) Close() {
 	if f.Value != nil {
 		f.keeper.Close()
@@ -143,7 +143,7 @@ func (f *File) Close() {
 	}
 }
 
-// newer refuses a policy that can't take the place of the host's.
+// newer returns an error if a policy can't replace the host's.
 func (f *File) newer(p *policy.Policy) error {
 	if old, next := f.host.Version(), p.Version(); next != old && next.Serial <= old.Serial {
 		return fmt.Errorf("%s: its content changed and its serial, %d, is not above %d: serials only grow", f.path, next.Serial, old.Serial)
@@ -159,7 +159,7 @@ func (f *File) newer(p *policy.Policy) error {
 // warnBudget is what a start or a reload spends on looking for entries that can never decide: a few tenths of a second.
 const warnBudget = 1 << 23
 
-// warn tells of entries that can never decide: the policy is in force as it is.
+// warn logs the entries that can never decide. The policy is used all the same.
 func (f *File) warn(doc *policyfile.Document) {
 	prover, err := prove.New(doc.Policy, warnBudget)
 	if err != nil {

@@ -29,8 +29,8 @@ const (
 	maxKVAnswer = 2 << 20 // bytes of a page of keys
 )
 
-// outdated returns the entries that neither the policy next nor the one that counts needs, nor
-// any that an edge may still have. To tell those:
+// outdated returns the entries that are needed neither by the policy next, nor by the current one, nor by
+// any other that an edge may still have:
 //
 //   - Nothing is outdated while the policy that counts is younger than settleTime, since an edge may
 //     have the one before.

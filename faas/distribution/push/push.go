@@ -1,11 +1,13 @@
 // Package push writes a compiled policy where a platform's function reads it.
 //
-// A target's Plan says what would be written, having checked the platform's limits: nothing is sent
-// by it. Plan.Current says what is there. Plan.Replace writes over what isn't newer, by Plan.Do, and reads
-// back. Plan.Do writes, in order, and stops at the first write that fails. The last write makes
-// the others count, so that a policy that was written in part is never decided by. Every write
-// may be repeated, and is where the platform doesn't answer or has no time. Plan.Clean then deletes what
-// older policies left.
+// A target's Plan method checks the platform's limits and returns what would be written. It sends nothing. Then:
+//
+//   - Plan.Current returns the version of the policy that is there.
+//   - Plan.Replace writes the new policy, unless the one there is newer, and reads it back.
+//   - Plan.Do only writes, in order, and stops at the first write that fails. Functions use the
+//     other values only after the last write, so no function decides by half a policy. A write is repeated if
+//     the platform doesn't answer or is too busy.
+//   - Plan.Clean deletes what older policies have left.
 package push
 
 import (
@@ -51,8 +53,8 @@ type Plan struct {
 	staleErr error
 }
 
-// Outdated returns what Clean would delete after a Replace that began now. The error, which may
-// come with some of it, names what is left there and says why.
+// Outdated returns what Clean would delete after a Replace that began now. If it returns an error, the
+// list may be incomplete; the error names what stays, and why.
 func (p *Plan) Outdated(ctx context.Context) ([]Delete, error) {
 	if p.outdated == nil || p.ready != nil && p.ready() != nil {
 		return nil, nil
@@ -64,9 +66,9 @@ func (p *Plan) Outdated(ctx context.Context) ([]Delete, error) {
 	return stale, err
 }
 
-// Clean deletes what Replace found outdated before it wrote: it is called when Replace has come to
-// its end, or to [ErrSame]. It calls deleted, if that isn't nil, after each, and stops at the
-// first that fails. A failure changes nothing for those who read policies; the error names all that is left.
+// Clean deletes what Replace found outdated before it wrote. Call it after Replace has returned nil or
+// [ErrSame]. It calls deleted, if that isn't nil, after each deletion, and stops at the
+// first that fails. After a failure functions read the new policy all the same; the error names everything that is left.
 func (p *Plan) Clean(ctx context.Context, deleted func(Delete)) error {
 	stale, err := p.stale, p.staleErr
 	p.stale, p.staleErr = nil, nil

@@ -13,7 +13,7 @@ import (
 	"switchbridge/policy/blob"
 )
 
-// Errors of Replace, each in the chain of what it returns.
+// Errors that Replace's errors wrap.
 var (
 	ErrSame     = errors.New("the same policy is there already")
 	ErrNewer    = errors.New("a newer policy is there")
@@ -53,10 +53,10 @@ func (p *Plan) where() string {
 	return fmt.Sprintf("%s: %s: key %s", p.Target, last.Store, last.Key)
 }
 
-// Replace is Do for a policy that takes another's place. Nothing is written where the policy is there
-// already ([ErrSame]), where a policy of a larger serial is ([ErrNewer]) and, since serials
-// only grow, where there is something that can't be read ([ErrUnknown]); force writes all the same.
-// Afterwards what was written is read back: [ErrReadBack] says that it isn't there. Nothing is deleted: that is [Plan.Clean]'s.
+// Replace is Do for a policy that replaces another. Without force it writes nothing if the same policy is
+// there ([ErrSame]), if one with a larger serial is there ([ErrNewer]), or if what is there can't be read
+// ([ErrUnknown]): it may be a newer policy. Afterwards Replace reads the policy back, and returns
+// [ErrReadBack] if it isn't there. It deletes nothing; [Plan.Clean] does.
 func (p *Plan) Replace(ctx context.Context, force bool, wrote func(Write)) error {
 	ours, err := blob.Unpack(p.blob)
 	if err != nil {

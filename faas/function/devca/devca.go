@@ -1,8 +1,7 @@
-// Package devca makes a certificate authority for development, so that a
-// function speaks HTTPS before anybody has bought or issued a certificate. The
-// authority is kept in a folder and stays the same from run to run; what trusts
-// it trusts every later start. It is no authority for production: its key lies
-// in a file.
+// Package devca makes a certificate authority for development, so that a function
+// can serve HTTPS before there is a real certificate. The authority is kept in a folder
+// and is the same in every run, so clients need to trust it only once. Don't use it in
+// production: its key lies in a file.
 package devca
 
 import (

@@ -1,8 +1,8 @@
-// Package edgehost answers one request with the controller, as edge platforms have it done: a fresh
-// instance that knows nothing reads the policy, decides one event, and is gone.
+// Package edgehost answers one request with the controller, as edge platforms want it: a new
+// instance reads the policy, decides one event, and ends.
 //
-// It goes from what costs little to what costs much: a stranger is sent away before the body is
-// read, and what is no event before the policy is.
+// It checks first what costs little: it refuses a caller without a token before it reads the body, and
+// a request that is no event before it reads the policy.
 package edgehost
 
 import (
@@ -149,8 +149,8 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	return nil
 }
 
-// remembering returns what decides by a policy whose states, if it has any, travel with events where there are keys, and are in the platform's store
-// where there is one, which its decisions write. Without either nothing is known of them, and what hangs on them is denied.
+// remembering returns the controller, with states if its policy has machines. If there are keys, the states travel with events; otherwise they are in the
+// platform's store, and writes is true. If there is neither, no state is known, and packets that depend on one are denied.
 func remembering(c *controller.Controller, p Platform) (d flow.Decider, writes bool, err error) {
 	if !c.Stateful() {
 		return c, false, nil
@@ -179,15 +179,15 @@ func remembering(c *controller.Controller, p Platform) (d flow.Decider, writes b
 	return state.New(cfg), true, nil
 }
 
-// deciding is what reads and swaps around a controller. Log gets a line where a state can't be used; packets are denied then.
+// deciding returns the configuration of what reads and swaps states around a controller. log gets a line if a state can't be used; the packet is denied then.
 func deciding(c *controller.Controller, store state.Store, log func(line string)) state.Config {
 	return state.Config{Next: c, Machines: c, Store: store, Check: machine.CheckValue, Report: func(kind state.Failure, err error, _ int) {
 		log(fmt.Sprintf("a state can't be used: %v: %v", kind, err))
 	}}
 }
 
-// Travelling returns what decides by a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. Log gets a line where a
-// state can't be used; packets are denied then.
+// Travelling returns a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. log gets a line if a
+// state can't be used; the packet is denied then.
 func Travelling(c *controller.Controller, keys string, log func(line string)) (flow.Decider, error) {
 	if why := c.Policy().CantTravel(false); len(why) > 0 {
 		return nil, fmt.Errorf("states can't travel with events: %s", strings.Join(why, "; "))

@@ -19,11 +19,11 @@ const (
 
 func (p Place) String() string { return [...]string{"leads", "waits", "full", "settled"}[p%4] }
 
-// Coalescer holds packets back while one with the same headers is being
-// decided, and until the switch has that decision's rules; then they go by
-// them. One session has one; what waits (T, such as an event that owns its
-// data) is the session's. It does no input or output and never calls back. It
-// has a lock of its own and is safe for concurrent use.
+// Coalescer holds packets while one with the same headers is being decided, and until
+// the switch has that decision's rules. Then the packets go by these rules. Each session
+// has a Coalescer. T is what waits, such as an event with its data; it belongs to the
+// session. A Coalescer does no input or output and never calls back. It is safe for
+// concurrent use.
 //
 // The session's part:
 //
@@ -35,11 +35,10 @@ func (p Place) String() string { return [...]string{"leads", "waits", "full", "s
 //	// follow: a PACKET_OUT with the actions for each, in order.
 //	// Not follow: each is an event of its own, which does not join again.
 //
-// Every flight must be released, whatever became of its leader. One that was
-// not decided when it is released (the leader met no pool worker, the answer
-// could not be understood) has its followers ask on their own. One whose
-// leader got no answer has them share its outcome, drop or NORMAL: asking a
-// function that is away again, for each of them, would help nobody.
+// Every flight must be released, whatever became of its leader. If a flight was not
+// decided (no worker was free, or the answer could not be understood), its followers ask
+// on their own. If the leader got no answer, its followers share its outcome, drop or
+// NORMAL: it would not help to ask a function that is away again for each of them.
 type Coalescer[T any] struct {
 	limits CoalesceLimits
 
@@ -50,8 +49,8 @@ type Coalescer[T any] struct {
 	settled []*Flight[T] // released and within Settle, the oldest first; they stay in flights
 }
 
-// maxSettled bounds the flights that speak for stragglers. Beyond it the oldest
-// are forgotten, which costs a repeated question.
+// maxSettled bounds the flights that still answer late packets. Beyond it the oldest
+// are forgotten, and a late packet is asked about again.
 const maxSettled = 8192
 
 // CoalesceLimits bound what a Coalescer holds.
@@ -64,8 +63,8 @@ type CoalesceLimits struct {
 	// not answered. After it a packet leads anew. Default 2 s.
 	Hold time.Duration
 
-	// Settle is how long after its release a flight speaks for stragglers: packets
-	// that were on their way while the switch took the rules. 0: not at all.
+	// Settle is how long after its release a flight still answers packets with its
+	// headers, which the switch sent before it had the rules. 0: not at all.
 	Settle time.Duration
 }
 
@@ -100,13 +99,13 @@ type Flight[T any] struct {
 	until   time.Time // released, and speaks for stragglers until then; zero: not released, or not to
 }
 
-// Actions returns what a packet that is [Settled] takes; an empty list drops it.
+// Actions returns the actions for a packet that is [Settled]; an empty list drops it.
 func (f *Flight[T]) Actions() []flow.Action { return f.actions }
 
-// Join says where the packet with headers key stands. Where it leads, the
-// caller owns w and the flight, which is nil if it may have no followers; where
-// it waits, the Coalescer has w until the flight is released. Bytes is what w
-// keeps of memory, now the present time.
+// Join says what to do with the packet with headers key. If it leads, the caller keeps w
+// and gets the flight, which is nil if there is no room for followers. If it waits, the
+// Coalescer keeps w until the flight is released. bytes is how much memory w takes, now
+// the present time.
 func (c *Coalescer[T]) Join(key *flow.Match, w T, bytes int, now time.Time) (*Flight[T], Place) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,10 +138,10 @@ func (c *Coalescer[T]) Join(key *flow.Match, w T, bytes int, now time.Time) (*Fl
 	return nil, Waits
 }
 
-// Decided notes what the leader's decision does with packets of its headers.
-// Only rules speak for followers: a decision without one that matches, such as
-// a PACKET_OUT alone, speaks for its own packet, unless d.Failure says that it
-// is the fail mode's. It copies what it keeps of d.
+// Decided notes what the leader's decision does with packets of the same headers. Only
+// rules count for followers. A decision without a rule that matches, such as a PACKET_OUT
+// alone, is about its own packet, unless d.Failure says that it is the fail mode's.
+// Decided copies what it keeps of d.
 func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
 	if f == nil {
 		return
@@ -172,8 +171,8 @@ func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
 // came. With follow each takes actions (none: drop); without, each is an event
 // of its own. A second release of a flight returns nothing.
 //
-// Settle says that the switch has the flight's rules, so that stragglers need
-// no question of their own.
+// settle says that the switch has the flight's rules, so that later packets with these
+// headers need no question of their own.
 func (c *Coalescer[T]) Release(f *Flight[T], settle bool, now time.Time) (waiters []T, actions []flow.Action, follow bool) {
 	if f == nil {
 		return nil, nil, false
@@ -198,7 +197,7 @@ func (c *Coalescer[T]) Release(f *Flight[T], settle bool, now time.Time) (waiter
 	return waiters, f.actions, f.follow
 }
 
-// expire forgets the flights that speak for nobody any more. The caller holds mu.
+// expire forgets the flights that answer no packet any more. The caller holds mu.
 func (c *Coalescer[T]) expire(now time.Time) {
 	for len(c.settled) > 0 && (len(c.settled) > maxSettled || !now.Before(c.settled[0].until)) {
 		f := c.settled[0]

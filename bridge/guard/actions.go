@@ -6,7 +6,7 @@ import (
 	"switchbridge/flow"
 )
 
-// traitsOf looks once at every action.
+// traitsOf returns the traits of a list of actions.
 func traitsOf(list []flow.Action) (k traits) {
 	if len(list) > 1 {
 		k = several
@@ -42,8 +42,8 @@ func outputTable(_ *check, _ []flow.Action, _ *flow.Match, _ flow.Field) string 
 	return "no output to TABLE is allowed"
 }
 
-// unknownPort takes a switch whose ports are not known (P4Runtime tells none) to
-// have them all.
+// unknownPort refuses an output to a port that the switch doesn't have. If the switch's
+// ports aren't known, since P4Runtime doesn't list them, it accepts every port.
 func unknownPort(c *check, list []flow.Action, _ *flow.Match, _ flow.Field) string {
 	known := c.desc != nil && len(c.desc.Ports) > 0
 	for i := range list {
@@ -96,9 +96,9 @@ func experimenter(_ *check, list []flow.Action, _ *flow.Match, _ flow.Field) str
 	return ""
 }
 
-// setField checks that the packets of m have what the actions write (OpenFlow
-// 1.3.5, 7.2.5: a set-field has the prerequisites of its field). What an
-// incomplete packet withholds the switch can see, and judges.
+// setField checks that the packets of m have the fields that the actions write
+// (OpenFlow 1.3.5, 7.2.5: a set-field has the prerequisites of its field). Fields that an
+// incomplete packet doesn't show are left to the switch, which sees them.
 func setField(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string {
 	tags, tagKnown := 0, m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0
 	if tagKnown && m.VLAN&flow.VLANPresent != 0 {

@@ -2,15 +2,18 @@ package guard
 
 import "switchbridge/flow"
 
-// Fall marks in gone, beside the rules of one answer that are not installed
-// (for whatever reason, a refusal by the switch as well), all that may not be in
-// the switch without them: what overlaps a gone rule in its table at lower
-// priority, or has actions at the same one; what sends packets on to a gone rule's
-// table; what has actions, overlaps a gone deny and is looked up after it, as
-// before says, whatever the priorities; and what these shield in turn. before is
-// [Switch.Before]; it may be nil.
+// Fall adds rules to gone. gone marks the rules of one answer that are not installed,
+// for whatever reason, also because the switch has refused them. Without these rules
+// others of the answer may not be in the switch either. Fall marks every rule that
 //
-// It goes too far rather than not far enough: a rule that falls is asked for again.
+//   - overlaps a gone rule of its table and has a lower priority, or has actions and the
+//     same priority;
+//   - sends packets on to a gone rule's table;
+//   - has actions, overlaps a gone deny and is looked up after it, whatever the
+//     priorities (before is [Switch.Before]; it may be nil);
+//   - is shielded by a rule that Fall has marked.
+//
+// If in doubt it marks a rule: the gateway is then asked about its packets again.
 func Fall(rules []flow.Rule, gone []bool, before func(a, b *flow.Rule) bool) {
 	if before == nil {
 		before = Anything{}.Before
@@ -50,8 +53,8 @@ func fall(rules []flow.Rule, gone []bool, sw lookup, fates []fate) {
 	}
 }
 
-// shields reports whether r may get packets that above was to have, or was to
-// have from r by a goto.
+// shields reports whether, without above, r may get packets that above would have
+// got, or that r would have sent on to above by a goto.
 func shields(above, r *flow.Rule, sw lookup) bool {
 	if above.Command != flow.Add {
 		return false
@@ -84,8 +87,8 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 	return r.Match.Overlaps(&above.Match)
 }
 
-// untaggedVID reports whether m asks for a VID of packets without a tag. There are
-// none, so no switch takes it. What was meant are packets with that VID.
+// untaggedVID reports whether m has a VID without the bit that says "tagged". No packet
+// matches that, so no switch takes it. The author meant packets with that VID.
 func untaggedVID(m *flow.Match) bool {
 	return m.Has(flow.FieldVLAN) && m.VLAN&flow.VLANPresent == 0 && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&m.VLANMask != 0
 }

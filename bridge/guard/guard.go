@@ -70,21 +70,20 @@ type Guardrails struct {
 	MaxPriority uint16
 	MaxRules    int // in one function's answer
 
-	// HardTimeout is given to a rule that answers a packet and names none, so that
-	// traffic can't keep it for ever; 0 gives none. What it names itself is cut to
-	// MaxHardTimeout; 0 cuts nothing.
+	// HardTimeout is the timeout of a rule that answers a packet and has none, so that
+	// traffic can't keep the rule for ever; 0: such a rule gets none. A longer timeout than
+	// MaxHardTimeout is shortened to it; 0: nothing is shortened.
 	HardTimeout    time.Duration
 	MaxHardTimeout time.Duration
 
-	// MaxConversation is MaxHardTimeout for a rule of one conversation, which
-	// others may answer as long as it is there; 0: the same.
+	// MaxConversation takes MaxHardTimeout's place for a rule that matches one
+	// conversation and lets replies in; 0: MaxHardTimeout holds for it, too.
 	MaxConversation time.Duration
 
 	ProactiveWide bool     // proactive rules with actions may match everything
 	Meters        []uint32 // the ids of the meters that the gateway defines
 
-	// Off switches rails off by name: for tests, and for whoever wants to see what
-	// a rail is good for.
+	// Off switches rails off by name, for tests and for experiments.
 	Off map[Rail]bool
 }
 
@@ -152,7 +151,7 @@ type check struct {
 	gone  []bool
 }
 
-// fate is what becomes of one rule.
+// fate says whether one rule stays, and why not.
 type fate struct {
 	rail   Rail
 	detail string
@@ -167,11 +166,11 @@ func (c *check) off(name Rail) bool { return len(c.g.Off) > 0 && c.g.Off[name] }
 // where it answers a packet, and none of what is the gateway's to say (cookie,
 // buffer_id).
 //
-// The packet's verdict holds: where the rule that said what happens to it has
-// fallen, d.PacketOut says it instead. Only where that is forbidden too is the
-// packet dropped. Nor does a removal widen what stays: see [Fall].
+// The packet itself is handled as the answer said. If the rule that said so is removed,
+// d.PacketOut says it instead; only if that is forbidden, too, is the packet dropped. A
+// removed deny doesn't widen the rules that stay: see [Fall].
 //
-// sw may be nil, which is [Anything], and so may mem. Check allocates nothing
+// sw may be nil, which means [Anything], and mem may be nil. Check allocates nothing
 // unless it refuses something.
 func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Memory, out *Outcome) {
 	if sw == nil {
@@ -298,9 +297,8 @@ func (c *check) refuse(i int, rail Rail, detail string) {
 	c.rules[i] = fate{rail: rail, detail: detail}
 }
 
-// answer compares the rules with each other, has those fall that may not stay
-// without a fallen one, and ends those in time that may not stay without a rule
-// whose life was cut.
+// answer compares the rules with each other. It removes those that may not stay without
+// a removed one, and shortens the timeouts of those that may not outlive a shortened one.
 func (c *check) answer(rails *bound) {
 	for _, row := range rails.among {
 		if c.off(row.Name) {
@@ -324,8 +322,8 @@ func (c *check) answer(rails *bound) {
 	c.shorten()
 }
 
-// shorten gives what a rule of a life that was cut shields no longer life than
-// that rule has: its packets would be the other's once it is gone.
+// shorten bounds the timeouts of rules below one whose timeout was shortened: after that
+// one has ended, its packets would go to them.
 func (c *check) shorten() {
 	rules := c.d.Rules
 	var room [16]int
@@ -404,7 +402,7 @@ func (c *check) verdict(rails *bound, decisive int, strays bool, out *Outcome) {
 	}
 }
 
-// concerns reports whether m covers p as it is meant.
+// concerns reports whether the author of m means it to cover p.
 func concerns(m, p *flow.Match) bool {
 	if untaggedVID(m) {
 		tagged := *m

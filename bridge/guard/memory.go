@@ -17,13 +17,13 @@ const (
 	MaxDenies  = 1024  // refused denies that are known one by one
 )
 
-// Memory is what answers of one session are held to beyond themselves: the rules
-// of others in the switch, and the denies that the switch did not take. The zero
-// value is empty, and so is nil. It is safe for concurrent use, bounded, and
-// costs a check nothing while it is empty.
+// Memory holds what one session's answers are checked against beside themselves: the
+// rules of other controllers in the switch, and the denies that the switch has refused.
+// The zero value and nil are empty. It is safe for concurrent use and bounded, and costs a
+// check nothing while it is empty.
 //
-// What it has no room for is not forgotten but known less exactly, so that it
-// refuses more and not less.
+// If there is no more room, it merges entries into wider ones, so that it refuses more
+// and not less.
 type Memory struct {
 	denies  atomic.Int32 // 1 while anything is in refused or shut
 	others  atomic.Int32 // 1 while anything is in foreign or crowded

@@ -122,8 +122,8 @@ type Row struct {
 	// are for, and withheld what these have and m lacks.
 	list func(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string
 
-	// when saves calls: the rail has nothing to say of a rule, or a list of
-	// actions, that has none of these. 0 stands for all.
+	// when saves calls: the rail is called only for a rule, or a list of actions,
+	// that has one of these traits. 0: for all.
 	when traits
 }
 
@@ -196,8 +196,8 @@ func Names() []Rail {
 	return names
 }
 
-// traits is what a rule, or a list of actions, has: a rail is not called about
-// what it has nothing to say of.
+// traits are properties of a rule or a list of actions that decide which rails are
+// called for it.
 type traits uint8
 
 const (
@@ -367,9 +367,9 @@ func tooWide(c *check, r *flow.Rule) string {
 	return ""
 }
 
-// narrow reports whether m asks for a header of the packet beyond the place that
-// it came by. That a packet has no VLAN tag is no header, and a mask that leaves
-// half of all addresses asks for none.
+// narrow reports whether m asks for a header of the packet, and not only for the port
+// that it came in by. The absence of a VLAN tag doesn't count, and neither does a mask
+// that leaves half of all addresses.
 func narrow(m *flow.Match) bool {
 	const weighed = flow.FieldInPort | flow.FieldMetadata | flow.FieldTunnelID | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN
 	if m.Fields&^weighed != 0 {
@@ -382,10 +382,10 @@ func narrow(m *flow.Match) bool {
 		m.Has(flow.FieldVLAN) && m.VLAN&m.VLANMask&flow.VLANPresent != 0
 }
 
-// learned reports whether r is what a switch that learns would note of packet: a
-// rule in a table other than 0 with eth_dst (and at most the VLAN) of the
-// packet's own unicast source, whose one action is output to the port it came
-// in by. It can't cover the packet, and needs no port.
+// learned reports whether r is what a learning switch would install for packet: a rule
+// in a table other than 0 that matches eth_dst, and at most the VLAN, and sends packets
+// for the packet's own unicast source to the port that the packet came in by. Such a
+// rule doesn't cover the packet and needs no in_port.
 func learned(r *flow.Rule, packet *flow.Match) bool {
 	m := &r.Match
 	switch {
@@ -425,9 +425,9 @@ func incomplete(c *check, r *flow.Rule) string {
 	return ""
 }
 
-// route lets pass what a switch that learns notes of the packet: it is about
-// packets to the host that the function was asked about, wherever they come by,
-// and only a goto leads to it.
+// route allows the rule that a learning switch would install for the packet ([learned]),
+// although it doesn't cover the packet: it sends packets to the host that has asked, and
+// packets reach it only by a goto.
 func route(c *check, r *flow.Rule) string {
 	if c.within == nil || c.packet != nil && learned(r, c.packet) {
 		return ""
@@ -495,8 +495,8 @@ func ofConversation(m, packet *flow.Match) bool {
 	return packet.Converses() && m.Has(flow.FieldInPort) && m.Keep(flow.Conversation) == packet.Keep(flow.Conversation)
 }
 
-// order has a rule with actions give way to what the answer means to be looked
-// up before it, and the switch may not.
+// order refuses a rule with actions if the answer means another rule to be looked up
+// before it, and the switch may look this one up first.
 func order(c *check, i int) string {
 	rules := c.d.Rules
 	r := &rules[i]
@@ -534,8 +534,8 @@ func (c *check) protocol() flow.Protocol {
 	return c.desc.Protocol
 }
 
-// inRange says what of m no switch could be told, or "". Decoders refuse most
-// of it; a controller in process has none in front of it.
+// inRange names a value in m that has more bits than its field, or returns "". Decoders
+// refuse most of these; answers of a controller in the same process pass no decoder.
 func inRange(m *flow.Match) string {
 	ip := flow.NeedIP.Fields() & flow.Prefix.Fields()
 	for rest := m.Fields & ip; rest != 0; rest &= rest - 1 {

@@ -76,8 +76,9 @@ type Guardrails struct {
 	HardTimeout    time.Duration
 	MaxHardTimeout time.Duration
 
-	// MaxConversation takes MaxHardTimeout's place for a rule that matches one
-	// conversation and lets replies in; 0: MaxHardTimeout holds for it, too.
+	// MaxConversation takes MaxHardTimeout's place for a rule that matches only the
+	// packet's own conversation, since replies pass only as long as it is there; 0:
+	// MaxHardTimeout holds for it, too.
 	MaxConversation time.Duration
 
 	ProactiveWide bool     // proactive rules with actions may match everything

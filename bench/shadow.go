@@ -52,7 +52,7 @@ type shadowEvents struct {
 	Agree, Disagree, Undecided, Failed, Shed uint64
 }
 
-// Shadow measures what a second policy beside the first costs a gateway: two gateways, one of which has it, decide about the same load in turn.
+// Shadow measures what a shadow policy costs a gateway. Two gateways, one with a shadow and one without, decide about the same load in turns.
 func Shadow(ctx context.Context, cfg ShadowConfig) (*ShadowResult, error) {
 	if len(cfg.Functions) == 0 {
 		cfg.Functions = []string{"native", "embedded"}

@@ -257,7 +257,7 @@ func (l *link) dial() error {
 	}
 }
 
-// end notes that a connection has ended, and has it made again where that is wanted.
+// end notes that a connection has ended, and connects again if the configuration asks for it.
 func (f *Fleet) end(l *link, why error) {
 	l.failed = why
 	unix.Close(l.fd) // and the kernel forgets it
@@ -400,7 +400,7 @@ func (f *Fleet) poll(d time.Duration) {
 	}
 }
 
-// flush writes what there is, and has the kernel tell when there is room for the rest.
+// flush writes what it can, and asks the kernel for an event when there is room for the rest.
 func (f *Fleet) flush(l *link) {
 	err := l.write()
 	if rest := len(l.out) > 0; err == nil && rest != l.waits {

@@ -547,7 +547,7 @@ func (a *adversary) close() {
 	_ = a.cmd.Wait() // how it ended changes nothing
 }
 
-// victims are switches that behave well, and ask about new flows, some of which the policy denies.
+// victims are switches that behave well. They ask about new flows; the policy denies some of these.
 func victims(addr string, n int, rate float64) fleet.Config {
 	return fleet.Config{Addrs: []string{addr}, Switches: n, First: 1, Rate: rate * float64(n), Packet: func(sw int, n uint32) fleet.Packet {
 		from := frames.Host(uint8(1 + (sw+1)%100)).At(uint16(1024 + n%60_000))

@@ -46,7 +46,7 @@ func ranked(list []Figure, largest bool) string {
 	return strings.Join(names, ", ")
 }
 
-// conclude says what follows from the figures, and only that: what was not measured has no sentence but that it was not.
+// conclude writes only what follows from the figures. Of a figure that was not measured it says that it was not.
 func conclude(r *Report) (list []string) {
 	say := func(format string, args ...any) { list = append(list, fmt.Sprintf(format, args...)) }
 	for _, t := range []struct {

@@ -15,7 +15,7 @@ import (
 // awayEntries is how many entries the paper's policies have.
 const awayEntries = 500
 
-// policyText is a policy file with n entries, of which the set's events match none, or the last machine. Nothing is installed.
+// policyText returns a policy file with n entries. The set's events match none of them, or only the last machine. The policy installs no rules.
 func policyText(kind string, n int) string {
 	return "serial: 1\ninstall: none\nchain:\n" + entries(kind, n, "") + "  - forward: {mode: normal}\n"
 }

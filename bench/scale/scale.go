@@ -86,7 +86,7 @@ var (
 
 const smallPolicy = "serial: 1\nchain:\n  - blocklist: {addresses: [203.0.113.9]}\n  - forward: {mode: normal}\n"
 
-// flows are packets of new flows, of which one in eight goes to an address that the policies deny.
+// flows are packets of new flows. One in eight goes to an address that the policies deny.
 func flows(sw int, n uint32) fleet.Packet {
 	from := frames.Host(uint8(1 + sw%100)).At(uint16(1024 + n%60_000))
 	if n%8 == 0 {

@@ -15,7 +15,7 @@ type Spread struct {
 	Stdev  float64 `json:"stdev"` // of the runs themselves (divided by n, as cbench does)
 }
 
-// SpreadOf sums runs up; the zero value where there is none.
+// SpreadOf returns the spread of some runs, or the zero value if there are none.
 func SpreadOf(runs []float64) Spread {
 	if len(runs) == 0 {
 		return Spread{}

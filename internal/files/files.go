@@ -1,4 +1,4 @@
-// Package files reads files of which nobody knows how large they are, and replaces files whole.
+// Package files reads files up to a limit of bytes, and replaces files as a whole.
 package files
 
 import (

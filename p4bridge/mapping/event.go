@@ -55,7 +55,7 @@ func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 
 func (m *Mapping) ownPort(p flow.PortNo) bool { return m.CPUPort != 0 && p == m.CPUPort }
 
-// dataBytes is the number that a digest's member is; empty for what is none.
+// dataBytes returns the number in a digest's member, or nothing if the member is no number.
 func dataBytes(d *p4v1.P4Data) []byte {
 	switch v := d.GetData().(type) {
 	case *p4v1.P4Data_Bitstring:

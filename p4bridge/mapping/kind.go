@@ -145,7 +145,7 @@ func isOnes(mask []byte, width int) bool { return bytes.Equal(mask, pipeline.One
 
 func isZero(b []byte) bool { return !slices.ContainsFunc(b, func(x byte) bool { return x != 0 }) }
 
-// prefixMask is a mask of width bits of which the first n are ones.
+// prefixMask returns a mask of width bits, the first n of them set.
 func prefixMask(n, width int) []byte {
 	mask := make([]byte, (width+7)/8)
 	pad := len(mask)*8 - width
@@ -155,7 +155,7 @@ func prefixMask(n, width int) []byte {
 	return mask
 }
 
-// prefixLen is its inverse; ok is false for a mask that is none.
+// prefixLen is the inverse of prefixMask; ok is false for a mask that is no prefix.
 func prefixLen(mask []byte, width int) (n int, ok bool) {
 	pad := len(mask)*8 - width
 	for n < width && mask[(pad+n)/8]&(0x80>>((pad+n)%8)) != 0 {

@@ -10,7 +10,7 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// MissKind is what a program does with a packet of which no rule says anything.
+// MissKind says what a program does with a packet that no rule matches.
 type MissKind uint8
 
 const (

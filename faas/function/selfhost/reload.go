@@ -11,7 +11,7 @@ import (
 	"switchbridge/internal/watched"
 )
 
-// Watch has the server read its configuration again when the file changes, and
+// Watch makes the server read its configuration again when the file changes, and
 // on Reload. load reads it, with what the command line says over it. It is called
 // before Run.
 func (s *Server) Watch(path string, load func() (Config, error)) (err error) {

@@ -134,7 +134,7 @@ func (t *Training) decide(ctx context.Context, tr *trainer, policy int) error {
 	return nil
 }
 
-// usage is told of every call.
+// usage notes every call.
 type usage struct {
 	deciding  bool   // or it doesn't care
 	functions []byte // a bit for each
@@ -346,7 +346,7 @@ func (h *Host) compileWhole(ctx context.Context) (*engine, error) {
 // errMismatch: their snapshots are not each other's.
 var errMismatch = fmt.Errorf("%w: the lean guest was not made with the whole one", ErrGuest)
 
-// loadLean returns the lean guest, nil where there is none.
+// loadLean returns the lean guest, or nil if there is none.
 func (h *Host) loadLean() (*module, error) {
 	if h.config.Lean == nil {
 		return nil, nil

@@ -65,7 +65,7 @@ func sign(t testing.TB, template *x509.Certificate, by *Authority) (*x509.Certif
 	return cert, key
 }
 
-// PEM is the authority's certificate for whoever is to trust it.
+// PEM returns the authority's certificate, for those who shall trust it.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Cert.Raw})
 }

@@ -62,7 +62,7 @@ func packet(data []byte, buffer uint32) flow.Event {
 	return flow.Event{Type: flow.EventPacketIn, PacketIn: &flow.PacketIn{BufferID: buffer, TotalLen: len(data), Match: m, Data: data, Incomplete: m.Missing()}}
 }
 
-// digests are packets of P4 switches, of which the headers alone come.
+// digests are events of P4 switches, which have headers and no packet data.
 func digests() (events []*flow.Event) {
 	sw := &flow.Switch{DPID: 0x2b, Protocol: flow.P4Runtime}
 	for _, frame := range packets() {

@@ -76,6 +76,7 @@ var forbidden = []struct {
 	{in: host, from: "switchbridge/faas", to: "switchbridge/httpclient", why: "a function knows the contract, not the gateway that asks"},
 	{in: host, from: "switchbridge/faas", to: "switchbridge/ofproxy$", why: "a function knows messages, not connections"},
 	{in: host, from: "switchbridge/faas", to: "switchbridge/p4bridge", why: "a function knows messages, not connections"},
+	{in: host, from: "switchbridge/faas/function/httphost", to: "github.com/prometheus", why: "the functions of platforms have no metrics page to serve: it is a quarter of such a program"},
 	{in: host, from: "switchbridge/controller", to: "switchbridge/ofproxy", why: "the controller knows nouns, not protocols"},
 	{in: host, from: "switchbridge/faas/distribution/push", to: "switchbridge/policy/policyfile", why: "what is pushed is compiled already"},
 	{in: host, from: "switchbridge/faas/distribution/push", to: "switchbridge/faas/platform/lambdahost$", why: "it needs no function's host, only where one looks"},

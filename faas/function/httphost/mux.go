@@ -6,12 +6,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
 	"switchbridge/flow/contract"
@@ -45,9 +43,24 @@ type MuxConfig struct {
 	Tokens      Checker
 	ClientCerts bool
 
-	Tracer   trace.Tracer          // is given a span of each event; nil: none
-	Log      *slog.Logger          // nil: none
-	Registry prometheus.Registerer // nil: no metrics
+	Tracer  trace.Tracer // is given a span of each event; nil: none
+	Log     *slog.Logger // nil: none
+	Metrics Metrics      // nil: none
+}
+
+// Metrics counts what a Mux does. Its methods are called by several goroutines at a time.
+type Metrics interface {
+	// Refused counts a caller without a valid token or certificate.
+	Refused()
+	// Of returns what counts the requests of one function. It is called once for each.
+	Of(function string) Requests
+}
+
+// Requests counts the requests of one function.
+type Requests interface {
+	Begun()
+	Answered(status int, took time.Duration) // not if the handler panics
+	Ended()                                  // after Begun
 }
 
 // Mux serves functions by host name or path behind one check of who calls, and answers the health
@@ -56,17 +69,14 @@ type Mux struct {
 	config    MuxConfig
 	functions []served
 	log       *slog.Logger
-	metrics   *metrics
 	draining  atomic.Bool
 	refused   quiet.Line
 }
 
-// served is a function with its metrics, which are looked up by name once; none without a registry.
+// served is a function with its metrics, or nil.
 type served struct {
 	Function
-	busy    prometheus.Gauge
-	ok      prometheus.Counter // answers with 200, most of them
-	seconds prometheus.Observer
+	requests Requests
 }
 
 // NewMux checks config and returns its Mux.
@@ -91,15 +101,10 @@ func NewMux(config MuxConfig) (*Mux, error) {
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
-	var err error
-	if m.metrics, err = newMetrics(config.Registry); err != nil {
-		return nil, err
-	}
 	for _, f := range config.Functions {
 		s := served{Function: f}
-		if m.metrics != nil {
-			s.busy, s.seconds = m.metrics.busy.WithLabelValues(f.Name), m.metrics.seconds.WithLabelValues(f.Name)
-			s.ok = m.metrics.events.WithLabelValues(f.Name, strconv.Itoa(http.StatusOK))
+		if config.Metrics != nil {
+			s.requests = config.Metrics.Of(f.Name)
 		}
 		m.functions = append(m.functions, s)
 	}
@@ -128,7 +133,9 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if err := m.authorise(r); err != nil {
-		m.metrics.refuse()
+		if m.config.Metrics != nil {
+			m.config.Metrics.Refused()
+		}
 		m.refused.Log(m.log, slog.LevelWarn, "caller refused", "remote", r.RemoteAddr, "err", err)
 		w.Header().Set("Www-Authenticate", `Bearer realm="switchbridge"`)
 		writeText(w, http.StatusUnauthorized, err.Error())
@@ -144,21 +151,16 @@ func (m *Mux) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r, span = continueTrace(m.config.Tracer, r, f.Name)
 		defer span.End()
 	}
-	if m.metrics == nil {
+	if f.requests == nil {
 		f.Handler.ServeHTTP(w, r)
 		return
 	}
 	began := time.Now()
-	f.busy.Inc()
-	defer f.busy.Dec()
+	f.requests.Begun()
+	defer f.requests.Ended()
 	recorded := statusWriter{ResponseWriter: w, status: http.StatusOK}
 	f.Handler.ServeHTTP(&recorded, r)
-	if recorded.status == http.StatusOK {
-		f.ok.Inc()
-	} else {
-		m.metrics.events.WithLabelValues(f.Name, statusLabel(recorded.status)).Inc()
-	}
-	f.seconds.Observe(time.Since(began).Seconds())
+	f.requests.Answered(recorded.status, time.Since(began))
 }
 
 // Drain makes the readiness paths say no from now on, so that a platform sends its requests
@@ -234,63 +236,3 @@ func (w *statusWriter) WriteHeader(status int) {
 }
 
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// metrics counts by function. A nil *metrics counts nothing.
-type metrics struct {
-	events  *prometheus.CounterVec
-	seconds *prometheus.HistogramVec
-	busy    *prometheus.GaugeVec
-	refused prometheus.Counter
-}
-
-func newMetrics(reg prometheus.Registerer) (*metrics, error) {
-	if reg == nil {
-		return nil, nil
-	}
-	byFunction := []string{"function"}
-	m := &metrics{
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "switchbridge_function_requests_total", Help: "Requests by function and status.",
-		}, []string{"function", "status"}),
-		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "switchbridge_function_seconds", Help: "From a request's headers to the end of its answer.",
-			Buckets: prometheus.ExponentialBuckets(4e-6, 4, 10), // 4 us to 1 s
-		}, byFunction),
-		busy: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "switchbridge_function_busy", Help: "Requests that are being answered.",
-		}, byFunction),
-		refused: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "switchbridge_function_refused_total", Help: "Callers without a valid token or certificate.",
-		}),
-	}
-	// A mux that takes the place of another counts on where that one was.
-	return m, errors.Join(register(reg, &m.events), register(reg, &m.seconds), register(reg, &m.busy), register(reg, &m.refused))
-}
-
-// register registers a collector, or makes it the equal one that is there.
-func register[C prometheus.Collector](reg prometheus.Registerer, c *C) error {
-	err := reg.Register(*c)
-	var there prometheus.AlreadyRegisteredError
-	if errors.As(err, &there) {
-		if have, ok := there.ExistingCollector.(C); ok {
-			*c = have
-			return nil
-		}
-	}
-	return err
-}
-
-// statusLabel is a status that HTTP knows, as a label: a guest may answer with
-// any number.
-func statusLabel(status int) string {
-	if http.StatusText(status) == "" {
-		return "other"
-	}
-	return strconv.Itoa(status)
-}
-
-func (m *metrics) refuse() {
-	if m != nil {
-		m.refused.Inc()
-	}
-}

@@ -9,11 +9,10 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
-
-	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
+	"time"
 
 	"switchbridge/faas/function/auth/tokenfile"
 )
@@ -121,8 +120,8 @@ func tokenFile(t *testing.T, text string) *tokenfile.File {
 }
 
 func TestMuxAuthorises(t *testing.T) {
-	reg := prometheus.NewRegistry()
-	m := mux(t, MuxConfig{Registry: reg, Tokens: tokenFile(t, "0123456789abcdef\nfedcba9876543210\n"),
+	counted := &counts{}
+	m := mux(t, MuxConfig{Metrics: counted, Tokens: tokenFile(t, "0123456789abcdef\nfedcba9876543210\n"),
 		Functions: []Function{{Name: "f", Handler: says("f")}}})
 	for header, want := range map[string]int{
 		"":                         401,
@@ -138,21 +137,39 @@ func TestMuxAuthorises(t *testing.T) {
 			t.Errorf("%q: %d, want %d", header, status, want)
 		}
 	}
-	if got := value(t, m.metrics.refused); got != 6 {
-		t.Errorf("%v refused", got)
-	}
-	if got := value(t, m.metrics.events.WithLabelValues("f", "200")); got != 2 {
-		t.Errorf("%v answered", got)
+	if want := (counts{refused: 6, begun: 2, answered: map[int]int{200: 2}, ended: 2}); !reflect.DeepEqual(*counted, want) {
+		t.Errorf("counted %+v, want %+v", *counted, want)
 	}
 }
 
-func value(t *testing.T, c prometheus.Counter) float64 {
-	t.Helper()
-	var m dto.Metric
-	if err := c.Write(&m); err != nil {
-		t.Fatal(err)
+// counts is the metrics of one function.
+type counts struct {
+	refused, begun, ended int
+	answered              map[int]int // by status
+}
+
+func (c *counts) Refused()           { c.refused++ }
+func (c *counts) Of(string) Requests { return c }
+func (c *counts) Begun()             { c.begun++ }
+func (c *counts) Ended()             { c.ended++ }
+func (c *counts) Answered(status int, _ time.Duration) {
+	if c.answered == nil {
+		c.answered = map[int]int{}
 	}
-	return m.GetCounter().GetValue()
+	c.answered[status]++
+}
+
+// A handler that panics has ended and has not answered.
+func TestMuxCountsPanics(t *testing.T) {
+	counted := &counts{}
+	m := mux(t, MuxConfig{Metrics: counted, Functions: []Function{{Name: "f", Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })}}})
+	func() {
+		defer func() { _ = recover() }()
+		do(m, "POST", "http://f/")
+	}()
+	if want := (counts{begun: 1, ended: 1}); !reflect.DeepEqual(*counted, want) {
+		t.Errorf("counted %+v, want %+v", *counted, want)
+	}
 }
 
 func TestMuxClientCertificates(t *testing.T) {

@@ -39,6 +39,7 @@ type Server struct {
 	config   Config // of the start
 	log      *slog.Logger
 	registry *prometheus.Registry
+	metrics  *muxMetrics // of every Mux that a reload makes
 	results  *watched.Results
 	tracing  *tracing.Tracing // nil: off
 	around   around
@@ -56,7 +57,7 @@ type Server struct {
 	guests context.Context        // done when the last event has its answer
 	pause  func(time.Duration)    // time.Sleep, but for tests
 
-	// OnPolicy, if set before Run, is told of every new policy of a function.
+	// OnPolicy, if set before Run, is called for every new policy of a function.
 	OnPolicy func(flow.PolicyVersion)
 }
 
@@ -79,6 +80,7 @@ func New(config Config, records io.Writer, log *slog.Logger) (*Server, error) {
 	s := &Server{config: config, log: log, registry: prometheus.NewRegistry(), results: new(watched.Results), begun: make(chan struct{}), pause: time.Sleep}
 	s.registry.MustRegister(s.results, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.refusals = listen.NewRefusals(s.registry, log)
+	s.metrics = newMuxMetrics(s.registry)
 	written := record.NewWriter(records)
 	s.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "switchbridge_function_records_failed_total", Help: "Decision records that could not be written.",
@@ -117,7 +119,7 @@ func (s *Server) prepare(config Config, old *serving) (_ *serving, err error) {
 	} else if n.tokens, err = config.tokens(s.log, s.results); err != nil {
 		return nil, err
 	}
-	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Tokens: n.tokens, Tracer: s.tracing.Tracer("switchbridge/function"), Log: s.log, Registry: s.registry}
+	mux := httphost.MuxConfig{ClientCerts: config.TLS.ClientCA != "", Tokens: n.tokens, Tracer: s.tracing.Tracer("switchbridge/function"), Log: s.log, Metrics: s.metrics}
 	for i := range config.Functions {
 		f := &config.Functions[i]
 		h := old.same(f)

@@ -222,17 +222,6 @@ peers:
 	}
 }
 
-func TestProcStat(t *testing.T) {
-	line := "4242 (a) b (c) S 1 77 77 0 -1 4194560 100 0 0 0 12 34 0 0 20 0 1 0 100 1000000 25 18446744073709551615 1 1"
-	s, ok := statFields([]byte(line))
-	if !ok || s.pgrp != 77 || s.cpu != 460*time.Millisecond || s.rss != 25*int64(os.Getpagesize()) {
-		t.Errorf("%+v, %v", s, ok)
-	}
-	for n := range len(line) - 30 {
-		statFields([]byte(line[:n])) // must not panic
-	}
-}
-
 func TestParsePerf(t *testing.T) {
 	if c := parsePerf("1200,,cycles:u,10,100.00,,\n3400,,instructions:u,10,100.00,2.8,insn per cycle\n"); c != (perfCount{1200, 3400, ""}) {
 		t.Errorf("%+v", c)

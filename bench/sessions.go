@@ -1,15 +1,11 @@
 package bench
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -177,21 +173,14 @@ func rss(pid int) (int64, error) {
 	if pid == 0 {
 		return 0, nil
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
+	n, err := resident(pid)
+	if err == nil && n == 0 {
+		err = errors.New("its status has no VmRSS")
+	}
 	if err != nil {
 		return 0, fmt.Errorf("memory of process %d: %w", pid, err)
 	}
-	defer f.Close()
-	for sc := bufio.NewScanner(f); sc.Scan(); {
-		if rest, ok := strings.CutPrefix(sc.Text(), "VmRSS:"); ok {
-			kb, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("memory of process %d: %w", pid, err)
-			}
-			return kb << 10, nil
-		}
-	}
-	return 0, fmt.Errorf("memory of process %d: its status has no VmRSS", pid)
+	return n, nil
 }
 
 // WriteText writes the result for a person.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +29,7 @@ import (
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/ovs"
 	"switchbridge/policy/policyfile"
 )
@@ -251,12 +251,10 @@ func (l *lab) function(ctx context.Context, dir string, rtt time.Duration) (far,
 		return "", "", "", err
 	}
 	l.wait = append(l.wait, wait)
-	pem, err := os.ReadFile(ca.Path)
+	roots, err := certs.Pool(ca.Path)
 	if err != nil {
 		return "", "", "", err
 	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(pem)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	l.rtt = func() (time.Duration, error) { return roundTrip(ctx, client, "https://"+far, token) }
 	return far, ca.Path, tokenFile, nil

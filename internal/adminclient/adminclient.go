@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"switchbridge/flow"
+	"switchbridge/internal/certs"
 	"switchbridge/internal/files"
 )
 
@@ -45,14 +45,11 @@ func New(cfg Config) (*Client, error) {
 	}
 	t := &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if cfg.CA != "" {
-		pem, err := files.ReadFile(cfg.CA, maxFile)
+		pool, err := certs.Pool(cfg.CA)
 		if err != nil {
 			return nil, err
 		}
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		if !t.TLSClientConfig.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", cfg.CA)
-		}
+		t.TLSClientConfig.RootCAs = pool
 	}
 	if cfg.Cert != "" || cfg.Key != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.Cert, cfg.Key)

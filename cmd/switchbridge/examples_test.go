@@ -16,6 +16,7 @@ import (
 	"github.com/gopacket/gopacket/layers"
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/certs/certstest"
 	"switchbridge/internal/child"
 	"switchbridge/internal/examples"
@@ -98,11 +99,8 @@ type exampleFolder struct {
 
 func newExamples(t *testing.T) *exampleFolder {
 	l := &exampleFolder{machine: newMachine(t, ovs.Options{}), data: map[string][]byte{}}
-	programs := t.TempDir()
 	// Not this process's program: under the race detector it takes half a minute to compile the function.
-	if out, err := exec.Command("go", "build", "-o", programs, ".").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	programs := filepath.Dir(built.Program(t, "switchbridge/cmd/switchbridge"))
 	l.path = programs + string(os.PathListSeparator) + os.Getenv("PATH")
 
 	const policy = "serial: %d\nchain:\n  - header: {rules: [{name: no-ssh, match: {tcp_dst: %d}, action: deny}]}\n  - forward: {mode: normal}\n" +

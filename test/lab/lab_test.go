@@ -11,11 +11,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 )
 
@@ -23,29 +23,6 @@ const (
 	root   = "../.." // of the checkout, from here
 	python = "/usr/bin/python3"
 )
-
-// program is where switchbridge is built, once, when the first lab needs it.
-var program string
-
-var build = sync.OnceValue(func() error {
-	cmd := exec.Command("go", "build", "-o", program, "./cmd/switchbridge")
-	cmd.Dir = root
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
-})
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "switchbridge-lab-")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "switchbridge")
-	status := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(status)
-}
 
 // lab runs a script of mininet/ and returns what it printed and whether it ended well.
 func lab(t *testing.T, args ...string) (string, error) {
@@ -62,9 +39,7 @@ func lab(t *testing.T, args ...string) (string, error) {
 		}
 		t.Skipf("%s is not installed (make setup installs what the tests use)", tool)
 	}
-	if err := build(); err != nil {
-		t.Fatal(err)
-	}
+	program := built.Program(t, "switchbridge/cmd/switchbridge")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, args...)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 )
 
@@ -47,10 +48,8 @@ func TestLongDocument(t *testing.T) {
 	}
 	text := string(raw)
 	dir := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "bin", "switchbridge"), "./cmd/switchbridge")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+	if err := os.Symlink(filepath.Dir(built.Program(t, "switchbridge/cmd/switchbridge")), filepath.Join(dir, "bin")); err != nil {
+		t.Fatal(err)
 	}
 	others := os.Getenv("SWITCHBRIDGE_P4_PROGRAMS")
 	hosts := block(t, text, "Two hosts, each in a network namespace")

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 )
 
@@ -81,12 +82,7 @@ func TestLongExamples(t *testing.T) {
 func governAll(t *testing.T, dirs []string) {
 	program := os.Getenv("SWITCHBRIDGE")
 	if program == "" {
-		program = filepath.Join(t.TempDir(), "switchbridge")
-		cmd := exec.Command("go", "build", "-o", program, "./cmd/switchbridge")
-		cmd.Dir = "../.."
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("go build: %v\n%s", err, out)
-		}
+		program = built.Program(t, "switchbridge/cmd/switchbridge")
 	}
 	var rows []*result
 	for _, dir := range dirs {

@@ -20,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/faas/instance/embedded"
+	"switchbridge/internal/built"
 	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 )
@@ -247,16 +248,6 @@ func azure(t *testing.T) platform {
 
 const testToken = "0123456789abcdef"
 
-// buildProgram builds without the race detector: the guest compiles twenty times faster in it.
-func buildProgram(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "switchbridge")
-	if out, err := exec.Command("go", "build", "-o", path, "switchbridge/cmd/switchbridge").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return path
-}
-
 // TestPlatforms starts the program as each manifest says and asks it what the platform asks.
 func TestPlatforms(t *testing.T) {
 	rows := []platform{
@@ -271,7 +262,7 @@ func TestPlatforms(t *testing.T) {
 	if err := embedded.Built(); err != nil {
 		t.Skip(err)
 	}
-	program := buildProgram(t)
+	program := built.Program(t, "switchbridge/cmd/switchbridge")
 	cache := t.TempDir()
 	for i := range rows {
 		t.Run(rows[i].name, func(t *testing.T) {

@@ -27,6 +27,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 	"switchbridge/functiontest/conformance"
+	"switchbridge/internal/built"
 	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/policy"
@@ -84,7 +85,7 @@ func (a *runtimeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// start builds cmd/function-lambda as it is deployed and runs it with the emulated Runtime API.
+// start builds cmd/function-lambda and runs it with the emulated Runtime API.
 // It returns the API and what the function wrote to its logs.
 func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	t.Helper()
@@ -94,12 +95,7 @@ func start(t *testing.T, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 func startWith(t *testing.T, p *policy.Policy, env ...string) (*runtimeAPI, *logbuffer.Buffer) {
 	t.Helper()
 	dir := t.TempDir()
-	bootstrap := filepath.Join(dir, "bootstrap")
-	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", bootstrap, "switchbridge/cmd/function-lambda")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	bootstrap := built.Program(t, "switchbridge/cmd/function-lambda", "-tags=lambda.norpc")
 	if err := os.WriteFile(filepath.Join(dir, "policy.blob"), packed(t, p), 0o600); err != nil {
 		t.Fatal(err)
 	}

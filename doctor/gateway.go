@@ -98,6 +98,9 @@ func (r *report) functions(ctx context.Context) {
 	for i := range r.Settings.Routes {
 		list = append(list, r.Settings.Routes[i].Function)
 	}
+	if f := r.Settings.Shadow.Function; f != nil {
+		list = append(list, *f)
+	}
 	seen := map[string]bool{}
 	for i := range list {
 		for _, text := range list[i].URLs {
@@ -167,6 +170,9 @@ func (r *report) certificates() {
 		{"admin.tls.client_ca", set.Admin.TLS.ClientCA, ""},
 		{"pair.cert", set.Pair.Cert, hostOf(set.Pair.Listen)},
 		{"pair.ca", set.Pair.CA, ""},
+	}
+	if f := set.Shadow.Function; f != nil {
+		list = append(list, file{"shadow.function.cert", f.Cert, ""}, file{"shadow.function.ca", f.CA, ""})
 	}
 	for i := range set.Routes {
 		f := &set.Routes[i].Function

@@ -145,6 +145,14 @@ type decision struct {
 }
 
 func (d *decision) fill(rec *bridge.Record, failure error) {
+	d.fillWith(rec, failure)
+	if d.decided {
+		d.rules, d.reason = len(rec.Decision.Rules), strings.Clone(rec.Decision.Reason)
+	}
+}
+
+// fillWith is fill without what the session uses again: the rules and the reason.
+func (d *decision) fillWith(rec *bridge.Record, failure error) {
 	*d = decision{at: rec.Event.Time, dpid: rec.Switch.DPID, number: rec.Event.XID, event: rec.Event.Type, refused: rec.Refused,
 		decide: rec.Decide, total: rec.Total, wait: rec.Wait, trace: rec.Trace}
 	if pi := rec.Event.PacketIn; pi != nil {
@@ -155,9 +163,8 @@ func (d *decision) fill(rec *bridge.Record, failure error) {
 		d.failure = failure.Error()
 	}
 	if rec.Err == nil {
-		d.decided, d.verdict, d.policy, d.rules = true, rec.Decision.Verdict, rec.Decision.Policy, len(rec.Decision.Rules)
-		d.logged = rec.Decision.Log
-		d.reason, d.reused = strings.Clone(rec.Decision.Reason), rec.Decision.Reused
+		d.decided, d.verdict, d.policy = true, rec.Decision.Verdict, rec.Decision.Policy
+		d.logged, d.reused = rec.Decision.Log, rec.Decision.Reused
 	}
 }
 

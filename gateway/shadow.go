@@ -58,8 +58,8 @@ type shadow struct {
 	unasked atomic.Uint64 // events that were shed
 	own     flow.Decision // of one in this process
 	waiting chan *question
-	spare   chan *question
-	made    atomic.Int32 // questions that there are
+	spare   sync.Pool    // questions whose memory is used again, the last ones first: they are still in the processor's caches
+	pending atomic.Int32 // questions that wait or are being asked
 	asking  chan struct{}
 	under   sync.WaitGroup
 	stop    context.CancelFunc
@@ -99,17 +99,22 @@ const (
 
 var shadowOutcomes = [...]string{agree: "agree", disagree: "disagree", undecided: "undecided", failed: "failed", stale: "stale", shed: "shed"}
 
-// question is a copy of an event and of how it was decided.
+// question is a copy of an event and of how it was decided. A session copies what it uses again, and no more; the rest is made of it by who asks.
 type question struct {
 	ev      flow.Event
 	pi      flow.PacketIn
 	data    []byte
-	one     decision // for the record
-	first   treatment
-	reply   bridge.ReplyFound
+	rec     bridge.Record // of ev and d
+	d       flow.Decision // what fits into a word or two
+	rules   int
+	reason  []byte
 	actions []flow.Action
-	cut     bool // a guardrail refused rules: what the packet does is not known here
-	failed  bool // the first gave no answer
+	failure error // the first gave no answer
+
+	one    decision // for the record
+	first  treatment
+	cut    bool // a guardrail refused rules: what the packet does is not known here
+	failed bool
 }
 
 // newShadow starts what the settings name; nil where they name none.
@@ -133,7 +138,7 @@ func newShadow(set *settings.Settings, fs *surroundings, records *recordFile, m 
 
 // start starts a shadow whose function is set.
 func (s *shadow) start() {
-	s.waiting, s.spare, s.asking = make(chan *question, shadowWaiting), make(chan *question, shadowWaiting), make(chan struct{}, shadowAsking)
+	s.waiting, s.asking = make(chan *question, shadowWaiting), make(chan struct{}, shadowAsking)
 	s.mu.Lock()
 	s.figures.reset(flow.PolicyVersion{}, flow.PolicyVersion{}, s.log, 0)
 	s.mu.Unlock()
@@ -215,19 +220,17 @@ func (s *shadow) offer(rec *bridge.Record, failure error) bool {
 		s.shed()
 		return false
 	}
-	var q *question
-	select {
-	case q = <-s.spare:
-	default:
-		if s.made.Add(1) > shadowWaiting {
-			s.made.Add(-1)
-			s.shed()
-			return false
-		}
+	if s.pending.Add(1) > shadowWaiting {
+		s.pending.Add(-1)
+		s.shed()
+		return false
+	}
+	q, _ := s.spare.Get().(*question)
+	if q == nil {
 		q = new(question)
 	}
 	q.fill(rec, failure, s.timeout > 0)
-	s.waiting <- q // there is room for all that there are
+	s.waiting <- q // there is room for all that are pending
 	return true
 }
 
@@ -246,17 +249,36 @@ func (q *question) fill(rec *bridge.Record, failure error, remote bool) {
 			q.pi.Data = q.data
 		}
 	}
-	q.one.fill(rec, failure)
-	q.reply, q.cut, q.failed = rec.Reply, rec.Refused > 0, failure != nil
-	q.first = treatment{}
-	if failure != nil {
+	q.rec = *rec
+	q.rec.Event, q.rec.Decision, q.failure = &q.ev, &q.d, failure
+	if rec.Err != nil {
 		return
 	}
-	q.first = treatment{verdict: rec.Decision.Verdict, reason: q.one.reason, rules: len(rec.Decision.Rules), reject: rec.Decision.Reject}
-	if rec.Event.PacketIn != nil {
-		actions, _ := rec.Decision.PacketActions(&q.pi.Match)
+	d := rec.Decision
+	q.d.Verdict, q.d.Policy, q.d.Reject, q.d.Log, q.d.Reused = d.Verdict, d.Policy, d.Reject, d.Log, d.Reused
+	q.rules, q.reason = len(d.Rules), append(q.reason[:0], d.Reason...)
+	if failure == nil && rec.Event.PacketIn != nil {
+		actions, _ := d.PacketActions(&q.pi.Match)
 		q.actions = append(q.actions[:0], actions...)
-		q.first.actions = q.actions
+	}
+}
+
+// read makes of the copy what is compared and recorded. last is a reason that may be the same, of which there are few.
+func (q *question) read(last *string) {
+	q.one.fillWith(&q.rec, q.failure)
+	q.cut, q.failed, q.first = q.rec.Refused > 0, q.failure != nil, treatment{}
+	if !q.one.decided {
+		return
+	}
+	if *last != string(q.reason) {
+		*last = string(q.reason)
+	}
+	q.one.rules, q.one.reason = q.rules, *last
+	if !q.failed {
+		q.first = treatment{verdict: q.d.Verdict, reason: *last, rules: q.rules, reject: q.d.Reject}
+		if q.ev.PacketIn != nil {
+			q.first.actions = q.actions
+		}
 	}
 }
 
@@ -265,7 +287,8 @@ func (s *shadow) give(q *question) {
 	if cap(q.data) > shadowKept {
 		q.data = nil
 	}
-	s.spare <- q
+	s.spare.Put(q)
+	s.pending.Add(-1)
 }
 
 // run asks about what waits until ctx is done.
@@ -274,6 +297,7 @@ func (s *shadow) run(ctx context.Context) {
 	tick := time.NewTicker(shadowTick)
 	defer tick.Stop()
 	told := uint64(0) // of the events that were shed
+	var last string   // reason
 	tell := func() {
 		n := s.unasked.Load()
 		s.metrics[shed].Add(float64(n - told))
@@ -287,6 +311,7 @@ func (s *shadow) run(ctx context.Context) {
 			for {
 				select {
 				case q := <-s.waiting:
+					q.read(&last)
 					s.records.write(&q.one)
 				default:
 					return
@@ -298,6 +323,7 @@ func (s *shadow) run(ctx context.Context) {
 		for more := true; more && ctx.Err() == nil; {
 			select {
 			case q := <-s.waiting:
+				q.read(&last)
 				s.next(ctx, q)
 			default:
 				more = false
@@ -390,7 +416,7 @@ func (s *shadow) settle(q *question, d *flow.Decision) (t treatment) {
 	if d.IfReply == nil {
 		return t
 	}
-	found := q.reply
+	found := q.rec.Reply
 	if found == bridge.ReplyUnknown && s.opened.answers(&q.pi, q.one.at) {
 		found = bridge.IsReply
 	}

@@ -110,6 +110,7 @@ func (g *Gateway) adminHandler() http.Handler {
 		}
 		adminside.WriteJSON(w, http.StatusOK, list)
 	})
+	mux.HandleFunc("GET /api/v1/p4/{dpid}/program", g.program)
 	mux.HandleFunc("GET /api/v1/shadow", g.shadowStatus)
 	mux.HandleFunc("GET /api/v1/decisions", g.decisions)
 	mux.HandleFunc("GET /api/v1/decisions/{number}", g.decision)
@@ -175,6 +176,27 @@ func (g *Gateway) rules(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	adminside.WriteJSON(w, http.StatusOK, list)
+}
+
+// program answers with what rules become entries of a P4 switch by.
+func (g *Gateway) program(w http.ResponseWriter, r *http.Request) {
+	dpid, err := flow.ParseDPID(r.PathValue("dpid"))
+	if err != nil {
+		adminside.WriteError(w, http.StatusBadRequest, err)
+		return
+	}
+	for _, s := range g.p4 {
+		if s.DPID() == dpid {
+			p, err := s.Program()
+			if err != nil {
+				adminside.WriteError(w, http.StatusInternalServerError, err)
+				return
+			}
+			adminside.WriteJSON(w, http.StatusOK, &p)
+			return
+		}
+	}
+	adminside.WriteError(w, http.StatusNotFound, fmt.Errorf("no P4 switch %v is configured", dpid))
 }
 
 // rulesOf lists the gateway's rules in a switch of either protocol.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -36,7 +38,8 @@ installed on a switch of each protocol. Of P4 these are the table entries of Swi
 program, or of the one that --p4info and --mapping say. A packet is written as in expectations.
 
 With --gateway, say also which of the gateway's rules its switches have for the packet now,
-and the number that the decision has in the gateway's log and records.`,
+and the number that the decision has in the gateway's log and records. The table entries are
+then those of each P4 switch of the gateway, by the program and the mapping that it works with.`,
 		Example: `  switchbridge policy explain office.yaml 'tcp 10.0.0.1:40000 > 10.0.0.2:22 vlan_vid 7'
   switchbridge policy explain office.yaml 'udp 10.0.0.1:40000 > 10.0.0.2:53' --in-port 3 --gateway 127.0.0.1:9653`,
 		Args: cli.Exactly(2, "a policy and a packet"),
@@ -49,22 +52,35 @@ and the number that the decision has in the gateway's log and records.`,
 			if inPort != "" {
 				line += " in_port " + inPort
 			}
-			p4, err := p4For(program, device, mappingFile)
+			m, err := p4For(program, device, mappingFile)
 			if err != nil {
 				return err
 			}
-			if err := explain(c, doc, line, dpid, p4); err != nil || admin.URL == "" {
-				return err
-			}
-			m, err := policytest.ParsePacket(line)
-			if err != nil {
-				return err
+			p4 := []p4Switch{{name: flow.P4Runtime.String(), mapping: m}}
+			if admin.URL == "" {
+				return explain(c, doc, line, dpid, p4)
 			}
 			client, err := admin.client()
 			if err != nil {
 				return err
 			}
-			return inSwitches(c, client, &m, dpid)
+			if len(program) == 0 && mappingFile == "" {
+				list, err := p4Switches(c, client, dpid)
+				if err != nil {
+					return err
+				}
+				if len(list) > 0 {
+					p4 = list
+				}
+			}
+			if err := explain(c, doc, line, dpid, p4); err != nil {
+				return err
+			}
+			packet, err := policytest.ParsePacket(line)
+			if err != nil {
+				return err
+			}
+			return inSwitches(c, client, &packet, dpid)
 		},
 	}
 	c.Flags().StringVar(&admin.URL, "gateway", "", "admin address of a running gateway, or its URL, whose switches are looked at, too")
@@ -77,8 +93,42 @@ and the number that the decision has in the gateway's log and records.`,
 	return c
 }
 
-// explained are the protocols that a switch may speak.
-var explained = []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13, flow.P4Runtime}
+// p4Switch is a P4 switch, or the kind of one, and how rules become entries of its tables.
+type p4Switch struct {
+	name    string
+	dpid    string // empty: any
+	mapping *mapping.Mapping
+}
+
+// p4Switches asks a gateway about its P4 switches: all, or one.
+func p4Switches(c *cobra.Command, admin *adminclient.Client, dpid string) (list []p4Switch, err error) {
+	var switches []p4bridge.Status
+	if err := admin.Get(c.Context(), "/api/v1/p4", &switches); err != nil {
+		return nil, err
+	}
+	for _, s := range switches {
+		if !chosen(s.DPID, dpid) {
+			continue
+		}
+		var p p4bridge.Program
+		if err := admin.Get(c.Context(), "/api/v1/p4/"+s.DPID+"/program", &p); err != nil {
+			return nil, err
+		}
+		m, err := p.Bind()
+		if err != nil {
+			return nil, fmt.Errorf("switch %s: %w", s.DPID, err)
+		}
+		list = append(list, p4Switch{fmt.Sprintf("%v switch %s, by %s", flow.P4Runtime, s.DPID, p.File), s.DPID, m})
+	}
+	return list, nil
+}
+
+// chosen reports whether a switch is the one that is asked about, or all are.
+func chosen(dpid, wanted string) bool {
+	id, err := flow.ParseDPID(dpid)
+	want, _ := flow.ParseDPID(wanted)
+	return err != nil || wanted == "" || want == id
+}
 
 // p4For returns how rules become entries of a program.
 func p4For(program []string, device, file string) (*mapping.Mapping, error) {
@@ -135,21 +185,32 @@ func entries(out io.Writer, m *mapping.Mapping, r *flow.Rule, packet *flow.Match
 	fmt.Fprintf(out, "    %s%s\n", mapping.Written(t.P4, e), note)
 }
 
-func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string, p4 *mapping.Mapping) error {
+func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string, p4 []p4Switch) error {
 	out := c.OutOrStdout()
 	decider := controller.New(doc.Policy)
-	for i, p := range explained {
-		ev, err := policytest.Event(line, p)
+	type kind struct {
+		p flow.Protocol
+		p4Switch
+	}
+	kinds := []kind{{p: flow.OpenFlow10, p4Switch: p4Switch{name: flow.OpenFlow10.String()}}, {p: flow.OpenFlow13, p4Switch: p4Switch{name: flow.OpenFlow13.String()}}}
+	for _, s := range p4 {
+		kinds = append(kinds, kind{flow.P4Runtime, s})
+	}
+	for i, k := range kinds {
+		ev, err := policytest.Event(line, k.p)
 		if err != nil {
 			return cli.Usage(err)
 		}
 		if ev.PacketIn == nil {
 			return cli.Usagef("%q is no packet", line)
 		}
-		if dpid != "" {
-			if ev.Switch.DPID, err = flow.ParseDPID(dpid); err != nil {
+		if to := cmp.Or(k.dpid, dpid); to != "" {
+			if ev.Switch.DPID, err = flow.ParseDPID(to); err != nil {
 				return cli.Usagef("--switch: %v", err)
 			}
+		}
+		if k.mapping != nil {
+			ev.Switch.Matchable = k.mapping.Matchable()
 		}
 		var d flow.Decision
 		ev.Time = time.Now()
@@ -167,7 +228,7 @@ func explain(c *cobra.Command, doc *policyfile.Document, line, dpid string, p4 *
 			}
 			fmt.Fprintln(out)
 		}
-		installed(out, p, &d, p4, &ev.PacketIn.Match)
+		installed(out, k.name, &d, k.mapping, &ev.PacketIn.Match)
 	}
 	return nil
 }
@@ -180,6 +241,10 @@ func why(out io.Writer, doc *policyfile.Document, ev *flow.Event, d *flow.Decisi
 		return nil
 	}
 	prover, err := prove.New(doc.Policy, 0)
+	if errors.Is(err, prove.ErrBudget) {
+		fmt.Fprintln(out, err)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -189,8 +254,8 @@ func why(out io.Writer, doc *policyfile.Document, ev *flow.Event, d *flow.Decisi
 }
 
 // installed writes what a switch gets.
-func installed(out io.Writer, p flow.Protocol, d *flow.Decision, p4 *mapping.Mapping, packet *flow.Match) {
-	fmt.Fprintf(out, "%v:", p)
+func installed(out io.Writer, name string, d *flow.Decision, p4 *mapping.Mapping, packet *flow.Match) {
+	fmt.Fprintf(out, "%s:", name)
 	if len(d.Rules) == 0 {
 		_, note, _ := strings.Cut(d.Reason, "; ")
 		fmt.Fprintf(out, " no rule, every such packet is asked about%s\n", map[bool]string{true: ": " + strings.TrimPrefix(note, "no rule: "), false: ""}[note != ""])
@@ -198,7 +263,7 @@ func installed(out io.Writer, p flow.Protocol, d *flow.Decision, p4 *mapping.Map
 		fmt.Fprintln(out)
 		for i := range d.Rules {
 			fmt.Fprintf(out, "  %s\n", d.Rules[i].String())
-			if p == flow.P4Runtime {
+			if p4 != nil {
 				entries(out, p4, &d.Rules[i], packet)
 			}
 		}
@@ -227,8 +292,7 @@ func inSwitches(c *cobra.Command, admin *adminclient.Client, m *flow.Match, dpid
 	}
 	out, found := c.OutOrStdout(), false
 	for _, sw := range switches {
-		id, err := flow.ParseDPID(sw.DPID)
-		if want, _ := flow.ParseDPID(dpid); err == nil && dpid != "" && want != id {
+		if !chosen(sw.DPID, dpid) {
 			continue
 		}
 		found = true

@@ -16,6 +16,7 @@ import (
 // File is a mapping as written, not yet held against a P4Info.
 type File struct {
 	name string
+	text string
 	raw  rawFile
 }
 
@@ -179,7 +180,7 @@ func Parse(r io.Reader, file string) (*File, error) {
 	if len(b) > maxFile {
 		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxFile)
 	}
-	f := &File{name: file}
+	f := &File{name: file, text: string(b)}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(b, &doc); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -221,3 +222,6 @@ func Default() *File {
 
 // Name returns the file's name as given to [Parse].
 func (f *File) Name() string { return f.name }
+
+// Text returns what was read.
+func (f *File) Text() string { return f.text }

@@ -19,6 +19,7 @@ import (
 // resolved and its widths checked. It is immutable.
 type Mapping struct {
 	Pipeline *pipeline.Pipeline
+	File     *File    // that was bound
 	Tables   []*Table // in the file's order, which is the order of preference
 
 	Digest    *Digest    // nil: the program tells of misses in no digest
@@ -146,7 +147,7 @@ func (b *binder) errorf(line int, entry, format string, args ...any) {
 // not fit, each with file, line and entry.
 func (f *File) Bind(p *pipeline.Pipeline) (*Mapping, error) {
 	b := &binder{file: f.name, p: p}
-	m := &Mapping{Pipeline: p, CPUPort: flow.PortNo(f.raw.CPUPort), ports: portNames{f.raw.PortNames, map[string]uint32{}}}
+	m := &Mapping{Pipeline: p, File: f, CPUPort: flow.PortNo(f.raw.CPUPort), ports: portNames{f.raw.PortNames, map[string]uint32{}}}
 	if f.raw.Pipeline != "" && p.Name != "" && f.raw.Pipeline != p.Name {
 		b.errorf(1, "pipeline", "is for %q, and P4Info is that of %q", f.raw.Pipeline, p.Name)
 	}

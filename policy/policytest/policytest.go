@@ -18,6 +18,10 @@
 //	ip 10.0.0.1 > 10.0.0.2 ip_proto 47
 //	eth eth_type 0x88b5
 //
+// An ICMP error says after "quotes" which packet it is about, in the same form:
+//
+//	icmp 10.0.0.9 > 10.0.0.1 type 3 code 3 quotes udp 10.0.0.1:40000 > 10.0.0.2:53
+//
 // TCP packets have the flag SYN unless it is said which, as in "flags fin+ack". Events that are no packets can be written, too:
 //
 //	event port 3 down                                           (or up, added, added down, deleted)
@@ -52,7 +56,8 @@ import (
 
 // Packet returns the frame that a line describes and the port it comes in by.
 func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
-	words := strings.Fields(line)
+	head, quoted, quotes := strings.Cut(line, " quotes ")
+	words := strings.Fields(head)
 	if len(words) == 0 {
 		return nil, 0, fmt.Errorf("packet %q: want a protocol", line)
 	}
@@ -73,6 +78,15 @@ func Packet(line string) (frame []byte, inPort flow.PortNo, err error) {
 	option, err := options(rest)
 	if err != nil {
 		return nil, 0, fmt.Errorf("packet %q: %w", line, err)
+	}
+	if quotes {
+		if option.quote, _, err = Packet(quoted); err != nil {
+			return nil, 0, err
+		}
+		if t := flow.ParseFrame(option.quote, 1); !t.Has(flow.FieldIPSrc) || t.VLAN != flow.VLANNone || proto != "icmp" && proto != "icmpv6" {
+			return nil, 0, fmt.Errorf("packet %q: want quotes of an IP packet, by icmp or icmpv6", line)
+		}
+		option.quote = option.quote[14:]
 	}
 	list, err := build(proto, src, dst, &option)
 	if err != nil {
@@ -96,6 +110,7 @@ type said struct {
 	flow.Match
 	taken flow.Field
 	words map[string]uint16 // what is no field: flags, lease
+	quote []byte            // the IP packet that an ICMP error is about
 }
 
 // word returns what is said that is no field.
@@ -282,6 +297,9 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 	eth := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 0}, DstMAC: net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0x0e}, EthernetType: layers.EthernetTypeLinkLayerDiscovery}
 	payload := gopacket.Payload("payload of a packet that a test made")
 	tail := []gopacket.SerializableLayer{payload}
+	if option.quote != nil {
+		payload = option.quote
+	}
 	var ipProto layers.IPProtocol
 	overIP := true
 	switch proto {
@@ -343,12 +361,24 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 	case "icmpv6":
 		ipProto = layers.IPProtocolICMPv6
 		option.has(flow.FieldICMPType | flow.FieldICMPCode)
+		if option.quote != nil {
+			payload = append(make([]byte, 4), payload...)
+		}
 		tail = []gopacket.SerializableLayer{&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(option.ICMPType, option.ICMPCode)}, payload}
 		target := net.IP(make([]byte, 16))
 		if option.has(flow.FieldNDTarget) {
 			target = option.NDTarget.AsSlice()
 		}
-		switch {
+		switch t := option.ICMPType; {
+		case t >= 133 && t <= 137 && (option.ICMPCode != 0 || t != 135 && t != 136): // the message without options; a target is the sender's own
+			message := make([]byte, []int{4, 12, 20, 20, 36}[t-133])
+			if t >= 135 {
+				copy(message[4:], src.Addr().AsSlice())
+				if option.has(flow.FieldNDTarget) {
+					copy(message[4:], option.NDTarget.AsSlice())
+				}
+			}
+			tail[1] = gopacket.Payload(message)
 		case option.ICMPCode != 0:
 		case option.ICMPType == layers.ICMPv6TypeNeighborSolicitation:
 			sent := &layers.ICMPv6NeighborSolicitation{TargetAddress: target}
@@ -358,6 +388,13 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 			tail[1] = sent
 		case option.ICMPType == layers.ICMPv6TypeNeighborAdvertisement:
 			tail[1] = &layers.ICMPv6NeighborAdvertisement{TargetAddress: target}
+		}
+		if t := option.ICMPType; t >= 133 && t <= 137 && option.has(flow.FieldARPSHA) { // another's address, in an option of the kind that no field shows
+			kind := byte(layers.ICMPv6OptTargetAddress)
+			if t == layers.ICMPv6TypeNeighborAdvertisement {
+				kind = byte(layers.ICMPv6OptSourceAddress)
+			}
+			tail = append(tail, gopacket.Payload(append([]byte{kind, 1}, option.ARPSHA[:]...)))
 		}
 	case "na":
 		ipProto = layers.IPProtocolICMPv6
@@ -414,7 +451,7 @@ func dhcp(src, dst netip.AddrPort, option *said) *layers.DHCPv4 {
 	d := &layers.DHCPv4{Operation: layers.DHCPOpRequest, HardwareType: layers.LinkTypeEthernet, HardwareLen: 6, Xid: 1,
 		ClientIP: src.Addr().AsSlice(), ClientHWAddr: option.station(flow.FieldARPSHA, option.station(flow.FieldEthSrc, mac(src.Addr()))),
 		Options: layers.DHCPOptions{layers.NewDHCPOption(layers.DHCPOptMessageType, []byte{option.ICMPType})}}
-	if src.Port() != 68 {
+	if src.Port() != 68 && (dst.Port() != 67 || src.Port() == 67) {
 		d.Operation, d.ClientIP, d.YourClientIP = layers.DHCPOpReply, nil, dst.Addr().AsSlice()
 		d.ClientHWAddr = option.station(flow.FieldARPSHA, mac(dst.Addr()))
 	}

@@ -166,12 +166,19 @@ type world struct {
 }
 
 // key is the same of worlds that go on in the same way.
-func (w *world) key() string {
+func (w *world) key(most int64) string {
 	var b bytes.Buffer
 	for _, k := range slices.Sorted(maps.Keys(w.states)) {
 		v := w.states[k]
+		if strings.HasPrefix(k, "sourceguard:") { // since is before the life, which is the last
+			since, life := int64(binary.BigEndian.Uint64(v[19:])), int64(binary.BigEndian.Uint32(v[27:]))*1000
+			if age := w.now - since; age < life {
+				fmt.Fprintf(&b, "%s %x %d %d;", k, v[:19], life, age)
+			}
+			continue
+		}
 		written, entered := int64(binary.LittleEndian.Uint64(v[22:])), int64(binary.LittleEndian.Uint64(v[30:]))
-		fmt.Fprintf(&b, "%s %d %d %d %x;", k, v[13], min(w.now-written, 6), min(w.now-entered, 6), v[38:])
+		fmt.Fprintf(&b, "%s %d %d %d %x;", k, v[13], min(w.now-written, most), min(w.now-entered, most), v[38:])
 	}
 	return b.String()
 }
@@ -182,10 +189,11 @@ type brute struct {
 	c      *controller.Controller
 	events []*flow.Event
 	begin  int64
+	waits  []int64 // between events
 }
 
 func newBrute(t testing.TB, c *controller.Controller, lines []string) *brute {
-	b := &brute{c: c, begin: Start.UnixMilli()}
+	b := &brute{c: c, begin: Start.UnixMilli(), waits: []int64{0, 1, 2, 3, 4}}
 	for _, line := range lines {
 		ev, err := policytest.Event(line, flow.OpenFlow13)
 		if err != nil {
@@ -219,7 +227,7 @@ func (b *brute) run(promises []promise.Promise, config *machine.Config, most int
 	for len(queue) > 0 {
 		w := queue[0]
 		queue = queue[1:]
-		for wait := range int64(5) {
+		for _, wait := range b.waits {
 			for _, ev := range b.events {
 				d, next := b.decide(&w, ev, w.now+wait)
 				for i := range promises {
@@ -230,7 +238,7 @@ func (b *brute) run(promises []promise.Promise, config *machine.Config, most int
 				if d.Change == nil {
 					continue
 				}
-				if k := next.key(); !seen[k] {
+				if k := next.key(b.waits[len(b.waits)-1] + 2); !seen[k] {
 					if len(seen) == most {
 						return fewest, false
 					}

@@ -36,12 +36,15 @@ type deadline struct {
 type move struct {
 	hits   []hit
 	events []event // which differ in what is counted
+	ward   bool    // it is one of a walk with a source guard alone
 }
 
 // event is one that can come.
 type event struct {
 	at    point
 	words string // of what is no packet
+	line  string // of a packet of which more is said than its headers
+	asked *asked // of a source guard
 	sw    flow.DPID
 	field uint8
 	value word   // of the field that is counted, where there are several
@@ -54,6 +57,7 @@ type hit struct {
 	index int
 	when  []need
 	maybe bool // nobody knows whether it is one
+	blind bool // it may be one by what the packet quotes, which can't be read: the packet is denied, and moves nothing
 }
 
 // need is what a transition asks of another cell.
@@ -285,7 +289,11 @@ func (w *walk) packets(c *cell, state int) {
 			list = append(list, i)
 		}
 	}
-	for _, atoms := range all(c.kinds, c.scope) {
+	its := [][]atom{nil}
+	if w.p.chain.bySwitch && (c.Key == machine.Port || c.Key == machine.Switch) && !w.any {
+		its[0] = []atom{onSwitch(c.sw)}
+	}
+	for _, atoms := range all(c.kinds, c.scope, its) {
 		w.split(&branch{c: c, state: state, atoms: atoms, nots: w.p.chain.earlier(c.automaton, func(*automaton) bool { return true })}, list)
 	}
 }
@@ -309,7 +317,7 @@ func (w *walk) find(b *branch, more ...atom) (*point, *region) {
 		return nil, nil
 	}
 	r.not = b.nots
-	at, used, err := w.p.find(&r, frames, incomplete, w.p.chain.reach())
+	at, used, err := w.p.find(&r, w.p.chain.frames(), incomplete, w.p.chain.reach())
 	if at == nil || err != nil {
 		for owner := range used {
 			w.used[owner] = true
@@ -319,7 +327,7 @@ func (w *walk) find(b *branch, more ...atom) (*point, *region) {
 	for i := range at { // of an address of IPv4 the first bits count
 		at[i] = and(at[i], at.counts(uint8(i)))
 	}
-	return w.p.plain(at, slices.Concat(b.atoms, more), b.nots, frames, incomplete, w.p.chain.reach()), &r
+	return w.p.plain(at, slices.Concat(b.atoms, more), b.nots, w.p.chain.frames(), incomplete, w.p.chain.reach()), &r
 }
 
 // counts is a mask of the bits that count of what is at a place.
@@ -343,18 +351,11 @@ func (w *walk) split(b *branch, list []int) {
 	}
 	t := &b.c.Transitions[list[0]]
 	conditions := tries(t)
-	quotes := t.Packet.Quotes != nil
-	if quotes && !w.assume {
-		w.doubt = "machine " + b.c.Name + " looks at quoted packets"
-	}
 	rest := &branch{c: b.c, state: b.state, atoms: b.atoms, nots: slices.Clip(b.nots), hits: b.hits}
 	for _, atoms := range conditions {
 		rest.nots = append(rest.nots, &term{atoms, nobody})
-		if quotes && !w.assume {
-			continue
-		}
-		one := &branch{c: b.c, state: b.state, atoms: slices.Concat(b.atoms, atoms), nots: b.nots, hits: append(b.hits[:len(b.hits):len(b.hits)], hit{Transition: t, index: list[0], maybe: quotes})}
-		if t.Packet.Count == 0 && len(t.When) == 0 && !quotes {
+		one := &branch{c: b.c, state: b.state, atoms: slices.Concat(b.atoms, atoms), nots: b.nots, hits: append(b.hits[:len(b.hits):len(b.hits)], hit{Transition: t, index: list[0]})}
+		if t.Packet.Count == 0 && len(t.When) == 0 {
 			if at, _ := w.find(one); at != nil {
 				w.emit(one) // it is made, and no other is tried
 			}
@@ -362,11 +363,27 @@ func (w *walk) split(b *branch, list []int) {
 		}
 		w.split(one, list[1:])
 	}
+	if t.Packet.Quotes != nil {
+		for _, atoms := range blind(t) {
+			rest.nots = append(rest.nots, &term{atoms, nobody})
+			if len(t.When) > 0 { // without, it moves nothing
+				w.split(&branch{c: b.c, state: b.state, atoms: slices.Concat(b.atoms, atoms), nots: b.nots, hits: append(b.hits[:len(b.hits):len(b.hits)], hit{Transition: t, index: list[0], blind: true})}, list[1:])
+			}
+		}
+	}
 	w.split(rest, list[1:])
 }
 
 // tries are the conditions of packets that try a transition.
 func tries(t *machine.Transition) [][]atom {
+	if t.Packet.Quotes == nil {
+		return headers(t)
+	}
+	return possible(all(headers(t), quotes(t)))
+}
+
+// headers are what tries asks of packets beside what they quote.
+func headers(t *machine.Transition) [][]atom {
 	p := t.Packet
 	lists := [][][]atom{anyOf(&p.Match, p.Or)}
 	if p.Flags != (header.Flags{}) {
@@ -404,13 +421,17 @@ func tries(t *machine.Transition) [][]atom {
 		}
 		lists = append(lists, kinds)
 	}
-	var possible [][]atom
-	for _, atoms := range all(lists...) {
+	return possible(all(lists...))
+}
+
+// possible leaves out conditions that contradict themselves.
+func possible(lists [][]atom) (kept [][]atom) {
+	for _, atoms := range lists {
 		if _, ok := newRegion(atoms); ok {
-			possible = append(possible, atoms)
+			kept = append(kept, atoms)
 		}
 	}
-	return possible
+	return kept
 }
 
 // icmp are the conditions of ICMP in each family.
@@ -431,6 +452,8 @@ func (w *walk) emit(b *branch) {
 	sw := w.sw
 	if b.c.Key == machine.Port || b.c.Key == machine.Switch {
 		sw = b.c.sw
+	} else if w.p.chain.bySwitch {
+		sw = at.toSwitch()
 	}
 	hits := slices.Clone(b.hits)
 	for i := range hits {
@@ -440,9 +463,38 @@ func (w *walk) emit(b *branch) {
 	}
 	mv := move{hits: hits, events: w.values(b, at)}
 	for i := range mv.events {
-		mv.events[i].sw = sw
+		if mv.events[i].sw = sw; sw == at.toSwitch() && w.p.chain.bySwitch {
+			mv.events[i].sw = mv.events[i].at.toSwitch()
+		}
 	}
 	b.c.moves[b.state] = append(b.c.moves[b.state], mv)
+	if l := w.p.chain.learns; l != nil && !w.any && len(mv.events) == 1 {
+		// The same by stations of which the guard learns nothing: fewer packets may do then.
+		known := *b
+		known.nots = slices.Clip(b.nots)
+		for i := range l.terms(w.p.chain) {
+			known.nots = append(known.nots, &l.terms(w.p.chain)[i])
+		}
+		w.emitBeside(&known, &mv)
+		for _, atoms := range l.sources.at(func(class int) set { return l.trusted[class] }) {
+			trusted := *b
+			trusted.atoms = slices.Concat(b.atoms, atoms)
+			w.emitBeside(&trusted, &mv)
+		}
+	}
+}
+
+// emitBeside notes a move of another example than mv's, for a walk with a source guard.
+func (w *walk) emitBeside(b *branch, mv *move) {
+	at, _ := w.find(b)
+	if at == nil || *at == mv.events[0].at || slices.ContainsFunc(mv.hits, func(h hit) bool { return len(h.when) > 0 }) {
+		return
+	}
+	e := event{at: *at, sw: mv.events[0].sw}
+	if b.c.Key != machine.Port && b.c.Key != machine.Switch && w.p.chain.bySwitch {
+		e.sw = at.toSwitch()
+	}
+	b.c.moves[b.state] = append(b.c.moves[b.state], move{hits: mv.hits, events: []event{e}, ward: true})
 }
 
 // needs says what a transition asks of other cells, of an event that has the headers m and is one of the box.
@@ -451,7 +503,8 @@ func (w *walk) needs(c *cell, h *hit, m *flow.Match, in *box, sw flow.DPID) (lis
 	for i := range h.When {
 		when := &h.When[i]
 		o := w.p.chain.automaton(when.Machine)
-		known := when.Key != "" || o.Key == machine.Network || o.Key == c.Key || w.pinned(c, o.Key, m, in)
+		known := when.Key != "" || o.Key == machine.Network || o.Key == c.Key ||
+			!w.any && w.pinned(c, o.Key, m, in) // of no one packet, two values would have one cell
 		if !known {
 			w.doubt = fmt.Sprintf("machine %s moves by states of %s that its own key does not say", c.Name, o.Name)
 		}

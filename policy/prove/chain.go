@@ -35,6 +35,10 @@ type chain struct {
 	reaching []*term // what is decided before the machines
 	hours    bool    // some rule has hours
 	zone     []header.Shift
+	bySwitch bool    // a source guard names switches
+	quotes   bool    // a machine looks at what ICMP errors quote
+	learns   *learns // nil: no source guard learns
+	tooMany  error   // why the policy can't be written out
 }
 
 // rule is one that decides. Without a verdict it may decide its packets, either way, or pass them on: that hangs on more than is known
@@ -81,10 +85,13 @@ func newChainAt(p *policy.Policy, item uint8, slots map[string][]slot) (*chain, 
 		case *machine.Config:
 			c.machine(i, s, slots)
 		case *sourceguard.Config:
-			c.add(at, sourceguard.Name, flow.NoVerdict, policy.Treatment{}, nil)
+			c.sourceguard(i, s)
 		default:
 			return nil, fmt.Errorf("chain entry %d: what %s decides can't be proved", i+1, s.Name())
 		}
+	}
+	if c.tooMany != nil {
+		return nil, c.tooMany
 	}
 	c.add(Entry{-1, -1}, "the end of the chain", flow.Deny, policy.Treatment{}, nil)
 	for i := range c.rules {
@@ -99,8 +106,26 @@ func newChainAt(p *policy.Policy, item uint8, slots map[string][]slot) (*chain, 
 	return c, nil
 }
 
+// maxTerms is how many conditions a policy may have when alternatives are written out with each other: some hundred megabytes.
+const maxTerms = 1 << 20
+
+// fits reports whether there is room for the conditions of one of each of the lists together.
+func (c *chain) fits(label string, lists ...[][]atom) bool {
+	n := 1
+	for _, list := range lists {
+		if n *= len(list); n > maxTerms-len(c.terms)-len(c.voids) {
+			c.tooMany = fmt.Errorf("%w: %s: its alternatives are too many with each other", ErrBudget, label)
+			return false
+		}
+	}
+	return true
+}
+
 // add appends a rule that decides what meets all atoms of one of the lists.
 func (c *chain) add(at Entry, label string, v flow.Verdict, effect policy.Treatment, conditions ...[]atom) {
+	if !c.fits(label, conditions) {
+		conditions = nil
+	}
 	c.rules = append(c.rules, rule{Entry: at, label: label, verdict: v, effect: effect, first: len(c.terms), terms: len(conditions)})
 	for _, atoms := range conditions {
 		c.terms = append(c.terms, term{atoms, len(c.rules) - 1})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 
 	"switchbridge/flow"
 	"switchbridge/policy"
@@ -72,7 +73,7 @@ func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
 	a, b = both[0], both[1]
 	for _, c := range []*chain{a.chain, b.chain} {
 		for i := range c.rules {
-			if r := &c.rules[i]; r.verdict == flow.NoVerdict && !r.passes {
+			if r := &c.rules[i]; r.verdict == flow.NoVerdict && (!r.passes || c.learns != nil && i == c.learns.rule) {
 				return nil, nil, fmt.Errorf("undecided: %s decides by more than what packets show", r.label)
 			}
 		}
@@ -241,6 +242,9 @@ func (p *Prover) differ(o *Prover, ra, rb *rule, reach bool, each func(ra, rb *r
 	tas, tbs := p.chain.of(ra), o.chain.of(rb)
 	for i := range tas {
 		for j := range tbs {
+			if p.search.budget -= 8; p.search.budget < 0 { // lists of conditions are long, too
+				return ErrBudget
+			}
 			r, ok := newRegion(tas[i].atoms, tbs[j].atoms)
 			if !ok {
 				continue
@@ -316,7 +320,7 @@ func same(a, b *chain, ra, rb *rule) bool {
 
 // change says which packets r has, of which at is one, that ra decides in the one policy and rb in the other.
 func (p *Prover) change(o *Prover, ra, rb *rule, r *region, at *point, trace *Counterexample) (c Change, err error) {
-	events := alone(at)
+	events := p.alone(at)
 	if trace != nil {
 		events = trace.Trace
 	}
@@ -432,11 +436,12 @@ func common(a, b *chain) (inA, inB []bool) {
 	keys := func(c *chain) (list []string) {
 		for i := range c.rules {
 			r := &c.rules[i]
-			text := r.effectIn(c.policy)
+			var text strings.Builder
+			text.WriteString(r.effectIn(c.policy))
 			for _, t := range c.of(r) {
-				text += fmt.Sprint(t.atoms)
+				fmt.Fprint(&text, t.atoms)
 			}
-			list = append(list, text)
+			list = append(list, text.String())
 		}
 		return list
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"switchbridge/flow"
+	"switchbridge/policy/sourceguard"
 )
 
 // Explanation is why a packet is decided as it is.
@@ -49,7 +50,7 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 			}
 			continue
 		}
-		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && !r.guarded && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
+		if a := t.lacks(&at); a != nil && r.verdict != flow.NoVerdict && !r.guarded && r.label != sourceguard.Name && a.field != ethType && decided < 0 && len(e.Near) < maxNear {
 			x := &flow.Fields[a.field]
 			e.Near = append(e.Near, fmt.Sprintf("%s %s: it wants %s, and the packet's is %s", r.name(r.label, lines), r.word(), a.text(m), value(x, at[a.field], m)))
 		}

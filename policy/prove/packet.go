@@ -27,6 +27,7 @@ var (
 		{[]atom{is(flow.FieldEthType, flow.EthTypeQinQ)}, nobody},
 		{[]atom{numbers(minutePlace, header.Week, 1<<14-1)}, nobody},
 	}
+	unreal     = unquotable()
 	incomplete = func() (list []*term) {
 		// A packet of IPv6 whose last header is an extension is a later fragment, or has more of them than are walked.
 		for _, proto := range []uint64{0, 43, 44, 51, 60} {
@@ -41,6 +42,9 @@ var ethType = place(flow.FieldEthType)
 // preferred returns values of a field within a cube that people read easily: of a TCP packet between two hosts of a lab, or the first hosts of
 // a network.
 func preferred(field int, c cube, family word) []word {
+	if field == int(quotedDst) && family == number(flow.EthTypeIPv6, 16) {
+		return easy6[field]
+	}
 	if fieldAt(uint8(field))&flow.Prefix.Fields() == 0 {
 		return easy[field]
 	}
@@ -82,6 +86,11 @@ var easy, easy6 = func() (list, list6 values) {
 	for f, v := range map[flow.Field]string{flow.FieldIPSrc: "2001:db8::1", flow.FieldIPDst: "2001:db8::2"} {
 		list6.add(f, addressOf(netip.MustParseAddr(v)))
 	}
+	list[quotedDst], list6[quotedDst] = list[place(flow.FieldIPDst)], list6[place(flow.FieldIPDst)]
+	for at, f := range map[uint8]flow.Field{quotedProto: flow.FieldIPProto, quotedL4Src: flow.FieldL4Src, quotedL4Dst: flow.FieldL4Dst, quotedType: flow.FieldICMPType} {
+		list[at] = list[place(f)]
+	}
+	list[switchPlace] = []word{number(1, 64)}
 	list[flagsPlace] = []word{number(uint64(flow.SYN), 8), number(uint64(flow.SYN|flow.ACK), 8), number(uint64(flow.ACK), 8)}
 	list.add(flow.FieldNDTarget, addressOf(netip.MustParseAddr("2001:db8::2")))
 	return list, list6

@@ -36,12 +36,16 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	for _, atoms := range rest {
 		other = append(other, &term{atoms, nobody})
 	}
-	p.undecided = nil
+	p.undecided, p.coarse = nil, false
 	var best *Counterexample
 	limit := maxEvents
 	err := p.decidedAs(first, other, broken, func(at *point, r *rule) (like *term, err error) {
-		if len(p.chain.machines) == 0 || o.Unless == nil && r.automaton == nil && p.concerned(at) == nil {
-			best, err = p.replay(at, alone(at), broken, nil)
+		stateless := len(p.chain.machines) == 0 || o.Unless == nil && r.automaton == nil && p.concerned(at) == nil
+		if l := p.chain.learns; l != nil && stateless { // what it denies besides, it denies
+			stateless = r.Entry.Chain >= 0 && r.Entry.Chain < l.at || r.verdict == flow.Deny
+		}
+		if stateless {
+			best, err = p.replay(at, p.alone(at), broken, nil)
 			return nil, err
 		}
 		if like, err := p.unreached(at, limit); like != nil || err != nil {
@@ -57,7 +61,7 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	})
 	switch {
 	case best != nil:
-		best.Fewest = len(best.Trace) == 1 || err == nil && p.undecided == nil
+		best.Fewest = len(best.Trace) == 1 || err == nil && p.undecided == nil && !p.coarse
 		return best, nil
 	case err != nil:
 		return nil, err
@@ -139,7 +143,8 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 		var before []*term // what gets the other verdict. What gets this one as well covers nothing: its packets would do, too.
 		for i := range p.chain.rules {
 			r := &p.chain.rules[i]
-			if r.passes {
+			learns := p.chain.learns != nil && i == p.chain.learns.rule
+			if r.passes && !(learns && v == flow.Deny) {
 				continue
 			}
 			terms := p.chain.of(r)
@@ -164,7 +169,7 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 						kinds = kinds[1:]
 						continue
 					}
-					if r.verdict == flow.NoVerdict {
+					if r.verdict == flow.NoVerdict && !learns {
 						if undecided == nil {
 							m := packet(at)
 							undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than what they show", r.label, policytest.Words(&m))
@@ -173,14 +178,15 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 					}
 					whole := term{atoms: atoms}
 					like, err := take(plainer(at, func(at *point) bool {
-						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && p.chain.decide(at).verdict == v
+						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && (p.chain.decide(at).verdict == v || learns && terms[j].covers(at) &&
+							!slices.ContainsFunc(before, func(t *term) bool { return t.covers(at) }))
 					}), r)
 					if err != nil || like == nil {
 						return err
 					}
 					besides = append(besides, like)
 				}
-				if r.verdict == flow.NoVerdict {
+				if r.verdict == flow.NoVerdict && !learns {
 					before = append(before, &terms[j])
 				}
 			}

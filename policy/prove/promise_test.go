@@ -20,7 +20,8 @@ func meets(part *promise.Part, m *flow.Match) bool {
 	h := part.Hosts
 	if h == nil {
 		return slices.ContainsFunc(part.Fields, func(c header.Condition) bool {
-			return c.Header.Covers(m) && (c.Dst == nil || m.Has(flow.FieldL4Dst) && c.Dst.First <= m.L4Dst && m.L4Dst <= c.Dst.Last)
+			return c.Header.Covers(m) && (c.Dst == nil || m.Has(flow.FieldL4Dst) && c.Dst.First <= m.L4Dst && m.L4Dst <= c.Dst.Last) &&
+				(c.Src == nil || m.Has(flow.FieldL4Src) && c.Src.First <= m.L4Src && m.L4Src <= c.Src.Last)
 		})
 	}
 	a, f, eth := m.IPSrc.Addr(), flow.FieldIPSrc, m.EthSrc
@@ -158,11 +159,15 @@ func promisesAreExact(t *testing.T, seeds uint64) {
 // document reads a policy and its promises.
 func document(t testing.TB, text string) *policyfile.Document {
 	t.Helper()
-	doc, err := policyfile.ParseDocument(strings.NewReader(text), "policy.yaml", ".")
+	doc, err := parsed(text)
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v\n%s", err, text)
 	}
 	return doc
+}
+
+func parsed(text string) (*policyfile.Document, error) {
+	return policyfile.ParseDocument(strings.NewReader(text), "policy.yaml", ".")
 }
 
 // Every packet that a search finds can be made, and its words mean it: whatever fields it has.

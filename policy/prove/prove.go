@@ -55,6 +55,7 @@ type Prover struct {
 	timed     bool // examples come when they were found to come, even if another time would do
 	leasts    map[*automaton]map[word]int
 	undecided error // of the promise at hand, unless it is broken
+	coarse    bool  // fewer events may lead to what breaks it
 
 	apart      map[string]string // machines that can't be compared with those of another policy, and why
 	uncompared []string          // the same, for people, where they decide something

@@ -193,11 +193,6 @@ type atom struct {
 	set   set
 }
 
-// same reports whether two conditions are written the same.
-func (a atom) same(b atom) bool {
-	return a.field == b.field && a.not == b.not && a.bits == b.bits && slices.Equal(a.set, b.set)
-}
-
 func (a *atom) of(c cube) relation {
 	if a.set != nil {
 		return a.set.of(c).negated(a.not)
@@ -241,6 +236,15 @@ const (
 	statesPlace                                  // that the packet's machine reads (see situation.go)
 	itemPlace                                    // which item of the machines decides
 	otherPlace                                   // the same in another policy, which this one is compared with
+	switchPlace                                  // to which the packet comes, where source guards name switches (see sources.go)
+	sayPlace                                     // what it says behind its headers
+	quotedPlace                                  // whether the packet that it quotes can be read (see quotes.go)
+	quotedDst                                    // fields of that one
+	quotedProto
+	quotedL4Src
+	quotedL4Dst
+	quotedType
+	quotedCode
 	places
 )
 
@@ -255,6 +259,18 @@ func bitsOf(place uint8) int {
 		return stateBits * (1 + maxSlots)
 	case itemPlace, otherPlace:
 		return 24
+	case switchPlace:
+		return 64
+	case sayPlace:
+		return 2
+	case quotedPlace:
+		return 1
+	case quotedDst:
+		return 128
+	case quotedL4Src, quotedL4Dst:
+		return 16
+	case quotedProto, quotedType, quotedCode:
+		return 8
 	}
 	return int(flow.Fields[place].Bits)
 }

@@ -50,16 +50,28 @@ func (s *search) uncovered(b *box, must []*atom, terms ...[]*term) (found bool) 
 	for i := range all {
 		all[i] = int32(i)
 	}
-	return s.find(b, all, 0)
+	found, _ = s.find(b, all, 0)
+	return found
+}
+
+// reasons are places, as bits, whose values a proof rests on that there is no packet.
+type reasons uint64
+
+func (t *term) reasons() (r reasons) {
+	for i := range t.atoms {
+		r |= 1 << t.atoms[i].field
+	}
+	return r
 }
 
 // nobody owns terms that are no entry's.
 const nobody = -1
 
-// find leaves a packet in s.point.
-func (s *search) find(b *box, list []int32, depth int) bool {
+// find leaves a packet in s.point, or says what it rests on that there is none. Where that is not the place at which b was halved, the other half has none
+// either: conditions that have nothing to do with each other are not tried with each other.
+func (s *search) find(b *box, list []int32, depth int) (found bool, why reasons) {
 	if s.budget -= len(list) + 1; s.budget < 0 {
-		return false
+		return false, 0
 	}
 	if depth == len(s.levels) {
 		s.levels = append(s.levels, &level{})
@@ -90,7 +102,7 @@ next:
 		}
 		if n == 0 {
 			s.used[t.owner] = true
-			return false
+			return false, t.reasons()
 		}
 		switch a := &t.atoms[at]; {
 		case n == 1:
@@ -103,13 +115,17 @@ next:
 	for i := range l.singles { // in the order of fields: eth_type comes before addresses
 		v, ok := s.value(b[i], i, l.singles[i])
 		if !ok {
-			return false
+			why = 1 << i
+			for _, o := range l.singles[i] {
+				why |= s.terms[o.term].reasons()
+			}
+			return false, why
 		}
 		s.point[i] = v
 	}
 	// These values meet no term of one field. Often they meet none of the others either.
 	if best == nil || !slices.ContainsFunc(l.kept, func(i int32) bool { return s.terms[i].covers(&s.point) }) {
-		return true
+		return true, 0
 	}
 	s.budget -= len(l.kept)
 	// The half that does not meet the condition comes first: there its term covers nothing.
@@ -121,7 +137,15 @@ next:
 	if best.set == nil && !zero(and(best.bits.value, bit)) == !best.not {
 		half, other = other, half
 	}
-	return s.find(&half, l.kept, depth+1) || s.find(&other, l.kept, depth+1)
+	at := reasons(1) << best.field
+	if found, why = s.find(&half, l.kept, depth+1); found || why&at == 0 {
+		return found, why
+	}
+	found, more := s.find(&other, l.kept, depth+1)
+	if !found && more&at == 0 { // it holds of both halves
+		return false, more
+	}
+	return found, why | more
 }
 
 // value finds one of c that meets none of the conditions.

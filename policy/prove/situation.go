@@ -108,19 +108,102 @@ func all(lists ...[][]atom) [][]atom {
 }
 
 // none are the conditions of what meets neither a condition of a machine nor one of those that stand beside it. Where they would be too many it
-// returns fewer, so that more seems possible than is.
+// returns none, so that more seems possible than is.
 func none(first *header.Condition, or []header.Condition) [][]atom {
-	list := misses(condition(first.Completed()))
+	n := &numbering{ids: make(map[atomKey]int32)}
+	lists := n.of(misses(condition(first.Completed())))
 	for i := range or {
-		if list = least(all(list, misses(condition(or[i].Completed())))); len(list) > maxMisses {
+		lists = n.both(lists, n.of(misses(condition(or[i].Completed()))))
+		if len(lists) > maxMisses || n.work > maxWork {
 			return nil
 		}
 	}
-	return list
+	all := make([][]atom, 0, len(lists))
+	for _, list := range lists {
+		var atoms []atom
+		for _, id := range list {
+			atoms = append(atoms, n.atoms[id])
+		}
+		all = append(all, atoms)
+	}
+	return all
 }
 
-// maxMisses is how many conditions none returns. One field with many values in several alternatives makes two.
-const maxMisses = 256
+// maxMisses is how many conditions none returns, and maxWork what it compares. One field with many values in several alternatives makes two.
+const maxMisses, maxWork = 256, 1 << 24
+
+// numbering numbers conditions on fields, so that lists of them are compared fast.
+type numbering struct {
+	ids   map[atomKey]int32
+	atoms []atom
+	work  int
+}
+
+// atomKey tells conditions apart whose sets are one range.
+type atomKey struct {
+	field       uint8
+	not         bool
+	bits        cube
+	first, last word
+	ranges      int
+}
+
+// of returns lists of conditions as sorted numbers.
+func (n *numbering) of(lists [][]atom) (all [][]int32) {
+	for _, atoms := range lists {
+		var list []int32
+		for _, a := range atoms {
+			k := atomKey{field: a.field, not: a.not, bits: a.bits, ranges: len(a.set)}
+			if len(a.set) > 0 {
+				k.first, k.last = a.set[0].first, a.set[len(a.set)-1].last
+			}
+			id, known := n.ids[k]
+			if !known || len(a.set) > 1 {
+				id = int32(len(n.atoms))
+				n.ids[k], n.atoms = id, append(n.atoms, a)
+			}
+			list = append(list, id)
+		}
+		slices.Sort(list)
+		all = append(all, slices.Compact(list))
+	}
+	return all
+}
+
+// both returns the lists that are met where one of each is, without those that another one is met with anyway.
+func (n *numbering) both(a, b [][]int32) (kept [][]int32) {
+	var lists [][]int32
+	for _, x := range a {
+		for _, y := range b {
+			both := slices.Concat(x, y)
+			slices.Sort(both)
+			both = slices.Compact(both)
+			n.work += 4 * len(both)
+			lists = append(lists, both)
+		}
+	}
+	slices.SortStableFunc(lists, func(a, b []int32) int { return cmp.Compare(len(a), len(b)) })
+	for _, list := range lists {
+		if len(kept) > maxMisses || n.work > maxWork {
+			return kept
+		}
+		if !slices.ContainsFunc(kept, func(fewer []int32) bool { return n.within(fewer, list) }) {
+			kept = append(kept, list)
+		}
+	}
+	return kept
+}
+
+// within reports whether a sorted list has all of another.
+func (n *numbering) within(fewer, list []int32) bool {
+	i := 0
+	for _, id := range list {
+		if n.work++; i < len(fewer) && fewer[i] == id {
+			i++
+		}
+	}
+	return i == len(fewer)
+}
 
 // misses are the conditions of what does not meet one condition. It has two lists where it is the same of both families of addresses.
 func misses(lists [][]atom) (list [][]atom) {
@@ -136,28 +219,6 @@ func misses(lists [][]atom) (list [][]atom) {
 		list = append(list, []atom{a})
 	}
 	return list
-}
-
-// least leaves out of lists of conditions, each of which is met where all of its atoms are, those that another one is met with anyway.
-func least(lists [][]atom) (kept [][]atom) {
-	for i := range lists {
-		var atoms []atom
-		for _, a := range lists[i] {
-			if !slices.ContainsFunc(atoms, a.same) {
-				atoms = append(atoms, a)
-			}
-		}
-		lists[i] = atoms
-	}
-	slices.SortStableFunc(lists, func(a, b []atom) int { return cmp.Compare(len(a), len(b)) })
-	for _, atoms := range lists {
-		if !slices.ContainsFunc(kept, func(fewer []atom) bool {
-			return !slices.ContainsFunc(fewer, func(a atom) bool { return !slices.ContainsFunc(atoms, a.same) })
-		}) {
-			kept = append(kept, atoms)
-		}
-	}
-	return kept
 }
 
 // holds are the conditions that other machines are in the states that are asked for.
@@ -194,6 +255,10 @@ func (c *chain) machine(at int, s *machine.Config, slots map[string][]slot) {
 		for j := range a.States {
 			a.starts = append(a.starts, item)
 			item += uint64(len(a.States[j].Rules)) + 1
+			if a.quotes(j) {
+				item++ // what becomes of packets whose quotes can't be read
+				c.quotes = true
+			}
 		}
 		a.end = item
 		c.machines = append(c.machines, a)
@@ -231,7 +296,11 @@ func (c *chain) state(a *automaton, j int, states func(name string) int) {
 	in := inState(own, j, stateBits)
 	other := in
 	other.not = true
-	a.void(numbers(c.item, first, last), other)
+	beyond := last
+	if a.quotes(j) {
+		beyond++
+	}
+	a.void(numbers(c.item, first, beyond), other)
 	add := func(item uint64, action *machine.Action, label string, lists [][]atom) {
 		v, effect := flow.Allow, policy.Treatment{}
 		switch {
@@ -242,6 +311,9 @@ func (c *chain) state(a *automaton, j int, states func(name string) int) {
 		default:
 			effect = action.Treatment()
 		}
+		if !c.fits(label, a.scope, lists) {
+			return
+		}
 		c.add(Entry{a.entry, a.index}, label, v, effect, all(a.scope, lists, [][]atom{{in, numbers(c.item, item, item)}})...)
 		r := c.last()
 		r.automaton, r.state, r.passes, r.reject = a, j, action.Next, action.Reject
@@ -250,6 +322,9 @@ func (c *chain) state(a *automaton, j int, states func(name string) int) {
 	for k := range s.Rules {
 		r, item := &s.Rules[k], first+uint64(k)
 		match, holds := anyOf(&r.Match, r.Or), a.holds(r.When, states)
+		if !c.fits(name+": "+s.Label(k), match, holds) {
+			return
+		}
 		for _, atoms := range all(match, holds) {
 			a.void(append(atoms, numbers(c.item, item+1, last))...)
 		}
@@ -267,6 +342,28 @@ func (c *chain) state(a *automaton, j int, states func(name string) int) {
 		add(item, &r.Action, name+": "+s.Label(k), all(match, holds))
 	}
 	add(last, &s.Action, name, [][]atom{nil})
+	if beyond > last { // of which packets that is so a walk says
+		it := numbers(c.item, beyond, beyond)
+		a.void(it, readable)
+		a.void(it, negated(is(flow.FieldEthType, flow.EthTypeIPv4)), negated(is(flow.FieldEthType, flow.EthTypeIPv6)))
+		a.void(it, negated(is(flow.FieldIPProto, flow.ProtoICMP)), negated(is(flow.FieldIPProto, flow.ProtoICMPv6)))
+		add(beyond, &machine.Action{Action: header.Action{Deny: true}}, name+": what can't be read of a quote", [][]atom{nil})
+	}
+}
+
+// quotes reports whether a transition from a state looks at quotes.
+func (a *automaton) quotes(state int) bool {
+	return slices.ContainsFunc(a.Transitions, func(t machine.Transition) bool {
+		return t.On == machine.OnPacket && has(t.From, state) && t.Packet.Quotes != nil
+	})
+}
+
+// frames are terms of what no frame's headers are, and no error quotes.
+func (c *chain) frames() []*term {
+	if c.quotes {
+		return slices.Concat(frames, unreal)
+	}
+	return frames
 }
 
 // void adds packets in situations that there are not.
@@ -276,7 +373,7 @@ func (a *automaton) void(atoms ...atom) { a.voids = append(a.voids, &term{atoms,
 
 // impossible are terms of all that is no packet, and no situation, of packets that a rule decides; of all packets where it is nil.
 func (c *chain) impossible(r *rule) []*term {
-	list := slices.Concat(frames, c.voids)
+	list := slices.Concat(c.frames(), c.voids)
 	for _, a := range c.machines {
 		if r == nil || r.automaton == nil || r.automaton == a { // an item of a machine is in no situation of another one's
 			list = append(list, a.voids...)

@@ -292,8 +292,9 @@ func compile(p *policy.Policy) (l links) {
 	return l
 }
 
-func (l links) decide(m *flow.Match) (flow.Verdict, decided) {
-	packet := policy.NewPacket(m)
+func (l links) decide(m *flow.Match) (flow.Verdict, decided) { return l.ask(policy.NewPacket(m)) }
+
+func (l links) ask(packet policy.Packet) (flow.Verdict, decided) {
 	for i, link := range l {
 		if out := link.Decide(packet); out.Verdict != flow.NoVerdict {
 			return out.Verdict, decided{i, out.Reason}

@@ -69,7 +69,7 @@ func (p *Prover) neverIn(a *automaton) (never machine.Set, err error) {
 			}
 			packets = true
 			var similar []atom
-			for _, sw := range p.chain.switches() {
+			for _, sw := range p.switchesOf(at) {
 				w, err := p.newWalk(at, sw, false)
 				if err == nil {
 					err = w.gather()

@@ -252,9 +252,46 @@ func TestTraces(t *testing.T) {
             - {from: good, to: bad, match: {ip_dst: 10.0.0.8, udp_dst: 1}}
 `, "never: {from: 10.0.0.3, to: 10.0.0.9, tcp_dst: 22}",
 			"udp 10.0.0.1:40000 > 10.0.0.8:1; tcp 10.0.0.1:40000 > 10.0.0.9:80; udp 10.0.0.2:40000 > 10.0.0.8:1; tcp 10.0.0.2:40000 > 10.0.0.9:80; tcp 10.0.0.3:40000 > 10.0.0.9:22"},
+		{"two hosts' states, of which one is no other's", `
+        - name: alarm
+          for: {ip_dst: 10.0.0.9}
+          key: network
+          start: quiet
+          states: {quiet: deny, half: deny, loud: allow}
+          transitions:
+            - {from: quiet, to: half, match: {ip_src: 10.0.0.1}, when: {scan: bad}}
+            - {from: half, to: loud, match: {ip_src: 10.0.0.2}, when: {scan: good}}
+        - name: scan
+          key: src
+          forget: never
+          start: good
+          states: {good: next, bad: deny}
+          transitions:
+            - {from: good, to: bad, match: {ip_dst: 10.0.0.8, udp_dst: 1}}
+`, "never: {from: 10.0.0.3, to: 10.0.0.9, tcp_dst: 22}",
+			"udp 10.0.0.1:40000 > 10.0.0.8:1; tcp 10.0.0.1:40000 > 10.0.0.9:80; tcp 10.0.0.2:40000 > 10.0.0.9:80; tcp 10.0.0.3:40000 > 10.0.0.9:22"},
 		{"quoted packets", knock(`
             - {from: shut, to: open, quotes: {udp_dst: 1}}
-`), "never: {to: 10.0.0.9, tcp_dst: 22}", "undecided: machine door looks at quoted packets"},
+`), "never: {to: 10.0.0.9, tcp_dst: 22}",
+			"icmp 10.0.0.1 > 10.0.0.9 icmp_type 3 quotes udp 10.0.0.9:40000 > 10.0.0.2:1; tcp 10.0.0.1:40000 > 10.0.0.9:22"},
+		{"quoted packets of a family that the error is not of", knock(`
+            - {from: shut, to: open, quotes: {ip_dst: "2001:db8::1"}}
+`), "never: {to: 10.0.0.9, tcp_dst: 22}", "proved"},
+		{"quoted packets of another source than the error's destination", knock(`
+            - {from: shut, to: open, quotes: {ip_src: 10.0.0.8}}
+`), "never: {to: 10.0.0.9, tcp_dst: 22}", "proved"},
+		{"quoted packets that none is", knock(`
+            - {from: shut, to: half, quotes: {udp_dst: 1-9}}
+            - {from: half, to: open, quotes: {ip_proto: icmp, icmp_type: 3}}
+`), "never: {to: 10.0.0.9, tcp_dst: 22}", "proved"},
+		{"different packets that are quoted", knock(`
+            - {from: shut, to: shut, quotes: {udp_dst: 1-65535}}
+            - {from: shut, to: open, match: {icmp_type: 3}}
+`), "never: {to: 10.0.0.9, tcp_dst: 22}",
+			"icmp 10.0.0.1 > 10.0.0.9 icmp_type 3 quotes tcp 10.0.0.9:40000 > 10.0.0.2:80; tcp 10.0.0.1:40000 > 10.0.0.9:22"},
+		{"what can't be read", strings.Replace(knock(`
+            - {from: shut, to: open, quotes: {udp_dst: 1}}
+`), "{shut: deny,", "{shut: allow,", 1), "always: {to: 10.0.0.9, icmp_type: 3}\n    unless: {machine: door, state: [half, open]}", "icmp 10.0.0.1 > 10.0.0.9 icmp_type 3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			text := machinePolicy(tt.machines, tt.promise)

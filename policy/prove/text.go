@@ -203,6 +203,14 @@ func (r *region) besides() (parts []string) {
 		}
 		parts = append(parts, "tcp_flags "+strings.Join(names, "+"))
 	}
+	if c := r.box[switchPlace]; c.mask != everything[switchPlace].mask {
+		parts = append(parts, "switch "+flow.DPID(c.value.Hi).String())
+	}
+	for _, a := range r.must {
+		if a.field == switchPlace {
+			parts = append(parts, a.switches())
+		}
+	}
 	n := bitsOf(minutePlace)
 	week := set{{word{}, cube{number(header.Week-1, uint8(n)), leading(n)}.last()}}
 	hours := week
@@ -230,6 +238,21 @@ func (r *region) besides() (parts []string) {
 		parts = append(parts, s)
 	}
 	return parts
+}
+
+// switches writes a condition on the switch.
+func (a *atom) switches() string {
+	s := map[bool]string{false: "switch ", true: "switch not "}[a.not]
+	for i, one := range a.ranges() {
+		if i > 0 {
+			s += ", "
+		}
+		s += flow.DPID(one.first.Hi).String()
+		if one.first.Hi != one.last.Hi { // of switches that follow each other
+			s += "-" + flow.DPID(one.last.Hi).String()
+		}
+	}
+	return s
 }
 
 // clock writes a minute of the week.

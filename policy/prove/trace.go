@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"switchbridge/controller"
@@ -13,6 +14,7 @@ import (
 	"switchbridge/policy/machine"
 	"switchbridge/policy/policytest"
 	"switchbridge/policy/promise"
+	"switchbridge/policy/sourceguard"
 )
 
 // Moment is one event of a trace.
@@ -58,7 +60,7 @@ func (c *chain) switches() []flow.DPID {
 // point. Like the packet in what leads to it are those that meet the term like.
 func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int, exactly bool) (c *Counterexample, like *term, err error) {
 	var shared []atom
-	for _, sw := range p.chain.switches() {
+	for _, sw := range p.switchesOf(at) {
 		why := "" // a walk that assumes nothing may miss something
 		for _, assume := range []bool{false, true} {
 			w, err := p.newWalk(at, sw, assume)
@@ -71,25 +73,44 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 			if err != nil {
 				return nil, nil, err
 			}
-			hits := w.hits()
-			var found *node
-			err = w.run(limit, func(n *node, _ *zone) bool {
-				for _, cells := range w.after(n.cells, hits) {
-					got, states := w.verdict(cells)
-					if exactly && states != and(at[statesPlace], w.told()) {
-						continue
+			guard := p.chain.learns
+			reads := guard != nil && w.guarded(at) && slices.ContainsFunc(guard.terms(p.chain), func(t term) bool { return t.covers(at) })
+			denies := reads && v == flow.Deny // what a guard learns denies more, and allows nothing
+			w.mayDeny = denies
+			var ungiven []atom
+			found, err := w.look(limit, v, u, exactly)
+			w.mayDeny = false
+			if err == nil && guard != nil && !assume && found != nil {
+				least := found.events + 1
+				if denies { // what is not denied at once is after an event at the earliest
+					least = max(least, 2)
+				}
+				w.newWard(v)
+				w.seen = make(map[string][]*node)
+				if found, err = w.look(limit, v, u, exactly); err == nil {
+					if found == nil && v == flow.Allow && w.own < 0 {
+						ungiven, _ = w.nobodyGives()
 					}
-					if got == v && !(u != nil && has(u.In, cells[w.unless].state)) {
-						found = n
-						return true
+					switch {
+					case ungiven != nil:
+					case found == nil && limit < maxEvents: // there are none with fewer events
+					case found == nil:
+						p.doubt("what " + sourceguard.Name + " learns may keep its packets and those that lead to them from coming together")
+					case w.own >= 0 && found.events+1 > least:
+						p.coarse = true // other packets may need fewer bindings
 					}
 				}
-				return false
-			})
+			}
 			if err != nil {
 				return nil, nil, err
 			}
-			shared = append(shared, w.like()...)
+			if ungiven != nil {
+				shared = append(shared, ungiven...)
+			} else if denies && found == nil { // whatever entry decides it: no state lets it count
+				shared = append(shared, w.similar()...)
+			} else {
+				shared = append(shared, w.like()...)
+			}
 			switch {
 			case found != nil && !assume:
 				var other *Counterexample
@@ -111,6 +132,38 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 	return c, &term{shared, nobody}, nil
 }
 
+// look goes through the walk for the fewest events after which its packet gets a verdict.
+func (w *walk) look(limit int, v flow.Verdict, u *promise.Unless, exactly bool) (found *node, err error) {
+	hits := w.hits()
+	err = w.run(limit, func(n *node, _ *zone) bool {
+		for _, o := range w.after(n.cells, hits) {
+			got, states := o.verdict, word{}
+			if got == flow.NoVerdict {
+				got, states = w.verdict(o.cells)
+			}
+			if exactly && states != and(w.at[statesPlace], w.told()) {
+				continue
+			}
+			if got == v && !(u != nil && has(u.In, o.cells[w.unless].state)) {
+				found = n
+				return true
+			}
+		}
+		return false
+	})
+	return found, err
+}
+
+// switchesOf returns the switches to which a packet may come that are not alike.
+func (p *Prover) switchesOf(at *point) []flow.DPID {
+	if p.chain.bySwitch {
+		return []flow.DPID{at.toSwitch()}
+	}
+	return p.chain.switches()
+}
+
+func (p *point) toSwitch() flow.DPID { return flow.DPID(p[switchPlace].Hi) }
+
 // doubt notes why a promise can't be called proved.
 func (p *Prover) doubt(why string) {
 	if p.undecided == nil {
@@ -128,14 +181,15 @@ func (w *walk) hits() (list [][]hit) {
 		hits := []hit{}
 		for i := range c.Transitions {
 			t := &c.Transitions[i]
-			if t.On != machine.OnPacket || !has(t.From, s) || !slices.ContainsFunc(tries(t), func(atoms []atom) bool { return (&term{atoms: atoms}).covers(w.at) }) {
+			met := func(atoms []atom) bool { return (&term{atoms: atoms}).covers(w.at) }
+			if t.On != machine.OnPacket || !has(t.From, s) {
 				continue
 			}
-			h := hit{Transition: t, index: i, maybe: t.Packet.Quotes != nil, when: []need{}}
-			if h.maybe && !w.assume {
-				w.doubt = "machine " + c.Name + " looks at quoted packets"
-				hits = nil // nobody knows
-				break
+			h := hit{Transition: t, index: i, when: []need{}}
+			if !slices.ContainsFunc(tries(t), met) {
+				if h.blind = t.Packet.Quotes != nil && slices.ContainsFunc(blind(t), met); !h.blind {
+					continue
+				}
 			}
 			for j := range t.When {
 				h.when = append(h.when, need{cell: w.other(c.automaton, &t.When[j], &w.packet, w.sw), in: t.When[j].In, yes: true, no: true})
@@ -147,18 +201,40 @@ func (w *walk) hits() (list [][]hit) {
 	return list
 }
 
+// fate is what becomes of the walk's own packet.
+type fate struct {
+	cells   []standing
+	verdict flow.Verdict // NoVerdict: what the states say
+}
+
 // after returns what cells come to by the walk's own packet.
-func (w *walk) after(cells []standing, hits [][]hit) [][]standing {
+func (w *walk) after(cells []standing, hits [][]hit) (list []fate) {
+	learning := false
+	if w.mayDeny {
+		list = append(list, fate{cells, flow.Deny})
+	}
+	if w.ward >= 0 && w.guarded(w.at) {
+		passes, changed := w.passes(cells, w.self)
+		if !passes {
+			return []fate{{cells, flow.Deny}}
+		}
+		learning = changed != nil
+	}
 	if w.own < 0 {
-		return [][]standing{cells}
+		return append(list, fate{cells: cells})
 	}
-	tries := hits[cells[w.own].state]
-	if tries == nil {
-		return nil
+	moved, denied := w.tried(cells, w.own, hits[cells[w.own].state], &event{at: *w.at})
+	if denied {
+		list = append(list, fate{cells, flow.Deny})
 	}
-	list := w.tried(cells, w.own, tries, &event{at: *w.at})
-	if len(list) == 0 {
-		list = [][]standing{cells}
+	for _, moved := range moved {
+		if learning { // two states would change by it
+			return []fate{{cells, flow.Deny}}
+		}
+		list = append(list, fate{cells: moved})
+	}
+	if len(list) == 0 || w.mayDeny {
+		list = append(list, fate{cells: cells})
 	}
 	return list
 }
@@ -227,6 +303,9 @@ func (w *walk) like() []atom {
 	return list
 }
 
+// maxLike bounds the conditions of a source guard that say which packets are alike.
+const maxLike = 1024
+
 // similar is like, of packets that need not be decided by the same rule.
 func (w *walk) similar() (list []atom) {
 	at := w.at
@@ -283,7 +362,11 @@ func (w *walk) similar() (list []atom) {
 			if t.Packet == nil {
 				continue
 			}
-			for _, atoms := range tries(t) {
+			conditions := tries(t)
+			if t.Packet.Quotes != nil {
+				conditions = append(conditions, blind(t)...)
+			}
+			for _, atoms := range conditions {
 				pool(atoms)
 				if w.own < 0 || w.cells[w.own].automaton != a {
 					continue
@@ -312,6 +395,24 @@ func (w *walk) similar() (list []atom) {
 				pool(atoms)
 			}
 		}
+	}
+	if w.p.chain.bySwitch {
+		for _, sw := range w.p.chain.switches() {
+			add(onSwitch(sw))
+		}
+	}
+	if w.ward >= 0 { // what the guard says of one it says of the others
+		c := w.p.chain
+		for i := range c.rules {
+			for _, t := range c.of(&c.rules[i]) {
+				if c.rules[i].Entry.Chain == c.learns.at && len(list) < maxLike {
+					for _, a := range t.atoms {
+						add(a)
+					}
+				}
+			}
+		}
+		w.p.coarse = w.p.coarse || len(list) >= maxLike
 	}
 	for _, t := range []uint64{flow.EthTypeIPv4, flow.EthTypeIPv6, flow.EthTypeARP} {
 		pool([]atom{is(flow.FieldEthType, t)})
@@ -374,6 +475,16 @@ func (w *walk) times(n *node) []int64 {
 func words(at *point) string {
 	m := packet(at)
 	s := policytest.Words(&m)
+	switch say := at[sayPlace].Hi >> 62; {
+	case say == saysLie && m.EthType == flow.EthTypeIPv6 && m.IPProto == flow.ProtoICMPv6 && m.ICMPType >= 133 && m.ICMPType <= 137:
+		s += " arp_sha 01:00:00:00:00:01"
+	case !zero(at[quotedPlace]):
+		s += quoteWords(at, &m)
+	case m.EthType == flow.EthTypeIPv6 && m.IPProto == flow.ProtoICMPv6 && m.ICMPType == solicitation && m.ICMPCode != 0 && m.IPSrc.Addr().IsUnspecified():
+		s += " ipv6_nd_target " + addressIn(at[quotedDst], false).String()
+	case say == saysDHCP && strings.HasPrefix(s, "udp ") && m.L4Dst == 67 && m.L4Src != 67:
+		s = "dhcp" + strings.TrimPrefix(s, "udp") + " type 3"
+	}
 	if flags := flow.TCPFlags(at[flagsPlace].Hi >> 56); m.Has(flow.FieldL4Src) && m.IPProto == flow.ProtoTCP && flags != flow.SYN {
 		s += " flags " + policytest.FlagWords(flags)
 	}
@@ -389,7 +500,9 @@ func (w *walk) replay(n *node, v flow.Verdict, u *promise.Unless) (*Counterexamp
 		if e := o.by.event; e != nil {
 			m := Moment{At: time.Duration(times[o.depth]) * time.Millisecond, event: e.words}
 			if m.event == "" {
-				m.Words = words(&e.at)
+				if m.Words = e.line; m.Words == "" {
+					m.Words = words(&e.at)
+				}
 			}
 			trace, sw = slices.Insert(trace, 0, m), slices.Insert(sw, 0, e.sw)
 		}
@@ -497,4 +610,10 @@ func (c *chain) beginning(minute int, last time.Duration) (begin time.Time, pref
 }
 
 // alone is the trace of a packet that hangs on nothing before it.
-func alone(at *point) []Moment { return []Moment{{event: words(at), Words: words(at)}} }
+func (p *Prover) alone(at *point) []Moment {
+	m := Moment{event: words(at), Words: words(at)}
+	if sw := at.toSwitch(); p.chain.bySwitch && sw != 1 {
+		m.event += " switch " + sw.String()
+	}
+	return []Moment{m}
+}

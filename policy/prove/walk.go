@@ -28,16 +28,20 @@ type walk struct {
 	doubt  string    // why something may be there that was not found, unless another walk assumes it; empty: it is not
 	loose  string    // why something may be there that is not found
 
-	cells  []*cell
-	used   map[int]bool // rules that keep packets from machines
-	pool   [places][]word
-	unless int // the cell that a promise names; -1: none
-	seen   map[string][]*node
+	cells   []*cell
+	used    map[int]bool // rules that keep packets from machines
+	pool    [places][]word
+	unless  int    // the cell that a promise names; -1: none
+	ward    int    // the cell of what a source guard has learned; -1: none
+	mayDeny bool   // a source guard may deny the packet at any time
+	self    *event // the packet, as one of the events
+	seen    map[string][]*node
+	room    int // bytes that nodes may still take
 }
 
 // newWalk returns a walk for a packet that comes to a switch. It gathers the cells.
 func (p *Prover) newWalk(at *point, sw flow.DPID, assume bool) (*walk, error) {
-	w := &walk{p: p, at: at, packet: packet(at), sw: sw, own: -1, assume: assume, used: make(map[int]bool), unless: -1, seen: make(map[string][]*node)}
+	w := &walk{p: p, at: at, packet: packet(at), sw: sw, own: -1, assume: assume, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
 	w.start(p.concerned(at))
 	return w, p.search.spent()
 }
@@ -106,6 +110,7 @@ type standing struct {
 	state            int
 	entered, written int // clocks; idle: none
 	windows          []window
+	learned          []learned // by a source guard, by their keys
 }
 
 // idle is the clock that there is not; begins the one that begins now.
@@ -121,6 +126,9 @@ type counted struct {
 	clock int
 	value word
 }
+
+// maxRoom is about how much memory the nodes of one walk take, and nodeSize what one takes besides its times.
+const maxRoom, nodeSize = 1 << 29, 1 << 10
 
 // step is what led to a node: an event of a cell, or its time.
 type step struct {
@@ -145,12 +153,16 @@ func (w *walk) clocks(cells []standing, each func(clock *int, limit int64, cell 
 				each(&s.windows[j].entries[k].clock, c.Transitions[s.windows[j].transition].Packet.Within.Milliseconds(), i, 'c')
 			}
 		}
+		for j := range s.learned {
+			each(&s.learned[j].clock, s.learned[j].limit(), i, 'l')
+		}
 	}
 }
 
 func cloned(cells []standing) []standing {
 	cells = slices.Clone(cells)
 	for i := range cells {
+		cells[i].learned = slices.Clone(cells[i].learned)
 		cells[i].windows = slices.Clone(cells[i].windows)
 		for j := range cells[i].windows {
 			cells[i].windows[j].entries = slices.Clone(cells[i].windows[j].entries)
@@ -163,6 +175,9 @@ func cloned(cells []standing) []standing {
 func (w *walk) next(n *node, at *zone, cells []standing, by step) *node {
 	for i := range cells { // clocks that nothing hangs on
 		s, c := &cells[i], w.cells[i]
+		if i == w.ward {
+			continue
+		}
 		if c.after[s.state].after == 0 {
 			s.entered = idle
 		}
@@ -186,6 +201,9 @@ func (w *walk) next(n *node, at *zone, cells []standing, by step) *node {
 	})
 	o.zone = at.pick(list)
 	w.p.search.budget -= 64 + o.zone.n*o.zone.n
+	if w.room -= nodeSize + 8*o.zone.n*o.zone.n; w.room < 0 {
+		w.p.search.budget = -1
+	}
 	key := w.discrete(cells)
 	for _, seen := range w.seen[key] {
 		if seen.zone.has(&o.zone) {
@@ -212,6 +230,9 @@ func (w *walk) discrete(cells []standing) string {
 				b = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, e.value.Hi), e.value.Lo)
 			}
 		}
+		for _, l := range s.learned {
+			b = append(append(append(b, l.key...), l.data...), map[bool]byte{true: 1, false: 0}[l.old])
+		}
 	}
 	return string(b)
 }
@@ -219,9 +240,14 @@ func (w *walk) discrete(cells []standing) string {
 // run goes through the nodes, those of few events first. visit is told of each node and of the times at which an event can come, and says whether to stop.
 func (w *walk) run(limit int, visit func(n *node, at *zone) bool) error {
 	root := &node{zone: startZone(), born: []int{0}}
-	for _, c := range w.cells {
-		root.cells = append(root.cells, standing{state: c.Start, entered: idle, written: idle})
+	for i, c := range w.cells {
+		s := standing{entered: idle, written: idle}
+		if i != w.ward {
+			s.state = c.Start
+		}
+		root.cells = append(root.cells, s)
 	}
+	w.room = maxRoom
 	now, later := []*node{root}, []*node(nil)
 	for len(now) > 0 || len(later) > 0 {
 		if len(now) == 0 {
@@ -255,6 +281,9 @@ func (w *walk) run(limit int, visit func(n *node, at *zone) bool) error {
 			if n.events+2 < limit { // the packet itself comes after that
 				for i, c := range w.cells {
 					for j := range c.moves[n.cells[i].state] {
+						if c.moves[n.cells[i].state][j].ward && w.ward < 0 {
+							continue
+						}
 						later = append(later, w.moved(n, &before, i, &c.moves[n.cells[i].state][j])...)
 					}
 				}
@@ -268,6 +297,9 @@ func (w *walk) run(limit int, visit func(n *node, at *zone) bool) error {
 // over returns the nodes that time alone leads to.
 func (w *walk) over(n *node, until *zone, limits []int64) (list []*node) {
 	w.clocks(n.cells, func(clock *int, limit int64, i int, kind byte) {
+		if kind == 'l' && len(w.cells) == 1 {
+			return // without machines time gives nothing that was not there before
+		}
 		at, first := until.clone(), idle
 		if !at.within(0, *clock, -limit) {
 			return
@@ -284,6 +316,13 @@ func (w *walk) over(n *node, until *zone, limits []int64) (list []*node) {
 			w.enter(i, s, w.cells[i].after[s.state].to)
 		case 'w':
 			*s = standing{state: w.cells[i].Start, entered: idle, written: idle}
+		case 'l':
+			at := slices.IndexFunc(s.learned, func(l learned) bool { return l.clock == *clock })
+			if s.learned[at].old {
+				s.learned = slices.Delete(s.learned, at, at+1)
+			} else {
+				s.learned[at].old = true
+			}
 		default:
 			for j := range s.windows {
 				s.windows[j].entries = slices.DeleteFunc(s.windows[j].entries, func(e counted) bool { return e.clock == *clock })
@@ -313,7 +352,21 @@ func (w *walk) moved(n *node, at *zone, cell int, m *move) (list []*node) {
 			}
 			fresh = append(fresh, e.alike)
 		}
-		for _, cells := range w.tried(n.cells, cell, m.hits, e) {
+		if w.ward >= 0 && e.words == "" {
+			passes, changed := w.passes(n.cells, e)
+			if changed != nil { // then nothing else changes by it
+				cells := cloned(n.cells)
+				cells[w.ward].learned = changed
+				if o := w.next(n, at, cells, step{cell: w.ward, event: e}); o != nil {
+					list = append(list, o)
+				}
+			}
+			if !passes || changed != nil {
+				continue
+			}
+		}
+		moved, _ := w.tried(n.cells, cell, m.hits, e)
+		for _, cells := range moved {
 			if o := w.next(n, at, cells, step{cell: cell, event: e}); o != nil {
 				list = append(list, o)
 			}
@@ -337,8 +390,9 @@ func (w *walk) counts(n *node, e *event) bool {
 	return false
 }
 
-// tried returns what cells come to by an event: more than one where it is not known. It is empty where nothing changes.
-func (w *walk) tried(cells []standing, cell int, hits []hit, e *event) (list [][]standing) {
+// tried returns what cells come to by an event: more than one where it is not known. It is empty where nothing changes. denied says that the machine may deny
+// it for what it can't read.
+func (w *walk) tried(cells []standing, cell int, hits []hit, e *event) (list [][]standing, denied bool) {
 	var try func(s standing, changed bool, hits []hit)
 	end := func(s standing, to int) {
 		all := slices.Clone(cells)
@@ -370,6 +424,10 @@ func (w *walk) tried(cells []standing, cell int, hits []hit, e *event) (list [][
 			if !yes {
 				continue
 			}
+			if h.blind {
+				denied = true
+				return
+			}
 			if h.Packet == nil || h.Packet.Count == 0 {
 				end(s, h.To)
 				return
@@ -385,7 +443,7 @@ func (w *walk) tried(cells []standing, cell int, hits []hit, e *event) (list [][
 		}
 	}
 	try(cloned([]standing{cells[cell]})[0], false, hits)
-	return list
+	return list, denied
 }
 
 // count takes an event into a window and reports whether the transition has seen enough.
@@ -439,7 +497,7 @@ func (p *Prover) least(a *automaton) (map[word]int, error) {
 	p.search.budget = min(before, enough)
 	given := p.search.budget
 	least := make(map[word]int)
-	w := &walk{p: p, at: new(point), sw: p.chain.switches()[0], own: -1, assume: true, any: true, used: make(map[int]bool), unless: -1, seen: make(map[string][]*node)}
+	w := &walk{p: p, at: new(point), sw: p.chain.switches()[0], own: -1, assume: true, any: true, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
 	w.start(a)
 	err := w.gather()
 	if err == nil {

@@ -99,6 +99,17 @@ func (e *entry) place() string {
 	return p.String()
 }
 
+// Renewed returns what a store has of a binding as if it had been learned at a time, and how long it lives from then on. The policy's proofs ask for it, of which
+// many times are one.
+func Renewed(data []byte, at time.Time) (renewed []byte, life time.Duration, ok bool) {
+	var e entry
+	if !e.parse(data) {
+		return nil, 0, false
+	}
+	e.since = at.UnixMilli()
+	return e.append(nil), e.life, true
+}
+
 // learner is a link that learns.
 type learner struct{ *link }
 

@@ -67,7 +67,7 @@ func (c *Config) Compile() policy.Link {
 		k := bound
 		if b.HasMAC {
 			l.macs[b.MAC] = append(l.macs[b.MAC], int32(i))
-			bind(netip.PrefixFrom(linkLocal(b.MAC), 128), int32(i))
+			bind(netip.PrefixFrom(LinkLocal(b.MAC), 128), int32(i))
 		} else {
 			k |= anyMAC
 		}

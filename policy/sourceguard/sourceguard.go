@@ -116,8 +116,8 @@ func station(a netip.Addr) bool {
 	return !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
-// linkLocal is the address that a station makes of its Ethernet address (RFC 4291, 2.5.1 and appendix A).
-func linkLocal(m flow.MAC) netip.Addr {
+// LinkLocal is the address that a station makes of its Ethernet address (RFC 4291, 2.5.1 and appendix A).
+func LinkLocal(m flow.MAC) netip.Addr {
 	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
 }
 

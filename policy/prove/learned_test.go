@@ -1,0 +1,449 @@
+package prove
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"switchbridge/controller"
+	"switchbridge/flow"
+	"switchbridge/internal/testlong"
+	"switchbridge/policy/machine"
+	"switchbridge/policy/policytest"
+)
+
+// smallGuard is a source guard over few ports, switches, stations and addresses.
+func smallGuard(r *rand.Rand, learn string) string {
+	var b strings.Builder
+	sw := func() string { return oneOf(r, "", "", ", switch: 1", ", switch: 2") }
+	b.WriteString("{bindings: [")
+	for range r.IntN(4) {
+		one := "port: " + oneOf(r, "1", "2", "[1, 2]") + sw()
+		addresses := "addresses: [" + oneOf(r, "10.0.0.1", "10.0.0.2", "10.0.0.0/30", "10.0.0.0/24", "2001:db8::1", "10.0.0.1, 2001:db8::/126", "fe80::ff:fe00:1") + "]"
+		mac := "mac: '02:00:00:00:00:0" + oneOf(r, "1", "2") + "'"
+		switch r.IntN(3) {
+		case 0:
+			one += ", " + mac
+		case 1:
+			one += ", " + addresses
+		default:
+			one += ", " + mac + ", " + addresses
+		}
+		b.WriteString("{" + one + "}, ")
+	}
+	b.WriteString("]")
+	if learn == "dhcp" || r.IntN(2) == 0 {
+		b.WriteString(", trusted: [" + oneOf(r, "4", "{port: 4, switch: 1}", "{port: [4, 5], switch: 2}") + "]")
+	}
+	switch {
+	case learn != "":
+		b.WriteString(", learn: " + learn + ", for: 1m")
+	case r.IntN(2) == 0:
+		b.WriteString(", others: deny")
+	}
+	return b.String() + "}"
+}
+
+// guardLines are packets of all kinds that a source guard tells apart.
+func guardLines() (lines []string) {
+	for _, sw := range []string{"1", "2", "3"} {
+		for _, port := range []string{"1", "2", "3", "4", "5"} {
+			for _, eth := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09", "01:00:00:00:00:00"} {
+				add := func(format string, args ...any) {
+					lines = append(lines, fmt.Sprintf(format, args...)+" eth_src "+eth+" port "+port+" switch "+sw)
+				}
+				add("eth eth_type 0x88b5")
+				add("eth eth_type 0x05ff")
+				for _, src := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.9", "10.9.9.9", "0.0.0.0", "127.0.0.1", "224.0.0.5"} {
+					add("tcp %s:40000 > 10.0.0.2:22", src)
+					add("udp %s:68 > 10.0.0.2:67", src)
+					add("udp %s:40000 > 10.0.0.2:67", src)
+					add("udp %s:67 > 10.0.0.2:68", src)
+					add("udp %s:67 > 10.0.0.2:67", src)
+					add("dhcp %s:68 > 10.0.0.2:67 type 3", src)
+					add("dhcp %s:40000 > 10.0.0.2:67 type 3", src)
+					add("ip %s > 10.0.0.2 ip_proto 2", src)
+					for _, sha := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09", "01:00:00:00:00:00"} {
+						for _, target := range []string{"10.0.0.1", "10.0.0.2", "10.0.0.9", "10.9.9.9", "0.0.0.0"} {
+							add("arp %s > %s arp_sha %s", src, target, sha)
+						}
+					}
+				}
+				for _, src := range []string{"2001:db8::1", "2001:db8::9", "fe80::ff:fe00:1", "fe80::ff:fe00:2", "::", "::1"} {
+					add("tcp [%s]:40000 > [2001:db8::2]:22", src)
+					add("udp [%s]:40000 > [2001:db8::2]:67", src)
+					add("udp [%s]:67 > [2001:db8::2]:67", src)
+					add("udp [%s]:68 > [2001:db8::2]:67", src)
+					for _, kind := range []string{"133", "134", "137", "131", "129", "135 code 1", "136 code 1", "135 ipv6_nd_sll 02:00:00:00:00:01 ipv6_nd_target 2001:db8::9"} {
+						add("icmpv6 %s > 2001:db8::2 type %s", src, kind)
+						if strings.HasPrefix(kind, "13") && kind != "131" {
+							add("icmpv6 %s > 2001:db8::2 type %s arp_sha 01:00:00:00:00:01", src, kind)
+						}
+					}
+					for _, target := range []string{"2001:db8::1", "2001:db8::9", "fe80::ff:fe00:1", "fe80::ff:fe00:2", "::1"} {
+						add("icmpv6 %s > 2001:db8::2 type 136 ipv6_nd_target %s", src, target)
+						for _, sll := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:09", "00:00:00:00:00:00", "01:00:00:00:00:00"} {
+							add("icmpv6 %s > 2001:db8::2 type 135 ipv6_nd_target %s ipv6_nd_sll %s", src, target, sll)
+						}
+					}
+				}
+			}
+		}
+	}
+	return lines
+}
+
+// guardCondition is one that a promise has, or an access list.
+func guardCondition(r *rand.Rand) string {
+	var keys []string
+	if r.IntN(2) == 0 {
+		keys = append(keys, "in_port: "+oneOf(r, "1", "2", "3", "4"))
+	}
+	if r.IntN(3) == 0 {
+		keys = append(keys, "eth_src: '02:00:00:00:00:0"+oneOf(r, "1", "2", "9")+"'")
+	}
+	switch r.IntN(10) {
+	case 8, 9:
+		keys = []string{"in_port: " + oneOf(r, "1", "2", "3"), "eth_src: '02:00:00:00:00:0" + oneOf(r, "1", "2", "9") + "'", "ip_src: " + oneOf(r, "10.0.0.1", "10.0.0.2", "10.0.0.9"), "ip_proto: 6"}
+	case 0:
+		keys = append(keys, "eth_type: arp", "arp_spa: "+oneOf(r, "10.0.0.1", "10.0.0.9", "0.0.0.0"))
+	case 1:
+		keys = append(keys, "udp_dst: 67", "udp_src: "+oneOf(r, "68", "67", "40000"))
+	case 2:
+		keys = append(keys, "icmpv6_type: "+oneOf(r, "133", "134", "135", "136", "137", "131", "129"))
+	case 3:
+		keys = append(keys, "icmpv6_type: 135", "icmpv6_code: 0", "ipv6_nd_target: '2001:db8::"+oneOf(r, "1", "9")+"'")
+	case 4:
+		keys = append(keys, "eth_type: "+oneOf(r, "0x88b5", "0x05ff"))
+	case 5:
+		keys = append(keys, "ip_src: '"+oneOf(r, "2001:db8::1", "2001:db8::9", "fe80::ff:fe00:1", "::")+"'")
+	default:
+		keys = append(keys, "ip_src: "+oneOf(r, "10.0.0.1", "10.0.0.2", "10.0.0.9", "0.0.0.0", "10.0.0.0/24"))
+	}
+	return "{" + strings.Join(keys, ", ") + "}"
+}
+
+// What is proved of a source guard that learns nothing is so of all packets of few fields, behind their headers, too.
+func TestSourceGuardIsExact(t *testing.T) { sourceGuardIsExact(t, 25) }
+
+func TestLongSourceGuardIsExact(t *testing.T) {
+	testlong.Need(t)
+	sourceGuardIsExact(t, 300)
+}
+
+func sourceGuardIsExact(t *testing.T, seeds uint64) {
+	lines := guardLines()
+	var events []*flow.Event
+	for _, line := range lines {
+		ev, err := policytest.Event(line, flow.OpenFlow13)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ev.PacketIn.Incomplete == 0 {
+			events = append(events, ev)
+		}
+	}
+	count := map[string]int{}
+	for seed := range seeds {
+		r := rand.New(rand.NewPCG(seed, 29))
+		text := "chain:\n"
+		if r.IntN(3) == 0 {
+			text += "  - header: {rules: [{match: " + guardCondition(r) + ", action: " + oneOf(r, "allow", "deny") + "}]}\n"
+		}
+		text += "  - sourceguard: " + smallGuard(r, "") + "\n"
+		text += "  - header: {rules: [{match: " + guardCondition(r) + ", action: " + oneOf(r, "allow", "deny") + "}]}\n  - forward: {}\npromises:\n"
+		for range 12 {
+			text += "  - " + oneOf(r, "never", "always") + ": " + guardCondition(r) + "\n"
+		}
+		doc, err := parsed(text)
+		if err != nil {
+			continue // nothing is bound
+		}
+		prover, err := New(doc.Policy, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := controller.New(doc.Policy)
+		broken := make([]string, len(doc.Promises))
+		var d flow.Decision
+		for _, ev := range events {
+			d.Reset()
+			if err := c.Decide(t.Context(), ev, &d); err != nil {
+				t.Fatal(err)
+			}
+			for i := range doc.Promises {
+				if broken[i] == "" && breaks(&doc.Promises[i], &ev.PacketIn.Match, d.Verdict) {
+					broken[i] = fmt.Sprint(ev.PacketIn.Match, " to switch ", ev.Switch.DPID, ": ", d.Reason)
+				}
+			}
+		}
+		for i := range doc.Promises {
+			o := &doc.Promises[i]
+			got, err := prover.Keeps(o)
+			switch {
+			case err != nil:
+				t.Errorf("seed %d: %s: %v\n%s", seed, o.Text, err, text)
+			case (got != nil) != (broken[i] != ""):
+				t.Errorf("seed %d: %s: %+v, and by all packets %q\n%s", seed, o.Text, got, broken[i], text)
+			}
+			count[fmt.Sprint(o.Kind, got != nil)]++
+		}
+	}
+	if least := int(seeds); count["never true"] < least || count["never false"] < least || count["always true"] < least || count["always false"] < least/8 {
+		t.Errorf("too few of %v: this finds nothing", count)
+	}
+	t.Log(count)
+}
+
+// learnedLines are packets of few stations with few addresses, and what DHCP gives them.
+func learnedLines(dhcp bool) (lines []string) {
+	for _, port := range []string{"1", "2", "3", "4"} {
+		for _, eth := range []string{"1", "2"} {
+			end := " eth " + eth + " port " + port
+			for _, src := range []string{"1", "2"} {
+				lines = append(lines, "udp 10.0.0."+src+":40000 > 10.0.0.9:9"+end, "tcp 10.0.0."+src+":40000 > 10.0.0.9:22"+end)
+				if port == "4" && dhcp {
+					lines = append(lines, "dhcp 10.0.0.53:67 > 10.0.0."+src+":68 type 5 eth 9 port 4 arp_sha 02:00:00:00:00:0"+eth)
+				}
+			}
+			lines = append(lines, "eth eth_type 0x88b5"+end)
+			if dhcp {
+				lines = append(lines, "dhcp 0.0.0.0:68 > 255.255.255.255:67 type 3"+end)
+			}
+		}
+	}
+	return lines
+}
+
+// learnedCondition is one on what learnedLines have.
+func learnedCondition(r *rand.Rand) string {
+	var keys []string
+	if r.IntN(3) == 0 { // one station's, for which something may be promised
+		return "{in_port: " + oneOf(r, "1", "2", "3", "4") + ", eth_src: '02:00:00:00:00:0" + oneOf(r, "1", "2") + "', ip_src: " + oneOf(r, "10.0.0.1", "10.0.0.2") + ", udp_dst: 9}"
+	}
+	if r.IntN(2) == 0 {
+		keys = append(keys, "in_port: "+oneOf(r, "1", "2", "3", "4"))
+	}
+	if r.IntN(3) == 0 {
+		keys = append(keys, "eth_src: '02:00:00:00:00:0"+oneOf(r, "1", "2")+"'")
+	}
+	if r.IntN(2) == 0 {
+		keys = append(keys, "ip_src: "+oneOf(r, "10.0.0.1", "10.0.0.2"))
+	}
+	if r.IntN(2) == 0 || len(keys) == 0 {
+		keys = append(keys, oneOf(r, "udp_dst: 9", "tcp_dst: 22", "eth_type: 0x88b5"))
+		if strings.HasSuffix(keys[len(keys)-1], "b5") {
+			keys = keys[len(keys)-1:]
+		}
+	}
+	return "{" + strings.Join(keys, ", ") + "}"
+}
+
+// learnedPolicy is a source guard that learns, with machines behind it or none, and promises.
+func learnedPolicy(r *rand.Rand) string {
+	var b strings.Builder
+	b.WriteString("chain:\n")
+	if r.IntN(4) == 0 {
+		fmt.Fprintf(&b, "  - header: {rules: [{match: %s, action: %s}]}\n", learnedCondition(r), oneOf(r, "allow", "deny"))
+	}
+	b.WriteString("  - sourceguard: {for: 1m, learn: " + oneOf(r, "first", "dhcp") + ", trusted: [4], bindings: [")
+	if r.IntN(2) == 0 {
+		b.WriteString(oneOf(r, "{port: 1, mac: '02:00:00:00:00:01'}", "{port: 1, mac: '02:00:00:00:00:01', addresses: [10.0.0.1]}", "{port: 2, addresses: [10.0.0.2]}"))
+	}
+	b.WriteString("]}\n")
+	machines := r.IntN(2) == 0
+	if machines {
+		b.WriteString("  - machine:\n      machines:\n")
+		fmt.Fprintf(&b, "        - name: m\n          key: %s\n          forget: %s\n          start: a\n          states:\n", oneOf(r, "src", "network", "network", "port"), oneOf(r, "never", "30s"))
+		for _, name := range []string{"a", "b", "c"} {
+			fmt.Fprintf(&b, "            %s: {action: %s, rules: [{match: %s, action: %s}]}\n", name, oneOf(r, "deny", "allow", "next"), learnedCondition(r), oneOf(r, "deny", "allow", "next"))
+		}
+		b.WriteString("          transitions:\n")
+		for _, from := range []string{"a", "b"} {
+			fmt.Fprintf(&b, "            - {from: %s, to: %s, match: %s}\n", from, string(from[0]+1), learnedCondition(r))
+		}
+		b.WriteString("            - {from: " + oneOf(r, "b", "c") + ", to: " + oneOf(r, "a", "b", "c") + ", after: 30s}\n")
+	}
+	fmt.Fprintf(&b, "  - header: {rules: [{match: %s, action: %s}]}\n  - forward: {}\npromises:\n", learnedCondition(r), oneOf(r, "allow", "deny"))
+	for range 4 {
+		fmt.Fprintf(&b, "  - %s: %s\n", oneOf(r, "never", "always"), learnedCondition(r))
+		if machines && r.IntN(3) == 0 {
+			fmt.Fprintf(&b, "    unless: {machine: m, state: %s}\n", oneOf(r, "a", "b", "[a, c]"))
+		}
+	}
+	return b.String()
+}
+
+// What is proved of a source guard that learns is so after all packets of few stations at all times that it tells apart, and no fewer break what is broken.
+func TestLearningIsExact(t *testing.T) { learningIsExact(t, 0, 12, 300) }
+
+func TestLongLearningIsExact(t *testing.T) {
+	testlong.Need(t)
+	learningIsExact(t, 100, 150, 1500)
+}
+
+func learningIsExact(t *testing.T, first, seeds uint64, most int) {
+	count := map[string]int{}
+	for seed := first; seed < first+seeds; seed++ {
+		text := learnedPolicy(rand.New(rand.NewPCG(seed, 31)))
+		doc := document(t, text)
+		prover, err := New(doc.Policy, 1<<24)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := newBrute(t, controller.New(doc.Policy), learnedLines(strings.Contains(text, "learn: dhcp")))
+		b.waits = []int64{0, 30_001, 60_000}
+		var config *machine.Config
+		for _, s := range doc.Policy.Chain {
+			if c, ok := s.(*machine.Config); ok {
+				config = c
+			}
+		}
+		fewest, whole := b.run(doc.Promises, config, most)
+		for i := range doc.Promises {
+			o := &doc.Promises[i]
+			prover.search.budget = 1 << 24
+			c, err := prover.Keeps(o)
+			switch {
+			case err != nil && strings.HasPrefix(err.Error(), "undecided: ") && !strings.Contains(err.Error(), "was found"):
+				count["undecided"]++
+				t.Logf("seed %d: %s: %v (brute force: %d)\n%s", seed, o.Text, err, fewest[i], text)
+			case err != nil:
+				t.Errorf("seed %d: %s: %v\n%s", seed, o.Text, err, text)
+			case c == nil && fewest[i] > 0:
+				t.Errorf("seed %d: %s is said to be proved, and is broken after %d events\n%s", seed, o.Text, fewest[i], text)
+			case c == nil && whole:
+				count["proved"]++
+			case c == nil:
+				count["proved, not all tried"]++
+			case c.Fewest && fewest[i] > 0 && fewest[i] < len(c.Trace):
+				t.Errorf("seed %d: %s is broken after %d events, and is said to be after %d\n%+v\n%s", seed, o.Text, fewest[i], len(c.Trace), c.Trace, text)
+			case !c.Fewest:
+				count["broken, perhaps after fewer"]++
+				if fewest[i] > 0 && fewest[i] < len(c.Trace) {
+					count["broken, after fewer"]++
+				}
+			default:
+				count[fmt.Sprintf("broken after %d", len(c.Trace))]++
+			}
+		}
+	}
+	if least := int(seeds); count["broken after 1"] < least/2 || count["broken after 2"] < least/4 || count["proved"] < 1 || count["undecided"] > least/4 {
+		t.Errorf("too few of %v: this finds nothing", count)
+	}
+	for _, k := range slices.Sorted(maps.Keys(count)) {
+		t.Log(count[k], k)
+	}
+}
+
+// A source guard keeps promises, and one that is changed as a person may change it by mistake keeps them no more.
+func TestMutantsOfSourceGuards(t *testing.T) {
+	const listed = `
+chain:
+  - sourceguard:
+      bindings:
+        - {port: 1, mac: "02:00:00:00:00:01", addresses: [10.0.0.1]}
+        - {port: 2, mac: "02:00:00:00:00:02", addresses: [10.0.0.2]}
+      trusted: [4]
+      others: deny
+  - header: {rules: [{name: admin, match: {ip_src: 10.0.0.1, ip_dst: 10.0.0.9, tcp_dst: 22}, action: allow}, {name: rest, match: {ip_dst: 10.0.0.9}, action: deny}]}
+  - forward: {}
+promises:
+  - never: {in_port: 2, to: 10.0.0.9}
+`
+	const leased = `
+chain:
+  - header: {rules: [{name: no-servers, match: {udp_src: 67, udp_dst: 68}, action: deny}]}
+  - sourceguard: {learn: dhcp, trusted: [4], bindings: [{port: 1, mac: "02:00:00:00:00:01", addresses: [10.0.0.1]}]}
+  - forward: {}
+promises:
+  - never: {in_port: 3, from: 10.0.0.0/24}
+`
+	for _, tt := range []struct{ name, text, old, new, want string }{
+		{"listed", listed, "", "", "proved"},
+		{"without a binding", listed, `        - {port: 1, mac: "02:00:00:00:00:01", addresses: [10.0.0.1]}
+`, "", "proved"}, // port 2 has others alone
+		{"a port more", listed, "{port: 1,", "{port: [1, 2],", "tcp 10.0.0.1:40000 > 10.0.0.9:22 in_port 2"},
+		{"a wider prefix", listed, "[10.0.0.2]", "[10.0.0.0/24]", "proved"}, // the longer one is the other's
+		{"a wider prefix, and no other", strings.Replace(listed, `        - {port: 1, mac: "02:00:00:00:00:01", addresses: [10.0.0.1]}
+`, "", 1), "[10.0.0.2]", "[10.0.0.0/24]", "tcp 10.0.0.1:40000 > 10.0.0.9:22 in_port 2 eth_src 02:00:00:00:00:02"},
+		{"trusted", listed, `        - {port: 2, mac: "02:00:00:00:00:02", addresses: [10.0.0.2]}
+      trusted: [4]`, "      trusted: [2, 4]", "proved"}, // it is bound to port 1 of this switch
+		{"of one switch", listed, "{port: 1, mac", "{port: 1, switch: 2, mac", "proved"},
+		{"learned first", leased, "learn: dhcp", "learn: first", "tcp 10.0.0.3:40000 > 10.0.0.2:80 in_port 3"},
+	} {
+		text := strings.Replace(tt.text, tt.old, tt.new, 1)
+		prover, err := New(document(t, text).Policy, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := outcome(t, prover, text, 0); got != tt.want {
+			t.Errorf("%s:\n got %s\nwant %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Who comes first has an address, and whoever comes then is denied: what is promised to somebody whom the guard doesn't list is not kept.
+func TestWhoComesFirst(t *testing.T) {
+	const text = `
+chain:
+  - sourceguard: {learn: first, trusted: [4], bindings: [{port: 1, mac: "02:00:00:00:00:01", addresses: [10.0.0.1]}]}
+  - forward: {}
+promises:
+  - always: {in_port: 1, eth_src: "02:00:00:00:00:01", ip_src: 10.0.0.1, tcp_dst: 80}
+  - always: {in_port: 2, eth_src: "02:00:00:00:00:02", ip_src: 10.0.0.2, tcp_dst: 80}
+  - always: {in_port: 4, eth_src: "02:00:00:00:00:02", ip_src: 10.0.0.2, tcp_dst: 80}
+`
+	prover, err := New(document(t, text).Policy, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{"proved",
+		"tcp 10.0.0.2:40000 > 10.0.0.2:80 in_port 3; tcp 10.0.0.2:40000 > 10.0.0.2:80 in_port 2",
+		"tcp 10.0.0.2:40000 > 10.0.0.2:80 in_port 2; tcp 10.0.0.2:40000 > 10.0.0.2:80 in_port 4"} {
+		if got := outcome(t, prover, text, i); got != want {
+			t.Errorf("promise %d:\n got %s\nwant %s", i+1, got, want)
+		}
+	}
+}
+
+// What source guards bind is compared as all conditions are.
+func TestDiffOfSourceGuards(t *testing.T) {
+	text := func(binding string) string {
+		return "chain:\n  - sourceguard: {bindings: [" + binding + "], trusted: [{port: 4, switch: 3}]}\n  - forward: {}\n"
+	}
+	a, b := document(t, text("{port: 1, addresses: [10.0.0.1]}")).Policy, document(t, text("{port: 2, addresses: [10.0.0.1]}")).Policy
+	changes, open, err := Diff(a, b, nil, nil, 0)
+	if err != nil || len(open) > 0 {
+		t.Fatal(open, err)
+	}
+	for _, want := range []string{"allow output:NORMAL by forward", "deny by sourceguard"} {
+		if !slices.ContainsFunc(changes, func(c Change) bool {
+			return strings.HasPrefix(c.Old, want) && strings.Contains(c.Packets, "ip_src 10.0.0.1") && strings.Contains(c.Packets, "in_port ")
+		}) {
+			t.Errorf("no change of what was %s: %+v", want, changes)
+		}
+	}
+	if changes, _, err := Diff(a, a, nil, nil, 0); err != nil || len(changes) > 0 {
+		t.Error(changes, err)
+	}
+	delta, err := NewDelta(a, b, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for words, want := range map[string]flow.Touch{"tcp 10.0.0.1:1 > 10.0.0.2:2": flow.Denied, "eth eth_type 0x88b5": flow.Untouched, "eth eth_type 0x88b5 in_port 2": flow.Untouched} {
+		m, err := policytest.ParsePacket(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := delta.Touches(&m); got != want {
+			t.Errorf("%s: %v, want %v", words, got, want)
+		}
+	}
+	if _, _, err := Diff(a, document(t, "chain:\n  - sourceguard: {learn: first, trusted: [4]}\n  - forward: {}\n").Policy, nil, nil, 0); err == nil || !strings.HasPrefix(err.Error(), "undecided: sourceguard decides by more") {
+		t.Error(err)
+	}
+}

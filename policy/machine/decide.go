@@ -326,7 +326,16 @@ func (m *machine) change(r *recalled, id uint64, rec *policy.Recollection) {
 	v.serial++
 	v.written = r.now
 	v.sighted(id)
-	rec.Change = &flow.StateChange{Data: v.append(nil, m), TTL: m.Forget}
+	c := new(changed)
+	c.Data, c.TTL = v.append(c.room[:0], m), m.Forget
+	rec.Change = &c.StateChange
+}
+
+// changed is a change with room for the bytes of a value that counts nothing. Each size of object that a guest makes is another page or two to put back
+// after the event, so this is one.
+type changed struct {
+	flow.StateChange
+	room [atIDs + 1 + maxIDs*idSize]byte
 }
 
 // decide says what becomes of a packet in the state that the machine is in now. tried says that the packet has tried its transitions.

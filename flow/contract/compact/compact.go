@@ -54,7 +54,7 @@ func AppendEvent(b []byte, ev *flow.Event) ([]byte, bool) {
 }
 
 // ParseEvent reads an event into ev, whose Switch it overwrites, and of whose PacketIn it sets what the
-// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data is b's.
+// encoding has. The packet's TCP flags, and the event's ID and Time, are set of an event with states alone; the States' data and the ID are b's.
 func ParseEvent(b []byte, ev *flow.Event) error {
 	if len(b) < eventHeader {
 		return errShort

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"time"
+	"unsafe"
 
 	"switchbridge/flow"
 )
@@ -40,7 +41,8 @@ func appendStates(b []byte, ev *flow.Event) ([]byte, bool) {
 
 var errStates = errors.New("compact encoding: bits that no states have")
 
-// parseStates reads what follows the packet's headers in an event of so many states, to its end. The states share b's memory.
+// parseStates reads what follows the packet's headers in an event of so many states, to its end. The states and the ID share b's memory: a guest that makes
+// an object for an event has more to put back after it.
 func parseStates(b []byte, states int, ev *flow.Event) error {
 	if len(b) < statesHeader {
 		return errShort
@@ -59,7 +61,7 @@ func parseStates(b []byte, states int, ev *flow.Event) error {
 	if id > len(b) {
 		return errShort
 	}
-	ev.ID, b = string(b[:id]), b[id:]
+	ev.ID, b = unsafe.String(unsafe.SliceData(b), id), b[id:]
 	for range states {
 		if len(b) < 4 || uint64(le.Uint32(b)) > uint64(len(b)-4) {
 			return errShort
@@ -101,7 +103,7 @@ func parseChange(b []byte) (*flow.StateChange, []byte, error) {
 	}
 	c := &flow.StateChange{Index: int(index), TTL: ttl}
 	if size > 0 {
-		c.Data = append([]byte(nil), b[:size]...)
+		c.Data = append(make([]byte, 0, size), b[:size]...)
 	}
 	return c, b[size:], nil
 }

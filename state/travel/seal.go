@@ -4,13 +4,18 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
+	"hash/maphash"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchbridge/state"
@@ -42,11 +47,23 @@ const KeySize = 32
 const maxKeys = 8
 
 // Keys are the secrets that seal states and open them.
-type Keys struct{ list []key }
+type Keys struct{ list []*key }
 
 type key struct {
 	id     uint32
 	secret []byte // HKDF's pseudorandom key
+
+	macs sync.Pool                           // of hash.Hash: HMAC-SHA256 with the secret, which is costly to begin
+	made [keptCiphers]atomic.Pointer[sealer] // by hash of the name: what opens a state mostly seals the next one
+}
+
+// keptCiphers is how many ciphers of a key are kept, each of which takes a kilobyte.
+const keptCiphers = 512
+
+// sealer is the cipher of one state.
+type sealer struct {
+	name string
+	cipher.AEAD
 }
 
 // ParseKeys reads keys of [KeySize] bytes in base64, with white space between. The first one seals, and all of them open.
@@ -68,7 +85,9 @@ func ParseKeys(text string) (*Keys, error) {
 		if err != nil {
 			return nil, err
 		}
-		k.list = append(k.list, key{binary.BigEndian.Uint32(id), secret})
+		one := &key{id: binary.BigEndian.Uint32(id), secret: secret}
+		one.macs.New = func() any { return hmac.New(sha256.New, secret) }
+		k.list = append(k.list, one)
 	}
 	if len(k.list) == 0 {
 		return nil, errors.New("no key")
@@ -76,37 +95,39 @@ func ParseKeys(text string) (*Keys, error) {
 	return k, nil
 }
 
-// ciphers keeps the last AEAD that was made: what opens a state mostly seals the next one.
-type ciphers struct {
-	of   *key
-	name string
-	aead cipher.AEAD
+// subkey returns HKDF-Expand of the secret for one state (RFC 5869, 2.3), whose first block is as long as a key.
+func (k *key) subkey(name string) []byte {
+	mac := k.macs.Get().(hash.Hash)
+	defer k.macs.Put(mac)
+	mac.Reset()
+	var room [64 + state.MaxKey]byte
+	mac.Write(append(append(append(room[:0], "switchbridge state "...), name...), 1))
+	return mac.Sum(nil)
 }
 
 // cipher returns the AEAD for one state.
-func (c *ciphers) cipher(k *key, name string) (cipher.AEAD, error) {
-	if c.of == k && c.name == name {
-		return c.aead, nil
+func (k *key) cipher(name string) (cipher.AEAD, error) {
+	place := &k.made[maphash.String(places, name)%keptCiphers]
+	if made := place.Load(); made != nil && made.name == name {
+		return made.AEAD, nil
 	}
-	secret, err := hkdf.Expand(sha256.New, k.secret, "switchbridge state "+name, KeySize)
-	if err != nil {
-		return nil, err
-	}
-	block, err := aes.NewCipher(secret)
+	block, err := aes.NewCipher(k.subkey(name))
 	if err != nil {
 		return nil, err
 	}
 	aead, err := cipher.NewGCM(block)
 	if err == nil {
-		*c = ciphers{k, name, aead}
+		place.Store(&sealer{name, aead})
 	}
 	return aead, err
 }
 
+var places = maphash.MakeSeed()
+
 // seal seals the state of a key. Expires is zero for one that does not expire.
-func (k *Keys) seal(made *ciphers, name string, version uint64, expires time.Time, data []byte) ([]byte, error) {
-	with := &k.list[0]
-	aead, err := made.cipher(with, name)
+func (k *Keys) seal(name string, version uint64, expires time.Time, data []byte) ([]byte, error) {
+	with := k.list[0]
+	aead, err := with.cipher(name)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +143,7 @@ func (k *Keys) seal(made *ciphers, name string, version uint64, expires time.Tim
 }
 
 // open opens what seal has made. The version and the expiry, too, are as they were sealed.
-func (k *Keys) open(made *ciphers, name string, b []byte) (version uint64, expires time.Time, data []byte, err error) {
+func (k *Keys) open(name string, b []byte) (version uint64, expires time.Time, data []byte, err error) {
 	switch {
 	case len(b) > 0 && b[0] > form:
 		return 0, expires, nil, state.ErrNewer
@@ -135,7 +156,7 @@ func (k *Keys) open(made *ciphers, name string, b []byte) (version uint64, expir
 		if k.list[i].id != id {
 			continue
 		}
-		aead, failed := made.cipher(&k.list[i], name)
+		aead, failed := k.list[i].cipher(name)
 		if failed != nil {
 			return 0, expires, nil, failed
 		}

@@ -27,7 +27,9 @@ func New(keys func() *Keys) *Store { return &Store{keys: keys} }
 
 // Of returns the states of one event: what came with ev, and what d is to take back.
 func (s *Store) Of(m state.Machines, ev *flow.Event, d *flow.Decision) state.Store {
-	return &carried{Store: s, keys: s.keys(), machines: m, ev: ev, d: d}
+	c := &carried{Store: s, keys: s.keys(), machines: m, ev: ev, d: d}
+	c.opened = c.room[:0]
+	return c
 }
 
 // Promise implements [state.Store].
@@ -60,7 +62,7 @@ type carried struct {
 	ev       *flow.Event
 	d        *flow.Decision
 	opened   []opened
-	made     ciphers
+	room     [2]opened
 }
 
 // opened is a value that was read before.
@@ -119,7 +121,7 @@ func (c *carried) value(key string, t *flow.Travelling) (v state.Value, err erro
 	if t.Data == nil {
 		return state.Value{Last: t.Version}, nil
 	}
-	version, expires, data, err := c.keys.open(&c.made, key, t.Data)
+	version, expires, data, err := c.keys.open(key, t.Data)
 	switch {
 	case err != nil:
 		return v, fmt.Errorf("key %s: %w", key, err)
@@ -158,7 +160,7 @@ func (c *carried) CompareAndSwap(_ context.Context, key string, old uint64, data
 		if ttl > 0 {
 			expires = c.now().Add(ttl)
 		}
-		return c.keys.seal(&c.made, key, version, expires, data)
+		return c.keys.seal(key, version, expires, data)
 	})
 }
 

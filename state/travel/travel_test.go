@@ -3,12 +3,13 @@ package travel
 import (
 	"bytes"
 	"context"
+	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,40 +65,40 @@ func TestSeal(t *testing.T) {
 	keys, text := newKeys(t, 2)
 	expires := time.UnixMilli(1_800_000_000_123)
 	data := []byte("quiet")
-	b, err := keys.seal(new(ciphers), "scan/10.0.0.1", 7, expires, data)
+	b, err := keys.seal("scan/10.0.0.1", 7, expires, data)
 	if err != nil || len(b) != overhead+len(data) || bytes.Contains(b, data) {
 		t.Fatalf("%x, %v", b, err)
 	}
-	if version, until, got, err := keys.open(new(ciphers), "scan/10.0.0.1", b); err != nil || version != 7 || !until.Equal(expires) || !bytes.Equal(got, data) {
+	if version, until, got, err := keys.open("scan/10.0.0.1", b); err != nil || version != 7 || !until.Equal(expires) || !bytes.Equal(got, data) {
 		t.Errorf("version %d until %v: %q, %v", version, until, got, err)
 	}
-	again, _ := keys.seal(new(ciphers), "scan/10.0.0.1", 7, expires, data)
+	again, _ := keys.seal("scan/10.0.0.1", 7, expires, data)
 	if bytes.Equal(again, b) || bytes.Equal(again[atNonce:atNonce+nonceSize], b[atNonce:atNonce+nonceSize]) {
 		t.Error("two seals have one nonce")
 	}
-	if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.2", b); !errors.Is(err, state.ErrCorrupt) {
+	if _, _, _, err := keys.open("scan/10.0.0.2", b); !errors.Is(err, state.ErrCorrupt) {
 		t.Errorf("another key's: %v", err)
 	}
 	for i := range b {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
-			if _, _, got, err := keys.open(new(ciphers), "scan/10.0.0.1", b); err == nil {
+			if _, _, got, err := keys.open("scan/10.0.0.1", b); err == nil {
 				t.Errorf("bit %d of byte %d: %q", bit, i, got)
 			}
 			b[i] ^= 1 << bit
 		}
 	}
 	for n := range b {
-		if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.1", b[:n]); !errors.Is(err, state.ErrCorrupt) {
+		if _, _, _, err := keys.open("scan/10.0.0.1", b[:n]); !errors.Is(err, state.ErrCorrupt) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
 	newer := append([]byte{form + 1}, b[1:]...)
-	if _, _, _, err := keys.open(new(ciphers), "scan/10.0.0.1", newer); !errors.Is(err, state.ErrNewer) {
+	if _, _, _, err := keys.open("scan/10.0.0.1", newer); !errors.Is(err, state.ErrNewer) {
 		t.Errorf("a newer form: %v", err)
 	}
-	empty, _ := keys.seal(new(ciphers), "k", 1, time.Time{}, nil)
-	if version, until, got, err := keys.open(new(ciphers), "k", empty); err != nil || version != 1 || !until.IsZero() || got == nil || len(got) != 0 {
+	empty, _ := keys.seal("k", 1, time.Time{}, nil)
+	if version, until, got, err := keys.open("k", empty); err != nil || version != 1 || !until.IsZero() || got == nil || len(got) != 0 {
 		t.Errorf("nothing, for ever: version %d until %v: %q, %v", version, until, got, err)
 	}
 
@@ -125,11 +126,11 @@ func TestSeal(t *testing.T) {
 		{"rotated away", parse(0), parse(1), state.ErrSealed},
 		{"not known yet", parse(1, 0), parse(0), state.ErrSealed},
 	} {
-		b, err := row.seals.seal(new(ciphers), "k", 1, expires, data)
+		b, err := row.seals.seal("k", 1, expires, data)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, _, got, err := row.open.open(new(ciphers), "k", b); !errors.Is(err, row.want) || err == nil && string(got) != "quiet" {
+		if _, _, got, err := row.open.open("k", b); !errors.Is(err, row.want) || err == nil && string(got) != "quiet" {
 			t.Errorf("%s: %q, %v", row.name, got, err)
 		}
 	}
@@ -235,7 +236,7 @@ func TestForgedStates(t *testing.T) {
 	g := newGateway(keys, decider.StateLimits{})
 	ev := &flow.Event{Accepts: flow.AcceptsTravel, Time: time.UnixMilli(1_800_000_000_000)}
 	seal := func(key string, version uint64, expires time.Time) []byte {
-		b, err := keys.seal(new(ciphers), key, version, expires, []byte("x"))
+		b, err := keys.seal(key, version, expires, []byte("x"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,29 +279,42 @@ func TestForgedStates(t *testing.T) {
 	}
 }
 
-// BenchmarkEvent is what a state that travels costs its host: to open it, and to seal the next.
+// BenchmarkEvent is what a state that travels costs its host: to open it, and to seal the next; or to seal a first one, each time another.
 func BenchmarkEvent(b *testing.B) {
 	keys, _ := newKeys(b, 1)
 	g := newGateway(keys, decider.StateLimits{})
 	ev := &flow.Event{Accepts: flow.AcceptsTravel, Time: time.Now()}
-	sealed, _ := keys.seal(new(ciphers), "scan/10.0.0.1", 5, time.Now().Add(time.Hour), make([]byte, 64))
-	ev.Travel = []flow.Travelling{{Name: "m", Key: flow.StateSrc, Version: 5, Data: sealed}}
-	names, values := []string{"scan/10.0.0.1"}, make([]state.Value, 1)
+	values := make([]state.Value, 1)
 	var d flow.Decision
-	b.ReportAllocs()
-	for b.Loop() {
+	event := func(b *testing.B, names []string, old uint64, data []byte) {
 		d.Travel = d.Travel[:0]
 		s := g.Of(g, ev, &d)
 		if err := s.Get(b.Context(), names, values); err != nil {
 			b.Fatal(err)
 		}
-		if _, err := s.CompareAndSwap(b.Context(), names[0], 5, values[0].Data, time.Hour); err != nil {
+		if _, err := s.CompareAndSwap(b.Context(), names[0], old, data, time.Hour); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if !slices.ContainsFunc(d.Travel, func(t flow.Travelling) bool { return t.Version == 6 }) {
-		b.Error("nothing travels")
-	}
+	b.Run("first", func(b *testing.B) {
+		var names [8 * keptCiphers]string
+		for i := range names {
+			names[i] = fmt.Sprintf("scan/10.0.%d.%d", i>>8, i&255)
+		}
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			event(b, names[i%len(names):][:1], 0, make([]byte, 64))
+		}
+	})
+	b.Run("next", func(b *testing.B) {
+		sealed, _ := keys.seal("scan/10.0.0.1", 5, time.Now().Add(time.Hour), make([]byte, 64))
+		ev.Travel = []flow.Travelling{{Name: "m", Key: flow.StateSrc, Version: 5, Data: sealed}}
+		names := []string{"scan/10.0.0.1"}
+		b.ReportAllocs()
+		for b.Loop() {
+			event(b, names, 5, values[0].Data)
+		}
+	})
 }
 
 // scans is a machine of each source.
@@ -314,7 +328,7 @@ func (scans) Travels(key string) (name string, kind flow.StateKey, ok bool) {
 func TestStatesOfAnotherPacket(t *testing.T) {
 	keys, _ := newKeys(t, 1)
 	m := flow.ParseFrame(frames.TCP(frames.Host(1).At(80), frames.Host(2).At(40000), frames.ACK, nil), 1)
-	sealed, err := keys.seal(new(ciphers), "scan/10.0.0.1", 7, time.Time{}, []byte("good"))
+	sealed, err := keys.seal("scan/10.0.0.1", 7, time.Time{}, []byte("good"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,5 +341,32 @@ func TestStatesOfAnotherPacket(t *testing.T) {
 	}
 	if string(values[0].Data) != "good" || values[0].Version != 7 || !flow.UnknownState(values[1].Data) || values[1].Version != 0 {
 		t.Errorf("values %+v", values)
+	}
+}
+
+// The subkey of a state is what HKDF makes, whoever was sealed before.
+func TestSubkey(t *testing.T) {
+	keys, _ := newKeys(t, 1)
+	k := keys.list[0]
+	for _, name := range []string{"", "scan/10.0.0.1", strings.Repeat("x", state.MaxKey), "scan/10.0.0.1"} {
+		want, err := hkdf.Expand(sha256.New, k.secret, "switchbridge state "+name, KeySize)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := k.subkey(name); !bytes.Equal(got, want) {
+			t.Errorf("%q: %x, want %x", name, got, want)
+		}
+	}
+	for i := range 3 * keptCiphers { // more than are kept
+		name := fmt.Sprint("k/", i)
+		for range 2 {
+			b, err := keys.seal(name, 1, time.Time{}, []byte(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, _, data, err := keys.open(name, b); err != nil || string(data) != name {
+				t.Fatalf("%s: %q, %v", name, data, err)
+			}
+		}
 	}
 }

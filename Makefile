@@ -67,6 +67,16 @@ package: guest ## the Debian package, in build/package: programs, systemd unit, 
 	@gzip -9nc CHANGELOG.md >$(PACKAGE)/changelog.gz
 	ARCH=$$($(GO) env GOARCH) DEB_VERSION='$(DEB)' $(GO) run $(NFPM) package --config configs/package/nfpm.yaml --packager deb --target $(PACKAGE)/
 
+IMAGE := build/image
+
+.PHONY: image
+image: export CGO_ENABLED = 0
+image: guest ## the gateway as a container image, in build/image: for docker load, podman load, skopeo
+	@rm -rf $(IMAGE) && mkdir -p $(IMAGE)
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(IMAGE)/ ./cmd/switchbridge
+	$(GO) run ./cmd/internal/image -o $(IMAGE)/switchbridge.tar -license LICENSE -version '$(VERSION)' -revision "$$(git rev-parse HEAD)" \
+		-created $(EPOCH) -architecture "$$($(GO) env GOARCH)" $(IMAGE)/switchbridge
+
 # Known faults in what is built in, as the Go project knows them. Its database is asked over the network.
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
@@ -113,9 +123,9 @@ demo-p4: build ## a BMv2 and an Open vSwitch side by side under one function, wh
 	fi
 
 .PHONY: package-check
-package-check: check-go ## build the package twice, compare, and install it in a Debian of its own: more than ten minutes
+package-check: check-go ## build the package and the image twice, compare, and install the package in a Debian of its own: more than ten minutes
 	@test/setup.sh debootstrap
-	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 60m -v ./test/packaging
+	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 180m -v ./test/packaging
 
 .PHONY: test
 test: setup guest check vet-wasm ## everything: check, then all tests with the race detector

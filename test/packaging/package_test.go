@@ -1,4 +1,4 @@
-// Package packaging tries what make package makes. It is a package of its own since two builds take minutes.
+// Package packaging tries what make package and make image make. It is a package of its own since two builds take minutes.
 package packaging
 
 import (
@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// Two builds of a commit give the same package, byte by byte: the second one in a git worktree, with another umask, in another
+// Two builds of a commit give the same package and the same container image, byte by byte: the second one in a git worktree, with another umask, in another
 // time zone, and without what the first one compiled. The package is installed, used, removed and purged in a Debian of its own.
 // It takes more than ten minutes, and so make package-check runs it alone.
 func TestPackage(t *testing.T) {
@@ -21,22 +21,28 @@ func TestPackage(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: a Debian of its own can't be made without")
 	}
-	for _, tool := range []string{"debootstrap", "systemd-analyze", "git"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Skipf("%s is not installed (make package-check installs it)", tool)
-		}
-	}
 	clone := filepath.Join(t.TempDir(), "clone")
 	git(t, "clone", "--quiet", "../..", clone)
 	tree := filepath.Join(t.TempDir(), "tree") // there Go keeps no record of the commit
 	git(t, "-C", clone, "worktree", "add", "--quiet", "--detach", tree)
 	first := makePackage(t, clone, "umask 022; TZ=UTC", nil)
-	second := makePackage(t, tree, "umask 027; TZ=Asia/Tokyo", []string{"GOCACHE=" + t.TempDir()})
-	a, b := sum(t, first), sum(t, second)
-	if a != b || filepath.Base(first) != filepath.Base(second) {
-		t.Errorf("two builds of a commit differ: %s is %x, %s is %x", first, a, second, b)
-	}
+	t.Run("in a Debian of its own", func(t *testing.T) { install(t, first) })
+	t.Run("two builds give the same bytes", func(t *testing.T) {
+		second := makePackage(t, tree, "umask 027; TZ=Asia/Tokyo", []string{"GOCACHE=" + t.TempDir()})
+		if a, b := sum(t, first), sum(t, second); a != b || filepath.Base(first) != filepath.Base(second) {
+			t.Errorf("two builds of a commit differ: %s is %x, %s is %x", first, a, second, b)
+		}
+		if a, b := sum(t, image(clone)), sum(t, image(tree)); a != b {
+			t.Errorf("two builds of a commit differ: the images are %x and %x", a, b)
+		}
+	})
+}
 
+// install installs a package in a new Debian, uses it, and removes and purges it.
+func install(t *testing.T, first string) {
+	if _, err := exec.LookPath("debootstrap"); err != nil {
+		t.Skip("debootstrap is not installed (make package-check installs it)")
+	}
 	root := filepath.Join(t.TempDir(), "debian")
 	if out, err := exec.Command("debootstrap", "--variant=minbase", "--include=systemd", "bookworm", root).CombinedOutput(); err != nil {
 		t.Skipf("no Debian can be made here: %v\n%s", err, last(out))
@@ -118,13 +124,16 @@ func git(t *testing.T, args ...string) {
 	}
 }
 
-// makePackage builds the package of the checkout in dir and returns where it is.
+// makePackage builds the package and the image of the checkout in dir and returns where the package is.
 func makePackage(t *testing.T, dir, shell string, env []string) string {
 	t.Helper()
-	c := exec.Command("sh", "-c", shell+" exec make package")
+	c := exec.Command("sh", "-c", shell+" exec make package image")
 	c.Dir, c.Env = dir, append(os.Environ(), env...)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("make package: %v\n%s", err, out)
+	}
+	if n, err := filepath.Glob(image(dir)); err != nil || len(n) != 1 {
+		t.Fatalf("make image left %q, %v", n, err)
 	}
 	found, err := filepath.Glob(filepath.Join(dir, "build/package/*.deb"))
 	if err != nil || len(found) != 1 {
@@ -132,6 +141,9 @@ func makePackage(t *testing.T, dir, shell string, env []string) string {
 	}
 	return found[0]
 }
+
+// image is where make image leaves it.
+func image(dir string) string { return filepath.Join(dir, "build/image/switchbridge.tar") }
 
 func sum(t *testing.T, file string) [sha256.Size]byte {
 	t.Helper()

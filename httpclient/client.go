@@ -382,6 +382,9 @@ func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h 
 	start := time.Now()
 	got, f := e.roundTrip(ctx, g, h, p)
 	took := time.Since(start)
+	if f == nil {
+		functionSpans(ctx, span, start, took, got.header)
+	}
 	trace := endTrace(span, f)
 	switch {
 	case f == nil || !f.fault && f.outcome != GivenUp:

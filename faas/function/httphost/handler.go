@@ -119,6 +119,7 @@ type call struct {
 	body     []byte
 	answer   []byte
 	started  time.Time
+	timings  *contract.Timings // nil: nobody wants to know
 	status   int
 	encoding string
 	err      error
@@ -142,6 +143,9 @@ func refuse(status int, format string, args ...any) error {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := h.calls.Get().(*call)
 	c.reset()
+	if !trace.SpanFromContext(r.Context()).IsRecording() { // a span of its own says more
+		c.timings = contract.NewTimings(r.Header)
+	}
 	err := h.serve(c, w, r)
 	if err != nil {
 		h.fail(c, w, err)
@@ -200,6 +204,7 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	if c.body, err = h.readBody(c.body, w, r); err != nil {
 		return err
 	}
+	c.timings.Done("body")
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -234,6 +239,8 @@ func (h *Handler) serve(c *call, w http.ResponseWriter, r *http.Request) error {
 	if err := contract.PutReply(out, codec, &c.ev, &c.d); err != nil {
 		return refuse(http.StatusInternalServerError, "decision can't be written as %s: %w", c.encoding, err)
 	}
+	c.timings.Done("decide")
+	c.timings.Put(out)
 	out.Set("Content-Type", c.encoding)
 	contract.PutDecision(out, c.encoding, &c.ev, &c.d)
 	_, err = w.Write(c.answer)
@@ -258,6 +265,8 @@ func (h *Handler) ask(c *call, w http.ResponseWriter, r *http.Request) error {
 			len(c.reply.Body), len(c.reply.State), flow.MaxBody, flow.MaxState)
 	}
 	c.status = int(c.reply.Status)
+	c.timings.Done("decide")
+	c.timings.Put(w.Header())
 	body := function.WriteAnswer(w.Header(), &c.reply)
 	if c.status == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", retryAfter)

@@ -85,9 +85,11 @@ func Answer(codecs function.Codecs, r *Request, p Platform) *Response {
 		event    guest.Request
 		decision guest.Answer
 	)
-	if err := answer(codecs, r, p, &event, &decision, resp.Header); err != nil {
+	timings := contract.NewTimings(r.Header)
+	if err := answer(codecs, r, p, &event, &decision, resp.Header, timings); err != nil {
 		decision = guest.Answer{Status: uint16(function.StatusOf(err)), Policy: decision.Policy, Reason: contract.Printable(err.Error())}
 	}
+	timings.Put(resp.Header)
 	resp.Status, resp.Body = int(decision.Status), function.WriteAnswer(resp.Header, &decision)
 
 	rec := record.Of(&event, &decision)
@@ -101,7 +103,7 @@ func refuse(status int, format string, args ...any) error {
 	return &function.StatusError{Status: status, Err: fmt.Errorf(format, args...)}
 }
 
-func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request, decision *guest.Answer, header contract.Header) (err error) {
+func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request, decision *guest.Answer, header contract.Header, timings *contract.Timings) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			p.Log(fmt.Appendf(nil, "function panicked: %v\n%s", v, debug.Stack()))
@@ -118,10 +120,12 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 		}
 		return err
 	}
+	timings.Done("tokens")
 	body, err := readBody(r, p)
 	if err != nil {
 		return err
 	}
+	timings.Done("body")
 	if err := function.ReadRequest(r.Header, body, event); err != nil {
 		return err
 	}
@@ -133,6 +137,7 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	if err != nil {
 		return refuse(503, "policy: %w", err)
 	}
+	timings.Done("policy")
 	decider, writes, err := remembering(controller.New(unpacked), p)
 	if err != nil {
 		return err
@@ -143,6 +148,7 @@ func answer(codecs function.Codecs, r *Request, p Platform, event *guest.Request
 	if err := function.New(decider, codecs).Answer(context.Background(), event, decision); err != nil {
 		return err
 	}
+	timings.Done("decide")
 	if len(decision.Body) > guest.MaxBody {
 		return refuse(500, "decision takes %d bytes, limit %d", len(decision.Body), guest.MaxBody)
 	}

@@ -21,12 +21,17 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
+	"time"
 )
 
 const maxBody = 1 << 20
+
+// traced is a traceparent of an event whose trace is kept.
+var traced = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]`)
 
 // Handler answers a gateway's events. It is safe for concurrent use if PacketIn and On are.
 type Handler struct {
@@ -66,6 +71,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "want CloudEvents 1.0 with an id, of an event of version 1")
 		return
 	}
+	began := time.Now()
 	event, err := read(kind, body)
 	if err != nil {
 		refuse(http.StatusBadRequest, "%v", err)
@@ -80,6 +86,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		refuse(http.StatusInternalServerError, "%v", err)
 		return
+	}
+	if traced.MatchString(r.Header.Get("Traceparent")) { // the gateway makes a span of it
+		w.Header().Set("Server-Timing", fmt.Sprintf("decide;dur=%.3f", time.Since(began).Seconds()*1000))
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Write(answer)

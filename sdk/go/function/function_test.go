@@ -48,6 +48,18 @@ func text(e *Event) string {
 	return string(b)
 }
 
+// A gateway that keeps the trace of an event is told how long the decision took, and no other.
+func TestServerTiming(t *testing.T) {
+	h := &Handler{PacketIn: func(p *Packet) *Decision { return p.Deny("all") }}
+	for parent, want := range map[string]string{"": "", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-00": "",
+		"00-0123456789abcdef0123456789abcdef-0123456789abcdef-01": "decide;dur="} {
+		w := post(h, text(event(all, false, nil)), map[string]string{"Traceparent": parent})
+		if got := w.Header().Get("Server-Timing"); w.Code != http.StatusOK || !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("traceparent %q: status %d, Server-Timing %q", parent, w.Code, got)
+		}
+	}
+}
+
 func answer(t *testing.T, decide func(*Packet) *Decision, e *Event) (d Decision) {
 	t.Helper()
 	w := post(&Handler{PacketIn: decide, Policy: "7-0c0ffee1"}, text(e), nil)

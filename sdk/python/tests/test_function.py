@@ -41,6 +41,16 @@ def pair(packet: Packet) -> Decision:
     return packet.allow_pair("these two") if packet.get("ipv4_src") == "10.0.0.1" else packet.deny("others")
 
 
+class Traces(unittest.TestCase):
+    def test_kept_ones_have_the_time(self) -> None:
+        function = Function()
+        function.packet_in(no_ssh)
+        for flags, kept in (("00", False), ("01", True)):
+            parent = f"00-0123456789abcdef0123456789abcdef-0123456789abcdef-{flags}"
+            _, headers, _ = function.answer({**HEADERS, "traceparent": parent}, json.dumps(event()).encode())
+            self.assertEqual(headers.get("server-timing", "").startswith("decide;dur="), kept)
+
+
 class Helpers(unittest.TestCase):
     def test_exact(self) -> None:
         asked = event()

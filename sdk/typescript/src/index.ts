@@ -241,14 +241,21 @@ async function decide(request: Request, options: Options): Promise<Decision> {
   return decision;
 }
 
+/** A traceparent of an event whose trace is kept. */
+const traced = /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f][13579bdf]/;
+
 /** The fetch handler of a function. */
 export function handler(options: Options): (request: Request) => Promise<Response> {
   return async (request) => {
     try {
+      const began = performance.now();
       const decision = await decide(request, options);
       const headers: Record<string, string> = { "content-type": "application/json" };
       if (options.policy !== undefined) {
         headers["switchbridge-policy"] = options.policy;
+      }
+      if (traced.test(request.headers.get("traceparent") ?? "")) { // the gateway makes a span of it
+        headers["server-timing"] = `decide;dur=${(performance.now() - began).toFixed(3)}`;
       }
       return new Response(JSON.stringify(decision), { headers });
     } catch (error) {

@@ -33,6 +33,13 @@ async function answer(packetIn, asked) {
 const noSSH = (p) => (p.get("tcp_dst") === 22 ? p.deny("no ssh") : p.allow("not ssh"));
 const pair = (p) => (p.get("ipv4_src") === "10.0.0.1" ? p.allowPair("these two") : p.deny("others"));
 
+test("the time of a decision whose trace is kept", async () => {
+  for (const [flags, kept] of [["00", false], ["01", true]]) {
+    const response = await post(handler({ packetIn: noSSH }), event(), { traceparent: `00-0123456789abcdef0123456789abcdef-0123456789abcdef-${flags}` });
+    assert.equal((response.headers.get("server-timing") ?? "").startsWith("decide;dur="), kept);
+  }
+});
+
 test("an exact rule", async () => {
   const d = await answer(noSSH, event());
   assert.equal(d.verdict, "allow");

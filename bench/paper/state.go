@@ -52,6 +52,7 @@ type StateConfig struct {
 	// and root) and nats, and others as NAME=URL; default: these six.
 	Stores []string
 	OnStep func(step string)
+	OnDone func(done, of int) // where set, is called after each of so many parts
 
 	smoke bool // figures of no weight
 }
@@ -190,6 +191,8 @@ func (s *stateLab) run(ctx context.Context) (err error) {
 	if err := s.rows(ctx); err != nil {
 		return err
 	}
+	const part = 50 // events
+	done, of := 0, s.scale.rounds*len(s.res.Rows)*((len(s.events)+part-1)/part)
 	for round := range s.scale.rounds {
 		s.step("round %d of %d, %d ways", round+1, s.scale.rounds, len(s.res.Rows))
 		if round == 0 { // connections are dialled, states are made, code is read
@@ -197,11 +200,14 @@ func (s *stateLab) run(ctx context.Context) (err error) {
 				r.play(ctx, s.events[:min(20, len(s.events))], "warm", nil)
 			}
 		}
-		for part := range slices.Chunk(s.events, 50) { // what else the machine does meets all
+		for some := range slices.Chunk(s.events, part) { // what else the machine does meets all
 			for _, r := range s.res.Rows {
-				r.play(ctx, part, fmt.Sprint(round), func(*flow.PacketIn) *stats.Histogram { return &r.histogram })
+				r.play(ctx, some, fmt.Sprint(round), func(*flow.PacketIn) *stats.Histogram { return &r.histogram })
 				if ctx.Err() != nil {
 					return ctx.Err()
+				}
+				if done++; s.cfg.OnDone != nil {
+					s.cfg.OnDone(done, of)
 				}
 			}
 		}

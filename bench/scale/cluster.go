@@ -33,10 +33,10 @@ import (
 // ClusterConfig says how much is there.
 type ClusterConfig struct {
 	Quick    bool
-	Switches int     // of each pair of gateways; default 250
-	Rate     float64 // events a second, of both pairs together; default 200
-	Rounds   int     // in each of which every party is killed once; default 2
-	OnFault  func(*Fault)
+	Switches int                    // of each pair of gateways; default 250
+	Rate     float64                // events a second, of both pairs together; default 200
+	Rounds   int                    // in each of which every party is killed once; default 2
+	OnFault  func(f *Fault, of int) // where set, is called after each of so many
 }
 
 // Fault is one party's death, and what became of packets until all was well again.
@@ -422,6 +422,7 @@ func (c *cluster) run(ctx context.Context) error {
 // faults kills each party in turn.
 func (c *cluster) faults(ctx context.Context) error {
 	const calm, away = 3 * time.Second, 3 * time.Second
+	of := c.cfg.Rounds * (2*len(c.fleets) + len(c.stores) + 1)
 	kill := func(party string, m *member) error {
 		if err := c.well(ctx); err != nil {
 			return err
@@ -441,7 +442,7 @@ func (c *cluster) faults(ctx context.Context) error {
 		f.Events, f.Refused, f.Last = c.book.since(began)
 		c.res.Faults = append(c.res.Faults, f)
 		if c.cfg.OnFault != nil {
-			c.cfg.OnFault(f)
+			c.cfg.OnFault(f, of)
 		}
 		return ctx.Err()
 	}

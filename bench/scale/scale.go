@@ -26,9 +26,9 @@ import (
 // Config says how much is measured.
 type Config struct {
 	Quick bool
-	Only  []string // names of dimensions; default: all
-	Dir   string   // for the plot; empty: none is drawn
-	OnRow func(*Row)
+	Only  []string             // names of dimensions; default: all
+	Dir   string               // for the plot; empty: none is drawn
+	OnRow func(r *Row, of int) // where set, is called after each of so many
 }
 
 // Row is one size of one dimension.
@@ -173,10 +173,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench scale: %w", err)
 	}
-	for _, d := range dimensions {
-		if cfg.Only != nil && !slices.Contains(cfg.Only, d.name) {
-			continue
-		}
+	wanted, of := slices.DeleteFunc(slices.Clone(dimensions), func(d dimension) bool { return cfg.Only != nil && !slices.Contains(cfg.Only, d.name) }), 0
+	for _, d := range wanted {
+		of += len(d.sizes)
+	}
+	for _, d := range wanted {
 		for _, size := range d.sizes {
 			row := &Row{Dimension: d.name, Size: size}
 			p := d.at(size)
@@ -187,7 +188,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 			}
 			res.Rows = append(res.Rows, row)
 			if cfg.OnRow != nil {
-				cfg.OnRow(row)
+				cfg.OnRow(row, of)
 			}
 		}
 	}

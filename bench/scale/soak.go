@@ -44,12 +44,12 @@ func ringPolicy(action string) string {
 
 // SoakConfig says how long and how much.
 type SoakConfig struct {
-	Keys     int           // of states, as many as the store takes; default 100,000
-	Rate     float64       // events a second; default 1,000
-	Duration time.Duration // default 10 minutes
-	Fill     float64       // states made a second beforehand; default 5,000
-	State    string        // the store's URL; default memory:
-	OnPart   func(SoakPart)
+	Keys     int                      // of states, as many as the store takes; default 100,000
+	Rate     float64                  // events a second; default 1,000
+	Duration time.Duration            // default 10 minutes
+	Fill     float64                  // states made a second beforehand; default 5,000
+	State    string                   // the store's URL; default memory:
+	OnPart   func(p SoakPart, of int) // where set, is called after each of so many
 }
 
 // SoakPart is a twentieth of the time.
@@ -215,7 +215,7 @@ func (s *soak) run(ctx context.Context, cfg SoakConfig, res *SoakResult) error {
 		part := SoakPart{At: time.Duration(i+1) * cfg.Duration / parts, RSS: memory.Reset(), Latency: h.Latency(), Answered: t.Answered}
 		res.Parts = append(res.Parts, part)
 		if cfg.OnPart != nil {
-			cfg.OnPart(part)
+			cfg.OnPart(part, parts)
 		}
 		if err := ctx.Err(); err != nil {
 			return err

@@ -27,9 +27,9 @@ Each size has a gateway of its own, with the embedded function but for the event
 that wait, and fake switches that ask at a steady pace, whatever the answers do.
 
 A wrong answer, a lost packet or connection is a failure, and the exit code says so.`,
-	}, "rows", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
-		_ = scale.WriteHead(w)                                // progress
-		cfg.OnRow = func(r *scale.Row) { _ = r.WriteText(w) } // progress
+	}, "rows", func(ctx context.Context, w io.Writer, bar *cli.Progress) (findings, error) {
+		_ = scale.WriteHead(w) // progress
+		cfg.OnRow = func(r *scale.Row, of int) { bar.Step(int64(of), text(r)) }
 		return scale.Run(ctx, cfg)
 	})
 	fl := c.Flags()
@@ -49,9 +49,9 @@ func soakCommand() *cobra.Command {
 look at one, that have none, that are denied, and that come from more sources than there
 is room for. Every answer tells the state, which is known beforehand. A wrong answer, a
 lost packet or connection is a failure, and the exit code says so.`,
-	}, "parts", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
-		cfg.OnPart = func(p scale.SoakPart) {
-			fmt.Fprintf(w, "%v: %d answered, p50 %v, p99 %v, %.0f MB\n", p.At.Round(time.Second/10), p.Answered, p.Latency.P50, p.Latency.P99, float64(p.RSS)/1e6)
+	}, "parts", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
+		cfg.OnPart = func(p scale.SoakPart, of int) {
+			bar.Step(int64(of), fmt.Sprintf("%v: %d answered, p50 %v, p99 %v, %.0f MB", p.At.Round(time.Second/10), p.Answered, p.Latency.P50, p.Latency.P99, float64(p.RSS)/1e6))
 		}
 		return scale.Soak(ctx, cfg)
 	})
@@ -73,8 +73,8 @@ func clusterCommand() *cobra.Command {
 in a NATS cluster of three servers, and kill each party in turn under load. Machines
 count what their sources send, so that an update that was lost, or made twice, shows.
 That, and a denied packet that passes, is a failure, and the exit code says so.`,
-	}, "faults", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
-		cfg.OnFault = func(f *scale.Fault) { _ = f.WriteText(w) } // progress
+	}, "faults", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
+		cfg.OnFault = func(f *scale.Fault, of int) { bar.Step(int64(of), text(f)) }
 		return scale.Cluster(ctx, cfg)
 	})
 	fl := c.Flags()
@@ -83,4 +83,11 @@ That, and a denied packet that passes, is a failure, and the exit code says so.`
 	fl.Float64Var(&cfg.Rate, "rate", 200, "events a second")
 	fl.IntVar(&cfg.Rounds, "rounds", 0, "in each of which every party is killed once (default 2, and 1 with --quick)")
 	return c
+}
+
+// text is what a part of a result writes of itself, without the end of its line.
+func text(part interface{ WriteText(w io.Writer) error }) string {
+	var b strings.Builder
+	_ = part.WriteText(&b) // a Builder takes all
+	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
@@ -29,9 +28,10 @@ or this is not root.
 
 Each claim is a line at the end. A missed goal is a figure; an event that is denied, or
 not answered, is a failure, and the exit code says so.`,
-	}, "steps", func(ctx context.Context, w io.Writer, _ *cli.Progress) (findings, error) {
+	}, "steps", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
 		cfg.Local = localFunction(client)
-		cfg.OnStep = func(step string) { fmt.Fprintln(w, step) }
+		cfg.OnStep = bar.Say
+		cfg.OnDone = func(done, of int) { bar.Set(int64(done), int64(of), "") }
 		return paper.State(ctx, cfg)
 	})
 	fl := c.Flags()

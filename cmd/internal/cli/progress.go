@@ -72,19 +72,29 @@ func (p *Progress) Set(done, total int64, note string) {
 	}
 }
 
-// Step says that one more of total is done, and writes a line about it that stays.
-func (p *Progress) Step(total int64, line string) {
+// Say writes a line that stays.
+func (p *Progress) Say(line string) {
 	if p == nil {
 		return
 	}
 	p.mu.Lock()
-	p.steps++
-	done := p.steps
+	defer p.mu.Unlock()
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
 	fmt.Fprintln(p.w, line)
 	p.next = time.Now().Add(lineEvery) // the line is progress enough
+}
+
+// Step says that one more of total is done, and writes a line about it that stays.
+func (p *Progress) Step(total int64, line string) {
+	if p == nil {
+		return
+	}
+	p.Say(line)
+	p.mu.Lock()
+	p.steps++
+	done := p.steps
 	p.mu.Unlock()
 	p.Set(done, total, "")
 }

@@ -34,6 +34,7 @@ func TestProgressLines(t *testing.T) {
 		var none *Progress // under --json
 		none.Set(1, 2, "")
 		none.Step(2, "")
+		none.Say("")
 		none.End()
 	})
 }
@@ -44,9 +45,10 @@ func TestProgressBar(t *testing.T) {
 	p := NewProgress(&out, "rounds")
 	p.bar = newBar(&out, "rounds")
 	p.Step(4, "one is done")
+	p.Say("another line")
 	p.Set(2, 4, "x")
 	p.End()
-	if s := out.String(); !strings.Contains(s, "one is done\n") || !strings.Contains(s, "/4,") {
+	if s := out.String(); !strings.Contains(s, "one is done\n") || !strings.Contains(s, "another line\n") || !strings.Contains(s, "/4,") {
 		t.Errorf("%q", s)
 	}
 }

@@ -39,7 +39,7 @@ func adviseFunction(name string, f *settings.Function, log *slog.Logger) (remote
 		if err != nil || u.Scheme != "http" || listen.Loopback(net.JoinHostPort(u.Hostname(), "80")) {
 			continue
 		}
-		log.Warn("the function is asked without TLS: whoever is on the way reads the events, and can answer in its place", "function", name, "url", u.Redacted())
+		log.Warn("the function is asked without TLS: others on the way can read the events, and can forge answers", "function", name, "url", u.Redacted())
 	}
 	return true
 }

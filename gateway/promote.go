@@ -83,7 +83,7 @@ func (g *Gateway) promoteFile(ctx context.Context, now *running, s *shadow) erro
 	p := now.functions.policy
 	switch {
 	case len(now.functions.remotes) > 0:
-		return fmt.Errorf("a function decides that has a policy of its own: give it this one (switchbridge policy push ... %s)", s.name)
+		return fmt.Errorf("the function that decides has its own policy: push this one to it (switchbridge policy push ... %s)", s.name)
 	case p.Path() == "":
 		return fmt.Errorf("the gateway runs without a policy file: a first one is taken at a restart (policy: %s)", s.name)
 	}

@@ -53,7 +53,7 @@ func (a *asking) advise(ctx context.Context, e *endpoint, f *failure, err error)
 	if !a.c.other.can.Load() {
 		return err
 	}
-	return fmt.Errorf("%w; the function can be spoken to in %s: %s", err, other.Codec.ContentType(), other.Advice)
+	return fmt.Errorf("%w; the function answers in %s: %s", err, other.Codec.ContentType(), other.Advice)
 }
 
 // tryOther asks once in another encoding and says whether the answer is a decision.

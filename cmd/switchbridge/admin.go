@@ -27,9 +27,9 @@ func (f *adminFlags) register(fl *pflag.FlagSet) {
 
 // credentials adds the flags about what the operator's side is shown.
 func (f *adminFlags) credentials(fl *pflag.FlagSet) {
-	fl.StringVar(&f.TokenFile, "admin-token-file", "", "file with the token that the gateway's actions want")
+	fl.StringVar(&f.TokenFile, "admin-token-file", "", "file with the token that opens the gateway's actions")
 	fl.StringVar(&f.CA, "admin-ca", "", "PEM file of the authority that signed the admin side's certificate")
-	fl.StringVar(&f.Cert, "admin-cert", "", "PEM file of a client certificate that the gateway's actions take, in the token's place")
+	fl.StringVar(&f.Cert, "admin-cert", "", "PEM file of a client certificate, which opens the gateway's actions instead of a token")
 	fl.StringVar(&f.Key, "admin-key", "", "PEM file of its key")
 }
 
@@ -47,8 +47,8 @@ func reloadCommand() *cobra.Command {
 		Use:   "reload",
 		Short: "Have a running gateway read its configuration, policy and other files again",
 		Long: `Have a running gateway read its configuration, policy and other files again, and
-say how that went. Nothing changes where something is wrong, and the reason is
-printed. A gateway also reads its files by itself when they change, and on SIGHUP.
+say how that went. If something is wrong, nothing changes, and the command prints
+the reason. A gateway also reads its files by itself when they change, and on SIGHUP.
 
 Actions want the token of the gateway's admin.token_file, or a client certificate.`,
 		Example: `  switchbridge reload --admin-token-file token`,
@@ -78,11 +78,11 @@ func rollbackCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "rollback SERIAL-HASH",
 		Short: "Have a running gateway take an earlier policy for the newest",
-		Long: `Have a running gateway take a policy with a lower serial for the newest one, and
-sweep the rules of the one after it. Give the functions the earlier policy first
-(policy push --force): once the gateway's policy checks have brought it for a
-minute, which its log says, it can be gone back to. A gateway never takes a lower
-serial by itself, since one of several functions may only be late.`,
+		Long: `Take a running gateway back to a policy with a lower serial, and remove the rules of
+the later one. First give the functions the earlier policy (policy push --force).
+When the gateway's policy checks have brought it for a minute, its log says so, and
+this command works. A gateway never goes back by itself, since one of several
+functions may only be late.`,
 		Example: `  switchbridge policy rollback 17-0c0ffee1 --admin-token-file token`,
 		Args:    cli.Exactly(1, "a policy's version, as status and policy check print it"),
 		RunE: func(c *cobra.Command, args []string) error {

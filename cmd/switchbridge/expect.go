@@ -21,11 +21,11 @@ func testCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test POLICY...",
 		Short: "Try what policy files say that they decide",
-		Long: `Try what policy files say that they decide: lines "# expect: PACKET => VERDICT (REASON)"
+		Long: `Try the expectations of policy files: lines "# expect: PACKET => VERDICT (REASON)"
 in a file, and lines without "# expect:" in a file beside it that is called as the policy is,
 with .expect in the place of .yaml. The reason may be left out.
 
-The exit status is 1 where a packet gets something else, and where nothing is expected.`,
+The exit status is 1 if a packet gets something else, or if a file expects nothing.`,
 		Example: `  switchbridge policy test policy.yaml
   switchbridge policy test --format junit policy.yaml next.yaml > report.xml`,
 		Args: func(c *cobra.Command, args []string) error {

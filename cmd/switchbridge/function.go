@@ -70,7 +70,7 @@ that callers need, or two with a blank between.`,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.config, "config", "", "configuration file; other flags stand over what it says")
+	fl.StringVar(&f.config, "config", "", "configuration file; other flags win over it")
 	fl.StringVar(&f.server.Listen, "listen", selfhost.DefaultListen, "address to serve at: HOST:PORT or unix:PATH")
 	fl.StringVar(&f.server.Admin, "admin", "", "address of metrics, health and state (default: none)")
 	fl.StringVar(&f.server.Token, "token-file", "", "file with the bearer token that callers need; a second line is the next one, during a change")
@@ -80,8 +80,8 @@ that callers need, or two with a blank between.`,
 	fl.StringVar(&f.server.TLS.DevCA, "dev-ca", "", "folder of the development CA (default: the user's cache folder)")
 	fl.BoolVar(&f.server.Plain, "plain", false, "serve HTTP without TLS: on loopback, unix sockets and the port that a platform hands over only")
 	fl.StringVar(&f.server.Records, "records", "-", "where decision records go, one JSON line each: a file, - for standard output, off")
-	fl.DurationVar(&f.lameDuck, "lame-duck", 0, fmt.Sprintf("how long requests are still taken at the end, while /readyz says no (default: %v behind a platform's port, else none)", selfhost.DefaultLameDuck))
-	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "how long the end may take: --lame-duck, and events that are being decided")
+	fl.DurationVar(&f.lameDuck, "lame-duck", 0, fmt.Sprintf("how long requests are still answered at shutdown, while /readyz says no (default: %v behind a platform's port, else none)", selfhost.DefaultLameDuck))
+	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "longest time to shut down: --lame-duck, then events that are being decided")
 	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
 
 	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
@@ -89,7 +89,7 @@ that callers need, or two with a blank between.`,
 	fl.StringVar(&f.function.Policy, "policy", "", "policy file")
 	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")
 	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it is given the policy compiled")
-	fl.StringVar(&f.function.Configure, "configure", "", "file that the --wasm guest is configured with as it is, in place of a policy")
+	fl.StringVar(&f.function.Configure, "configure", "", "configuration file of the --wasm guest, in its own format, instead of a policy")
 	fl.IntVar(&f.function.Concurrency, "concurrency", f.function.Concurrency, "events at a time; more are answered with 429")
 	fl.IntVar(&f.function.Instances, "instances", 0, "instances that decide at one time (default: twice the cores)")
 	fl.DurationVar(&f.function.Deadline, "deadline", f.function.Deadline, "for one event in an instance")

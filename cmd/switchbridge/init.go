@@ -51,7 +51,7 @@ function decides, and there is no policy here.`,
 	fl.StringVar(&f.Function, "function", "", "URL of a function that decides")
 	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.FunctionCA, "function-ca", "", "PEM file of the authority that signed the function's certificate")
-	fl.StringVar(&f.Encoding, "encoding", "", "what the function is spoken to in: openflow (default) or json")
+	fl.StringVar(&f.Encoding, "encoding", "", "encoding of events and answers: openflow (default) or json")
 	return c
 }
 

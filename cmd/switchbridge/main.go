@@ -21,7 +21,7 @@ func rootCommand() *cobra.Command {
 terminates OpenFlow sessions, turns each PACKET_IN into one call of a controller
 that runs as a function, and installs the rules that come back.
 
-Begin with an Open vSwitch bridge of this machine; each says what comes next:
+Begin with an Open vSwitch bridge of this machine. Each command says what to type next:
   switchbridge init
   switchbridge run --config switchbridge.yaml
   switchbridge doctor --config switchbridge.yaml

@@ -44,7 +44,7 @@ say instead whether that mapping fits.
 PROGRAM is P4Info as p4c writes it, with the compiled program in --json, or a folder
 that has one of each; without it, the program is Switchbridge's own.
 
-It fails where "switchbridge run" would: where a mapping does not fit, or the program
+It fails if "switchbridge run" would: if a mapping does not fit, or if the program
 has no way to ask about a packet.`,
 		Example: `  switchbridge p4 info
   switchbridge p4 info build/ --write mapping.yaml

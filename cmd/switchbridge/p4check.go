@@ -35,8 +35,8 @@ A switch without a program gets this one. Entries of others are left alone; what
 check wrote is removed, but for the mapping's multicast groups, clone sessions and
 setup, which a gateway writes again anyway.
 
-A note says what the program does that no mapping can make good. The check fails if
-anything that was tried did not work.`,
+A note names a property of the program that no mapping can repair. The check fails
+if anything that it tried did not work.`,
 		Example: `  switchbridge p4 check device=1,addr=127.0.0.1:9559,p4info=my.p4info.txtpb,json=my.json,mapping=my.yaml,miss=punt
   switchbridge p4 check device=1,addr=127.0.0.1:9559,ports=1-2 --interface 1=h1 --interface 2=h2`,
 		Args: cli.Exactly(1, "SWITCH, as run's --p4 takes it"),

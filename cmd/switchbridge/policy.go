@@ -70,14 +70,14 @@ the ports and switches that they came by, and what is decided differently is lis
 	}
 	recordsFlag(c, &records)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVar(&version, "openflow", "1.3", "of the switch that is imagined: 1.0 or 1.3")
+	c.Flags().StringVar(&version, "openflow", "1.3", "OpenFlow version of an imagined switch: 1.0 or 1.3")
 	c.Flags().Uint32Var(&inPort, "in-port", 1, "port by which the packets come in")
 	return c
 }
 
 // recordsFlag adds the flag that names a gateway's records of decisions.
 func recordsFlag(c *cobra.Command, files *[]string) {
-	c.Flags().StringArrayVar(files, "records", nil, "records of a gateway's decisions (log.records) in the place of a capture (repeatable, the oldest first)")
+	c.Flags().StringArrayVar(files, "records", nil, "records of a gateway's decisions (log.records) instead of a capture (repeatable, the oldest first)")
 }
 
 // observedArgs wants n arguments, and a capture behind them unless there are records.

@@ -27,8 +27,8 @@ paper's agent does, or from fake switches to a gateway or any OpenFlow controlle
 
 A capture does not record by which port of a switch its packets came in; records of
 decisions do. All come in by port 1, unless --ports maps their sources to ports: MAC addresses, IP
-addresses or prefixes, in the flag or one a line in a file. Where a policy looks at
-in_port, its verdicts are no better than this mapping.`,
+addresses or prefixes, in the flag or one a line in a file. If a policy looks at
+in_port, its verdicts are only as good as this mapping.`,
 		Example: `  switchbridge replay --function https://127.0.0.1:8443 --function-ca ca.pem home.pcapng
   switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap
   switchbridge replay --function https://127.0.0.1:8443 --mode packet records.jsonl

@@ -90,7 +90,7 @@ func (f *runFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
-	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "what the function is spoken to in: openflow or json")
+	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "encoding of events and answers: openflow or json")
 }
 
 type runFlags struct {

@@ -64,7 +64,7 @@ func promoteCommand() *cobra.Command {
 that was decided. The shadow's file takes the place of the policy's file, or its
 URL that of the function's.
 
-It is refused while the shadow was compared with nothing, gave no answer to some
+The gateway refuses if the shadow was compared with nothing yet, gave no answer to some
 event, or disagrees without a reason. switchbridge status --shadow shows all of that
 and changes nothing.`,
 		Example: `  switchbridge policy promote --admin-token-file token`,
@@ -94,6 +94,6 @@ and changes nothing.`,
 		},
 	}
 	f.register(c.Flags())
-	c.Flags().BoolVar(&force, "force", false, "whatever the figures are")
+	c.Flags().BoolVar(&force, "force", false, "promote whatever the figures are")
 	return c
 }

@@ -145,7 +145,7 @@ out, with a warning. Names are looked up now, or taken from a capture's DNS answ
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.device, "device", "", "the device's address")
-	fl.StringVar(&f.names, "names", "", "capture from whose DNS answers names are taken, in the place of a look-up")
+	fl.StringVar(&f.names, "names", "", "capture whose DNS answers give the names' addresses, instead of a look-up")
 	fl.StringToStringVar(&f.name, "name", nil, "NAME=ADDRESS, before any look-up (repeatable)")
 	fl.StringToStringVar(&f.controllers, "controller", nil, "URI=ADDRESS: the hosts of a controller class (repeatable)")
 	fl.StringToStringVar(&f.manufacturers, "manufacturer", nil, "AUTHORITY=PREFIX: devices of a manufacturer (repeatable)")

@@ -31,6 +31,7 @@ async function get(path) {
 
 // Words.
 const count = new Intl.NumberFormat("en");
+const events = (n) => `${count.format(n)} ${n === 1 ? "event" : "events"}`;
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
 function seconds(s) {
   if (s === undefined) return "–";
@@ -103,13 +104,13 @@ function showNetwork(switches, p4, hosts) {
   const card = (dpid, title, state, good, about, ports) => el("article", { class: "card", "aria-label": `Switch ${dpid}` },
     el("h3", {}, title), el("p", { class: good ? "good" : "bad" }, state), el("p", { class: "faint" }, about), ports);
   const cards = switches.map((s) => card(s.dpid, `Switch ${shortDPID(s.dpid)}`, s.missing ? `not governed: ${s.missing}` : s.state === "ready" ? "governed" : s.state,
-    s.state === "ready" && !s.missing, `${s.protocol}, ${s.remote}, since ${ago(s.since)}; ${count.format(s.events)} events, ${count.format(s.drops)} dropped, ${s.pending} pending`,
+    s.state === "ready" && !s.missing, `${s.protocol}, ${s.remote}, since ${ago(s.since)}; ${events(s.events)}, ${count.format(s.drops)} dropped, ${s.pending} pending`,
     el("ul", { class: "ports", tabindex: "0", role: "list", "aria-label": `Ports of switch ${shortDPID(s.dpid)}` }, ...s.ports.map((p) => el("li", {}, `Port ${p.no} ${p.name} `, el("span", { class: p.up ? "good" : "faint" }, p.up ? "up" : "down"), guests(s.dpid, p.no))))));
   for (const s of p4) {
     const dpid = s.DPID;
     const ports = [...new Set(hosts.flatMap((h) => h.ports ?? []).filter((p) => p.dpid === dpid).map((p) => p.port))];
     cards.push(card(dpid, `P4 switch ${shortDPID(s.DPID)}`, s.Missing ? `not governed: ${s.Missing}` : s.State, s.State === "serving" && !s.Missing,
-      `${s.Pipeline}, ${s.Addr}; ${count.format(s.Events)} events, ${count.format(s.Drops)} dropped`,
+      `${s.Pipeline}, ${s.Addr}; ${events(s.Events)}, ${count.format(s.Drops)} dropped`,
       el("ul", { class: "ports", tabindex: "0", role: "list", "aria-label": `Ports of P4 switch ${shortDPID(s.DPID)}` }, ...ports.map((p) => el("li", {}, `Port ${p}`, guests(dpid, p))))));
   }
   put($("switches"), ...(cards.length ? cards : [el("p", {}, "No switch is connected.")]));
@@ -310,8 +311,8 @@ async function showShadow() {
   $("shadow").hidden = !shadow;
   document.querySelector('[data-action$="promote"]').hidden = !shadow;
   if (!shadow) return;
-  put($("shadow-summary"), `${shadow.shadow}${shadow.policy ? `, version ${shadow.policy}` : ""}: since ${ago(shadow.since)} it agrees about ${count.format(shadow.agree)} events and disagrees about ${count.format(shadow.disagree)}`
-    + `, of which ${count.format(shadow.unexplained)} are not explained. ${count.format(shadow.failed)} got no answer of it, and it was not asked about ${count.format(shadow.shed)}.`);
+  put($("shadow-summary"), `${shadow.shadow}${shadow.policy ? `, version ${shadow.policy}` : ""}, first asked ${ago(shadow.since)}: it agrees about ${events(shadow.agree)} and disagrees about ${events(shadow.disagree)}`
+    + ` (${count.format(shadow.unexplained)} without an explanation). It gave no answer to ${events(shadow.failed)}, and was not asked about ${events(shadow.shed)}.`);
   const cell = (label, ...content) => el("td", { "data-label": label }, ...content);
   const says = (label, verdict, entry) => cell(label, el("span", { class: verdict }, verdict), ` ${entry}`);
   put(document.querySelector("#shadow-table tbody"), ...shadow.disagreements.map((d) => el("tr", {}, cell("Events", count.format(d.count)), says("Policy", d.verdict, d.entry), says("Shadow", d.shadow_verdict, d.shadow_entry),

@@ -31,7 +31,7 @@ func ParseMissKind(s string) (MissKind, error) {
 	if i := slices.Index(missNames[:], s); i >= 0 {
 		return MissKind(i), nil
 	}
-	return 0, fmt.Errorf("%q is no miss; there are %v", s, missNames)
+	return 0, fmt.Errorf("%q is no way to treat a miss; there are %v", s, missNames)
 }
 
 // Miss is how a program is told what to do with an unknown flow: an action, as

@@ -366,7 +366,7 @@ func TestWaysOfAMiss(t *testing.T) {
 		"{table: rules, punt: {action: ask, params: {why: 70000, mac: 1}}}": "parameter why: value",
 		"{punt: ask}": "miss: table is missing: the name of a P4 table",
 		"{table: rules, by_itself: drop, drop: deny}": "the program does so by itself, says by_itself",
-		"{by_itself: punting}":                        `by_itself: "punting" is no miss`,
+		"{by_itself: punting}":                        `by_itself: "punting" is no way to treat a miss`,
 		"{table: rules, match: {nothing: 1}, punt: {action: ask, params: {why: 1, mac: 0}}}": `match: table rules has no key "nothing"`,
 	} {
 		if _, err := bindSome(t, program, table+"miss: "+section+"\n"); err == nil || !strings.Contains(err.Error(), want) {

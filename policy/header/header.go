@@ -149,7 +149,7 @@ func (r *Rule) validate() error {
 		return fmt.Errorf("log: the packets of a proactive rule are decided by the switch, which logs nothing")
 	}
 	if r.Action.Reject && r.Proactive {
-		return fmt.Errorf("reject: the packets of a proactive rule are denied by the switch, which tells nobody; write deny")
+		return fmt.Errorf("reject: the switch drops the packets of a proactive rule, and tells no sender; write deny")
 	}
 	return r.Action.validate()
 }

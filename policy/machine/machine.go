@@ -373,7 +373,7 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 			return fmt.Errorf("after %v: want 1ms to %v, in whole milliseconds", t.After, maxTime)
 		}
 		if len(t.When) > 0 {
-			return fmt.Errorf("when: nobody knows the other machine's state at the time that after is over")
+			return fmt.Errorf("when: the other machine's state is not known at the time at which after ends")
 		}
 		return nil
 	case OnPort:

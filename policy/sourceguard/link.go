@@ -402,7 +402,7 @@ func (g *guard) discovery(none bool) bool {
 			length = int(rest[1]) * 8
 		}
 		if length == 0 || length > len(rest) {
-			return g.deny("neighbour discovery has an option that is none")
+			return g.deny("neighbour discovery has an option that can't be read")
 		}
 		if kind := rest[0]; kind == 1 || kind == 2 { // source, target link-layer address (RFC 4861, 4.6.1)
 			if !g.claims(flow.MAC(rest[2:8]), claimed) {

@@ -94,14 +94,14 @@ func (b *Binding) validate() error {
 	case !b.HasMAC && len(b.Addresses) == 0:
 		return errors.New("want a mac or addresses: it ties nothing to the port")
 	case !b.HasMAC && b.MAC != flow.MAC{}:
-		return errors.New("a mac that is none")
+		return errors.New("a mac is given, and HasMAC is not set")
 	case b.HasMAC && (b.MAC.Multicast() || b.MAC == flow.MAC{}):
 		return fmt.Errorf("mac %v is no station's", b.MAC)
 	}
 	for i, p := range b.Addresses {
 		switch {
 		case !p.IsValid() || p != p.Masked() || p.Addr().Is4In6() || p.Addr().Zone() != "":
-			return fmt.Errorf("address %v is none", p)
+			return fmt.Errorf("address %v: want an IP address, or a prefix whose other bits are 0", p)
 		case p.IsSingleIP() && !station(p.Addr()):
 			return fmt.Errorf("address %v is no station's", p.Addr())
 		case slices.Contains(b.Addresses[:i], p):
@@ -185,7 +185,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 			}
 			for _, port := range b.Ports {
 				if slices.Contains(t.Ports, port) {
-					err := fmt.Errorf("port %v is trusted, and what is bound to it would bind nobody", port)
+					err := fmt.Errorf("port %v is trusted: a binding at it has no effect", port)
 					return &policy.ItemError{Index: j, Item: fmt.Sprintf("binding %d", j+1), Err: err}
 				}
 			}

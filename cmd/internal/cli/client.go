@@ -28,7 +28,7 @@ type ClientFlags struct {
 // Register adds them to a command's flags.
 func (f *ClientFlags) Register(fl *pflag.FlagSet) {
 	f.RegisterConnection(fl)
-	fl.StringVar(&f.Encoding, "encoding", "openflow", "what the function is spoken to in: openflow or json")
+	fl.StringVar(&f.Encoding, "encoding", "openflow", "encoding of events and answers: openflow or json")
 }
 
 // RegisterConnection adds those that [ClientFlags.Bare] goes by.

@@ -73,7 +73,7 @@ IMAGE := build/image
 image: export CGO_ENABLED = 0
 image: guest ## the gateway as a container image, in build/image: for docker load, podman load, skopeo
 	@rm -rf $(IMAGE) && mkdir -p $(IMAGE)
-	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o $(IMAGE)/ ./cmd/switchbridge
+	$(GO) build -trimpath -buildvcs=false -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $(IMAGE)/ ./cmd/switchbridge
 	$(GO) run ./cmd/internal/image -o $(IMAGE)/switchbridge.tar -license LICENSE -version '$(VERSION)' -revision "$$(git rev-parse HEAD)" \
 		-created $(EPOCH) -architecture "$$($(GO) env GOARCH)" $(IMAGE)/switchbridge
 

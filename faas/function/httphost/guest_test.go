@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/function/record"
@@ -68,6 +69,32 @@ func TestGuest(t *testing.T) {
 		}
 		if why, _ := rec["error"].(string); row.status != 200 && why != strings.TrimSpace(row.body) || row.status == 200 && (why != "" || rec["reason"] != "because") {
 			t.Errorf("%s: record %v", row.name, rec)
+		}
+	}
+}
+
+// Whoever decides, a gateway that keeps the event's trace is told what the function did, and no other gateway.
+func TestServerTiming(t *testing.T) {
+	g := guestFunc(func(r *guest.Request, a *guest.Answer) error { a.Status, a.Encoding = 200, r.Encoding; return nil })
+	for name, cfg := range map[string]httphost.Config{
+		"a guest":   {Guest: g, Direct: []guest.Encoding{guest.EncodingJSON}},
+		"a decider": {Decider: allow, Codecs: []contract.Codec{jsonenc.Codec{}}},
+	} {
+		h, err := httphost.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for flags, want := range map[string]string{"01": "body decide", "00": ""} {
+			w, r := httptest.NewRecorder(), newRequest(`{"switch": {"dpid": "00000000000000aa"}, "packet_in": {"in_port": 1, "match": {"in_port": 1}}}`)
+			r.Header.Set("Traceparent", "00-0123456789abcdef0123456789abcdef-0123456789abcdef-"+flags)
+			h.ServeHTTP(w, r)
+			var parts []string
+			for _, p := range contract.ParseTimings(w.Header().Values(contract.HeaderTiming), time.Hour) {
+				parts = append(parts, p.Name)
+			}
+			if got := strings.Join(parts, " "); w.Code != 200 || got != want {
+				t.Errorf("%s, flags %s: status %d %s, parts %q, want %q", name, flags, w.Code, w.Body, got, want)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
@@ -225,8 +226,8 @@ func TestRuns(t *testing.T) {
 		return string(b)
 	}
 
-	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, Dial: func(network, address string) (c net.Conn, err error) {
-		err = ns.Do(func() error { c, err = net.Dial(network, address); return err })
+	client := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (c net.Conn, err error) {
+		err = ns.Do(func() error { c, err = new(net.Dialer).DialContext(ctx, network, address); return err })
 		return c, err
 	}}}
 	for ready := false; !ready; {

@@ -64,14 +64,15 @@ type session struct {
 
 	pi *flow.PacketIn // the owner's scratch; made with the first packet
 
-	// alive() watches for messages.
-	watched atomic.Bool
-	sign    chan struct{}
+	// What alive watches for.
+	watched atomic.Int32 // by how many
+	heard   atomic.Bool  // whole messages, while it is watched
 
 	mu       sync.Mutex
 	infra    map[uint32]string // xids of what the gateway itself sets up, until an error or ready
 	queries  map[uint32]*query
 	barriers map[uint32]func()
+	probes   map[uint32]chan struct{} // xids of alive's ECHO_REQUESTs; closed with the reply
 	cause    error
 
 	ctx    context.Context
@@ -84,7 +85,6 @@ func newSession(ctx context.Context, srv *Server, conn net.Conn, secure bool) *s
 	s := &session{
 		srv: srv, cfg: &srv.cfg, conn: conn, remote: remoteName(conn), id: rand.Text(), born: now,
 		began: now, now: now, lastMsg: now,
-		sign: make(chan struct{}, 1),
 		done: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -210,6 +210,9 @@ func (s *session) next() (ofp.Header, []byte, error) {
 			continue
 		}
 		s.lastMsg, s.echoSent = s.now, time.Time{}
+		if s.watched.Load() > 0 {
+			s.heard.Store(true)
+		}
 		h, err := ofp.ParseHeader(msg)
 		if err != nil {
 			return h, nil, endf("malformed", "%w", err)
@@ -226,6 +229,7 @@ func (s *session) next() (ofp.Header, []byte, error) {
 				return h, nil, err
 			}
 		case msg[1] == wireEchoReply:
+			s.probed(h.XID)
 		default:
 			return h, msg, nil
 		}
@@ -258,12 +262,6 @@ func (s *session) fill() error {
 	err := s.in.fill()
 	s.now = time.Now()
 	s.waited += s.now.Sub(before)
-	if s.watched.Load() {
-		select {
-		case s.sign <- struct{}{}:
-		default:
-		}
-	}
 	if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return err
 	}
@@ -298,28 +296,53 @@ func (s *session) due() time.Time {
 	return s.lastMsg.Add(s.cfg.EchoInterval)
 }
 
-// alive asks the switch for a sign of life and reports whether one came within
-// d. Called by other sessions' goroutines.
+// alive asks the switch for a sign of life and reports whether one came within d: the reply to an ECHO_REQUEST at once, or else, from switches
+// that answer none, any message, if the connection is still there when the time is over. What a switch said before it went may still be on its
+// way here, followed by the connection's end. Called by other sessions' goroutines.
 func (s *session) alive(d time.Duration) bool {
-	s.watched.Store(true)
-	defer s.watched.Store(false)
-	select {
-	case <-s.sign:
-	default:
+	xid, reply := s.srv.bridge.Number(), make(chan struct{})
+	s.mu.Lock()
+	if s.probes == nil {
+		s.probes = make(map[uint32]chan struct{})
 	}
-	if s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, s.srv.bridge.Number(), nil) }) != nil {
+	s.probes[xid] = reply
+	s.mu.Unlock()
+	if s.watched.Add(1) == 1 {
+		s.heard.Store(false)
+	}
+	defer func() {
+		s.watched.Add(-1)
+		s.mu.Lock()
+		delete(s.probes, xid)
+		s.mu.Unlock()
+	}()
+	if s.send(func(b []byte) []byte { return ofp.AppendEchoRequest(b, s.version, xid, nil) }) != nil {
 		return false
 	}
 	go s.out.flush() // may wait for a switch that does not read
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-s.sign:
+	case <-reply:
 		return true
 	case <-s.done:
+		return false
 	case <-timer.C:
+		return s.heard.Load()
 	}
-	return false
+}
+
+// probed takes an ECHO_REPLY, which may be what alive waits for.
+func (s *session) probed(xid uint32) {
+	if s.watched.Load() == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if reply := s.probes[xid]; reply != nil {
+		delete(s.probes, xid)
+		close(reply)
+	}
 }
 
 // turnEvery is how many messages of one switch are handled before rest is called. It is

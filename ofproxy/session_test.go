@@ -604,6 +604,73 @@ func TestTwoSwitchesWithOneDPID(t *testing.T) {
 	})
 }
 
+// TestSwitchThatCameBack: a switch that hangs up and connects again is served at once, also if the gateway learns of the end of its old connection
+// only while it asks there for a sign of life.
+func TestSwitchThatCameBack(t *testing.T) {
+	frame := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), []byte("x"))
+	for name, last := range map[string]func(t *testing.T, conn net.Conn){
+		"silently": func(*testing.T, net.Conn) {},
+		"with something on its way": func(t *testing.T, conn net.Conn) {
+			pi := flow.PacketIn{BufferID: flow.NoBuffer, TotalLen: len(frame), Data: frame}
+			pi.Match.SetInPort(1)
+			msg, err := ofp.AppendPacketIn(nil, flow.OpenFlow13, 7, &pi)
+			if err == nil {
+				_, err = conn.Write(msg)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, nil, func(r *rig) {
+				conn := r.pipe()
+				first := oftest.Serve(conn, oftest.Config{DPID: 1, Intercept: func(h ofp.Header, _ []byte) bool {
+					if h.Type == ofp.TypeEchoRequest {
+						last(t, conn)
+						conn.Close()
+						return true
+					}
+					return false
+				}})
+				defer first.Close()
+				synctest.Wait()
+				if !r.ready(1) {
+					t.Fatalf("not ready:\n%s", r.logs)
+				}
+				second := oftest.Serve(r.pipe(), oftest.Config{DPID: 1})
+				defer second.Close()
+				synctest.Wait()
+				if second.Err() != nil || !r.ready(1) {
+					t.Errorf("%v\n%s", second.Err(), r.logs)
+				}
+			})
+		})
+	}
+}
+
+// TestManyClaimOneDPID: a switch that answers keeps its datapath id, however many claim it at a time.
+func TestManyClaimOneDPID(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		first := r.connect(oftest.Config{DPID: 1})
+		defer first.Close()
+		var others []*oftest.Switch
+		for range 20 {
+			others = append(others, oftest.Serve(r.pipe(), oftest.Config{DPID: 1}))
+		}
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		if first.Err() != nil || !r.ready(1) {
+			t.Errorf("the live one: %v\n%s", first.Err(), r.logs)
+		}
+		for i, sw := range others {
+			if sw.Close(); sw.Err() == nil {
+				t.Errorf("claim %d is not refused", i)
+			}
+		}
+	})
+}
+
 func TestHundredMegabytesOfEchoes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("sends 100 MB")

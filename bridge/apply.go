@@ -114,6 +114,9 @@ func (s *Session) carryOut(j *job) {
 		s.follow(j, false)
 		j.finished()
 	}
+	if !j.owners {
+		j.ev.Switch, rec.Switch = nil, nil // a switch may never confirm; see run
+	}
 }
 
 // cookie returns what the rules of a decision carry.

@@ -74,6 +74,7 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 	if s.paced(j, now) {
 		return
 	}
+	j.ev.Switch = nil // see run
 	if s.coalescer != nil {
 		flight, place := s.coalescer.Join(&j.pi.Match, j, len(j.pi.Data), now)
 		switch place {
@@ -162,6 +163,7 @@ func (s *Session) start(j *job) {
 	if !s.waits(j) {
 		return
 	}
+	j.ev.Switch = nil // see run
 	if s.b.pool.submit(&s.queue, j.run, len(j.pi.Data)) {
 		return
 	}
@@ -178,9 +180,11 @@ func (s *Session) start(j *job) {
 }
 
 // run decides the event on a worker's goroutine. It returns how long the function
-// took to answer.
+// took to answer. A waiting event has no description of its switch: that may have
+// megabytes of ports, and each change of a port makes another one.
 func (j *job) run() time.Duration {
 	j.s.noWait(j)
+	j.ev.Switch = j.s.sw.Describe()
 	j.rec.Wait = time.Since(j.read)
 	took := j.s.decide(j)
 	_ = j.s.sw.Flush() // the connection's owner learns of the error

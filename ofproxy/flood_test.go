@@ -360,11 +360,11 @@ func TestManyPortsAreNotCopiedForEach(t *testing.T) {
 				}
 			}
 			mu.Lock()
-			if copied > 8*maxPorts {
+			if copied > fewPorts*fewPorts {
 				t.Errorf("%v: %d ports copied for %d changes", reason, copied, maxPorts)
 			}
 			mu.Unlock()
-			time.Sleep(2 * portsWithin)
+			time.Sleep(2 * maxPorts * portPause)
 			synctest.Wait()
 		}
 		each(flow.PortAdded, "a")
@@ -388,8 +388,8 @@ func TestManyPortsAreNotCopiedForEach(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if copied > 10*8*maxPorts || len(p.list) > 2*maxPorts {
-			t.Errorf("%d ports copied, %d kept", copied, len(p.list))
+		if copied > 0 || cap(p.list) > 2*maxPorts {
+			t.Errorf("%d ports copied in no time, room for %d", copied, cap(p.list))
 		}
 		tell(flow.PortAdded, 5, "c")
 		each(flow.PortDeleted, "")

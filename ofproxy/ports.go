@@ -1,7 +1,9 @@
 package ofproxy
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,43 +16,37 @@ const maxPorts = 65536
 const (
 	// fewPorts is the length of a list up to which every change is shown at once.
 	fewPorts = 256
-	// portsWithin is when a change of a longer list is shown at the latest.
-	portsWithin = 100 * time.Millisecond
+	// portPause is for how long a longer list is left alone after a change before it is shown, for each of its ports: 65,536 are copied once
+	// a second at most.
+	portPause = 16 * time.Microsecond
 )
 
 // portList is a switch's ports. [session.Describe] shows a copy, which is never
 // modified. If the list is long, several changes share one copy: a switch with 65,536
-// ports that reports each of them must not cause 65,536 copies.
+// ports that reports each of them must not cause 65,536 copies, and events that are
+// under way hold few of them.
 type portList struct {
 	show func([]flow.Port) // called with mu held
 
-	mu      sync.Mutex
-	list    []flow.Port
-	gone    []bool              // of list: deleted, and still in place
-	index   map[flow.PortNo]int // in list, of ports that are there
-	changed int                 // since the list was shown
-	timer   *time.Timer         // shows it; nil: nothing is due
+	mu    sync.Mutex
+	list  []flow.Port
+	index map[flow.PortNo]int // in list
+	timer *time.Timer         // shows it; nil: nothing is due
 }
 
-// set replaces all ports, and shows them.
+// set replaces all ports, and shows them. Of two ports with one number the first
+// counts.
 func (p *portList) set(ports []flow.Port) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.list = ports
-	p.gone = make([]bool, len(ports))
-	p.number()
-	p.publish()
-}
-
-// number fills the index. The caller holds mu. Of two ports with one number the
-// first counts.
-func (p *portList) number() {
-	p.index = make(map[flow.PortNo]int, len(p.list))
-	for i := range p.list {
-		if _, twice := p.index[p.list[i].No]; !twice {
-			p.index[p.list[i].No] = i
+	p.list, p.index = make([]flow.Port, 0, len(ports)), make(map[flow.PortNo]int, len(ports))
+	for _, port := range ports {
+		if _, twice := p.index[port.No]; !twice {
+			p.index[port.No] = len(p.list)
+			p.list = append(p.list, port)
 		}
 	}
+	p.publish()
 }
 
 // change takes a PORT_STATUS.
@@ -66,22 +62,25 @@ func (p *portList) change(ps *flow.PortStatus) error {
 		if !known {
 			return nil
 		}
-		p.gone[at] = true
+		last := len(p.list) - 1
+		p.list[at] = p.list[last]
+		p.index[p.list[at].No] = at
+		p.list[last] = flow.Port{}
+		p.list = p.list[:last]
 		delete(p.index, ps.Port.No)
 	case known:
 		p.list[at] = ps.Port
-	case len(p.index) >= maxPorts:
+	case len(p.list) >= maxPorts:
 		return fmt.Errorf("more than %d ports", maxPorts)
 	default:
 		p.index[ps.Port.No] = len(p.list)
-		p.list, p.gone = append(p.list, ps.Port), append(p.gone, false)
+		p.list = append(p.list, ps.Port)
 	}
-	p.changed++
 	switch {
-	case len(p.list) <= fewPorts || p.changed >= len(p.list)/4:
+	case len(p.list) <= fewPorts:
 		p.publish()
 	case p.timer == nil:
-		p.timer = time.AfterFunc(portsWithin, func() {
+		p.timer = time.AfterFunc(time.Duration(len(p.list))*portPause, func() {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.publish()
@@ -90,23 +89,13 @@ func (p *portList) change(ps *flow.PortStatus) error {
 	return nil
 }
 
-// publish shows the list, without the ports that are gone. The caller holds mu.
+// publish shows the list, ordered by number. The caller holds mu.
 func (p *portList) publish() {
 	if p.timer != nil {
 		p.timer.Stop()
 		p.timer = nil
 	}
-	shown := make([]flow.Port, 0, len(p.list))
-	for i := range p.list {
-		if !p.gone[i] {
-			shown = append(shown, p.list[i])
-		}
-	}
-	if len(shown) < len(p.list) {
-		p.list = append(p.list[:0], shown...)
-		p.gone = append(p.gone[:0], make([]bool, len(shown))...)
-		p.number()
-	}
-	p.changed = 0
+	shown := slices.Clone(p.list)
+	slices.SortFunc(shown, func(a, b flow.Port) int { return cmp.Compare(a.No, b.No) })
 	p.show(shown)
 }

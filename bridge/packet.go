@@ -153,11 +153,15 @@ func (s *Session) Port(ps *flow.PortStatus, now time.Time) {
 }
 
 // start numbers an event that has memory of its own and has it decided: in
-// place, or by the pool. An event that finds the queue full is dropped.
+// place, also where the answer is at hand, or by the pool. An event that finds
+// the queue full is dropped.
 func (s *Session) start(j *job) {
 	s.fill(&j.ev, j.read)
 	if s.b.local {
 		s.decide(j)
+		return
+	}
+	if s.recall(j) {
 		return
 	}
 	if !s.waits(j) {
@@ -204,15 +208,41 @@ func (s *Session) decide(j *job) (took time.Duration) {
 	err := s.b.decide(ctx, &j.ev, &j.dec)
 	took = time.Since(start)
 	endSpan(span, err)
-	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took, Trace: j.spans.traceID()}
-	if err != nil || j.dec.Failure != nil || j.dec.Reused != 0 {
-		took = 0
+	none := err != nil || j.dec.Failure != nil || j.dec.Reused != 0
+	s.decided(j, took, err)
+	if none {
+		return 0
 	}
+	return took
+}
+
+// recall carries out the decision of a packet whose answer is at hand, and
+// reports whether it is: to hand such a packet to another goroutine takes longer
+// than to decide it.
+func (s *Session) recall(j *job) bool {
+	if j.ev.PacketIn == nil {
+		return false
+	}
+	start := time.Now()
+	if !flow.Recall(s.b.live.Load().Decider, &j.ev, &j.dec) {
+		return false
+	}
+	if s.b.cfg.Tracer != nil {
+		j.begin(s.b.cfg.Tracer)
+	}
+	_, span := j.part(s.ctx, "decide")
+	endSpan(span, nil)
+	s.decided(j, time.Since(start), nil)
+	return true
+}
+
+// decided carries a decision out, at once or when the switch has been looked into.
+func (s *Session) decided(j *job, took time.Duration, err error) {
+	j.rec = Record{Event: &j.ev, Decision: &j.dec, Err: err, Wait: j.rec.Wait, Decide: took, Trace: j.spans.traceID()}
 	if err == nil && j.dec.IfReply != nil && j.ev.PacketIn != nil && s.settleReply(j) {
-		return took
+		return
 	}
 	s.apply(j)
-	return took
 }
 
 // straggler sends a packet by a decision that was made a moment ago.
@@ -247,6 +277,9 @@ func (s *Session) follow(j *job, settle bool) {
 				continue
 			}
 			s.start(w)
+		}
+		if len(waiting) > 0 {
+			_ = s.sw.Flush() // of those that were decided in place
 		}
 		return
 	}

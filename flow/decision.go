@@ -41,6 +41,19 @@ func IsLocal(d Decider) bool {
 	return ok && l.Local()
 }
 
+// Recaller is a Decider that has the answers to some packets at hand.
+type Recaller interface {
+	Decider
+	// Recall answers ev as Decide does, if nobody need be asked, and reports whether it has. It never waits; where it is false, d is as it was.
+	Recall(ev *Event, d *Decision) bool
+}
+
+// Recall reports whether d is a [Recaller] that has answered ev.
+func Recall(d Decider, ev *Event, dec *Decision) bool {
+	r, ok := d.(Recaller)
+	return ok && r.Recall(ev, dec)
+}
+
 // DeciderFunc makes a function a Decider.
 type DeciderFunc func(ctx context.Context, ev *Event, d *Decision) error
 

@@ -58,6 +58,9 @@ func (f *FailMode) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision)
 	return nil
 }
 
+// Recall answers with what Next has at hand.
+func (f *FailMode) Recall(ev *flow.Event, d *flow.Decision) bool { return flow.Recall(f.Next, ev, d) }
+
 // answer fills d in place of a controller that failed with err. It is a function of its own because its stack frame is large.
 func (f *FailMode) answer(ev *flow.Event, d *flow.Decision, err error) {
 	mode := f.Mode(ev.Switch)

@@ -151,11 +151,10 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
 func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	asked := r.Now()
-	packet := ev.PacketIn != nil && ev.Switch != nil
-	if packet && r.inUse.Load() && r.recall(ev, d, asked, Reused) {
+	if r.Recall(ev, d) {
 		return nil
 	}
+	asked := r.Now()
 	generation, before, done := r.open(ev)
 	if before != nil {
 		select {
@@ -184,6 +183,11 @@ func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 		r.count(outcome)
 	}
 	return nil
+}
+
+// Recall answers ev by an earlier answer if there is one.
+func (r *Reuse) Recall(ev *flow.Event, d *flow.Decision) bool {
+	return r.inUse.Load() && ev.PacketIn != nil && ev.Switch != nil && r.recall(ev, d, r.Now(), Reused)
 }
 
 func (r *Reuse) count(outcome ReuseOutcome) {

@@ -81,9 +81,28 @@ func (r *Routes) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) e
 	err := r.routes[i].Decider.Decide(ctx, ev, d)
 	d.Parts = append(d.Parts[:0], r.part(i, len(d.Rules)))
 	if err == nil && d.Failure == nil {
-		d.Policy = r.whole(func(j int) (flow.PolicyVersion, bool) { return d.Policy, j == i })
+		r.answered(i, d)
 	}
 	return err
+}
+
+// Recall has the route of a packet answer what it has at hand.
+func (r *Routes) Recall(ev *flow.Event, d *flow.Decision) bool {
+	if ev.PacketIn == nil {
+		return false
+	}
+	i := r.find(ev)
+	if !flow.Recall(r.routes[i].Decider, ev, d) {
+		return false
+	}
+	d.Parts = append(d.Parts[:0], r.part(i, len(d.Rules)))
+	r.answered(i, d)
+	return true
+}
+
+// answered gives the answer of one route the version of all.
+func (r *Routes) answered(i int, d *flow.Decision) {
+	d.Policy = r.whole(func(j int) (flow.PolicyVersion, bool) { return d.Policy, j == i })
 }
 
 // part says that the rules up to end are of route i.

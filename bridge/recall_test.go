@@ -1,0 +1,93 @@
+package bridge
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchbridge/bridge/guard"
+	"switchbridge/flow"
+	"switchbridge/internal/flowtest"
+)
+
+// remembers is a function that answers nothing, and an answer to port 80 that is at hand.
+type remembers struct{ gate chan struct{} }
+
+func (r remembers) Decide(ctx context.Context, _ *flow.Event, _ *flow.Decision) error {
+	select {
+	case <-r.gate:
+	case <-ctx.Done():
+	}
+	return flow.Errorf(flow.Unavailable, "away")
+}
+
+func (r remembers) Recall(ev *flow.Event, d *flow.Decision) bool {
+	if ev.PacketIn == nil || ev.PacketIn.Match.L4Dst != 80 {
+		return false
+	}
+	d.Verdict, d.Reused = flow.Allow, 1
+	rule := goodRule()
+	rule.Match = ev.PacketIn.Match
+	wide := flow.Rule{Priority: 200, Actions: rule.Actions} // what no guardrail lets pass
+	d.Rules = append(d.Rules, rule, wide)
+	return true
+}
+
+// writes is a switch that notes what it is sent.
+type writes struct {
+	deaf
+	mu    sync.Mutex
+	rules [][]flow.Rule // of each Write
+}
+
+func (w *writes) Write(_ uint32, c []Change, _ *Packet, _ bool) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var list []flow.Rule
+	for _, x := range c {
+		list = append(list, *x.Rule)
+	}
+	w.rules = append(w.rules, list)
+	return nil
+}
+
+// TestAnswerAtHand: a packet whose answer is at hand waits behind nobody, however many wait for a function that is away, and its answer is held to
+// the guardrails as any other.
+func TestAnswerAtHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		var records []Record
+		var mu sync.Mutex
+		b, err := New(Config{Decider: remembers{gate}, Coalesce: true, Workers: 4, QueuePerSwitch: 8, LookInterval: -1, EventTimeout: time.Hour, Guardrails: guard.Default(),
+			OnDecision: func(r *Record) {
+				mu.Lock()
+				defer mu.Unlock()
+				records = append(records, *r)
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sw := &writes{deaf: deaf{*flowtest.Switch()}}
+		s := b.NewSession(t.Context(), sw, SessionOptions{})
+		defer s.Close()
+		for port := range uint16(20) {
+			s.PacketIn(tcpPacket(1000+port), time.Now(), nil)
+		}
+		synctest.Wait()
+		if got := b.pool.pending(&s.queue); got < 8 {
+			t.Fatalf("%d packets wait or are asked about, want 8", got)
+		}
+		began := time.Now()
+		s.PacketIn(tcpPacket(80), time.Now(), nil)
+		if len(sw.rules) != 1 || len(sw.rules[0]) != 1 || sw.rules[0][0].Priority == 200 || time.Since(began) != 0 {
+			t.Errorf("the switch got %v after %v", sw.rules, time.Since(began))
+		}
+		if len(records) != 1 || records[0].Refused != 1 || records[0].Decision == nil || records[0].Wait != 0 {
+			t.Errorf("records %+v", records)
+		}
+		close(gate)
+		synctest.Wait()
+	})
+}

@@ -42,11 +42,15 @@ type Turn struct {
 	all   *turns
 	left  time.Duration
 	flood bool
-	calm  int64 // what it last noted in turns.calm
+	calm  *atomic.Int64 // what the switch's goroutines last noted in turns.calm
 }
 
 // Turn returns the budget of one more connection. It must be ended.
-func (b *Bridge) Turn() *Turn { return &Turn{all: &b.turns, left: turnBudget} }
+func (b *Bridge) Turn() *Turn { return &Turn{all: &b.turns, left: turnBudget, calm: new(atomic.Int64)} }
+
+// Beside returns the budget of another goroutine of the same connection, for which
+// the two don't rest. It must be ended.
+func (t *Turn) Beside() *Turn { return &Turn{all: t.all, left: turnBudget, calm: t.calm} }
 
 // Spend tells how long the goroutine has waited for its switch and worked for it
 // since it last did, and returns how long it should pause; 0 as a rule.
@@ -63,9 +67,10 @@ func (t *Turn) Spend(waited, worked time.Duration, now time.Time) time.Duration 
 	calm := t.all.calm.Load()
 	switch since := time.Duration(elapsed.At(now) - calm); {
 	case !t.flood && since > turnCalm/8:
-		t.calm = elapsed.At(now)
-		t.all.calm.Store(t.calm)
-	case pauses && t.left < 0 && since < turnCalm && calm != t.calm:
+		at := elapsed.At(now)
+		t.calm.Store(at)
+		t.all.calm.Store(at)
+	case pauses && t.left < 0 && since < turnCalm && calm != t.calm.Load():
 		return TurnPause
 	}
 	return 0

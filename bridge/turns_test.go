@@ -79,3 +79,37 @@ func TestFloodsRestBesideOthers(t *testing.T) {
 		})
 	}
 }
+
+// A switch does not rest for what its own connection says by another goroutine, and does for other switches.
+func TestFloodRestsForOthersAlone(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	for _, row := range []struct {
+		name string
+		calm func(b *Bridge, t *Turn) *Turn
+		rest bool
+	}{
+		{"the same switch", func(_ *Bridge, t *Turn) *Turn { return t.Beside() }, false},
+		{"another switch", func(b *Bridge, _ *Turn) *Turn { return b.Turn() }, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b Bridge
+				flood := b.Turn()
+				defer flood.End()
+				calm := row.calm(&b, flood)
+				defer calm.End()
+				rested := time.Duration(0)
+				for range 100 {
+					time.Sleep(10 * time.Millisecond)
+					if pause := calm.Spend(10*time.Millisecond, 10*time.Microsecond, time.Now()); pause > 0 {
+						t.Errorf("the calm one rests for %v", pause)
+					}
+					rested += flood.Spend(0, 10*time.Millisecond, time.Now())
+				}
+				if rested > 0 != row.rest {
+					t.Errorf("the flood rested for %v", rested)
+				}
+			})
+		})
+	}
+}

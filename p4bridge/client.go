@@ -68,6 +68,7 @@ type client struct {
 
 	contradictions prometheus.Counter
 
+	turn   *bridge.Turn // of receive
 	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
@@ -117,6 +118,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
 		codec:       grpc.ForceCodecV2(newWireCodec()),
+		turn:        cfg.Bridge.Turn(),
 		events:      newInbox(cfg.Bridge.QueuePerSwitch),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
@@ -218,11 +220,14 @@ func (c *client) noRoom(n int) {
 }
 
 // receive reads the stream for as long as it lasts and never waits for anyone:
-// what does not fit into a queue is dropped and counted.
+// what does not fit into a queue is dropped and counted. Where the switch says more
+// than is its turn it is read more slowly, and drops its own.
 func (c *client) receive() {
+	defer c.turn.End()
 	var msg wireMessage
-	for {
+	for told := time.Now(); ; {
 		err := c.stream.RecvMsg(&msg)
+		begin := time.Now()
 		if err == nil {
 			err = c.received(msg.data)
 		}
@@ -233,6 +238,12 @@ func (c *client) receive() {
 			c.cancel(fmt.Errorf("stream: %w", err))
 			c.endTerm(err)
 			return
+		}
+		end := time.Now()
+		pause := c.turn.Spend(begin.Sub(told), end.Sub(begin), end)
+		told = end
+		if pause > 0 {
+			time.Sleep(pause)
 		}
 	}
 }

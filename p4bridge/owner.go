@@ -96,7 +96,7 @@ func (o *owner) end() {
 func (o *owner) serve(ctx context.Context) error {
 	second := time.NewTicker(time.Second)
 	defer second.Stop()
-	turn, told := o.s.cfg.Bridge.Turn(), time.Now()
+	turn, told := o.c.turn.Beside(), time.Now()
 	defer turn.End()
 	for {
 		if ctx.Err() != nil { // select would choose among all that is ready

@@ -370,8 +370,12 @@ func (r *Reuse) shaped(s shape, until, now time.Time) bool {
 func (r *Reuse) put(key string, a *keptAnswer) {
 	r.remove(key)
 	a.bytes += len(key)
-	for r.entries.Len() > 0 && (r.entries.Len() >= r.limits.Entries || r.bytes+a.bytes > r.limits.Bytes) {
-		_, oldest, _ := r.entries.RemoveOldest()
+	for {
+		_, oldest, ok := r.entries.GetOldest()
+		if !ok || a.asked.Before(oldest.until) && r.entries.Len() < r.limits.Entries && r.bytes+a.bytes <= r.limits.Bytes {
+			break
+		}
+		r.entries.RemoveOldest()
 		r.bytes -= oldest.bytes
 	}
 	r.entries.Add(key, a)

@@ -465,7 +465,8 @@ func TestLongReuseBounded(t *testing.T) {
 
 func reuseBounded(t *testing.T, packets int) {
 	f := promise(flow.FieldIPSrc)
-	m := newMemo(t, f, ReuseLimits{Entries: 1 << 14})
+	f.reuse.For = flow.MaxReuse
+	m := newMemo(t, f, ReuseLimits{Entries: 1 << 10})
 	ev := at(1, 1, nil)
 	var d flow.Decision
 	for i := range packets {
@@ -481,7 +482,7 @@ func reuseBounded(t *testing.T, packets int) {
 			t.Fatal(err)
 		}
 	}
-	if entries, bytes := m.Held(); entries != 1<<14 || bytes > 32<<20 {
+	if entries, bytes := m.Held(); entries != 1<<10 || bytes > 8<<20 {
 		t.Errorf("%d answers, %d bytes", entries, bytes)
 	}
 	if m.outcomes[NotShapes] == 0 || len(m.shapes) != maxShapes {
@@ -495,6 +496,24 @@ func reuseBounded(t *testing.T, packets int) {
 	if entries, bytes := small.Held(); entries == 0 || bytes > 20_000 {
 		t.Errorf("%d answers of %d bytes, more than 20,000", entries, bytes)
 	}
+}
+
+// TestReuseKeepsNothingDead: answers that hold no more make room when the next one comes.
+func TestReuseKeepsNothingDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemo(t, promise(flow.FieldL4Dst), ReuseLimits{})
+		other := func(port uint16) *flow.Event {
+			return at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = port })
+		}
+		for port := range uint16(100) {
+			m.ask(other(port + 1))
+		}
+		time.Sleep(5 * time.Second)
+		m.ask(other(1000))
+		if entries, bytes := m.Held(); entries != 1 {
+			t.Errorf("%d answers of %d bytes, of which one holds", entries, bytes)
+		}
+	})
 }
 
 // TestReuseShapesMakeRoom: sets of fields that nothing hangs on any more make room for others.

@@ -1,0 +1,134 @@
+package bridge
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
+)
+
+// member is one gateway of a pair, that leads.
+type member uint32
+
+func (m member) Member() uint32                          { return uint32(m) }
+func (member) Term(flow.DPID) Term                       { return Term{Leads: true} }
+func (member) Seen(flow.DPID, uint64)                    {}
+func (member) Lost(flow.DPID, uint64)                    {}
+func (member) PassOn(_ flow.DPID, _ *flow.PacketIn) bool { return false }
+
+// lister is a table that lists its rules.
+type lister struct{ table }
+
+func (l *lister) List(_ context.Context, _ Filter, each func(*Installed) error) error {
+	l.mu.Lock()
+	rules := make([]flow.Rule, 0, len(l.rules))
+	for _, r := range l.rules {
+		rules = append(rules, r)
+	}
+	l.mu.Unlock()
+	for i := range rules {
+		if err := each(&Installed{Rule: rules[i], Forwards: true}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pairOf makes both gateways of a pair, which decide by a function, and the session of each with one switch.
+func pairOf(t *testing.T, logs *logbuffer.Buffer, decide flow.DeciderFunc) (bridges [2]*Bridge, switches [2]*lister) {
+	t.Helper()
+	for i := range bridges {
+		b, err := New(Config{Decider: local{decide}, LookInterval: -1, Pair: member(i), Logger: slog.New(slog.NewTextHandler(logs, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bridges[i] = b
+		switches[i] = &lister{table{dpid: 1, protocol: flow.OpenFlow13, rules: make(map[uint64]flow.Rule)}}
+	}
+	return bridges, switches
+}
+
+// lead has a gateway take the switch as the other one has left it.
+func (l *lister) lead(t *testing.T, b *Bridge, from *lister) {
+	if from != nil {
+		l.rules = from.rules
+	}
+	l.core = b.NewSession(t.Context(), l, SessionOptions{})
+	l.core.Ready()
+	time.Sleep(time.Second)
+	synctest.Wait()
+}
+
+// TestNumbersOfMembers: both gateways of a pair have one id, and each knows its own numbers and the other's, also long after, by one bit.
+func TestNumbersOfMembers(t *testing.T) {
+	var logs logbuffer.Buffer
+	bridges, _ := pairOf(t, &logs, func(context.Context, *flow.Event, *flow.Decision) error { return nil })
+	for i, b := range bridges {
+		b.numbers.Store(numberMask - 101) // they come round
+		other := bridges[1-i]
+		for range 200 {
+			for _, ev := range []*flow.Event{{Type: flow.EventPacketIn, PacketIn: new(flow.PacketIn)}, {Type: flow.EventSwitchConnected}} {
+				n := b.decision(ev)
+				if n == 0 || n&^numberMask != 0 || answersPacket(n) != (ev.PacketIn != nil) || b.peers(n) || !other.peers(n) || other.issued(n) {
+					t.Fatalf("member %d: number %#x: its own says the peer's: %t, the other's: %t, and that it gave it: %t", i, n, b.peers(n), other.peers(n), other.issued(n))
+				}
+			}
+		}
+	}
+	if bridges[0].OwnCookie() != bridges[1].OwnCookie() {
+		t.Error("the two have different ids")
+	}
+}
+
+// TestNewLeaderTakesRules: the gateway that takes the lead keeps what the other one has installed, removes what rests on a state, since nobody tells it
+// when that one moves, and doesn't take the other's rules for a stranger's.
+func TestNewLeaderTakesRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logs logbuffer.Buffer
+		bridges, switches := pairOf(t, &logs, func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+			d.Policy = flow.PolicyVersion{Serial: 3, Hash: 3}
+			if ev.PacketIn == nil {
+				return nil
+			}
+			m := ev.PacketIn.Match
+			if m.L4Src == 2 {
+				d.Read = append(d.Read, at(1, 1))
+			}
+			d.Rules = append(d.Rules, flow.Rule{Priority: 9, HardTimeout: time.Minute, Match: m, Actions: []flow.Action{flow.OutputTo(flow.PortFlood)}})
+			return nil
+		})
+		switches[0].lead(t, bridges[0], nil)
+		for from := range uint16(3) {
+			switches[0].packet(1 + from)
+		}
+		synctest.Wait()
+		sources := func(l *lister) (list []uint16) {
+			for _, r := range l.rules {
+				list = append(list, r.Match.L4Src)
+			}
+			slices.Sort(list)
+			return list
+		}
+		if got := sources(switches[0]); !slices.Equal(got, []uint16{1, 2, 3}) {
+			t.Fatalf("rules of conversations from %v", got)
+		}
+		switches[0].core.Close()
+		switches[1].lead(t, bridges[1], switches[0])
+		if got := sources(switches[1]); !slices.Equal(got, []uint16{1, 3}) {
+			t.Errorf("the new leader left rules of conversations from %v, want 1 and 3\n%s", got, logs.String())
+		}
+		if ours, err := switches[1].core.survey(true, time.Minute); err != nil || ours != 2 { // the next look
+			t.Errorf("%d rules are the pair's, %v", ours, err)
+		}
+		if strings.Contains(logs.String(), "another gateway") {
+			t.Errorf("it takes the other one for a stranger:\n%s", logs.String())
+		}
+		switches[1].core.Close()
+	})
+}

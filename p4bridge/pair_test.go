@@ -7,6 +7,7 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/testlong"
 )
 
 // lead is a pair of which the test says who leads.
@@ -93,5 +94,66 @@ func TestPair(t *testing.T) {
 		state(0, "serving")
 		r.packet(t, 1, udp(1, 9, 3000))
 		expect(t, r, 2, udp(1, 9, 3000))
+	})
+}
+
+// TestPairChanges has the lead change many times: the leader is gone, it doesn't know, or it hands over.
+func TestPairChanges(t *testing.T) { pairChanges(t, 12) }
+
+// TestLongPairChanges is that a hundred times.
+func TestLongPairChanges(t *testing.T) {
+	testlong.Need(t)
+	pairChanges(t, 100)
+}
+
+func pairChanges(t *testing.T, changes int) {
+	onBoth(t, func(t *testing.T, r rig) {
+		var leads [2]*lead
+		var sessions [2]*Session
+		var stop [2]func()
+		start := func(i int) {
+			leads[i] = newLead(uint32(i))
+			cfg := fastConfig(r)
+			cfg.Miss = MissPunt
+			cfg.Bridge = bridgeOf(t, local{toPort(flow.PortNo(2 + i))}, func(c *bridge.Config) { c.Pair = leads[i] })
+			sessions[i], stop[i] = runUntil(t, cfg, nil)
+		}
+		state := func(i int, want string) {
+			t.Helper()
+			eventually(t, "gateway "+string('0'+rune(i))+" is "+want, func() bool { return sessions[i].Status().State == want })
+		}
+		for i := range sessions {
+			start(i)
+			defer func() { stop[i]() }()
+		}
+		generation := uint64(100)
+		leads[0].set(true, generation)
+		state(0, "serving")
+		for n := range changes {
+			from, to := n%2, 1-n%2
+			generation += 2
+			switch n % 3 {
+			case 0: // it is gone
+				stop[from]()
+				leads[to].set(true, generation|uint64(to))
+			case 1: // it doesn't know, as one that was stopped, and learns it from the switch
+				leads[to].set(true, generation|uint64(to))
+				eventually(t, "the old leader learns that it has lost the lead", func() bool { return leads[from].losses() > 0 })
+				leads[from].set(false, generation|uint64(to))
+			case 2: // a handover
+				leads[from].set(false, generation|uint64(to))
+				state(from, "standby")
+				leads[to].set(true, generation|uint64(to))
+			}
+			state(to, "serving")
+			if n%3 == 0 {
+				start(from)
+			}
+			state(from, "standby")
+			frame := udp(1, 9, uint16(1000+n))
+			r.packet(t, 1, frame)
+			expect(t, r, uint32(2+to), frame)
+			quiet(t, r, frame, 20*time.Millisecond) // and by nobody else
+		}
 	})
 }

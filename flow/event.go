@@ -85,6 +85,9 @@ type Event struct {
 	// writes no state.
 	Rehearsal bool
 
+	// Looked is a [Recaller]'s note that it has looked for an answer in vain, for its Decide. It crosses no network.
+	Looked uint64
+
 	// Accepts is what the gateway takes in an answer. Whoever asks over a wire sets
 	// it; in process everything is taken.
 	Accepts Accepts

@@ -91,7 +91,10 @@ type Reuse struct {
 	flights    map[string]chan struct{} // of questions under way, by hangs; closed with the answer
 	entries    *simplelru.LRU[string, *keptAnswer]
 	bytes      int
-	scratch    []byte // where keys are written that are looked up
+	scratch    []byte    // where keys are written that are looked up
+	replies    time.Time // until when some answer says what becomes of replies
+
+	kept atomic.Uint64 // answers, ever: what was looked for in vain need not be looked for again as long as it stays
 }
 
 // shape is a set of fields that answers depend on, with their prerequisites.
@@ -151,7 +154,7 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
 func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
-	if r.Recall(ev, d) {
+	if ev.Looked != r.kept.Load()+1 && r.Recall(ev, d) { // else nothing has been kept since the caller looked
 		return nil
 	}
 	asked := r.Now()
@@ -187,7 +190,15 @@ func (r *Reuse) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) er
 
 // Recall answers ev by an earlier answer if there is one.
 func (r *Reuse) Recall(ev *flow.Event, d *flow.Decision) bool {
-	return r.inUse.Load() && ev.PacketIn != nil && ev.Switch != nil && r.recall(ev, d, r.Now(), Reused)
+	if ev.PacketIn == nil || ev.Switch == nil {
+		return false
+	}
+	kept := r.kept.Load()
+	if r.inUse.Load() && r.recall(ev, d, r.Now(), Reused) {
+		return true
+	}
+	ev.Looked = kept + 1
+	return false
 }
 
 func (r *Reuse) count(outcome ReuseOutcome) {
@@ -337,7 +348,11 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	r.put(string(r.keyOfPacket(ev, s)), a)
 	if reply != nil {
 		r.put(string(r.keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch)), reply)
+		if reply.until.After(r.replies) {
+			r.replies = reply.until
+		}
 	}
+	r.kept.Add(1)
 	r.inUse.Store(true)
 	return Kept
 }
@@ -413,10 +428,14 @@ func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time, outcome 
 }
 
 func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
-	q, answers := ev.PacketIn.Match.Question()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sync()
+	var q flow.Match
+	answers := now.Before(r.replies)
+	if answers {
+		q, answers = ev.PacketIn.Match.Question()
+	}
 	for i := range r.shapes {
 		s := r.shapes[i].shape
 		a := r.get(r.keyOfPacket(ev, s), now)

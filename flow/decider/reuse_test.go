@@ -777,6 +777,19 @@ func TestRecall(t *testing.T) {
 		len(got.Rules) != 1 || got.Rules[0].Match != want.Rules[0].Match {
 		t.Errorf("asked %d times; at hand %t: %+v, decided: %+v", a.asked+b.asked, ok, got, want)
 	}
+	// What is kept while a packet waits is found by the one that decides it.
+	waits := at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = 443 })
+	if _, ok := recall(waits); ok {
+		t.Error("an answer about another port is given")
+	}
+	for _, ev := range []*flow.Event{at(1, 2, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = 443 }), waits} {
+		if err := chain.Decide(t.Context(), ev, new(flow.Decision)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.asked != 2 {
+		t.Errorf("the function was asked %d times about two ports", b.asked)
+	}
 	if flow.Recall(a, at(2, 1, nil), new(flow.Decision)) {
 		t.Error("a function that remembers nothing has an answer at hand")
 	}

@@ -54,6 +54,7 @@ type Result struct {
 	Machine bench.Machine `json:"machine"`
 	Lines   []*Line       `json:"lines"`
 	Streams []Stream      `json:"streams"`
+	Unused  []Unused      `json:"unused"`
 	figures.List
 }
 
@@ -128,8 +129,14 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench conversation: %w", err)
 	}
+	err = ovs.Outside(func(tb ovs.TB) (err error) {
+		res.Unused, err = unused(ctx, tb.TempDir(), time.Second, 2*cfg.Rounds)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bench conversation: %w", err)
+	}
 	res.report()
-	res.Note("conversation.unused_ns_per_question", unused(ctx))
 	return res, nil
 }
 
@@ -177,6 +184,7 @@ func (res *Result) report() {
 		res.AtMost(name+".first_ping_with_arp_calls", worst(l.ARPs), float64(most+2))
 	}
 	res.reportStream()
+	res.reportUnused()
 }
 
 // reportPeer makes figures of a line under another controller. A ping that is not answered is the controller's, and no failure.

@@ -42,6 +42,7 @@ func TestReport(t *testing.T) {
 		{Peer: "os-ken, 1.3", Bridges: 8, ARP: []time.Duration{9 * ms}, After: []time.Duration{7 * ms}, Many: []time.Duration{8 * ms}, Failed: []string{"the controller drops it"}},
 	}}
 	res.Streams = []Stream{{Policy: "ports", Install: "flow", Switches: 1, Packets: 1, Calls: 20_000}}
+	res.Unused = []Unused{{Packets: 1000, CPU: 100 * ms}, {Promised: true, Packets: 2000, CPU: 210 * ms}}
 	res.report()
 	var b strings.Builder
 	if err := res.WriteText(&b); err != nil {
@@ -59,6 +60,8 @@ func TestReport(t *testing.T) {
 		"figure conversation.stream.machine_is_cheaper_than_lambda_from_calls_per_hour 45361\n",
 		"figure conversation.line_8.local.os_ken_1_3.first_ping_ms 7\n",
 		"figure conversation.line_8.local.os_ken_1_3.failed 1\n",
+		"figure conversation.unused.with_cpu_s_per_million 105\n",
+		"figure conversation.unused.cpu_ratio 1.05 goal <= 1.02 missed\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())

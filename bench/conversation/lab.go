@@ -212,52 +212,69 @@ func (l *lab) function(ctx context.Context, dir string, rtt time.Duration) (far,
 		}
 		return err
 	})
-	log := slog.New(slog.DiscardHandler)
-	h, err := httphost.New(httphost.Config{Decider: decide, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Log: log})
+	near, err := serve(decide, dir)
 	if err != nil {
 		return "", "", "", err
 	}
-	token := rand.Text()
-	tokens, err := auth.ParseSecret(token)
-	if err != nil {
-		return "", "", "", err
-	}
-	mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}, Tokens: tokens, Log: log})
-	if err != nil {
-		return "", "", "", err
-	}
-	tokenFile = filepath.Join(dir, "token")
-	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
-		return "", "", "", err
-	}
-	ca, err := devca.Open(dir)
-	if err != nil {
-		return "", "", "", err
-	}
-	cert, err := ca.Issue("127.0.0.1")
-	if err != nil {
-		return "", "", "", err
-	}
-	near, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", "", err
-	}
-	srv := httphost.NewServer(mux, &tls.Config{Certificates: []tls.Certificate{cert}})
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = srv.ServeTLS(near, "", "") })
-	l.wait = append(l.wait, func() { srv.Close(); serving.Wait() })
-	far, wait, err := bench.Distance{Target: near.Addr().String(), Delay: rtt / 2}.Far(ctx, false)
+	l.wait = append(l.wait, near.close)
+	far, wait, err := bench.Distance{Target: near.addr, Delay: rtt / 2}.Far(ctx, false)
 	if err != nil {
 		return "", "", "", err
 	}
 	l.wait = append(l.wait, wait)
-	roots, err := certs.Pool(ca.Path)
+	roots, err := certs.Pool(near.ca)
 	if err != nil {
 		return "", "", "", err
 	}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
-	l.rtt = func() (time.Duration, error) { return roundTrip(ctx, client, "https://"+far, token) }
-	return far, ca.Path, tokenFile, nil
+	l.rtt = func() (time.Duration, error) { return roundTrip(ctx, client, "https://"+far, near.token) }
+	return far, near.ca, near.tokenFile, nil
+}
+
+// function is one over HTTPS on this machine.
+type function struct {
+	addr          string
+	ca, tokenFile string // files
+	token         string
+	close         func()
+}
+
+// serve starts a function, with its files in a folder.
+func serve(decide flow.Decider, dir string) (*function, error) {
+	log := slog.New(slog.DiscardHandler)
+	h, err := httphost.New(httphost.Config{Decider: decide, Codecs: []contract.Codec{openflow.Codec{}, jsonenc.Codec{}}, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	f := &function{token: rand.Text(), tokenFile: filepath.Join(dir, "token")}
+	tokens, err := auth.ParseSecret(f.token)
+	if err != nil {
+		return nil, err
+	}
+	mux, err := httphost.NewMux(httphost.MuxConfig{Functions: []httphost.Function{{Name: "f", Handler: h}}, Tokens: tokens, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(f.tokenFile, []byte(f.token+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	ca, err := devca.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := ca.Issue("127.0.0.1")
+	if err != nil {
+		return nil, err
+	}
+	near, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	srv := httphost.NewServer(mux, &tls.Config{Certificates: []tls.Certificate{cert}})
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = srv.ServeTLS(near, "", "") })
+	f.addr, f.ca, f.close = near.Addr().String(), ca.Path, func() { srv.Close(); serving.Wait() }
+	return f, nil
 }
 
 // count counts a call about a packet, by the pair of addresses that it is of.

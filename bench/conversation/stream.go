@@ -235,29 +235,3 @@ func (res *Result) reportStream() {
 
 // hours of a month.
 const hours = 24 * 30
-
-// unused is what it costs a function that does not say for which packets its answers hold, of each question in nanoseconds: the median of
-// runs with and without, in turn.
-func unused(ctx context.Context) float64 {
-	next := flow.DeciderFunc(func(context.Context, *flow.Event, *flow.Decision) error { return nil })
-	memo := decider.NewReuse(next, decider.ReuseLimits{}, func() flow.PolicyVersion { return flow.PolicyVersion{Serial: 1} })
-	var m flow.Match
-	m.SetEthType(flow.EthTypeLLDP)
-	ev := flow.Event{Type: flow.EventPacketIn, Switch: new(flow.Switch), PacketIn: &flow.PacketIn{Match: m}}
-	const questions = 200_000
-	run := func(d flow.Decider) time.Duration {
-		var dec flow.Decision
-		start := time.Now()
-		for range questions {
-			dec.Reset()
-			_ = d.Decide(ctx, &ev, &dec)
-		}
-		return time.Since(start)
-	}
-	var more []time.Duration
-	for range 9 {
-		without := run(next)
-		more = append(more, run(memo)-without)
-	}
-	return float64(median(more)) / questions
-}

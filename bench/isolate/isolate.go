@@ -614,29 +614,45 @@ func askOnce(ctx context.Context, addr string, dpid flow.DPID) error {
 		return err
 	}
 	frame := frames.TCP(frames.Host(3).At(4000), allowed.At(80), frames.SYN, nil)
-	if err := s.PacketIn(1, frame); err != nil {
-		return err
+	for {
+		if err := s.PacketIn(1, frame); err != nil {
+			return err
+		}
+		once, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := s.UntilReleased(once, frame)
+		cancel()
+		if err == nil || ctx.Err() != nil || once.Err() == nil {
+			return err
+		} // as a host that gets no answer: what comes before a switch is served is dropped
 	}
-	_, err = s.UntilReleased(ctx, frame)
-	return err
 }
 
-// profile keeps what the gateway spends its time on in a hostile phase.
+// profile keeps what the gateway spends its time on in a hostile phase, and what its memory is for at its end.
 func (e *environment) profile(ctx context.Context, row *Row, admin string, round int) error {
 	if e.cfg.Profiles == "" || round != e.cfg.Rounds-1 {
 		return nil
 	}
 	seconds := max(1, int(e.cfg.Hostile.Seconds())-1)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, seconds), nil)
+	for _, p := range []struct{ from, name string }{{fmt.Sprintf("profile?seconds=%d", seconds), ".pprof"}, {"heap", "-heap.pprof"}} {
+		if err := keep(ctx, "http://"+admin+"/debug/pprof/"+p.from, filepath.Join(e.cfg.Profiles, row.Kind+"-"+row.Function+p.name)); err != nil {
+			return fmt.Errorf("profile: %w", err)
+		}
+	}
+	return nil
+}
+
+// keep writes what an address gives to a file.
+func keep(ctx context.Context, url, path string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("profile: %w", err)
+		return err
 	}
 	defer resp.Body.Close()
-	f, err := os.Create(filepath.Join(e.cfg.Profiles, row.Kind+"-"+row.Function+".pprof"))
+	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,7 @@ import (
 
 // Stream messages are read as bytes and decoded here, digests only as far as
 // there is room for what they say: to decode a sample costs microseconds, to
-// step over it nanoseconds, and a switch that floods us must not stall because
-// we read slowly.
+// step over it nanoseconds.
 
 // wireMessage is a stream message as it came. Its buffer is used again.
 type wireMessage struct{ data []byte }

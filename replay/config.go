@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"switchbridge/flow"
@@ -22,18 +24,19 @@ const (
 	SplitTime    = "time"    // each second of the capture goes to the next agent
 
 	HandshakeCombined = "combined" // one event holds it all
+	HandshakeTwo      = "two"      // HELLO, then FEATURES_REPLY and PACKET_IN together, for each event: two round trips
 	HandshakeFull     = "full"     // HELLO, FEATURES_REPLY and PACKET_IN, one after the other, for each event
 )
 
 // Config says what to replay, to whom and how. Zero values take the defaults
-// named. One of Decider and Gateway is set.
+// named. One of Decider and Gateways is set.
 type Config struct {
 	Files []string  // in this order; "-" is Stdin
 	Stdin io.Reader // for "-"
 
-	Decider flow.Decider // the function; what it does about faults (retries, hedges) is part of what is measured
-	Gateway string       // an OpenFlow controller, as oftest.Dial takes it
-	TLS     *tls.Config  // for ssl: gateways
+	Decider  flow.Decider // the function; what it does about faults (retries, hedges) is part of what is measured
+	Gateways []string     // OpenFlow controllers, as oftest.Dial takes them: the agents are their switches in turn
+	TLS      *tls.Config  // for ssl: gateways
 
 	Protocol  flow.Protocol // OpenFlow 1.3
 	Handshake string        // HandshakeCombined; a gateway has its own
@@ -109,23 +112,23 @@ func (c *Config) defaults() error {
 	if c.Timeout == 0 {
 		c.Timeout = 5 * time.Second
 	}
-	oneOf := func(what, v, a, b string) error {
-		if v != a && v != b {
-			return fmt.Errorf("%s %q: want %s or %s", what, v, a, b)
+	oneOf := func(what, v string, values ...string) error {
+		if !slices.Contains(values, v) {
+			return fmt.Errorf("%s %q: want %s", what, v, strings.Join(values, " or "))
 		}
 		return nil
 	}
 	if err := errors.Join(
 		oneOf("mode", c.Mode, ModeFlow, ModePacket), oneOf("pace", c.Pace, PaceReal, PaceMax),
-		oneOf("split", c.Split, SplitAddress, SplitTime), oneOf("handshake", c.Handshake, HandshakeCombined, HandshakeFull),
+		oneOf("split", c.Split, SplitAddress, SplitTime), oneOf("handshake", c.Handshake, HandshakeCombined, HandshakeTwo, HandshakeFull),
 	); err != nil {
 		return err
 	}
 	switch {
-	case (c.Decider == nil) == (c.Gateway == ""):
+	case (c.Decider == nil) == (len(c.Gateways) == 0):
 		return errors.New("want a function or a gateway, and not both")
-	case c.Gateway != "" && c.Handshake == HandshakeFull:
-		return errors.New("handshake full is for a function: a gateway's switches do their own, once")
+	case c.Decider == nil && c.Handshake != HandshakeCombined:
+		return fmt.Errorf("handshake %s is for a function: a gateway's switches do their own, once", c.Handshake)
 	case c.Protocol != flow.OpenFlow10 && c.Protocol != flow.OpenFlow13:
 		return fmt.Errorf("%v: want OpenFlow 1.0 or 1.3", c.Protocol)
 	case c.Speed < 0 || c.Speed > 1e6:
@@ -136,6 +139,8 @@ func (c *Config) defaults() error {
 		return fmt.Errorf("the part from %v to %v has no packets", c.From, c.To)
 	case c.Agents < 1 || c.Agents > 1024:
 		return fmt.Errorf("%d agents: want 1 to 1024", c.Agents)
+	case len(c.Gateways) > c.Agents:
+		return fmt.Errorf("%d gateways for %d agents: want an agent for each at least", len(c.Gateways), c.Agents)
 	case c.InFlight < 1 || c.InFlight > 65536:
 		return fmt.Errorf("%d in flight: want 1 to 65536", c.InFlight)
 	case c.Timeout < 0:

@@ -23,7 +23,7 @@ func connect(ctx context.Context, cfg *Config) (askers []asker, err error) {
 			askers = append(askers, newFunction(cfg, i, sw))
 			continue
 		}
-		g, err := dialGateway(ctx, cfg, sw)
+		g, err := dialGateway(ctx, cfg, cfg.Gateways[i%len(cfg.Gateways)], sw)
 		if err != nil {
 			return askers, fmt.Errorf("agent %d (%v): %w", i, sw.DPID, err)
 		}
@@ -43,12 +43,15 @@ type function struct {
 	decider flow.Decider
 	sw      *flow.Switch
 	session string
-	steps   [][]byte // of a full handshake
+	steps   [][]byte // of a handshake before each event
 }
 
 func newFunction(cfg *Config, agent int, sw *flow.Switch) *function {
 	f := &function{decider: cfg.Decider, sw: sw, session: fmt.Sprintf("replay-%d-%d", time.Now().UnixNano(), agent)}
-	if cfg.Handshake == HandshakeFull {
+	switch cfg.Handshake {
+	case HandshakeTwo:
+		f.steps = [][]byte{ofp.AppendHello(nil, 1, cfg.Protocol)}
+	case HandshakeFull:
 		f.steps = [][]byte{ofp.AppendHello(nil, 1, cfg.Protocol), ofp.AppendFeaturesReply(nil, cfg.Protocol, 2, sw)}
 	}
 	return f

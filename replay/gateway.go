@@ -43,13 +43,13 @@ type gateway struct {
 	pending sync.WaitGroup // events that have begun and are not finished
 }
 
-func dialGateway(ctx context.Context, cfg *Config, sw *flow.Switch) (*gateway, error) {
+func dialGateway(ctx context.Context, cfg *Config, addr string, sw *flow.Switch) (*gateway, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
 	g := &gateway{v: cfg.Protocol, waiting: map[uint32]*event{}, inFlight: cfg.InFlight}
 	g.room.L = &g.mu
 	var err error
-	g.sw, err = oftest.Dial(ctx, cfg.Gateway, cfg.TLS, oftest.Config{
+	g.sw, err = oftest.Dial(ctx, addr, cfg.TLS, oftest.Config{
 		DPID: sw.DPID, Versions: []flow.Protocol{cfg.Protocol}, Ports: sw.Ports, NBuffers: bufferIDs, Intercept: g.intercept,
 	})
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -252,7 +253,7 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-// A full handshake is three events for each packet, in order; combined is one.
+// A full handshake is three events for each packet, in order; combined is one. In two, HELLO alone is one of its own.
 func TestHandshakes(t *testing.T) {
 	for _, v := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
 		synctest.Test(t, func(t *testing.T) {
@@ -277,6 +278,7 @@ func TestHandshakes(t *testing.T) {
 			}
 			for mode, want := range map[string][]string{
 				HandshakeCombined: {flow.EventPacketIn.String()},
+				HandshakeTwo:      {ofp.TypeHello.String(), flow.EventPacketIn.String()},
 				HandshakeFull:     {ofp.TypeHello.String(), ofp.TypeFeaturesReply.String(), flow.EventPacketIn.String()},
 			} {
 				seen = nil
@@ -468,19 +470,20 @@ func TestConfigErrors(t *testing.T) {
 	d := flow.DeciderFunc(allow)
 	for want, cfg := range map[string]Config{
 		"want a function or a gateway":  {},
-		"and not both":                  {Decider: d, Gateway: "x:1"},
+		"and not both":                  {Decider: d, Gateways: []string{"x:1"}},
 		`mode "all"`:                    {Decider: d, Mode: "all"},
 		`pace "slow"`:                   {Decider: d, Pace: "slow"},
 		`split "port"`:                  {Decider: d, Split: "port"},
 		`handshake "half"`:              {Decider: d, Handshake: "half"},
-		"a gateway's switches do their": {Gateway: "x:1", Handshake: HandshakeFull},
+		"a gateway's switches do their": {Gateways: []string{"x:1"}, Handshake: HandshakeFull},
 		"P4Runtime: want OpenFlow":      {Decider: d, Protocol: flow.P4Runtime},
 		"-1 agents":                     {Decider: d, Agents: -1},
+		"2 gateways for 1 agents":       {Gateways: []string{"x:1", "y:1"}},
 		"speed -1":                      {Decider: d, Speed: -1},
 		"from 2s to 1s":                 {Decider: d, From: 2 * time.Second, To: time.Second},
 		"no capture file":               {Decider: d},
 		"no such file":                  {Decider: d, Files: []string{"does-not-exist"}},
-		"agent 0 (0000000000000001)":    {Gateway: "127.0.0.1:1", Files: []string{"-"}},
+		"agent 0 (0000000000000001)":    {Gateways: []string{"127.0.0.1:1"}, Files: []string{"-"}},
 	} {
 		if _, err := Run(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
@@ -558,7 +561,7 @@ func TestGateway(t *testing.T) {
 			defer stop()
 			list := flowsEvery(500, 0)
 			cfg := Config{
-				Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, list...)), Gateway: ln.Addr().String(), Protocol: v,
+				Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, list...)), Gateways: []string{ln.Addr().String()}, Protocol: v,
 				Agents: 3, Pace: PaceMax, InFlight: 16,
 			}
 			sum, err := Run(t.Context(), cfg)
@@ -566,6 +569,29 @@ func TestGateway(t *testing.T) {
 				t.Errorf("%+v, %v", sum, err)
 			}
 		})
+	}
+}
+
+// The agents are switches of the gateways in turn.
+func TestSeveralGateways(t *testing.T) {
+	var asked [2]atomic.Int64
+	var addrs []string
+	for i := range asked {
+		addrs = append(addrs, controller(t, func(_ int, p *flow.PacketIn) ([]byte, bool) {
+			asked[i].Add(1)
+			return packetOut(t, p.BufferID, flow.OutputTo(2)), true
+		}))
+	}
+	var mem memory
+	sum, err := Run(t.Context(), Config{Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(100, 0)...)), Gateways: addrs, Agents: 2, Protocol: flow.OpenFlow10,
+		Pace: PaceMax, Records: &mem})
+	var want [2]int64
+	for _, r := range mem.list {
+		want[r.Agent]++
+	}
+	got := [2]int64{asked[0].Load(), asked[1].Load()}
+	if err != nil || sum.Answered != 100 || got != want || want[0] == 0 || want[1] == 0 {
+		t.Errorf("%v asked, want %v; %+v, %v", got, want, sum, err)
 	}
 }
 
@@ -635,7 +661,7 @@ func TestGatewayVerdicts(t *testing.T) {
 	})
 	var mem memory
 	cfg := Config{
-		Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(4, 0)...)), Gateway: addr, Protocol: flow.OpenFlow10,
+		Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(4, 0)...)), Gateways: []string{addr}, Protocol: flow.OpenFlow10,
 		Pace: PaceMax, Timeout: 200 * time.Millisecond, Records: &mem,
 	}
 	sum, err := Run(t.Context(), cfg)
@@ -659,7 +685,7 @@ func TestGatewayLeaves(t *testing.T) {
 			})
 			var mem memory
 			cfg := Config{
-				Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(20, row.gap)...)), Gateway: addr, Protocol: flow.OpenFlow10,
+				Files: []string{"-"}, Stdin: bytes.NewReader(pcap(t, flowsEvery(20, row.gap)...)), Gateways: []string{addr}, Protocol: flow.OpenFlow10,
 				Pace: row.pace, Records: &mem,
 			}
 			sum, err := Run(t.Context(), cfg)

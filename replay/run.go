@@ -295,7 +295,7 @@ func (r *run) collect() *collector {
 					failed(err)
 				}
 			}
-			if r.cfg.Gateway != "" {
+			if r.cfg.Decider == nil {
 				r.spare.Put(ev)
 			}
 		case <-tick.C:

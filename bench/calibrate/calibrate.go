@@ -175,7 +175,7 @@ func (r *Result) rates(ctx context.Context, cfg *Config) error {
 			return err
 		}
 		flood = append(flood, f.PerSecond.Median)
-		v, err := rate(replay.Config{Gateway: addr, InFlight: 4096})
+		v, err := rate(replay.Config{Gateways: []string{addr}, InFlight: 4096})
 		if err != nil {
 			return err
 		}
@@ -274,7 +274,7 @@ func known(ctx context.Context, delay, duration time.Duration) (Error, error) {
 	timed, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r, err := replay.Run(timed, replay.Config{
-		Gateway: addr, Files: []string{"-"}, Stdin: set.open(), Mode: replay.ModePacket, Pace: replay.PaceMax, Protocol: flow.OpenFlow10, Records: stopAfter{duration, cancel},
+		Gateways: []string{addr}, Files: []string{"-"}, Stdin: set.open(), Mode: replay.ModePacket, Pace: replay.PaceMax, Protocol: flow.OpenFlow10, Records: stopAfter{duration, cancel},
 	})
 	if err != nil {
 		return e, err

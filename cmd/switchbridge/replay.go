@@ -43,7 +43,7 @@ in_port, its verdicts are only as good as this mapping.`,
 			if cfg.Protocol, err = cli.OpenFlowVersion(version); err != nil {
 				return err
 			}
-			if (function == "") == (cfg.Gateway == "") {
+			if (function == "") == (len(cfg.Gateways) == 0) {
 				return cli.Usagef("replay wants either --function or --gateway")
 			}
 			if ports != "" {
@@ -92,9 +92,9 @@ in_port, its verdicts are only as good as this mapping.`,
 	fl := c.Flags()
 	client.Register(fl)
 	fl.StringVar(&function, "function", "", "the function's URL")
-	fl.StringVar(&cfg.Gateway, "gateway", "", "the OpenFlow controller: HOST:PORT or unix:PATH")
+	fl.StringArrayVar(&cfg.Gateways, "gateway", nil, "an OpenFlow controller: HOST:PORT or unix:PATH (repeatable: the agents are their switches in turn)")
 	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
-	fl.StringVar(&cfg.Handshake, "handshake", replay.HandshakeCombined, "combined, or full: three steps for each event")
+	fl.StringVar(&cfg.Handshake, "handshake", replay.HandshakeCombined, "combined; two: HELLO in a request before each event; full: three requests for each event")
 	fl.StringVar(&cfg.Mode, "mode", replay.ModeFlow, "flow: the first packet of each flow asks; packet: every packet does")
 	fl.DurationVar(&cfg.FlowTimeout, "flow-timeout", time.Minute, "silence after which a flow is new")
 	fl.DurationVar(&cfg.From, "from", 0, "begin at this offset of the capture")

@@ -34,8 +34,11 @@ type ControllerConfig struct {
 	// but no longer than this: one may have taken the connection before it can
 	// decide. Default: 0, not at all.
 	FirstAnswer time.Duration
-	MACs        int           // source addresses of each switch: 100,000
-	Connect     time.Duration // limit of all handshakes together: 10 s
+	// AnyAnswer has, in mode latency, any FLOW_MOD or PACKET_OUT let the next packet go, as in cbench: a late second message of one answer
+	// passes for the answer to the next packet.
+	AnyAnswer bool
+	MACs      int           // source addresses of each switch: 100,000
+	Connect   time.Duration // limit of all handshakes together: 10 s
 
 	// OnRun, where set, is called after each run.
 	OnRun func(n int, r Run)
@@ -221,7 +224,7 @@ func measure(ctx context.Context, cfg *ControllerConfig, switches []*loadSwitch,
 	for i, s := range switches {
 		engine := s.flood
 		if cfg.Mode == Latency {
-			s.latencies = new(stats.Histogram)
+			s.latencies, s.anyAnswer = new(stats.Histogram), cfg.AnyAnswer
 			engine = s.pingPong
 			if err := s.waitInKernel(len(switches)); err != nil {
 				return err

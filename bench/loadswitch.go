@@ -44,6 +44,7 @@ type loadSwitch struct {
 
 	setUp     bool        // the controller has added an entry; see missEntry
 	recording atomic.Bool // latencies go into the histogram
+	anyAnswer bool        // pingPong takes any answer for that of the outstanding packet
 	stop      atomic.Bool // pingPong returns before the next packet
 	latencies *stats.Histogram
 
@@ -329,7 +330,7 @@ func (s *loadSwitch) pingPong() error {
 		for answered := false; !answered; {
 			err := s.read(func(a answer) {
 				s.count(a)
-				if !answered && (a.buffer == buffer || a.buffer == flow.NoBuffer) {
+				if !answered && (s.anyAnswer || a.buffer == buffer || a.buffer == flow.NoBuffer) {
 					answered = true
 					if s.recording.Load() {
 						s.latencies.Record(time.Since(start))

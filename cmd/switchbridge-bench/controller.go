@@ -15,7 +15,8 @@ import (
 func controllerCommand() *cobra.Command {
 	cfg := bench.ControllerConfig{}
 	var version, peersFile string
-	var asJSON, versus, quick bool
+	var asJSON, versus, quick, besideCbench bool
+	var cbench string
 	c := &cobra.Command{
 		Use:   "controller",
 		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
@@ -25,7 +26,9 @@ as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as a respons
 in cbench, and the PACKET_INs that were answered are counted beside them.
 
 With --versus the gateway is measured beside Open vSwitch's own controller and the other
-controllers that are installed: one switch, round by round, in both modes.
+controllers that are installed: one switch, round by round, in both modes. With
+--beside-cbench as well, cbench and this load generator measure each of them in turn, in
+cbench's terms, and the ratio says whether they agree.
 
 Example, against a gateway that allows everything:
   switchbridge run --log-decisions off &
@@ -51,6 +54,9 @@ Beside others:
 					cfg.OnRound = func(n int, p *bench.Peer, r *bench.Round) {
 						fmt.Fprintf(c.ErrOrStderr(), "round %d: %s: %.0f/s one at a time, %.0f/s flood\n", n+1, p.Name, r.Latency.Answered.Median, r.Flood.Answered.Median)
 					}
+				}
+				if besideCbench {
+					return agreement(c, bench.AgreementConfig{Peers: cfg.Peers, Cbench: bench.Cbench{Program: cbench}, Rounds: cfg.Rounds, Duration: cfg.Duration}, asJSON)
 				}
 				r, err := bench.Versus(c.Context(), cfg)
 				if err != nil {
@@ -90,6 +96,21 @@ Beside others:
 	fl.BoolVar(&versus, "versus", false, "measure the gateway beside other controllers, --runs rounds of each")
 	fl.StringVar(&peersFile, "peers", "", peersHelp+" (with --versus)")
 	fl.BoolVar(&quick, "quick", false, "with --versus: two short rounds")
+	fl.BoolVar(&besideCbench, "beside-cbench", false, "with --versus: have cbench and this load generator measure the same controllers")
+	fl.StringVar(&cbench, "cbench", "", "with --beside-cbench: the program; without it cbench on PATH")
 	c.MarkFlagsMutuallyExclusive("versus", "target")
 	return c
+}
+
+// agreement has cbench and this load generator measure the same controllers.
+func agreement(c *cobra.Command, cfg bench.AgreementConfig, asJSON bool) error {
+	cfg.OnRound = func(n int, p *bench.Peer) { fmt.Fprintf(c.ErrOrStderr(), "round %d: %s\n", n+1, p.Name) }
+	rows, err := bench.Agreement(c.Context(), cfg)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return cli.WriteJSON(c.OutOrStdout(), rows)
+	}
+	return bench.WriteAgreement(c.OutOrStdout(), rows)
 }

@@ -27,8 +27,8 @@ import (
 type Peer struct {
 	Name string
 	// Command is the program and its arguments, in which {port} is the port it
-	// must listen on, {dir} a folder of its own for the time of the run, {self}
-	// switchbridge, and {bench} this program.
+	// must listen on, {other} one that nobody listens on either, {dir} a folder of its
+	// own for the time of the run, {self} switchbridge, and {bench} this program.
 	Command []string
 	Env     map[string]string // added to the environment; the same placeholders
 	// Near are paths, from the folder of this program, where the command's
@@ -259,6 +259,12 @@ func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process)
 	if err != nil {
 		return nil, err
 	}
+	other := port
+	for p.mentions("{other}") && other == port {
+		if other, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
 	self, err := Switchbridge()
 	if err != nil && p.mentions("{self}") {
 		return nil, err
@@ -277,7 +283,7 @@ func (p *Peer) Launch(ctx context.Context, ready func(context.Context, *Process)
 			return nil, fmt.Errorf("%s: %w", p.Name, err)
 		}
 	}
-	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{dir}", dir, "{self}", self, "{bench}", bench).Replace
+	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{other}", strconv.Itoa(other), "{dir}", dir, "{self}", self, "{bench}", bench).Replace
 	r := &Process{peer: p, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Dir: dir, ended: make(chan struct{}), log: &tail{}}
 	args := make([]string, len(p.Command)-1)
 	for i, a := range p.Command[1:] {

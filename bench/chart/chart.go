@@ -52,7 +52,7 @@ func CDF(dir, name, title, axis string, unit time.Duration, curves []Curve) erro
 			}
 			line.Color, line.Width, line.Dashes = palette[i%len(palette)], vg.Points(1), []vg.Length{vg.Points(2), vg.Points(2)}
 			p.Add(line)
-			legend.Add(c.Name+": the paper's median", line)
+			legend.Add(c.Name+": the paper", line)
 			low, high = min(low, c.Paper), max(high, c.Paper)
 		}
 		if c.H == nil {

@@ -3,11 +3,13 @@ package paper
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"switchbridge/bench"
+	"switchbridge/replay"
 )
 
 // figuresOf are the figures of one kind, "response" or the like, whose names lose the kind. The responder's
@@ -58,7 +60,9 @@ func conclude(r *Report) (list []string) {
 	} {
 		here := r.figuresOf(t.kind)
 		if len(here) == 0 {
-			say("%s: no controller was measured.", t.title)
+			if slices.ContainsFunc(r.Sections, func(s *Section) bool { return strings.HasPrefix(s.Title, t.title[:len("Table 0")]) }) {
+				say("%s: no controller was measured.", t.title)
+			}
 			continue
 		}
 		text := fmt.Sprintf("%s, in %s, the best first: %s.", t.title, here[0].Unit, ranked(here, t.largest))
@@ -80,6 +84,27 @@ func conclude(r *Report) (list []string) {
 	}
 	list = append(list, counting(r)...)
 
+	agree, apart := 0, []string{}
+	for _, f := range r.figuresOf("agreement") {
+		if row := (bench.AgreementRow{Ours: []float64{f.Value}, Cbench: []float64{1}}); row.Agrees() {
+			agree++
+		} else {
+			apart = append(apart, fmt.Sprintf("%s (%s)", f.Name, num(f.Value)))
+		}
+	}
+	switch {
+	case agree > 0 && len(apart) == 0:
+		say("Cbench and this load generator agree within a tenth on all %d controllers and modes.", agree)
+	case len(apart) > 0:
+		say("Cbench and this load generator agree within a tenth in %d of %d controllers and modes. They are apart, by here / cbench, on: %s.", agree, agree+len(apart), strings.Join(apart, ", "))
+	}
+	concurrency := r.figuresOf("concurrency")
+	if most, ok := figureNamed(concurrency, "at the gateways, most"); ok {
+		alone, _ := figureNamed(concurrency, "at the gateways, alone")
+		inHost, _ := figureNamed(concurrency, "in the host, most")
+		say("Table 7: of the organisation's events %s %% found no other under way at the four gateways, and %v at most were under way at once (%v in the paper); the host never worked on more than %v at once.",
+			num(alone.Value), most.Value, most.Paper, inHost.Value)
+	}
 	for _, f := range r.figuresOf("distance") {
 		if f.Paper > 0 {
 			say("Tables 8 and 11: an event takes %s ms to %s over an emulated distance, %s of the paper's %s ms.", num(f.Value), f.Name, num(f.Value/f.Paper), num(f.Paper))
@@ -93,10 +118,27 @@ func conclude(r *Report) (list []string) {
 			}
 		}
 	}
+	for _, s := range r.Sections {
+		if s.Title == titleHours && len(s.Rows) > 0 {
+			cheapest := map[string]int{}
+			for _, row := range s.Rows {
+				cheapest[row[len(row)-1]]++
+			}
+			var parts []string
+			for _, name := range slices.Sorted(maps.Keys(cheapest)) {
+				parts = append(parts, fmt.Sprintf("%s in %d", name, cheapest[name]))
+			}
+			say("Cost: of %d hours by capture and install, the cheapest is %s.", len(s.Rows), strings.Join(parts, ", "))
+		}
+	}
 	handshakes := r.figuresOf("handshake")
-	if len(handshakes) == 2 && handshakes[0].Value > 0 {
-		say("Table 12: the %s handshake takes %s times as long as the %s one here, and %s times in the paper.",
-			handshakes[1].Name, num(handshakes[1].Value/handshakes[0].Value), handshakes[0].Name, num(handshakes[1].Paper/handshakes[0].Paper))
+	if combined, ok := figureNamed(handshakes, replay.HandshakeCombined); ok && combined.Value > 0 {
+		if two, ok := figureNamed(handshakes, replay.HandshakeTwo); ok {
+			say("Table 12: a full handshake in the paper's two round trips takes %s times as long as the combined one here, and %s times in the paper.", num(two.Value/combined.Value), num(two.Paper/combined.Paper))
+		}
+		if full, ok := figureNamed(handshakes, replay.HandshakeFull); ok {
+			say("Table 12: our own full handshake, of three requests, takes %s times as long as the combined one.", num(full.Value/combined.Value))
+		}
 	}
 	missing := map[string]bool{}
 	for _, s := range r.Sections {

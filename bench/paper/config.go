@@ -26,7 +26,15 @@ type Config struct {
 	// Local starts a function on this machine that decides by the text of a
 	// policy file, with more flags; stop ends it. nil, and no Function: the tables about functions
 	// say that none was given.
-	Local     func(ctx context.Context, policy string, args ...string) (f *Function, stop func(), err error)
+	Local func(ctx context.Context, policy string, args ...string) (f *Function, stop func(), err error)
+	// At opens a function at a URL, for one that was started here on a platform's own server. It wants the bearer token in a file, where that is
+	// not empty. nil: such servers are not asked.
+	At        func(name, url, tokenFile string) (*Function, error)
+	Platforms []Platform // nil: DefaultPlatforms
+	Captures  []Capture  // nil: generated ones
+	// RealPace, where it is not 0, makes the run one of the captures at their own pace, of so much of each, and of nothing else.
+	RealPace  time.Duration
+	Cbench    string     // the paper's load generator, beside ours; empty: cbench, on PATH
 	Stores    []string   // of states, as StateConfig has them
 	Locations []Location // nil: DefaultLocations
 	Prices    []Price    // nil: DefaultPrices
@@ -55,6 +63,7 @@ type Function struct {
 type Location struct {
 	Site     string        // who asks; empty where there is but one
 	Platform string        // where the function is
+	On       string        // the name of the platform whose own server on this machine it runs on; empty: our own program
 	Delay    time.Duration // one way
 	Jitter   time.Duration
 	Paper    float64 // the paper's milliseconds for the platform, over its sites; 0: none
@@ -67,31 +76,33 @@ func DefaultLocations() []Location {
 	const ms = time.Millisecond
 	const edge, region = "edge as Fastly", "region as Lambda"
 	return []Location{
-		{"", "this machine", 0, 0, 0},
-		{"site 1", edge, 5 * ms, ms / 2, publishedFastly},
-		{"site 2", edge, 7 * ms, ms / 2, publishedFastly},
-		{"site 3", edge, 8 * ms, ms, publishedFastly},
-		{"site 4", edge, 12 * ms, ms, publishedFastly},
-		{"site 1", region, 14 * ms, ms, publishedLambda},
-		{"site 2", region, 19 * ms, ms, publishedLambda},
-		{"site 3", region, 22 * ms, 2 * ms, publishedLambda},
-		{"site 4", region, 30 * ms, 2 * ms, publishedLambda},
-		{"site 1", "own server", 12 * ms, ms / 2, publishedSelfHosted},
+		{"", "this machine", onOwn, 0, 0, 0},
+		{"", "this machine, as Fastly", onFastly, 0, 0, 0},
+		{"", "this machine, as Lambda", onLambda, 0, 0, 0},
+		{"site 1", edge, onFastly, 5 * ms, ms / 2, publishedFastly},
+		{"site 2", edge, onFastly, 7 * ms, ms / 2, publishedFastly},
+		{"site 3", edge, onFastly, 8 * ms, ms, publishedFastly},
+		{"site 4", edge, onFastly, 12 * ms, ms, publishedFastly},
+		{"site 1", region, onLambda, 14 * ms, ms, publishedLambda},
+		{"site 2", region, onLambda, 19 * ms, ms, publishedLambda},
+		{"site 3", region, onLambda, 22 * ms, 2 * ms, publishedLambda},
+		{"site 4", region, onLambda, 30 * ms, 2 * ms, publishedLambda},
+		{"site 1", "own server", onOwn, 12 * ms, ms / 2, publishedSelfHosted},
 	}
 }
 
 // ParseLocations reads a file of locations:
 //
 //	locations:
-//	  - {site: Frankfurt, platform: edge, delay: 8ms, jitter: 1ms, paper_ms: 15.8}
+//	  - {site: Frankfurt, platform: edge, on: fastly, delay: 8ms, jitter: 1ms, paper_ms: 15.8}
 //
-// Those of one platform follow one another.
+// Those of one platform follow one another, and are on the same server.
 func ParseLocations(r io.Reader) ([]Location, error) {
 	var file struct {
 		Locations []struct {
-			Site, Platform string
-			Delay, Jitter  time.Duration
-			Paper          float64 `yaml:"paper_ms"`
+			Site, Platform, On string
+			Delay, Jitter      time.Duration
+			Paper              float64 `yaml:"paper_ms"`
 		}
 	}
 	if err := strict(r, &file); err != nil {
@@ -103,10 +114,13 @@ func ParseLocations(r io.Reader) ([]Location, error) {
 		if f.Platform == "" || f.Delay < 0 || f.Jitter < 0 || f.Jitter > f.Delay || f.Delay > 10*time.Second || f.Paper < 0 {
 			return nil, fmt.Errorf("%s: want a platform, a delay of 0 to 10s and a jitter no larger", where)
 		}
-		l := Location{f.Site, f.Platform, f.Delay, f.Jitter, f.Paper}
+		if f.On != onOwn && f.On != onFastly && f.On != onLambda {
+			return nil, fmt.Errorf("%s: on %q: want fastly or lambda, or nothing for our own program", where, f.On)
+		}
+		l := Location{f.Site, f.Platform, f.On, f.Delay, f.Jitter, f.Paper}
 		for j, o := range list {
-			if o.Platform == l.Platform && (o.Site == l.Site || list[i-1].Platform != l.Platform) {
-				return nil, fmt.Errorf("%s: want sites of different names, and those of a platform in a row (see entry %d)", where, j+1)
+			if o.Platform == l.Platform && (o.Site == l.Site || o.On != l.On || list[i-1].Platform != l.Platform) {
+				return nil, fmt.Errorf("%s: want sites of different names, and those of a platform in a row and on the same server (see entry %d)", where, j+1)
 			}
 		}
 		list = append(list, l)
@@ -172,10 +186,20 @@ func (p *Price) Month(calls float64, run time.Duration) float64 {
 	return p.PerMonth + max(0, calls-1e6*p.Included)*p.Per1000(run)/1000
 }
 
+// Hour is what an hour with so many invocations costs, where all hours of a month of 30 days are like it, and the GB-seconds that they take.
+func (p *Price) Hour(calls float64, run time.Duration) (price, gbSeconds float64) {
+	const hours = 24 * 30
+	return p.Month(calls*hours, run) / hours, calls * p.charged(run) / 1000 * p.MemoryMB / 1024
+}
+
+// charged is the milliseconds of run time that an invocation is charged.
+func (p *Price) charged(run time.Duration) float64 {
+	return max(p.MinMilliseconds, float64(run)/float64(time.Millisecond))
+}
+
 // Per1000 is what 1,000 invocations of the given run time cost beyond what is included.
 func (p *Price) Per1000(run time.Duration) float64 {
-	ms := max(p.MinMilliseconds, float64(run)/float64(time.Millisecond))
-	return p.PerMillion/1000 + 1000*p.PerGBSecond*(p.MemoryMB/1024)*ms/1000
+	return p.PerMillion/1000 + 1000*p.PerGBSecond*(p.MemoryMB/1024)*p.charged(run)/1000
 }
 
 func strict(r io.Reader, v any) error {
@@ -193,6 +217,15 @@ func (c *Config) defaults() error {
 	}
 	if c.Locations == nil {
 		c.Locations = DefaultLocations()
+	}
+	if c.Platforms == nil {
+		c.Platforms = DefaultPlatforms()
+	}
+	if c.Captures == nil {
+		c.Captures, _ = Captures("")
+	}
+	if c.RealPace < 0 {
+		return fmt.Errorf("real pace for %v: want 0 or more", c.RealPace)
 	}
 	if c.Prices == nil {
 		c.Prices = DefaultPrices()

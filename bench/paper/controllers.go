@@ -227,6 +227,13 @@ func (e *evaluation) compare(peers []*measured, c comparison) {
 
 func median(runs []float64) float64 { return stats.SpreadOf(runs).Median }
 
+func rounds(n int) string {
+	if n == 1 {
+		return "one round"
+	}
+	return fmt.Sprintf("%d rounds", n)
+}
+
 // brief is an error as a cell of many tables can hold it; the table of
 // controllers has all of it.
 func brief(err error) string {
@@ -238,7 +245,7 @@ func brief(err error) string {
 
 func (e *evaluation) listPeers(peers []*measured) {
 	s := e.section("Controllers",
-		fmt.Sprintf("What is measured side by side, in %d round(s), in each of which every controller is started, warmed up, loaded and stopped in turn, so that what changes on the machine meanwhile touches all. Every figure of these tables is taken here, by this load generator; the paper's column is what it printed. The paper's WebAssembly controller is not measured here: its figure stands in the row of ours of the same kind. The responder answers every PACKET_IN with a constant FLOW_MOD: what a controller takes beyond it is its own.", e.scale.rounds),
+		fmt.Sprintf("What is measured side by side, in %s, in each of which every controller is started, warmed up, loaded and stopped in turn, so that what changes on the machine meanwhile touches all. Every figure of these tables is taken here, by this load generator; the paper's column is what it printed. The paper's WebAssembly controller is not measured here: its figure stands in the row of ours of the same kind. The responder answers every PACKET_IN with a constant FLOW_MOD: what a controller takes beyond it is its own.", rounds(e.scale.rounds)),
 		"controller", "asked in", "measured", "comes by", "started by")
 	for _, m := range peers {
 		state := "yes"
@@ -324,9 +331,16 @@ func (e *evaluation) memory(peers []*measured) {
 }
 
 func (e *evaluation) cpu(peers []*measured) {
+	perf := ""
+	for _, m := range peers {
+		if n := len(m.used); n > 0 && m.used[n-1].PerfNote != "" {
+			perf = " They are not to be had here: " + m.used[n-1].PerfNote + "."
+			break
+		}
+	}
 	e.compare(peers, comparison{
 		title: "Table 6: CPU at 1,000 PACKET_IN/s", unit: "% of a core", name: "cpu",
-		text:        "CPU time of all the controller's processes while one switch asks 1,000 times a second. Cycles and instructions are perf's, for each PACKET_IN, in the last round.",
+		text:        "CPU time of all the controller's processes while one switch asks 1,000 times a second. Cycles and instructions are perf's, for each PACKET_IN, in the last round." + perf,
 		paper:       func(p *published) float64 { return p.cpu },
 		runs:        func(m *measured) []float64 { return m.of(func(r *bench.Resources) float64 { return r.ActiveCPU }) },
 		extraHeader: []string{"idle, % of a core", "cycles", "instructions"},
@@ -334,7 +348,7 @@ func (e *evaluation) cpu(peers []*measured) {
 			idle := num(median(m.of(func(r *bench.Resources) float64 { return r.IdleCPU })))
 			r := m.used[len(m.used)-1]
 			if r.PerfNote != "" {
-				return []string{idle, r.PerfNote, none}
+				return []string{idle, none, none}
 			}
 			return []string{idle, num(r.Cycles), num(r.Instructions)}
 		},
@@ -360,7 +374,7 @@ func (e *evaluation) plotResponses(peers []*measured) error {
 	if !slices.ContainsFunc(curves, func(c chart.Curve) bool { return c.H != nil }) {
 		return nil
 	}
-	s := e.section("Response times of table 2", "Of all packets of all rounds. The dashed lines are the paper's medians, on its machine.")
+	s := e.section("Table 2, plotted: response times", "Of all packets of all rounds. The dashed lines are the paper's medians, on its machine.")
 	s.Plot = "response"
 	return chart.CDF(e.cfg.Dir, s.Plot, s.Title, "response time in µs", time.Microsecond, curves)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,25 +17,30 @@ import (
 	"switchbridge/replay"
 )
 
-// emulated says how distance is made; it is found out once.
+// emulated says how distance is made, which is found out once. Why not by the kernel is said at the first place.
 func (e *evaluation) emulated() string {
-	if e.distanceBy == "" {
-		if err := bench.NetemMissing(); err != nil {
-			e.distanceBy = fmt.Sprintf("distance, by a relay on this machine that holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth, no slow start. (netem in a network namespace is not to be had here: %s)", oneLine(err))
-		} else {
+	first := e.distanceBy == ""
+	var missing error
+	if first {
+		e.distanceBy = "distance, by a relay on this machine that holds what goes there and what comes back by half the round trip each, with jitter; no loss, no limit of bandwidth, no slow start in either direction."
+		if missing = bench.NetemMissing(); missing == nil {
 			e.kernel = true
-			e.distanceBy = "distance, by netem in a network namespace of this machine, which holds each direction back by half the round trip, with jitter; no loss, no limit of bandwidth."
+			e.distanceBy = "distance, by netem in a network namespace of this machine, which holds what goes there and what comes back by half the round trip each, with jitter; no loss and no limit of bandwidth in either direction."
 		}
 	}
-	return e.distanceBy + " The ways' lengths are assumed, unless a file gave them: see the column of round trips."
+	text := e.distanceBy + " The ways' lengths are assumed, unless a file gave them."
+	if missing != nil {
+		text += " The kernel's netem is not to be had here: " + oneLine(missing) + "."
+	}
+	return text
 }
 
 // distance asks from each location. The sites of one platform ask at the same
 // time, as the paper's agents did.
-func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) error {
+func (e *evaluation) distance(ctx context.Context, hosts map[string]*host, missing map[string]string, set []byte) error {
 	s := e.section("Tables 8 and 11: location and platform",
-		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once. The paper's figures are its medians for each platform.", e.scale.events),
-		"platform", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
+		fmt.Sprintf("Each site asks about the first %d events of a generated set of the organisation's kind, one after the other, all sites of a platform at once, of a function that runs where the column says. The paper's figures are its medians for each platform.", e.scale.events),
+		"platform", "runs on", "site", "round trip ms", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "over the round trip, ms")
 	s.Emulated = e.emulated()
 	var curves []chart.Curve
 	for at := 0; at < len(e.cfg.Locations); {
@@ -46,12 +52,18 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 			}
 		}
 		at += len(sites)
-		e.step("%s from %d of: %s", f.Name, len(sites), sites[0].Platform)
+		h := hosts[sites[0].On]
+		if h == nil {
+			if h = hosts[onOwn]; !slices.Contains(s.Missing, missing[sites[0].On]) {
+				s.Missing = append(s.Missing, missing[sites[0].On])
+			}
+		}
+		e.step("%s from %d of: %s", h.title, len(sites), sites[0].Platform)
 		got := make([]*stats.Histogram, len(sites))
 		errs := make([]error, len(sites))
 		var all sync.WaitGroup
 		for i, l := range sites {
-			all.Go(func() { got[i], errs[i] = e.from(ctx, f, l, set, replay.HandshakeCombined) })
+			all.Go(func() { got[i], errs[i] = e.from(ctx, h.Function, l, set, replay.HandshakeCombined) })
 		}
 		all.Wait()
 		var sum stats.Histogram
@@ -60,9 +72,9 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 			return []string{ms(l.P50), ms(l.P10), ms(l.P90), ms(l.P99), ms(l.Stdev)}
 		}
 		for i, l := range sites {
-			row := []string{l.Platform, cmp.Or(l.Site, none), ms(2 * l.Delay), none}
+			row := []string{l.Platform, h.title, cmp.Or(l.Site, none), ms(2 * l.Delay), none}
 			if len(sites) == 1 {
-				row[3] = paperMS(l.Paper)
+				row[4] = paperMS(l.Paper)
 			}
 			if errs[i] != nil {
 				s.Missing = append(s.Missing, l.Platform+" from "+cmp.Or(l.Site, "here")+" failed")
@@ -76,7 +88,7 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 			continue
 		}
 		if len(sites) > 1 {
-			s.row(append([]string{sites[0].Platform, "all", none, paperMS(sites[0].Paper)}, cells(&sum)...)...)
+			s.row(append([]string{sites[0].Platform, h.title, "all", none, paperMS(sites[0].Paper)}, cells(&sum)...)...)
 		}
 		curves = append(curves, chart.Curve{Name: sites[0].Platform, H: &sum, Paper: sites[0].Paper})
 		e.report.note("distance/"+sites[0].Platform, "ms", sites[0].Paper, millis(sum.Quantile(0.5)))
@@ -85,7 +97,7 @@ func (e *evaluation) distance(ctx context.Context, f *Function, set []byte) erro
 		return nil
 	}
 	s.Plot = "distance"
-	return chart.CDF(e.cfg.Dir, s.Plot, "Time of an event, by platform (all sites)", "ms", time.Millisecond, curves)
+	return chart.CDF(e.cfg.Dir, s.Plot, "Tables 8 and 11: time of an event, by platform (all sites)", "ms", time.Millisecond, curves)
 }
 
 func paperMS(v float64) string {
@@ -104,8 +116,8 @@ var handshakeWays = []Location{
 
 func (e *evaluation) handshakes(ctx context.Context, f *Function, set []byte) {
 	s := e.section("Table 12: handshakes",
-		fmt.Sprintf("%d events, one after the other. Combined: one request an event. Full: HELLO, FEATURES_REPLY and PACKET_IN are a request each. The paper's ratio is %s: its full handshake costs two round trips, ours three.",
-			e.scale.events, num(publishedFull/publishedCombined)),
+		fmt.Sprintf("%d events, one after the other. Combined: one request an event. Two: HELLO is a request, FEATURES_REPLY and PACKET_IN are another, which are the two round trips of the paper's full handshake. Full: HELLO, FEATURES_REPLY and PACKET_IN are a request each, as our gateway asks with handshake: full.",
+			e.scale.events),
 		"from", "handshake", "paper, ms", "here, p50 ms", "p10", "p90", "p99", "stdev", "ratio to combined, paper", "here")
 	s.Emulated = e.emulated()
 	for _, l := range handshakeWays {
@@ -114,9 +126,9 @@ func (e *evaluation) handshakes(ctx context.Context, f *Function, set []byte) {
 		for _, h := range []struct {
 			name  string
 			paper float64
-		}{{replay.HandshakeCombined, publishedCombined}, {replay.HandshakeFull, publishedFull}} {
+		}{{replay.HandshakeCombined, publishedCombined}, {replay.HandshakeTwo, publishedFull}, {replay.HandshakeFull, 0}} {
 			paper, paperRatio := none, none
-			if l.Delay > 0 {
+			if l.Delay > 0 && h.paper > 0 {
 				paper, paperRatio = num(h.paper), num(h.paper/publishedCombined)
 			}
 			got, err := e.from(ctx, f, l, set, h.name)

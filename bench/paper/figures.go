@@ -38,3 +38,6 @@ const (
 
 // publishedEvents is how many events the organisation's network had in an hour.
 const publishedEvents = 34_974
+
+// publishedConcurrency is how many events were under way at once, at most (table 7).
+const publishedConcurrency = 4

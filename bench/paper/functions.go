@@ -27,35 +27,62 @@ func (e *evaluation) organisation() ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// own starts our own program, or takes the deployed function that was given.
+func (e *evaluation) own(ctx context.Context, policy string) (h *host, stop func(), err error) {
+	if f := e.cfg.Function; f != nil {
+		return &host{Function: f, title: f.Name}, func() {}, nil
+	}
+	if e.cfg.Local == nil {
+		return nil, nil, errors.New("no function was given")
+	}
+	f, stop, err := e.cfg.Local(ctx, policy)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &host{Function: f, title: "our own program"}, stop, nil
+}
+
 func (e *evaluation) functions(ctx context.Context) error {
-	missing := func(why string) error {
-		e.section("Functions", "The function's time, distance and location (tables 8 and 11), the handshakes (table 12), and cost were not measured: "+why+".")
+	policy := policyText(bench.KindBlocklist, awayEntries)
+	own, stop, err := e.own(ctx, policy)
+	if err != nil {
+		e.section("Functions", "Concurrency (table 7), the function's time, distance and location (tables 8 and 11), networks' events (tables 9 and 10), the handshakes (table 12), and cost were not measured: "+reason(err)+".")
 		return nil
 	}
-	f := e.cfg.Function
-	if f == nil {
-		if e.cfg.Local == nil {
-			return missing("no function was given")
-		}
-		local, stop, err := e.cfg.Local(ctx, allowAll)
-		if err != nil {
-			return missing(reason(err))
-		}
-		defer stop()
-		f = local
-	}
+	defer stop()
 	set, err := e.organisation()
 	if err != nil {
 		return err
 	}
-	perEvent := e.transport(ctx, f)
-	if err := e.distance(ctx, f, set); err != nil {
+	hosts := map[string]*host{onOwn: own}
+	missing := map[string]string{}
+	for i := range e.cfg.Platforms {
+		p := &e.cfg.Platforms[i]
+		if e.cfg.Function != nil { // which is on its platform
+			hosts[p.Name] = own
+			continue
+		}
+		e.step("starting %s", p.Server.Name)
+		h, err := e.on(ctx, p, policy)
+		if err != nil {
+			missing[p.Name] = fmt.Sprintf("%s is %s (%s)", p.Server.Name, reason(err), p.Server.Install)
+			continue
+		}
+		defer h.stop()
+		hosts[p.Name] = h
+	}
+	if err := e.concurrency(ctx, policy, hosts, missing, set); err != nil {
 		return err
 	}
-	e.handshakes(ctx, f, set)
-	cpu := e.openLoop(ctx, f, set)
+	perEvent := e.transport(ctx, own.Function)
+	if err := e.distance(ctx, hosts, missing, set); err != nil {
+		return err
+	}
+	e.traffic(ctx, own)
+	e.handshakes(ctx, own.Function, set)
+	cpu := e.openLoop(ctx, own.Function, set)
 	e.cost(perEvent, cpu)
-	return nil
+	return e.hours(ctx, perEvent)
 }
 
 // transport measures the function beside its bare transport and returns the

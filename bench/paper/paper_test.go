@@ -3,7 +3,9 @@ package paper
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"image/png"
 	"io"
@@ -11,38 +13,148 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"switchbridge/bench"
 	"switchbridge/controller"
+	"switchbridge/faas/function/httphost"
+	"switchbridge/faas/platform/lambdahost"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/openflow"
+	"switchbridge/gateway"
 	"switchbridge/httpclient"
 	"switchbridge/policy"
+	"switchbridge/policy/blob"
 	"switchbridge/policy/forward"
 	"switchbridge/policy/policyfile"
+	"switchbridge/replay"
+	"switchbridge/settings"
 )
 
-// The test's peer is this binary, started again as the controller that does
-// nothing.
-const listenVar = "SWITCHBRIDGE_PAPER_LISTEN"
+// The test's programs are this binary, started again: the controller that does nothing, a platform's servers, switchbridge run, cbench.
+const (
+	listenVar   = "SWITCHBRIDGE_PAPER_LISTEN"
+	platformVar = "SWITCHBRIDGE_PAPER_PLATFORM" // listen as such a one
+	cbenchVar   = "SWITCHBRIDGE_PAPER_CBENCH"   // responses a second that cbench says
+)
 
 func TestMain(m *testing.M) {
-	addr := os.Getenv(listenVar)
-	if addr == "" {
+	var err error
+	switch addr := os.Getenv(listenVar); {
+	case addr != "" && os.Getenv(platformVar) != "":
+		err = servePlatform(addr, os.Getenv(platformVar))
+	case addr != "":
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", addr); err == nil {
+			err = bench.Responder{}.Serve(context.Background(), ln)
+		}
+	case len(os.Args) > 1 && os.Args[1] == "run":
+		err = runGateway(os.Args[2:])
+	case len(os.Args) > 1 && os.Args[1] == "-c":
+		fmt.Printf("RESULT: 1 switches 1 tests min/max/avg/stdev = 1.00/2.00/%s/0.00 responses/s\n", os.Getenv(cbenchVar))
+	default:
 		os.Exit(m.Run())
 	}
-	ln, err := net.Listen("tcp", addr)
-	if err == nil {
-		err = bench.Responder{}.Serve(context.Background(), ln)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
-	fmt.Fprintln(os.Stderr, err)
-	os.Exit(1)
+	os.Exit(0)
+}
+
+// runGateway is switchbridge run, as [bench.Gateway] starts it.
+func runGateway(args []string) error {
+	fl := flag.NewFlagSet("run", flag.ContinueOnError)
+	config, openflow, admin := fl.String("config", "", ""), fl.String("openflow", "", ""), fl.String("admin", "", "")
+	fl.String("log-level", "", "")
+	if err := fl.Parse(args); err != nil {
+		return err
+	}
+	set, err := settings.Load(*config)
+	if err != nil {
+		return err
+	}
+	l, err := settings.ParseListen(*openflow)
+	if err != nil {
+		return err
+	}
+	set.OpenFlow.Listen, set.Admin.Listen = []settings.Listen{l}, *admin
+	g, err := gateway.New(set, gateway.Options{Version: "test"})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return g.Run(ctx)
+}
+
+// servePlatform is one of the platforms' own servers, with the policy in its working directory: of Lambda, which takes one invocation at a
+// time, or one that takes requests with a token.
+func servePlatform(addr, name string) error {
+	compiled, err := os.ReadFile("policy.blob")
+	if err != nil {
+		return err
+	}
+	p, err := blob.Unpack(compiled)
+	if err != nil {
+		return err
+	}
+	h, err := httphost.New(httphost.Config{Decider: controller.New(p), Codecs: []contract.Codec{openflow.Codec{}}})
+	if err != nil {
+		return err
+	}
+	var busy sync.Mutex
+	return http.ListenAndServe(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name != onLambda {
+			if r.Header.Get("Authorization") != "Bearer "+token {
+				http.Error(w, "no token", http.StatusUnauthorized)
+				return
+			}
+			h.ServeHTTP(w, r)
+			return
+		}
+		if !busy.TryLock() {
+			http.Error(w, "two at once", http.StatusInternalServerError)
+			return
+		}
+		defer busy.Unlock()
+		payload, err := io.ReadAll(r.Body)
+		if err == nil {
+			var answer any
+			if answer, err = lambdahost.Handler(h, false)(r.Context(), payload); err == nil {
+				err = json.NewEncoder(w).Encode(answer)
+			}
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+}
+
+// fakePlatforms stand where Viceroy and AWS's emulator would.
+func fakePlatforms() []Platform {
+	both := DefaultPlatforms()
+	for i := range both {
+		p := &both[i]
+		p.Server.Command, p.Server.Near, p.Function = []string{"{bench}"}, nil, ""
+		p.Server.Env = map[string]string{listenVar: "127.0.0.1:{port}", platformVar: p.Name}
+		p.Files = func(compiled []byte, token string) (map[string]string, error) {
+			files := map[string]string{"policy.blob": string(compiled)}
+			if p.Name == onFastly {
+				files[tokenFile] = token
+			}
+			return files, nil
+		}
+	}
+	return both
 }
 
 // serveFunction is the controller over HTTP.
@@ -79,9 +191,11 @@ func serveFunction(t *testing.T) *httptest.Server {
 	return srv
 }
 
-func open(url string) func(string, bool) (flow.Decider, func() error, error) {
+func open(url string) func(string, bool) (flow.Decider, func() error, error) { return openAs(url, "") }
+
+func openAs(url, tokenFile string) func(string, bool) (flow.Decider, func() error, error) {
 	return func(via string, full bool) (flow.Decider, func() error, error) {
-		c, err := httpclient.New(httpclient.Config{Endpoints: []string{url}, Via: via, Codec: &openflow.Codec{Full: full}})
+		c, err := httpclient.New(httpclient.Config{Endpoints: []string{url}, Via: via, Codec: &openflow.Codec{Full: full}, TokenFile: tokenFile})
 		if err != nil {
 			return nil, nil, err
 		}
@@ -93,6 +207,12 @@ func open(url string) func(string, bool) (flow.Decider, func() error, error) {
 func TestQuick(t *testing.T) {
 	srv := serveFunction(t)
 	dir := t.TempDir()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SWITCHBRIDGE", self)
+	t.Setenv(cbenchVar, "1000")
 	var steps, started []string
 	stopped := 0
 	report, err := Run(t.Context(), Config{
@@ -106,9 +226,15 @@ func TestQuick(t *testing.T) {
 			started = append(started, policy)
 			return &Function{Name: "test", URL: srv.URL, Open: open(srv.URL), HTTP: srv.Client(), PID: os.Getpid()}, func() { stopped++ }, nil
 		},
-		Locations: []Location{{Platform: "here"}, {Site: "1", Platform: "there", Delay: 10 * time.Millisecond, Paper: 15.8}, {Site: "2", Platform: "there", Delay: 30 * time.Millisecond}},
-		Stores:    []string{"memory"},
-		OnStep:    func(s string) { steps = append(steps, s) },
+		At: func(name, url, tokenFile string) (*Function, error) {
+			return &Function{Name: name, URL: url, Open: openAs(url, tokenFile), HTTP: http.DefaultClient}, nil
+		},
+		Platforms: fakePlatforms(),
+		Cbench:    self,
+		Locations: []Location{{Platform: "here"}, {Site: "1", Platform: "there", Delay: 10 * time.Millisecond, Paper: 15.8}, {Site: "2", Platform: "there", Delay: 30 * time.Millisecond},
+			{Platform: "edge", On: onFastly}, {Platform: "region", On: onLambda}},
+		Stores: []string{"memory"},
+		OnStep: func(s string) { steps = append(steps, s) },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -183,17 +309,62 @@ func TestQuick(t *testing.T) {
 	away := sections["Tables 8 and 11: location and platform"]
 	for i, least := range []float64{0, 20, 60, 20} {
 		var p50 float64
-		if fmt.Sscan(away.Rows[i][4], &p50); p50 < least {
+		if fmt.Sscan(away.Rows[i][5], &p50); p50 < least {
 			t.Errorf("%q: under %v ms", away.Rows[i], least)
 		}
 	}
-	if all := away.Rows[3]; all[1] != "all" || all[3] != "15.8" {
+	if all := away.Rows[3]; all[2] != "all" || all[4] != "15.8" {
 		t.Errorf("%q", all)
 	}
-	full := sections["Table 12: handshakes"].Rows[3]
-	var p10 float64 // three round trips of 14 ms, less jitter; the combined one's time hangs on the machine's load
-	if fmt.Sscan(full[4], &p10); full[1] != "full" || full[2] != "28.9" || p10 < 39 {
-		t.Errorf("%q", full)
+	for i, want := range []string{"Viceroy", "AWS's runtime interface emulator"} { // which ask no other server
+		if row := away.Rows[4+i]; row[1] != want || row[5] == none {
+			t.Errorf("%q, missing: %q", row, away.Missing)
+		}
+	}
+	if len(away.Missing) > 0 {
+		t.Errorf("%q", away.Missing)
+	}
+	for i, want := range []struct {
+		handshake, paper string
+		least            float64 // round trips of 14 ms, less jitter; the combined one's time hangs on the machine's load
+	}{{replay.HandshakeCombined, "14.1", 13}, {replay.HandshakeTwo, "28.9", 26}, {replay.HandshakeFull, none, 39}} {
+		row := sections["Table 12: handshakes"].Rows[3+i]
+		var p10 float64
+		if fmt.Sscan(row[4], &p10); row[1] != want.handshake || row[2] != want.paper || p10 < want.least {
+			t.Errorf("%q", row)
+		}
+	}
+	// Each event is counted where it begins: by the gateways, and by the host that has an instance for each.
+	concurrency := sections["Table 7: concurrency"]
+	var here, inHost int
+	for _, row := range concurrency.Rows {
+		var n, m int
+		fmt.Sscan(row[1], &n)
+		fmt.Sscan(row[3], &m)
+		here, inHost = here+n, inHost+m
+	}
+	if here < 20 || inHost < here || len(concurrency.Missing) > 0 || !strings.Contains(concurrency.Emulated, "AWS's runtime interface emulator") || !strings.Contains(concurrency.Text, fmt.Sprintf("Of %d events %[1]d were answered", here)) {
+		t.Errorf("%d events at the gateways, %d in the host: %+v", here, inHost, concurrency)
+	}
+	// The fake cbench says 1,000 a second, of which this load generator sees more.
+	for _, mode := range []string{bench.Latency, bench.Flood} {
+		found := false
+		for _, row := range sections["Cbench beside this load generator"].Rows {
+			found = found || row[0] == "ovs-testcontroller" && row[1] == mode && row[5] == "1000" && row[9] == "apart"
+		}
+		if !found {
+			t.Errorf("%s: %q", mode, sections["Cbench beside this load generator"])
+		}
+	}
+	// Three networks by three installs; what a capture's calls cost follows from them.
+	if rows := sections[titleHours].Rows; len(rows) != 9 || rows[0][2] != "flow" || rows[2][2] != "widest" || rows[0][5] == "0" || rows[0][len(rows[0])-1] != "lambda" {
+		t.Errorf("%q", rows)
+	}
+	paces := sections["Tables 9 and 10: events of three networks, maximum pace"]
+	for _, network := range []string{"IoT", "residential", "organisation"} {
+		if row := find(paces.Title, network); row[4] != "50" || row[6] != "50" || (row[5] != "0") != (network == "IoT") {
+			t.Errorf("%q", row)
+		}
 	}
 	for _, title := range []string{"Tables 8 and 11: location and platform", "Table 12: handshakes", "Figure 2: policies with state and without"} {
 		if !strings.Contains(sections[title].Emulated, "distance, by ") {
@@ -214,7 +385,7 @@ func TestQuick(t *testing.T) {
 	if measured != 12 {
 		t.Errorf("%d rows of policies, want three policies in four ways", measured)
 	}
-	if len(sections["Policies by size"].Rows) != 4 || len(sections["Table 7: concurrency"].Rows) < 2 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
+	if len(sections["Policies by size"].Rows) != 4 || len(sections["Invocations, CPU and cost"].Rows) != 5 || len(steps) < 6 {
 		t.Errorf("%d steps, %+v", len(steps), report)
 	}
 	find("The instruments: load", "replay to a gateway, every packet")
@@ -286,7 +457,7 @@ func TestRunFaults(t *testing.T) {
 
 func TestParseFiles(t *testing.T) {
 	l, err := ParseLocations(strings.NewReader("locations:\n  - {site: Frankfurt, platform: edge, delay: 8ms, jitter: 1ms, paper_ms: 15.8}\n"))
-	if err != nil || len(l) != 1 || l[0] != (Location{"Frankfurt", "edge", 8 * time.Millisecond, time.Millisecond, 15.8}) {
+	if err != nil || len(l) != 1 || l[0] != (Location{"Frankfurt", "edge", "", 8 * time.Millisecond, time.Millisecond, 15.8}) {
 		t.Errorf("%+v, %v", l, err)
 	}
 	p, err := ParsePrices(strings.NewReader("prices:\n  - {name: mine, per_million: 2, per_gb_second: 0.5, memory_mb: 512, min_ms: 10}\n"))
@@ -297,8 +468,13 @@ func TestParseFiles(t *testing.T) {
 	if got := p[0].Per1000(time.Millisecond); got < 2.5019 || got > 2.5021 {
 		t.Errorf("%v", got)
 	}
+	// 1,000 an hour are 720,000 a month; 10 ms of 0.5 GB each are 5 GB-seconds.
+	if price, gbSeconds := p[0].Hour(1000, time.Millisecond); price < 2.5019 || price > 2.5021 || gbSeconds < 4.999 || gbSeconds > 5.001 {
+		t.Errorf("%v, %v", price, gbSeconds)
+	}
 	for _, bad := range []string{"locations: [{platform: x, delay: -1s}]", "locations: [{site: x, delay: 1s}]", "locations: [{platform: x, delay: 1s, jitter: 2s}]", "places: []", "{",
-		"locations: [{platform: x}, {platform: x}]", "locations: [{platform: x, site: a}, {platform: y}, {platform: x, site: b}]"} {
+		"locations: [{platform: x}, {platform: x}]", "locations: [{platform: x, site: a}, {platform: y}, {platform: x, site: b}]", "locations: [{platform: x, on: azure}]",
+		"locations: [{platform: x, site: a}, {platform: x, on: lambda, site: b}]"} {
 		if _, err := ParseLocations(strings.NewReader(bad)); err == nil {
 			t.Errorf("%s", bad)
 		}
@@ -340,21 +516,68 @@ func TestPolicyText(t *testing.T) {
 	}
 }
 
-func TestUnderWay(t *testing.T) {
-	var at []time.Time
-	for _, ms := range []int{0, 1, 2, 20, 35, 36} {
-		at = append(at, time.Unix(0, 0).Add(time.Duration(ms)*time.Millisecond))
+// A folder's captures stand before generated ones, each under the network that its name says.
+func TestCaptures(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"iot-lock.pcap", "home-mail.pcapng", "office.pcap", "iot-notes.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	got := underWay(at, 15*time.Millisecond)
-	// 0: alone; 1: second; 2: third; 20: alone; 35: alone, as the one before ends at 35; 36: second.
-	if fmt.Sprint(got) != "[3 2 1]" {
-		t.Errorf("%v", got)
+	for folder, want := range map[string]string{
+		dir: "IoT iot-lock, IoT generated, residential home-mail, organisation generated",
+		"":  "IoT generated, residential generated, organisation generated",
+	} {
+		list, err := Captures(folder)
+		var names []string
+		for _, c := range list {
+			names = append(names, c.Network+" "+c.Name)
+		}
+		if got := strings.Join(names, ", "); err != nil || got != want {
+			t.Errorf("%s, %v", got, err)
+		}
+	}
+}
+
+// A run at the captures' own pace plays them when they say, and nothing else.
+func TestRealPace(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "home-a.pcap")
+	p, err := replay.ProfileNamed("home")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Flows, p.Duration = 40, 400*time.Millisecond
+	var pcap bytes.Buffer
+	if _, err := replay.Generate(&pcap, nil, replay.GenerateConfig{Profile: p}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, pcap.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	srv := serveFunction(t)
+	began := time.Now()
+	report, err := Run(t.Context(), Config{Dir: filepath.Join(dir, "report"), RealPace: 300 * time.Millisecond, Function: &Function{Name: "test", URL: srv.URL, Open: open(srv.URL)},
+		Captures: []Capture{{Network: "residential", Name: "home-a", File: file}, {Network: "IoT", Name: "none", File: filepath.Join(dir, "no-such-file")}}})
+	if err != nil || len(report.Sections) != 1 || len(report.Figures) != 1 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	s := report.Sections[0]
+	var events, answered int
+	var lasts float64
+	fmt.Sscan(s.Rows[0][4], &events)
+	fmt.Sscan(s.Rows[0][6], &answered)
+	fmt.Sscan(s.Rows[0][2], &lasts)
+	missing := strings.Join(s.Missing, "; ")
+	if events < 10 || events >= 40 || answered != events || lasts <= 0 || lasts > 0.3 || time.Since(began) < time.Duration(lasts*float64(time.Second)) ||
+		!strings.Contains(missing, "captures of these networks: organisation") || !strings.Contains(missing, "IoT, none: ") {
+		t.Errorf("%+v", s)
 	}
 }
 
 // What the report concludes follows from its figures: other figures, other conclusions.
 func TestConclude(t *testing.T) {
-	r := &Report{Sections: []*Section{{Missing: []string{"x", "y"}}, {Missing: []string{"x"}}}}
+	r := &Report{Sections: []*Section{{Title: "Table 4: start-up", Missing: []string{"x", "y"}}, {Missing: []string{"x"}}}}
 	r.note("response/POX", "µs", 91, 100, 120, 110)
 	r.note("response/Floodlight", "µs", 28.4, 50)
 	r.note("throughput/Floodlight", "messages/ms", 71.9, 30)
@@ -379,6 +602,22 @@ func TestConclude(t *testing.T) {
 	says("Table 4, start-up: no controller was measured.")
 	says("machine redis takes 2.00 times as long as header here, and 8.64 times in the paper.")
 	says("Missing from tables and named there: 2.")
+	if all := strings.Join(conclude(r), "\n"); strings.Contains(all, "Table 5") {
+		t.Errorf("a table that the report does not have: %s", all)
+	}
+	r.note("handshake/combined", "ms", 14.1, 15)
+	r.note("handshake/two", "ms", 28.9, 30)
+	r.note("handshake/full", "ms", 0, 45)
+	says("two round trips takes 2.00 times as long as the combined one here, and 2.05 times in the paper.")
+	says("our own full handshake, of three requests, takes 3.00 times")
+	r.note("concurrency/at the gateways, alone", "% of events", 0, 90)
+	r.note("concurrency/at the gateways, most", "events", 4, 3)
+	r.note("concurrency/in the host, most", "events", 0, 2)
+	says("Table 7: of the organisation's events 90.0 % found no other under way at the four gateways, and 3 at most were under way at once (4 in the paper); the host never worked on more than 2 at once.")
+	r.note("agreement/POX, latency", "here / cbench", 0, 0.95)
+	says("agree within a tenth on all 1 controllers and modes")
+	r.note("agreement/POX, flood", "here / cbench", 0, 1.2)
+	says("agree within a tenth in 1 of 2 controllers and modes. They are apart, by here / cbench, on: POX, flood (1.20).")
 	r.Figures[0].Value, r.Figures[7].Value = 20, 1
 	says("POX (20.0), Floodlight (50.0). The order is the paper's in 0 of 1 pairs")
 	says("every controller measured here answers a PACKET_IN with one message")

@@ -83,13 +83,11 @@ func (e *evaluation) states(ctx context.Context) error {
 			e.report.note("policy/"+c.Name, "ms", row.Paper, millis(l.P50))
 		}
 	}
-	figures := e.section("Figure 2: figures", "What the rows above come to, as bench state prints it.", "figure", "value", "goal")
+	figures := e.section("Figure 2: goals", "What this software wants the rows above to come to; bench state prints all of its figures.", "figure", "value", "goal", "reached")
 	for _, f := range r.Figures {
-		goal := none
 		if f.Goal != "" {
-			goal = f.Goal + " " + num(f.Bound)
+			figures.row(f.Name, num(f.Value), f.Goal+" "+num(f.Bound), map[bool]string{true: "yes", false: "no"}[f.Met])
 		}
-		figures.row(f.Name, num(f.Value), goal)
 	}
 	for _, f := range r.Failures {
 		figures.row("failure: " + f)

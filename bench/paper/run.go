@@ -27,17 +27,23 @@ type scale struct {
 	policies            []int
 	decisions           int
 	calibrate           calibrate.Config
-	organisationDivisor int // the generated set's size and length are divided by it
+	organisationDivisor int           // the generated set's size and length are divided by it
+	concurrency         time.Duration // of the organisation's hour, at its own pace
+	traffic             int64         // events of each capture; 0: all
+	agreementRounds     int           // of cbench and this load generator
+	agreementRun        time.Duration
 }
 
 var (
 	fullScale = scale{
 		rounds: 10, warmUp: 500 * time.Millisecond, run: time.Second, resourceRounds: 3, resources: 3 * time.Second, events: 300, functionRounds: 10, functionRun: time.Second,
 		speed: 60, policies: []int{500, 10_000, 120_430, 1_000_000}, decisions: 100_000, calibrate: calibrate.Config{Rounds: 3}, organisationDivisor: 1,
+		concurrency: 4 * time.Minute, agreementRounds: 10, agreementRun: 500 * time.Millisecond,
 	}
 	quickScale = scale{
 		rounds: 1, warmUp: 20 * time.Millisecond, run: 50 * time.Millisecond, resourceRounds: 1, resources: 200 * time.Millisecond, events: 5, functionRounds: 1, functionRun: 50 * time.Millisecond,
 		openLoop: 30 * time.Second, speed: 60, policies: []int{500, 2_000}, decisions: 1_000, organisationDivisor: 20,
+		concurrency: 4 * time.Second, traffic: 50, agreementRounds: 1, agreementRun: 50 * time.Millisecond,
 		calibrate: calibrate.Config{Rounds: 1, Duration: 50 * time.Millisecond, Delays: []time.Duration{0, time.Millisecond}},
 	}
 )
@@ -69,7 +75,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	start := time.Now()
 	var err error
-	for _, part := range []func(context.Context) error{e.controllers, e.concurrency, e.functions, e.states, e.policies, e.instruments} {
+	parts := []func(context.Context) error{e.controllers, e.agreement, e.functions, e.states, e.policies, e.instruments}
+	if cfg.RealPace > 0 {
+		parts = []func(context.Context) error{e.realPace}
+	}
+	for _, part := range parts {
 		if err = errors.Join(part(ctx), ctx.Err()); err != nil {
 			break
 		}

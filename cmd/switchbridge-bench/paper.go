@@ -20,12 +20,13 @@ import (
 func paperCommand() *cobra.Command {
 	var cfg paper.Config
 	var client cli.ClientFlags
-	var peersFile, locations, prices, function string
+	var peersFile, locations, prices, function, captures string
 	c := &cobra.Command{
 		Use:   "paper",
 		Short: "Repeat the paper's evaluation and write a report",
 		Example: `  switchbridge bench paper --out report
-  switchbridge bench paper --quick --out report`,
+  switchbridge bench paper --quick --out report
+  switchbridge bench paper --real-pace 10m --captures ../shared/data --out real-pace`,
 		Args: cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if cfg.Dir == "" {
@@ -45,7 +46,15 @@ func paperCommand() *cobra.Command {
 					return err
 				}
 			}
+			if cfg.Captures, err = paper.Captures(captures); err != nil {
+				return err
+			}
 			cfg.Local = localFunction(client)
+			cfg.At = func(name, url, tokenFile string) (*paper.Function, error) {
+				at := client
+				at.CA, at.TokenFile = "", tokenFile
+				return paperFunction(at, name, url)
+			}
 			cfg.OnStep = func(step string) { fmt.Fprintln(c.ErrOrStderr(), step) }
 			r, err := paper.Run(c.Context(), cfg)
 			if r != nil {
@@ -61,6 +70,9 @@ func paperCommand() *cobra.Command {
 	fl.StringVar(&peersFile, "peers", "", peersHelp)
 	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions; without it one is started here")
 	fl.StringVar(&locations, "locations", "", "file of sites and platforms whose distance is emulated, like configs/locations.yaml")
+	fl.StringVar(&captures, "captures", os.Getenv("SWITCHBRIDGE_DATA"), "folder of captures whose names begin with iot-, home- or organisation-; what it has none of is generated")
+	fl.DurationVar(&cfg.RealPace, "real-pace", 0, "play so much of each capture at its own pace, and measure nothing else")
+	fl.StringVar(&cfg.Cbench, "cbench", "", "the paper's load generator, to measure beside this one; without it cbench on PATH")
 	fl.StringVar(&prices, "prices", "", "file of prices, like configs/prices.yaml")
 	return c
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 
 	"switchbridge/faas/platform/fastlyhost"
@@ -21,20 +20,11 @@ func viceroy(t *testing.T, r *run) functiontest.Exchange {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := fastlyhost.Entries(compiled)
+	manifest, err := fastlyhost.LocalServer(compiled, token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var manifest strings.Builder
-	fmt.Fprintf(&manifest, "[local_server.config_stores.%s]\nformat = \"inline-toml\"\n[local_server.config_stores.%[1]s.contents]\n", fastlyhost.ConfigStore)
-	for _, e := range entries {
-		if e.Store != fastlyhost.InConfig {
-			t.Fatalf("entry %s is in store %v", e.Key, e.Store)
-		}
-		fmt.Fprintf(&manifest, "%q = %q\n", e.Key, e.Value)
-	}
-	fmt.Fprintf(&manifest, "[[local_server.secret_stores.%s]]\nkey = %q\ndata = %q\n", fastlyhost.SecretStore, fastlyhost.KeyTokens, token)
-	write(t, filepath.Join(r.dir, "fastly.toml"), []byte(manifest.String()))
+	write(t, filepath.Join(r.dir, "fastly.toml"), []byte(manifest))
 	at := address(t)
 	r.serve(t, at, nil, "--config", "fastly.toml", "--addr", at, "main.wasm")
 	posts := functiontest.Posts(r.client(t), "http://"+at+"/", nil)

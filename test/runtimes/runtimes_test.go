@@ -38,9 +38,6 @@ import (
 const (
 	token = "0123456789abcdef"
 
-	// required is set to 1 where a runtime that is missing is a failure: make runtimes has installed it.
-	required = "SWITCHBRIDGE_RUNTIMES"
-
 	// asked is how many events every runtime answers.
 	asked = 1000
 
@@ -64,7 +61,7 @@ var table = []runtime{
 	{"Lambda, REST API", "aws-lambda-rie", "make runtimes", lambda(firstForm{})},
 	{"Lambda, load balancer", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true})},
 	{"Lambda, load balancer with multi-value headers", "aws-lambda-rie", "make runtimes", lambda(firstForm{balancer: true, multi: true})},
-	{"Fastly, Viceroy", "viceroy", "cargo install viceroy --locked --version 0.22.0, half an hour on two cores", viceroy},
+	{"Fastly, Viceroy", "viceroy", "make runtimes", viceroy},
 	{"Apache OpenWhisk", "openwhisk-proxy", "build ./main of github.com/apache/openwhisk-runtime-go as openwhisk-proxy", openWhisk},
 	{"Workers, wrangler dev", "wrangler", "make runtimes", wrangler},
 	{"Knative's queue-proxy", "queue-proxy", "make runtimes", queueProxy},
@@ -73,7 +70,8 @@ var table = []runtime{
 	{"CloudEvents SDK for Go, as caller", "cloudevents-caller", "make runtimes", caller()},
 	{"CloudEvents SDK for Python, as caller", "cloudevents-python", "make runtimes", caller("testdata/cloudevents/caller.py")},
 	{"wazero", "wazero", "make runtimes", command("run", "-cachedir=cache", "-mount=.:/:ro", "function.wasm", "/policy.blob")},
-	{"wasmtime", "wasmtime", "cargo install wasmtime-cli --locked", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
+	{"wasmtime", "wasmtime", "make runtimes", command("run", "-C", "cache=y", "--dir", ".::/", "function.wasm", "/policy.blob")},
+	{"WasmEdge", "wasmedge", "no registry has it: build github.com/WasmEdge/WasmEdge", command("--dir", "/:.", "function.wasm", "/policy.blob")},
 }
 
 // run is a runtime's program while it is tested.
@@ -231,7 +229,7 @@ func (row *runtime) find(t *testing.T) string {
 		}
 	}
 	missing := fmt.Sprintf("no %s in build/runtimes/bin or on PATH; to have it: %s", row.program, row.from)
-	if os.Getenv(required) == "1" && row.from == "make runtimes" {
+	if testlong.Installed() && row.from == "make runtimes" {
 		t.Fatal(missing)
 	}
 	t.Skip(missing)

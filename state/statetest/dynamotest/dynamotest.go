@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"switchbridge/internal/dynamolocal"
+	"switchbridge/internal/testlong"
 )
 
 // Start starts DynamoDB Local with a folder of its own. It skips the test where that can't be.
@@ -21,6 +22,9 @@ func Start(t testing.TB) *dynamolocal.Server {
 	}
 	s, err := dynamolocal.Start(t.Context(), jars, t.TempDir())
 	if errors.Is(err, dynamolocal.ErrMissing) {
+		if testlong.Installed() {
+			t.Fatal(err)
+		}
 		t.Skip(err)
 	}
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"switchbridge/internal/child"
+	"switchbridge/internal/testlong"
 )
 
 // Server is a Redis on a port of loopback, which ends with its test. It writes everything to its disk before it answers.
@@ -29,7 +30,7 @@ type Server struct {
 func Start(t testing.TB, args ...string) *Server {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("CI") != "" {
+		if os.Getenv("CI") != "" || testlong.Installed() {
 			t.Fatal("redis-server is not installed: make setup")
 		}
 		t.Skip("redis-server is not installed: make setup")

@@ -23,6 +23,7 @@ import (
 	"switchbridge/faas/platform/workershost"
 	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
+	"switchbridge/internal/testlong"
 )
 
 // Token opens a Worker that Start started; NextToken does too, as during a rotation.
@@ -218,7 +219,7 @@ func Need(t testing.TB) string {
 		return path
 	}
 	const missing = "no workerd: WORKERD names none, make setup has installed none, and none is on PATH"
-	if os.Getenv("CI") != "" {
+	if os.Getenv("CI") != "" || testlong.Installed() {
 		t.Fatal(missing)
 	}
 	t.Skip(missing)

@@ -137,8 +137,8 @@ vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the stand
 	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
 	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
 
-# A browser for the page, and promtool for the alert rules.
-LONG_PACKAGES := chromium fonts-dejavu-core prometheus
+# A browser for the page, promtool for the alert rules, and programs that read and run the container image.
+LONG_PACKAGES := chromium fonts-dejavu-core prometheus skopeo umoci runc
 
 .PHONY: long-packages
 long-packages:

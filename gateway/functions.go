@@ -57,7 +57,6 @@ type surroundings struct {
 	advise   func(*policy.Policy)             // warns of what a policy of this process says
 	changed  func(before, now *policy.Policy) // has the switches brought in line at once
 	decides  *atomic.Pointer[policy.Policy]   // what decides in this process; nil: nothing does
-	pair     decider.Peer                     // keeps a copy of the states that travel; nil: this gateway is alone
 	newer    func(flow.PolicyVersion)         // is told of policy versions that policy checks have brought first
 }
 
@@ -208,31 +207,11 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 	}
 	if fs.table == nil && fs.states.Travels() {
 		fs.table = decider.NewState(fs.kept.Decider(fs.local), stateLimits(fs.set))
-		fs.copied("", fs.table)
 	}
 	if fs.table != nil {
 		return fs.table, nil
 	}
 	return fs.kept.Decider(fs.local), nil
-}
-
-// copied has the other gateway of a pair keep a copy of a function's states that travel. The controller in this process has no name, since a route may have any.
-func (fs *functions) copied(name string, table *decider.State) {
-	if fs.pair != nil {
-		table.Pair(name, fs.pair)
-	}
-}
-
-// tables are what keeps the states that travel, by function.
-func (fs *functions) tables() map[string]*decider.State {
-	list := make(map[string]*decider.State, 1+len(fs.remotes))
-	if fs.table != nil {
-		list[""] = fs.table
-	}
-	for _, r := range fs.remotes {
-		list[r.name] = r.state
-	}
-	return list
 }
 
 // stateLimits bound what is kept of each function's states that travel.
@@ -276,7 +255,6 @@ func (fs *functions) remote(name string, f *settings.Function, m *functionMetric
 		r.way = redirectTo(r.limit)
 		r.state = decider.NewState(r.way, stateLimits(fs.set))
 	}
-	fs.copied(name, r.state)
 	r.reuse = decider.NewReuse(r.state, decider.ReuseLimits{}, fs.versions.Latest)
 	r.reuse.OnOutcome = m.reuse(name)
 	fs.remotes = append(fs.remotes, r)

@@ -19,7 +19,6 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
-	"switchbridge/flow/decider"
 	"switchbridge/internal/certs"
 	"switchbridge/internal/listen"
 	"switchbridge/internal/quiet"
@@ -81,7 +80,6 @@ type Gateway struct {
 	states    *stores.Keeper   // nil: no store
 	bridge    *bridge.Bridge
 	pair      *pair.Member // nil: this gateway is alone
-	copied    *pair.States // what travels, for the other gateway; nil: this one is alone
 	pairCert  *watched.Pair
 	server    *ofproxy.Server
 	p4        []*p4bridge.Session
@@ -130,14 +128,12 @@ func New(set *settings.Settings, o Options) (*Gateway, error) {
 		return nil, errors.Join(fmt.Errorf("state: %w", err), g.tracing.Close())
 	}
 	g.states.Trace(g.tracing.Tracer("switchbridge/state"))
-	versions := new(bridge.Versions)
-	around := surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
-		results: g.results, versions: versions, advise: g.advisePolicy, changed: g.policyChanged, decides: new(atomic.Pointer[policy.Policy]), newer: g.policySeen}
 	if set.Pair.On() {
-		g.copied = pair.NewStates(func() map[string]*decider.State { return g.running.Load().functions.tables() }, g.log)
-		around.pair = g.copied
+		g.states.InPair()
 	}
-	r.functions, err = newFunctions(set, around)
+	versions := new(bridge.Versions)
+	r.functions, err = newFunctions(set, surroundings{log: g.log, reg: g.registry, metrics: newFunctionMetrics(g.registry), states: g.states,
+		results: g.results, versions: versions, advise: g.advisePolicy, changed: g.policyChanged, decides: new(atomic.Pointer[policy.Policy]), newer: g.policySeen})
 	if err != nil {
 		return nil, errors.Join(err, g.states.Close(), g.tracing.Close())
 	}
@@ -531,5 +527,5 @@ func (g *Gateway) Status() GatewayStatus {
 
 // advisePolicy warns of what a policy of this process says.
 func (g *Gateway) advisePolicy(p *policy.Policy) {
-	advisePolicy(g.now().set, g.states.Shared() || g.states.Travels(), p, g.log)
+	advisePolicy(g.now().set, g.states.Shared(), p, g.log)
 }

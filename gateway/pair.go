@@ -48,7 +48,6 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 		Newer:    versions.CheckSoon,
 		Hold:     func(ctx context.Context) error { return g.server.Hold(ctx) },
 		Receive:  func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
-		States:   g.copied,
 		Switches: g.pairSwitches,
 		Logger:   g.log, Metrics: pair.NewMetrics(g.registry),
 	})

@@ -25,16 +25,7 @@ const (
 // claimBody asks the peer to take the lead from the holder of a generation.
 type claimBody struct {
 	Generation uint64 `json:"generation"`
-	Whole      bool   `json:"whole,omitempty"` // the peer has all states that travel
 }
-
-// refusedError is an answer of the peer that is none.
-type refusedError struct {
-	status int
-	text   string
-}
-
-func (e *refusedError) Error() string { return e.text }
 
 // passed is a packet that one gateway has received from a switch and that the other one decides.
 type passed struct {
@@ -57,7 +48,7 @@ func (m *Member) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /pair/v1/state", func(w http.ResponseWriter, _ *http.Request) {
 		m.mu.Lock()
-		st := m.state(true)
+		st := m.state()
 		m.mu.Unlock()
 		answer(w, &st)
 	})
@@ -72,37 +63,11 @@ func (m *Member) handler() http.Handler {
 		}
 		m.mu.Lock()
 		m.gen = max(m.gen, b.Generation)
-		if st := m.peer.States; st != nil {
-			m.cfg.States.peerLeads(&StatesStatus{Process: st.Process, Whole: b.Whole})
-		}
 		m.claim(time.Now(), "the other gateway has handed the lead over")
-		st := m.state(false)
+		st := m.state()
 		m.mu.Unlock()
 		answer(w, &st)
 	})
-	if m.cfg.States != nil {
-		mux.HandleFunc("POST /pair/v1/states", func(w http.ResponseWriter, r *http.Request) {
-			var b statesBody
-			if !read(w, r, &b) {
-				return
-			}
-			status, err := m.cfg.States.take(&b)
-			if err != nil {
-				http.Error(w, err.Error(), status)
-				return
-			}
-			w.WriteHeader(status)
-		})
-		mux.HandleFunc("POST /pair/v1/states/alone", func(w http.ResponseWriter, r *http.Request) {
-			var b aloneBody
-			if !read(w, r, &b) {
-				return
-			}
-			if err := m.cfg.States.changedAlone(w, &b); err != nil {
-				http.Error(w, err.Error(), http.StatusConflict)
-			}
-		})
-	}
 	mux.HandleFunc("POST /pair/v1/packet", func(w http.ResponseWriter, r *http.Request) {
 		var p passed
 		if !read(w, r, &p) {
@@ -138,43 +103,32 @@ func answer(w http.ResponseWriter, v any) {
 	_ = json.NewEncoder(w).Encode(v) // who asked has gone, then
 }
 
-// request asks the peer. The answer's body is the caller's to close.
-func (m *Member) request(ctx context.Context, method, path string, body any) (*http.Response, error) {
+// call sends a request to the peer and reads its answer into v, which may be nil.
+func (m *Member) call(ctx context.Context, method, path string, body, v any) error {
 	var b bytes.Buffer
 	if body != nil {
 		if err := json.NewEncoder(&b).Encode(body); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	req, err := http.NewRequestWithContext(ctx, method, "https://"+m.cfg.Peer+path, &b)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resp, err := m.client.Do(req)
 	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode/100 == 2 {
-		return resp, nil
-	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-	if err != nil {
-		return nil, err
-	}
-	return nil, &refusedError{resp.StatusCode, fmt.Sprintf("the other gateway answers %s: %.200s", resp.Status, bytes.TrimSpace(text))}
-}
-
-// call asks the peer and reads its answer into v, which may be nil.
-func (m *Member) call(ctx context.Context, method, path string, body, v any) error {
-	resp, err := m.request(ctx, method, path, body)
-	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
-	if err != nil || v == nil {
+	if err != nil {
 		return err
+	}
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("the other gateway answers %s: %.200s", resp.Status, bytes.TrimSpace(text))
+	}
+	if v == nil {
+		return nil
 	}
 	return json.Unmarshal(text, v)
 }
@@ -203,10 +157,6 @@ func (m *Member) ask(ctx context.Context) {
 		return
 	}
 	m.heard, m.peer = begun, st
-	m.cfg.States.hears(st.States)
-	if st.Leads {
-		m.cfg.States.peerLeads(st.States)
-	}
 	mine := m.cfg.Serial()
 	m.mu.Unlock()
 	if st.Serial > mine && m.cfg.Newer != nil {
@@ -214,12 +164,12 @@ func (m *Member) ask(ctx context.Context) {
 	}
 }
 
-// tellClaim asks the peer to claim.
-func (m *Member) tellClaim(ctx context.Context, b *claimBody) (st State, err error) {
+// tellClaim asks the peer to claim, above a generation.
+func (m *Member) tellClaim(ctx context.Context, generation uint64) (st State, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	err = m.call(ctx, http.MethodPost, "/pair/v1/claim", b, &st)
-	if err == nil && (!st.Leads || st.Generation <= b.Generation) {
+	err = m.call(ctx, http.MethodPost, "/pair/v1/claim", &claimBody{generation}, &st)
+	if err == nil && (!st.Leads || st.Generation <= generation) {
 		err = errors.New("the other gateway did not take the lead")
 	}
 	return st, err

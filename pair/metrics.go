@@ -6,11 +6,6 @@ import "github.com/prometheus/client_golang/prometheus"
 type Metrics struct {
 	leads, answers        prometheus.Gauge
 	changes, passed, lost prometheus.Counter
-
-	// of the states that travel with events
-	whole                prometheus.Gauge
-	sent, received, gone prometheus.Counter
-	refused              *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics with reg; nil registers nothing.
@@ -22,14 +17,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		passed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "switchbridge_pair_passed_packets_total", Help: "Packets that the other gateway was given to decide when the lead was handed over."}),
 		lost:    prometheus.NewCounter(prometheus.CounterOpts{Name: "switchbridge_pair_lost_packets_total", Help: "Packets that could not be given to the other gateway."}),
 	}
-	m.whole = prometheus.NewGauge(prometheus.GaugeOpts{Name: "switchbridge_pair_states_whole", Help: "1 while this gateway leads and the other one of the pair has all states that travel with events."})
-	m.sent = prometheus.NewCounter(prometheus.CounterOpts{Name: "switchbridge_pair_states_sent_total", Help: "States that travel with events that the other gateway of the pair was given."})
-	m.received = prometheus.NewCounter(prometheus.CounterOpts{Name: "switchbridge_pair_states_received_total", Help: "States that travel with events that the other gateway of the pair has given."})
-	m.gone = prometheus.NewCounter(prometheus.CounterOpts{Name: "switchbridge_pair_states_doubted_total", Help: "Times that this gateway of a pair did not believe what it has of states that travel with events, or one of them."})
-	m.refused = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "switchbridge_pair_states_refused_total",
-		Help: "States of the other gateway of the pair that were not taken, by reason."}, []string{"reason"})
 	if reg != nil {
-		reg.MustRegister(m.leads, m.answers, m.changes, m.passed, m.lost, m.whole, m.sent, m.received, m.gone, m.refused)
+		reg.MustRegister(m.leads, m.answers, m.changes, m.passed, m.lost)
 	}
 	return m
 }

@@ -62,8 +62,6 @@ type Config struct {
 	Hold func(ctx context.Context) error
 	// Receive takes a packet that the peer had received from a switch when it handed the lead over. After an error the peer sends it again.
 	Receive func(dpid flow.DPID, p *flow.PacketIn) error
-	// States, if set, has the peer keep a copy of the states that travel with events.
-	States *States
 	// Switches returns the switches that this gateway may lead now. Sessions call it; it must not wait.
 	Switches func() []flow.DPID
 
@@ -79,8 +77,6 @@ type State struct {
 	Generation uint64    `json:"generation"`
 	Serial     uint64    `json:"serial"`
 	Prefer     bool      `json:"prefer"`
-
-	States *StatesStatus `json:"states,omitempty"` // that travel with events; nil: it keeps none for a pair
 }
 
 // Status is the pair as one member sees it.
@@ -153,9 +149,6 @@ func New(cfg Config) (*Member, error) {
 	}
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
-	}
-	if cfg.States != nil {
-		cfg.States.m, cfg.States.timeout = cfg.Metrics, cfg.Timeout
 	}
 	if cfg.Serial == nil {
 		cfg.Serial = func() uint64 { return 0 }
@@ -307,7 +300,6 @@ func (m *Member) claim(now time.Time, why string) {
 		gen = (seen>>1+1)<<1 | uint64(m.cfg.Member)
 	}
 	m.gen, m.holds = gen, false
-	m.cfg.States.leadsNow(gen, m.peer.States, now, now.Sub(m.heard) > believedFor(m.cfg.Timeout)) // before a session may decide by them
 	m.set(now, true, why)
 }
 
@@ -320,7 +312,6 @@ func (m *Member) tell() {
 func (m *Member) yield(now time.Time, why string) {
 	m.holds = false
 	m.set(now, false, why)
-	m.cfg.States.leadsNoMore(m.peer.States)
 }
 
 func (m *Member) set(now time.Time, leads bool, why string) {
@@ -352,7 +343,6 @@ func (m *Member) look(now time.Time) {
 		m.claims = now.Add(m.cfg.Timeout)
 	}
 	m.ticked = now
-	m.cfg.States.look(now, m.cfg.Timeout)
 	answers := m.answers(now)
 	m.cfg.Metrics.answers.Set(0)
 	if answers {
@@ -389,18 +379,15 @@ func (m *Member) first() bool {
 	switch mine := m.cfg.Serial(); {
 	case mine != m.peer.Serial:
 		return mine > m.peer.Serial
-	case m.cfg.States.copies() != (m.peer.States != nil && m.peer.States.Copy): // who led has begun anew, and the other one has its states
-		return m.cfg.States.copies()
 	case m.cfg.Prefer != m.peer.Prefer:
 		return m.cfg.Prefer
 	}
 	return m.cfg.Member < m.peer.Member
 }
 
-// state is what the peer is told when it asks, or others are. The caller holds mu.
-func (m *Member) state(peer bool) State {
-	return State{Member: m.cfg.Member, Leads: m.leads, Since: m.since, Generation: m.gen, Serial: m.cfg.Serial(), Prefer: m.cfg.Prefer,
-		States: m.cfg.States.status(time.Now(), peer)}
+// state returns what to tell the peer. The caller holds mu.
+func (m *Member) state() State {
+	return State{Member: m.cfg.Member, Leads: m.leads, Since: m.since, Generation: m.gen, Serial: m.cfg.Serial(), Prefer: m.cfg.Prefer}
 }
 
 // Close closes the listener. It is for a member that is never run.
@@ -411,7 +398,7 @@ func (m *Member) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	st := Status{State: m.state(false), Peer: m.cfg.Peer, Heard: m.heard, Answers: m.answers(now), Changes: m.changes, Why: m.why}
+	st := Status{State: m.state(), Peer: m.cfg.Peer, Heard: m.heard, Answers: m.answers(now), Changes: m.changes, Why: m.why}
 	if !m.heard.IsZero() {
 		st.PeerIs = new(m.peer)
 	}
@@ -430,12 +417,6 @@ func (m *Member) Run(ctx context.Context) error {
 	defer srv.Close()
 	defer m.client.CloseIdleConnections()
 	go m.sendPassed(ctx)
-	go m.shareStates(ctx)
-	return m.watch(ctx, failed)
-}
-
-// watch asks the peer again and again, and decides what follows, until ctx is done or something has failed.
-func (m *Member) watch(ctx context.Context, failed <-chan error) error {
 	asked := make(chan struct{}, 1)
 	asked <- struct{}{} // a question is asked when the one before is answered
 	ticker := time.NewTicker(m.cfg.Poll)
@@ -474,9 +455,6 @@ func (m *Member) Handover(ctx context.Context) error {
 	case m.holds:
 		m.mu.Unlock()
 		return errors.New("the lead is being handed over already")
-	case !m.cfg.States.handsOver():
-		m.mu.Unlock()
-		return errors.New("the other gateway does not have all states that travel with events yet")
 	}
 	m.holds = true
 	m.set(time.Now(), true, "the lead is being handed over")
@@ -485,11 +463,7 @@ func (m *Member) Handover(ctx context.Context) error {
 	err := m.cfg.hold(ctx)
 	var peer State
 	if err == nil {
-		b := claimBody{Generation: gen}
-		if st := m.cfg.States.status(time.Now(), false); st != nil {
-			b.Whole = st.Whole
-		}
-		peer, err = m.tellClaim(ctx, &b)
+		peer, err = m.tellClaim(ctx, gen)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

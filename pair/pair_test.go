@@ -45,16 +45,11 @@ func (a *arbiter) meet(m *Member) {
 	}
 }
 
-// pairConfig is a member's that is not run.
-func pairConfig(i int) Config {
-	return Config{Peer: "peer", Server: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}, Client: new(tls.Config), Member: uint32(i), Prefer: i == 0}
-}
-
 func pairOf(t testing.TB) [2]*Member {
 	t.Helper()
 	var list [2]*Member
 	for i := range list {
-		m, err := New(pairConfig(i))
+		m, err := New(Config{Peer: "peer", Server: &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}, Client: new(tls.Config), Member: uint32(i), Prefer: i == 0})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,7 +61,7 @@ func pairOf(t testing.TB) [2]*Member {
 // hears has a member hear of its peer at a time.
 func (m *Member) hears(peer *Member, now time.Time) {
 	peer.mu.Lock()
-	st := peer.state(true)
+	st := peer.state()
 	peer.mu.Unlock()
 	m.mu.Lock()
 	m.heard, m.peer = now, st
@@ -501,7 +496,7 @@ func TestStrangers(t *testing.T) {
 		if err := stranger.call(t.Context(), "GET", "/pair/v1/state", nil, new(State)); err == nil {
 			t.Errorf("%s: a stranger is answered", name)
 		}
-		if _, err := stranger.tellClaim(t.Context(), &claimBody{Generation: 1 << 62}); err == nil {
+		if _, err := stranger.tellClaim(t.Context(), 1<<62); err == nil {
 			t.Errorf("%s: a stranger moves the lead", name)
 		}
 	}

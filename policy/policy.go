@@ -174,8 +174,8 @@ type Remembering interface {
 	Source
 	Remembers() bool
 
-	// CantTravel says why the states must not travel with events and be kept by a gateway; nothing where they may.
-	CantTravel() []string
+	// CantTravel says why the states must not travel with events and be kept by a gateway, of which there may be a pair; nothing where they may.
+	CantTravel(pair bool) []string
 }
 
 // Recollection says which states a decision has read and changed.

@@ -11,10 +11,10 @@ func (p *Policy) Stateful() bool {
 }
 
 // CantTravel says why the states of the policy must not travel with events; nothing where they may.
-func (p *Policy) CantTravel() (why []string) {
+func (p *Policy) CantTravel(pair bool) (why []string) {
 	for _, s := range p.Chain {
 		if r, ok := s.(Remembering); ok && r.Remembers() {
-			why = append(why, r.CantTravel()...)
+			why = append(why, r.CantTravel(pair)...)
 		}
 	}
 	return why

@@ -29,6 +29,7 @@ type checking struct {
 	budget         int
 	meters         []uint32
 	state          string // URL of the store
+	pair           bool   // the gateway is one of two
 	found          []*prove.Counterexample
 }
 
@@ -59,7 +60,7 @@ and that is an error too.`,
 				if err != nil {
 					return err
 				}
-				how.meters = set.OpenFlow.MeterIDs()
+				how.meters, how.pair = set.OpenFlow.MeterIDs(), set.Pair.On()
 				how.state = cmp.Or(how.state, set.State.URL)
 			}
 			var bad []error
@@ -72,7 +73,7 @@ and that is an error too.`,
 			return errors.Join(bad...)
 		},
 	}
-	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be")
+	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be, whether there is a pair")
 	c.Flags().StringVar(&how.state, "state", "", "the store that the policy's machines are to use, instead of the configuration's")
 	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, and those that lead to them, as pcap")
 	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
@@ -106,7 +107,7 @@ func (how *checking) check(c *cobra.Command, path string) error {
 		}
 	}
 	if how.state == travel.URL {
-		for _, why := range doc.Policy.CantTravel() {
+		for _, why := range doc.Policy.CantTravel(how.pair) {
 			bad = append(bad, at(path, 0, "states can't travel with events: "+why))
 		}
 	}

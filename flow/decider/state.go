@@ -30,8 +30,6 @@ type StateLimits struct {
 //
 // A state is never forgotten to make room for another: that could open what it had closed. An answer whose states find no room, or whose state is
 // older than the one that is held, is not carried out, and its packet is dropped.
-//
-// In a pair the other gateway has a copy ([State.Pair]): an answer counts when the other one has its states, too.
 type State struct {
 	next    flow.Decider
 	limits  StateLimits
@@ -45,7 +43,6 @@ type State struct {
 	bytes   int64
 	swept   time.Time
 	turns   map[string]*turn
-	pairing
 }
 
 // held is one state of a key.
@@ -54,8 +51,6 @@ type held struct {
 	version uint64
 	data    []byte    // never modified
 	expires time.Time // zero: never
-	alone   bool      // the other gateway of the pair has not had it
-	lost    bool      // both gateways of the pair have changed it while neither heard of the other: which one counts nobody knows
 }
 
 // keptVersion is how long the version of a state is remembered that is no more, for rules that rest on it: longer than an answer may take.
@@ -97,19 +92,17 @@ const (
 	full refusal = iota
 	older
 	conflict
-	unconfirmed
 
 	refusals
 )
 
-func (r refusal) String() string { return [...]string{"full", "older", "conflict", "unconfirmed"}[r] }
+func (r refusal) String() string { return [...]string{"full", "older", "conflict"}[r] }
 
 func (r refusal) Error() string {
 	return [...]string{
 		"state: no room for one more that travels",
 		"state: the answer's is older than what the gateway has",
 		"state: other events were always faster",
-		"state: the other gateway of the pair does not confirm that it has it",
 	}[r]
 }
 
@@ -134,8 +127,8 @@ func NewState(next flow.Decider, limits StateLimits) *State {
 		scratch: sync.Pool{New: func() any { return new(carrying) }}}
 }
 
-// Local implements [flow.Local]. In a pair an answer waits for the other gateway.
-func (s *State) Local() bool { return s.peer == nil && flow.IsLocal(s.next) }
+// Local implements [flow.Local].
+func (s *State) Local() bool { return flow.IsLocal(s.next) }
 
 // Decide asks next with the event's states.
 func (s *State) Decide(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
@@ -193,30 +186,20 @@ func (s *State) ask(ctx context.Context, ev *flow.Event, m *flow.Match, d *flow.
 	c.ev = *ev // a Decider's events are its caller's
 	c.ev.State, c.ev.Travel = nil, travel
 	c.ev.Accepts |= flow.AcceptsTravel
-	if !s.bring(c, time.Now()) {
-		c.ev.State, c.ev.Travel = nil, c.ev.Travel[:0]
-		c.ev.Accepts &^= flow.AcceptsTravel // so that the function does what it is to do without states
-	}
+	s.bring(c, time.Now())
 	if err := s.next.Decide(ctx, &c.ev, d); err != nil || ev.Rehearsal { // a rehearsal leaves states as they are
 		return err
 	}
-	confirmed, err := s.take(ev, m, d, c)
-	if err == nil && confirmed != nil && confirmed(ctx) != nil {
-		err = unconfirmed
-	}
-	return err
+	return s.take(ev, m, d, c)
 }
 
-// bring puts the states of an event's keys into it. It reports false where they may be older than what the other gateway of a pair had.
-func (s *State) bring(c *carrying, now time.Time) bool {
-	if c.kinds == 0 && s.peer == nil {
-		return true
+// bring puts the states of an event's keys into it.
+func (s *State) bring(c *carrying, now time.Time) {
+	if c.kinds == 0 {
+		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.doubts(now) {
-		return false
-	}
 	for kind, key := range c.keys {
 		if key == "" {
 			continue
@@ -226,8 +209,6 @@ func (s *State) bring(c *carrying, now time.Time) bool {
 			h := &list[i]
 			there, known := h.there(now)
 			switch {
-			case h.lost && there:
-				return false
 			case h.name == "" && there && c.ev.State == nil:
 				c.ev.State, c.unnamed = h.data, flow.StateKey(kind)
 			case h.name != "" && there:
@@ -237,7 +218,6 @@ func (s *State) bring(c *carrying, now time.Time) bool {
 			}
 		}
 	}
-	return true
 }
 
 // sent returns the version of a state that went with the event; 0 where none did.
@@ -250,8 +230,8 @@ func (c *carrying) sent(t *flow.Travelling) uint64 {
 	return 0
 }
 
-// take makes the table what an answer asks for, all of it or nothing. What it returns, if anything, waits until the other gateway of a pair has it, too.
-func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carrying) (confirmed func(context.Context) error, err error) {
+// take makes the table what an answer asks for, all of it or nothing.
+func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carrying) error {
 	c.changes = c.changes[:0]
 	switch {
 	case len(d.State) > 0:
@@ -260,23 +240,23 @@ func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carryin
 		c.changes = append(c.changes, change{Travelling: flow.Travelling{Key: c.unnamed}})
 	}
 	if len(d.Travel) > flow.MaxTravelling {
-		return nil, flow.Errorf(flow.Invalid, "%d travelling states: at most %d", len(d.Travel), flow.MaxTravelling)
+		return flow.Errorf(flow.Invalid, "%d travelling states: at most %d", len(d.Travel), flow.MaxTravelling)
 	}
 	for _, t := range d.Travel {
 		c.changes = append(c.changes, change{Travelling: t})
 	}
 	if len(c.changes) == 0 {
-		return nil, nil
+		return nil
 	}
 	var kinds uint32
 	for i := range c.changes {
 		t := &c.changes[i]
 		var ok bool
 		if t.key, ok = keyOf(t.Key, ev, m); !ok {
-			return nil, flow.Errorf(flow.Invalid, "state key %v: the event has none", t.Key)
+			return flow.Errorf(flow.Invalid, "state key %v: the event has none", t.Key)
 		}
 		if len(t.Data) > flow.MaxState {
-			return nil, flow.Errorf(flow.Invalid, "state of %d bytes: at most %d", len(t.Data), flow.MaxState)
+			return flow.Errorf(flow.Invalid, "state of %d bytes: at most %d", len(t.Data), flow.MaxState)
 		}
 		kinds |= 1 << t.Key
 	}
@@ -287,23 +267,20 @@ func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carryin
 	s.kinds.Or(kinds)
 	for i := range c.changes {
 		if err := s.fits(&c.changes[i], c, now); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if !s.room(c.changes, now) {
-		return nil, full
-	}
-	alone := false
-	if s.peer != nil {
-		var ok bool
-		if confirmed, alone, ok = s.peer.Share(s.name, s.copies(c.changes)); !ok {
-			return nil, unconfirmed
+	entries, bytes := s.growth(c.changes)
+	if s.entries+entries > s.limits.Entries || s.bytes+bytes > s.limits.Bytes {
+		s.sweep(now)
+		if entries, bytes = s.growth(c.changes); (entries > 0 && s.entries+entries > s.limits.Entries) || (bytes > 0 && s.bytes+bytes > s.limits.Bytes) {
+			return full
 		}
 	}
 	for i := range c.changes {
-		s.put(&c.changes[i], now, alone)
+		s.put(&c.changes[i], now)
 	}
-	return confirmed, nil
+	return nil
 }
 
 // fits says why a change can't be made that would find room.
@@ -329,11 +306,6 @@ func (s *State) fits(t *change, c *carrying, now time.Time) error {
 			return older
 		}
 	}
-	return s.few(t)
-}
-
-// few says why the value of a change's key can't have what it brings: it would have too much. The caller holds mu.
-func (s *State) few(t *change) error {
 	if t.Data == nil {
 		return nil
 	}
@@ -363,17 +335,6 @@ func (s *State) find(key, name string) *held {
 // size is what a state takes of StateLimits.Bytes.
 func size(key, name string, data []byte) int64 { return int64(len(key) + len(name) + len(data)) }
 
-// room reports whether changes find room, and makes some of what has expired. The caller holds mu.
-func (s *State) room(list []change, now time.Time) bool {
-	entries, bytes := s.growth(list)
-	if s.entries+entries <= s.limits.Entries && s.bytes+bytes <= s.limits.Bytes {
-		return true
-	}
-	s.sweep(now)
-	entries, bytes = s.growth(list)
-	return (entries <= 0 || s.entries+entries <= s.limits.Entries) && (bytes <= 0 || s.bytes+bytes <= s.limits.Bytes)
-}
-
 // growth is by how much changes would make the table larger. The caller holds mu.
 func (s *State) growth(list []change) (entries int, bytes int64) {
 	for i := range list {
@@ -389,8 +350,8 @@ func (s *State) growth(list []change) (entries int, bytes int64) {
 	return entries, bytes
 }
 
-// put makes a change, of which the other gateway of a pair hears nothing if this one is alone. The caller holds mu, and has made sure that there is room.
-func (s *State) put(t *change, now time.Time, alone bool) {
+// put makes a change. The caller holds mu, and has made sure that there is room.
+func (s *State) put(t *change, now time.Time) {
 	h := s.find(t.key, t.Name)
 	if h == nil {
 		if t.Data == nil {
@@ -402,7 +363,7 @@ func (s *State) put(t *change, now time.Time, alone bool) {
 		h = s.find(t.key, t.Name)
 	}
 	s.bytes += int64(len(t.Data) - len(h.data))
-	h.version, h.data, h.expires, h.alone, h.lost = t.Version, nil, now, alone, false
+	h.version, h.data, h.expires = t.Version, nil, now
 	if t.Data == nil {
 		if t.Name == "" { // nobody asks for its version
 			h.expires = now.Add(-keptVersion)
@@ -413,7 +374,6 @@ func (s *State) put(t *change, now time.Time, alone bool) {
 	if t.TTL > 0 {
 		h.expires = now.Add(t.TTL)
 	}
-	s.lives(t.TTL)
 }
 
 // sweepEvery bounds how often the whole table is looked through.

@@ -51,9 +51,9 @@ func (c *Config) Forgetful() (names []string) {
 	return names
 }
 
-// CantTravel implements [policy.Remembering]: not what many share, since events of one state wait for each other; nor what no event of its readers
-// brings.
-func (c *Config) CantTravel() (why []string) {
+// CantTravel implements [policy.Remembering]: not what many share, since events of one state wait for each other; not what no event of its readers
+// brings; and in a pair not what the other gateway would open by not having it.
+func (c *Config) CantTravel(pair bool) (why []string) {
 	for i := range c.Machines {
 		m := &c.Machines[i]
 		if m.Key == Dst || m.Key >= Switch {
@@ -66,6 +66,11 @@ func (c *Config) CantTravel() (why []string) {
 					why = append(why, text)
 				}
 			}
+		}
+	}
+	if pair {
+		for _, name := range c.Forgetful() {
+			why = append(why, fmt.Sprintf("machine %s: in a pair the other gateway does not have its states when it takes over, and its start state permits more than another one", name))
 		}
 	}
 	return why

@@ -717,23 +717,25 @@ chain:
 	}
 }
 
-// What travels with events is of their own keys and is shared by few.
+// What travels with events is of their own keys, is shared by few, and is not in another gateway's place.
 func TestCantTravel(t *testing.T) {
 	for _, row := range []struct {
 		key, when string
+		pair      bool
 		want      int
 	}{
-		{"flow", "", 0},
-		{"connection", "", 0},
-		{"src", "", 0},
-		{"pair", "", 0},
-		{"port", "", 0},
-		{"dst", "", 1},
-		{"switch", "", 1},
-		{"network", "", 1},
-		{"src", ", when: {n: x}", 0},
-		{"src", ", when: {n: {key: 10.0.0.1, state: x}}", 1},
-		{"dst", ", when: {n: {key: 10.0.0.1, state: x}}", 2},
+		{"flow", "", false, 0},
+		{"connection", "", false, 0},
+		{"src", "", false, 0},
+		{"pair", "", false, 0},
+		{"port", "", false, 0},
+		{"dst", "", false, 1},
+		{"switch", "", false, 1},
+		{"network", "", false, 1},
+		{"src", ", when: {n: x}", false, 0},
+		{"src", ", when: {n: {key: 10.0.0.1, state: x}}", false, 1},
+		{"src", "", true, 1},
+		{"dst", ", when: {n: {key: 10.0.0.1, state: x}}", true, 3},
 	} {
 		p, err := policyfile.Parse(strings.NewReader(fmt.Sprintf(`
 chain:
@@ -745,7 +747,7 @@ chain:
 		if err != nil {
 			t.Fatal(err)
 		}
-		why := p.CantTravel()
+		why := p.CantTravel(row.pair)
 		if len(why) != row.want {
 			t.Errorf("%+v: %q", row, why)
 		}

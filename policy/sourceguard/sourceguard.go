@@ -206,7 +206,7 @@ func (c *Config) Validate(earlier []policy.Source) error {
 func (c *Config) Remembers() bool { return c.Learn != Nothing }
 
 // CantTravel implements [policy.Remembering]. Bindings are of addresses that may show up anywhere: whoever forgets one frees its address.
-func (*Config) CantTravel() []string {
+func (*Config) CantTravel(bool) []string {
 	return []string{Name + ": what is learned of an address is asked for at every port, and must outlive the gateway: name a store"}
 }
 

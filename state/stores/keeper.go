@@ -26,6 +26,7 @@ type Keeper struct {
 	store    state.Store
 	settings Settings
 	log      *slog.Logger
+	pair     bool // the gateway is one of two, of which the other one does not have what this one keeps
 }
 
 // Open opens the store that the settings name. It returns nil where they name none.
@@ -149,17 +150,24 @@ func (k *Keeper) Takes(p *policy.Policy) error {
 		return ErrNoStore
 	}
 	if k.Travels() {
-		return CantTravel(p)
+		return CantTravel(p, k.pair)
 	}
 	return nil
 }
 
 // CantTravel is the error for a policy whose states must not travel; nil for one whose states may.
-func CantTravel(p *policy.Policy) error {
-	if why := p.CantTravel(); len(why) > 0 {
+func CantTravel(p *policy.Policy, pair bool) error {
+	if why := p.CantTravel(pair); len(why) > 0 {
 		return fmt.Errorf("states can't travel with events (state.url %s): %s", travel.URL, strings.Join(why, "; "))
 	}
 	return nil
+}
+
+// InPair says that the gateway is one of a pair.
+func (k *Keeper) InPair() {
+	if k != nil {
+		k.pair = true
+	}
 }
 
 // Travels reports whether states travel with events, so that whoever asks must bring them back.

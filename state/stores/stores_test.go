@@ -182,12 +182,16 @@ chain:
 	open := parse("src", "{x: next, y: deny}")
 	for _, row := range []struct {
 		p    *policy.Policy
+		pair bool
 		want string
 	}{
-		{closed, ""}, {open, ""}, {parse("network", "{x: deny, y: next}"), "which many share"},
+		{closed, false, ""}, {open, false, ""}, {parse("network", "{x: deny, y: next}"), false, "which many share"}, {closed, true, ""}, {open, true, "in a pair"},
 	} {
+		if row.pair {
+			keeper.InPair()
+		}
 		if err := keeper.Takes(row.p); (err == nil) != (row.want == "") || err != nil && !strings.Contains(err.Error(), row.want) {
-			t.Errorf("%v, want %q", err, row.want)
+			t.Errorf("pair %v: %v, want %q", row.pair, err, row.want)
 		}
 	}
 

@@ -195,7 +195,7 @@ func deciding(c *controller.Controller, store state.Store, log func(line string)
 // Travelling returns a controller whose states travel with events, sealed with keys that [travel.ParseKeys] reads. log gets a line if a
 // state can't be used; the packet is denied then.
 func Travelling(c *controller.Controller, keys string, log func(line string)) (flow.Decider, error) {
-	if why := c.Policy().CantTravel(); len(why) > 0 {
+	if why := c.Policy().CantTravel(false); len(why) > 0 {
 		return nil, fmt.Errorf("states can't travel with events: %s", strings.Join(why, "; "))
 	}
 	parsed, err := travel.ParseKeys(keys)

@@ -280,11 +280,6 @@ func learnedPolicy(r *rand.Rand) string {
 // What is proved of a source guard that learns is so after all packets of few stations at all times that it tells apart, and no fewer break what is broken.
 func TestLearningIsExact(t *testing.T) { learningIsExact(t, 0, 12, 300) }
 
-func TestLongLearningIsExact(t *testing.T) {
-	testlong.Need(t)
-	learningIsExact(t, 100, 150, 1500)
-}
-
 func learningIsExact(t *testing.T, first, seeds uint64, most int) {
 	count := map[string]int{}
 	for seed := first; seed < first+seeds; seed++ {

@@ -158,7 +158,7 @@ func TestPoliciesAreExact(t *testing.T) { policiesAreExact(t, 0, 12) }
 
 func TestLongPoliciesAreExact(t *testing.T) {
 	testlong.Need(t)
-	policiesAreExact(t, 1000, 400)
+	policiesAreExact(t, 1000, 200)
 }
 
 func policiesAreExact(t *testing.T, first, seeds uint64) {

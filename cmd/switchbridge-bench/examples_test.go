@@ -18,16 +18,17 @@ import (
 
 // notRun are the examples of benchmarks that take minutes. Their flags and arguments are looked at all the same.
 var notRun = map[string]string{
-	"switchbridge bench controller --versus --quick":       "a minute for each controller that is installed",
-	"switchbridge bench conversation --quick":              "two minutes; the next one is run",
-	"switchbridge bench failover --quick":                  "two minutes; the next one is run",
-	"switchbridge bench isolate --quick":                   "two minutes; the next one is run",
-	"switchbridge bench scale --quick":                     "two minutes; the next one is run",
-	"switchbridge bench soak --duration 1m --states 20000": "more than a minute; TestLongSoak runs it for ten seconds",
-	"switchbridge bench cluster --quick":                   "two minutes; TestLongCluster runs it with ten switches",
-	"switchbridge bench state --quick":                     "two minutes; TestLongState runs it",
-	"switchbridge bench state --store memory,bbolt --json": "some minutes; TestLongState runs a short round",
-	"switchbridge bench paper --out report":                "twenty minutes; testdata/measure.txtar runs it with --quick",
+	"switchbridge bench controller --versus --quick":                                     "a minute for each controller that is installed",
+	"switchbridge bench conversation --quick":                                            "two minutes; the next one is run",
+	"switchbridge bench failover --quick":                                                "two minutes; the next one is run",
+	"switchbridge bench isolate --quick":                                                 "two minutes; the next one is run",
+	"switchbridge bench scale --quick":                                                   "two minutes; the next one is run",
+	"switchbridge bench soak --duration 1m --states 20000":                               "more than a minute; TestLongSoak runs it for ten seconds",
+	"switchbridge bench cluster --quick":                                                 "two minutes; TestLongCluster runs it with ten switches",
+	"switchbridge bench state --quick":                                                   "two minutes; TestLongState runs it",
+	"switchbridge bench paper --real-pace 10m --captures ../shared/data --out real-pace": "ten minutes; bench/paper's TestRealPace has a capture of its own",
+	"switchbridge bench state --store memory,bbolt --json":                               "some minutes; TestLongState runs a short round",
+	"switchbridge bench paper --out report":                                              "twenty minutes; testdata/measure.txtar runs it with --quick",
 }
 
 // Every benchmark has an example, whose flags and arguments its command takes.

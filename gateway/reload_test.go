@@ -685,7 +685,7 @@ func policyChangeWithoutStorm(t *testing.T, flows, p4flows int) {
 	r.eventually("what is denied stops", func() bool { _, p4, wrong := count(); return wrong == 0 && p4 == p4flows-denied })
 	took := time.Since(started)
 	t.Logf("what is denied stopped after %v", took)
-	if took > 3*time.Second { // a second, and the race detector
+	if took > 10*time.Second { // a second without the race detector, under which a slow machine takes four
 		t.Errorf("what is denied stopped after %v", took)
 	}
 	r.eventually("both switches are in line", func() bool { return strings.Count(r.logs.String(), "the switch is in line with the policy") == 2 })

@@ -170,6 +170,7 @@ func TestLongContract(t *testing.T) {
 	testlong.Need(t)
 	t.Run("embedded", func(t *testing.T) {
 		f := embeddedFunction(t)
+		<-f.Ready() // compiled under the race detector it takes longer than the checks wait
 		Contract(t, overHTTP(t, handler(t, httphost.Config{Guest: f, Direct: []guest.Encoding{guest.EncodingOpenFlow}, Decider: f, Codecs: []contract.Codec{jsonenc.Codec{}}}), false))
 	})
 	t.Run("fastly", func(t *testing.T) {

@@ -298,6 +298,20 @@ func (s *Switch) Rules() []ofp.FlowStats {
 	return s.dp.Rules()
 }
 
+// Count returns how many rules of the flow tables are so. It copies none, unlike [Switch.Rules]: whoever looks again and again at thousands of rules
+// doesn't keep the switch waiting.
+func (s *Switch) Count(so func(*flow.Rule) bool) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for i := range s.dp.table.entries {
+		if e := s.dp.table.entries[i]; !e.over(now) && so(&e.Rule) {
+			n++
+		}
+	}
+	return n
+}
+
 // Load puts rules into the tables as if they had been there before the session:
 // those of an earlier one, or somebody else's.
 func (s *Switch) Load(rules ...flow.Rule) {

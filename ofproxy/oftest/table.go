@@ -11,7 +11,7 @@ import (
 // table is the flow tables of a switch, as far as a controller can tell them
 // from real ones. A rule whose time is over is gone; nobody is told.
 type table struct {
-	entries []entry
+	entries []*entry
 	at      map[identity]int // where in entries; nil where that has changed
 }
 
@@ -25,7 +25,7 @@ type identity struct {
 func identityOf(r *flow.Rule) identity { return identity{r.Table, r.Priority, r.Match} }
 
 // remove takes out the entries that gone says.
-func (t *table) remove(gone func(entry) bool) {
+func (t *table) remove(gone func(*entry) bool) {
 	n := len(t.entries)
 	if t.entries = slices.DeleteFunc(t.entries, gone); len(t.entries) != n {
 		t.at = nil
@@ -46,7 +46,7 @@ func (e *entry) over(now time.Time) bool {
 
 // expire takes out the rules whose time is over.
 func (t *table) expire(now time.Time) {
-	t.remove(func(e entry) bool { return e.over(now) })
+	t.remove(func(e *entry) bool { return e.over(now) })
 }
 
 // stats returns the entry with its age.
@@ -62,13 +62,18 @@ const tableAll = 0xff
 // apply does what a FLOW_MOD says (OpenFlow 1.3.5, 6.4) and returns the rules
 // that it deleted.
 func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
+	if r.Command == flow.ModifyStrict || r.Command == flow.DeleteStrict {
+		canonical := *r
+		canonical.Match = r.Match.Canonical()
+		r = &canonical
+	}
 	switch r.Command {
 	case flow.Add:
 		t.add(r)
 	case flow.Modify, flow.ModifyStrict:
 		found := false
 		for i := range t.entries {
-			if e := &t.entries[i]; selects(v, r, &e.Rule, r.Command == flow.ModifyStrict) {
+			if e := t.entries[i]; selects(v, r, &e.Rule, r.Command == flow.ModifyStrict) {
 				found = true
 				e.Rule.Actions, e.Rule.Meter, e.Rule.Goto = slices.Clone(r.Actions), r.Meter, r.Goto
 			}
@@ -77,7 +82,7 @@ func (t *table) apply(v flow.Protocol, r *flow.Rule) (deleted []ofp.FlowStats) {
 			t.add(r)
 		}
 	case flow.Delete, flow.DeleteStrict:
-		t.remove(func(e entry) bool {
+		t.remove(func(e *entry) bool {
 			gone := selects(v, r, &e.Rule, r.Command == flow.DeleteStrict) && outputs(&e.Rule, r.OutPort)
 			if gone {
 				deleted = append(deleted, e.stats())
@@ -100,7 +105,7 @@ func (t *table) add(r *flow.Rule) {
 			t.at[identityOf(&t.entries[i].Rule)] = i
 		}
 	}
-	e := entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now}
+	e := &entry{FlowStats: ofp.FlowStats{Rule: rule}, added: now, used: now}
 	if i, ok := t.at[identityOf(&rule)]; ok {
 		t.entries[i] = e
 		return
@@ -121,7 +126,7 @@ func selects(v flow.Protocol, r, e *flow.Rule, strict bool) bool {
 		}
 	}
 	if strict {
-		return r.Priority == e.Priority && r.Match.Canonical() == e.Match
+		return r.Priority == e.Priority && r.Match == e.Match // both are canonical
 	}
 	return includes(&r.Match, &e.Match)
 }
@@ -158,7 +163,7 @@ func (t *table) find(v flow.Protocol, q *ofp.FlowStatsRequest) []ofp.FlowStats {
 	t.expire(time.Now())
 	var found []ofp.FlowStats
 	for i := range t.entries {
-		e := &t.entries[i]
+		e := t.entries[i]
 		if (q.Table == tableAll || q.Table == e.Rule.Table) && selects(v, &want, &e.Rule, false) && outputs(&e.Rule, q.OutPort) {
 			found = append(found, e.stats())
 		}
@@ -172,7 +177,7 @@ func (t *table) lookup(id uint8, p *flow.Match) *ofp.FlowStats {
 	t.expire(now)
 	var best *entry
 	for i := range t.entries {
-		if e := &t.entries[i]; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
+		if e := t.entries[i]; e.Rule.Table == id && e.Rule.Match.Covers(p) && (best == nil || e.Rule.Priority > best.Rule.Priority) {
 			best = e
 		}
 	}

@@ -258,6 +258,16 @@ func (t *Target) Entries(name string) []*p4v1.TableEntry {
 	return t.tables[t.pl.Table(name).ID].list()
 }
 
+// Count returns how many entries a table has, by the table's alias.
+func (t *Target) Count(name string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pl == nil || t.pl.Table(name) == nil {
+		return 0
+	}
+	return len(t.tables[t.pl.Table(name).ID].entries)
+}
+
 // P4Info returns the pipeline's description, or nil before a push.
 func (t *Target) P4Info() *configv1.P4Info {
 	t.mu.Lock()

@@ -4,17 +4,15 @@ package gateway
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 
 	"switchbridge/controller"
@@ -22,6 +20,7 @@ import (
 	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/faas/platform/lambdahost"
+	"switchbridge/faas/platform/lambdahost/functionurl"
 	"switchbridge/faas/platform/workershost/workerstest"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -127,26 +126,32 @@ func (c *spansTo) inOrder(t *testing.T, request string, parts []string) {
 // functionURL is Lambda's own front, which makes an invocation of each request.
 func functionURL(invoke func(context.Context, json.RawMessage) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		headers := map[string]string{}
-		for name := range r.Header {
-			headers[name] = r.Header.Get(name)
-		}
-		payload := events.LambdaFunctionURLRequest{Version: "2.0", RawPath: r.URL.Path, Headers: headers, Body: base64.StdEncoding.EncodeToString(body), IsBase64Encoded: true}
-		payload.RequestContext.HTTP.Method = r.Method
-		raw, err2 := json.Marshal(payload)
-		answer, err3 := invoke(r.Context(), raw)
-		a, ok := answer.(events.LambdaFunctionURLResponse)
-		if err != nil || err2 != nil || err3 != nil || !ok {
-			http.Error(w, fmt.Sprint(err, err2, err3, ok), http.StatusBadGateway)
+		status, header, body, err := func() (int, http.Header, []byte, error) {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return 0, nil, nil, err
+			}
+			payload, err := functionurl.Payload(r.Header, body)
+			if err != nil {
+				return 0, nil, nil, err
+			}
+			answer, err := invoke(r.Context(), payload)
+			if err != nil {
+				return 0, nil, nil, err
+			}
+			raw, err := json.Marshal(answer)
+			if err != nil {
+				return 0, nil, nil, err
+			}
+			return functionurl.Response(raw)
+		}()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		for name, value := range a.Headers {
-			w.Header().Set(name, value)
-		}
-		b, _ := base64.StdEncoding.DecodeString(a.Body)
-		w.WriteHeader(a.StatusCode)
-		w.Write(b)
+		maps.Copy(w.Header(), header)
+		w.WriteHeader(status)
+		w.Write(body)
 	})
 }
 

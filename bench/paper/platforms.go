@@ -3,8 +3,6 @@ package paper
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +15,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-lambda-go/events"
-
 	"switchbridge/bench"
 	"switchbridge/faas/platform/fastlyhost"
+	"switchbridge/faas/platform/lambdahost/functionurl"
 	"switchbridge/flow"
-	"switchbridge/flow/contract"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/policyfile"
 )
@@ -314,17 +310,9 @@ func invokeOwn(ctx context.Context, client *http.Client, p *bench.Process, heade
 	return client.Do(r)
 }
 
-// invokeLambda does what a function URL does: it makes an invocation of a request, payload format 2.0, and a response of what comes back.
+// invokeLambda does what a function URL does.
 func invokeLambda(ctx context.Context, client *http.Client, p *bench.Process, header http.Header, body []byte) (*http.Response, error) {
-	q := events.LambdaFunctionURLRequest{Version: "2.0", RawPath: "/", Headers: make(map[string]string, len(header)), Body: string(body)}
-	q.RequestContext.HTTP.Method = http.MethodPost
-	for name, values := range header {
-		q.Headers[strings.ToLower(name)] = strings.Join(values, ", ")
-	}
-	if header.Get("Content-Type") != contract.TypeJSON {
-		q.Body, q.IsBase64Encoded = base64.StdEncoding.EncodeToString(body), true
-	}
-	payload, err := json.Marshal(&q)
+	payload, err := functionurl.Payload(header, body)
 	if err != nil {
 		return nil, err
 	}
@@ -344,19 +332,8 @@ func invokeLambda(ctx context.Context, client *http.Client, p *bench.Process, he
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %.200s", resp.Status, raw)
 	}
-	var a events.LambdaFunctionURLResponse
-	if err := json.Unmarshal(raw, &a); err != nil || a.StatusCode == 0 {
-		return nil, fmt.Errorf("an invocation's answer is no response: %.200s", raw)
-	}
-	text := []byte(a.Body)
-	if a.IsBase64Encoded {
-		if text, err = base64.StdEncoding.DecodeString(a.Body); err != nil {
-			return nil, err
-		}
-	}
-	answer := &http.Response{StatusCode: a.StatusCode, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(text))}
-	for name, value := range a.Headers {
-		answer.Header.Set(name, value)
-	}
-	return answer, nil
+	answer := new(http.Response)
+	answer.StatusCode, answer.Header, raw, err = functionurl.Response(raw)
+	answer.Body = io.NopCloser(bytes.NewReader(raw))
+	return answer, err
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/events"
 
+	"switchbridge/faas/platform/lambdahost/functionurl"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -144,12 +145,7 @@ func (a *runtimeAPI) invoke(ctx context.Context, payload []byte) (answer, error)
 // urlPayload is what a function URL sends.
 func urlPayload(t testing.TB, header http.Header, body []byte) []byte {
 	t.Helper()
-	p := events.LambdaFunctionURLRequest{Version: "2.0", RawPath: "/", Headers: map[string]string{}, Body: base64.StdEncoding.EncodeToString(body), IsBase64Encoded: true}
-	p.RequestContext.HTTP.Method, p.RequestContext.HTTP.SourceIP = http.MethodPost, "192.0.2.1"
-	for key, values := range header {
-		p.Headers[strings.ToLower(key)] = strings.Join(values, ", ")
-	}
-	payload, err := json.Marshal(p)
+	payload, err := functionurl.Payload(header, body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,23 +161,15 @@ func (a *runtimeAPI) exchange(t *testing.T, stream bool) functiontest.Exchange {
 		if err != nil || got.failed {
 			return 0, nil, nil, fmt.Errorf("%w: %s", err, got.body)
 		}
-		var r events.LambdaFunctionURLResponse
-		if stream {
-			prelude, rest, found := bytes.Cut(got.body, make([]byte, 8))
-			if !found || got.contentType != "application/vnd.awslambda.http-integration-response" {
-				return 0, nil, nil, fmt.Errorf("no stream: %s %.100s", got.contentType, got.body)
-			}
-			err, r.Body = json.Unmarshal(prelude, &r), string(rest)
-		} else if err = json.Unmarshal(got.body, &r); err == nil && r.IsBase64Encoded {
-			var b []byte
-			b, err = base64.StdEncoding.DecodeString(r.Body)
-			r.Body = string(b)
+		if !stream {
+			return functionurl.Response(got.body)
 		}
-		answer := http.Header{}
-		for key, value := range r.Headers {
-			answer.Set(key, value)
+		prelude, rest, found := bytes.Cut(got.body, make([]byte, 8))
+		if !found || got.contentType != "application/vnd.awslambda.http-integration-response" {
+			return 0, nil, nil, fmt.Errorf("no stream: %s %.100s", got.contentType, got.body)
 		}
-		return r.StatusCode, answer, []byte(r.Body), err
+		status, answer, _, err := functionurl.Response(prelude)
+		return status, answer, rest, err
 	}
 }
 

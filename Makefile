@@ -147,7 +147,7 @@ long-packages:
 # The tests that take minutes are named TestLong...: see internal/testlong.
 .PHONY: test-long
 test-long: setup guest long-packages ## the tests that take minutes: guardrails switched off one by one, and more
-	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 20m -run '^TestLong' ./...
+	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
 # has type-checked. Nothing that is built here runs for long, so no package is compiled a second time for a guest's profile.

@@ -442,3 +442,24 @@ func TestDiffOfSourceGuards(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A packet that an entry before the guard allows keeps what that entry asks of it when it gets plainer words: with the Ethernet address that its words
+// mean, the guard would deny it.
+func TestAllowedBeforeTheGuard(t *testing.T) {
+	doc := document(t, `
+chain:
+  - header: {rules: [{match: {in_port: 2, eth_src: '02:00:00:00:00:01', ip_src: 10.0.0.2, udp_dst: 9}, action: allow}]}
+  - sourceguard: {for: 1m, learn: dhcp, trusted: [4], bindings: []}
+  - forward: {}
+promises:
+  - never: {udp_dst: 9}
+`)
+	prover, err := New(doc.Policy, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := prover.Keeps(&doc.Promises[0])
+	if err != nil || got == nil || len(got.Trace) != 1 || got.Packet.EthSrc != (flow.MAC{2, 0, 0, 0, 0, 1}) || got.Verdict != flow.Allow {
+		t.Errorf("%+v, %v", got, err)
+	}
+}

@@ -178,7 +178,9 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 					}
 					whole := term{atoms: atoms}
 					like, err := take(plainer(at, func(at *point) bool {
-						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && (p.chain.decide(at).verdict == v || learns && terms[j].covers(at) &&
+						by := p.chain.decide(at)
+						decides := by.verdict == v && (by == r || p.chain.learns == nil) // what a guard learns may deny what another rule allows
+						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && (decides || learns && terms[j].covers(at) &&
 							!slices.ContainsFunc(before, func(t *term) bool { return t.covers(at) }))
 					}), r)
 					if err != nil || like == nil {

@@ -278,9 +278,15 @@ func learnedPolicy(r *rand.Rand) string {
 }
 
 // What is proved of a source guard that learns is so after all packets of few stations at all times that it tells apart, and no fewer break what is broken.
-func TestLearningIsExact(t *testing.T) { learningIsExact(t, 0, 12, 300) }
+func TestLearningIsExact(t *testing.T) { learningIsExact(t, 0, 12, 300, 3) }
 
-func learningIsExact(t *testing.T, first, seeds uint64, most int) {
+func TestLongLearningIsExact(t *testing.T) {
+	testlong.Need(t)
+	learningIsExact(t, 100, 40, 1500, 8)
+}
+
+// twice is how many promises two events must break, at least: a test of policies in which that is rare finds little.
+func learningIsExact(t *testing.T, first, seeds uint64, most, twice int) {
 	count := map[string]int{}
 	for seed := first; seed < first+seeds; seed++ {
 		text := learnedPolicy(rand.New(rand.NewPCG(seed, 31)))
@@ -326,7 +332,7 @@ func learningIsExact(t *testing.T, first, seeds uint64, most int) {
 			}
 		}
 	}
-	if least := int(seeds); count["broken after 1"] < least/2 || count["broken after 2"] < least/4 || count["proved"] < 1 || count["undecided"] > least/4 {
+	if least := int(seeds); count["broken after 1"] < least/2 || count["broken after 2"] < twice || count["proved"] < 1 || count["undecided"] > least/4 {
 		t.Errorf("too few of %v: this finds nothing", count)
 	}
 	for _, k := range slices.Sorted(maps.Keys(count)) {

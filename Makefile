@@ -37,7 +37,7 @@ GUEST := build/function.wasm
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
 	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -buildmode=c-shared -ldflags '-s -w -buildid=' -o $(GUEST) ./cmd/function-wasm
-	@$(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
+	@CGO_ENABLED=0 $(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
 
 .PHONY: profile
 profile: check-go ## what the guest's compiler should know of its hot paths, anew

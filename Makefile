@@ -37,7 +37,7 @@ GUEST := build/function.wasm
 .PHONY: guest
 guest: check-go ## the controller as WebAssembly, for the binary to embed
 	@GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -buildvcs=false -buildmode=c-shared -ldflags '-s -w -buildid=' -o $(GUEST) ./cmd/function-wasm
-	@$(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
+	@CGO_ENABLED=0 $(GO) run ./faas/instance/embedded/prepare $(GUEST) faas/instance/embedded/assets configs/policies/*.yaml
 
 .PHONY: profile
 profile: check-go ## what the guest's compiler should know of its hot paths, anew
@@ -127,15 +127,23 @@ package-check: check-go ## build the package and the image twice, compare, and i
 	@test/setup.sh debootstrap
 	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 180m -v ./test/packaging
 
+# How tests are run with the race detector. check has vetted them, and no package is compiled a second time for a guest's profile.
+# What translates WebAssembly is compiled without the detector: one goroutine runs it on what nobody else has, and it would take twenty times as long.
+WAZEVO := github.com/tetratelabs/wazero/internal/engine/wazevo
+RACE   := -race -vet=off -pgo=off $(foreach package,ssa/... frontend/... backend/...,-gcflags=$(WAZEVO)/$(package)=-race=false)
+
+# At its end a program with the detector waits a second for races of what still runs; the commands' scripts start hundreds.
+test test-long soak: export GORACE = atexit_sleep_ms=50
+
 .PHONY: test
 test: setup guest check vet-wasm ## everything: check, then all tests with the race detector
-	$(GO) test -race -timeout 9m ./...
+	$(GO) test $(RACE) -timeout 9m ./...
 
 .PHONY: vet-wasm
 vet-wasm: check-go ## vet for what becomes WebAssembly, which compiles the standard library for it
-	GOOS=js GOARCH=wasm $(GO) vet ./cmd/function-workers ./faas/platform/workershost
-	GOOS=wasip1 GOARCH=wasm $(GO) vet ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
-	GOOS=wasip1 GOARCH=wasm $(GO) vet -tags json ./cmd/function-wasm
+	GOOS=js GOARCH=wasm $(GO) vet -trimpath ./cmd/function-workers ./faas/platform/workershost
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -trimpath ./cmd/function-wasm ./cmd/function-fastly ./faas/platform/fastlyhost ./faas/instance/guest
+	GOOS=wasip1 GOARCH=wasm $(GO) vet -trimpath -tags json ./cmd/function-wasm
 
 # A browser for the page, promtool for the alert rules, and programs that read and run the container image.
 LONG_PACKAGES := chromium fonts-dejavu-core prometheus skopeo umoci runc
@@ -144,15 +152,18 @@ LONG_PACKAGES := chromium fonts-dejavu-core prometheus skopeo umoci runc
 long-packages:
 	@test/setup.sh $(LONG_PACKAGES)
 
-# The tests that take minutes are named TestLong...: see internal/testlong.
+# The tests that take minutes are named TestLong...: see internal/testlong. Only packages that have one are built: go test links a program for each.
+LONG_TESTS = $$(grep -rl --include='*_test.go' '^func TestLong' . | xargs -n 1 dirname | sort -u)
+
 .PHONY: test-long
 test-long: setup guest long-packages ## the tests that take minutes: guardrails switched off one by one, and more
-	SWITCHBRIDGE_LONG=1 $(GO) test -race -count=1 -timeout 14m -run '^TestLong' ./...
+	SWITCHBRIDGE_LONG=1 $(GO) test $(RACE) -count=1 -timeout 14m -run '^TestLong' $(LONG_TESTS)
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
 # has type-checked. Nothing that is built here runs for long, so no package is compiled a second time for a guest's profile.
 .PHONY: check
 check: export GOFLAGS += -pgo=off
+check: export CGO_ENABLED = 0
 check: check-go ## in a minute: gofmt, vet, types of WebAssembly, import layers, defaults, documents, staticcheck
 	@unformatted=$$("$$($(GO) env GOROOT)/bin/gofmt" -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 		if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
@@ -188,7 +199,7 @@ soak: setup build ## all tests again and again, in random order, for SOAKTIME (1
 	@end=$$(( $$(date +%s) + $(SOAKTIME) * 60 )); round=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
 		round=$$((round + 1)); echo "round $$round"; \
-		$(GO) test -race -count=1 -shuffle=on -timeout 9m ./... || exit 1; \
+		$(GO) test $(RACE) -count=1 -shuffle=on -timeout 9m ./... || exit 1; \
 	done
 	bin/switchbridge-bench soak --duration $(SOAKTIME)m
 

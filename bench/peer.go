@@ -17,10 +17,9 @@ import (
 	"syscall"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"switchbridge/flow"
 	"switchbridge/internal/sibling"
+	"switchbridge/internal/yamlerr"
 )
 
 // Peer is a controller that is measured beside others, and how it is started.
@@ -123,10 +122,8 @@ func ParsePeers(r io.Reader) ([]Peer, error) {
 			Install  string
 		}
 	}
-	d := yaml.NewDecoder(r)
-	d.KnownFields(true)
-	if err := d.Decode(&file); err != nil {
-		return nil, fmt.Errorf("peers: %w", err)
+	if _, err := yamlerr.Load(r, "peers", &file); err != nil {
+		return nil, err
 	}
 	var peers []Peer
 	for i, f := range file.Peers {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"switchbridge/functiontest"
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 )
 
@@ -73,9 +74,7 @@ func TestLibrariesAreSmall(t *testing.T) {
 
 // prepareGo: go test ./... has its tests already.
 func prepareGo(t *testing.T) program {
-	binary := filepath.Join(t.TempDir(), "example")
-	run(t, nil, "go", "build", "-o", binary, "./go/example")
-	return program{example: []string{binary}}
+	return program{example: []string{built.Program(t, "switchbridge/sdk/go/example")}}
 }
 
 func preparePython(t *testing.T) program {

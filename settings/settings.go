@@ -5,8 +5,6 @@
 package settings
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -353,27 +351,13 @@ func Load(path string) (*Settings, error) {
 	return Parse(f, path)
 }
 
-// maxFile bounds what is read of a configuration.
-const maxFile = 1 << 20
-
 // Parse reads a configuration; name stands in errors and its folder is what
 // relative paths start from.
 func Parse(r io.Reader, name string) (*Settings, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(text) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
-	}
 	s := Default()
-	if err := yamlerr.CheckNumbers(text, s); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(s); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", name, yamlerr.Readable(err))
+	text, err := yamlerr.Load(r, name, s)
+	if err != nil {
+		return nil, err
 	}
 	s.resolve(filepath.Dir(name))
 	if err := s.Validate(); err != nil {

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"switchbridge/faas/instance/embedded"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/gateway"
+	"switchbridge/internal/built"
 	"switchbridge/internal/flowtest"
 	"switchbridge/internal/frames"
 	"switchbridge/internal/ovs"
@@ -49,7 +49,7 @@ func newSite(t *testing.T, version, function, store string) *site {
 		if err := embedded.Built(); err != nil {
 			t.Skip(err)
 		}
-		t.Setenv("CACHE_DIRECTORY", wasmtest.CacheDir(t))
+		t.Setenv("CACHE_DIRECTORY", built.CacheDir(t))
 	}
 	s := &site{t: t, sw: ovs.Start(t, ovs.Options{Dummy: true}), bridges: []string{"br0", "br1"}, ports: map[string][]*ovs.Port{}, set: settings.Default()}
 	s.set.Function.URLs, s.set.State.URL = []string{function}, store

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"switchbridge/faas/instance/embedded"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/functiontest/conformance"
 	"switchbridge/gateway"
+	"switchbridge/internal/built"
 	"switchbridge/internal/dynamolocal"
 	"switchbridge/internal/ovs"
 	"switchbridge/internal/testlong"
@@ -127,7 +127,7 @@ func TestStates(t *testing.T) {
 // The gateway reads and swaps around the instances of a guest as it does around the controller.
 func TestLongStatesOfInstances(t *testing.T) {
 	testlong.Need(t)
-	t.Setenv("CACHE_DIRECTORY", wasmtest.CacheDir(t))
+	t.Setenv("CACHE_DIRECTORY", built.CacheDir(t))
 	stateLab(t, settings.Embedded, "flow", "redis://"+redistest.Start(t).Addr).scan()
 }
 

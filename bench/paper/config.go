@@ -10,10 +10,9 @@ import (
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"switchbridge/bench"
 	"switchbridge/flow"
+	"switchbridge/internal/yamlerr"
 )
 
 // Config says what is measured.
@@ -105,8 +104,8 @@ func ParseLocations(r io.Reader) ([]Location, error) {
 			Paper              float64 `yaml:"paper_ms"`
 		}
 	}
-	if err := strict(r, &file); err != nil {
-		return nil, fmt.Errorf("locations: %w", err)
+	if _, err := yamlerr.Load(r, "locations", &file); err != nil {
+		return nil, err
 	}
 	var list []Location
 	for i, f := range file.Locations {
@@ -168,8 +167,8 @@ func ParsePrices(r io.Reader) ([]Price, error) {
 			Currency    string
 		}
 	}
-	if err := strict(r, &file); err != nil {
-		return nil, fmt.Errorf("prices: %w", err)
+	if _, err := yamlerr.Load(r, "prices", &file); err != nil {
+		return nil, err
 	}
 	var list []Price
 	for i, f := range file.Prices {
@@ -200,15 +199,6 @@ func (p *Price) charged(run time.Duration) float64 {
 // Per1000 is what 1,000 invocations of the given run time cost beyond what is included.
 func (p *Price) Per1000(run time.Duration) float64 {
 	return p.PerMillion/1000 + 1000*p.PerGBSecond*(p.MemoryMB/1024)*p.charged(run)/1000
-}
-
-func strict(r io.Reader, v any) error {
-	d := yaml.NewDecoder(r)
-	d.KnownFields(true)
-	if err := d.Decode(v); err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	return nil
 }
 
 func (c *Config) defaults() error {

@@ -68,7 +68,7 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		after := r.Priority < above.Priority
 		switch {
 		case after:
-		case !r.Forwards(): // it denies more than was meant, but only what above was not surely to have
+		case !r.Forwards(): // it may deny more than was meant, but no packet that above was sure to get
 		case r.Priority == above.Priority:
 			after = true
 		default:
@@ -81,7 +81,7 @@ func shields(above, r *flow.Rule, sw lookup) bool {
 		return false
 	}
 	if f := written(r.Actions); r.Match.Fields&f != 0 {
-		sent := r.Match.Keep(^f) // by the time they get there they may have any value
+		sent := r.Match.Keep(^f) // these fields may have any value when packets get there
 		return sent.Overlaps(&above.Match)
 	}
 	return r.Match.Overlaps(&above.Match)

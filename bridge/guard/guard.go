@@ -7,14 +7,14 @@ import (
 	"switchbridge/flow"
 )
 
-// Switch is what the guard asks about the switch that a rule is for.
+// Switch answers the guard's questions about the switch that a rule is for.
 type Switch interface {
-	// Fit says why the switch can't hold r, in the words of its protocol. It may
-	// complete r, but never widens it. packet is nil for a proactive rule.
+	// Fit returns why the switch can't hold r, in the words of its protocol, or "". It may
+	// add what r needs, but never makes r match more. packet is nil for a proactive rule.
 	Fit(r *flow.Rule, packet *flow.Match) error
 
-	// FitActions says why the switch can't do this with a packet in hand, whose
-	// headers are packet.
+	// FitActions returns why the switch can't do this with a packet whose headers are
+	// packet, or "".
 	FitActions(actions []flow.Action, packet *flow.Match) error
 
 	// Before reports whether a is looked up before b whatever their priorities
@@ -22,8 +22,7 @@ type Switch interface {
 	Before(a, b *flow.Rule) bool
 }
 
-// Equipped is a [Switch] that knows more than the configuration says about
-// what rules name by a number.
+// Equipped is a [Switch] that knows which of the configured meters it has.
 type Equipped interface {
 	HasMeter(id uint32) bool // asked only of meters that are configured
 }
@@ -59,26 +58,26 @@ func (s *TableSet) Numbers() (numbers []uint8) {
 	return numbers
 }
 
-// DefaultHardTimeout is [Guardrails.HardTimeout] where nothing is configured.
+// DefaultHardTimeout is the default of [Guardrails.HardTimeout].
 const DefaultHardTimeout = 300 * time.Second
 
-// Guardrails are the configured bounds. They are read-only once in use and safe
-// for concurrent use.
+// Guardrails are the configured bounds. Nobody writes to them once they are in use, and
+// any goroutine may use them.
 type Guardrails struct {
 	Tables      TableSet
 	MinPriority uint16
 	MaxPriority uint16
 	MaxRules    int // in one function's answer
 
-	// HardTimeout is the timeout of a rule that answers a packet and has none, so that
-	// traffic can't keep the rule for ever; 0: such a rule gets none. A longer timeout than
-	// MaxHardTimeout is shortened to it; 0: nothing is shortened.
+	// A rule that answers a packet and has no hard_timeout gets HardTimeout, so that traffic
+	// can't keep the rule for ever. 0: it gets none. A hard_timeout above MaxHardTimeout is
+	// shortened to it. 0: none is shortened.
 	HardTimeout    time.Duration
 	MaxHardTimeout time.Duration
 
-	// MaxConversation takes MaxHardTimeout's place for a rule that matches only the
-	// packet's own conversation, since replies pass only as long as it is there; 0:
-	// MaxHardTimeout holds for it, too.
+	// MaxConversation replaces MaxHardTimeout for a rule that matches only the packet's own
+	// conversation, because replies pass only while that rule is there. 0: MaxHardTimeout
+	// applies to such a rule as well.
 	MaxConversation time.Duration
 
 	ProactiveWide bool     // proactive rules with actions may match everything
@@ -88,7 +87,7 @@ type Guardrails struct {
 	Off map[Rail]bool
 }
 
-// Default returns what holds where nothing is configured.
+// Default returns the guardrails of a gateway whose configuration says nothing about them.
 func Default() *Guardrails {
 	return &Guardrails{Tables: Tables(0, 1), MinPriority: 1, MaxPriority: 60000, MaxRules: 64,
 		HardTimeout: DefaultHardTimeout, MaxHardTimeout: time.Hour}
@@ -113,15 +112,15 @@ func (v Violation) LogArgs() []any {
 	return args
 }
 
-// Outcome is what [Guardrails.Check] leaves. It belongs to the caller, who
-// reuses it: its memory is what makes a check allocate nothing.
+// Outcome is the result of [Guardrails.Check]. It belongs to the caller. Callers use it
+// again for the next check, which then allocates nothing.
 type Outcome struct {
-	// Actions is what happens to the packet; empty is drop. It is d.PacketOut, or
-	// the actions of d.Rules[Rule], and not a copy.
+	// Actions say what the switch does with the packet; empty: it drops the packet. They
+	// are d.PacketOut or the actions of d.Rules[Rule], not a copy.
 	Actions []flow.Action
 
-	// Rule is the index in d.Rules, as they are after the check, of the rule that
-	// says so; -1 where d.PacketOut does, or nothing.
+	// Rule is the index of the rule whose actions these are, in d.Rules as they are after
+	// the check. It is -1 if they are d.PacketOut, or if nothing says what to do.
 	Rule int
 
 	// Violations are in the order of the answer's rules, then the PACKET_OUT's.
@@ -130,8 +129,8 @@ type Outcome struct {
 	check check
 }
 
-// check is one Check under way. It is part of the Outcome since the rails'
-// functions are called through a table, so that whatever they get is on the heap.
+// check is the state of one Check. It is part of the Outcome because the functions of
+// the rails are called through a table: what they are given lies on the heap.
 type check struct {
 	g          *Guardrails
 	d          *flow.Decision
@@ -139,16 +138,16 @@ type check struct {
 	desc       *flow.Switch // may be nil
 	mem        *Memory
 	packet     *flow.Match // nil: the rules are proactive
-	frame      flow.Match  // of P4: what the whole packet shows, of which its program tells a part
+	frame      flow.Match  // P4: the headers of the whole packet; its program names some of them
 	incomplete flow.Field
 	has        traits // of every rule of the answer
 
-	// Of the rule that is being looked at.
+	// About the rule that is checked now.
 	within func(*flow.Rule) error
 	covers bool // the packet, as the rule came
 	cut    bool // a rail has shortened its life
 
-	rules []fate // of d.Rules; sized when something falls or is cut
+	rules []fate // one for each of d.Rules; empty until a rule is refused or shortened
 	gone  []bool
 }
 
@@ -162,9 +161,9 @@ type fate struct {
 // off reports whether a rail is switched off.
 func (c *check) off(name Rail) bool { return len(c.g.Off) > 0 && c.g.Off[name] }
 
-// Check removes from d the rules that may not be installed, and fills out. What
-// stays is completed with its prerequisites and canonical, has a hard_timeout
-// where it answers a packet, and none of what is the gateway's to say (cookie,
+// Check removes the rules that may not be installed from d, and fills out. It completes
+// each rule that stays: with the prerequisites of its match, in canonical form, and with a
+// hard_timeout if it answers a packet. It clears what the gateway sets itself (cookie,
 // buffer_id).
 //
 // The packet itself is handled as the answer said. If the rule that said so is removed,
@@ -194,8 +193,8 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		c.has |= remembers
 	}
 
-	decisive, first := -1, -1           // of the rules that cover the packet: of all, and of the first table
-	strays, firstStrays := false, false // such a rule, once complete: it no longer covers the packet
+	decisive, first := -1, -1           // the rule that decides about the packet: among all tables, and in the first
+	strays, firstStrays := false, false // whether that rule, completed, no longer covers the packet
 	parts, start := d.Parts, 0
 	for i := range d.Rules {
 		if i == start { // a function's first rule
@@ -248,12 +247,12 @@ func (g *Guardrails) Check(ev *flow.Event, d *flow.Decision, sw Switch, mem *Mem
 		c.answer(rails)
 	}
 	if first >= 0 && first != decisive && !d.Rules[first].Passes() {
-		decisive, strays = first, firstStrays // the switch would not come to the other tables
+		decisive, strays = first, firstStrays // the switch would not look into the other tables
 	}
 	c.verdict(rails, decisive, strays, out)
 }
 
-// rule returns the first rail that r does not pass and why, or "".
+// rule returns the first rail that refuses r, and why, or "".
 func (c *check) rule(rails *bound, r *flow.Rule) (Rail, string) {
 	has := c.has
 	if r.Command != flow.Add || r.Flags != 0 || r.Meter != 0 {
@@ -270,8 +269,8 @@ func (c *check) rule(rails *bound, r *flow.Rule) (Rail, string) {
 	return c.list(&rails.actions, r.Actions, &r.Match, 0)
 }
 
-// list returns the first rail that a list of actions does not pass. m is what is
-// known of the packets that it is for, and withheld what they have and m lacks.
+// list returns the first rail that refuses a list of actions, and why. m has the known
+// headers of the packets that it is for; withheld are the fields that they have and m lacks.
 func (c *check) list(rails *[1 << allLists][]*Row, list []flow.Action, m *flow.Match, withheld flow.Field) (Rail, string) {
 	for _, row := range rails[traitsOf(list)] {
 		if detail := row.list(c, list, m, withheld); detail != "" && !c.off(row.Name) {

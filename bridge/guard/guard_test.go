@@ -129,7 +129,7 @@ func TestGuardProactive(t *testing.T) {
 	if d.Rules[0].HardTimeout != 0 || d.Rules[0].Match.EthType != flow.EthTypeIPv4 {
 		t.Fatalf("rule is now %v", d.Rules[0].String())
 	}
-	// The other rails hold all the same.
+	// The other rails still apply.
 	d.Rules[0].Actions = []flow.Action{flow.OutputTo(flow.PortController)}
 	if v := run(Default(), ev, &d); len(v) != 1 || v[0].Rail != RailController || d.HasPacketOut {
 		t.Fatalf("violations %v, decision %+v", v, d)
@@ -226,8 +226,8 @@ type noRules struct{ Anything }
 
 func (noRules) Fit(*flow.Rule, *flow.Match) error { return errors.New("it holds no rules") }
 
-// A packet goes by the rule that denies it where one is meant to, although no
-// switch could hold that rule, and although it is not the only one of its priority.
+// If a rule of the answer denies the packet, the packet is dropped, also if no switch could
+// hold that rule, and also if another rule has the same priority.
 func TestGuardKeepsDenial(t *testing.T) {
 	tagged := tcpPacket(80)
 	tagged.Match.SetVLAN(flow.VLANPresent|7, flow.VLANExact)
@@ -319,8 +319,8 @@ func TestGuardPacketOut(t *testing.T) {
 	}
 }
 
-// A digest tells fewer headers than a frame; a rule completed with what it needs
-// still decides the digest's packet.
+// A digest has fewer headers than a frame. A rule that was completed with prerequisites
+// still decides about the digest's packet.
 func TestGuardDigest(t *testing.T) {
 	var m flow.Match
 	m.SetInPort(portA)
@@ -336,7 +336,7 @@ func TestGuardDigest(t *testing.T) {
 	}
 }
 
-// A function that was sent a P4 switch's frame may name a header that its program does not tell. No rule comes of it, and the packet does what it says.
+// A function that has a P4 switch's whole frame may match a header that the switch's program does not read. Such a rule is not installed, and the packet itself is handled as the rule says.
 func TestGuardBeyondDigest(t *testing.T) {
 	a, b := frames.Host(1), frames.Host(2)
 	frame := frames.ARPReply(a, b)
@@ -367,8 +367,8 @@ func TestGuardBeyondDigest(t *testing.T) {
 	}
 }
 
-// A controller reuses the rules' memory for its next answer, beyond the ones
-// that stay as well.
+// A controller uses the memory of all rules again for its next answer, also that of
+// rules that were removed.
 func TestGuardSharesNoMemory(t *testing.T) {
 	bad := goodRule()
 	bad.Table = 9
@@ -386,7 +386,7 @@ func TestGuardSharesNoMemory(t *testing.T) {
 	}
 }
 
-// The order in which rules come is not the order of the parts that fall.
+// Rules may come in any order of priority.
 func TestGuardParts(t *testing.T) {
 	within := func(*flow.Rule) error { return errors.New("not asked about it") }
 	var d flow.Decision
@@ -420,7 +420,7 @@ func TestGuardParts(t *testing.T) {
 	}
 }
 
-// One function's endless answer does not cost another its rules.
+// If one function answers with too many rules, another function's rules are still installed.
 func TestGuardTooManyOfOne(t *testing.T) {
 	g := Default()
 	g.MaxRules = 2
@@ -438,8 +438,8 @@ func TestGuardTooManyOfOne(t *testing.T) {
 	}
 }
 
-// What guards nothing else lives by its own timeouts; what shields another does
-// not end before it.
+// A deny that protects no other rule keeps its own timeouts. One that protects a rule does
+// not end before that rule.
 func TestGuardLives(t *testing.T) {
 	rule := func(priority uint16, idle, hard time.Duration, port uint16, actions ...flow.Action) flow.Rule {
 		r := goodRule()
@@ -487,7 +487,7 @@ func covers(r flow.Rule) flow.Rule {
 	return r
 }
 
-// A packet that is to pass a meter which is not there is dropped, and the meter named.
+// A packet whose actions name a meter that is not there is dropped, and the refusal names the meter.
 func TestGuardMeteredPacket(t *testing.T) {
 	r := goodRule()
 	r.Meter = 7

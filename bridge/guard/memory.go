@@ -13,14 +13,14 @@ import (
 
 // Bounds of a Memory.
 const (
-	MaxForeign = 65536 // rules of others that are known one by one
-	MaxDenies  = 1024  // refused denies that are known one by one
+	MaxForeign = 65536 // other controllers' rules of which the match is known
+	MaxDenies  = 1024  // refused denies that are kept each by itself
 )
 
-// Memory holds what one session's answers are checked against beside themselves: the
-// rules of other controllers in the switch, and the denies that the switch has refused.
-// The zero value and nil are empty. It is safe for concurrent use and bounded, and costs a
-// check nothing while it is empty.
+// Memory holds what a check needs to know beside the answer itself: the rules of other
+// controllers in the switch, and the denies that the switch has refused. A session has one.
+// The zero value and nil are empty. Any goroutine may use it. Its size is bounded, and while it is
+// empty it costs a check nothing.
 //
 // If there is no more room, it merges entries into wider ones, so that it refuses more
 // and not less.
@@ -40,17 +40,17 @@ type Memory struct {
 // deny is a rule that the switch refused.
 type deny struct {
 	rule flow.Rule
-	ends time.Time // when it would have gone by itself; zero is never
+	ends time.Time // when its timeout passes; zero is never
 }
 
-// Refused tells of a rule that the switch did not take. A deny shields from then
-// on: later rules with actions that overlap it, in its table at lower or equal
-// priority, are refused, until the session ends or [Memory.Installed] is told of
-// it. Other rules are not remembered.
+// Refused says that the switch has refused a rule. If the rule is a deny, Memory keeps
+// it. The guard then refuses later rules with actions that overlap the deny, in its table
+// at lower or equal priority, until the session ends or [Memory.Installed] says that the
+// switch has the deny. Other rules are not kept.
 //
-// Beyond MaxDenies, those are dropped that would have gone by themselves by now;
-// where there is none, one shield of each table takes the others' place. It is
-// as wide as all that it stands for together, and ends with the last of them.
+// If there are MaxDenies already, Refused drops the denies whose timeouts have passed. If
+// none has, it merges the denies of each table into one, which matches all their packets
+// and ends when the last of them ends.
 func (m *Memory) Refused(r *flow.Rule) {
 	if r.Command != flow.Add || r.Forwards() {
 		return
@@ -100,7 +100,7 @@ func (m *Memory) Refused(r *flow.Rule) {
 	m.shut = append(m.shut, d)
 }
 
-// over reports whether the rule would have gone by itself.
+// over reports whether the rule's timeout has passed.
 func (d *deny) over(now time.Time) bool { return !d.ends.IsZero() && !now.Before(d.ends) }
 
 func later(a, b time.Time) time.Time {
@@ -113,7 +113,7 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// common returns the fields of a in which b has the same values: what covers both.
+// common returns the fields of a in which b has the same values. This match covers both.
 func common(a, b *flow.Match) flow.Match {
 	var same flow.Field
 	for rest := a.Fields & b.Fields; rest != 0; rest &= rest - 1 {
@@ -125,8 +125,8 @@ func common(a, b *flow.Match) flow.Match {
 	return a.Keep(same)
 }
 
-// Installed tells that the switch has a rule, as its BARRIER or its answer to a
-// Write says: it shields by itself now.
+// Installed says that the switch has a rule, which a BARRIER or the answer to a Write
+// has confirmed. Memory forgets the rule.
 func (m *Memory) Installed(r *flow.Rule) {
 	if m == nil || m.denies.Load() == 0 || r.Forwards() {
 		return
@@ -146,13 +146,13 @@ func (m *Memory) Installed(r *flow.Rule) {
 	}
 }
 
-// Shields reports whether a deny is remembered that the switch has refused.
+// Shields reports whether Memory has a deny that the switch has refused.
 func (m *Memory) Shields() bool { return m != nil && m.denies.Load() != 0 }
 
-// empty reports whether nothing is remembered.
+// empty reports whether Memory has nothing.
 func (m *Memory) empty() bool { return m == nil || m.denies.Load()|m.others.Load() == 0 }
 
-// shielding says which refused deny r would get packets of, or "".
+// shielding returns the refused deny whose packets r would get, as text, or "".
 func (m *Memory) shielding(r *flow.Rule, sw lookup) string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -173,10 +173,10 @@ func (m *Memory) shielding(r *flow.Rule, sw lookup) string {
 	return ""
 }
 
-// Foreign replaces what is known of the rules of others in the switch: read calls
-// its argument for each of them, which keeps nothing of the rule. It returns how
-// many there are and how many of those are beyond MaxForeign; of these only
-// table and priority are known, and nothing may be added there.
+// Foreign replaces what is known of other controllers' rules in the switch. read calls
+// its argument once for each rule; nothing of the rule is kept. Foreign returns how many
+// rules there are, and how many of them are beyond MaxForeign. Of those it keeps table and
+// priority only, and the guard refuses every rule of that table and priority.
 func (m *Memory) Foreign(read func(yield func(r *flow.Rule))) (rules, beyond int) {
 	known := make(map[uint64]uint64)
 	var crowded map[uint8]*[1024]uint64
@@ -203,7 +203,7 @@ func (m *Memory) Foreign(read func(yield func(r *flow.Rule))) (rules, beyond int
 	return rules, beyond
 }
 
-// foreignTo says whose rule r would replace, or "".
+// foreignTo returns whose rule r would replace, as text, or "".
 func (m *Memory) foreignTo(r *flow.Rule) string {
 	if m.others.Load() == 0 {
 		return ""
@@ -220,16 +220,16 @@ func (m *Memory) foreignTo(r *flow.Rule) string {
 	return ""
 }
 
-// seed makes the hash one that nobody outside can find two equal rules of.
+// seed makes the hash unpredictable, so that nobody outside can find two rules with the same hash.
 var seed = maphash.MakeSeed()
 
-// hashOf is of table, priority and match, which is the same for two matches that
-// a switch may take for one.
+// hashOf returns a hash of table, priority and match. Two matches that a switch may
+// treat as one have the same hash.
 func hashOf(r *flow.Rule) uint64 {
 	m := r.Match.Canonical()
 	m = m.Keep(^m.Vacuous())
 	if m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&flow.VLANPresent == 0 {
-		m.SetVLAN(flow.VLANNone, flow.VLANExact) // with a mask of that bit alone, too: so 1.0 says it
+		m.SetVLAN(flow.VLANNone, flow.VLANExact) // also where the mask has that bit alone, as OpenFlow 1.0 has it
 	}
 	var room [384]byte
 	b, be := room[:0], binary.BigEndian
@@ -243,7 +243,7 @@ func hashOf(r *flow.Rule) uint64 {
 			b = append(append(b, a[:]...), mask[:]...)
 		case flow.Prefix:
 			p := x.Prefix(&m)
-			a := p.Addr().As16() // whether IPv4 or not eth_type says
+			a := p.Addr().As16() // eth_type says whether it is IPv4
 			b = append(append(b, a[:]...), byte(p.Bits()))
 		case flow.IPv6:
 			a := x.Addr(&m).As16()

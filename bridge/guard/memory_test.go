@@ -10,7 +10,7 @@ import (
 	"switchbridge/flow"
 )
 
-// refusedBy says what of r a memory is against.
+// refusedBy returns why a memory refuses r.
 func refusedBy(m *Memory, r flow.Rule) string {
 	d := flow.Decision{Rules: []flow.Rule{r}}
 	var out Outcome
@@ -56,7 +56,7 @@ func TestMemoryDenies(t *testing.T) {
 	}
 }
 
-// More denies than there is room for shield more, and not less.
+// If there are more denies than Memory has room for, it refuses more rules, never fewer.
 func TestMemoryDeniesBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := new(Memory)
@@ -81,7 +81,7 @@ func TestMemoryDeniesBound(t *testing.T) {
 		if m.shielding(&arp, Anything{}) != "" {
 			t.Error("a rule that none of the denies overlaps is refused")
 		}
-		time.Sleep(301 * time.Second) // all of them would be gone, had the switch taken them
+		time.Sleep(301 * time.Second) // the timeouts of all of them have passed
 		if got := refusedBy(m, allow(100, 80)); got != "" {
 			t.Errorf("after the denies' time: %q", got)
 		}
@@ -137,8 +137,8 @@ func TestMemoryForeign(t *testing.T) {
 	}
 }
 
-// A switch lists a rule without what its masks leave nothing of, and an answer with
-// such a field is the same rule to it.
+// A switch lists a rule without the fields whose masks are zero. An answer that has such a
+// field is the same rule.
 func TestMemoryForeignVacuous(t *testing.T) {
 	for name, tc := range map[string]struct{ theirs, ours func(m *flow.Match) }{
 		"ip_src": {func(m *flow.Match) {}, func(m *flow.Match) { m.SetIPSrc(netip.MustParsePrefix("0.0.0.0/0")) }},

@@ -2,7 +2,7 @@ package guard
 
 import "github.com/prometheus/client_golang/prometheus"
 
-// Metrics counts violations by rail, a closed set of labels. nil counts nothing.
+// Metrics counts violations by rail. The set of labels is closed. nil counts nothing.
 type Metrics struct{ violations *prometheus.CounterVec }
 
 // NewMetrics registers the counter with every series that it can have; nil

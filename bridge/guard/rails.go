@@ -53,7 +53,7 @@ const (
 	OnPortStatus
 	OnError
 
-	// OnOthers are the events whose answers are proactive: no packet asked.
+	// OnOthers are the events whose answers are proactive: there is no packet.
 	OnOthers = OnSwitchConnected | OnFlowRemoved | OnPortStatus | OnError
 	OnAll    = OnPacketIn | OnOthers
 )
@@ -73,7 +73,7 @@ func (e Events) String() string {
 	return strings.Join(names, ", ")
 }
 
-// eventsOf returns the one member that ev is.
+// eventsOf returns the set that has ev alone.
 func eventsOf(ev *flow.Event) Events {
 	switch {
 	case ev.PacketIn != nil:
@@ -85,15 +85,15 @@ func eventsOf(ev *flow.Event) Events {
 	case ev.Type == flow.EventError:
 		return OnError
 	}
-	return OnSwitchConnected // and whatever else an answer may come to
+	return OnSwitchConnected // and every other event that has an answer
 }
 
-// Members says what of an answer a rail binds.
+// Members says which parts of an answer a rail checks.
 type Members uint8
 
 const (
 	Rules      Members = 1 << iota
-	PacketOuts         // the answer's own, and what a fallen rule leaves to the packet
+	PacketOuts         // the answer's own, and the actions of a removed rule for the packet itself
 )
 
 func (m Members) String() string {
@@ -103,7 +103,7 @@ func (m Members) String() string {
 // Row is one guardrail.
 type Row struct {
 	Name    Rail
-	Default string // what holds where nothing is configured, for people
+	Default string // what applies by default, in words
 	Events  Events
 	Binds   Members
 	Why     string // one sentence
@@ -111,24 +111,23 @@ type Row struct {
 	// Shortens says that the rail shortens a rule's life and refuses nothing.
 	Shortens bool
 
-	// One of these checks; each returns what is wrong, or "". Two rails have none:
-	// the check of too-many-rules is the number of a function's rules, and that of
-	// exposed is Fall.
+	// One of these functions makes the check and returns what is wrong, or "". Two rails
+	// have none: too-many-rules counts a function's rules, and exposed is Fall.
 
 	rule  func(c *check, r *flow.Rule) string // each rule by itself
-	among func(c *check, i int) string        // rule i among its answer's, once all are complete
+	among func(c *check, i int) string        // rule i beside the answer's other rules, when all are complete
 
-	// list is for a list of actions; m is what is known of the packets that they
-	// are for, and withheld what these have and m lacks.
+	// list checks a list of actions. m has the known headers of the packets that the
+	// actions are for; withheld are the fields that these packets have and m lacks.
 	list func(c *check, list []flow.Action, m *flow.Match, withheld flow.Field) string
 
-	// when saves calls: the rail is called only for a rule, or a list of actions,
-	// that has one of these traits. 0: for all.
+	// when has traits: the rail is called only for a rule or a list of actions that has one
+	// of them, which saves calls. 0: it is called for all.
 	when traits
 }
 
-// Rails has every guardrail, in the order in which they look at a rule. It is
-// the table that documentation, metrics and tests are made of.
+// Rails has every guardrail, in the order in which they check a rule. Documentation,
+// metrics and tests are made from this table.
 var Rails = []Row{
 	{Name: RailTooManyRules, Default: "64 rules in a function's answer", Events: OnAll, Binds: Rules,
 		Why: "An answer that is longer than anybody means is a mistake as a whole, so none of it is installed."},
@@ -184,8 +183,8 @@ var Rails = []Row{
 		Why: "A rule must not get the packets of a refused one above it; it is installed with that one or not at all."},
 }
 
-// Names has the name of every rail that refuses something, for metrics that want
-// their series from the start.
+// Names returns the name of every rail that refuses something, for metrics that have
+// all their series from the start.
 func Names() []Rail {
 	var names []Rail
 	for i := range Rails {
@@ -220,8 +219,7 @@ const (
 	allLists = iota
 )
 
-// bound are the rails of one event type, by what they look at and, where they
-// are told apart by it, its traits.
+// bound are the rails of one event type, by what they check and by traits.
 type bound struct {
 	rule               [1 << allRules][]*Row
 	actions, packetOut [1 << allLists][]*Row
@@ -409,8 +407,8 @@ func proactiveWide(c *check, r *flow.Rule) string {
 	return "with actions, want a header of the packet (guardrails.proactive_wide lifts this)"
 }
 
-// incompleteLife is how long a deny lives that answers an incomplete packet and
-// may be wider than it was meant.
+// incompleteLife is the timeout of a deny that answers an incomplete packet: it may match
+// more packets than was meant.
 const incompleteLife = 2 * time.Second
 
 func incomplete(c *check, r *flow.Rule) string {
@@ -490,7 +488,7 @@ func hardTimeout(c *check, r *flow.Rule) string {
 	return ""
 }
 
-// ofConversation reports whether m is of the packet's conversation and no other.
+// ofConversation reports whether m matches the packet's conversation and no other.
 func ofConversation(m, packet *flow.Match) bool {
 	return packet.Converses() && m.Has(flow.FieldInPort) && m.Keep(flow.Conversation) == packet.Keep(flow.Conversation)
 }
@@ -509,8 +507,8 @@ func order(c *check, i int) string {
 			continue
 		}
 		if o.Priority == r.Priority {
-			// Which of two is taken is undefined (OpenFlow 1.3.5, 5.3), and of two
-			// that match the same it is the later one. A goto may lead to a deny.
+			// It is undefined which of two rules the switch takes (OpenFlow 1.3.5, 5.3). If
+			// both match the same packets, it takes the later one. A goto may lead to a deny.
 			if o.Forwards() && o.Goto == r.Goto || c.sw.Before(o, r) || !r.Match.Overlaps(&o.Match) {
 				continue
 			}
@@ -564,5 +562,5 @@ func inRange(m *flow.Match) string {
 	return ""
 }
 
-// bitsOf are the widths that fields have which are no whole bytes.
+// bitsOf has the widths of the fields that are not whole bytes.
 var bitsOf = map[uint8]string{2: "two", 3: "three", 6: "six", 20: "twenty"}

@@ -14,7 +14,7 @@ import (
 	"switchbridge/flow"
 )
 
-// trial is an answer that one rail stops, and no other.
+// trial is an answer that exactly one rail refuses.
 type trial struct {
 	g   *Guardrails
 	ev  *flow.Event
@@ -37,7 +37,7 @@ func events() map[Events]*flow.Event {
 	}
 }
 
-// picky is a switch with an order of its own.
+// picky is a switch that looks rules up in an order of its own.
 type picky struct {
 	Anything
 	before func(a, b *flow.Rule) bool
@@ -232,8 +232,8 @@ var packetOutTrials = map[Rail][]flow.Action{
 	RailSetField:       {{Type: flow.SetL4Dst, Value: 53, IPProto: flow.ProtoUDP}, flow.OutputTo(portB)},
 }
 
-// Every rail binds what its row says: for each event there is an answer that this
-// rail stops, and without the rail nothing does.
+// Every rail checks what its row says: for each event there is an answer that this rail
+// refuses, and without the rail nothing refuses it.
 func TestRails(t *testing.T) {
 	for _, row := range Rails {
 		if row.Default == "" || row.Why == "" || !strings.HasSuffix(row.Why, ".") || strings.Count(row.Why, ". ") > 0 || row.Events == 0 || row.Binds == 0 {
@@ -335,7 +335,7 @@ func try(rail Rail, ev *flow.Event, name string, off bool) result {
 	return r
 }
 
-// What the rails about width let pass: what our own policies install, and denies.
+// The rails about width accept the rules that our own policies install, and denies.
 func TestWidth(t *testing.T) {
 	packet := tcpPacket(80).Match
 	rule := func(table uint8, m flow.Match, actions ...flow.Action) flow.Rule {
@@ -380,8 +380,8 @@ func TestWidth(t *testing.T) {
 	}
 }
 
-// The packet that a rule refused by order is about goes as the answer said, and
-// the deny above stays.
+// If the rail order refuses a rule, the packet is still handled as the answer said, and
+// the deny of higher priority stays.
 func TestOrder(t *testing.T) {
 	d := flow.Decision{Rules: []flow.Rule{allow(100, 80), deny200()}}
 	d.Rules[1].Match = d.Rules[1].Match.Keep(flow.FieldInPort | flow.FieldEthType | flow.FieldIPDst)
@@ -390,7 +390,7 @@ func TestOrder(t *testing.T) {
 	if len(d.Rules) != 1 || d.Rules[0].Priority != 200 || len(out.Violations) != 1 || out.Violations[0].Rail != RailOrder || out.Rule != 0 || len(out.Actions) != 0 {
 		t.Errorf("rules %v, outcome %+v", d.Rules, out)
 	}
-	// Above the deny it may be looked up first, and so may one that does the same as what is above.
+	// A rule above the deny may be looked up first, and so may a rule with the same actions as the one above it.
 	same := deny200()
 	same.Actions = goodRule().Actions
 	for _, d := range []flow.Decision{{Rules: []flow.Rule{allow(300, 80), deny200()}}, {Rules: []flow.Rule{allow(100, 80), same}}} {
@@ -401,7 +401,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// An allow and a goto of one priority: which of them is taken is not defined, and
+// It is undefined which of an allow and a goto with the same priority the switch takes, and
 // the goto may lead to a deny.
 func TestOrderOfGoto(t *testing.T) {
 	leads, deny, again := deny200(), deny200(), allow(200, 80)
@@ -422,7 +422,7 @@ func TestOrderOfGoto(t *testing.T) {
 	}
 }
 
-// Refusals of an incomplete packet's rules don't change what happens to it.
+// If rules for an incomplete packet are refused, the packet is still handled as the answer said.
 func TestIncompleteVerdict(t *testing.T) {
 	ev := packetEvent(tcpPacket(80))
 	ev.PacketIn.Incomplete = flow.FieldL4Dst

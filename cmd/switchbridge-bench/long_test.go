@@ -7,17 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 )
 
-// programs builds both, and returns the path of this one.
+// programs returns the path of this one, and puts the other on PATH.
 func programs(t *testing.T) string {
-	dir := t.TempDir()
-	out, err := exec.Command("go", "build", "-o", dir+"/", "switchbridge/cmd/switchbridge", "switchbridge/cmd/switchbridge-bench").CombinedOutput()
-	if err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return filepath.Join(dir, "switchbridge-bench")
+	t.Helper()
+	t.Setenv("PATH", filepath.Dir(built.Switchbridge(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return built.Bench(t)
 }
 
 // claims runs a command, which must have no failure, and wants lines that begin so.

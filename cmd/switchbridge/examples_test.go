@@ -100,7 +100,7 @@ type exampleFolder struct {
 func newExamples(t *testing.T) *exampleFolder {
 	l := &exampleFolder{machine: newMachine(t, ovs.Options{}), data: map[string][]byte{}}
 	// Not this process's program: under the race detector it takes half a minute to compile the function.
-	programs := filepath.Dir(built.Program(t, "switchbridge/cmd/switchbridge"))
+	programs := filepath.Dir(built.Switchbridge(t))
 	l.path = programs + string(os.PathListSeparator) + os.Getenv("PATH")
 
 	const policy = "serial: %d\nchain:\n  - header: {rules: [{name: no-ssh, match: {tcp_dst: %d}, action: deny}]}\n  - forward: {mode: normal}\n" +

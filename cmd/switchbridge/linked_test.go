@@ -3,10 +3,10 @@ package main
 import (
 	"bytes"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"testing"
+
+	"switchbridge/internal/built"
 )
 
 // Where a program can call a method by a name that is not known before, as a template does, the linker keeps every method of every type:
@@ -16,15 +16,10 @@ func TestUnusedMethodsAreNotLinked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tags := regexp.MustCompile(`(?m)^TAGS +:= (\S+)$`).FindSubmatch(makefile)
-	if tags == nil {
-		t.Fatal("Makefile has no line of TAGS")
+	if tags := regexp.MustCompile(`(?m)^TAGS +:= (\S+)$`).FindSubmatch(makefile); tags == nil || string(tags[1]) != built.Tags {
+		t.Fatalf("TAGS in the Makefile is %q, tests build with %s", tags, built.Tags)
 	}
-	file := filepath.Join(t.TempDir(), "switchbridge")
-	if out, err := exec.Command("go", "build", "-tags", string(tags[1]), "-o", file, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	program, err := os.ReadFile(file)
+	program, err := os.ReadFile(built.Switchbridge(t))
 	if err != nil {
 		t.Fatal(err)
 	}

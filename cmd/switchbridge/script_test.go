@@ -5,13 +5,14 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"switchbridge/internal/built"
 )
 
 func TestMain(m *testing.M) {
@@ -71,10 +72,7 @@ func waitSays() {
 // TestScripts runs the commands as a user does; each script in testdata is one
 // story.
 func TestScripts(t *testing.T) {
-	benchDir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", benchDir, "switchbridge/cmd/switchbridge-bench").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	benchDir := filepath.Dir(built.Bench(t))
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(env *testscript.Env) error {
@@ -89,6 +87,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("PATH", benchDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 			env.Setenv("REPO", root)
 			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("GORACE", os.Getenv("GORACE"))
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(env.WorkDir, "cache"))
 			data := os.Getenv("SWITCHBRIDGE_DATA")
 			if data == "" {

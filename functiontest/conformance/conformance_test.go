@@ -25,12 +25,12 @@ import (
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/guest"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
+	"switchbridge/internal/built"
 	"switchbridge/internal/testlong"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/kinds"
@@ -51,7 +51,7 @@ var encodings = []struct {
 // embeddedFunction is the controller as a guest, as `switchbridge run` has it.
 func embeddedFunction(t *testing.T) *embedded.Function {
 	t.Helper()
-	f, err := embedded.New(embedded.Options{Wasm: wasmtest.Build(t, guestPackage, true), Policy: Policy(), CacheDir: wasmtest.CacheDir(t)})
+	f, err := embedded.New(embedded.Options{Wasm: built.Guest(t, guestPackage, true), Policy: Policy(), CacheDir: built.CacheDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestEmbedded(t *testing.T) {
 // TestGuestOfTheBinary asks the guest that make puts into the binary. The part of it that usually
 // decides must do for the suite; all of it goes on once somebody asks for more.
 func TestGuestOfTheBinary(t *testing.T) {
-	f, err := embedded.New(embedded.Options{Policy: Policy(), CacheDir: wasmtest.CacheDir(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	f, err := embedded.New(embedded.Options{Policy: Policy(), CacheDir: built.CacheDir(t), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	if errors.Is(err, embedded.ErrNotBuilt) {
 		t.Skip(err)
 	}
@@ -305,7 +305,7 @@ func TestWASICommand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(wasmtest.CacheDir(t))
+	cache, err := wazero.NewCompilationCacheWithDir(built.CacheDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -313,7 +313,7 @@ func TestWASICommand(t *testing.T) {
 	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(cache))
 	defer runtime.Close(context.Background())
 	wasi_snapshot_preview1.MustInstantiate(ctx, runtime)
-	module, err := runtime.CompileModule(ctx, wasmtest.Build(t, guestPackage, false, "json"))
+	module, err := runtime.CompileModule(ctx, built.Guest(t, guestPackage, false, "json"))
 	if err != nil {
 		t.Fatal(err)
 	}

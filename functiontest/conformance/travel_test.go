@@ -15,7 +15,6 @@ import (
 	"switchbridge/faas/function"
 	"switchbridge/faas/function/httphost"
 	"switchbridge/faas/instance/embedded"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/faas/platform/fastlyhost"
 	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/faas/platform/workershost"
@@ -25,6 +24,7 @@ import (
 	"switchbridge/flow/contract/jsonenc"
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
+	"switchbridge/internal/built"
 	"switchbridge/policy/blob"
 	"switchbridge/state/stores"
 	"switchbridge/state/stores/every"
@@ -90,7 +90,7 @@ func TestTravels(t *testing.T) {
 			return kept(t, c, c, keys)
 		})
 	})
-	f, err := embedded.New(embedded.Options{Wasm: wasmtest.Build(t, guestPackage, true), Policy: Travelling(), CacheDir: wasmtest.CacheDir(t)})
+	f, err := embedded.New(embedded.Options{Wasm: built.Guest(t, guestPackage, true), Policy: Travelling(), CacheDir: built.CacheDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,7 +126,7 @@ func TestTravels(t *testing.T) {
 		})
 	}
 	t.Run("WASI command", func(t *testing.T) {
-		cache, err := wazero.NewCompilationCacheWithDir(wasmtest.CacheDir(t))
+		cache, err := wazero.NewCompilationCacheWithDir(built.CacheDir(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,7 +134,7 @@ func TestTravels(t *testing.T) {
 		runtime := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfig().WithCompilationCache(cache))
 		defer runtime.Close(context.Background())
 		wasi_snapshot_preview1.MustInstantiate(t.Context(), runtime)
-		module, err := runtime.CompileModule(t.Context(), wasmtest.Build(t, guestPackage, false, "json"))
+		module, err := runtime.CompileModule(t.Context(), built.Guest(t, guestPackage, false, "json"))
 		if err != nil {
 			t.Fatal(err)
 		}

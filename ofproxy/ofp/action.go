@@ -29,9 +29,9 @@ const (
 	act13SetField = 25
 )
 
-// appendActions appends a list that fitActions passed. proto is the protocol of
-// the packets, which tells the ports of 1.3 apart where an action itself does
-// not say.
+// appendActions appends a list that fitActions has accepted. proto is the protocol of
+// the packets: in 1.3 it says whether a port is of TCP or of UDP if the action itself
+// doesn't.
 func appendActions(b []byte, v flow.Protocol, list []flow.Action, proto uint8) []byte {
 	if v == flow.OpenFlow10 {
 		return appendActions10(b, list)
@@ -42,7 +42,7 @@ func appendActions(b []byte, v flow.Protocol, list []flow.Action, proto uint8) [
 	return b
 }
 
-// appendActions10 makes an ENQUEUE of each output that a SET_QUEUE holds for.
+// appendActions10 writes an ENQUEUE for each output that follows a SET_QUEUE.
 func appendActions10(b []byte, list []flow.Action) []byte {
 	queue := flow.NoQueue
 	for i := range list {
@@ -143,7 +143,7 @@ func pick(first bool, a, b uint8) uint8 {
 	return b
 }
 
-// maxLenOf is max_len, which counts only for the controller.
+// maxLenOf returns max_len, which has a meaning only for outputs to the controller.
 func maxLenOf(a *flow.Action) uint16 {
 	if a.Port == flow.PortController {
 		return a.MaxLen
@@ -151,9 +151,9 @@ func maxLenOf(a *flow.Action) uint16 {
 	return 0
 }
 
-// parseActions appends the actions in b to list. Those that our nouns lack
-// become flow.Unsupported with their OFPAT_* number; a length that is wrong is
-// an error. proto is as in appendActions.
+// parseActions appends the actions in b to list. An action that package flow has no kind
+// for becomes flow.Unsupported with its OFPAT_* number. A wrong length is an error. proto
+// is as in appendActions.
 func parseActions(list []flow.Action, b []byte, v flow.Protocol, proto uint8) ([]flow.Action, error) {
 	queue := flow.NoQueue
 	for len(b) > 0 {
@@ -193,9 +193,8 @@ func outputAction(port flow.PortNo, maxLen uint16) flow.Action {
 	return a
 }
 
-// parseAction10 reads an action of whole length b. Of ENQUEUE it makes an output
-// and, where that is not the queue that holds already, a SET_QUEUE before it;
-// an OUTPUT after it is of no queue.
+// parseAction10 reads one action, which is all of b. An ENQUEUE becomes an output, with a
+// SET_QUEUE before it unless that queue is set already. An OUTPUT after it uses no queue.
 func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8, queue *uint32) ([]flow.Action, error) {
 	want := 8
 	switch typ {
@@ -212,7 +211,7 @@ func parseAction10(list []flow.Action, typ uint16, b []byte, proto uint8, queue 
 	switch typ {
 	case act10Output:
 		a = outputAction(port32(be.Uint16(b[4:])), be.Uint16(b[6:]))
-		if a.Port != flow.PortController { // which has no queues
+		if a.Port != flow.PortController { // the controller's port has no queues
 			list = setQueue(list, queue, flow.NoQueue)
 		}
 	case act10Enqueue:

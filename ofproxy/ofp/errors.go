@@ -69,8 +69,8 @@ func KnownError(v flow.Protocol, typ, code uint16) bool {
 	return int(code) <= strings.Count(list, " ")
 }
 
-// ErrorName returns the name of an error in the version's own terms, such as
-// "BAD_MATCH: BAD_PREREQ"; numbers stand for what has no name.
+// ErrorName returns the name that the version gives an error, such as
+// "BAD_MATCH: BAD_PREREQ". A type or code without a name is a number.
 func ErrorName(v flow.Protocol, typ, code uint16) string {
 	names := errorNames13[:]
 	if v == flow.OpenFlow10 {

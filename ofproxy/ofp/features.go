@@ -2,7 +2,7 @@ package ofp
 
 import "switchbridge/flow"
 
-// AppendFeaturesRequest asks a switch who it is.
+// AppendFeaturesRequest asks a switch for its datapath id and abilities.
 func AppendFeaturesRequest(b []byte, v flow.Protocol, xid uint32) []byte {
 	return appendEmpty(b, v, TypeFeaturesRequest, xid)
 }
@@ -14,12 +14,11 @@ func appendEmpty(b []byte, v flow.Protocol, t Type, xid uint32) []byte {
 
 const featuresLen = 24 // after the header, without 1.0's ports
 
-// maxPorts10 is how many ports a FEATURES_REPLY of 1.0 has place for.
+// maxPorts10 is how many ports fit into a FEATURES_REPLY of 1.0.
 const maxPorts10 = (maxLen - HeaderLen - featuresLen) / portLen10
 
 // AppendFeaturesReply describes a switch (OpenFlow 1.0.0, 5.3.1; 1.3.5, 7.3.1).
-// In 1.0 the ports are part of it, and those without place in a message of 64
-// KiB are left out.
+// In 1.0 it has the ports as well; those that don't fit into 64 KiB are left out.
 func AppendFeaturesReply(b []byte, v flow.Protocol, xid uint32, sw *flow.Switch) []byte {
 	start := len(b)
 	b = begin(b, v, TypeFeaturesReply, xid)
@@ -40,8 +39,8 @@ func AppendFeaturesReply(b []byte, v flow.Protocol, xid uint32, sw *flow.Switch)
 	return mustEnd(b, start)
 }
 
-// ParseFeaturesReply sets everything in sw but, in 1.3, the ports, which are
-// left alone: they come with a port description ([ParsePortDescReply]).
+// ParseFeaturesReply sets everything in sw. In 1.3 it leaves the ports unchanged: they
+// come with a port description ([ParsePortDescReply]).
 func ParseFeaturesReply(msg []byte, sw *flow.Switch) error {
 	v, b, err := body(msg, TypeFeaturesReply, featuresLen)
 	if err != nil {
@@ -76,8 +75,8 @@ func appendConfig(b []byte, v flow.Protocol, t Type, xid uint32, missSendLen uin
 	return mustEnd(b, start)
 }
 
-// ParseConfig returns the miss_send_len of a SET_CONFIG or a GET_CONFIG_REPLY:
-// how many bytes of a packet that misses go to the controller; 0xffff is all.
+// ParseConfig returns the miss_send_len of a SET_CONFIG or a GET_CONFIG_REPLY: how many
+// bytes of a packet that no rule matches go to the controller. 0xffff means all of them.
 func ParseConfig(msg []byte) (missSendLen uint16, err error) {
 	t, err := eitherOf(msg, TypeSetConfig, TypeGetConfigReply)
 	if err != nil {

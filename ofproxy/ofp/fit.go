@@ -6,39 +6,37 @@ import (
 	"switchbridge/flow"
 )
 
-// This file has the checks that encoders make before they write, so that what
-// is asked beforehand ([Fit], [FitActions], [FitPacketOut]) and what is written
-// can't disagree. None of them allocates where all is well.
+// This file has the checks of [Fit], [FitActions] and [FitPacketOut]. Encoders make the
+// same checks before they write, so that the two can't disagree. A check that finds
+// nothing wrong allocates nothing.
 
-// Numbers beyond which OpenFlow 1.3 has meanings of its own (1.3.5, 7.3.1,
-// 7.3.4.3, 7.3.4.4).
+// OpenFlow 1.3 gives numbers above these special meanings (1.3.5, 7.3.1, 7.3.4.3,
+// 7.3.4.4).
 const (
 	tableMax = 0xfe       // OFPTT_MAX
 	meterMax = 0xffff0000 // OFPM_MAX
 
 	flags13 = flow.SendFlowRemoved | flow.CheckOverlap | flow.ResetCounts | flow.NoPacketCounts | flow.NoByteCounts
 
-	// maxTags is how many VLAN tags Open vSwitch follows, which are those of
-	// IEEE 802.1ad.
+	// maxTags is how many VLAN tags Open vSwitch reads: the two of IEEE 802.1ad.
 	maxTags = 2
 )
 
-// Fit says why v can't express r, as a rule to be added, or a switch of v would
-// refuse it whatever else it holds: the error that [AppendFlowMod] gives. r's
-// Command is not looked at. What only the switch knows, whether it has the
-// table, group, meter or port, Fit can't say.
+// Fit returns why v can't express r as a rule to be added, or why every switch of v
+// would refuse it. It is the error that [AppendFlowMod] returns. Fit ignores r's Command,
+// and does not know which tables, groups, meters and ports the switch has.
 func Fit(v flow.Protocol, r *flow.Rule) error { return fitFlowMod(v, r, flow.Add) }
 
-// FitActions says why v can't express a PACKET_OUT's actions whatever the packet
-// is. That an action suits the packet, [FitPacketOut] says: 1.3 refuses one that
-// rewrites what the packet lacks.
+// FitActions returns why v can't express a PACKET_OUT's actions, whatever the packet is.
+// [FitPacketOut] also checks them against the packet: 1.3 refuses an action that rewrites a
+// header which the packet does not have.
 func FitActions(v flow.Protocol, actions []flow.Action) error {
 	_, err := fitActions(v, actions, headers{later: true})
 	return err
 }
 
-// FitPacketOut says why v can't express p: the error that [AppendPacketOut]
-// gives, but for a packet that makes the message longer than 64 KiB.
+// FitPacketOut returns why v can't express p. It is the error that [AppendPacketOut]
+// returns, except that a message longer than 64 KiB is no error here.
 func FitPacketOut(v flow.Protocol, p *PacketOut) error {
 	h := p.headers(v)
 	_, err := fitPacketOut(v, p, h)
@@ -128,8 +126,7 @@ func fitFlowMod13(r *flow.Rule, deletes bool) error {
 	return nil
 }
 
-// fitInstructions checks what 1.3 says of a rule after its match, and returns
-// its length.
+// fitInstructions checks the instructions of a 1.3 rule, and returns their length.
 func fitInstructions(r *flow.Rule, h headers) (length int, err error) {
 	n := 0
 	if len(r.Actions) > 0 {
@@ -155,8 +152,9 @@ func fitInstructions(r *flow.Rule, h headers) (length int, err error) {
 	return n, nil
 }
 
-// holds says why a switch would refuse a rule for m, or hold another one in its
-// place, though m can be written: what is only reported, [CheckMatch] lets pass.
+// holds returns why a switch would refuse a rule for m, or would install another one
+// instead, although m can be written. [CheckMatch] accepts such a match, since a switch may
+// report it.
 func holds(v flow.Protocol, m *flow.Match) error {
 	if v == flow.OpenFlow10 && m.Has(flow.FieldEthType) && m.EthType < 0x0600 && m.EthType != ethTypeLength {
 		return unsupported(v, fmt.Sprintf("a match on eth_type %#04x: it is a length, and %#04x is what frames with one have", m.EthType, ethTypeLength))
@@ -184,19 +182,19 @@ func holds(v flow.Protocol, m *flow.Match) error {
 // (OpenFlow 1.0.0, 3.4).
 const ethTypeLength = 0x05ff
 
-// headers are what is known of the packets that a list of actions is for. 1.3
-// refuses an action that rewrites what the packets lack (OpenFlow 1.3.5, 7.2.5).
+// headers are the known headers of the packets that a list of actions is for. 1.3 refuses
+// an action that rewrites a header which the packets don't have (OpenFlow 1.3.5, 7.2.5).
 type headers struct {
-	rule  bool // the list is a rule's, which can't send to the first table
-	known bool // what is not here the packets lack, or may
-	later bool // the packets will tell the protocol that an action leaves open
+	rule  bool // the list is that of a rule: it can't send packets to the first table
+	known bool // the packets have no other headers, or may have none
+	later bool // the packets will show the protocol that an action does not name
 
 	ethType uint16
 	proto   uint8
 	tags    int // VLAN tags that they have
 }
 
-// headersOf returns what a rule's match or a packet's headers say.
+// headersOf returns the headers that a rule's match or a packet shows.
 func headersOf(m *flow.Match) (h headers) {
 	h.known = true
 	if m.Has(flow.FieldEthType) {

@@ -26,8 +26,8 @@ const (
 	flowModLen13 = 40              // without match and instructions
 )
 
-// seconds rounds up to what a timeout can say. A timeout that is not positive
-// but zero must not become "never".
+// seconds rounds a timeout up to whole seconds, at most 65535. Only a timeout of zero
+// becomes 0, which means "never".
 func seconds(d time.Duration) uint16 {
 	switch {
 	case d == 0:
@@ -39,13 +39,12 @@ func seconds(d time.Duration) uint16 {
 }
 
 // AppendFlowMod changes a flow table (OpenFlow 1.0.0, 5.3.3; 1.3.5, 7.3.4.1).
-// bufferID names the packet that the switch holds, or is [flow.NoBuffer]; the
-// rule's own is not looked at. Timeouts are rounded up to whole seconds, and at
-// most 65535.
+// bufferID names the packet that the switch holds, or is [flow.NoBuffer]; r.BufferID is
+// ignored. Timeouts are rounded up to whole seconds, and are at most 65535.
 //
-// What v can't express is an [UnsupportedError]; a match that lacks a
-// prerequisite, or an action with an impossible value, an error of its own.
-// [Fit] says so beforehand.
+// If v can't express r, the error is an [UnsupportedError]. A match without a
+// prerequisite and an action with an impossible value have other errors. [Fit] returns
+// the same errors before anything is written.
 func AppendFlowMod(b []byte, v flow.Protocol, xid uint32, r *flow.Rule, bufferID uint32) ([]byte, error) {
 	if err := fitFlowMod(v, r, r.Command); err != nil {
 		return b, err
@@ -59,8 +58,8 @@ func AppendFlowMod(b []byte, v flow.Protocol, xid uint32, r *flow.Rule, bufferID
 	return end(b, start)
 }
 
-// outPortOf returns what restricts a delete; of other commands it is nothing,
-// and a switch may refuse a number that it doesn't know there.
+// outPortOf returns the port that restricts a delete. Other commands are not restricted,
+// and a switch may refuse a number that it does not know there.
 func outPortOf(r *flow.Rule) flow.PortNo {
 	if r.Command != flow.Delete && r.Command != flow.DeleteStrict {
 		return flow.PortAny
@@ -107,9 +106,8 @@ func anyPort(p flow.PortNo) flow.PortNo {
 	return p
 }
 
-// appendInstructions appends what happens to a packet: meter, actions, goto,
-// in the order in which a switch executes them (OpenFlow 1.3.5, 5.9), for a rule
-// that fitInstructions passed.
+// appendInstructions appends meter, actions and goto, in the order in which a switch
+// executes them (OpenFlow 1.3.5, 5.9). fitInstructions has accepted the rule.
 func appendInstructions(b []byte, r *flow.Rule) []byte {
 	if r.Meter != 0 {
 		b = append(b, 0, instMeter, 0, 8)
@@ -127,10 +125,9 @@ func appendInstructions(b []byte, r *flow.Rule) []byte {
 	return b
 }
 
-// ParseFlowMod reads a FLOW_MOD into r, whose Actions keep their memory.
-// Actions that our nouns lack become [flow.Unsupported]; a match field, an
-// instruction, a flag or a mask that they lack is an [UnsupportedError] or
-// another error that says so.
+// ParseFlowMod reads a FLOW_MOD into r. It uses the memory of r.Actions again. An action
+// that package flow has no kind for becomes [flow.Unsupported]. A match field, instruction,
+// flag or mask that package flow does not have is an error, mostly an [UnsupportedError].
 func ParseFlowMod(msg []byte, r *flow.Rule) error {
 	v, b, err := body(msg, TypeFlowMod, flowModLen13)
 	if err != nil {
@@ -148,9 +145,9 @@ func ParseFlowMod(msg []byte, r *flow.Rule) error {
 	case got.Command > flow.DeleteStrict:
 		return fmt.Errorf("FLOW_MOD: %v is not one of OpenFlow's", got.Command)
 	case !deletes:
-		got.OutPort = flow.PortAny // whatever it is, it has no meaning
+		got.OutPort = flow.PortAny // the number has no meaning here
 	case got.OutPort == 0:
-		return unsupported(v, "out_port 0") // of our nouns it is any port
+		return unsupported(v, "out_port 0") // package flow has 0 for any port
 	}
 	*r = got
 	return nil
@@ -201,9 +198,9 @@ func parseFlowMod13(b []byte, r *flow.Rule) (err error) {
 
 func secondsOf(b []byte) time.Duration { return time.Duration(be.Uint16(b)) * time.Second }
 
-// parseInstructions reads the rest of a rule. An instruction that our nouns
-// lack is an UnsupportedError or, where lenient says so, an action
-// flow.Unsupported whose ID is 0xffff.
+// parseInstructions reads the rest of a rule. An instruction that package flow does not
+// have is an UnsupportedError. With lenient, it becomes an action flow.Unsupported whose
+// ID is 0xffff.
 func parseInstructions(b []byte, r *flow.Rule, lenient bool) (err error) {
 	var seen uint32
 	for len(b) > 0 {

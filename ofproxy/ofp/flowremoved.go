@@ -11,9 +11,9 @@ const (
 	flowRemovedLen13 = 40              // without the match
 )
 
-// AppendFlowRemoved reports that a rule went (OpenFlow 1.0.0, 5.4.3; 1.3.5,
-// 7.4.2). The match is one that v can express, as any is that a switch of v
-// held; [CheckMatch] tells. 1.0 says neither the hard timeout nor a table.
+// AppendFlowRemoved reports that the switch has removed a rule (OpenFlow 1.0.0, 5.4.3;
+// 1.3.5, 7.4.2). v must be able to express the match; [CheckMatch] checks that. A message
+// of 1.0 has neither the hard timeout nor the table.
 func AppendFlowRemoved(b []byte, v flow.Protocol, xid uint32, r *flow.FlowRemoved) []byte {
 	start := len(b)
 	b = begin(b, v, TypeFlowRemoved, xid)
@@ -43,9 +43,9 @@ func AppendFlowRemoved(b []byte, v flow.Protocol, xid uint32, r *flow.FlowRemove
 	return mustEnd(b, start)
 }
 
-// ParseFlowRemoved reads a FLOW_REMOVED. Fields that our nouns lack, which only
-// rules of others have, are passed over: the match is then wider than the
-// rule's was.
+// ParseFlowRemoved reads a FLOW_REMOVED. It leaves out match fields that package flow does
+// not have. Only other controllers' rules have such fields; the match is then wider than
+// that of the rule.
 func ParseFlowRemoved(msg []byte, r *flow.FlowRemoved) error {
 	v, b, err := body(msg, TypeFlowRemoved, flowRemovedLen13)
 	if err != nil {

@@ -55,7 +55,7 @@ func TestGenerated(t *testing.T) {
 	slices.SortFunc(all, func(a, b named) int { return int(a.oxm.Number) - int(b.oxm.Number) })
 
 	f := codegen.New("ofp", "switchbridge/flow")
-	f.Printf("\n// oxmLen is the length of a field's value, without a mask; 0 is a field that our nouns lack.\nvar oxmLen = [...]uint8{")
+	f.Printf("\n// oxmLen is the length of a field's value, without a mask; 0: package flow does not have the field.\nvar oxmLen = [...]uint8{")
 	var maskable, prefixes []string
 	for _, n := range all {
 		length := max(n.Bits, codegen.Room[n.Kind]) / 8
@@ -72,7 +72,7 @@ func TestGenerated(t *testing.T) {
 		}
 		f.Printf("%d: %d, ", n.oxm.Number, length)
 	}
-	f.Printf("}\n\n// Fields whose mask the specification allows and our nouns express, and those whose mask must be a prefix.\nconst (\nmaskable = %s\nprefixes = %s\n)\n\n",
+	f.Printf("}\n\n// Fields that may have a mask, by the specification and in package flow, and those whose mask must be a prefix.\nconst (\nmaskable = %s\nprefixes = %s\n)\n\n",
 		strings.Join(maskable, "|"), strings.Join(prefixes, "|"))
 
 	f.Printf("// protoOf returns the ip_proto of a port's or an ICMP field.\nfunc protoOf(field uint8) uint8 {\nswitch field {\n")

@@ -17,10 +17,10 @@ var be = binary.BigEndian
 // HeaderLen is the length of the header that every message starts with.
 const HeaderLen = 8
 
-// maxLen is what the header's 16-bit length can say.
+// maxLen is the greatest length that the header's 16 bits can hold.
 const maxLen = 0xffff
 
-// Type says what a message is, whatever number its version gives it.
+// Type is a message's type, whatever number its version gives it.
 type Type uint8
 
 // The types of both versions. StatsRequest and StatsReply are 1.3's
@@ -103,7 +103,7 @@ func typeOf(v flow.Protocol, code uint8) Type {
 	case flow.OpenFlow10:
 		types = types10[:]
 	case flow.OpenFlow13:
-	default: // a version that only its HELLO, ERROR and ECHO are read of
+	default: // a version of which only HELLO, ERROR and ECHO are read
 		types = types13[:TypeExperimenter]
 	}
 	if int(code) < len(types) {
@@ -128,8 +128,8 @@ type Header struct {
 	XID     uint32
 }
 
-// ParseHeader reads the header of the message that b starts with. It needs 8
-// bytes; a length under 8, with which the framing is lost, is an error.
+// ParseHeader reads the header of the message that b starts with. b must have 8 bytes.
+// A length below 8 is an error: the start of the next message is then unknown.
 func ParseHeader(b []byte) (Header, error) {
 	if len(b) < HeaderLen {
 		return Header{}, fmt.Errorf("header: %d bytes of %d", len(b), HeaderLen)
@@ -145,9 +145,8 @@ func ParseHeader(b []byte) (Header, error) {
 // PutXID sets the xid of a whole message.
 func PutXID(msg []byte, xid uint32) { be.PutUint32(msg[4:], xid) }
 
-// UnsupportedError says that a protocol's version has no way to express
-// something, or that a received message has something that our nouns can't
-// express.
+// UnsupportedError says that a version of the protocol can't express something, or that a
+// received message has something that package flow can't express.
 type UnsupportedError struct {
 	Protocol flow.Protocol
 	What     string // such as "masked eth_src"
@@ -159,8 +158,8 @@ func (e *UnsupportedError) Error() string {
 
 func unsupported(v flow.Protocol, what string) error { return &UnsupportedError{v, what} }
 
-// errTooLong is what a message of more than 65,535 bytes fails with; a wrapped
-// length would lose the framing of everything after it.
+// errTooLong is the error of a message with more than 65,535 bytes. Its length would wrap,
+// and the switch could not find the start of the next message.
 var errTooLong = errors.New("the message is longer than the 65535 bytes that its header can say")
 
 // begin appends a header whose length end fills in.

@@ -10,8 +10,8 @@ import (
 // matchLen10 is the length of struct ofp_match (OpenFlow 1.0.0, 5.2.3).
 const matchLen10 = 40
 
-// Wildcard bits, OFPFW_*. The two address wildcards are six-bit counts of the
-// low bits that do not matter; 32 and more is the whole address.
+// Wildcard bits, OFPFW_*. The two address wildcards are numbers of six bits: how many low
+// bits of the address are ignored. 32 and more means all of them.
 const (
 	wildInPort  = 1 << 0
 	wildVLAN    = 1 << 1
@@ -30,9 +30,9 @@ const (
 
 const vlanNone10 = 0xffff // OFP_VLAN_NONE
 
-// check10 says why 1.0 can't express m, or nil. A field whose prerequisite is
-// missing is an error too: 1.0 ignores such a field, which would widen the
-// match (OpenFlow 1.0.0, 3.4).
+// check10 returns why 1.0 can't express m, or nil. A field without its prerequisite is an
+// error, too: 1.0 ignores such a field, and the rule would match more packets (OpenFlow
+// 1.0.0, 3.4).
 func check10(m *flow.Match) error {
 	const v = flow.OpenFlow10
 	if rest := m.Fields &^ flow.Fields10; rest != 0 {
@@ -117,7 +117,7 @@ func prerequisite(f flow.Field, needs string) error {
 
 func macExactOrAny(mask flow.MAC) bool { return mask == flow.MACExact || mask == flow.MAC{} }
 
-// appendMatch10 appends struct ofp_match, for a match that check10 passed.
+// appendMatch10 appends struct ofp_match, for a match that check10 has accepted.
 func appendMatch10(b []byte, m *flow.Match) []byte {
 	start := len(b)
 	b = append(b, zero[:matchLen10]...)
@@ -208,10 +208,10 @@ func putPrefix10(o []byte, p netip.Prefix, wild uint32, shift int) uint32 {
 	return wild&^(63<<shift) | uint32(32-p.Bits())<<shift
 }
 
-// parseMatch10 reads struct ofp_match. Fields that dl_type or nw_proto rule out
-// are ignored, as 1.0.0, 3.4, has it. Where dl_type or nw_proto is a wildcard,
-// a field that needs it is kept nevertheless, so that the lack can be completed
-// or refused; a switch would ignore it and do more than was meant.
+// parseMatch10 reads struct ofp_match. It ignores fields that dl_type or nw_proto exclude
+// (1.0.0, 3.4). If dl_type or nw_proto is a wildcard, it keeps a field that needs it, so
+// that the caller can add the prerequisite or refuse the match. A switch would ignore the
+// field, and its rule would match more packets than was meant.
 func parseMatch10(b []byte) (m flow.Match, err error) {
 	wild := be.Uint32(b)
 	exact := func(bit uint32) bool { return wild&bit == 0 }

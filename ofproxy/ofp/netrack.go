@@ -16,8 +16,8 @@ import (
 // events, is built without this file and without package net, which netrack
 // imports.
 
-// Meter limits the packets of the rules that name it (OpenFlow 1.3.5, 7.3.4.4):
-// what is above Rate is dropped.
+// Meter limits the rate of the packets of the rules that name it (OpenFlow 1.3.5,
+// 7.3.4.4). The switch drops packets above Rate.
 type Meter struct {
 	ID    uint32
 	KBPS  bool // Rate and Burst are in kilobits (a second), else packets
@@ -33,9 +33,8 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// append13 appends a 1.3 message with netrack's encoding of its body, which
-// can't fail: no value is of a type that encoding/binary does not know, and the
-// appender takes everything.
+// append13 appends a 1.3 message whose body netrack encodes. It can't fail:
+// encoding/binary knows the types of all values, and the appender accepts every write.
 func append13(b []byte, t Type, xid uint32, body io.WriterTo) []byte {
 	start := len(b)
 	a := appender{begin(b, flow.OpenFlow13, t, xid)}
@@ -45,9 +44,9 @@ func append13(b []byte, t Type, xid uint32, body io.WriterTo) []byte {
 	return mustEnd(a.b, start)
 }
 
-// AppendSetConfig says how many bytes of a packet that misses go to the
-// controller; 0xffff is all (OpenFlow 1.3.5, 7.3.2). Fragments are handled as
-// any packet.
+// AppendSetConfig sets how many bytes of a packet that no rule matches go to the
+// controller; 0xffff means all of them (OpenFlow 1.3.5, 7.3.2). The switch is to handle
+// fragments like other packets.
 func AppendSetConfig(b []byte, v flow.Protocol, xid uint32, missSendLen uint16) []byte {
 	if v == flow.OpenFlow10 {
 		return appendConfig(b, v, TypeSetConfig, xid, missSendLen)
@@ -60,8 +59,8 @@ func AppendGetConfigRequest(b []byte, v flow.Protocol, xid uint32) []byte {
 	return appendEmpty(b, v, TypeGetConfigRequest, xid)
 }
 
-// AppendBarrierRequest asks the switch to finish all before it (OpenFlow 1.3.5,
-// 7.3.8).
+// AppendBarrierRequest asks the switch to finish every earlier message first (OpenFlow
+// 1.3.5, 7.3.8).
 func AppendBarrierRequest(b []byte, v flow.Protocol, xid uint32) []byte {
 	return appendEmpty(b, v, TypeBarrierRequest, xid)
 }
@@ -99,7 +98,7 @@ func AppendFlowStatsRequest(b []byte, v flow.Protocol, xid uint32, q *FlowStatsR
 	})), nil
 }
 
-// netrackMatch takes over the fields that appendOXMs encoded.
+// netrackMatch returns a match of netrack's with the fields that appendOXMs has encoded.
 func netrackMatch(m *flow.Match) netrack.Match {
 	nm := netrack.Match{Type: netrack.MatchTypeXM}
 	for b := appendOXMs(nil, m); len(b) > 0; {

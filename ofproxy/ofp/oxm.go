@@ -14,8 +14,8 @@ const (
 	oxmClassBasic = 0x8000
 )
 
-// Fields (7.2.3.7, enum oxm_ofb_match_fields) that are spoken of beyond what
-// flow.Fields says of all of them: in actions, and beside a PACKET_IN's frame.
+// Fields (7.2.3.7, enum oxm_ofb_match_fields) that the code names: in actions, and in
+// a PACKET_IN beside its frame. flow.Fields has the numbers of all fields.
 const (
 	oxmInPort   = 0
 	oxmMetadata = 2
@@ -38,8 +38,8 @@ const (
 	oxmTunnelID = 38
 )
 
-// check13 says which field of m lacks its prerequisite (OpenFlow 1.3.5,
-// 7.2.3.8), or nil. A switch would refuse the message with BAD_PREREQ.
+// check13 returns an error that names a field of m without its prerequisite (OpenFlow
+// 1.3.5, 7.2.3.8), or nil. A switch would refuse the message with BAD_PREREQ.
 func check13(m *flow.Match) error {
 	ipv4 := m.Has(flow.FieldEthType) && m.EthType == flow.EthTypeIPv4
 	ipv6 := m.Has(flow.FieldEthType) && m.EthType == flow.EthTypeIPv6
@@ -86,8 +86,8 @@ func check13(m *flow.Match) error {
 	return nil
 }
 
-// checkVID refuses a VLAN id without the bit that says that there is a tag: it
-// is neither "no tag" nor that VLAN.
+// checkVID refuses a VLAN id without the bit that says that there is a tag. Such a value
+// means neither "no tag" nor that VLAN.
 func checkVID(m *flow.Match) error {
 	if m.Has(flow.FieldVLAN) && m.VLANMask&flow.VLANPresent != 0 && m.VLAN&flow.VLANPresent == 0 && m.VLAN&m.VLANMask != 0 {
 		return fmt.Errorf("match: vlan_vid %#04x without the bit %#04x of a tag", m.VLAN, flow.VLANPresent)
@@ -97,8 +97,8 @@ func checkVID(m *flow.Match) error {
 
 func family(p netip.Prefix, ipv4 bool) bool { return p.IsValid() && p.Addr().Is4() == ipv4 }
 
-// CheckMatch says why v can't express m, or nil: an [UnsupportedError], or a
-// prerequisite that is missing and that [flow.Match.Complete] could add.
+// CheckMatch returns why v can't express m, or nil. The error is an [UnsupportedError], or
+// it names a missing prerequisite, which [flow.Match.Complete] can add.
 func CheckMatch(v flow.Protocol, m *flow.Match) error {
 	if v == flow.OpenFlow10 {
 		return check10(m)
@@ -107,8 +107,8 @@ func CheckMatch(v flow.Protocol, m *flow.Match) error {
 }
 
 // appendMatch13 appends struct ofp_match with its padding (OpenFlow 1.3.5,
-// 7.2.3), for a match that check13 passed. Fields go in the order of their
-// numbers, which is one of their prerequisites.
+// 7.2.3), for a match that check13 has accepted. Fields are written in the order of their
+// numbers, so that each stands behind its prerequisites.
 func appendMatch13(b []byte, m *flow.Match) []byte {
 	start := len(b)
 	b = append(b, 0, matchOXM, 0, 0)
@@ -129,7 +129,7 @@ func oxm32(b []byte, field uint8, v uint32) []byte {
 	return be.AppendUint32(oxm(b, field, 4), v)
 }
 
-// A mask of no bits says nothing, so the field is left out.
+// A mask without a bit matches everything, so the field is left out.
 
 func oxm64(b []byte, field uint8, v, mask uint64) []byte {
 	switch mask {
@@ -196,7 +196,7 @@ func oxmIPv6(b []byte, field uint8, a netip.Addr) []byte {
 
 func sliceOf4(a netip.Addr) []byte { b := a.As4(); return b[:] }
 
-// portFields returns the fields of a protocol's source and destination port.
+// portFields returns a protocol's fields for source and destination port.
 func portFields(proto uint8) (src, dst uint8) {
 	switch proto {
 	case flow.ProtoUDP:
@@ -207,7 +207,7 @@ func portFields(proto uint8) (src, dst uint8) {
 	return oxmTCPSrc, oxmTCPDst
 }
 
-// rawOXM is one field as it stands in a message.
+// rawOXM is one field of a message, not yet decoded.
 type rawOXM struct {
 	class        uint16
 	field        uint8
@@ -243,7 +243,7 @@ func nextOXM(b []byte) (x rawOXM, rest []byte, err error) {
 	return x, rest, nil
 }
 
-// known reports whether our nouns have the field, and whether its length is right.
+// known reports whether package flow has the field, and whether its length is right.
 func (x *rawOXM) known() (bool, error) {
 	if x.class != oxmClassBasic || int(x.field) >= len(oxmLen) || oxmLen[x.field] == 0 {
 		return false, nil
@@ -271,9 +271,9 @@ func splitMatch13(b []byte) (oxms, rest []byte, err error) {
 	return b[4:n], b[aligned(n):], nil
 }
 
-// parseMatch13 reads struct ofp_match and returns what follows it. A field that
-// our nouns lack is passed over by its length and handed to lacking; where that
-// is nil, and where it returns an error, this fails.
+// parseMatch13 reads struct ofp_match and returns what follows it. It calls lacking for
+// each field that package flow does not have. If lacking is nil or returns an error,
+// parseMatch13 fails.
 func parseMatch13(b []byte, lacking func(x rawOXM) error) (m flow.Match, rest []byte, err error) {
 	oxms, rest, err := splitMatch13(b)
 	if err != nil {
@@ -304,11 +304,10 @@ func parseMatch13(b []byte, lacking func(x rawOXM) error) (m flow.Match, rest []
 	return m, rest, nil
 }
 
-// passOver is for parseMatch13: what our nouns lack does not matter.
+// passOver lets parseMatch13 leave out the fields that package flow does not have.
 func passOver(rawOXM) error { return nil }
 
-// inexpressible says why our nouns can't express a known field as it is masked,
-// or returns nil.
+// inexpressible returns why package flow can't express the mask of a known field, or nil.
 func (x *rawOXM) inexpressible() error {
 	if !x.masked || x.empty() {
 		return nil
@@ -328,7 +327,7 @@ func (x *rawOXM) inexpressible() error {
 	return nil
 }
 
-// empty reports whether a mask has no bit that counts.
+// empty reports whether a mask has no bit of the field.
 func (x *rawOXM) empty() bool {
 	if x.field == oxmVLAN {
 		return be.Uint16(x.mask)&flow.VLANExact == 0
@@ -341,8 +340,7 @@ func (x *rawOXM) empty() bool {
 	return true
 }
 
-// set puts a known field into m. A mask of no bits says nothing and sets
-// nothing.
+// set puts a known field into m. If the mask has no bit, it sets nothing.
 func (x *rawOXM) set(m *flow.Match) error {
 	if x.masked {
 		if err := x.inexpressible(); err != nil || x.empty() {
@@ -353,7 +351,7 @@ func (x *rawOXM) set(m *flow.Match) error {
 	if err := x.put(m); err != nil {
 		return err
 	}
-	if m.Fields == before { // or IPv6's after IPv4's, UDP's after TCP's
+	if m.Fields == before { // the same field again, or IPv6's after IPv4's, UDP's after TCP's
 		return fmt.Errorf("match: field %d is one that it has already", x.field)
 	}
 	return nil
@@ -383,9 +381,9 @@ func (x *rawOXM) vlan() (v, mask uint16) {
 	return be.Uint16(x.value) & mask, mask
 }
 
-// protocol makes of a port's or an ICMP field's protocol the ip_proto that says
-// so in our nouns. Prerequisites come first (OpenFlow 1.3.5, 7.2.3.6), so one
-// that is missing or contradicts is an error.
+// protocol sets the ip_proto that a port or an ICMP field stands for. Prerequisites come
+// first in a message (OpenFlow 1.3.5, 7.2.3.6), so a missing or contradicting one is an
+// error.
 func (x *rawOXM) protocol(m *flow.Match) error {
 	proto := protoOf(x.field)
 	if !m.Has(flow.FieldIPProto) || m.IPProto != proto {

@@ -5,10 +5,10 @@ package ofp
 
 import "switchbridge/flow"
 
-// oxmLen is the length of a field's value, without a mask; 0 is a field that our nouns lack.
+// oxmLen is the length of a field's value, without a mask; 0: package flow does not have the field.
 var oxmLen = [...]uint8{0: 4, 2: 8, 3: 6, 4: 6, 5: 2, 6: 2, 7: 1, 8: 1, 9: 1, 10: 1, 11: 4, 12: 4, 13: 2, 14: 2, 15: 2, 16: 2, 17: 2, 18: 2, 19: 1, 20: 1, 21: 2, 22: 4, 23: 4, 24: 6, 25: 6, 26: 16, 27: 16, 28: 4, 29: 1, 30: 1, 31: 16, 32: 6, 38: 8}
 
-// Fields whose mask the specification allows and our nouns express, and those whose mask must be a prefix.
+// Fields that may have a mask, by the specification and in package flow, and those whose mask must be a prefix.
 const (
 	maskable = 1<<2 | 1<<3 | 1<<4 | 1<<6 | 1<<11 | 1<<12 | 1<<22 | 1<<23 | 1<<26 | 1<<27 | 1<<38
 	prefixes = 1<<11 | 1<<12 | 1<<22 | 1<<23 | 1<<26 | 1<<27

@@ -12,9 +12,9 @@ var oxmNames = [...]string{"in_port", "in_phy_port", "metadata", "eth_dst", "eth
 	"arp_sha", "arp_tha", "ipv6_src", "ipv6_dst", "ipv6_flabel", "icmpv6_type", "icmpv6_code", "ipv6_nd_target", "ipv6_nd_sll", "ipv6_nd_tll", "mpls_label",
 	"mpls_tc", "mpls_bos", "pbb_isid", "tunnel_id", "ipv6_exthdr", "", "pbb_uca", "tcp_flags", "actset_output", "packet_type"}
 
-// nxmNames are those fields of class 1, Nicira's, that Open vSwitch 3 matches on
-// and that no other class has; it says them to a switch's 1.3 controller as well
-// (its meta-flow.h).
+// nxmNames are the fields of class 1 (Nicira's) that Open vSwitch 3 matches on and that no
+// other class has. Open vSwitch sends them to 1.3 controllers as well (see its
+// meta-flow.h).
 var nxmNames = map[uint8]string{24: "nd_sll", 25: "nd_tll", 26: "ip_frag", 29: "nw_ttl", 30: "mpls_ttl", 31: "tun_src", 32: "tun_dst", 33: "pkt_mark",
 	34: "tcp_flags", 35: "dp_hash", 36: "recirc_id", 37: "conj_id", 38: "tun_gbp_id", 39: "tun_gbp_flags", 104: "tun_flags", 105: "ct_state",
 	106: "ct_zone", 107: "ct_mark", 108: "ct_label", 109: "tun_ipv6_src", 110: "tun_ipv6_dst"}
@@ -26,7 +26,7 @@ const (
 	experimenterONF      = 0x4f4e4600
 )
 
-// name returns what people call the field, or its class and number.
+// name returns the field's usual name, or its class and number.
 func (x *rawOXM) name() string {
 	name := ""
 	switch {

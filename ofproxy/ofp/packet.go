@@ -11,19 +11,18 @@ import (
 // 7.3.7).
 type PacketOut struct {
 	BufferID uint32      // NoBuffer: Data is the packet
-	InPort   flow.PortNo // the port it came in by; 0 or PortController where it came by none
+	InPort   flow.PortNo // the port it came in by; 0 or PortController if there is none
 	Actions  []flow.Action
 	Data     []byte
 
-	// Match has the packet's headers where they are known from elsewhere, such as
-	// the PACKET_IN of a packet that the switch keeps; nil: Data shows them. It
-	// tells which protocol's port an action rewrites, and is not part of the
-	// message.
+	// Match has the packet's headers if Data doesn't show them: those of the PACKET_IN, if
+	// the switch keeps the packet. nil: Data shows them. They tell which protocol's port an
+	// action rewrites, and are not part of the message.
 	Match *flow.Match
 }
 
-// AppendPacketOut appends a PACKET_OUT. Data goes only without a buffer. What v
-// can't express fails as [FitPacketOut] says.
+// AppendPacketOut appends a PACKET_OUT. It writes Data only if there is no buffer. If v
+// can't express p, it returns the error of [FitPacketOut].
 func AppendPacketOut(b []byte, v flow.Protocol, xid uint32, p *PacketOut) ([]byte, error) {
 	h := p.headers(v)
 	length, err := fitPacketOut(v, p, h)
@@ -57,7 +56,7 @@ func AppendPacketOut(b []byte, v flow.Protocol, xid uint32, p *PacketOut) ([]byt
 	return end(b, start)
 }
 
-// headers returns what is known of the packet, as far as its actions need it.
+// headers returns the packet's headers, as far as the actions need them.
 func (p *PacketOut) headers(v flow.Protocol) headers {
 	if v == flow.OpenFlow10 || !needsHeaders(p.Actions) {
 		return headers{}
@@ -69,14 +68,14 @@ func (p *PacketOut) headers(v flow.Protocol) headers {
 	return headersOfPacket(&m)
 }
 
-// headersOfPacket does not take for lacking what the packet just does not show.
+// headersOfPacket returns the headers of a packet that may have more than it shows.
 func headersOfPacket(m *flow.Match) headers {
 	h := headersOf(m)
 	h.known = m.Missing()&(flow.FieldEthType|flow.FieldVLAN|flow.FieldIPProto) == 0 && m.Has(flow.FieldVLAN)
 	return h
 }
 
-// needsHeaders reports whether an action needs more of a packet than that it is one.
+// needsHeaders reports whether it depends on the packet's headers if an action is possible.
 func needsHeaders(list []flow.Action) bool {
 	for i := range list {
 		switch list[i].Type {
@@ -88,8 +87,8 @@ func needsHeaders(list []flow.Action) bool {
 	return false
 }
 
-// ParsePacketOut reads a PACKET_OUT into p, whose Actions keep their memory.
-// Data aliases msg.
+// ParsePacketOut reads a PACKET_OUT into p. It uses the memory of p.Actions again. p.Data
+// is a part of msg.
 func ParsePacketOut(msg []byte, p *PacketOut) error {
 	v, b, err := body(msg, TypePacketOut, 8)
 	if err != nil {
@@ -131,10 +130,10 @@ const fieldsPipeline = flow.FieldInPort | flow.FieldMetadata | flow.FieldTunnelI
 var errNoInPort = errors.New("PACKET_IN without in_port")
 
 // AppendPacketIn appends a PACKET_IN, as a switch sends it (OpenFlow 1.0.0,
-// 5.4.1; 1.3.5, 7.4.1). The match of one with Data is in the frame, but for
-// in_port, metadata, tunnel_id, a VLAN tag that the switch took off, and the
-// EtherType behind two tags; without Data (a P4 digest) the message carries every
-// field in 1.3, and 1.0 can't express any but in_port.
+// 5.4.1; 1.3.5, 7.4.1). If there is Data, the frame shows the match, and the message has
+// only in_port, metadata, tunnel_id, a VLAN tag that the switch has removed, and the
+// EtherType behind two tags. Without Data (a P4 digest) a message of 1.3 has every field;
+// 1.0 can express in_port only.
 func AppendPacketIn(b []byte, v flow.Protocol, xid uint32, p *flow.PacketIn) ([]byte, error) {
 	start := len(b)
 	if p.TotalLen < 0 || p.TotalLen > 0xffff {
@@ -199,17 +198,17 @@ func vlanTags(frame []byte) int {
 
 func isTag(ethType uint16) bool { return ethType == flow.EthTypeVLAN || ethType == flow.EthTypeQinQ }
 
-// ParsePacketIn is [ParsePacketInVLANs] for a switch that looks behind one VLAN
-// tag, which is Open vSwitch's default.
+// ParsePacketIn is [ParsePacketInVLANs] for a switch that reads headers behind at most one
+// VLAN tag. That is Open vSwitch's default.
 func ParsePacketIn(msg []byte, p *flow.PacketIn) error { return ParsePacketInVLANs(msg, 1, p) }
 
-// ParsePacketInVLANs reads a PACKET_IN into p. Match holds what a [flow.Parser]
-// with the given VLAN limit finds in the frame and, in 1.3, the message's own
-// in_port, metadata and tunnel_id; vlan_vid and vlan_pcp, where the frame has no
-// tag, since some switches take it off; and an eth_type behind two tags, which
-// tells that the switch looked there. Where there is no frame, Match has all of
-// the message's fields but those that our nouns lack. A total_len under the
-// frame's is set right. Incomplete is what Match lacks. Data aliases msg.
+// ParsePacketInVLANs reads a PACKET_IN into p. Match has the headers that a [flow.Parser]
+// with the given VLAN limit finds in the frame. In 1.3 it also has these fields of the
+// message: in_port, metadata and tunnel_id; vlan_vid and vlan_pcp if the frame has no tag,
+// since some switches remove it; and an eth_type behind two tags, which shows that the
+// switch has read that far. If there is no frame, Match has all of the message's fields
+// that package flow has. A total_len below the frame's length is corrected. Incomplete has
+// the fields that Match lacks. Data is a part of msg.
 func ParsePacketInVLANs(msg []byte, limit uint8, p *flow.PacketIn) error {
 	v, b, err := body(msg, TypePacketIn, packetInLen10)
 	if err != nil {
@@ -243,7 +242,7 @@ func ParsePacketInVLANs(msg []byte, limit uint8, p *flow.PacketIn) error {
 	return nil
 }
 
-// besideFrame are the fields of a PACKET_IN that may say more than its frame.
+// besideFrame are the fields of a PACKET_IN that its frame may not show.
 const besideFrame uint64 = 1<<oxmInPort | 1<<oxmMetadata | 1<<oxmTunnelID | 1<<oxmVLAN | 1<<oxmVLANPCP | 1<<oxmEthType
 
 // packetMatch13 fills p.Match from the message's fields and p.Data.
@@ -284,7 +283,7 @@ func packetMatch13(oxms []byte, limit uint8, p *flow.PacketIn) error {
 	return nil
 }
 
-// tagsBesideFrame completes p.Match by what the message says of VLAN tags.
+// tagsBesideFrame adds the VLAN tag that the message names to p.Match.
 func tagsBesideFrame(p *flow.PacketIn, sent *flow.Match) {
 	m := &p.Match
 	if sent.Has(flow.FieldEthType) && isTag(m.EthType) && !isTag(sent.EthType) {

@@ -9,8 +9,8 @@ import (
 	"switchbridge/flow"
 )
 
-// StatsType says what statistics (1.3: multipart) a message asks for or holds.
-// The numbers are those of both versions where both have it.
+// StatsType is the kind of statistics (1.3: multipart) that a message asks for or has.
+// Both versions use the same numbers.
 type StatsType uint16
 
 const (
@@ -64,8 +64,8 @@ func stats(msg []byte, t Type) (v flow.Protocol, st StatsType, b []byte, more bo
 	return v, StatsType(be.Uint16(b)), b[n:], be.Uint16(b[2:])&statsMore != 0, nil
 }
 
-// ParseStatsType reads the head of a statistics request or reply; more says
-// that further messages belong to it.
+// ParseStatsType reads the head of a statistics request or reply. more says that another
+// message follows.
 func ParseStatsType(msg []byte) (st StatsType, more bool, err error) {
 	t, err := eitherOf(msg, TypeStatsRequest, TypeStatsReply)
 	if err != nil {
@@ -83,8 +83,8 @@ func statsReply(msg []byte, want StatsType) (v flow.Protocol, b []byte, more boo
 	return v, b, more, err
 }
 
-// Desc is what a switch says of itself (OpenFlow 1.3.5, 7.3.5.1). Each text is
-// cut where it is longer than its field: 255 bytes, the serial number 31.
+// Desc is a switch's description of itself (OpenFlow 1.3.5, 7.3.5.1). A text that is
+// longer than its field is cut: to 31 bytes for the serial number, to 255 for the others.
 type Desc struct{ Manufacturer, Hardware, Software, Serial, Datapath string }
 
 const (
@@ -126,11 +126,11 @@ func ParseDescReply(msg []byte) (Desc, error) {
 	}, nil
 }
 
-// maxPorts13 is how many ports one PORT_DESC reply has place for.
+// maxPorts13 is how many ports fit into one PORT_DESC reply.
 const maxPorts13 = (maxLen - HeaderLen - 8) / portLen13
 
-// AppendPortDescReply lists a 1.3 switch's ports (OpenFlow 1.3.5, 7.3.5.7), in
-// as many messages as it takes.
+// AppendPortDescReply lists a 1.3 switch's ports (OpenFlow 1.3.5, 7.3.5.7), in as many
+// messages as they need.
 func AppendPortDescReply(b []byte, xid uint32, ports []flow.Port) []byte {
 	for {
 		n := min(len(ports), maxPorts13)
@@ -146,8 +146,8 @@ func AppendPortDescReply(b []byte, xid uint32, ports []flow.Port) []byte {
 	}
 }
 
-// ParsePortDescReply reads one message of the answer; more says that the ports
-// go on in another.
+// ParsePortDescReply reads one message of the answer. more says that another message with
+// ports follows.
 func ParsePortDescReply(msg []byte) (ports []flow.Port, more bool, err error) {
 	v, b, more, err := statsReply(msg, StatsPortDesc)
 	if err != nil {
@@ -160,8 +160,8 @@ func ParsePortDescReply(msg []byte) (ports []flow.Port, more bool, err error) {
 	return ports, more, err
 }
 
-// FlowStatsRequest asks for the rules that a match, with the cookie in 1.3,
-// includes (OpenFlow 1.0.0, 5.3.5; 1.3.5, 7.3.5.2).
+// FlowStatsRequest asks for the rules that lie within a match and, in 1.3, have the cookie
+// (OpenFlow 1.0.0, 5.3.5; 1.3.5, 7.3.5.2).
 type FlowStatsRequest struct {
 	Table      uint8       // 0xff is all
 	OutPort    flow.PortNo // only rules that output to it; PortAny (or 0) does not restrict
@@ -224,7 +224,7 @@ func ParseFlowStatsRequest(msg []byte, q *FlowStatsRequest) error {
 		got.Match, _, err = parseMatch13(b[flowStatsRequestLen13:], nil)
 	}
 	if err == nil && got.OutPort == 0 {
-		err = unsupported(v, "out_port 0") // of our nouns it is any port
+		err = unsupported(v, "out_port 0") // package flow has 0 for any port
 	}
 	if err == nil {
 		*q = got
@@ -239,15 +239,14 @@ type FlowStats struct {
 	Packets  uint64
 	Bytes    uint64
 
-	// Unknown has what of a rule of somebody else's our nouns lack, such as
-	// "tcp_flags=0x0002/0x0012", or why a part of it can't be read. Rule.Match is
-	// then wider than the match that the switch holds, and deleting Rule would not
-	// delete it.
+	// Unknown has the parts of another controller's rule that package flow can't express,
+	// such as "tcp_flags=0x0002/0x0012", or why a part can't be read. Rule.Match then matches
+	// more than the rule in the switch, and deleting Rule would not delete that rule.
 	Unknown []string
 }
 
 // MayForward reports whether the rule may send packets to somewhere else than a
-// controller. What can't be read may.
+// controller. It returns true if a part of the rule can't be read.
 func (s *FlowStats) MayForward() bool {
 	for i := range s.Rule.Actions {
 		switch a := &s.Rule.Actions[i]; a.Type {
@@ -262,8 +261,7 @@ func (s *FlowStats) MayForward() bool {
 	return s.Rule.Goto != 0
 }
 
-// String names the rule by its cookie and what is known of it; what our nouns
-// lack follows in brackets.
+// String returns the rule's cookie and what is known of the rule, and Unknown in brackets.
 func (s *FlowStats) String() string {
 	text := fmt.Sprintf("cookie=%#x,%v", s.Rule.Cookie, &s.Rule)
 	if len(s.Unknown) > 0 {
@@ -277,8 +275,8 @@ const (
 	flowStatsLen13 = 48 // without match and instructions
 )
 
-// AppendFlowStatsReply appends one message of an answer; more says that another
-// follows. It fails where stats don't go into one message.
+// AppendFlowStatsReply appends one message of an answer; more says that another follows.
+// It fails if stats don't fit into one message.
 func AppendFlowStatsReply(b []byte, v flow.Protocol, xid uint32, stats []FlowStats, more bool) ([]byte, error) {
 	start := len(b)
 	b = beginStats(b, v, TypeStatsReply, xid, StatsFlow, more)
@@ -351,13 +349,12 @@ func appendCounters(b []byte, s *FlowStats) []byte {
 	return be.AppendUint64(b, s.Bytes)
 }
 
-// ParseFlowStatsReply calls each for every rule in one message of the answer
-// and stops where it returns an error, which is returned. The rule's Actions
-// and Unknown are each's to keep. A match field that our nouns lack is named in
-// Unknown; an action or instruction that they lack becomes [flow.Unsupported].
-// Where a rule is broken inside, what could be read before is there, and Unknown
-// says why the rest is not. A broken length of an entry is an error: what
-// follows is lost.
+// ParseFlowStatsReply calls each for every rule in one message of the answer. If each
+// returns an error, it stops and returns that error. each may keep the rule's Actions and
+// Unknown. A match field that package flow does not have is named in Unknown; an action or
+// instruction that it does not have becomes [flow.Unsupported]. If a part of a rule can't be
+// read, the rule has what stands before that part, and Unknown says why the rest is missing.
+// A wrong length of an entry is an error, as the start of the next entry is then unknown.
 func ParseFlowStatsReply(msg []byte, each func(*FlowStats) error) (more bool, err error) {
 	v, b, more, err := statsReply(msg, StatsFlow)
 	if err != nil {

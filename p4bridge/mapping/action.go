@@ -17,15 +17,15 @@ import (
 // commas: "output", "normal", "set_eth_dst,output". An empty list is "drop".
 // Each part gives the P4 action's parameters a value under a name.
 
-// part is what one action of a list is in its signature.
+// part is one action of a list in the list's signature.
 type part struct {
-	source   string // the name of the value that it gives; empty: none
+	source   string // the name of its value; empty: it has none
 	min, max int    // the widths in bits of a parameter that the value is for
 	action   flow.Action
 	value    valueKind
 }
 
-// valueKind is where in an action a part's value lies.
+// valueKind is the place of a part's value in an action.
 type valueKind uint8
 
 const (
@@ -82,7 +82,7 @@ func (k valueKind) of(a *flow.Action, inPort flow.PortNo) bits {
 	return bits{lo: uint64(a.Value)}
 }
 
-// put is of's inverse, for a value of width bits.
+// put writes a part's value, of width bits, into an action. It is the inverse of [part.of].
 func (k valueKind) put(a *flow.Action, v []byte, width int) bool {
 	v, err := pipeline.Pad(v, width)
 	if err != nil {
@@ -156,11 +156,11 @@ type action struct {
 	p4     *pipeline.Action
 	parts  []part
 	params []param
-	only   []implied // what a rule must say for this action to do what the list says
+	only   []implied // what a rule must match for this action to do the same as the list
 }
 
-// compare orders the lists that one P4 action may be: first those of which it tells
-// most, and then the shortest.
+// compare orders the lists that one P4 action may stand for: first those with the most
+// parameters, then the shortest.
 func (as *action) compare(other *action) int {
 	constants := func(a *action) (n int) {
 		for _, p := range a.params {
@@ -173,7 +173,7 @@ func (as *action) compare(other *action) int {
 	return cmp.Or(constants(other)-constants(as), len(as.parts)-len(other.parts), strings.Compare(as.sig, other.sig))
 }
 
-// param is a parameter and where its value comes from: a part of the list, or
+// param is a parameter and the source of its value: a part of the list, or a constant of
 // the mapping.
 type param struct {
 	pipeline.Member
@@ -187,17 +187,17 @@ type Call struct {
 	params []*p4v1.Action_Param
 }
 
-// Action returns the call as P4Runtime has it.
+// Action returns the call as a message of P4Runtime.
 func (c *Call) Action() *p4v1.Action { return &p4v1.Action{ActionId: c.P4.ID, Params: c.params} }
 
-// Is reports whether a is this very call.
+// Is reports whether a is this call, with the same parameters.
 func (c *Call) Is(a *p4v1.Action) bool {
 	return a.GetActionId() == c.P4.ID && slices.EqualFunc(c.params, a.GetParams(), func(x, y *p4v1.Action_Param) bool {
 		return x.ParamId == y.GetParamId() && string(x.Value) == string(pipeline.Canonical(y.GetValue()))
 	})
 }
 
-// action fills out with the P4 action that a list of actions is.
+// action writes the P4 action for a list of actions to out.
 func (t *Table) action(out *p4v1.Action, list []flow.Action, m *flow.Match, ports *portNames) error {
 	sig := "drop"
 	for i := range list {
@@ -248,7 +248,7 @@ func (t *Table) action(out *p4v1.Action, list []flow.Action, m *flow.Match, port
 	return nil
 }
 
-// list is action's inverse.
+// list returns the list of actions for a P4 action. It is the inverse of action.
 func (t *Table) list(a *p4v1.Action, ports *portNames) ([]flow.Action, bool) {
 	for _, as := range t.order {
 		if as.p4.ID == a.GetActionId() {

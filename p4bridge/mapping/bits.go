@@ -5,9 +5,8 @@ import (
 	mathbits "math/bits"
 )
 
-// bits is an unsigned number of up to 128 bits: the value or the mask of any
-// header field, in registers, so that a rule's fields cost no memory until they
-// are an entry's.
+// bits is an unsigned number of up to 128 bits: the value or the mask of a header field.
+// It needs no allocation.
 type bits struct{ hi, lo uint64 }
 
 // ones is a number of n one bits, up to 128.
@@ -34,10 +33,10 @@ func (b bits) and(o bits) bits { return bits{b.hi & o.hi, b.lo & o.lo} }
 func (b bits) or(o bits) bits  { return bits{b.hi | o.hi, b.lo | o.lo} }
 func (b bits) not() bits       { return bits{^b.hi, ^b.lo} }
 
-// up is b times 2 to the power of n, for results of up to 64 bits.
+// up returns b shifted left by n bits. The result must fit into 64 bits.
 func (b bits) up(n int) bits { return bits{lo: b.lo << n} }
 
-// width is how many bits the number needs.
+// width returns the number of bits that the number needs.
 func (b bits) width() int {
 	if b.hi != 0 {
 		return 64 + mathbits.Len64(b.hi)
@@ -55,7 +54,7 @@ func (b bits) append(to []byte) []byte {
 	return append(to, full[len(full)-n:]...)
 }
 
-// bytes gives the number in as many bytes as width bits take.
+// bytes returns the number, big-endian, in as many bytes as width bits need.
 func (b bits) bytes(width int) []byte {
 	var full [16]byte
 	binary.BigEndian.PutUint64(full[:8], b.hi)

@@ -9,15 +9,15 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// checker holds a file's nodes against the raw structs before they are decoded,
-// since the decoder's own errors speak of Go's types.
+// checker compares a file's nodes with the raw structs before they are decoded, because the
+// decoder's own errors name types of Go.
 type checker struct {
 	file  string
 	nodes int // seen, with what aliases repeat
 	errs  []error
 }
 
-// maxNodes bounds what aliases can make of a small file.
+// maxNodes bounds the number of values, which aliases can multiply in a small file.
 const maxNodes = 1 << 18
 
 var (
@@ -139,7 +139,7 @@ func place(at, key string) string {
 	return at + ": " + key
 }
 
-// kindOf says what a node is, in YAML's words.
+// kindOf returns the kind of a node in YAML's words.
 func kindOf(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:

@@ -9,8 +9,8 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// Describe writes what a program offers, for `switchbridge p4 info`: its
-// tables, digests, packet headers, counters and meters.
+// Describe writes a program's tables, digests, packet headers, counters and meters, for
+// `switchbridge p4 info`.
 func Describe(w io.Writer, p *pipeline.Pipeline) error {
 	ew := &errWriter{w: w}
 	ew.printf("pipeline %s, version %s, cookie %#x\n", orNone(p.Name), orNone(p.Version), p.Cookie)
@@ -52,7 +52,7 @@ func Describe(w io.Writer, p *pipeline.Pipeline) error {
 	return ew.err
 }
 
-// Describe writes what a mapping, called name, makes of a program.
+// Describe writes how a mapping, called name, uses a program's tables and actions.
 func (m *Mapping) Describe(w io.Writer, name string) error {
 	ew := &errWriter{w: w}
 	ew.printf("\nmapping %s fits:\n", name)

@@ -14,8 +14,8 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// Direct turns an entry that names P4 tables itself into P4Runtime's form,
-// checked against P4Info. It carries the idle timeout where the table has any,
+// Direct turns an entry that names a P4 table into a message of P4Runtime, and checks it
+// against the P4Info. The message has the idle timeout if the table supports idle timeouts,
 // and no cookie.
 func Direct(p *pipeline.Pipeline, e *flow.Entry) (*p4v1.TableEntry, *pipeline.Table, error) {
 	t := p.Table(e.Table)
@@ -135,8 +135,8 @@ func directKey(f *pipeline.Field, text string) (*p4v1.FieldMatch, error) {
 	return k.fieldMatch(v, mask)
 }
 
-// maskValue reads what stands behind the slash: a prefix length where the value is
-// an address or the key LPM, and the text a small decimal number; else a mask.
+// maskValue reads the text behind the slash. It is a prefix length if the value is an
+// address or the key's kind is LPM, and the text is a small decimal number. Else it is a mask.
 func maskValue(head, tail string, f *pipeline.Field) ([]byte, error) {
 	_, notAddr := netip.ParseAddr(head)
 	n, err := strconv.ParseUint(tail, 10, 16)
@@ -149,7 +149,7 @@ func maskValue(head, tail string, f *pipeline.Field) ([]byte, error) {
 	return prefixMask(int(n), f.Width), nil
 }
 
-// constant reads what a parameter always is.
+// constant reads the value of a parameter that is always the same.
 func constant(m *pipeline.Member, text string) ([]byte, error) {
 	if err := m.Usable(); err != nil {
 		return nil, err
@@ -164,7 +164,7 @@ func constant(m *pipeline.Member, text string) ([]byte, error) {
 	return pipeline.Canonical(v), err
 }
 
-// maxText bounds a value's text: what is longer is no number of any width.
+// maxText bounds the length of a value's text. No number of any width is longer.
 const maxText = 1024
 
 // value reads a number, an IP address or a MAC address of width bits.

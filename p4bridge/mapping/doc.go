@@ -1,12 +1,12 @@
-// Package mapping says how the nouns of flow read in a particular P4 program:
-// which P4 table holds the rules of an OpenFlow table, which of its keys is
-// which header field, and which P4 action a list of flow actions becomes.
+// Package mapping translates between the types of package flow and one P4
+// program: which P4 table has the rules of an OpenFlow table, which of its keys
+// is which header field, and which P4 action stands for a list of flow actions.
 //
-// A mapping is a YAML file ([Parse]); bound to a program's P4Info ([File.Bind])
-// it has been checked against it: every name exists, every width fits. The
-// mapping for the program of this repository is [Default].
+// A mapping is a YAML file ([Parse]). [File.Bind] checks it against a program's
+// P4Info: every name must exist, and every width must fit. [Default] is the
+// mapping for the program of this repository.
 //
-// Two things of OpenFlow can't be had from every P4 table and are refused by
-// name rather than approximated: a mask on a key that is compared exactly, and
-// a list of actions for which the program has no single action.
+// Not every P4 table can have a mask on a key, and not every program has one
+// action for a list of actions. Such a rule is refused with an error that names
+// the key or the list; it is never approximated.
 package mapping

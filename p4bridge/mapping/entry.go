@@ -11,16 +11,16 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// ErrNoFit is what errors about rules that no mapped table can hold wrap.
+// ErrNoFit is wrapped by errors about rules that no mapped table can have.
 var ErrNoFit = errors.New("no P4 table can hold the rule")
 
-// Entry turns a rule into an entry of the first mapped table that can hold it.
-// packet is what the rule answers, for the prerequisites that it leaves out,
-// and nil for a proactive rule. The error says of every candidate why not.
+// Entry turns a rule into an entry of the first mapped table that can have it.
+// packet has the headers of the packet that the rule answers; prerequisites that the
+// rule leaves out are taken from it. It is nil for a proactive rule. The error has the
+// reason of every table that was tried.
 //
-// The entry carries the rule's cookie as controller_metadata, and its idle
-// timeout where the table has any; else that, and a hard timeout, are the caller's
-// to keep.
+// The entry has the rule's cookie as controller_metadata, and its idle timeout if the
+// table supports idle timeouts. The caller must keep other timeouts itself.
 func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Table, error) {
 	match := r.Match
 	if err := match.Complete(packet); err != nil {
@@ -31,7 +31,7 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 		err   error
 	}
 	var room [4]refusal
-	why := room[:0] // most rules have a table that refuses them: it is not put into words until none is left
+	why := room[:0] // most rules are refused by some table: reasons become text only if every table refuses
 	for _, t := range m.Tables {
 		if t.OpenFlow != r.Table {
 			continue
@@ -52,7 +52,7 @@ func (m *Mapping) Entry(r *flow.Rule, packet *flow.Match) (*p4v1.TableEntry, *Ta
 	return nil, nil, fmt.Errorf("%w: %s", ErrNoFit, strings.Join(words, "; "))
 }
 
-// priorityError is a rule that is not within a table's priorities.
+// priorityError says that a rule's priority is outside a table's range.
 type priorityError struct{ have, min, max uint16 }
 
 func (e *priorityError) Error() string {
@@ -96,14 +96,14 @@ func (t *Table) entry(r *flow.Rule, m *flow.Match, in *Mapping) (*p4v1.TableEntr
 	return e, nil
 }
 
-// said reports whether a rule says that the field has this very value.
+// said reports whether a rule matches exactly this value of the field.
 func (i *implied) said(m *flow.Match) bool {
 	v, mask, err := i.get(m)
 	return m.Has(i.field) && err == nil && v == bits{lo: i.value} && mask == ones(i.width)
 }
 
-// Keys returns what the entries of a rule with the given match have for a key, in tables of exact keys alone: there it is all that tells
-// entries apart. They have no action.
+// Keys returns entries with the keys that a rule with the given match has, for the tables that have exact keys only: there, entries differ by
+// their keys alone. They have no action.
 func (m *Mapping) Keys(match *flow.Match) (list []*p4v1.TableEntry) {
 	for _, t := range m.Tables {
 		e := &p4v1.TableEntry{TableId: t.P4.ID}
@@ -141,7 +141,7 @@ func (t *Table) match(e *p4v1.TableEntry, m *flow.Match, ports *portNames) error
 		}
 	}
 	if used&flow.FieldVLAN != 0 && m.VLANMask&^t.tagBits != 0 && t.tagBits != 0 && !untagged(m) {
-		used &^= flow.FieldVLAN // the keys tell whether there is a tag, and not which
+		used &^= flow.FieldVLAN // the keys say whether there is a tag, but not its id
 	}
 	if rest := m.Fields &^ used; rest != 0 {
 		return fmt.Errorf("no key for %v", rest)
@@ -149,8 +149,8 @@ func (t *Table) match(e *p4v1.TableEntry, m *flow.Match, ports *portNames) error
 	return nil
 }
 
-// entryParts are the messages that every entry is made of, in one piece: a
-// message for itself costs more than what it holds.
+// entryParts are the messages that every entry has, allocated together: one allocation
+// for each message costs more than the memory.
 type entryParts struct {
 	entry       p4v1.TableEntry
 	tableAction p4v1.TableAction
@@ -158,7 +158,7 @@ type entryParts struct {
 	action      p4v1.Action
 }
 
-// exacts makes a table's exact keys in one piece, for the same reason.
+// exacts allocates a table's exact keys together, for the same reason.
 type exacts struct {
 	cells []exactCell
 	bytes []byte
@@ -184,7 +184,7 @@ func newExacts(t *Table) exacts {
 	return exacts{make([]exactCell, n), make([]byte, 0, size)}
 }
 
-// add makes one key's match. There is room: a key has one value at most.
+// add appends one key's match. There is room for it: a key has at most one value.
 func (x *exacts) add(id uint32, value bits) *p4v1.FieldMatch {
 	c := &x.cells[0]
 	x.cells = x.cells[1:]
@@ -196,8 +196,8 @@ func (x *exacts) add(id uint32, value bits) *p4v1.FieldMatch {
 	return &c.match
 }
 
-// match makes the key's part of an entry, nil for "any", and says which field
-// of the rule it holds.
+// match returns the key's part of an entry, or nil for "any", and the field of the rule
+// that it stands for.
 func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.FieldMatch, flow.Field, error) {
 	possible := false
 	var absent, said flow.Field
@@ -206,7 +206,7 @@ func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.Field
 		may, sure := o.may(m)
 		possible = possible || may
 		if !may && o.tag == tagNumber {
-			absent = o.field // the rule says that there is no tag; the key beside this one holds that
+			absent = o.field // the rule matches packets without a tag; another key says so
 		}
 		if !sure || !m.Has(o.field) {
 			continue
@@ -251,9 +251,8 @@ func (k *key) match(m *flow.Match, exact *exacts, ports *portNames) (*p4v1.Field
 	return exact.add(k.ID, bits{}), absent, nil
 }
 
-// fit brings a value and mask of the field's width to the key's. The bits that
-// the key has and the field lacks are zero in every packet, so they may be
-// compared too.
+// fit turns a value and mask of the field's width into ones of the key's width. Bits that
+// only the key has are zero in every packet, so the mask may have them, too.
 func (k *key) fit(o *oxm, value, mask bits) (v, msk []byte, err error) {
 	if n := value.width(); n > k.Width {
 		return nil, nil, fmt.Errorf("value %#x has %d bits, more than the %d of its type", value.append(nil), n, k.Width)

@@ -12,16 +12,16 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// ErrOwnPacket is what errors about packets that the gateway sent itself wrap:
-// they came in by the CPU port.
+// ErrOwnPacket is wrapped by errors about packets that the gateway itself has sent. They
+// came in by the CPU port.
 var ErrOwnPacket = errors.New("the packet came in by the CPU port, so the gateway sent it itself")
 
-// ErrContradiction is what errors about a packet wrap whose header tells of another
-// kind of packet than its frame is.
+// ErrContradiction is wrapped by errors about packets whose packet_in header names another
+// kind of packet than the frame has.
 var ErrContradiction = errors.New("header and frame contradict each other")
 
-// DigestMatch turns a digest's data into the match that a frame of the same
-// flow would have filled. It fails where data is not of the digest's layout.
+// DigestMatch turns a digest's data into the match that a frame of the same flow has. It
+// fails if data does not have the digest's layout.
 func (m *Mapping) DigestMatch(data *p4v1.P4Data) (flow.Match, error) {
 	d := m.Digest
 	members := []*p4v1.P4Data{data}
@@ -82,11 +82,11 @@ func (k *key) bits() int {
 // textBits is the width of a port's number that is a text in P4Runtime.
 const textBits = 32
 
-// field is what a key, a member or a header's field says, as wide as its type; no
-// value is nothing.
+// field is the value of a key, of a digest's member or of a header's field, with the width
+// of its type. The zero value is no value.
 type field struct{ value, mask []byte }
 
-// read takes a value that is compared as a whole.
+// read takes a value that is compared with all its bits.
 func (f *field) read(m *pipeline.Member, b []byte, ports *portNames) error {
 	width := m.Width
 	if m.String {
@@ -101,7 +101,7 @@ func (f *field) read(m *pipeline.Member, b []byte, ports *portNames) error {
 	return err
 }
 
-// imply returns what a place in the program says of its packets.
+// imply returns what is known of all packets that come to a place in the program.
 func imply(list []implied) (m flow.Match) {
 	for _, i := range list {
 		v, _ := pipeline.Uint(i.value, i.width) // it fits: Bind has seen to that
@@ -111,8 +111,8 @@ func imply(list []implied) (m flow.Match) {
 	return m
 }
 
-// Incomplete returns the fields that the mapped tables match on, that a packet
-// with these headers can have, and that its digest does not tell.
+// Incomplete returns fields that the mapped tables match on and that a packet with these
+// headers can have, but that the digest does not have.
 func (m *Mapping) Incomplete(match *flow.Match) flow.Field {
 	var can, all flow.Field
 	for _, o := range m.matched {
@@ -124,8 +124,8 @@ func (m *Mapping) Incomplete(match *flow.Match) flow.Field {
 	return (can | match.Missing()&all) &^ match.Fields
 }
 
-// decode fills m from keys' values, prerequisites first: which field a shared
-// key holds is known once eth_type and ip_proto are.
+// decode fills m from the keys' values, prerequisites first: eth_type and ip_proto say
+// which field a shared key has.
 func decode(m flow.Match, keys []key, values []field) (flow.Match, error) {
 	for pass := range 3 {
 		for i := range keys {
@@ -159,10 +159,10 @@ func decode(m flow.Match, keys []key, values []field) (flow.Match, error) {
 	return m.Canonical(), nil
 }
 
-// part is what the one byte of the type of service has of the field.
+// part returns the field's bits of the type-of-service byte.
 func (o *oxm) part(tos []byte) []byte { return []byte{tos[0] >> o.shift & (1<<o.width - 1)} }
 
-// pass is in which round of decode a field's prerequisites are known.
+// pass returns the round of decode in which a field's prerequisites are known.
 func (o *oxm) pass() int {
 	switch {
 	case len(o.protos) > 0:
@@ -189,9 +189,9 @@ func low(mask []byte, from, to int) []byte {
 	return out
 }
 
-// dropAbsent takes away what a digest says with zero: the layer-4 ports of a
-// later fragment, and the fields of an ARP packet of another kind. A frame's
-// match does not have them at all.
+// dropAbsent removes fields that a digest has as zero although the packet doesn't have
+// them: the layer-4 ports of a later fragment, and fields of an ARP packet of another kind.
+// The match of a frame does not have such fields.
 func dropAbsent(m *flow.Match) {
 	if m.Has(flow.FieldL4Src|flow.FieldL4Dst) && m.L4Src == 0 && m.L4Dst == 0 {
 		m.Fields &^= flow.FieldL4Src | flow.FieldL4Dst
@@ -202,11 +202,11 @@ func dropAbsent(m *flow.Match) {
 	*m = m.Canonical()
 }
 
-// Packet reads a packet_in: the match that header and frame fill, limited to
-// the fields that the mapping names, so that a digest of the same packet looks
-// alike to a policy; and whether the packet is one that no rule matched. What the
-// header says counts more than the frame, which the program may have changed;
-// contradicted are the fields in which the two differ.
+// Packet reads a packet_in. It returns the match of header and frame, and whether no rule
+// matched the packet. The match has only fields that the mapping names, so that a policy
+// decides the same for a digest of the packet. If header and frame differ, the header's
+// value is used, since the program may have changed the frame; contradicted are the fields
+// in which they differ.
 func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, contradicted flow.Field, err error) {
 	in := m.PacketIn
 	if in == nil {
@@ -269,7 +269,7 @@ func (m *Mapping) Packet(p *p4v1.PacketIn) (pi flow.PacketIn, contradicted flow.
 	return pi, contradicted, nil
 }
 
-// differ returns the fields of a that b has otherwise, or no more.
+// differ returns the fields of a that b lacks or has with another value.
 func differ(a, b *flow.Match) (fields flow.Field) {
 	for i := range flow.Fields {
 		f := flow.Fields[i].Field
@@ -280,11 +280,11 @@ func differ(a, b *flow.Match) (fields flow.Field) {
 	return fields
 }
 
-// ErrCantSend is what errors about actions that a packet_out can't do wrap.
+// ErrCantSend is wrapped by errors about actions that a packet_out can't express.
 var ErrCantSend = errors.New("a packet_out can't do this")
 
-// PacketOuts turns an action list into the packet_out messages that carry it
-// out on a frame: one for each output. An empty list drops, and gives none.
+// PacketOuts turns an action list into packet_out messages for a frame, one for each
+// output. An empty list drops the frame: there is no message.
 func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Action) ([]*p4v1.PacketOut, error) {
 	if len(list) == 0 {
 		return nil, nil
@@ -333,8 +333,8 @@ func (m *Mapping) PacketOuts(frame []byte, inPort flow.PortNo, list []flow.Actio
 	return outs, nil
 }
 
-// Sends reports whether the program itself carries out an output to a reserved
-// port, such as FLOOD or NORMAL, of a packet_out.
+// Sends reports whether the program itself can send a packet_out to a reserved port, such
+// as FLOOD or NORMAL.
 func (m *Mapping) Sends(port flow.PortNo) bool {
 	if m.PacketOut == nil {
 		return false
@@ -343,8 +343,8 @@ func (m *Mapping) Sends(port flow.PortNo) bool {
 	return ok
 }
 
-// Match reads an entry's key back, as [Mapping.Entry] wrote it; ok is false for
-// an entry of a table that is not mapped, or one that it can't have written.
+// Match returns the match of an entry that [Mapping.Entry] has made. ok is false if the
+// entry's table is not mapped, or if Entry can't have made the entry.
 func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok bool) {
 	for _, t := range m.Tables {
 		if t.P4.ID != e.GetTableId() {
@@ -358,7 +358,7 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 			case at < 0 && k.always == nil:
 				continue
 			case at < 0 || len(k.oxms) == 0 && k.always == nil:
-				return flow.Match{}, t, false // it is wider than ours are, or compares what no field is
+				return flow.Match{}, t, false // its mask is wider than a field, or it compares bits of no field
 			}
 			fm := e.GetMatch()[at]
 			switch {
@@ -384,9 +384,8 @@ func (m *Mapping) Match(e *p4v1.TableEntry) (match flow.Match, table *Table, ok 
 	return flow.Match{}, nil, false
 }
 
-// Rule reads an entry back as the rule that it was. It is not shown where it has
-// conditions or actions that a rule can't say; drops says that it is known to send
-// nothing on.
+// Rule returns the rule that an entry stands for. shown is false if the entry has conditions
+// or actions that a rule can't express. drops says that the entry surely drops its packets.
 func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown, drops bool) {
 	match, t, shown := m.Match(e)
 	r = flow.Rule{IdleTimeout: time.Duration(e.GetIdleTimeoutNs()), Cookie: e.GetControllerMetadata(), Match: match}
@@ -400,7 +399,7 @@ func (m *Mapping) Rule(e *p4v1.TableEntry) (r flow.Rule, shown, drops bool) {
 	return r, shown && ok, ok && len(actions) == 0
 }
 
-// Priority is the priority of the rule that an entry of the table is.
+// Priority returns the priority of the rule that an entry of the table stands for.
 func (t *Table) Priority(e *p4v1.TableEntry) uint16 {
 	if !t.P4.Priority {
 		return 0

@@ -13,15 +13,15 @@ import (
 	"switchbridge/internal/yamlerr"
 )
 
-// File is a mapping as written, not yet held against a P4Info.
+// File is a mapping as it is written, not yet checked against a P4Info.
 type File struct {
 	name string
 	text string
 	raw  rawFile
 }
 
-// The raw structs are the file's shape; every name keeps its node, so that an
-// error can say on which line it stands.
+// The raw structs have the file's structure. Every name keeps its node, so that an error
+// can name its line.
 type rawFile struct {
 	Pipeline   string            `yaml:"pipeline"`
 	Tables     []rawTable        `yaml:"tables"`
@@ -168,17 +168,11 @@ func (c *rawCall) UnmarshalYAML(v *yaml.Node) error {
 	return v.Decode((*plain)(c))
 }
 
-// maxFile bounds a mapping file in bytes.
-const maxFile = 1 << 20
-
 // Parse reads a mapping file; file names it in errors. Unknown keys are errors.
 func Parse(r io.Reader, file string) (*File, error) {
-	b, err := io.ReadAll(io.LimitReader(r, maxFile+1))
+	b, err := yamlerr.Read(r, file)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if len(b) > maxFile {
-		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxFile)
+		return nil, err
 	}
 	f := &File{name: file, text: string(b)}
 	var doc yaml.Node
@@ -215,7 +209,7 @@ var defaultFile string
 func Default() *File {
 	f, err := Parse(strings.NewReader(defaultFile), "switchbridge.yaml")
 	if err != nil {
-		panic(err) // built in, and tested
+		panic(err) // the file is built in, and a test reads it
 	}
 	return f
 }
@@ -223,5 +217,5 @@ func Default() *File {
 // Name returns the file's name as given to [Parse].
 func (f *File) Name() string { return f.name }
 
-// Text returns what was read.
+// Text returns the file's text.
 func (f *File) Text() string { return f.text }

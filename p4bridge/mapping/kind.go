@@ -10,13 +10,13 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// matchKind is how a key of one kind is written and read (P4Runtime 1.3, 9.1.1).
-// Value and mask are as wide as the key; a mask of ones compares all of it.
+// matchKind writes and reads keys of one kind (P4Runtime 1.3, 9.1.1). Value and mask have
+// the width of the key; a mask of ones compares all of it.
 type matchKind struct {
-	// write fills fm. It is not called for a mask of zero, which is left out of an
-	// entry unless the kind is exact.
+	// write fills fm. It is not called for a mask of zero unless the kind is exact: an entry
+	// does not have such a key.
 	write func(fm *p4v1.FieldMatch, value, mask []byte, width int) error
-	// read is write's inverse; ok is false for what no value and mask is.
+	// read is the inverse of write; ok is false if no value and mask can express fm.
 	read func(fm *p4v1.FieldMatch, width int) (value, mask []byte, ok bool)
 }
 
@@ -83,7 +83,7 @@ var matchKinds = [...]matchKind{
 			if !ok || !okHigh {
 				return nil, nil, false
 			}
-			for i := range mask { // the bits in which the bounds differ must be the last ones, and all of them 0 below and 1 above
+			for i := range mask { // the bounds must differ in their last bits only, which must be 0 in the lower and 1 in the upper bound
 				if mask[i] &^= low[i] ^ high[i]; low[i]&^mask[i] != 0 {
 					return nil, nil, false
 				}
@@ -106,7 +106,7 @@ var matchKinds = [...]matchKind{
 	},
 }
 
-// fieldMatch makes the key's part of an entry; nil is "any", which is left out.
+// fieldMatch returns the key's part of an entry, or nil for "any", which an entry leaves out.
 func (k *key) fieldMatch(value, mask []byte) (*p4v1.FieldMatch, error) {
 	if k.kind != pipeline.Exact && isZero(mask) {
 		return nil, nil
@@ -115,7 +115,7 @@ func (k *key) fieldMatch(value, mask []byte) (*p4v1.FieldMatch, error) {
 	return fm, matchKinds[k.kind].write(fm, value, mask, k.Width)
 }
 
-// textMatch is fieldMatch for a key that P4Runtime speaks of as a text.
+// textMatch is fieldMatch for a key whose value is a text in P4Runtime.
 func (k *key) textMatch(text string) *p4v1.FieldMatch {
 	fm := &p4v1.FieldMatch{FieldId: k.ID}
 	if k.kind == pipeline.Optional {
@@ -126,7 +126,7 @@ func (k *key) textMatch(text string) *p4v1.FieldMatch {
 	return fm
 }
 
-// whole reads a value that is compared as a whole.
+// whole reads a value that is compared with all its bits.
 func whole(b []byte, width int) (value, mask []byte, ok bool) {
 	value, err := pipeline.Pad(b, width)
 	return value, pipeline.Ones(width), err == nil

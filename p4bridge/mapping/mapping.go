@@ -15,8 +15,8 @@ import (
 	"switchbridge/p4bridge/pipeline"
 )
 
-// Mapping is a [File] that has been held against a program: its names are
-// resolved and its widths checked. It is immutable.
+// Mapping is a [File] that was checked against a program: its names are resolved and its
+// widths fit. It is immutable.
 type Mapping struct {
 	Pipeline *pipeline.Pipeline
 	File     *File    // that was bound

@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
-	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/internal/built"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/kinds"
@@ -101,7 +101,7 @@ func TestExamples(t *testing.T) {
 // One list serves those who read files and a guest, which must not have what reads them: the linker leaves out methods that nobody
 // calls. See [policy.Kind].
 func TestGuestHasNoParser(t *testing.T) {
-	wasm := wasmtest.Build(t, "switchbridge/cmd/function-wasm", true)
+	wasm := built.Guest(t, "switchbridge/cmd/function-wasm", true)
 	for _, k := range kinds.All {
 		pkg := "switchbridge/policy/" + k.Name() + "."
 		if !bytes.Contains(wasm, []byte(pkg+"Kind.Read")) {

@@ -13,6 +13,7 @@ import (
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy"
 	"switchbridge/policy/blob"
 	"switchbridge/policy/machine"
@@ -564,28 +565,34 @@ func many(n int) *policy.Policy {
 	return p
 }
 
-func TestManyMachines(t *testing.T) {
-	for _, n := range []int{500, 10_000} {
-		packed, err := blob.Pack(many(n))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%d machines take %d bytes", n, len(packed))
-		p, err := blob.Unpack(packed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		l := &lab{t: t, c: controller.New(p), states: make(map[string][]byte), now: start}
-		for _, i := range []int{0, 1, n / 2, n - 1} {
-			from := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff)
-			name := fmt.Sprintf("device-%d", i)
-			l.want("tcp "+from+":1 > 192.0.2.1:443", "allow (machine: "+name+" in a: rule 1)")
-			l.want("tcp "+from+":1 > 192.0.2.1:23", "deny (machine: "+name+" in b; "+name+" moves from a to b)")
-			l.want("tcp "+from+":1 > 192.0.2.1:443", "deny (machine: "+name+" in b)")
-		}
-		if len(l.states) != 4 {
-			t.Errorf("%d states, want 4", len(l.states))
-		}
+func TestManyMachines(t *testing.T) { manyMachines(t, 500) }
+
+// TestLongManyMachines is TestManyMachines with as many as a large site may have.
+func TestLongManyMachines(t *testing.T) {
+	testlong.Need(t)
+	manyMachines(t, 10_000)
+}
+
+func manyMachines(t *testing.T, n int) {
+	packed, err := blob.Pack(many(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d machines take %d bytes", n, len(packed))
+	p, err := blob.Unpack(packed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, c: controller.New(p), states: make(map[string][]byte), now: start}
+	for _, i := range []int{0, 1, n / 2, n - 1} {
+		from := fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&0xff, i&0xff)
+		name := fmt.Sprintf("device-%d", i)
+		l.want("tcp "+from+":1 > 192.0.2.1:443", "allow (machine: "+name+" in a: rule 1)")
+		l.want("tcp "+from+":1 > 192.0.2.1:23", "deny (machine: "+name+" in b; "+name+" moves from a to b)")
+		l.want("tcp "+from+":1 > 192.0.2.1:443", "deny (machine: "+name+" in b)")
+	}
+	if len(l.states) != 4 {
+		t.Errorf("%d states, want 4", len(l.states))
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"switchbridge/controller"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy/policyfile"
 	"switchbridge/policy/policytest"
 )
@@ -148,9 +149,17 @@ func randomEvent(r *rand.Rand) *flow.Event {
 
 // No packet that an installed rule covers would have moved a machine, or been decided otherwise, for as long as the rule lives: of that what makes a
 // state settled consists.
-func TestRulesHideNoTransition(t *testing.T) {
+func TestRulesHideNoTransition(t *testing.T) { rulesHideNoTransition(t, 0, 60) }
+
+// TestLongRulesHideNoTransition is TestRulesHideNoTransition with other seeds.
+func TestLongRulesHideNoTransition(t *testing.T) {
+	testlong.Need(t)
+	rulesHideNoTransition(t, 60, 500)
+}
+
+func rulesHideNoTransition(t *testing.T, first, end uint64) {
 	rules, covered, moved := 0, 0, 0
-	for seed := range uint64(250) {
+	for seed := first; seed < end; seed++ {
 		r := rand.New(rand.NewPCG(seed, 1))
 		text := randomPolicy(r, true)
 		p, err := policyfile.Parse(strings.NewReader(text), "p.yaml", ".")
@@ -195,15 +204,23 @@ func TestRulesHideNoTransition(t *testing.T) {
 		}
 	}
 	t.Logf("%d rules, %d packets that they cover, %d changes", rules, covered, moved)
-	if rules < 5000 || covered < 5000 || moved < 5000 {
+	if want := 20 * int(end-first); rules < want || covered < want || moved < want {
 		t.Error("too few of something: this finds nothing")
 	}
 }
 
 // Whatever a store holds, nothing panics, and where no state allows by itself nothing is allowed that the rest of the chain denies.
-func TestRandomStates(t *testing.T) {
+func TestRandomStates(t *testing.T) { randomStates(t, 0, 50) }
+
+// TestLongRandomStates is TestRandomStates with other seeds.
+func TestLongRandomStates(t *testing.T) {
+	testlong.Need(t)
+	randomStates(t, 50, 300)
+}
+
+func randomStates(t *testing.T, first, end uint64) {
 	allowed, used := 0, 0
-	for seed := range uint64(150) {
+	for seed := first; seed < end; seed++ {
 		r := rand.New(rand.NewPCG(seed, 2))
 		text := randomPolicy(r, false)
 		p, err := policyfile.Parse(strings.NewReader(text), "p.yaml", ".")
@@ -258,7 +275,7 @@ func TestRandomStates(t *testing.T) {
 		}
 	}
 	t.Logf("%d with states, %d allowed", used, allowed)
-	if allowed < 500 || used < 5000 {
+	if n := int(end - first); allowed < 3*n || used < 33*n {
 		t.Error("too few of something: this finds nothing")
 	}
 }

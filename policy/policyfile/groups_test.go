@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"switchbridge/flow"
+	"switchbridge/internal/testlong"
 	"switchbridge/policy/header"
 )
 
@@ -38,9 +39,30 @@ func conditionsOf(t *testing.T, match string) []header.Condition {
 }
 
 // A match with groups, lists and not means what its words mean: each packet is looked at by a function that is written for the match.
-func TestGroupsMean(t *testing.T) {
+func TestGroupsMean(t *testing.T) { groupsMean(t, 2, 5_000) }
+
+// TestLongGroupsMean is TestGroupsMean with other packets.
+func TestLongGroupsMean(t *testing.T) {
+	testlong.Need(t)
+	groupsMean(t, 3, 50_000)
+}
+
+func groupsMean(t *testing.T, seed uint64, n int) {
+	prefixes := make(map[string]netip.Prefix)
 	in := func(a netip.Prefix, list ...string) bool {
-		return slices.ContainsFunc(list, func(s string) bool { return netip.MustParsePrefix(s).Contains(a.Addr()) })
+		return slices.ContainsFunc(list, func(s string) bool {
+			p, ok := prefixes[s]
+			if !ok {
+				p = netip.MustParsePrefix(s)
+				prefixes[s] = p
+			}
+			return p.Contains(a.Addr())
+		})
+	}
+	r := rand.New(rand.NewPCG(1, seed))
+	packets := make([]flow.Match, n)
+	for i := range packets {
+		packets[i] = somePacket(r)
 	}
 	guests := func(a netip.Prefix) bool { return in(a, "10.0.2.0/24", "10.0.3.0/25", "2001:db8:2::/64") }
 	isWeb := func(m *flow.Match) bool {
@@ -87,10 +109,8 @@ func TestGroupsMean(t *testing.T) {
 		},
 	} {
 		conditions := conditionsOf(t, match)
-		r := rand.New(rand.NewPCG(1, 2))
 		met, unmet := 0, 0
-		for range 30000 {
-			m := somePacket(r)
+		for _, m := range packets {
 			got := slices.ContainsFunc(conditions, func(c header.Condition) bool { ok := meets(&c, &m); return ok })
 			if got != want(&m) {
 				t.Fatalf("%s: %v is of it: %v, want %v", match, m, got, !got)

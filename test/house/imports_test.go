@@ -18,7 +18,7 @@ var layers = []struct {
 	packages []string
 }{
 	{"the nouns, which everybody speaks", []string{"flow$"}},
-	{"tools, which know the nouns at most", []string{"internal", "p4src/compile", "faas/instance/wasmhost/wasmtest"}},
+	{"tools, which know the nouns at most", []string{"internal", "p4src/compile"}},
 	{"words: how nouns are written, on wires and in files", []string{
 		"flow/contract", "ofproxy/ofp", "ofproxy/oftest", "p4bridge/pipeline", "p4bridge/p4test", "p4src$", "faas/instance/guest",
 		"faas/platform/lambdahost/sigv4", "replay/capture", "bench/stats"}},

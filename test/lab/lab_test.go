@@ -39,7 +39,7 @@ func lab(t *testing.T, args ...string) (string, error) {
 		}
 		t.Skipf("%s is not installed (make setup installs what the tests use)", tool)
 	}
-	program := built.Program(t, "switchbridge/cmd/switchbridge")
+	program := built.Switchbridge(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, python, args...)

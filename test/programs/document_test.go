@@ -48,7 +48,7 @@ func TestLongDocument(t *testing.T) {
 	}
 	text := string(raw)
 	dir := t.TempDir()
-	if err := os.Symlink(filepath.Dir(built.Program(t, "switchbridge/cmd/switchbridge")), filepath.Join(dir, "bin")); err != nil {
+	if err := os.Symlink(filepath.Dir(built.Switchbridge(t)), filepath.Join(dir, "bin")); err != nil {
 		t.Fatal(err)
 	}
 	others := os.Getenv("SWITCHBRIDGE_P4_PROGRAMS")

@@ -82,7 +82,7 @@ func TestLongExamples(t *testing.T) {
 func governAll(t *testing.T, dirs []string) {
 	program := os.Getenv("SWITCHBRIDGE")
 	if program == "" {
-		program = built.Program(t, "switchbridge/cmd/switchbridge")
+		program = built.Switchbridge(t)
 	}
 	var rows []*result
 	for _, dir := range dirs {

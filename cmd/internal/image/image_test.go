@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/netns"
 	"switchbridge/internal/testlong"
 )
@@ -185,13 +186,7 @@ func TestLongImageRuns(t *testing.T) {
 			t.Fatalf("%q: %v\n%s", args, err, out)
 		}
 	}
-	program := filepath.Join(dir, "switchbridge")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "switchbridge/cmd/switchbridge")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if err := write(filepath.Join(dir, "image.tar"), program, "../../../LICENSE", testImage("")); err != nil {
+	if err := write(filepath.Join(dir, "image.tar"), built.Switchbridge(t), "../../../LICENSE", testImage("")); err != nil {
 		t.Fatal(err)
 	}
 	run(nil, "skopeo", "copy", "docker-archive:image.tar", "oci:other:1.2")

@@ -1,7 +1,6 @@
 package selfhost
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -111,9 +110,6 @@ func (f *Function) UnmarshalYAML(n *yaml.Node) error {
 var functionKeys = map[string]bool{"name": true, "host": true, "path": true, "native": true, "wasm": true, "policy": true,
 	"configure": true, "concurrency": true, "deadline": true, "instances": true, "memory_mib": true}
 
-// maxFile bounds what is read of a configuration.
-const maxFile = 1 << 20
-
 // Load reads a file. Paths in it are relative to the file's folder.
 func Load(path string) (Config, error) {
 	f, err := os.Open(path)
@@ -127,21 +123,9 @@ func Load(path string) (Config, error) {
 // Parse reads a configuration; name stands in errors and its folder is what relative paths start
 // from. It doesn't validate: flags may still change it.
 func Parse(r io.Reader, name string) (Config, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(text) > maxFile {
-		return Config{}, fmt.Errorf("%s: larger than %d bytes", name, maxFile)
-	}
 	c := Default()
-	if err := yamlerr.CheckNumbers(text, &c); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", name, err)
-	}
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return Config{}, fmt.Errorf("%s: %w", name, yamlerr.Readable(err))
+	if _, err := yamlerr.Load(r, name, &c); err != nil {
+		return Config{}, err
 	}
 	c.resolve(filepath.Dir(name))
 	return c, nil

@@ -76,7 +76,7 @@ func TestParseErrors(t *testing.T) {
 		{"functions:\n  - name: a\n    polcy: x\n", `line 3: unknown key "polcy"`},
 		{"functions: {}\n", "f.yaml"},
 		{"functions: [x]\n", "f.yaml"},
-		{strings.Repeat("#", maxFile+1), "larger than"},
+		{strings.Repeat("#", 1<<20+1), "larger than"},
 	} {
 		if _, err := Parse(strings.NewReader(row.text), "f.yaml"); err == nil || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%.40q: %v, want %q", row.text, err, row.want)

@@ -262,7 +262,7 @@ func TestPlatforms(t *testing.T) {
 	if err := embedded.Built(); err != nil {
 		t.Skip(err)
 	}
-	program := built.Program(t, "switchbridge/cmd/switchbridge")
+	program := built.Switchbridge(t)
 	cache := t.TempDir()
 	for i := range rows {
 		t.Run(rows[i].name, func(t *testing.T) {

@@ -13,9 +13,9 @@ import (
 
 	"switchbridge/controller"
 	"switchbridge/faas/instance/embedded"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
 	"switchbridge/functiontest/conformance"
+	"switchbridge/internal/built"
 	"switchbridge/policy"
 	"switchbridge/policy/blocklist"
 	"switchbridge/policy/forward"
@@ -24,7 +24,7 @@ import (
 func run(t testing.TB, p *policy.Policy) *embedded.Function {
 	t.Helper()
 	f, err := embedded.New(embedded.Options{
-		Wasm: wasmtest.Build(t, "switchbridge/cmd/function-wasm", true), Policy: p, CacheDir: wasmtest.CacheDir(t)})
+		Wasm: built.Guest(t, "switchbridge/cmd/function-wasm", true), Policy: p, CacheDir: built.CacheDir(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,7 +57,7 @@ func packet() *flow.Event {
 }
 
 func TestGuestOfTheBinary(t *testing.T) {
-	f, err := embedded.New(embedded.Options{Policy: conformance.Policy(), CacheDir: wasmtest.CacheDir(t)})
+	f, err := embedded.New(embedded.Options{Policy: conformance.Policy(), CacheDir: built.CacheDir(t)})
 	if built := embedded.Built(); built != nil {
 		if !errors.Is(built, embedded.ErrNotBuilt) || !errors.Is(err, embedded.ErrNotBuilt) {
 			t.Error(built, err)
@@ -166,7 +166,7 @@ func benchmarkOf(b *testing.B, d flow.Decider, ev *flow.Event) {
 
 // ofBinary runs the guest of the binary until the benchmark ends, and waits for its lean part.
 func ofBinary(b testing.TB, p *policy.Policy) *embedded.Function {
-	f, err := embedded.New(embedded.Options{Policy: p, CacheDir: wasmtest.CacheDir(b)})
+	f, err := embedded.New(embedded.Options{Policy: p, CacheDir: built.CacheDir(b)})
 	if errors.Is(err, embedded.ErrNotBuilt) {
 		b.Skip(err)
 	}

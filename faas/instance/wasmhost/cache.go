@@ -17,10 +17,9 @@ import (
 	"switchbridge/internal/files"
 )
 
-// A snapshot of a prepared guest is kept beside the compiled modules, one for each function, so that
-// the next start with the same guest and policy initialises nothing. It comes from where machine code
-// comes from that is run as it is, and is trusted as that is: the checksum is against files that were
-// cut short.
+// A snapshot of a prepared guest is kept beside the compiled modules, one for each function. The next
+// start with the same guest and policy then needs no initialisation. The host trusts the file as it
+// trusts the compiled modules in the same folder; the checksum only finds files that were cut short.
 //
 // The file, numbers little-endian:
 //
@@ -35,7 +34,7 @@ const (
 	snapshotPage  = 4096
 )
 
-// snapshotKey is what the snapshot of a prepared guest depends on.
+// snapshotKey returns a hash of everything that the snapshot of a prepared guest depends on.
 func (h *Host) snapshotKey(m *module, policy []byte) [sha256.Size]byte {
 	k := sha256.New()
 	k.Write(m.hash[:])
@@ -53,14 +52,14 @@ func (h *Host) snapshotKey(m *module, policy []byte) [sha256.Size]byte {
 	return [sha256.Size]byte(k.Sum(nil))
 }
 
-// snapshotFile is where a function's snapshot is kept.
+// snapshotFile returns the path of a function's snapshot.
 func (h *Host) snapshotFile() string {
 	name := sha256.Sum256([]byte(h.config.Name))
 	return filepath.Join(h.config.CacheDir, fmt.Sprintf("image-%x", name[:8]))
 }
 
-// cached returns an image of the lean guest with the snapshot that an earlier start kept, and makes
-// its engine the host's. It returns nil where there is none; an error says why one is of no use.
+// cached returns an image of the lean guest with the snapshot of an earlier start, and makes its
+// engine the host's. It returns nil if there is no snapshot, and an error if it can't be used.
 func (h *Host) cached(ctx context.Context) (*image, error) {
 	if h.config.CacheDir == "" {
 		return nil, nil
@@ -85,7 +84,7 @@ func (h *Host) cached(ctx context.Context) (*image, error) {
 	if !same {
 		return nil, nil
 	}
-	// Both take some time, and one is the file system's.
+	// Both take some time, one of them in the file system.
 	var s *snapshot
 	var malformed error
 	var read sync.WaitGroup
@@ -147,7 +146,7 @@ var errSnapshot = errors.New("not a whole image")
 
 const snapshotHeader = len(snapshotMagic) + sha256.Size
 
-// hasKey tells whether a snapshot is the one that is looked for.
+// hasKey reports whether a file's snapshot has the given key.
 func hasKey(r io.ReaderAt, key [sha256.Size]byte) (bool, error) {
 	var header [snapshotHeader]byte
 	if _, err := r.ReadAt(header[:], 0); err == io.EOF || err == nil && string(header[:len(snapshotMagic)]) != snapshotMagic {
@@ -163,7 +162,7 @@ func readSnapshot(f *os.File, limit uint64) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Pages and their numbers, and some more for the header and globals: a file of more is none of ours.
+	// Room for pages and their numbers, and for the header and globals: no snapshot is larger.
 	if most := limit + limit/snapshotPage*8 + 1<<20; uint64(info.Size()) > most {
 		return nil, fmt.Errorf("%w: %d bytes, limit %d", errSnapshot, info.Size(), most)
 	}
@@ -174,7 +173,7 @@ func readSnapshot(f *os.File, limit uint64) (*snapshot, error) {
 	return parseSnapshot(b, limit)
 }
 
-// parseSnapshot reads what append wrote, of at most limit bytes of memory, whatever its key.
+// parseSnapshot reads a snapshot of any key, with at most limit bytes of memory.
 func parseSnapshot(b []byte, limit uint64) (*snapshot, error) {
 	if len(b) < snapshotHeader+4*8+sha256.Size {
 		return nil, errSnapshot

@@ -1,22 +1,22 @@
-// Package wasmhost runs a WebAssembly guest so that every event meets a pristine instance.
+// Package wasmhost runs a WebAssembly guest and gives every event a pristine instance.
 //
-// The guest is initialised once, with its policy parsed, and its linear memory and mutable
-// globals are kept as an image. An event is decided by an instance that equals the image; after
-// the answer the instance is put back to it, by writing back only what the event wrote: the guest's
-// code is rewritten to mark that (see track.go). An instance that trapped, ran out of time or grew its
-// memory is thrown away. A guest with state that can't be put back, such as a table that it changes,
-// gets a new instance for every event.
+// The host initialises the guest once and lets it parse its policy. It keeps the guest's linear
+// memory and mutable globals as an image. An instance that equals the image decides an event. After
+// the answer, the host restores the instance: it writes back only the memory that the event has
+// changed, which the guest's rewritten code has marked (see track.go). The host drops an instance that
+// trapped, ran out of time or grew its memory. If a guest has state that can't be restored, such as a
+// table that it changes, every event gets a new instance.
 //
-// A guest that was prepared when its program was built decides by that part of its code which it was seen
-// to need for it. All of it is there for what else may come, and to take policies in (see lean.go).
+// A guest can be prepared when the program that contains it is built. It then decides with the part of
+// its code that decisions have needed in training. The host loads the rest when an event or a new policy
+// needs it (see lean.go).
 //
 // A guest sees no files, arguments, environment or network: of WASI it has the clocks, the
-// random source, and standard output and error, which go to the log. It has no state on the
-// host's side, so nothing but its memory, globals and tables could carry anything from one event
-// to the next.
+// random source, and standard output and error, which go to the log. The host keeps no state for
+// it. So only its memory, globals and tables could carry anything from one event to the next.
 //
-// Limitations: what a guest does before the image is taken is the same in every instance,
-// seeds of pseudo-random generators included. Guests take what must be unpredictable from the
-// host's random source (crypto/rand, random_get) while they decide. Deadlines are checked by a
-// guest's own turns, and one that fills all of its memory again and again is up to 64 of these late.
+// Limitations: what a guest does before the image is taken is the same in every instance, also the
+// seeds of pseudo-random generators. A guest must take unpredictable values from the host's random
+// source (crypto/rand, random_get) while it decides. A guest's loops check its deadline: a guest that
+// fills all of its memory in one instruction, again and again, is stopped up to 64 of these late.
 package wasmhost

@@ -13,13 +13,13 @@ import (
 	"time"
 
 	"switchbridge/faas/instance/guest"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/internal/built"
 )
 
 // fails runs a host that must not start, and returns why.
 func fails(t *testing.T, config Config) error {
 	t.Helper()
-	config.Name, config.CacheDir = "test", wasmtest.CacheDir(t)
+	config.Name, config.CacheDir = "test", built.CacheDir(t)
 	h := New(config)
 	err := h.Run(context.Background())
 	if err == nil {
@@ -312,7 +312,7 @@ func TestPolicy(t *testing.T) {
 }
 
 func TestEventsWaitForTheModule(t *testing.T) {
-	h := New(Config{Wasm: adversary(t), CacheDir: wasmtest.CacheDir(t)})
+	h := New(Config{Wasm: adversary(t), CacheDir: built.CacheDir(t)})
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
 	defer cancel()
 	if err := h.Call(ctx, nil, nil); !errors.Is(err, context.DeadlineExceeded) {

@@ -31,31 +31,31 @@ const (
 type Config struct {
 	Name string                 // of the function, in logs, errors and metrics
 	Wasm []byte                 // the guest; docs/guest-abi.md says what it must export
-	Load func() ([]byte, error) // has Run read it, where Wasm is nil
-	// Prepared says that Wasm is what Prepare made of one, and comes from where this program does: it
-	// is run as it is, and nothing keeps it from what other guests are kept from.
+	Load func() ([]byte, error) // if Wasm is nil, Run calls it to read the guest
+	// Prepared says that Wasm is a result of Prepare from a source as trusted as this program. The
+	// host runs it without rewriting and without the checks that it makes of other guests.
 	Prepared bool
-	Lean     func() ([]byte, error) // has Run read what Prepare made beside it; may be nil, and return nil
-	Policy   []byte                 // what the guest's configure is given; a guest may accept none
+	Lean     func() ([]byte, error) // reads the lean part that Prepare made of it; may be nil, and may return nil
+	Policy   []byte                 // given to the guest's configure function; a guest may refuse it
 
-	// WarmUp are requests in the guest's envelope that it decides before its image is taken, so
-	// that no event pays for what is made at the first use. Default: one policy check.
+	// WarmUp are requests in the guest's envelope that it decides before the image is taken, so
+	// that no event has to wait for what the guest makes at the first use. Default: one policy check.
 	WarmUp [][]byte
 	// WarmUpPackets are the same in flow/contract/compact, for a guest that has it.
 	WarmUpPackets [][]byte
 
-	CacheDir     string        // where compiled modules are kept; empty: nowhere
+	CacheDir     string        // folder of compiled modules; empty: none are kept
 	MemoryLimit  uint64        // greatest linear memory in bytes
 	Deadline     time.Duration // for one event
 	InitDeadline time.Duration // for initialisation and configuration
-	Instances    int           // that may decide at one time; default 2 x GOMAXPROCS
-	WholeCopy    bool          // put all of memory back, whatever an event wrote: to compare with
+	Instances    int           // how many may decide at one time; default 2 x GOMAXPROCS
+	WholeCopy    bool          // restore all memory after every event, for comparison
 
 	Log *slog.Logger // default: none
 }
 
-// Errors that a guest's event may end with, each in the chain of what Call returns. Every one
-// cost the instance and nothing else.
+// Errors of one event, each in the chain of the error that Call returns. After each of them the host
+// drops the instance; other events are not affected.
 var (
 	ErrTrap     = errors.New("guest trapped")
 	ErrExit     = errors.New("guest exited")
@@ -64,7 +64,7 @@ var (
 	ErrClosed   = errors.New("function host is closed")
 )
 
-// ErrUnfit is what [Question.TakePacket] returns when the guest's answer asks for the envelope.
+// ErrUnfit is returned by [Question.TakePacket] if the guest asks for the event in the envelope.
 var ErrUnfit = errors.New("the guest wants to be asked in the envelope")
 
 // ErrGuest is in the chain of errors about a guest that can't be run at all.
@@ -82,7 +82,7 @@ type Host struct {
 	slots   chan struct{} // one for every instance that decides
 
 	policyMu sync.Mutex // serialises image building
-	engine   *engine    // that decides: the whole guest or the lean one
+	engine   *engine    // decides events: the whole guest or the lean one
 	closed   atomic.Bool
 
 	completionMu sync.Mutex
@@ -99,7 +99,7 @@ type engine struct {
 	users    atomic.Int32 // the host, and every image that has instances
 }
 
-// New returns a host that compiles nothing yet: Run does, and events wait for it.
+// New returns a host. Run compiles the guest, and events wait for that.
 func New(config Config) *Host {
 	if config.MemoryLimit == 0 {
 		config.MemoryLimit = DefaultMemoryLimit
@@ -131,19 +131,19 @@ func New(config Config) *Host {
 
 func (h *Host) String() string { return "function " + h.config.Name }
 
-// Ready is closed when the guest decides events, or never will: Run has returned its error then.
+// Ready returns a channel that is closed when the guest can decide events, or when Run has failed.
 func (h *Host) Ready() <-chan struct{} { return h.ready }
 
-// Run compiles the guest, takes its first image and serves until ctx ends, which is no error. A
-// guest that can't be run is; events that wait for it get the same error.
+// Run compiles the guest, takes its first image and serves until ctx ends; it then returns nil. If
+// the guest can't be run, it returns an error, and waiting events get the same error.
 func (h *Host) Run(ctx context.Context) error {
 	err := h.start(ctx)
 	if err == nil {
-		// Even if ctx has ended: who starts a host to fill the cache finds all of it there.
+		// Also if ctx has ended: a host may be started only to fill the cache.
 		if err := h.slim(context.WithoutCancel(ctx)); err != nil {
 			h.log.Warn("the guest stays whole in memory", "err", err)
 		}
-		debug.FreeOSMemory() // compiling leaves behind several times what it made
+		debug.FreeOSMemory() // compiling leaves several times the size of its result as garbage
 		<-ctx.Done()
 	}
 	h.close()
@@ -210,7 +210,7 @@ func (h *Host) load() (m *module, err error) {
 	return m, nil
 }
 
-// compile makes an engine, which the host uses.
+// compile returns an engine. The host counts as a user of it.
 func (h *Host) compile(ctx context.Context, m *module) (*engine, error) {
 	if needed := m.memoryAtStart(); needed > h.config.MemoryLimit {
 		return nil, fmt.Errorf("%w: it begins with %d bytes of memory, limit %d", ErrGuest, needed, h.config.MemoryLimit)
@@ -251,7 +251,7 @@ func (e *engine) prepare(ctx context.Context) (err error) {
 	return checkExports(e.compiled)
 }
 
-// chooseReset says once how instances are put back.
+// chooseReset writes to the log, once, how instances are restored.
 func (h *Host) chooseReset(m *module) {
 	switch {
 	case m.hidden != "":
@@ -280,8 +280,8 @@ func (e *engine) close() {
 	}
 }
 
-// instantiateRefuel gives the runtime the function that a guest calls when its fuel is used up:
-// it gets more, unless its context has ended or its time is over.
+// instantiateRefuel gives the runtime the function that a guest calls when its fuel is used up. The
+// guest gets more fuel, unless its context has ended or its time is over.
 func instantiateRefuel(ctx context.Context, r wazero.Runtime) error {
 	refuel := func(ctx context.Context, guest api.Module, _ []uint64) {
 		fuel := guest.ExportedGlobal(exportFuel).(api.MutableGlobal)
@@ -346,8 +346,8 @@ func checkExports(m wazero.CompiledModule) error {
 	return nil
 }
 
-// SetPolicy takes a new image with policy beside the current one and swaps them. Events go on
-// meeting the old one until then. When it fails, the old one stays.
+// SetPolicy takes an image with the new policy and then replaces the current image. Until then,
+// events are decided with the old policy. If it fails, the old image stays.
 func (h *Host) SetPolicy(ctx context.Context, policy []byte) error {
 	if err := h.wait(ctx); err != nil {
 		return err
@@ -368,7 +368,7 @@ func (h *Host) SetPolicy(ctx context.Context, policy []byte) error {
 	return nil
 }
 
-// wait returns when there is an image, or never will be.
+// wait returns when there is an image, or with an error if there will be none.
 func (h *Host) wait(ctx context.Context) error {
 	select {
 	case <-h.ready:
@@ -386,20 +386,19 @@ func (h *Host) wait(ctx context.Context) error {
 }
 
 // Call lets a pristine instance decide one request, an encoded guest.Request, and calls use with
-// the answer, an encoded guest.Answer. The answer is the guest's memory: it is gone when use
-// returns, and use must not write to it. Call waits for an instance, and for the guest itself
-// when the host has just started, until ctx ends; the guest's time is the host's Deadline or
-// ctx's, whichever is earlier.
+// the answer, an encoded guest.Answer. The answer lies in the guest's memory: use must not write to it
+// or keep it. Until ctx ends, Call waits for an instance, and for the guest itself if the host has just
+// started. The guest's deadline is the host's or that of ctx, whichever is earlier.
 func (h *Host) Call(ctx context.Context, request []byte, use func(answer []byte) error) error {
 	return h.call(ctx, &call{entry: decide, request: request, use: use})
 }
 
-// Question is an event that a guest can be asked about in two ways: a packet in the compact encoding,
-// and anything in the envelope. Answers are the guest's memory, as with Call.
+// Question is an event in two encodings: the compact one, for packets, and the envelope, for every
+// event. Answers lie in the guest's memory, as with Call.
 type Question interface {
 	// Packet returns the event in flow/contract/compact; false says that it does not fit.
 	Packet() ([]byte, bool)
-	// TakePacket reads the answer to it. ErrUnfit says that the guest wants to be asked in the envelope.
+	// TakePacket reads the answer to it. It returns ErrUnfit if the guest asks for the envelope.
 	TakePacket(answer []byte) error
 	// Envelope returns the event as an encoded guest.Request.
 	Envelope() ([]byte, error)
@@ -407,7 +406,7 @@ type Question interface {
 	TakeEnvelope(answer []byte) error
 }
 
-// Ask is Call for a question: in the compact encoding where event, guest and answer fit it, else in
+// Ask is Call for a question. It uses the compact encoding if event, guest and answer allow that, else
 // the envelope.
 func (h *Host) Ask(ctx context.Context, q Question) error {
 	c := call{q: q, entry: packet}
@@ -440,10 +439,11 @@ func (c *call) take(answer []byte) error {
 	return c.q.TakeEnvelope(answer)
 }
 
-// call has pristine instances decide until one can. There are two reasons why one can't: it is of the
-// lean guest, and what the event needs is in the whole one only, which then takes the lean one's place;
-// or the compact encoding has no room for the answer, or the guest no such entry, and the event goes in
-// the envelope. What an instance did that could not is gone with it.
+// call gives the event to one pristine instance after the other until one can decide it. There are two
+// reasons why an instance can't. It may be one of the lean guest, and the event needs code of the whole
+// one; the whole guest then replaces the lean one. Or the compact encoding has no room for the answer,
+// or the guest does not know that encoding; the event is then sent in the envelope. The state of an
+// instance that could not decide is lost.
 func (h *Host) call(ctx context.Context, c *call) error {
 	if h.current.Load() == nil {
 		if err := h.wait(ctx); err != nil {
@@ -520,8 +520,8 @@ func (h *Host) try(ctx context.Context, c *call) error {
 	return err
 }
 
-// Answer implements function.Answerer: Call for those who have no envelope. A guest whose answer
-// can't be read gave none.
+// Answer implements function.Answerer: it is Call for a decoded request. An answer that can't be read
+// is an error.
 func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
 	buf := encoded.Get().(*[]byte)
 	defer encoded.Put(buf)
@@ -531,7 +531,7 @@ func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) er
 		if err := a.Parse(answer); err != nil {
 			return fmt.Errorf("%s: %w: %w", h, ErrAnswer, err)
 		}
-		// Out of the guest's memory, which is about to be put back.
+		// Copied, since the guest's memory is restored next.
 		a.State = append(state, a.State...)
 		a.Change = append(change, a.Change...)
 		a.Body = append(body, a.Body...)
@@ -541,13 +541,13 @@ func (h *Host) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) er
 
 var encoded = sync.Pool{New: func() any { return new([]byte) }}
 
-// close ends the host: no event starts any more, and those that decide are waited for.
+// close ends the host: no new event starts, and close waits for the events that are being decided.
 func (h *Host) close() {
 	h.closed.Store(true)
 	h.policyMu.Lock()
 	defer h.policyMu.Unlock()
 	if img := h.current.Swap(nil); img != nil {
-		for range cap(h.slots) { // a deadline bounds each
+		for range cap(h.slots) { // each ends by its deadline
 			h.slots <- struct{}{}
 		}
 		img.retire()

@@ -5,11 +5,13 @@ import (
 	"testing"
 
 	"switchbridge/faas/instance/guest"
-	"switchbridge/faas/instance/wasmhost/wasmtest"
 	"switchbridge/flow"
+	"switchbridge/internal/built"
 )
 
-func adversary(t testing.TB) []byte { return wasmtest.Build(t, "./testdata/adversary", true) }
+func adversary(t testing.TB) []byte {
+	return built.Guest(t, "switchbridge/faas/instance/wasmhost/testdata/adversary", true)
+}
 
 // run starts a host and waits until it is ready.
 func run(t testing.TB, config Config) *Host {
@@ -18,7 +20,7 @@ func run(t testing.TB, config Config) *Host {
 		config.Name = "test"
 	}
 	if config.CacheDir == "" {
-		config.CacheDir = wasmtest.CacheDir(t)
+		config.CacheDir = built.CacheDir(t)
 	}
 	if config.Wasm == nil {
 		config.Wasm = adversary(t)

@@ -20,15 +20,15 @@ type image struct {
 	retired bool        // a newer image took its place
 }
 
-// snapshot is what every instance of an image starts from: a guest after its initialisation with one
-// policy. Nobody writes to it.
+// snapshot is the state in which every instance of an image starts: that of a guest after its
+// initialisation with one policy. Nobody writes to it.
 type snapshot struct {
 	memory  []byte
 	globals []uint64 // the values of module.globals
 	input   buffer   // the guest's input buffer
 }
 
-// buffer is where in its memory a guest takes input, and how much of it.
+// buffer is the part of its memory in which a guest takes input.
 type buffer struct{ ptr, size uint32 }
 
 // newImage initialises an instance with policy and takes its image.
@@ -56,7 +56,7 @@ func (h *Host) newImage(ctx context.Context, e *engine, policy []byte) (*image, 
 	return img, nil
 }
 
-// imageOf is an image of what was taken elsewhere.
+// imageOf returns an image with a snapshot that was taken elsewhere.
 func (h *Host) imageOf(ctx context.Context, e *engine, policy []byte, s *snapshot) (*image, error) {
 	img := &image{host: h, engine: e, policy: policy, snapshot: s}
 	in, err := img.another(ctx)
@@ -68,7 +68,7 @@ func (h *Host) imageOf(ctx context.Context, e *engine, policy []byte, s *snapsho
 	return img, nil
 }
 
-// initialised returns a new instance that ran its initialisation.
+// initialised returns a new instance that has run its initialisation.
 func (img *image) initialised(ctx context.Context) (*instance, error) {
 	in, err := img.newInstance(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func (img *image) initialised(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// errRetired says that another image has taken this one's place.
+// errRetired says that another image has replaced this one.
 var errRetired = errors.New("retired image")
 
 // acquire returns a pristine instance that is the caller's until it is released.
@@ -123,7 +123,8 @@ func (img *image) another(ctx context.Context) (*instance, error) {
 	return in, nil
 }
 
-// release gives an instance back. It is closed if it is not pristine again, or if nobody will want it.
+// release returns an instance to the image. If it can't be restored, or if the image is retired, it is
+// closed.
 func (img *image) release(in *instance, pristine bool) {
 	img.mu.Lock()
 	if pristine && !img.retired {
@@ -145,8 +146,8 @@ func (img *image) release(in *instance, pristine bool) {
 	}
 }
 
-// retire closes the instances that wait; those that decide are closed when they are released, and the
-// last of them leaves the engine.
+// retire closes the idle instances. The busy ones are closed when they are released; the last of them
+// ends the image's use of the engine.
 func (img *image) retire() {
 	img.mu.Lock()
 	idle, last := img.idle, img.busy == 0

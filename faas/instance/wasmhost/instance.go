@@ -32,7 +32,7 @@ type instance struct {
 	context callContext // of the event
 }
 
-// newInstance instantiates the guest without running any of it but a start function.
+// newInstance instantiates the guest. Of its code only a start function runs.
 func (img *image) newInstance(ctx context.Context) (*instance, error) {
 	h := img.host
 	memory, err := newMemory(h.config.MemoryLimit)
@@ -67,7 +67,7 @@ func (in *instance) close() {
 	in.memory.unmap()
 }
 
-// initialise runs the guest up to where its image is taken.
+// initialise runs the guest up to the point at which its image is taken.
 func (in *instance) initialise(ctx context.Context, policy []byte) error {
 	ctx = in.initContext(ctx)
 	if f := in.module.ExportedFunction(exportInitialize); f != nil {
@@ -107,7 +107,7 @@ func (in *instance) initialise(ctx context.Context, policy []byte) error {
 
 const usualRequest = 16 << 10
 
-// configure hands the policy over. The guest's own error comes back in its words.
+// configure gives the guest its policy. If the guest refuses it, the error has the guest's text.
 func (in *instance) configure(ctx context.Context, policy []byte) error {
 	if len(policy) > guest.MaxPolicy {
 		return fmt.Errorf("policy of %d bytes, limit %d", len(policy), guest.MaxPolicy)
@@ -130,7 +130,7 @@ func (in *instance) configure(ctx context.Context, policy []byte) error {
 	return fmt.Errorf("configure: %s", message)
 }
 
-// reserve asks the guest for an input buffer of size bytes and believes it only within memory.
+// reserve asks the guest for an input buffer of size bytes and checks that it lies within memory.
 func (in *instance) reserve(ctx context.Context, size uint32) error {
 	in.stack[0] = uint64(size)
 	if err := in.bufferFunction.CallWithStack(ctx, in.stack[:]); err != nil {
@@ -147,7 +147,7 @@ func (in *instance) reserve(ctx context.Context, size uint32) error {
 	return nil
 }
 
-// decide runs one event under its deadline.
+// decide lets the guest decide one event within its deadline.
 func (in *instance) decide(ctx context.Context, entry entry, request []byte) ([]byte, error) {
 	in.context = callContext{Context: ctx, limit: in.image.host.config.Deadline, output: &in.output}
 	answer, err := in.call(&in.context, entry, request)
@@ -172,7 +172,7 @@ const (
 	packet
 )
 
-// call hands a request over and returns the answer in the guest's memory.
+// call gives the guest a request and returns the answer, which lies in the guest's memory.
 func (in *instance) call(ctx context.Context, entry entry, request []byte) ([]byte, error) {
 	if uint64(len(request)) > uint64(in.input.size) {
 		if err := in.reserve(ctx, uint32(len(request))); err != nil {
@@ -187,7 +187,7 @@ func (in *instance) call(ctx context.Context, entry entry, request []byte) ([]by
 	return in.result(in.stack[0])
 }
 
-// result is the guest's bytes that a packed pointer and length mean.
+// result returns the bytes of the guest's memory that a packed pointer and length name.
 func (in *instance) result(packed uint64) ([]byte, error) {
 	ptr, size := packed>>32, packed&0xffffffff
 	if size == 0 {
@@ -242,13 +242,14 @@ func (in *instance) reset() bool {
 	return true
 }
 
-// copyMemory is out of the race detector's sight: it doesn't see what guests do, and watching
-// megabytes be copied would take it a hundred times as long as copying them.
+// copyMemory copies without the race detector, which does not see what guests do anyway. With it,
+// copying megabytes takes a hundred times as long.
 //
 //go:norace
 func copyMemory(dst, src []byte) { copy(dst, src) }
 
-// copySparse makes dst equal src and touches no page that is zero in both, so that it takes no memory.
+// copySparse makes dst equal src. It does not write to pages that are zero in both, so that they stay
+// without memory of their own.
 //
 //go:norace
 func copySparse(dst, src []byte) {
@@ -269,26 +270,26 @@ func (in *instance) resetGlobals() {
 	}
 }
 
-// callContext is the context of what a guest runs for, in a form that takes no memory and no timer.
-// What a guest calls of the host finds it.
+// callContext is the context of one call of the guest. It needs no allocation and no timer. The host
+// functions that a guest calls find it.
 type callContext struct {
 	context.Context
 	limit  time.Duration // that the guest may take
 	output *tail         // what it prints
 
-	// end is when its time is over, which is asked for the first time when some fuel has been used
-	// up: to read the clock takes a good part of what a decision does.
+	// end is when the guest's time is over. It is set when the guest has used up some fuel, since
+	// reading the clock takes a large part of a decision's time.
 	end time.Time
 
 	worked int // see work
 }
 
-// initContext is that of an instance's start and initialisation.
+// initContext returns the context of an instance's start and initialisation.
 func (in *instance) initContext(ctx context.Context) context.Context {
 	return &callContext{Context: ctx, limit: in.image.host.config.InitDeadline, output: &in.output}
 }
 
-// left is how much time the guest has.
+// left returns how much time the guest has left.
 func (c *callContext) left() time.Duration {
 	now := time.Now()
 	if c.end.IsZero() {
@@ -303,8 +304,8 @@ func (c *callContext) left() time.Duration {
 	return c.end.Sub(now)
 }
 
-// work counts bytes that the host goes over for the guest, which takes time and no fuel, and ends a
-// guest whose time is over.
+// work counts the bytes that the host reads or writes for the guest, which takes time but no fuel. It
+// ends a guest whose time is over.
 func (c *callContext) work(size int) {
 	if c.worked += size; c.worked < workStep {
 		return
@@ -316,7 +317,7 @@ func (c *callContext) work(size int) {
 
 const workStep = 1 << 20 // bytes, some milliseconds
 
-// sleep is the guest's sleep. It ends with the event; what wakes then finds its time over.
+// sleep waits for the guest. It returns early if the event ends; the guest's time is then over.
 func (c *callContext) sleep(d time.Duration) {
 	if d = min(d, c.left()); d <= 0 {
 		return
@@ -329,7 +330,7 @@ func (c *callContext) sleep(d time.Duration) {
 	}
 }
 
-// guestError makes a wazero error one of this package's.
+// guestError turns an error of wazero's into one of this package's.
 func guestError(err error) error {
 	if missing := asAbsent(err); missing != nil {
 		return missing
@@ -345,7 +346,7 @@ func guestError(err error) error {
 	return fmt.Errorf("%w with code %d", ErrExit, exit.ExitCode())
 }
 
-// firstLine cuts wazero's stack trace off.
+// firstLine removes wazero's stack trace.
 func firstLine(err error) error {
 	line, _, more := strings.Cut(err.Error(), "\n")
 	if !more {
@@ -354,7 +355,7 @@ func firstLine(err error) error {
 	return errors.New(strings.TrimSuffix(line, " (recovered by wazero)"))
 }
 
-// tail keeps the first bytes that a guest prints, which say best why it ended.
+// tail keeps the first bytes that a guest prints: they usually say why it ended.
 type tail struct {
 	buf [512]byte
 	n   int
@@ -365,7 +366,7 @@ func (t *tail) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// suffix is what was printed, for the end of an error.
+// suffix returns what was printed, to be appended to an error.
 func (t *tail) suffix() string {
 	line, _, _ := strings.Cut(strings.TrimSpace(string(t.buf[:t.n])), "\n")
 	if line == "" {

@@ -8,24 +8,24 @@ import (
 )
 
 // memory is the linear memory of one instance: an anonymous mapping of its greatest size, of which
-// the first size bytes exist for the guest. It begins with the marks (see track.go); what the guest
-// knows as its memory follows.
+// the guest can use the first size bytes. The mapping begins with the marks (see track.go); the
+// guest's memory follows.
 //
-// It implements experimental.LinearMemory. Free only marks it: wazero frees the memory of a guest
-// that a deadline ended, and the instance's owner still holds slices of it. Its owner unmaps it.
+// It implements experimental.LinearMemory. Free only sets a flag: wazero frees the memory of a guest
+// that a deadline has ended while the instance's owner still has slices of it. The owner unmaps it.
 type memory struct {
 	mapping []byte
 	size    int
 }
 
-// newMemory maps room for limit bytes of the guest's, none of which takes memory before it is written.
+// newMemory maps room for limit bytes of guest memory. A page takes memory when it is first written.
 func newMemory(limit uint64) (*memory, error) {
 	mapping, err := unix.Mmap(-1, 0, int(reserved+max(limit, wasmPage)), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
 		return nil, fmt.Errorf("map %d bytes of linear memory: %w", limit, err)
 	}
-	// The few pages of marks that are used are no reason to take 2 MiB.
+	// Only a few pages of marks are used: a huge page of 2 MiB would be wasted.
 	_ = unix.Madvise(mapping, unix.MADV_NOHUGEPAGE)
 	return &memory{mapping: mapping}, nil
 }
@@ -48,7 +48,7 @@ func (m *memory) bytes() []byte {
 	return m.mapping[reserved:m.size]
 }
 
-// write is the host's writing to the guest's memory, which must have room for b there.
+// write writes b to the guest's memory, which must have room for it there.
 func (m *memory) write(at uint32, b []byte) {
 	copyMemory(m.bytes()[at:], b)
 	for block := uint64(at) >> blockBits; block <= (uint64(at)+uint64(len(b)))>>blockBits; block++ {
@@ -63,14 +63,14 @@ func (m *memory) unmap() {
 	}
 }
 
-// marks is a byte for each block of so much of the guest's memory, and one more: a mark means its
-// block and the two beside it.
+// marks has one byte for each block of the guest's memory, and one more. A mark stands for its block
+// and the two blocks beside it.
 func (m *memory) marks(size int) []byte { return m.mapping[:size>>blockBits+1] }
 
-// clearMarks is how tracking begins.
+// clearMarks begins tracking.
 func (m *memory) clearMarks() { clear(m.marks(m.size - reserved)) }
 
-// restore puts back what was marked since the marks were clear, and returns how many bytes.
+// restore writes the marked blocks back, and returns how many bytes it has written.
 func (m *memory) restore(image []byte) (restored int) {
 	marks := m.marks(len(image))
 	own := m.bytes()

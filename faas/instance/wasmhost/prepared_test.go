@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"switchbridge/faas/instance/wasmhost/wasmtest"
+	"switchbridge/internal/built"
 )
 
 func TestPrepared(t *testing.T) {
@@ -55,14 +55,14 @@ func TestWhatIsNotPrepared(t *testing.T) {
 		"cut short":        {good[:at+10], "ends in the middle"},
 		"nothing":          {nil, "not a prepared one"},
 	} {
-		h := New(Config{Wasm: row.wasm, Prepared: true, CacheDir: wasmtest.CacheDir(t)})
+		h := New(Config{Wasm: row.wasm, Prepared: true, CacheDir: built.CacheDir(t)})
 		if err := h.Run(context.Background()); !errors.Is(err, ErrGuest) || !strings.Contains(err.Error(), row.want) {
 			t.Errorf("%s: %v, want %q", name, err, row.want)
 		}
 	}
 	// What nobody vouches for may say of itself what it likes: it is rewritten, and what was so before
 	// asks for what no guest may have.
-	h := New(Config{Wasm: good, CacheDir: wasmtest.CacheDir(t)})
+	h := New(Config{Wasm: good, CacheDir: built.CacheDir(t)})
 	if err := h.Run(context.Background()); !errors.Is(err, ErrGuest) || !strings.Contains(err.Error(), "nothing for guests") {
 		t.Error(err)
 	}

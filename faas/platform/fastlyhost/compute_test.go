@@ -180,8 +180,8 @@ func TestStores(t *testing.T) {
 			if n := len(s.Config[fastlyhost.ConfigStore]); n != row.entries {
 				t.Fatalf("%d entries, want %d", n, row.entries)
 			}
-			if keys, _ := s.KV[fastlyhost.KVStore].List("", "", 9); (len(keys) > 0) != row.kv {
-				t.Fatalf("KV store: %q", keys)
+			if keys := s.KV[fastlyhost.KVStore].Len(); (keys > 0) != row.kv {
+				t.Fatalf("KV store: %d keys", keys)
 			}
 			resp := wellDecided(t, s)
 			if resp.Lookups != row.lookups {

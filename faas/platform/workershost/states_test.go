@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"switchbridge/faas/platform/workershost/workerstest"
+	"switchbridge/internal/built"
 	"switchbridge/state"
 	"switchbridge/state/durableobject"
 	"switchbridge/state/statetest"
@@ -29,7 +30,7 @@ func statesIn(w *workerstest.Worker) *remote.Client {
 
 // The suite, on workerd's Durable Objects.
 func TestStates(t *testing.T) {
-	w := workerstest.Start(t, workerstest.Options{Wasm: workerstest.Build(t, "./testdata/states"), States: t.TempDir()})
+	w := workerstest.Start(t, workerstest.Options{Wasm: built.Worker(t, "switchbridge/faas/platform/workershost/testdata/states"), States: t.TempDir()})
 	s := statesIn(w)
 	statetest.Run(t, &statetest.Store{Open: func(context.Context) (state.Store, error) { return s, nil }, Expire: func(ttl time.Duration) { time.Sleep(ttl + 20*time.Millisecond) },
 		Operations: 15})
@@ -37,7 +38,7 @@ func TestStates(t *testing.T) {
 
 // What has expired goes an hour later, which this clock says it is.
 func TestStatesGo(t *testing.T) {
-	w := workerstest.Start(t, workerstest.Options{Wasm: workerstest.Build(t, "./testdata/states"), States: t.TempDir(), Prelude: "const real = Date.now; Date.now = () => real() - 3600_000;\n"})
+	w := workerstest.Start(t, workerstest.Options{Wasm: built.Worker(t, "switchbridge/faas/platform/workershost/testdata/states"), States: t.TempDir(), Prelude: "const real = Date.now; Date.now = () => real() - 3600_000;\n"})
 	s := statesIn(w)
 	swap := func(key string, old uint64, ttl time.Duration) uint64 {
 		t.Helper()
@@ -72,7 +73,7 @@ func TestStatesGo(t *testing.T) {
 
 // States are kept when workerd is killed, and are there when it is started again.
 func TestStatesAreKept(t *testing.T) {
-	options := workerstest.Options{Wasm: workerstest.Build(t, "./testdata/states"), States: t.TempDir()}
+	options := workerstest.Options{Wasm: built.Worker(t, "switchbridge/faas/platform/workershost/testdata/states"), States: t.TempDir()}
 	w := workerstest.Start(t, options)
 	version, err := statesIn(w).CompareAndSwap(t.Context(), "k", 0, []byte("scanner"), time.Hour)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 	"switchbridge/flow/contract/openflow"
 	"switchbridge/functiontest"
 	"switchbridge/functiontest/conformance"
+	"switchbridge/internal/built"
 )
 
 // post sends a body of unknown length when chunked.
@@ -199,7 +200,7 @@ func TestLogFails(t *testing.T) {
 }
 
 func TestInstancePerRequest(t *testing.T) {
-	w := workerstest.Start(t, workerstest.Options{Wasm: workerstest.Build(t, "./testdata/count")})
+	w := workerstest.Start(t, workerstest.Options{Wasm: built.Worker(t, "switchbridge/faas/platform/workershost/testdata/count")})
 	get := func(path string) (int, string) {
 		t.Helper()
 		resp, err := http.Get(w.URL + path)

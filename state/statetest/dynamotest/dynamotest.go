@@ -4,11 +4,10 @@ package dynamotest
 import (
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
+	"switchbridge/internal/built"
 	"switchbridge/internal/dynamolocal"
 	"switchbridge/internal/testlong"
 )
@@ -18,7 +17,7 @@ func Start(t testing.TB) *dynamolocal.Server {
 	t.Helper()
 	jars := os.Getenv("DYNAMODB_LOCAL")
 	if jars == "" {
-		jars = filepath.Join(root(t), "build", "dynamodb")
+		jars = filepath.Join(built.Root(t), "build", "dynamodb")
 	}
 	s, err := dynamolocal.Start(t.Context(), jars, t.TempDir())
 	if errors.Is(err, dynamolocal.ErrMissing) {
@@ -32,13 +31,4 @@ func Start(t testing.TB) *dynamolocal.Server {
 	}
 	t.Cleanup(s.Close)
 	return s
-}
-
-// root is the folder of go.mod.
-func root(t testing.TB) string {
-	out, err := exec.Command("go", "env", "GOMOD").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Dir(strings.TrimSpace(string(out)))
 }

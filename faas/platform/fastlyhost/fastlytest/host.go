@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"runtime"
 	"time"
 
@@ -44,7 +43,6 @@ type Request struct {
 	URL    string // absolute; empty: https://function.example/
 	Header http.Header
 	Body   []byte
-	Client netip.Addr // zero: 192.0.2.1
 }
 
 // Response is what an instance answered, and what it took.

@@ -27,7 +27,6 @@ type module struct {
 var hostcalls = []module{
 	{"fastly_abi", []hostcall{{"init", "I", abiInit}}},
 	{"fastly_http_req", requestCalls},
-	{"fastly_http_downstream", downstreamCalls},
 	{"fastly_http_body", bodyCalls},
 	{"fastly_http_resp", responseCalls},
 	{"fastly_config_store", configCalls},

@@ -143,32 +143,20 @@ func TestWhatGuestsGetWrong(t *testing.T) {
 		{"http_req.method_get", []uint64{hRequest, out, 1 << 31, 0}, statusInval},
 		{"http_req.method_get", []uint64{hRequest, out, 8, 2}, statusBadAlign},
 		{"http_req.uri_get", []uint64{hRequest, out, 8, 0}, statusBufferLength},
-		{"http_req.version_get", []uint64{hRequest, end}, statusBadAlign},
-		{"http_req.header_names_get", []uint64{hRequest, out, 100, 0, 8, 0}, statusOK},
-		{"http_req.header_names_get", []uint64{hRequest, out, 100, 3, 8, 0}, statusInval},
-		{"http_req.header_names_get", []uint64{hRequest, out, 100, 0, 12, 0}, statusBadAlign},
-		{"http_req.header_names_get", []uint64{hRequest, out, 1, 0, 8, 0}, statusBufferLength},
 		{"http_req.header_value_get", []uint64{hRequest, names, 1, out, 8, 0}, statusInval},
 		{"http_req.header_value_get", []uint64{hRequest, names + 8, 1, out, 1, 0}, statusOK},
 		{"http_req.header_value_get", []uint64{hRequest, names + 8, 1, out, 0, 0}, statusBufferLength},
-		{"http_req.header_values_get", []uint64{hRequest, pageSize, 1, out, 100, 0, 8, 0}, statusInval},
-		{"http_downstream.downstream_client_ip_addr", []uint64{hRequest, pageSize - 8, 0}, statusInval},
-		{"http_downstream.downstream_client_ip_addr", []uint64{none, out, 0}, statusBadHandle},
-		{"http_downstream.downstream_tls_ja3_md5", []uint64{hRequest, pageSize - 8, 0}, statusInval},
 		{"http_body.read", []uint64{hRequestBody, end, 8, 0}, statusInval},
 		{"http_body.read", []uint64{hRequest, out, 8, 0}, statusBadHandle},
+		{"http_body.write", []uint64{hBody, out, 8, 1, 0}, statusInval},
 		{"http_body.write", []uint64{hBody, out, 8, 2, 0}, statusInval},
 		{"http_body.write", []uint64{hBody, out, 1 << 31, 0, 0}, statusInval},
 		{"http_body.close", []uint64{none}, statusBadHandle},
-		{"http_body.trailer_append", []uint64{hBody, names, 1, 0, 1 << 20}, statusInval},
-		{"http_body.trailer_append", []uint64{hBody, out, 0, 0, 0}, statusHTTPInvalid},
 		{"http_resp.status_set", []uint64{hAnswer, 99}, statusInval},
 		{"http_resp.status_set", []uint64{hBody, 200}, statusBadHandle},
-		{"http_resp.header_values_set", []uint64{hAnswer, out, 4, out, 4}, statusHTTPInvalid}, // zero bytes
-		{"http_resp.header_values_set", []uint64{hAnswer, names, 1, out, 1 << 20}, statusInval},
+		{"http_resp.header_insert", []uint64{hAnswer, names, 1, out, 1 << 20}, statusInval},
 		{"http_resp.header_insert", []uint64{hAnswer, names, 1, names, 1}, statusOK},
 		{"http_resp.header_insert", []uint64{hAnswer, names, 1, out, 1}, statusHTTPInvalid}, // a zero byte
-		{"http_resp.framing_headers_mode_set", []uint64{hAnswer, 2}, statusInval},
 		{"http_resp.send_downstream", []uint64{hAnswer, hAnswer, 0}, statusBadHandle},
 		{"http_resp.send_downstream", []uint64{hBody, hBody, 0}, statusBadHandle},
 		{"config_store.open", []uint64{names, 0, 0}, statusNone},
@@ -194,10 +182,6 @@ func TestWhatGuestsGetWrong(t *testing.T) {
 		{"kv_store.insert", []uint64{hKV, names, 1, hBody, 0, out + 4, 0}, statusBadAlign},
 		{"kv_store.insert", []uint64{hKV, names, 1, hKV, 0, out, 0}, statusBadHandle},
 		{"kv_store.insert_wait", []uint64{none, 0}, statusBadHandle},
-		{"kv_store.delete", []uint64{hKV, names, 1, 0, pageSize, 0}, statusInval},
-		{"kv_store.delete_wait", []uint64{hBody, 0}, statusBadHandle},
-		{"kv_store.list", []uint64{hKV, 0, pageSize - 20, 0}, statusInval},
-		{"kv_store.list_wait", []uint64{none, 0, 4}, statusBadHandle},
 		{"log.endpoint_get", []uint64{names, 0, 0}, statusInval},
 		{"log.write", []uint64{hLog, pageSize, 1, 0}, statusInval},
 		{"log.write", []uint64{hFailingLog, names, 1, 0}, statusError},
@@ -214,7 +198,7 @@ func TestWhatGuestsGetWrong(t *testing.T) {
 }
 
 func TestExchange(t *testing.T) {
-	g := newGuest(t, service(), &Request{Header: http.Header{"X": {"1", "22", ""}}, Body: []byte("body")})
+	g := newGuest(t, service(), &Request{Body: []byte("body")})
 	g.open()
 	want := func(got, want string) {
 		t.Helper()
@@ -228,28 +212,19 @@ func TestExchange(t *testing.T) {
 			t.Fatalf("status %d", s)
 		}
 	}
-	// Values come as many as fit, and then the rest.
-	g.put(names, "x")
-	var values strings.Builder
-	for cursor, rounds := uint64(0), 0; cursor != 0xffffffff && rounds < 5; rounds++ {
-		ok(g.call("http_req.header_values_get", hRequest, names, 1, 2048, 4, cursor, 8, 16))
-		values.WriteString(g.text(2048, g.uint32(16)) + "|")
-		cursor = g.uint32(8)
-	}
-	want(values.String(), "1\x00|22\x00\x00|")
-	// A body is read to its end, and written at both.
+	// A body is read to its end.
 	ok(g.call("http_body.read", hRequestBody, 2048, 3, 0))
 	want(g.text(2048, g.uint32(0)), "bod")
 	ok(g.call("http_body.read", hRequestBody, 2048, 3, 0))
 	want(g.text(2048, g.uint32(0)), "y")
 	ok(g.call("http_body.read", hRequestBody, 2048, 3, 0))
 	want(g.text(2048, g.uint32(0)), "")
-	g.put(names, "worldhello")
+	g.put(names, "helloworld")
 	ok(g.call("http_body.write", hBody, names, 5, 0, 0))
-	ok(g.call("http_body.write", hBody, names+5, 5, 1, 0))
+	ok(g.call("http_body.write", hBody, names+5, 5, 0, 0))
 
-	g.put(names, "Content-Type\x00a\x00b\x00")
-	ok(g.call("http_resp.header_values_set", hAnswer, names, 12, names+13, 4))
+	g.put(names, "Content-Typea")
+	ok(g.call("http_resp.header_insert", hAnswer, names, 12, names+12, 1))
 	ok(g.call("http_resp.status_set", hAnswer, 422))
 	ok(g.call("http_resp.send_downstream", hAnswer, hBody, 1))
 	if g.instance().finished() {
@@ -267,7 +242,7 @@ func TestExchange(t *testing.T) {
 		t.Errorf("a closed body: status %d", s)
 	}
 	r := g.instance().response()
-	if !g.instance().finished() || r.Status != 422 || string(r.Body) != "helloworld" || strings.Join(r.Header["Content-Type"], " ") != "a b" {
+	if !g.instance().finished() || r.Status != 422 || string(r.Body) != "helloworld" || r.Header.Get("Content-Type") != "a" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -305,7 +280,7 @@ func FuzzHostcalls(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	for n := range uint32(45) {
+	for n := range uint32(32) {
 		seed([]uint32{n, hRequest, 64, 8, 0, 0, 0, 0, 0}, []uint32{n, hKV, names, 1, hBody, 8, 64, 0, 0})
 		seed([]uint32{n, pageSize - 1, 1 << 31, 0xffffffff, 7, 0xfffffff8, 3, 1, 2})
 	}

@@ -3,7 +3,6 @@ package fastlytest
 import (
 	"cmp"
 	"net/http"
-	"net/netip"
 )
 
 // status is a hostcall's result ($fastly_status).
@@ -54,9 +53,6 @@ func newInstance(s *Service, r *Request) *instance {
 	request := *r
 	request.Method = cmp.Or(r.Method, http.MethodPost)
 	request.URL = cmp.Or(r.URL, "https://function.example/")
-	if !r.Client.IsValid() {
-		request.Client = netip.AddrFrom4([4]byte{192, 0, 2, 1})
-	}
 	return &instance{service: s, request: &request}
 }
 

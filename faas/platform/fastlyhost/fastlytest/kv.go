@@ -1,27 +1,21 @@
 package fastlytest
 
 import (
-	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
-// Limits of a KV store.
-const (
-	maxKVValue    = 25 << 20
-	maxKVMetadata = 2000
-	maxListPage   = 1000
-)
+// maxKVValue is how large a value of a KV store may be, in bytes.
+const maxKVValue = 25 << 20
 
 // Errors of a KVStore.
 var (
 	ErrNotFound     = errors.New("no such key")
 	ErrPrecondition = errors.New("precondition failed")
-	ErrTooLarge     = errors.New("value or metadata too large")
+	ErrTooLarge     = errors.New("value too large")
 )
 
 // KVStore is a KV store. The zero value is empty, and safe for use by several goroutines.
@@ -42,7 +36,6 @@ type KVStore struct {
 // KVEntry is what is under a key.
 type KVEntry struct {
 	Value      []byte
-	Metadata   []byte
 	Generation uint64    // another one after every write
 	Expires    time.Time // zero: never
 
@@ -55,17 +48,14 @@ type KVMode uint32
 // Modes ($kv_insert_mode).
 const (
 	Overwrite KVMode = iota
-	Add              // fails with ErrPrecondition where the key is taken
-	Append
-	Prepend
+	Add              // fails with ErrPrecondition if the key is taken
 )
 
 // KVWrite is a write to a KVStore.
 type KVWrite struct {
-	Mode     KVMode
-	Value    []byte
-	Metadata []byte        // nil: as it was
-	TTL      time.Duration // 0: it stays
+	Mode  KVMode
+	Value []byte
+	TTL   time.Duration // 0: it stays
 	// IfGeneration makes a write fail with ErrPrecondition unless the entry has that generation: a
 	// compare-and-swap. 0: whatever it is.
 	IfGeneration uint64
@@ -119,17 +109,8 @@ func (s *KVStore) Put(key string, w KVWrite) (uint64, error) {
 	if w.Mode == Add && taken || w.IfGeneration != 0 && old.Generation != w.IfGeneration {
 		return 0, ErrPrecondition
 	}
-	e := KVEntry{Value: slices.Clone(w.Value), Metadata: old.Metadata}
-	switch w.Mode {
-	case Append:
-		e.Value = slices.Concat(old.Value, w.Value)
-	case Prepend:
-		e.Value = slices.Concat(w.Value, old.Value)
-	}
-	if w.Metadata != nil {
-		e.Metadata = slices.Clone(w.Metadata)
-	}
-	if len(e.Value) > maxKVValue || len(e.Metadata) > maxKVMetadata {
+	e := KVEntry{Value: slices.Clone(w.Value)}
+	if len(e.Value) > maxKVValue {
 		return 0, ErrTooLarge
 	}
 	if w.TTL > 0 {
@@ -147,32 +128,11 @@ func (s *KVStore) Put(key string, w KVWrite) (uint64, error) {
 	return e.Generation, nil
 }
 
-// Delete removes a key, or returns ErrNotFound.
-func (s *KVStore) Delete(key string) error {
+// Len returns the number of keys.
+func (s *KVStore) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.get(key); !ok {
-		return ErrNotFound
-	}
-	delete(s.entries, key)
-	return nil
-}
-
-// List returns at most limit keys with a prefix, in order, from the one after a cursor on, and the
-// cursor for those that follow: empty when there are none.
-func (s *KVStore) List(prefix, cursor string, limit int) (keys []string, next string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(s.entries)) {
-		if _, ok := s.get(key); !ok || key <= cursor || !strings.HasPrefix(key, prefix) {
-			continue
-		}
-		if len(keys) == limit {
-			return keys, keys[limit-1]
-		}
-		keys = append(keys, key)
-	}
-	return keys, ""
+	return len(s.entries)
 }
 
 // kvError is what an operation came to ($kv_error).
@@ -207,11 +167,6 @@ type (
 		err   kvError
 	}
 	kvInsert kvError
-	kvDelete kvError
-	kvList   struct {
-		page []byte
-		err  kvError
-	}
 )
 
 var kvCalls = []hostcall{
@@ -219,11 +174,7 @@ var kvCalls = []hostcall{
 	{"lookup", "iiiiii", kvLookupStart},
 	{"lookup_wait_v2", "iiiiiii", kvLookupWait},
 	{"insert", "iiiiiii", kvInsertStart},
-	{"insert_wait", "ii", writeWait[kvInsert]},
-	{"delete", "iiiiii", kvDeleteStart},
-	{"delete_wait", "ii", writeWait[kvDelete]},
-	{"list", "iiii", kvListStart},
-	{"list_wait", "iii", kvListWait},
+	{"insert_wait", "ii", kvInsertWait},
 }
 
 // kvKey reads the store and the key that an operation begins with, and counts it.
@@ -277,7 +228,7 @@ func kvLookupWait(i *instance, p params) status {
 		return i.memory.putUint32(p.uint32(6), uint32(op.err))
 	}
 	return first(
-		i.memory.put(string(op.entry.Metadata), p.uint32(2), p.uint32(3), p.uint32(4)),
+		i.memory.put("", p.uint32(2), p.uint32(3), p.uint32(4)),
 		i.memory.putUint64(p.uint32(5), op.entry.Generation),
 		i.memory.putUint32(p.uint32(1), i.handle(&body{data: op.entry.Value})),
 		i.memory.putUint32(p.uint32(6), uint32(kvOK)))
@@ -285,7 +236,6 @@ func kvLookupWait(i *instance, p params) status {
 
 // Options of an insertion ($kv_insert_config_options).
 const (
-	insertMetadata        = 1 << 3
 	insertTTL             = 1 << 4
 	insertIfGeneration    = 1 << 5
 	insertConfigSize      = 32
@@ -307,15 +257,8 @@ func kvInsertStart(i *instance, p params) status {
 		return s
 	}
 	options, w := p.uint32(4), KVWrite{Mode: KVMode(config.uint32(0)), Value: value.data[value.read:]}
-	if w.Mode > Prepend {
-		return statusInval
-	}
-	if options&insertMetadata != 0 {
-		metadata, s := i.memory.text(config.uint32(8), config.uint32(12))
-		if s != statusOK {
-			return s
-		}
-		w.Metadata = []byte(metadata)
+	if w.Mode > Add || options&^(insertTTL|insertIfGeneration) != 0 {
+		return statusUnsupported // by this double, not by the platform
 	}
 	if options&insertTTL != 0 {
 		w.TTL = time.Duration(config.uint32(16)) * time.Second
@@ -328,94 +271,10 @@ func kvInsertStart(i *instance, p params) status {
 	return i.memory.putUint32(p.uint32(6), i.handle(kvInsert(kvErrorOf(err))))
 }
 
-// kvDeleteStart has what kvLookupStart has.
-func kvDeleteStart(i *instance, p params) status {
-	store, key, s := kvKey(i, p)
-	if s != statusOK {
-		return s
-	}
-	if _, s := i.memory.record(p.uint32(4), 4, 4); s != statusOK {
-		return s
-	}
-	return i.memory.putUint32(p.uint32(5), i.handle(kvDelete(kvErrorOf(store.Delete(key)))))
-}
-
-// writeWait is the call that says what a write came to.
-func writeWait[T ~uint32](i *instance, p params) status {
-	op, s := wait[T](i, p.uint32(0))
+func kvInsertWait(i *instance, p params) status {
+	op, s := wait[kvInsert](i, p.uint32(0))
 	if s != statusOK {
 		return s
 	}
 	return i.memory.putUint32(p.uint32(1), uint32(op))
-}
-
-// Options of a list ($kv_list_config_options).
-const (
-	listCursor = 1 << 1
-	listLimit  = 1 << 2
-	listPrefix = 1 << 3
-)
-
-// kvListStart has: store, options, their structure, handle.
-func kvListStart(i *instance, p params) status {
-	store, ok := opened[*KVStore](i, p.uint32(0))
-	if !ok {
-		return statusBadHandle
-	}
-	config, s := i.memory.record(p.uint32(2), 24, 4)
-	if s != statusOK {
-		return s
-	}
-	if !i.lookup() {
-		return statusLimitExceeded
-	}
-	var page struct {
-		Data []string `json:"data"`
-		Meta struct {
-			Limit      int    `json:"limit"`
-			NextCursor string `json:"next_cursor,omitempty"`
-			Prefix     string `json:"prefix,omitempty"`
-			Mode       string `json:"mode"`
-		} `json:"meta"`
-	}
-	page.Meta.Limit = maxListPage
-	if config.uint32(0) > 1 {
-		return statusInval
-	}
-	page.Meta.Mode = []string{"strong", "eventual"}[config.uint32(0)]
-	options, cursor := p.uint32(1), ""
-	if options&listCursor != 0 {
-		if cursor, s = i.memory.text(config.uint32(4), config.uint32(8)); s != statusOK {
-			return s
-		}
-	}
-	if options&listLimit != 0 {
-		page.Meta.Limit = int(min(config.uint32(12), maxListPage))
-	}
-	if options&listPrefix != 0 {
-		if page.Meta.Prefix, s = i.memory.text(config.uint32(16), config.uint32(20)); s != statusOK {
-			return s
-		}
-	}
-	op := kvList{err: kvOK}
-	if page.Meta.Limit < 1 {
-		op.err = kvBadRequest
-	} else {
-		page.Data, page.Meta.NextCursor = store.List(page.Meta.Prefix, cursor, page.Meta.Limit)
-		op.page, _ = json.Marshal(&page) // text and numbers: there is no error
-	}
-	return i.memory.putUint32(p.uint32(3), i.handle(op))
-}
-
-func kvListWait(i *instance, p params) status {
-	op, s := wait[kvList](i, p.uint32(0))
-	if s != statusOK {
-		return s
-	}
-	if op.err != kvOK {
-		return i.memory.putUint32(p.uint32(2), uint32(op.err))
-	}
-	return first(
-		i.memory.putUint32(p.uint32(1), i.handle(&body{data: op.page})),
-		i.memory.putUint32(p.uint32(2), uint32(kvOK)))
 }

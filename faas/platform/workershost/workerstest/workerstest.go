@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"switchbridge/faas/platform/workershost"
+	"switchbridge/internal/built"
 	"switchbridge/internal/child"
 	"switchbridge/internal/logbuffer"
 	"switchbridge/internal/testlong"
@@ -62,10 +63,10 @@ func (w *Worker) Kill() { w.kill() }
 func Start(t testing.TB, o Options) *Worker {
 	t.Helper()
 	workerd := Need(t)
-	root := moduleRoot(t)
+	root := built.Root(t)
 	wasm := o.Wasm
 	if wasm == nil {
-		wasm = Build(t, "switchbridge/cmd/function-workers")
+		wasm = built.Worker(t, "switchbridge/cmd/function-workers")
 	}
 	// The configuration names the function's files as they lie in the checkout, where another test may
 	// be building them: so each Worker gets the same folders of its own.
@@ -180,29 +181,6 @@ func (w *Worker) Exchange(ctx context.Context, header http.Header, body []byte) 
 // Logs returns what the Worker and workerd have written so far.
 func (w *Worker) Logs() string { return w.logs.String() }
 
-var (
-	mu    sync.Mutex
-	built = make(map[string][]byte)
-)
-
-// Build compiles a Go package for workerd, once in a test's process.
-func Build(t testing.TB, pkg string) []byte {
-	t.Helper()
-	mu.Lock()
-	defer mu.Unlock()
-	if wasm := built[pkg]; wasm != nil {
-		return wasm
-	}
-	file := filepath.Join(t.TempDir(), "function.wasm")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, pkg)
-	build.Env = append(os.Environ(), "GOOS=js", "GOARCH=wasm", "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build %s: %v\n%s", pkg, err, out)
-	}
-	built[pkg] = read(t, file)
-	return built[pkg]
-}
-
 // Need returns the workerd that WORKERD names, or make setup installed, or PATH has. It skips the test where there is none; in CI
 // it fails it.
 func Need(t testing.TB) string {
@@ -211,7 +189,7 @@ func Need(t testing.TB) string {
 		return named
 	}
 	// The program itself, and not npm's script that starts it.
-	installed, _ := filepath.Glob(filepath.Join(moduleRoot(t), "build", "workerd", "node_modules", "@cloudflare", "workerd-*", "bin", "workerd"))
+	installed, _ := filepath.Glob(filepath.Join(built.Root(t), "build", "workerd", "node_modules", "@cloudflare", "workerd-*", "bin", "workerd"))
 	if len(installed) > 0 {
 		return installed[0]
 	}
@@ -224,24 +202,6 @@ func Need(t testing.TB) string {
 	}
 	t.Skip(missing)
 	return ""
-}
-
-// moduleRoot is the folder of go.mod above the test's.
-func moduleRoot(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		if dir == filepath.Dir(dir) {
-			t.Fatal("no go.mod above the test")
-		}
-		dir = filepath.Dir(dir)
-	}
 }
 
 // goroot is that of the go command that builds, which wasm_exec.js has to go with.

@@ -1,5 +1,0 @@
-//go:build race
-
-package fastlytest
-
-const raceDetector = true

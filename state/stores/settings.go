@@ -147,9 +147,9 @@ func (s *Settings) Open(ctx context.Context, openers Openers, log *slog.Logger) 
 	switch p := store.Promise(); {
 	case p.Durable || p.Shared:
 	case s.Travels():
-		log.Info("states travel with events: the gateway that asks keeps them, sealed, and a restart of it forgets them")
+		log.Info("states travel with events: the gateway that asks keeps them, and forgets them when it restarts")
 	default:
-		log.Warn("states are kept in this process alone: a restart forgets them, and every machine begins again", "store", store.String())
+		log.Warn("states are kept only in this process: after a restart every machine is in its start state", "store", store.String())
 	}
 	return store, nil
 }

@@ -67,7 +67,7 @@ type Function struct {
 	Policy    string `yaml:"policy"`    // a policy file; a guest is given it compiled
 	Configure string `yaml:"configure"` // a file that a guest with policies of its own is given as it is
 
-	Concurrency int           `yaml:"concurrency"` // events at a time; more are answered with 429
+	Concurrency int           `yaml:"concurrency"` // events at once; further ones are answered with 429
 	Deadline    time.Duration `yaml:"deadline"`    // of one event in a guest
 	Instances   int           `yaml:"instances"`   // guests that decide at one time; 0: twice the cores
 	Memory      int           `yaml:"memory_mib"`  // greatest memory of one guest

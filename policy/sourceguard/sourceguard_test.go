@@ -390,7 +390,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("%s; want %s", got, want)
 	}
 	for _, tt := range []struct{ entry, want string }{
-		{`{}`, "p.yaml:3: sourceguard: no binding: want one at least, learn, or others: deny"},
+		{`{}`, "p.yaml:3: sourceguard: no binding: want at least one, or learn, or others: deny"},
 		{`{others: allow}`, `p.yaml:3: sourceguard: others: "allow": want next or deny`},
 		{`{vlan: 1}`, `p.yaml:3: sourceguard: unknown key "vlan": want one of bindings, trusted, others, learn, log, for`},
 		{`{learn: second}`, `p.yaml:3: sourceguard: learn: "second": want first or dhcp`},
@@ -401,7 +401,7 @@ func TestParse(t *testing.T) {
 		{`{learn: first, for: 59s}`, "p.yaml:3: sourceguard: for: 59s: want whole seconds, 1m0s to 8760h0m0s"},
 		{`{learn: first, for: 0s}`, "p.yaml:3: sourceguard: for: 0s: want whole seconds"},
 		{`{learn: first, for: 90500ms}`, "p.yaml:3: sourceguard: for: 1m30.5s: want whole seconds"},
-		{`{bindings: [{port: 1}]}`, "p.yaml:3: sourceguard: binding 1: want a mac or addresses: it ties nothing to the port"},
+		{`{bindings: [{port: 1}]}`, "p.yaml:3: sourceguard: binding 1: want a mac or addresses: without them it binds nothing to the port"},
 		{`{bindings: [{mac: "02:00:00:00:00:01"}]}`, "p.yaml:3: sourceguard: binding 1: want a port"},
 		{`{bindings: [{port: FLOOD, addresses: [10.0.0.1]}]}`, "p.yaml:3: sourceguard: binding 1: port: port FLOOD: packets come from a port of the switch, or LOCAL"},
 		{`{bindings: [{port: [1, 1], addresses: [10.0.0.1]}]}`, "p.yaml:3: sourceguard: binding 1: port 1 is given twice"},

@@ -85,7 +85,7 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("on_failure: %w", err)
 	}
 	if s.PasswordFile+s.CA+s.Cert != "" && (u == nil || !slices.Contains(connected, u.Scheme)) {
-		return errors.New("url: password_file, ca and cert are for a store that is reached over a network")
+		return errors.New("url: password_file, ca and cert are only for a store on the network")
 	}
 	if s.SealFile != "" && !s.Travels() {
 		return errors.New("seal_file: it is for states that travel: url: \"travel:\"")

@@ -68,7 +68,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 		options = append(options, nats.Token(secret))
 	}
 	if secret != "" && !secure && !access.Loopback(u.Hostname()) {
-		return nil, fmt.Errorf("%s: the secret would go over the network in clear; use nats+tls://", s.name)
+		return nil, fmt.Errorf("%s: the secret would be sent unencrypted; use nats+tls://", s.name)
 	}
 	if secure {
 		config, err := o.TLS(u.Hostname())

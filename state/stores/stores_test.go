@@ -80,9 +80,9 @@ func TestOpen(t *testing.T) {
 		"bbolt:" + dir + "/states":        "bbolt:" + dir + "/states",
 		"redis://user@127.0.0.1:1/2":      "redis://user@127.0.0.1:1/2",
 		"rediss://redis.example:1":        "rediss://redis.example:1",
-		"redis://redis.example:1":         "in clear; use rediss://",
+		"redis://redis.example:1":         "unencrypted; use rediss://",
 		"nats://127.0.0.1:1":              "nats://127.0.0.1:1",
-		"nats://nats.example:1":           "in clear; use nats+tls://",
+		"nats://nats.example:1":           "unencrypted; use nats+tls://",
 		"nats://127.0.0.1:1/a.b":          "bucket \"a.b\"",
 		"dynamodb://table?region=nowhere": "dynamodb://table?region=nowhere",
 	} {

@@ -228,7 +228,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%s is not loopback: it needs --token-file or --client-ca, "+
 			"since whoever may call the function may ask what your policy is", c.Listen)
 	case c.plain() && (c.TLS.Cert != "" || c.TLS.ClientCA != ""):
-		return errors.New("certificates need TLS")
+		return errors.New("tls: certificates are given, and the function is served without TLS")
 	case c.Plain && !c.local() && !c.Proxied:
 		return fmt.Errorf("%s is not loopback: HTTP without TLS is for loopback, unix sockets and the port that a platform hands over (PORT)", c.Listen)
 	case c.Token != "" && c.Tokens != "":

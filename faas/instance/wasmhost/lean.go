@@ -267,7 +267,7 @@ func (h *Host) takeWhole(ctx context.Context, missing *absentError) error {
 	}
 	h.swap(whole, next)
 	h.stats.completed.Add(1)
-	h.log.Info("the complete guest decides from now on", "because", missing, "after_seconds", time.Since(began).Seconds())
+	h.log.Info("the whole guest decides now", "because", missing, "after_seconds", time.Since(began).Seconds())
 	return nil
 }
 

@@ -155,7 +155,7 @@ func (s *Session) observePolicy(d *flow.Decision) {
 			return
 		}
 		if s.b.cfg.Versions.Sweeping() == now {
-			s.b.log.Info("policy version, which no policy_check confirms and which was announced", "policy", now.String(), "before", before.String())
+			s.b.log.Info("the policy version has changed as announced, and no policy_check confirms it", "policy", now.String(), "before", before.String())
 			s.b.PolicyChanged()
 			return
 		}

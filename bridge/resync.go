@@ -88,7 +88,7 @@ func (s *Session) resyncOnce() {
 	if _, err = s.survey(true, s.b.cfg.ListTimeout); err == nil {
 		s.ends(current)
 	} else if s.ctx.Err() == nil {
-		s.faults.Info("not_swept", "rules of older policy versions were not swept; their timeouts remove them", "err", err)
+		s.faults.Info("not_swept", "rules of older policy versions could not be removed; their timeouts remove them", "err", err)
 	}
 }
 
@@ -232,7 +232,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 		return ours, err
 	}
 	s.m.swept.WithLabelValues(s.m.protocol).Add(float64(removed))
-	s.faults.Info("swept", "swept rules of older policy versions", "rules", removed, "policy", current.String())
+	s.faults.Info("swept", "removed rules of older policy versions", "rules", removed, "policy", current.String())
 	return ours, nil
 }
 

@@ -99,10 +99,10 @@ func (b *Bridge) Rollback(v flow.PolicyVersion) error {
 func (b *Bridge) storm(pause time.Duration) {
 	b.cfg.Metrics.storm.Set(pause.Seconds())
 	if pause > 0 {
-		b.log.Warn("the function's policy version changes again and again; its verdicts count at once, and the switches are brought in line at this pace",
+		b.log.Warn("the function's policy version changes again and again: its verdicts are used at once, and installed rules are brought in line at this pace",
 			"policy", b.cfg.Versions.Latest().String(), "once_in_seconds", pause.Seconds())
 	} else {
-		b.log.Info("the function's policy version has come to rest", "policy", b.cfg.Versions.Latest().String())
+		b.log.Info("the function's policy version has stopped changing", "policy", b.cfg.Versions.Latest().String())
 	}
 }
 
@@ -113,6 +113,6 @@ func (b *Bridge) offer(v flow.PolicyVersion, offered bool) {
 		return
 	}
 	b.cfg.Metrics.offered.Set(1)
-	b.log.Warn("the function has had an older policy for a minute; its verdicts count, its rules live 10 s, and nothing is swept; if that is meant, roll back to it",
+	b.log.Warn("the function has answered with an older policy for a minute: its verdicts are used, its rules live 10 s, and no rules are removed. If this is intended, roll back to that policy",
 		"policy", v.String())
 }

@@ -154,7 +154,7 @@ func (r *report) clock(whose string, at time.Time) {
 	if off > 0 {
 		way = "ahead of"
 	}
-	r.add("clock", Warning, fmt.Sprintf("it is %v %s %s: certificates and states are judged by it", off.Abs(), way, whose), "date -u", "timedatectl set-ntp true")
+	r.add("clock", Warning, fmt.Sprintf("it is %v %s %s, and it decides which certificates and states are valid", off.Abs(), way, whose), "date -u", "timedatectl set-ntp true")
 }
 
 // certificates looks at the certificates and authorities that the settings name.
@@ -365,7 +365,7 @@ func (r *report) governed(b *vsctl.Bridge, switches []gateway.SwitchStatus) {
 		if e := b.Controllers[i].LastError; e != "" {
 			why = " (" + e + ")"
 		}
-		r.add(area, Fault, fmt.Sprintf("it is told to connect to %s, and the gateway has no session with it%s", b.Controllers[i].Target, why), "ovs-vsctl list controller")
+		r.add(area, Fault, fmt.Sprintf("it should connect to %s, but the gateway has no session with it%s", b.Controllers[i].Target, why), "ovs-vsctl list controller")
 	case switches[k].Missing != "":
 		r.add(area, Fault, "it is connected and not governed: "+switches[k].Missing)
 	case switches[k].State != "ready":

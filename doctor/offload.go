@@ -74,7 +74,7 @@ func (r *report) offload(ctx context.Context, area string, b *vsctl.Bridge) {
 			}
 			delete(wanted, end.Index)
 			if on, err := offloads(ctx, ns, l.Name); err == nil && on {
-				r.add(area, Fault, fmt.Sprintf("what is behind its port %s (interface %s) leaves checksums to a network card, and there is none: ping works, TCP and UDP don't", end.Name, l.Name),
+				r.add(area, Fault, fmt.Sprintf("the host behind its port %s (interface %s) leaves checksums to a network card, but there is none: ping works, TCP and UDP don't", end.Name, l.Name),
 					mend(ns, l.Name))
 			}
 		}

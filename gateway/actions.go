@@ -98,7 +98,7 @@ func policyOf(r *http.Request) (a PolicyAction, v flow.PolicyVersion, err error)
 		return a, v, badRequest{fmt.Errorf("policy: %w", err)}
 	}
 	if v.IsZero() {
-		return a, v, badRequest{errors.New("policy: it is missing: want SERIAL-HASH")}
+		return a, v, badRequest{errors.New("policy: missing: want SERIAL-HASH")}
 	}
 	return a, v, nil
 }
@@ -131,14 +131,14 @@ func (a *NoticeAction) parse() (n announcement, err error) {
 		return n, fmt.Errorf("policy: %w", err)
 	}
 	if n.version.IsZero() {
-		return n, errors.New("policy: it is missing: want SERIAL-HASH")
+		return n, errors.New("policy: missing: want SERIAL-HASH")
 	}
 	if n.before, err = flow.ParsePolicyVersion(a.Before); err != nil {
 		return n, fmt.Errorf("before: %w", err)
 	}
 	switch {
 	case n.before.IsZero() && a.Changes != nil:
-		return n, errors.New("changes: want before, too: the policy that they are changes of")
+		return n, errors.New("changes: before is missing: it says which policy was changed")
 	case len(a.Changes) > MaxRegions:
 		return n, fmt.Errorf("changes: %d of them: want %d at most", len(a.Changes), MaxRegions)
 	case n.before.IsZero():
@@ -225,7 +225,7 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 				g.noticed.Store(&next)
 			}
 			until, poke, pause = time.Now().Add(noticeWithin), time.Time{}, unaskedFirst
-			g.log.Info("a new policy is out: asking the functions for it", "policy", v.String())
+			g.log.Info("a new policy was announced: asking the functions for it", "policy", v.String())
 			if g.bridge.Versions().Announce(v) {
 				g.bringInLine(v)
 			}
@@ -247,7 +247,7 @@ func (g *Gateway) followNotices(ctx context.Context) error {
 			if refused {
 				args = append(args, "why", "the function refuses policy checks or names no version in them, and none of its answers has brought this one: rules of the old policy stay until an answer does, or until their timeouts")
 			}
-			g.log.Warn("a new policy was announced, and no function has it", args...)
+			g.log.Warn("a new policy was announced, but no function has it", args...)
 			until = time.Time{}
 		default:
 			if now := time.Now(); refused && !now.Before(poke) {

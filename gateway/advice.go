@@ -21,7 +21,7 @@ func advise(set *settings.Settings, log *slog.Logger) {
 		remote = adviseFunction(r.Name, &r.Function, log) && remote
 	}
 	if remote && set.Policy != "" {
-		log.Warn("the policy file is not read: it is for the controller in this process, and every function is behind a URL", "policy", set.Policy)
+		log.Warn("the policy file is not used: every function is behind a URL and has its own policy", "policy", set.Policy)
 	}
 }
 
@@ -29,7 +29,7 @@ func adviseFunction(name string, f *settings.Function, log *slog.Logger) (remote
 	if !f.Remote() {
 		for _, key := range []struct{ name, value string }{{"token_file", f.TokenFile}, {"ca", f.CA}, {"cert", f.Cert}} {
 			if key.value != "" {
-				log.Warn("not used: it is for a function behind a URL, and this one is in this process", "function", name, "key", key.name, "value", key.value)
+				log.Warn("a setting is not used: it is for a function behind a URL, and this one is in this process", "function", name, "key", key.name, "value", key.value)
 			}
 		}
 		return false
@@ -57,7 +57,7 @@ func advisePolicy(set *settings.Settings, shared bool, p *policy.Policy, log *sl
 			}
 		}
 		if names := m.Forgetful(); len(names) > 0 && set.Pair.On() && !shared {
-			log.Warn("the other gateway of the pair does not find these machines' states: when it takes over they begin in their start states, which permit more than others; name a store that both share",
+			log.Warn("the other gateway of the pair can't read the states of these machines: when it takes over, they are in their start states, which permit more than other states; use a store that both gateways share",
 				"machines", strings.Join(names[:min(len(names), maxNamed)], ", "), "number", len(names), "policy", p.Version().String())
 		}
 	}

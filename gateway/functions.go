@@ -325,7 +325,7 @@ func (r *remote) answered(log *slog.Logger, v flow.PolicyVersion, err error) {
 		}
 		log.Warn("the function does not answer", args...)
 	case now == "" && before != "" && refused != "":
-		log.Warn("the function is there, and refuses policy checks: a new policy will not sweep the rules of the old one",
+		log.Warn("the function answers, but refuses policy checks: when its policy changes, rules of the old policy stay until their timeouts",
 			"function", r.name, "err", refused)
 	case now == "" && before != "":
 		log.Info("the function answers", "function", r.name, "policy", versionName(v))

@@ -69,7 +69,7 @@ func TestAdvice(t *testing.T) {
 // A policy is warned of that waits for events which nobody passes on, or that a pair would open.
 func TestAdviceOnPolicies(t *testing.T) {
 	const machines = "serial: %d\nchain:\n  - machine: {machines: [{name: socket, key: port, start: %s, states: {shut: deny, open: allow}, transitions: [{from: any, to: shut, %s}]}]}\n"
-	const unheard, forgets = "msg=\"the policy's machines wait for events", "msg=\"the other gateway of the pair does not find"
+	const unheard, forgets = "msg=\"the policy's machines wait for events", "msg=\"the other gateway of the pair can't read the states of these machines"
 	for name, tc := range map[string]struct {
 		start, trigger string
 		adapt          func(*settings.Settings)

@@ -267,7 +267,7 @@ func (g *Gateway) p4Sessions() error {
 			return fmt.Errorf("p4.switches[%d]: %w", i, err)
 		}
 		for _, caution := range propose.Cautions(cfg.Pipeline, cfg.Mapping.HoldsPorts()) {
-			g.log.Warn("the switch's program does what no mapping can make good", "dpid", s.DPID().String(), "caution", caution)
+			g.log.Warn("the switch's program has a fault that no mapping can correct", "dpid", s.DPID().String(), "caution", caution)
 		}
 		g.p4 = append(g.p4, s)
 	}
@@ -381,7 +381,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := task.NewGroup(ctx)
-	g.log.Info("what an event passes", "chain", g.Chain())
+	g.log.Info("an event goes through these steps", "chain", g.Chain())
 	for _, l := range g.listeners {
 		g.log.Info("waiting for switches", "listen", listenName(l), "function", g.now().functions.names)
 		group.Go(ctx, task.New("openflow "+listenName(l), func(ctx context.Context) error { return g.server.Serve(ctx, l.Listener, l.secure) }))
@@ -428,7 +428,7 @@ const scopeBudget = 1 << 26
 func (g *Gateway) policyChanged(before, now *policy.Policy) {
 	scope, err := prove.NewDelta(before, now, scopeBudget)
 	if err != nil {
-		g.log.Info("all rules of the policy before are asked about again, since it can't be told which of them the new one decides otherwise", "policy", now.Version().String(), "why", err.Error())
+		g.log.Info("asking about all rules of the old policy again: it is not known which of them the new policy decides differently", "policy", now.Version().String(), "why", err.Error())
 		g.bridge.PolicyChanged()
 		return
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // errNoShadow is an action's error.
-var errNoShadow = errors.New("there is no shadow: run --shadow POLICY or URL, or the key shadow of the configuration")
+var errNoShadow = errors.New("there is no shadow: start the gateway with --shadow, or set shadow in its configuration")
 
 // shadowStatus serves GET /api/v1/shadow.
 func (g *Gateway) shadowStatus(w http.ResponseWriter, r *http.Request) {
@@ -64,11 +64,11 @@ func (g *Gateway) promote(ctx context.Context, a PromoteAction) (answer PromoteA
 		return answer, fmt.Errorf("policy %q is not the shadow's: its figures are about %q", a.Policy, st.Policy)
 	case a.Force:
 	case st.Agree+st.Disagree == 0:
-		return answer, errors.New("the shadow was compared with nothing yet: --force makes it the policy all the same")
+		return answer, errors.New("the shadow has not been compared with any decision yet: --force makes it the policy anyway")
 	case st.Unexplained > 0 || st.Failed > 0:
-		return answer, fmt.Errorf("%d disagreements are not explained, and %d events got no answer of the shadow (status --shadow): --force makes it the policy all the same", st.Unexplained, st.Failed)
+		return answer, fmt.Errorf("%d disagreements are not explained, and the shadow did not answer %d events (see status --shadow): --force makes it the policy anyway", st.Unexplained, st.Failed)
 	}
-	g.log.Info("the shadow is made the policy", "shadow", s.name, "policy", st.Policy, "before", st.Beside, "events", st.Events(),
+	g.log.Info("the shadow becomes the policy", "shadow", s.name, "policy", st.Policy, "before", st.Beside, "events", st.Events(),
 		"disagree", st.Disagree, "unexplained", st.Unexplained, "failed", st.Failed, "shed", st.Shed, "force", a.Force)
 	if s.file != nil {
 		answer.Remains = "take shadow out of the configuration, or give it the next policy"
@@ -85,7 +85,7 @@ func (g *Gateway) promoteFile(ctx context.Context, now *running, s *shadow) erro
 	case len(now.functions.remotes) > 0:
 		return fmt.Errorf("the function that decides has its own policy: push this one to it (switchbridge policy push ... %s)", s.name)
 	case p.Path() == "":
-		return fmt.Errorf("the gateway runs without a policy file: a first one is taken at a restart (policy: %s)", s.name)
+		return fmt.Errorf("the gateway runs without a policy file: set policy: %s in the configuration, and restart it", s.name)
 	}
 	doc, err := policyhost.Read(s.name)
 	if err != nil {

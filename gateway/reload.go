@@ -201,7 +201,7 @@ func (g *Gateway) apply(ctx context.Context, next *settings.Settings) (changed, 
 		old.tokens.Close()
 	}
 	for _, key := range restart {
-		g.log.Warn("changed in the configuration, and stays as it was until a restart", "key", key)
+		g.log.Warn("a setting has changed in the configuration: it needs a restart", "key", key)
 	}
 	g.log.Info("reloaded", "what", "configuration", "file", g.opts.Config, "changed", strings.Join(changed, ", "), "needs_restart", strings.Join(restart, ", "))
 	return changed, restart, nil
@@ -221,7 +221,7 @@ func (g *Gateway) applyPolicy(ctx context.Context, old, next *running, changed b
 		return nil
 	}
 	if err := now.Check(); err != nil {
-		return fmt.Errorf("nothing is changed, since the policy can't be used: %w", err)
+		return fmt.Errorf("the policy can't be used, so nothing was changed: %w", err)
 	}
 	return now.Reload(ctx)
 }

@@ -583,7 +583,7 @@ func TestNoticeOfChanges(t *testing.T) {
 		t.Errorf("%v is left, and %d rules were asked about", of, rehearsals.Load())
 	}
 	for _, row := range []struct{ body, want string }{
-		{`{"policy": "9-00000000", "changes": []}`, "changes: want before"},
+		{`{"policy": "9-00000000", "changes": []}`, "changes: before is missing"},
 		{`{"policy": "9-00000000", "before": "x"}`, "before: "},
 		{`{"policy": "9-00000000", "before": "8-00000000", "changes": [{"match": "x=1"}]}`, "changes[0]: "},
 		{`{"policy": "9-00000000", "before": "8-00000000", "changes": [` + strings.Repeat(`{"match": "any"},`, MaxRegions) + `{"match": "any"}]}`, "128 at most"},

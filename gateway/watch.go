@@ -132,7 +132,7 @@ func (g *Gateway) policyText(w http.ResponseWriter, r *http.Request) {
 	file := g.now().functions.policy
 	switch {
 	case file == nil:
-		adminside.WriteError(w, http.StatusNotFound, errors.New("the policy is the function's, elsewhere: reasons name its entries"))
+		adminside.WriteError(w, http.StatusNotFound, errors.New("the policy is with the function, elsewhere: the reasons of decisions name its entries"))
 		return
 	case file.Value == nil:
 		adminside.WriteError(w, http.StatusNotFound, errors.New("there is no policy file: every packet is allowed"))

@@ -86,7 +86,7 @@ func New(cfg Config) (*Client, error) {
 			return nil, fmt.Errorf("httpclient: %w", err)
 		}
 		if c.token != nil && !t.private(cfg.Via) {
-			return nil, fmt.Errorf("httpclient: endpoint %s: the token would go over the network in clear; use https", t.name)
+			return nil, fmt.Errorf("httpclient: endpoint %s: the token would be sent unencrypted; use https", t.name)
 		}
 		e, err := newEndpoint(c, t)
 		if err != nil {
@@ -359,7 +359,7 @@ func (a *asking) parse(r *reply, d *flow.Decision) *failure {
 		return invalid("answer: %w", err)
 	}
 	if a.c.stateful.Load() != d.Stateful && a.c.stateful.Swap(d.Stateful) != d.Stateful {
-		a.c.cfg.Log.Info("the function says whether its decisions write a store; if so, events are neither repeated after they were sent nor hedged", "writes", d.Stateful)
+		a.c.cfg.Log.Info("the function says whether its decisions write to a store; if they do, events that were sent are neither repeated nor hedged", "writes", d.Stateful)
 	}
 	return nil
 }

@@ -135,7 +135,7 @@ func (e *endpoint) blamed(ev *flow.Event) bool {
 func (e *endpoint) renew(ctx context.Context) (connected bool, err error) {
 	g, err := newGeneration(&e.c.cfg, &e.target)
 	if err != nil {
-		e.c.cfg.Log.Warn("connections can't be renewed; the certificates stay", "endpoint", e.name, "err", err)
+		e.c.cfg.Log.Warn("new connections can't be made; the old ones and their certificates stay in use", "endpoint", e.name, "err", err)
 		return true, nil
 	}
 	connected, err = e.warm(ctx, g)

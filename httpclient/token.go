@@ -57,7 +57,7 @@ func readToken(path string) ([]string, error) {
 	}
 	for _, b := range token { // RFC 6750, 2.1; anything else would break the header
 		if b <= ' ' || b > '~' {
-			return nil, fmt.Errorf("token: %s has a byte that can't stand in a header", path)
+			return nil, fmt.Errorf("token: %s has a byte that is not allowed in a header", path)
 		}
 	}
 	return []string{"Bearer " + string(token)}, nil

@@ -789,7 +789,7 @@ func TestNoStatisticsNoSweep(t *testing.T) {
 		}
 		time.Sleep(11 * time.Second)
 		synctest.Wait()
-		r.wantLog("were not swept", "no flow statistics")
+		r.wantLog("could not be removed", "no flow statistics")
 	})
 }
 

@@ -68,7 +68,7 @@ func (o *owner) clearReplication(ctx context.Context) error {
 		}
 	}
 	if len(updates) > 0 {
-		o.s.faults.Info("replicates", "deleted what replicates packets, before the push", "groups_and_sessions", len(updates))
+		o.s.faults.Info("replicates", "deleted all multicast groups and clone sessions before the push", "groups_and_sessions", len(updates))
 	}
 	return nil
 }

@@ -158,7 +158,7 @@ func (c *client) capabilities(ctx context.Context) error {
 	defer cancel()
 	resp, err := c.rpc.Capabilities(ctx, &p4v1.CapabilitiesRequest{})
 	if status.Code(err) == codes.Unimplemented {
-		c.faults.Info("version", "the switch does not tell its version of P4Runtime; it is taken for 1.0")
+		c.faults.Info("version", "the switch does not tell its version of P4Runtime; assuming 1.0")
 		return nil
 	}
 	if err != nil {
@@ -366,7 +366,7 @@ func (c *client) packet(p *p4v1.PacketIn) {
 	pi, contradicted, err := c.cfg.Mapping.Packet(p)
 	if contradicted != 0 {
 		c.contradictions.Inc()
-		c.faults.Warn("contradiction", "a packet's header and its frame tell different things; the header counts", "fields", contradicted.String())
+		c.faults.Warn("contradiction", "a packet's header and its frame differ; the header is used", "fields", contradicted.String())
 	}
 	if err == nil && len(p.GetPayload()) > maxPacket {
 		err = fmt.Errorf("a packet of %d bytes, at most %d", len(p.GetPayload()), maxPacket)

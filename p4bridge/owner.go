@@ -88,7 +88,7 @@ func (o *owner) end() {
 	o.mu.Unlock()
 	o.core.Drops("disconnected", o.c.events.len())
 	if left := o.core.Close(); left > 0 {
-		o.s.faults.Info("given_up", "events given up with the session", "events", left)
+		o.s.faults.Info("given_up", "the session ended before these events were decided", "events", left)
 	}
 }
 

@@ -50,7 +50,7 @@ func New(cfg Config) (*Session, error) {
 	s.cfg.Logger = cfg.Logger.With("dpid", s.desc.DPID.String(), "remote", cfg.Addr)
 	s.log, s.faults.Log = s.cfg.Logger, s.cfg.Logger
 	for _, advice := range cfg.Mapping.Advice() {
-		s.log.Warn("the mapping may not do what is meant", "advice", advice)
+		s.log.Warn("the mapping may not do what you expect", "advice", advice)
 	}
 	for _, p := range cfg.Ports {
 		s.desc.Ports = append(s.desc.Ports, flow.Port{No: flow.PortNo(p), Name: fmt.Sprintf("port%d", p)})

@@ -145,7 +145,7 @@ func (m *Member) ask(ctx context.Context) {
 		return
 	}
 	if err == nil && !plausible(st.Generation, begun) {
-		err = fmt.Errorf("generation %d is of a time that is yet to come: set the clocks", st.Generation)
+		err = fmt.Errorf("generation %d is from the future: set the clocks of both machines", st.Generation)
 	}
 	if err != nil {
 		m.log.Debug("the other gateway does not answer", "peer", m.cfg.Peer, "err", err)

@@ -266,7 +266,7 @@ func (m *Member) word(dpid flow.DPID, now time.Time) *spoken {
 func (m *Member) leave(dpid flow.DPID, s *spoken, now time.Time) {
 	s.rest = min(max(firstRest, 2*s.rest), lastRest)
 	s.left, s.until = true, now.Add(s.rest)
-	m.log.Warn("a switch is left to the other gateway of the pair for a while, since it says that it obeys it", "dpid", dpid.String(), "seconds", s.rest.Seconds())
+	m.log.Warn("a switch says that it obeys the other gateway of the pair: it is left to that gateway for a while", "dpid", dpid.String(), "seconds", s.rest.Seconds())
 	m.tell()
 }
 

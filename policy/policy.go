@@ -489,9 +489,9 @@ func (p *Policy) ValidateInstall() error {
 	}
 	switch {
 	case p.Install.Rule == InstallNone:
-		return fmt.Errorf("install none: forwarding by learn lives on rules")
+		return fmt.Errorf("install none: forward's mode learn needs rules in the switch")
 	case p.Install.HardTimeout == 0:
-		return fmt.Errorf("hard_timeout 0: what learn has learned must end some time")
+		return fmt.Errorf("hard_timeout 0: forward's mode learn needs rules that end: want more than 0")
 	case p.Install.Table > 252:
 		return fmt.Errorf("table %d: learn uses the one after it, too", p.Install.Table)
 	}

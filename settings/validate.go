@@ -204,7 +204,7 @@ func (s *Settings) others() error {
 	case t.ClientCA != "" && t.Cert == "":
 		return wrong("admin.tls.client_ca", "needs cert and key")
 	case s.Admin.TokenFile != "" && s.Admin.Listen != "" && t.Cert == "" && !listen.Loopback(s.Admin.Listen):
-		return wrong("admin.token_file", "%s is not loopback, and the token would go over the network in clear: admin.tls.cert and key are needed", s.Admin.Listen)
+		return wrong("admin.token_file", "%s is not loopback, and the token would be sent unencrypted: admin.tls.cert and key are needed", s.Admin.Listen)
 	}
 	return first(
 		func() error { return oneOf("log.format", s.Log.Format, "text", "json") },

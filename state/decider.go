@@ -429,7 +429,7 @@ var reasons = [failures]string{
 	Away:     "state: the store can't be asked",
 	Slow:     "state: the store did not answer in time",
 	Full:     "state: the store is full",
-	Corrupt:  "state: the store holds something that is no state",
+	Corrupt:  "state: the store holds something that is not a state",
 	Newer:    "state: the store holds states of a newer version",
 	Sealed:   "state: the key of its seal is not at hand",
 	Conflict: "state: other events were always faster",

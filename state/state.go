@@ -69,10 +69,10 @@ var ErrConflict = errors.New("another event has changed the state")
 var ErrFull = errors.New("the store is full")
 
 // ErrCorrupt says that a store holds something that can't be understood.
-var ErrCorrupt = errors.New("the store holds something that is no state")
+var ErrCorrupt = errors.New("the store holds something that is not a state")
 
 // ErrSealed says that a value was sealed with a key that is not at hand.
-var ErrSealed = errors.New("the state was sealed with a key that is not at hand")
+var ErrSealed = errors.New("the state was sealed with a key that this host does not have")
 
 // ErrNewer says that a value was written by a newer version of this program.
 var ErrNewer = errors.New("the state is of a newer version of this program")

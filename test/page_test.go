@@ -279,9 +279,11 @@ func TestLongPage(t *testing.T) {
 		act(token, "done")
 	})
 	t.Run("with a keyboard", func(t *testing.T) {
-		// What the gateway says of a shadow, for a gateway without one.
-		if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `const real = window.fetch; window.fetch = (url, ...more) => url !== "/api/v1/shadow" ? real(url, ...more) :
-			Promise.resolve(new Response('{"shadow":"next.yaml","policy":"2-00000001","since":"2026-01-01T00:00:00Z","agree":7,"disagree":1,"unexplained":0,"undecided":0,"failed":0,"shed":0,"stale":0,"disagreements":[{"count":1,"last":"2026-01-01T00:00:00Z","verdict":"deny","entry":"header: no-81","shadow_verdict":"allow","shadow_entry":"forward: normal","dpid":"0000000000000001","decision":2,"match":"<b>l4_dst=81</b>","reason":"x","shadow_reason":"y"}]}'))`}); err != nil {
+		// What the gateway says of a shadow, of a pair and of a function elsewhere, for a gateway that has none of them.
+		if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `const real = window.fetch; window.fetch = (url, ...more) =>
+			url === "/api/v1/status" ? real(url, ...more).then(r => r.json()).then(st => new Response(JSON.stringify({...st, pair: {peer: "10.0.0.2:9654", leads: true, answers: false},
+				functions: [{name: "away", down: "connection refused", endpoints: [{name: "https://f.example/", breaker: "open", fault: "timeout"}]}]}))) :
+			url !== "/api/v1/shadow" ? real(url, ...more) : Promise.resolve(new Response('{"shadow":"next.yaml","policy":"2-00000001","since":"2026-01-01T00:00:00Z","agree":7,"disagree":1,"unexplained":0,"undecided":0,"failed":0,"shed":0,"stale":0,"disagreements":[{"count":1,"last":"2026-01-01T00:00:00Z","verdict":"deny","entry":"header: no-81","shadow_verdict":"allow","shadow_entry":"forward: normal","dpid":"0000000000000001","decision":2,"match":"<b>l4_dst=81</b>","reason":"x","shadow_reason":"y"}]}'))`}); err != nil {
 			t.Fatal(err)
 		}
 		b.do(chromedp.Navigate(b.base + "/"))
@@ -296,6 +298,11 @@ func TestLongPage(t *testing.T) {
 		b.is("and closes", `!document.querySelector("#detail").open && document.activeElement.closest("#decision-table") !== null`)
 		b.script(`document.activeElement.blur()`)
 	})
+	for _, line := range []string{"Pair: this gateway leads; the other one, 10.0.0.2:9654, does not answer", "Function away: does not answer: connection refused",
+		"https://f.example/: breaker open, timeout"} {
+		b.is("the health of pair and function is shown", fmt.Sprintf(`[...document.querySelectorAll("#health li.bad")].some(li => li.textContent === %q)`, line))
+	}
+	b.is("and the lead can be handed over", `!document.querySelector('[data-action$="handover"]').hidden`)
 	b.is("a shadow's disagreements are shown, as text", `!document.querySelector("#shadow").hidden && document.querySelector("#shadow-table tbody").textContent.includes("header: no-81") && document.querySelector("#shadow-table code").textContent === "<b>l4_dst=81</b>"`)
 	for _, scheme := range []string{"light", "dark"} {
 		t.Run(scheme, func(t *testing.T) {

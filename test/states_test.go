@@ -250,7 +250,7 @@ func TestMachinesWantAStore(t *testing.T) {
 		t.Errorf("without a store: %v", err)
 	}
 	write("serial: 1\nchain:\n  - forward: {mode: normal}\n")
-	for store, want := range map[string]string{"": "state: {url:", "redis://127.0.0.1:1": "Restart to take it", "memory:": ""} {
+	for store, want := range map[string]string{"": "state: {url:", "redis://127.0.0.1:1": "Restart it to use this policy", "memory:": ""} {
 		g, err := open(store)
 		if err != nil {
 			t.Fatal(err)

@@ -21,9 +21,9 @@ func controllerCommand() *cobra.Command {
 		Use:   "controller",
 		Short: "Measure any OpenFlow controller with fake switches, as cbench does",
 		Long: `Measure any OpenFlow controller with fake switches, as cbench does. In mode
-latency each switch has one PACKET_IN outstanding; in mode flood it sends as many
-as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as a response, as
-in cbench, and the PACKET_INs that were answered are counted beside them.
+latency each switch sends one PACKET_IN and waits for its answer; in mode flood it sends
+as many as the connection takes. Every FLOW_MOD and every PACKET_OUT counts as a response,
+as in cbench. PACKET_INs that were answered are counted separately.
 
 With --versus the gateway is measured beside Open vSwitch's own controller and the other
 controllers that are installed: one switch, round by round, in both modes. With
@@ -89,15 +89,15 @@ Beside others:
 	fl.IntVar(&cfg.Switches, "switches", 1, "fake switches")
 	fl.StringVar(&version, "openflow", "1.0", "version to speak: 1.0 or 1.3")
 	fl.IntVar(&cfg.Runs, "runs", 10, "how often to measure")
-	fl.DurationVar(&cfg.Duration, "duration", time.Second, "of one run")
-	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "before the first run")
+	fl.DurationVar(&cfg.Duration, "duration", time.Second, "length of one run")
+	fl.DurationVar(&cfg.WarmUp, "warm-up", time.Second, "load the controller for so long before the first run")
 	fl.IntVar(&cfg.MACs, "macs", 100000, "source addresses of each switch")
 	fl.BoolVar(&asJSON, "json", false, "print JSON")
 	fl.BoolVar(&versus, "versus", false, "measure the gateway beside other controllers, --runs rounds of each")
 	fl.StringVar(&peersFile, "peers", "", peersHelp+" (with --versus)")
 	fl.BoolVar(&quick, "quick", false, "with --versus: two short rounds")
-	fl.BoolVar(&besideCbench, "beside-cbench", false, "with --versus: have cbench and this load generator measure the same controllers")
-	fl.StringVar(&cbench, "cbench", "", "with --beside-cbench: the program; without it cbench on PATH")
+	fl.BoolVar(&besideCbench, "beside-cbench", false, "with --versus: also measure the same controllers with cbench, and compare")
+	fl.StringVar(&cbench, "cbench", "", "with --beside-cbench: cbench's program (default: cbench on PATH)")
 	c.MarkFlagsMutuallyExclusive("versus", "target")
 	return c
 }

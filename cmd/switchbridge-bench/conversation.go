@@ -25,16 +25,15 @@ func conversationCommand() *cobra.Command {
 		Example: `  switchbridge bench conversation --quick
   switchbridge bench conversation --lengths 2 --rounds 3 --json`,
 		Long: `Measure what the first packets of a conversation wait for on a path of switches,
-and how often the function is called. The switches are Open vSwitch bridges in a row,
-the gateway is a process, the function is as far away as --rtt says, and two hosts in
-network namespaces ping each other and connect: once with answers that are used again,
-once without, in turn. How often the function is called in an hour of an organisation's
-traffic is counted over a generated capture, for each way to install rules. Controllers
-on this machine are measured on the same lines, as far as they are installed: ours, those of
-Debian's packages (make peers), and those of --peers.
+and how often the function is called. The switches are Open vSwitch bridges in a row. The
+gateway is a process, and the function is as far away as --rtt says. Two hosts in network
+namespaces ping each other and connect, in turn with answers that are used again and without.
+A generated capture of an organisation's hour shows how often the function is called, for each
+way to install rules. Other controllers on this machine are measured with the same bridges, if
+they are installed: ours, those of Debian's packages (make peers), and those of --peers.
 
-Each claim is a line at the end. A missed goal is a figure; a ping or a connection
-that is not answered is a failure, and the exit code says so. It needs root.`,
+The output ends with a line for each figure. If a goal is missed, the exit code is still 0. If
+a ping or a connection gets no answer, it is 1. The command needs root.`,
 	}, "lines of bridges", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
 		if quick {
 			cfg.Quick()
@@ -58,9 +57,9 @@ that is not answered is a failure, and the exit code says so. It needs root.`,
 	})
 	fl := c.Flags()
 	fl.BoolVar(&quick, "quick", false, "few rounds, and a twelfth of the hour: under two minutes")
-	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "of lines, in bridges")
-	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "to the function and back")
-	fl.IntVar(&cfg.Rounds, "rounds", 15, "of each line")
+	fl.IntSliceVar(&cfg.Lengths, "lengths", []int{4, 8}, "how many bridges stand in a row; one measurement for each number")
+	fl.DurationVar(&cfg.RTT, "rtt", 15800*time.Microsecond, "round trip time to the function")
+	fl.IntVar(&cfg.Rounds, "rounds", 15, "rounds with each number of bridges")
 	fl.StringVar(&path, "peers", "", peersHelp)
 	return c
 }

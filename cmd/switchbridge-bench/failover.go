@@ -21,11 +21,12 @@ func failoverCommand() *cobra.Command {
   switchbridge bench failover --rounds 4 --handovers 2 --protocol OpenFlow10`,
 		Long: `Measure what a network notices when one of two gateways dies (SIGKILL), hangs
 (SIGSTOP for two seconds), or hands the lead over. The switch is an Open vSwitch in
-a network namespace, the gateways are processes, and two hosts talk all the time:
-a new conversation every 5 ms, one that is installed, and one that is denied.
+a network namespace, the gateways are processes, and two hosts talk all the time: they
+begin a new conversation every 5 ms, keep one whose rules are installed, and send
+packets that are denied.
 
-Each claim is a line at the end. A missed goal is a figure; a frame that arrives
-twice, or that was denied, is a failure, and the exit code says so. It needs root.`,
+The output ends with a line for each figure. If a goal is missed, the exit code is still
+0. If a frame arrives twice, or a denied one arrives, it is 1. The command needs root.`,
 	}, "rounds", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
 		if quick {
 			cfg.Quick()

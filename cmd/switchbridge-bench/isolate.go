@@ -27,9 +27,9 @@ latency of their packets, the gateway's memory, and its log. Rounds are quiet,
 hostile, quiet. Each kind of hostility has a gateway of its own, with default
 settings, once with the embedded function and once with one over HTTPS.
 
-Each claim is a line at the end. A missed goal is a figure; a packet of a victim
-that is lost or wrongly answered, or a new switch that is not served, is a failure,
-and the exit code says so.`,
+The output ends with a line for each figure. If a goal is missed, the exit code is still
+0. If a packet of a victim is lost or wrongly answered, or if a new switch is not served,
+it is 1.`,
 	}, "rows", func(ctx context.Context, w io.Writer, bar *cli.Progress) (findings, error) {
 		if quick {
 			cfg.Quick()
@@ -57,7 +57,7 @@ and the exit code says so.`,
 	fl.DurationVar(&cfg.Quiet, "quiet", 3*time.Second, "length of a quiet phase")
 	fl.DurationVar(&cfg.Hostile, "hostile", 7*time.Second, "length of a hostile phase")
 	fl.StringVar(&cfg.Profiles, "profiles", "", "folder for a CPU profile of the gateway in a hostile phase of each kind")
-	fl.StringSliceVar(&cfg.Gateway, "gateway", nil, "flags of the gateway, such as --log-decisions=off, for a look at what a setting does")
+	fl.StringSliceVar(&cfg.Gateway, "gateway", nil, "flags for the gateway, such as --log-decisions=off, to try what a setting does")
 	return c
 }
 

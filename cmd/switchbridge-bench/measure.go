@@ -112,7 +112,7 @@ func resourcesCommand() *cobra.Command {
 	}
 	c.Flags().StringVar(&path, "peers", "", peersHelp)
 	c.Flags().Float64Var(&cfg.Rate, "rate", 1000, "PACKET_INs a second")
-	c.Flags().DurationVar(&cfg.Duration, "duration", 10*time.Second, "of the idle part and of the loaded one")
+	c.Flags().DurationVar(&cfg.Duration, "duration", 10*time.Second, "length of the idle part and of the part under load")
 	return c
 }
 
@@ -146,9 +146,9 @@ func functionCommand() *cobra.Command {
 		},
 	}
 	client.Register(c.Flags())
-	c.Flags().IntVar(&cfg.Concurrency, "concurrency", 64, "events at a time in the throughput part")
+	c.Flags().IntVar(&cfg.Concurrency, "concurrency", 64, "events at once in the throughput part")
 	c.Flags().IntVar(&cfg.Rounds, "rounds", 5, "interleaved rounds")
-	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "of each part of a round")
+	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "length of each part of a round")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -167,7 +167,7 @@ func policyCommand() *cobra.Command {
 		},
 	}
 	c.Flags().IntSliceVar(&sizes, "sizes", []int{500, 10_000, 100_000, 1_000_000}, "entries of each policy")
-	c.Flags().IntVar(&each, "decisions", 100_000, "timed decisions of either verdict")
+	c.Flags().IntVar(&each, "decisions", 100_000, "timed decisions of each verdict")
 	return c
 }
 
@@ -176,7 +176,7 @@ func sessionsCommand() *cobra.Command {
 	var version string
 	c := &cobra.Command{
 		Use:     "sessions",
-		Short:   "Connect many fake switches: memory for each, and one's latency beside idle and flooding ones",
+		Short:   "Connect many fake switches: measure memory for each, and the latency of one while others are idle or flood",
 		Example: `  switchbridge bench sessions --sessions 50 --duration 500ms`,
 		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -195,8 +195,8 @@ func sessionsCommand() *cobra.Command {
 	fl.StringVar(&cfg.Target, "target", ofp.DefaultAddress, "the controller: HOST:PORT or unix:PATH")
 	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
 	fl.IntVar(&cfg.Sessions, "sessions", 1000, "fake switches")
-	fl.DurationVar(&cfg.Duration, "duration", 3*time.Second, "of each latency measurement")
-	fl.IntVar(&cfg.PID, "pid", 0, "the controller's process, for its memory")
+	fl.DurationVar(&cfg.Duration, "duration", 3*time.Second, "length of each latency measurement")
+	fl.IntVar(&cfg.PID, "pid", 0, "process id of the controller, to measure its memory")
 	return c
 }
 
@@ -205,7 +205,7 @@ func calibrateCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:     "calibrate",
-		Short:   "Measure the measuring tools: the load they can make, and the error of their latencies",
+		Short:   "Measure these tools themselves: how much load they can make, and how wrong their latencies are",
 		Example: `  switchbridge bench calibrate --rounds 1 --duration 200ms`,
 		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -220,8 +220,8 @@ func calibrateCommand() *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&cfg.Rounds, "rounds", 5, "interleaved rounds")
-	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "of each part of a round")
-	c.Flags().DurationSliceVar(&cfg.Delays, "delays", []time.Duration{0, time.Millisecond, 5 * time.Millisecond}, "times that a sink takes")
+	c.Flags().DurationVar(&cfg.Duration, "duration", time.Second, "length of each part of a round")
+	c.Flags().DurationSliceVar(&cfg.Delays, "delays", []time.Duration{0, time.Millisecond, 5 * time.Millisecond}, "times that the measured controller waits before it answers")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

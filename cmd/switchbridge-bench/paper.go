@@ -66,13 +66,13 @@ func paperCommand() *cobra.Command {
 	fl := c.Flags()
 	client.Register(fl)
 	fl.StringVar(&cfg.Dir, "out", "", "folder for the report")
-	fl.BoolVar(&cfg.Quick, "quick", false, "everything once and short, for a smoke test: its figures have no weight")
+	fl.BoolVar(&cfg.Quick, "quick", false, "measure everything once and shortly, to see that it works: the figures are too rough to be quoted")
 	fl.StringVar(&peersFile, "peers", "", peersHelp)
-	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions; without it one is started here")
-	fl.StringVar(&locations, "locations", "", "file of sites and platforms whose distance is emulated, like configs/locations.yaml")
-	fl.StringVar(&captures, "captures", os.Getenv("SWITCHBRIDGE_DATA"), "folder of captures whose names begin with iot-, home- or organisation-; what it has none of is generated")
-	fl.DurationVar(&cfg.RealPace, "real-pace", 0, "play so much of each capture at its own pace, and measure nothing else")
-	fl.StringVar(&cfg.Cbench, "cbench", "", "the paper's load generator, to measure beside this one; without it cbench on PATH")
+	fl.StringVar(&function, "function", "", "URL of a deployed function, for the tables about functions (default: start one here)")
+	fl.StringVar(&locations, "locations", "", "file of sites and platforms with the distances to emulate, like configs/locations.yaml")
+	fl.StringVar(&captures, "captures", os.Getenv("SWITCHBRIDGE_DATA"), "folder of captures whose names begin with iot-, home- or organisation-; for a missing kind, traffic is generated")
+	fl.DurationVar(&cfg.RealPace, "real-pace", 0, "only play so much of each capture at its own pace")
+	fl.StringVar(&cfg.Cbench, "cbench", "", "cbench's program, the paper's load generator, for comparison (default: cbench on PATH)")
 	fl.StringVar(&prices, "prices", "", "file of prices, like configs/prices.yaml")
 	return c
 }
@@ -82,7 +82,7 @@ func compareCommand() *cobra.Command {
 		Use:     "compare A B",
 		Short:   "Compare the figures of two reports of bench paper",
 		Example: `  switchbridge bench compare report other-report`,
-		Long:    "Compare the figures of two reports of bench paper: folders, or their report.json. A figure whose rounds' ranges don't meet is marked as apart.",
+		Long:    "Compare the figures of two reports of bench paper: folders, or their report.json. If the ranges of a figure's rounds don't overlap, it is marked as apart.",
 		Args:    cli.Exactly(2, "two reports of bench paper"),
 		RunE: func(c *cobra.Command, args []string) error {
 			a, err := paper.Read(args[0])

@@ -17,7 +17,7 @@ func responderCommand() *cobra.Command {
 	var r bench.Responder
 	c := &cobra.Command{
 		Use:    "responder",
-		Short:  "Be the controller that does nothing, as a baseline",
+		Short:  "Run a controller that answers every packet alike, for comparison",
 		Hidden: true,
 		Args:   cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -29,6 +29,6 @@ func responderCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", ofp.DefaultAddress, "address to serve at")
-	c.Flags().DurationVar(&r.Delay, "delay", 0, "how long to hold each answer back")
+	c.Flags().DurationVar(&r.Delay, "delay", 0, "hold each answer back for so long")
 	return c
 }

@@ -17,14 +17,14 @@ func shadowCommand() *cobra.Command {
 	var quick bool
 	c := claimsCommand(&cobra.Command{
 		Use:   "shadow",
-		Short: "Measure what a second policy beside the first costs a gateway",
-		Long: `Measure what a second policy beside the first (run --shadow) costs a gateway: two
-gateways, one of which has it, decide about 1,000 packets a second in turn. What their
-processes use says what the shadow adds, its own decisions included, and the gateway's
-figures how many of the events it was asked about.
+		Short: "Measure how much a shadow policy costs a gateway",
+		Long: `Measure how much a shadow policy (run --shadow) costs a gateway: two
+gateways, one with a shadow and one without, decide about 1,000 packets a second in turn.
+The difference of their CPU times is the cost of the shadow, including its own decisions.
+The gateway's figures say about how many of the events the shadow was asked.
 
-Each claim is a line at the end. A missed goal is a figure; an event that the same policy
-decides otherwise is a failure, and the exit code says so.`,
+The output ends with a line for each figure. If a goal is missed, the exit code is still 0.
+Policy and shadow are the same; if the shadow decides an event differently, it is 1.`,
 		Example: `  switchbridge bench shadow --quick
   switchbridge bench shadow --function native --rounds 4 --duration 2s --json`,
 	}, "parts", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
@@ -38,9 +38,9 @@ decides otherwise is a failure, and the exit code says so.`,
 	})
 	fl := c.Flags()
 	fl.BoolVar(&quick, "quick", false, "short parts, and few: under two minutes")
-	fl.StringSliceVar(&cfg.Functions, "function", []string{"native", "embedded"}, "that decide")
+	fl.StringSliceVar(&cfg.Functions, "function", []string{"native", "embedded"}, "functions to measure")
 	fl.Float64Var(&cfg.Rate, "rate", 1000, "packets a second")
-	fl.DurationVar(&cfg.Duration, "duration", 5*time.Second, "of a part")
-	fl.IntVar(&cfg.Rounds, "rounds", 10, "parts with a shadow, each beside one without")
+	fl.DurationVar(&cfg.Duration, "duration", 5*time.Second, "length of a part")
+	fl.IntVar(&cfg.Rounds, "rounds", 10, "parts with a shadow, each followed by one without")
 	return c
 }

@@ -16,18 +16,17 @@ func stateCommand() *cobra.Command {
 	var client cli.ClientFlags
 	c := claimsCommand(&cobra.Command{
 		Use:   "state",
-		Short: "Measure policies with state beside policies without, by store",
+		Short: "Measure policies with and without state, for each store",
 		Example: `  switchbridge bench state --quick
   switchbridge bench state --store memory,bbolt --json`,
-		Long: `Measure policies that remember beside policies that don't, of 500 entries each, over
-the first events of an organisation's traffic: in process, over HTTPS, and over a
-round trip of 14 ms, by each store, and with states that travel with the events. NATS is
-part of this program; Redis is left out where redis-server is not installed, and DynamoDB
-where DynamoDB Local is not there (make dynamodb; DYNAMODB_LOCAL names another folder)
-or this is not root.
+		Long: `Measure policies with and without states, of 500 entries each, with the first events
+of an organisation's traffic: in process, over HTTPS, and over a round trip of 14 ms,
+with each store, and with states that travel with the events. NATS is part of this
+program. Redis is left out if redis-server is not installed. DynamoDB is left out without
+DynamoDB Local (make dynamodb; DYNAMODB_LOCAL names another folder) and without root.
 
-Each claim is a line at the end. A missed goal is a figure; an event that is denied, or
-not answered, is a failure, and the exit code says so.`,
+The output ends with a line for each figure. If a goal is missed, the exit code is still 0.
+If an event is denied or not answered, it is 1.`,
 	}, "steps", func(ctx context.Context, _ io.Writer, bar *cli.Progress) (findings, error) {
 		cfg.Local = localFunction(client)
 		cfg.OnStep = bar.Say

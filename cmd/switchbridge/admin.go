@@ -45,12 +45,13 @@ func reloadCommand() *cobra.Command {
 	var f adminFlags
 	c := &cobra.Command{
 		Use:   "reload",
-		Short: "Have a running gateway read its configuration, policy and other files again",
-		Long: `Have a running gateway read its configuration, policy and other files again, and
+		Short: "Make a running gateway read its configuration, policy and other files again",
+		Long: `Make a running gateway read its configuration, policy and other files again, and
 say how that went. If something is wrong, nothing changes, and the command prints
 the reason. A gateway also reads its files by itself when they change, and on SIGHUP.
 
-Actions want the token of the gateway's admin.token_file, or a client certificate.`,
+The gateway accepts this only with the token in its admin.token_file, or with a client
+certificate.`,
 		Example: `  switchbridge reload --admin-token-file token`,
 		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -77,12 +78,12 @@ func rollbackCommand() *cobra.Command {
 	var f adminFlags
 	c := &cobra.Command{
 		Use:   "rollback SERIAL-HASH",
-		Short: "Have a running gateway take an earlier policy for the newest",
+		Short: "Take a running gateway back to an earlier policy",
 		Long: `Take a running gateway back to a policy with a lower serial, and remove the rules of
-the later one. First give the functions the earlier policy (policy push --force).
-When the gateway's policy checks have brought it for a minute, its log says so, and
-this command works. A gateway never goes back by itself, since one of several
-functions may only be late.`,
+the later one. First give the earlier policy to the functions (policy push --force).
+When they have answered with it for a minute, the gateway's log says so, and this
+command works. A gateway never goes back by itself, since an earlier policy may only
+mean that one of several functions is late.`,
 		Example: `  switchbridge policy rollback 17-0c0ffee1 --admin-token-file token`,
 		Args:    cli.Exactly(1, "a policy's version, as status and policy check print it"),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -111,7 +112,7 @@ type notifyFlags struct {
 }
 
 func (f *notifyFlags) register(fl *pflag.FlagSet) {
-	fl.StringArrayVar(&f.gateways, "notify", nil, "admin address of a gateway that is told of the new policy (repeatable)")
+	fl.StringArrayVar(&f.gateways, "notify", nil, "admin address of a gateway to tell about the new policy (repeatable)")
 	f.admin.credentials(fl)
 }
 

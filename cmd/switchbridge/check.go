@@ -37,15 +37,15 @@ func checkCommand() *cobra.Command {
 	var how checking
 	c := &cobra.Command{
 		Use:   "check POLICY...",
-		Short: "Validate policies, prove what they promise; print the version of each, and what they cost",
-		Long: `Validate policies and print the version of each. A policy is a file as people write
-it, or a compiled one. An entry that can never decide is an error, and so is a state that a
-machine never comes to. Each promise of a file is proved for all packets, or a packet is
-printed that breaks it; give that packet to policy explain to see why. Where machines
-decide, the fewest packets and events that lead to it are printed, as policy test takes them.
+		Short: "Check policies for mistakes, prove what they promise, and print their versions and what they cost",
+		Long: `Check policies for mistakes and print the version of each. A policy is a YAML file, or a
+compiled one. It is an error if an entry can never decide, or if a machine can never reach
+one of its states. For each promise of a file, the command proves that it holds for all packets,
+or prints a packet that breaks it; policy explain shows why. If machines decide, it prints the
+fewest packets and events that break the promise, in the form that policy test reads.
 
-A proof that takes more than --budget is given up: the promise is "undecided: budget",
-and that is an error too.`,
+A proof that needs more than --budget comparisons ends: the promise is "undecided: budget",
+and that is an error, too.`,
 		Example: `  switchbridge policy check policy.yaml
   switchbridge policy check --config switchbridge.yaml --counterexample broken.pcap policy.yaml next.yaml`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -73,10 +73,10 @@ and that is an error too.`,
 			return errors.Join(bad...)
 		},
 	}
-	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration: the meters that the policy may name, where its states are to be, whether there is a pair")
-	c.Flags().StringVar(&how.state, "state", "", "the store that the policy's machines are to use, instead of the configuration's")
-	c.Flags().StringVar(&how.counterexample, "counterexample", "", "file to write the packets to that break promises, and those that lead to them, as pcap")
-	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "comparisons of conditions before a question is given up")
+	c.Flags().StringVar(&how.config, "config", "", "the gateway's configuration, for its meters, its store of states and its pair")
+	c.Flags().StringVar(&how.state, "state", "", "the store for the states of the policy's machines, instead of the configuration's")
+	c.Flags().StringVar(&how.counterexample, "counterexample", "", "write the packets that break promises, and those that lead to them, to this pcap file")
+	c.Flags().IntVar(&how.budget, "budget", prove.DefaultBudget, "give up a proof after so many comparisons of conditions")
 	return c
 }
 

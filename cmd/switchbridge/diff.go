@@ -20,14 +20,13 @@ func diffCommand() *cobra.Command {
 	var budget int
 	c := &cobra.Command{
 		Use:   "diff OLD NEW",
-		Short: "Say for which packets two policies decide differently",
+		Short: "Show for which packets two policies decide differently",
 		Long: `Say exactly for which packets two policies decide differently, with an example of each
 kind. With --pcap, say also which conversations of a capture are decided differently;
 with --records, which of those that a gateway has decided about. Packets that hide
-headers, such as fragments, are left out. What machines decide is compared state by state
-if the same packets move them in both policies; where they don't, the machines are named
-that can't be compared, and the exit status is 1. Otherwise it is 0, whether there is a
-difference or not.`,
+headers, such as fragments, are left out. Machines are compared state by state, if the same
+packets move them in both policies. Otherwise they can't be compared: the command names
+them, and the exit status is 1. In all other cases it is 0, even if there are differences.`,
 		Example: `  switchbridge policy diff policy.yaml next.yaml
   switchbridge policy diff policy.yaml next.yaml --pcap office.pcapng
   switchbridge policy diff policy.yaml next.yaml --records records.jsonl`,
@@ -58,7 +57,7 @@ difference or not.`,
 	}
 	c.Flags().StringArrayVar(&pcaps, "pcap", nil, "capture whose conversations are compared (repeatable)")
 	recordsFlag(c, &records)
-	c.Flags().IntVar(&budget, "budget", prove.DefaultBudget, "comparisons of conditions before the question is given up")
+	c.Flags().IntVar(&budget, "budget", prove.DefaultBudget, "give up after so many comparisons of conditions")
 	return c
 }
 

@@ -19,14 +19,14 @@ func doctorCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look at Open vSwitch, configuration, function and gateway, and say what to type",
-		Long: `Look at what a gateway works with: the configuration and its policy, certificates and
-the clock, the function, Open vSwitch and its bridges, and the gateway if it runs. It
-takes the flags that switchbridge run was given, and changes nothing. Run it as root,
+		Short: "Check Open vSwitch, configuration, function and gateway, and say what to type",
+		Long: `Check everything that a gateway needs: the configuration and its policy, certificates and
+the clock, the function, Open vSwitch and its bridges, and the gateway itself if it runs.
+Give it the same flags as switchbridge run. It changes nothing. Run it as root,
 or as a user who may ask Open vSwitch.
 
-For each fault it says what to type. A warning is about something that works and may
-not do what you want. A note is about something that could not be looked at.
+For each fault it says what to type. A warning is about something that works but may
+not do what you want. A note is about something that could not be checked.
 
 Exit codes: 0 no fault, 1 a fault, 2 a mistake in the command line.`,
 		Example: `  switchbridge doctor

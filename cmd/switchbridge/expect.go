@@ -20,12 +20,13 @@ func testCommand() *cobra.Command {
 	format := "text"
 	c := &cobra.Command{
 		Use:   "test POLICY...",
-		Short: "Try what policy files say that they decide",
-		Long: `Try the expectations of policy files: lines "# expect: PACKET => VERDICT (REASON)"
-in a file, and lines without "# expect:" in a file beside it that is called as the policy is,
-with .expect in the place of .yaml. The reason may be left out.
+		Short: "Test policy files: try the packets and verdicts that they expect",
+		Long: `Try the expectations of policy files: lines "# expect: PACKET => VERDICT (REASON)".
+A file beside the policy, with the same name but .expect instead of .yaml, may have more
+of them; there they begin without "# expect:". The reason may be left out.
 
-The exit status is 1 if a packet gets something else, or if a file expects nothing.`,
+The exit status is 1 if a packet gets another verdict or reason, or if a policy has no
+expectations.`,
 		Example: `  switchbridge policy test policy.yaml
   switchbridge policy test --format junit policy.yaml next.yaml > report.xml`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -101,7 +102,7 @@ func testPolicy(c *cobra.Command, path string) (s testSuite, err error) {
 		return s, err
 	}
 	if len(list) == 0 {
-		return s, fmt.Errorf("%s: nothing is expected of it: want lines such as # expect: tcp 10.0.0.1:40000 > 10.0.0.2:22 => allow", path)
+		return s, fmt.Errorf("%s: no expectations: want lines such as # expect: tcp 10.0.0.1:40000 > 10.0.0.2:22 => allow", path)
 	}
 	s.Name = path
 	trial := eval.NewTrial(controller.New(doc.Policy))

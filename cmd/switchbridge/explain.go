@@ -32,14 +32,14 @@ func explainCommand() *cobra.Command {
 	var admin adminFlags
 	c := &cobra.Command{
 		Use:   "explain POLICY PACKET",
-		Short: "Say why a policy decides a packet as it does, and what switches would get",
-		Long: `Say which entry of a policy decides a packet, which nearly does, and what would be
-installed on a switch of each protocol. Of P4 these are the table entries of Switchbridge's own
-program, or of the one that --p4info and --mapping say. A packet is written as in expectations.
+		Short: "Explain how a policy decides a packet, and which rules switches would get",
+		Long: `Show which entry of a policy decides a packet, which entries nearly match it, and which
+rules a switch of each protocol would get. For P4 it shows the table entries for Switchbridge's own
+program, or for the program that --p4info and --mapping name. Packets are written as in expectations.
 
-With --gateway, say also which of the gateway's rules its switches have for the packet now,
-and the number that the decision has in the gateway's log and records. The table entries are
-then those of each P4 switch of the gateway, by the program and the mapping that it works with.`,
+With --gateway it also shows which rules the gateway's switches have for the packet now,
+and the number of their decision in the gateway's log and records. Then it shows the table
+entries for each P4 switch of the gateway, with that switch's own program and mapping.`,
 		Example: `  switchbridge policy explain office.yaml 'tcp 10.0.0.1:40000 > 10.0.0.2:22 vlan_vid 7'
   switchbridge policy explain office.yaml 'udp 10.0.0.1:40000 > 10.0.0.2:53' --in-port 3 --gateway 127.0.0.1:9653`,
 		Args: cli.Exactly(2, "a policy and a packet"),
@@ -83,13 +83,13 @@ then those of each P4 switch of the gateway, by the program and the mapping that
 			return inSwitches(c, client, &packet, dpid)
 		},
 	}
-	c.Flags().StringVar(&admin.URL, "gateway", "", "admin address of a running gateway, or its URL, whose switches are looked at, too")
+	c.Flags().StringVar(&admin.URL, "gateway", "", "admin address or URL of a running gateway: look at its switches, too")
 	admin.credentials(c.Flags())
-	c.Flags().StringSliceVar(&program, "p4info", nil, "P4Info of a program whose table entries are written, or a folder that has it and its .json")
+	c.Flags().StringSliceVar(&program, "p4info", nil, "P4Info of a program, or a folder with it and its .json: show the table entries, too")
 	c.Flags().StringVar(&device, "p4json", "", "the program as compiled for BMv2, which belongs to --p4info")
-	c.Flags().StringVar(&mappingFile, "mapping", "", "how rules become entries of that program (default: the proposed one)")
-	c.Flags().StringVar(&inPort, "in-port", "", "port by which the packet comes in (default 1)")
-	c.Flags().StringVar(&dpid, "switch", "", "datapath id of the switch that it comes to, in hexadecimal (default 1)")
+	c.Flags().StringVar(&mappingFile, "mapping", "", "mapping of rules to entries of that program (default: the one that p4 info proposes)")
+	c.Flags().StringVar(&inPort, "in-port", "", "port where the packet comes in (default 1)")
+	c.Flags().StringVar(&dpid, "switch", "", "datapath id of the switch where it comes in, in hexadecimal (default 1)")
 	return c
 }
 

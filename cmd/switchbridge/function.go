@@ -44,25 +44,25 @@ func serveCommand() *cobra.Command {
 		Short: "Serve the controller over HTTPS, in a pristine WebAssembly instance for each event",
 		Long: `Serve the controller over HTTPS, for gateways started with --function URL.
 
-Every event is decided in a WebAssembly instance that exists for it alone. With
---native the controller is called without one; --wasm runs any guest that keeps
-the ABI (docs/guest-abi.md). Several functions, told apart by host name or path,
-are written down in a file (--config; configs/functions.yaml documents every key).
+Each event is decided in a WebAssembly instance that exists only for this event.
+--native calls the controller without an instance; --wasm runs any guest that keeps
+the ABI (docs/guest-abi.md). A file may list several functions with their host names
+or paths (--config; configs/functions.yaml documents every key).
 
-Without --cert it makes a development CA, which stays the same from run to run,
-and prints the gateway's line. Off loopback it wants --token-file or --client-ca:
-whoever may call it may ask what your policy is.
+Without --cert it makes a development CA, which it keeps for later runs, and prints
+the command for the gateway. If it listens at other addresses than loopback, it needs
+--token-file or --client-ca: everybody who may call it can find out your policy.
 
 The configuration, policy files, the lists that they name, the token file and the
 certificate are read again when they change, and on SIGHUP. A file with a mistake
-changes nothing. On SIGTERM the function answers the events that it has, and ends. If
+changes nothing. On SIGTERM the function finishes the events that it has begun. If
 it was started in a terminal, it does the same when the terminal is closed.
-Behind a platform's port it takes requests for some seconds longer (--lame-duck),
+If a platform gives the port, it accepts requests for some seconds more (--lame-duck),
 since the platform's proxy still sends them.
 
-Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are where a platform wants the
-function to listen, for its proxy, which ends TLS; SWITCHBRIDGE_TOKENS is the token
-that callers need, or two with a blank between.`,
+Environment: PORT and FUNCTIONS_CUSTOMHANDLER_PORT are the port at which a platform
+wants the function to listen, for its proxy, which does the TLS. SWITCHBRIDGE_TOKENS
+is the token that callers need, or two tokens with a space between.`,
 		Example: `  switchbridge function serve --policy policy.yaml
   switchbridge function serve --listen :8443 --cert cert.pem --key key.pem --token-file token
   switchbridge function serve --wasm guest.wasm --configure guest.conf --admin 127.0.0.1:9654`,
@@ -70,29 +70,29 @@ that callers need, or two with a blank between.`,
 		RunE: func(c *cobra.Command, _ []string) error { return f.run(c) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.config, "config", "", "configuration file; other flags win over it")
+	fl.StringVar(&f.config, "config", "", "configuration file; other flags override it")
 	fl.StringVar(&f.server.Listen, "listen", selfhost.DefaultListen, "address to serve at: HOST:PORT or unix:PATH")
 	fl.StringVar(&f.server.Admin, "admin", "", "address of metrics, health and state (default: none)")
-	fl.StringVar(&f.server.Token, "token-file", "", "file with the bearer token that callers need; a second line is the next one, during a change")
+	fl.StringVar(&f.server.Token, "token-file", "", "file with the bearer token that callers need; during a change, a second line may have the new one")
 	fl.StringVar(&f.server.TLS.Cert, "cert", "", "PEM file of the certificate")
 	fl.StringVar(&f.server.TLS.Key, "key", "", "PEM file of its key")
-	fl.StringVar(&f.server.TLS.ClientCA, "client-ca", "", "PEM file of the authority whose client certificates open the function")
+	fl.StringVar(&f.server.TLS.ClientCA, "client-ca", "", "PEM file of the authority whose client certificates may call the function")
 	fl.StringVar(&f.server.TLS.DevCA, "dev-ca", "", "folder of the development CA (default: the user's cache folder)")
-	fl.BoolVar(&f.server.Plain, "plain", false, "serve HTTP without TLS: on loopback, unix sockets and the port that a platform hands over only")
+	fl.BoolVar(&f.server.Plain, "plain", false, "serve HTTP without TLS: only on loopback, unix sockets, and the port that a platform gives")
 	fl.StringVar(&f.server.Records, "records", "-", "where decision records go, one JSON line each: a file, - for standard output, off")
-	fl.DurationVar(&f.lameDuck, "lame-duck", 0, fmt.Sprintf("how long requests are still answered at shutdown, while /readyz says no (default: %v behind a platform's port, else none)", selfhost.DefaultLameDuck))
-	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "longest time to shut down: --lame-duck, then events that are being decided")
-	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder of compiled guests, for a quick start; empty for none")
+	fl.DurationVar(&f.lameDuck, "lame-duck", 0, fmt.Sprintf("at shutdown, answer requests for so long while /readyz says no (default: %v if a platform gives the port, else none)", selfhost.DefaultLameDuck))
+	fl.DurationVar(&f.server.Drain, "drain-timeout", selfhost.DefaultDrain, "longest time to shut down: --lame-duck, then the time to finish events")
+	fl.StringVar(&f.server.CacheDir, "cache", embedded.DefaultCacheDir(), "folder for compiled guests, for a quick start; empty for none")
 
 	fl.StringVar(&f.server.State.URL, "state", "", "store of the policies' machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
 
 	fl.StringVar(&f.function.Policy, "policy", "", "policy file")
 	fl.BoolVar(&f.function.Native, "native", false, "call the controller that is compiled in, without an instance for each event")
-	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it is given the policy compiled")
+	fl.StringVar(&f.function.Wasm, "wasm", "", "file of another guest that keeps the ABI; with --policy it gets the compiled policy")
 	fl.StringVar(&f.function.Configure, "configure", "", "configuration file of the --wasm guest, in its own format, instead of a policy")
-	fl.IntVar(&f.function.Concurrency, "concurrency", f.function.Concurrency, "events at a time; more are answered with 429")
-	fl.IntVar(&f.function.Instances, "instances", 0, "instances that decide at one time (default: twice the cores)")
-	fl.DurationVar(&f.function.Deadline, "deadline", f.function.Deadline, "for one event in an instance")
+	fl.IntVar(&f.function.Concurrency, "concurrency", f.function.Concurrency, "events at once; further ones are answered with 429")
+	fl.IntVar(&f.function.Instances, "instances", 0, "instances that decide at once (default: twice the cores)")
+	fl.DurationVar(&f.function.Deadline, "deadline", f.function.Deadline, "longest time for one event in an instance")
 	fl.IntVar(&f.function.Memory, "memory", f.function.Memory, "greatest memory of one instance, in MiB")
 
 	f.notify.register(fl)
@@ -178,7 +178,7 @@ func (f *serveFlags) settings(c *cobra.Command, getenv func(string) string) (sel
 		}
 		for _, name := range functionFlags {
 			if changed(name) && len(config.Functions) > 0 {
-				return config, fmt.Errorf("--%s is about one function, and %s lists them", name, f.config)
+				return config, fmt.Errorf("--%s is for a single function, and %s lists several", name, f.config)
 			}
 		}
 		if len(config.Functions) == 0 {

@@ -30,18 +30,18 @@ func functionTestCommand() *cobra.Command {
 	var f functionTestFlags
 	c := &cobra.Command{
 		Use:   "test URL",
-		Short: "Say of a function in any language whether it keeps the contract",
-		Long: `Say of a function in any language whether it keeps the contract (docs/contract.md).
+		Short: "Test whether a function, in any language, keeps the contract",
+		Long: `Test whether a function, in any language, keeps the contract (docs/contract.md).
 
-It asks events of every type as a gateway does: of OpenFlow 1.0 and 1.3 and of P4,
-in both encodings where the function speaks both. It judges the answers as a gateway
+It sends events of every type as a gateway does: of OpenFlow 1.0 and 1.3 and of P4,
+in both encodings if the function speaks both. It judges the answers as a gateway
 does. Can they be read? Would a gateway install their rules? Are they the same when an
 event is sent again, or together with others? Are fragments handled safely?
 docs/functions.md lists all checks.
 
 It does not know what your function should decide. With --packet it also asks about
 packets of your network, written as in a policy's expectations. It sends more than a
-thousand events: don't use it on a function that counts what it is sent.
+thousand events: don't use it on a function that counts its events.
 
 Exit codes: 0 no check failed, 1 one failed (with --strict, or has a warning).`,
 		Example: `  switchbridge function test http://127.0.0.1:8080
@@ -52,13 +52,13 @@ Exit codes: 0 no check failed, 1 one failed (with --strict, or has a warning).`,
 	}
 	fl := c.Flags()
 	f.client.RegisterConnection(fl)
-	fl.StringSliceVar(&f.encodings, "encoding", nil, "encodings that the function must speak: openflow, json (default: those that it speaks)")
+	fl.StringSliceVar(&f.encodings, "encoding", nil, "test these encodings: openflow, json (default: those that the function speaks)")
 	fl.StringSliceVar(&f.config.Checks, "check", nil, "make these checks, after those of the events (default: all)")
 	fl.StringArrayVar(&f.packets, "packet", nil, "ask about this packet, too; may be given again")
 	fl.StringVar(&f.junit, "junit", "", "write a report in JUnit's form to this file")
 	fl.BoolVar(&f.strict, "strict", false, "a warning counts as a failure")
-	fl.IntVar(&f.config.Concurrency, "concurrency", functiontest.DefaultConcurrency, "events under way at a time in the check of that name")
-	fl.IntVar(&f.config.Samples, "samples", functiontest.DefaultSamples, "events that the latency is measured with")
+	fl.IntVar(&f.config.Concurrency, "concurrency", functiontest.DefaultConcurrency, "events at once in the check of that name")
+	fl.IntVar(&f.config.Samples, "samples", functiontest.DefaultSamples, "events for measuring the latency")
 	fl.DurationVar(&f.config.MaxLatency, "max-latency", 0, "99 of 100 events must be answered within this (default: no limit)")
 	return c
 }

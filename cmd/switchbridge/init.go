@@ -33,9 +33,9 @@ func initCommand() *cobra.Command {
 with comments, and print what to type next. Nothing is changed in Open vSwitch, and
 no file is replaced.
 
-The policy allows everything but Telnet, which is there as an example; with
---allow listed it denies everything that it does not name. With --function the
-function decides, and there is no policy here.`,
+The policy allows everything but Telnet, which is denied as an example. With
+--allow listed it allows only what it names. With --function the function decides,
+and no policy is written.`,
 		Example: `  switchbridge init
   switchbridge init --bridge br0 --allow listed --dir office
   switchbridge init --bridge br0 --function https://127.0.0.1:8443 --function-ca ca.pem --dir remote`,
@@ -44,12 +44,12 @@ function decides, and there is no policy here.`,
 	}
 	d, fl := settings.Default(), c.Flags()
 	fl.StringVar(&f.bridge, "bridge", "", "the bridge (default: the only one; br0 where there is none)")
-	fl.StringVar(&f.dir, "dir", ".", "folder for the files, which is made where it is missing")
-	fl.StringVar(&f.allow, "allow", "all", "what the policy begins with: all, or listed: what it names and nothing else")
+	fl.StringVar(&f.dir, "dir", ".", "folder for the files; it is made if it does not exist")
+	fl.StringVar(&f.allow, "allow", "all", "what the first policy allows: all, or listed, which allows only what the policy names")
 	fl.StringVar(&f.listen, "openflow", d.OpenFlow.Listen[0].String(), "where the bridge connects: tcp:HOST:PORT or unix:PATH")
 	fl.StringVar(&f.Admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state")
 	fl.StringVar(&f.Function, "function", "", "URL of a function that decides")
-	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token that the function wants")
+	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token for the function")
 	fl.StringVar(&f.FunctionCA, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.Encoding, "encoding", "", "encoding of events and answers: openflow (default) or json")
 	return c

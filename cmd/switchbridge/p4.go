@@ -35,17 +35,17 @@ func p4InfoCommand() *cobra.Command {
 	var mappings []string
 	c := &cobra.Command{
 		Use:   "info [PROGRAM]",
-		Short: "Say what a P4 program offers, and propose a mapping for it",
-		Long: `Say what a P4 program offers: tables, digests, packet headers, counters and meters;
-what a policy can have with it: how the switch asks, what it can deny, how it
-forwards; and propose a mapping, in which each guess is marked. With --mapping,
-say instead whether that mapping fits.
+		Short: "Show what a P4 program offers, and propose a mapping for it",
+		Long: `Show what a P4 program offers: tables, digests, packet headers, counters and meters.
+Show what a policy can do with it: how the switch asks, what it can deny, how it
+forwards. Propose a mapping, in which each guess is marked. With --mapping,
+check instead whether that mapping fits.
 
-PROGRAM is P4Info as p4c writes it, with the compiled program in --json, or a folder
-that has one of each; without it, the program is Switchbridge's own.
+PROGRAM is a P4Info file of p4c, with the compiled program in --json, or a folder
+that has one of each. Without PROGRAM it is Switchbridge's own program.
 
-It fails if "switchbridge run" would: if a mapping does not fit, or if the program
-has no way to ask about a packet.`,
+The command fails if "switchbridge run" would fail: if a mapping does not fit, or if the
+program has no way to ask about a packet.`,
 		Example: `  switchbridge p4 info
   switchbridge p4 info build/ --write mapping.yaml
   switchbridge p4 info my.p4info.txtpb --json my.json --mapping my.yaml --miss punt`,
@@ -73,7 +73,7 @@ has no way to ask about a packet.`,
 	fl := c.Flags()
 	fl.StringVar(&device, "json", "", "the program as compiled for BMv2, which must belong to PROGRAM")
 	fl.StringSliceVar(&mappings, "mapping", nil, "mapping file to try (repeatable)")
-	fl.StringVar(&miss, "miss", "", "with --mapping: also say whether this miss can be had (digest, punt, clone, flood, drop)")
+	fl.StringVar(&miss, "miss", "", "with --mapping: also check whether this miss is possible (digest, punt, clone, flood, drop)")
 	fl.StringVar(&write, "write", "", "write the proposed mapping to this file instead of printing it")
 	return c
 }

@@ -26,13 +26,14 @@ func p4CheckCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check SWITCH",
 		Short: "Try a mapping against a running switch",
-		Long: `Try a mapping against a running switch: write, read back and remove one entry for
-each action of each mapped table, write what asks, and send a packet each way at
-every port of which --interface names the other end. SWITCH is what run's --p4 takes.
+		Long: `Try a mapping on a running switch: write, read back and remove one entry for
+each action of each mapped table, and the entry or default action that asks. For every
+port whose other end --interface names, send a packet in each direction. SWITCH is
+written as for run --p4.
 
-The switch must have no other controller as its primary, so stop the gateway first.
-A switch without a program gets this one. Entries of others are left alone; what the
-check wrote is removed, but for the mapping's multicast groups, clone sessions and
+The switch must have no other primary controller, so stop the gateway first.
+A switch without a program gets this one. The check does not touch entries of others,
+and removes what it wrote, except the mapping's multicast groups, clone sessions and
 setup, which a gateway writes again anyway.
 
 A note names a property of the program that no mapping can repair. The check fails
@@ -79,15 +80,15 @@ if anything that it tried did not work.`,
 				return err
 			}
 			if failed > 0 {
-				return fmt.Errorf("%d of what was tried did not work", failed)
+				return fmt.Errorf("%d of the checks failed", failed)
 			}
 			return nil
 		},
 	}
 	fl := c.Flags()
 	fl.StringArrayVar(&interfaces, "interface", nil, "PORT=NAME: the interface at the other end of a port's cable (repeatable; Linux, and root)")
-	fl.BoolVar(&push, "push", false, "replace another program that the switch runs, with all its entries")
-	fl.DurationVar(&wait, "wait", 3*time.Second, "for how long a packet may be on its way")
+	fl.BoolVar(&push, "push", false, "if the switch runs another program, replace it, with all its entries")
+	fl.DurationVar(&wait, "wait", 3*time.Second, "longest time to wait for a packet")
 	return c
 }
 

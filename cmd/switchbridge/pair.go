@@ -26,11 +26,11 @@ func handoverCommand() *cobra.Command {
 	var f adminFlags
 	c := &cobra.Command{
 		Use:   "handover",
-		Short: "Have the gateway that leads give the lead to the other one",
-		Long: `Have the gateway that leads give the lead to the other one of its pair, without a
-packet lost: all switches confirm what they were sent first, and the packets that
-it still has of them go to the other gateway. Ask the one that leads; status says
-which it is.`,
+		Short: "Make the leading gateway give the lead to the other one",
+		Long: `Make the leading gateway give the lead to the other one of its pair. No packet is
+lost: first all switches confirm what they were sent, then the gateway passes the
+packets that it still has to the other one. Give the admin address of the gateway
+that leads; status says which one that is.`,
 		Example: `  switchbridge pair handover --admin-token-file token`,
 		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -54,12 +54,12 @@ func pairCertsCommand() *cobra.Command {
 	var dir string
 	c := &cobra.Command{
 		Use:   "certs HOST HOST",
-		Short: "Make the certificates by which the gateways of a pair know each other",
-		Long: `Make the certificates by which the gateways of a pair know each other: gateway-0
-and gateway-1, each for the name or address at which the other reaches it, good
-for 90 days, and the authority that signed them. It needs a folder of its own,
-since whoever has the authority's key can join. Made again in the same folder,
-the authority stays.`,
+		Short: "Make the certificates by which the gateways of a pair recognise each other",
+		Long: `Make the certificates by which the gateways of a pair recognise each other: gateway-0
+and gateway-1, each for the name or address at which the other one reaches it, and the
+authority that signed them. They are valid for 90 days. Use a folder only for them,
+since everybody who has the authority's key can join the pair. If you run the command
+again with the same folder, it keeps the authority.`,
 		Example: `  switchbridge pair certs --dir pair-certs 10.0.0.1 10.0.0.2`,
 		Args:    cli.Exactly(2, "the names or addresses of the two gateways"),
 		RunE: func(c *cobra.Command, hosts []string) error {
@@ -80,6 +80,6 @@ the authority stays.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&dir, "dir", "pair-certs", "folder for them")
+	c.Flags().StringVar(&dir, "dir", "pair-certs", "folder for the certificates")
 	return c
 }

@@ -33,12 +33,12 @@ func evalCommand() *cobra.Command {
 	var records []string
 	c := &cobra.Command{
 		Use:   "eval POLICY {PCAP | --records FILE}",
-		Short: "Say what a policy decides for each flow of a capture, or of a gateway's records, and why",
-		Long: `Say what a policy decides for each flow of a capture, and why. The capture is
+		Short: "Show what a policy decides for each flow of a capture or of a gateway's records, and why",
+		Long: `Show what a policy decides for each flow of a capture, and why. The capture is
 pcap or pcapng, plain or compressed by gzip; - is standard input.
 
-With --records the packets are those that a gateway has decided about (log.records), by
-the ports and switches that they came by, and what is decided differently is listed.`,
+With --records it decides the packets that a gateway has decided (log.records), with
+their real ports and switches, and lists those that the policy decides differently.`,
 		Example: `  switchbridge policy eval office.yaml office.pcapng
   switchbridge policy eval next.yaml --records records.jsonl.1 --records records.jsonl`,
 		Args: observedArgs(&records, 1, "a policy file"),
@@ -70,8 +70,8 @@ the ports and switches that they came by, and what is decided differently is lis
 	}
 	recordsFlag(c, &records)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().StringVar(&version, "openflow", "1.3", "OpenFlow version of an imagined switch: 1.0 or 1.3")
-	c.Flags().Uint32Var(&inPort, "in-port", 1, "port by which the packets come in")
+	c.Flags().StringVar(&version, "openflow", "1.3", "OpenFlow version of the imagined switch: 1.0 or 1.3")
+	c.Flags().Uint32Var(&inPort, "in-port", 1, "port where the packets come in")
 	return c
 }
 
@@ -94,7 +94,7 @@ func observedArgs(records *[]string, n int, what string) cobra.PositionalArgs {
 func readPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
 	doc, stale, err := policyhost.ReadNow(c.Context(), path)
 	for _, why := range stale {
-		warn(c, fmt.Errorf("what was found last stays: %w", why))
+		warn(c, fmt.Errorf("the last result stays in use: %w", why))
 	}
 	return doc, err
 }
@@ -102,7 +102,7 @@ func readPolicy(c *cobra.Command, path string) (*policyfile.Document, error) {
 func compileCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "compile POLICY BLOB",
-		Short:   "Pack a policy into the compact form that platforms are given",
+		Short:   "Compile a policy into the compact form for platforms",
 		Example: `  switchbridge policy compile policy.yaml policy.blob`,
 		Args:    cli.Exactly(2, "a policy file and a file to write"),
 		RunE: func(c *cobra.Command, args []string) error {

@@ -24,13 +24,13 @@ func pushCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "push",
 		Short: "Write a policy where a platform's function reads it",
-		Long: `Write a policy where a platform's function reads it: a policy file, which is
-compiled, or one that is compiled already. Without --yes nothing is written: the
+		Long: `Write a policy where a platform's function reads it. The policy is a YAML file, which
+is compiled first, or a compiled one. Without --yes nothing is written: the
 command prints what it would write, and which policy is there now. It replaces
 a policy with a larger serial, or something that it can't read, only with --force.
-It reads back what it has written. With --notify it tells gateways, which ask their
-functions for the policy at once. Tokens and keys of platforms come from the
-environment only.`,
+Then it reads what it has written and compares. With --notify it tells gateways about
+the policy, and they ask their functions for it at once. Tokens and keys of platforms
+come only from the environment.`,
 		Example: `  switchbridge policy push file policy.blob policy.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -40,8 +40,8 @@ environment only.`,
 		},
 		RunE: func(*cobra.Command, []string) error { return nil }, // Args says what is missing
 	}
-	c.PersistentFlags().BoolVar(&how.yes, "yes", false, "write (without it, only say what would be written)")
-	c.PersistentFlags().BoolVar(&how.force, "force", false, "write over a newer policy, and over what can't be read")
+	c.PersistentFlags().BoolVar(&how.yes, "yes", false, "write; without it, only say what would be written")
+	c.PersistentFlags().BoolVar(&how.force, "force", false, "replace even a newer policy, or one that can't be read")
 	how.notify.register(c.PersistentFlags())
 	c.AddCommand(pushFile(&how), pushFastly(&how), pushWorkers(&how), pushLambda(&how))
 	return c
@@ -56,7 +56,7 @@ type pushing struct {
 func pushFile(how *pushing) *cobra.Command {
 	return &cobra.Command{
 		Use:   "file PATH POLICY",
-		Short: "Replace a file, whole or not at all",
+		Short: "Replace a policy file in one step",
 		Example: `  switchbridge policy push file policy.blob policy.yaml
   switchbridge policy push file policy.blob policy.yaml --notify 127.0.0.1:9653 --admin-token-file token`,
 		Args: cli.Exactly(2, "a file to write and a policy file"),
@@ -71,8 +71,8 @@ func pushFastly(how *pushing) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fastly POLICY",
 		Short: "Write to a Fastly config store, and a KV store for a large policy",
-		Long: `Write to a Fastly config store, and to a KV store a policy that is too large for
-it. What older policies left there is deleted, once no edge can need it. The API
+		Long: `Write to a Fastly config store; a policy that is too large for it goes to a KV store.
+Parts of older policies are deleted as soon as no edge can need them. The API
 token is read from FASTLY_API_TOKEN.`,
 		Example: `  switchbridge policy push fastly policy.yaml --config-store ID --kv-store ID --yes`,
 	}
@@ -183,7 +183,7 @@ func pushPolicy(c *cobra.Command, path string, how *pushing, plan func([]byte) (
 		fmt.Fprintln(out, "nothing was written: the same policy is there already")
 		err = nil
 	case errors.Is(err, push.ErrNewer), errors.Is(err, push.ErrUnknown):
-		return fmt.Errorf("%w (--force writes all the same)", err)
+		return fmt.Errorf("%w (--force writes it anyway)", err)
 	case err == nil:
 		fmt.Fprintln(out, "read back: version", version)
 	}

@@ -25,10 +25,10 @@ func replayCommand() *cobra.Command {
 or a gateway's records of decisions (log.records), as the PACKET_INs that a switch would have sent: to a function's URL, as the
 paper's agent does, or from fake switches to a gateway or any OpenFlow controller.
 
-A capture does not record by which port of a switch its packets came in; records of
-decisions do. All come in by port 1, unless --ports maps their sources to ports: MAC addresses, IP
-addresses or prefixes, in the flag or one a line in a file. If a policy looks at
-in_port, its verdicts are only as good as this mapping.`,
+Records of decisions say at which port of a switch a packet came in. A capture does not:
+all its packets come in at port 1, unless --ports maps their sources to ports. Sources are
+MAC addresses, IP addresses or prefixes, in the flag or in a file with one on each line.
+If a policy looks at in_port, its verdicts are only as good as this mapping.`,
 		Example: `  switchbridge replay --function https://127.0.0.1:8443 --function-ca ca.pem home.pcapng
   switchbridge replay --gateway 127.0.0.1:6653 --pace max --agents 4 --records out.jsonl *.pcap
   switchbridge replay --function https://127.0.0.1:8443 --mode packet records.jsonl
@@ -92,20 +92,20 @@ in_port, its verdicts are only as good as this mapping.`,
 	fl := c.Flags()
 	client.Register(fl)
 	fl.StringVar(&function, "function", "", "the function's URL")
-	fl.StringArrayVar(&cfg.Gateways, "gateway", nil, "an OpenFlow controller: HOST:PORT or unix:PATH (repeatable: the agents are their switches in turn)")
+	fl.StringArrayVar(&cfg.Gateways, "gateway", nil, "an OpenFlow controller: HOST:PORT or unix:PATH (repeatable; the switches are spread over them)")
 	fl.StringVar(&version, "openflow", "1.3", "version to speak: 1.0 or 1.3")
 	fl.StringVar(&cfg.Handshake, "handshake", replay.HandshakeCombined, "combined; two: HELLO in a request before each event; full: three requests for each event")
-	fl.StringVar(&cfg.Mode, "mode", replay.ModeFlow, "flow: the first packet of each flow asks; packet: every packet does")
-	fl.DurationVar(&cfg.FlowTimeout, "flow-timeout", time.Minute, "silence after which a flow is new")
+	fl.StringVar(&cfg.Mode, "mode", replay.ModeFlow, "flow: send the first packet of each flow; packet: send every packet")
+	fl.DurationVar(&cfg.FlowTimeout, "flow-timeout", time.Minute, "a flow without packets for so long begins anew")
 	fl.DurationVar(&cfg.From, "from", 0, "begin at this offset of the capture")
 	fl.DurationVar(&cfg.To, "to", 0, "end at this offset of the capture; 0 is its end")
-	fl.Int64Var(&cfg.Limit, "limit", 0, "events at most; 0 is all")
+	fl.Int64Var(&cfg.Limit, "limit", 0, "most events; 0 is all")
 	fl.StringVar(&cfg.Pace, "pace", replay.PaceReal, "real: as recorded; max: as fast as the answers come")
 	fl.Float64Var(&cfg.Speed, "speed", 1, "with --pace real: 10 plays ten seconds in one")
 	fl.IntVar(&cfg.Agents, "agents", 1, "switches")
-	fl.StringVar(&cfg.Split, "split", replay.SplitAddress, "what goes to which agent: address or time")
-	fl.StringVar(&ports, "ports", "", "ports by which sources come in: ADDRESS=PORT,... or a file of such lines; others, and all without it, by port 1")
-	fl.IntVar(&cfg.InFlight, "in-flight", 0, "events of an agent that wait at a time; 0: 64 at the real pace, 1 at the maximum pace")
+	fl.StringVar(&cfg.Split, "split", replay.SplitAddress, "how packets are divided among the switches: by address or time")
+	fl.StringVar(&ports, "ports", "", "ports where sources come in: ADDRESS=PORT,... or a file of such lines; all others come in at port 1")
+	fl.IntVar(&cfg.InFlight, "in-flight", 0, "events of a switch that wait for answers at once; 0: 64 at the real pace, 1 at the maximum pace")
 	fl.StringVar(&records, "records", "", "file for a record of each event; - is standard output")
 	fl.StringVar(&format, "format", "json", "of the records: json (lines) or csv")
 	fl.BoolVar(&asJSON, "json", false, "print the summary as JSON")

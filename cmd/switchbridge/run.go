@@ -25,8 +25,8 @@ have no rule for, and install what it answers.
 
 Without a configuration it listens for OpenFlow on %s and serves
 a page, metrics, health and state on %s. Without --function the controller
-decides in this process, in a WebAssembly instance that exists for one event only
-(--function native calls it without one); without --policy it allows everything,
+runs in this process and decides each event in a WebAssembly instance of its own;
+--function native calls it without an instance. Without --policy it allows everything,
 and says so.
 
 The configuration and every file that it names are read again when they change,
@@ -69,7 +69,7 @@ terminal was closed, and the gateway ends as on SIGTERM.`, d.OpenFlow.Listen[0].
 	}
 	fl := c.Flags()
 	f.register(fl)
-	fl.StringVar(&f.shadow, "shadow", "", "policy file, or a function's URL, that is asked about every event beside the first; its answers are compared and nothing else (docs/operating.md)")
+	fl.StringVar(&f.shadow, "shadow", "", "second policy file or function's URL: it is asked about every event, too, and its answers are only compared (docs/operating.md)")
 	fl.StringVar(&f.decisions, "log-decisions", d.Log.Decisions, "a log record for each decision: all, deny or off")
 	fl.StringVar(&f.logFormat, "log-format", d.Log.Format, "text or json")
 	fl.StringVar(&f.logLevel, "log-level", d.Log.Level, "debug, info, warn or error")
@@ -86,9 +86,9 @@ func (f *runFlags) register(fl *pflag.FlagSet) {
 	fl.StringArrayVar(&f.p4, "p4", nil, "P4Runtime switch: device=1,addr=HOST:PORT[,ports=1-4][,miss=punt]... (repeatable; docs/p4.md)")
 	fl.StringVar(&f.admin, "admin", d.Admin.Listen, "address of the page, metrics, health and state; \"off\" for none")
 	fl.StringSliceVar(&f.function, "function", d.Function.URLs, "embedded, native, or a function's URL (https://, http://, unix:///path; repeatable for failover)")
-	fl.StringVar(&f.policy, "policy", "", "policy file of the controller in this process")
+	fl.StringVar(&f.policy, "policy", "", "policy file, for embedded and native")
 	fl.StringVar(&f.state, "state", d.State.URL, "store of the policy's machines: travel:, memory:, bbolt:FILE, redis://HOST:PORT, ... (docs/state.md)")
-	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token that the function wants")
+	fl.StringVar(&f.token, "function-token-file", "", "file with the bearer token for the function")
 	fl.StringVar(&f.ca, "function-ca", "", "PEM file of the authority that signed the function's certificate")
 	fl.StringVar(&f.encoding, "encoding", d.Function.Encoding, "encoding of events and answers: openflow or json")
 }

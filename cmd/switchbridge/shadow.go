@@ -60,13 +60,13 @@ func promoteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "promote",
 		Short: "Make the shadow of a running gateway its policy",
-		Long: `Make the shadow of a running gateway its policy, and print the figures on which
-that was decided. The shadow's file takes the place of the policy's file, or its
-URL that of the function's.
+		Long: `Make the shadow of a running gateway its policy, and print how the two compared.
+The shadow's file replaces the policy's file; if the shadow is a function, its
+URL replaces the function's.
 
-The gateway refuses if the shadow was compared with nothing yet, gave no answer to some
-event, or disagrees without a reason. switchbridge status --shadow shows all of that
-and changes nothing.`,
+The gateway refuses this if the shadow was not compared with any decision yet, did not
+answer some event, or disagrees for no known reason. switchbridge status --shadow shows
+all of that and changes nothing.`,
 		Example: `  switchbridge policy promote --admin-token-file token`,
 		Args:    cli.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -94,6 +94,6 @@ and changes nothing.`,
 		},
 	}
 	f.register(c.Flags())
-	c.Flags().BoolVar(&force, "force", false, "promote whatever the figures are")
+	c.Flags().BoolVar(&force, "force", false, "promote it whatever the figures are")
 	return c
 }

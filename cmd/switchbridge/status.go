@@ -24,7 +24,7 @@ func statusCommand() *cobra.Command {
 	var asJSON, withRules, shadow bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Say what a running gateway is doing: switches, rules, decisions, latencies",
+		Short: "Show what a running gateway is doing: switches, rules, decisions, latencies",
 		Example: `  switchbridge status
   switchbridge status --rules
   switchbridge status --shadow --json`,
@@ -56,8 +56,8 @@ func statusCommand() *cobra.Command {
 	}
 	admin.register(c.Flags())
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.Flags().BoolVar(&shadow, "shadow", false, "say how the shadow decides beside the policy (run --shadow) instead")
-	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch; of P4 switches, how full the tables are, too")
+	c.Flags().BoolVar(&shadow, "shadow", false, "show instead how the shadow (run --shadow) decides compared with the policy")
+	c.Flags().BoolVar(&withRules, "rules", false, "list the gateway's rules in each switch, and how full the tables of P4 switches are")
 	return c
 }
 

@@ -26,9 +26,8 @@ func suggestCommand() *cobra.Command {
 	var records []string
 	c := &cobra.Command{
 		Use:   "suggest {CAPTURE | --records FILE}",
-		Short: "Draft a policy that allows what a capture, or a gateway's records, show, and nothing else",
-		Long: `Draft a policy that allows what a capture, or a gateway's records of decisions, show, and
-nothing else. Each line names its evidence. Hosts that behave alike share their lines. A
+		Short: "Draft a policy that allows only what a capture or a gateway's records show",
+		Long: `Draft a policy that allows only what a capture or a gateway's records of decisions show. Each line names its evidence. Hosts that behave alike share their lines. A
 conversation that nobody answered, such as a scan, is not allowed. A device that asked a name
 server before each of its conversations with the outside becomes a machine, which may speak
 only after such a question.
@@ -77,7 +76,7 @@ func deniedBy(c *cobra.Command, p *draft.Policy, files []string) (string, error)
 	}
 	policy, err := policyfile.Parse(&text, "draft", ".")
 	if err != nil {
-		return "", fmt.Errorf("the draft is no policy: %w", err)
+		return "", fmt.Errorf("the draft is not a valid policy: %w", err)
 	}
 	r, err := capture.NewReader(c.InOrStdin(), files...)
 	if err != nil {
@@ -113,8 +112,8 @@ func fromMUDCommand() *cobra.Command {
 		Use:   "from-mud PROFILE --device ADDRESS",
 		Short: "Draft a policy for a device from its manufacturer's profile (MUD, RFC 8520)",
 		Long: `Draft a policy for a device from its Manufacturer Usage Description (RFC 8520), in the form
-of the RFC (acls) or of its draft (access-lists). The profile speaks of names and of classes of
-hosts, and the flags say which hosts these are. An entry about hosts that no flag names is left
+of the RFC (acls) or of its draft (access-lists). The profile has names and classes of hosts;
+the flags say which hosts these are. If no flag names the hosts of an entry, the entry is left
 out, with a warning. Names are looked up now, or taken from a capture's DNS answers (--names).`,
 		Example: `  switchbridge policy from-mud plug.mud.json --device 10.42.0.205 --names plug.pcap --gateway-address 10.42.0.1 --dns 10.42.0.1 > plug.yaml`,
 		Args:    cli.Exactly(1, "a MUD file"),
@@ -145,8 +144,8 @@ out, with a warning. Names are looked up now, or taken from a capture's DNS answ
 	}
 	fl := c.Flags()
 	fl.StringVar(&f.device, "device", "", "the device's address")
-	fl.StringVar(&f.names, "names", "", "capture whose DNS answers give the names' addresses, instead of a look-up")
-	fl.StringToStringVar(&f.name, "name", nil, "NAME=ADDRESS, before any look-up (repeatable)")
+	fl.StringVar(&f.names, "names", "", "take the addresses of names from DNS answers in this capture, instead of looking them up")
+	fl.StringToStringVar(&f.name, "name", nil, "NAME=ADDRESS: don't look this name up (repeatable)")
 	fl.StringToStringVar(&f.controllers, "controller", nil, "URI=ADDRESS: the hosts of a controller class (repeatable)")
 	fl.StringToStringVar(&f.manufacturers, "manufacturer", nil, "AUTHORITY=PREFIX: devices of a manufacturer (repeatable)")
 	fl.StringToStringVar(&f.models, "model", nil, "URI=PREFIX: devices of a model (repeatable)")
@@ -154,7 +153,7 @@ out, with a warning. Names are looked up now, or taken from a capture's DNS answ
 	fl.StringSliceVar(&f.localNetworks, "local-networks", nil, "prefixes of the local networks")
 	fl.StringSliceVar(&f.sameManufacturer, "same-manufacturer", nil, "addresses of the manufacturer's other devices")
 	fl.StringSliceVar(&f.gateway, "gateway-address", nil, "addresses of the network's router: the controller urn:ietf:params:mud:gateway")
-	fl.StringSliceVar(&f.dns, "dns", nil, "name servers that the device may ask, whether its profile says so or not")
+	fl.StringSliceVar(&f.dns, "dns", nil, "name servers that the device may ask, whatever its profile says")
 	return c
 }
 

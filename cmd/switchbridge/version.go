@@ -12,7 +12,7 @@ func versionCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "version",
-		Short: "Say which build this is: version, commit, Go, platform",
+		Short: "Print which build this is: version, commit, Go, platform",
 		Example: `  switchbridge version
   switchbridge version --json`,
 		Args: cli.NoArgs,

@@ -101,7 +101,7 @@ func ReadJSON(r *http.Request, v any) error {
 		var typ *json.UnmarshalTypeError
 		switch {
 		case errors.As(err, &syntax):
-			return fmt.Errorf("the body is no JSON: byte %d: %w", syntax.Offset, err)
+			return fmt.Errorf("the body is not JSON: byte %d: %w", syntax.Offset, err)
 		case errors.As(err, &typ):
 			return fmt.Errorf("the body: byte %d: %s: want %s, not %s", typ.Offset, typ.Field, typ.Type, typ.Value)
 		}

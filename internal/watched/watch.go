@@ -50,7 +50,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	var errs chan error
 	folders, err := fsnotify.NewWatcher()
 	if err != nil {
-		w.Log.Warn("changes of files are noticed by looking at them every second: the system gives no notice", "err", err)
+		w.Log.Warn("the system does not report changes of files: they are looked at every second", "err", err)
 	} else {
 		defer folders.Close()
 		events, errs = folders.Events, folders.Errors

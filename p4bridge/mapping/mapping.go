@@ -663,7 +663,7 @@ func (b *binder) call(entry string, list []*pipeline.Action, what string, raw *r
 		return nil
 	}
 	if len(raw.Only) > 0 {
-		b.errorf(raw.Action.line, entry, "only: it is for the actions of rules, and no rule is meant here")
+		b.errorf(raw.Action.line, entry, "only: it can stand only with the actions of rules, not here")
 	}
 	c := &Call{P4: p4}
 	for _, prm := range b.params(entry, p4, *raw) {

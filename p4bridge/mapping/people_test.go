@@ -615,7 +615,7 @@ func TestActionsForSomeRulesOnly(t *testing.T) {
 	for _, c := range [][3]string{
 		{"only: {vlan_vid: 0}", "only: {vlan: 0}", `only: "vlan" is no OXM name`},
 		{"only: {vlan_vid: 0}", "only: {vlan_vid: 70000}", "does not fit in 13 bits"},
-		{"actions:", "default_action: {action: deny, only: {vlan_vid: 0}}\n    actions:", "only: it is for the actions of rules"},
+		{"actions:", "default_action: {action: deny, only: {vlan_vid: 0}}\n    actions:", "only: it can stand only with the actions of rules"},
 	} {
 		if _, err := bindSome(t, program, strings.Replace(text, c[0], c[1], 1)); err == nil || !strings.Contains(err.Error(), c[2]) {
 			t.Errorf("%s: %v", c[1], err)

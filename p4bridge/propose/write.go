@@ -220,7 +220,7 @@ func (p *Proposal) Governs() error {
 	case p.Miss() == "":
 		return errors.New("the program can't ask about a packet, so no policy decides about its packets; rules that a policy installs beforehand can be had with miss=drop or miss=flood, if the mapping names it")
 	case !out && !normal && !p.byGateway():
-		return errors.New("nothing that a policy allows can be forwarded: no action of a table that rules fit in sends a packet to a port, and the gateway does not get the packets")
+		return errors.New("allowed packets can't be forwarded: in the tables that can hold rules, no action sends a packet to a port, and the gateway does not get the packets")
 	}
 	return nil
 }

@@ -42,11 +42,11 @@ func (c *Config) Validate(earlier []policy.Source) error {
 		return fmt.Errorf("mode: %v", c.Mode)
 	}
 	if c.Strict && !c.Answers {
-		return fmt.Errorf("tcp: strict is of what may be answered; it wants replies: allow")
+		return fmt.Errorf("tcp: strict needs replies: allow beside it")
 	}
 	for i, s := range earlier {
 		if s.Name() == Name {
-			return fmt.Errorf("entry %d of the chain is a forward already, and allows all that reaches it", i+1)
+			return fmt.Errorf("entry %d of the chain is a forward already, which allows every packet that reaches it", i+1)
 		}
 	}
 	return nil

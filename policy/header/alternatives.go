@@ -221,7 +221,7 @@ func serviceChoice(line int, s syntax.Service) choice {
 func (w *writer) not(n *syntax.Node) choices {
 	where := w.where + ": not"
 	if n.Shape != syntax.Mapping || len(n.Content) == 0 {
-		w.f.Errorf(n, "%s: want a mapping of what must not be so, such as {from: 10.0.0.0/8}", where)
+		w.f.Errorf(n, "%s: want a mapping of conditions that must not hold, such as {from: 10.0.0.0/8}", where)
 		return nil
 	}
 	product := choices{nil}
@@ -288,7 +288,7 @@ func (w *writer) other(name, value *syntax.Node, where string) (list choices) {
 	default:
 		numbers := smallField(key)
 		if numbers == nil {
-			return fail("what is not of it can't be written out; use a rule of higher priority for what is")
+			return fail("packets with other values can't be listed; use a rule of higher priority for packets with this one")
 		}
 		c := w.key(name, value)
 		taken := map[uint64]bool{}

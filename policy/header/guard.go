@@ -65,7 +65,7 @@ func (r *Rule) validateGuard(zone []Shift) error {
 		end = int(s.To)
 	}
 	if len(r.Hours) == 1 && r.Hours[0] == (Span{0, Week}) {
-		return fmt.Errorf("hours: they are all of the week")
+		return fmt.Errorf("hours: they cover the whole week: leave them out")
 	}
 	for i, s := range zone {
 		if i > 0 && s.From <= zone[i-1].From || s.Offset < -86400 || s.Offset > 86400 {
@@ -74,9 +74,9 @@ func (r *Rule) validateGuard(zone []Shift) error {
 	}
 	switch {
 	case r.Proactive && r.guarded():
-		return fmt.Errorf("proactive: a switch knows neither hours nor tcp_flags")
+		return fmt.Errorf("proactive: no switch can match hours or tcp_flags")
 	case r.Action.Replies && r.Flags != (Flags{}):
-		return fmt.Errorf("replies: what tcp_flags decide gets no rule, and so nothing can answer it")
+		return fmt.Errorf("replies: a rule with tcp_flags installs nothing in the switch, so no reply could be recognised")
 	}
 	return nil
 }

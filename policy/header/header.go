@@ -143,13 +143,13 @@ func (r *Rule) validate() error {
 		}
 	}
 	if r.Action.Replies && r.Proactive {
-		return fmt.Errorf("replies: a proactive rule opens nothing: a reply is let in by the rule that its question brought")
+		return fmt.Errorf("replies: a proactive rule can't have it: a reply is let in by a rule that its own conversation caused")
 	}
 	if r.Action.Log && r.Proactive {
-		return fmt.Errorf("log: the packets of a proactive rule are decided by the switch, which logs nothing")
+		return fmt.Errorf("log: the switch decides the packets of a proactive rule, so the gateway can't log them")
 	}
 	if r.Action.Reject && r.Proactive {
-		return fmt.Errorf("reject: the switch drops the packets of a proactive rule, and tells no sender; write deny")
+		return fmt.Errorf("reject: the switch itself drops the packets of a proactive rule, and tells no sender; write deny")
 	}
 	return r.Action.validate()
 }
@@ -162,10 +162,10 @@ func (a *Action) validate() error {
 		return fmt.Errorf("action: only what is denied can be rejected")
 	}
 	if a.Deny && a.Replies || !a.Deny && a.NoReply {
-		return fmt.Errorf("replies: an allowed packet may be answered (allow), and a denied one be denied even if it is an answer (deny)")
+		return fmt.Errorf("replies: use allow where the action allows: replies to these packets pass; use deny where the action denies: these packets are denied even if they are replies")
 	}
 	if a.Strict && !a.Replies {
-		return fmt.Errorf("tcp: strict is of what may be answered; it wants replies: allow")
+		return fmt.Errorf("tcp: strict needs replies: allow beside it")
 	}
 	for _, p := range a.Output {
 		switch {

@@ -45,7 +45,7 @@ func (c *Config) checkProactive(earlier []policy.Source) error {
 			n += conditions[i][j].expansions()
 		}
 		if total += n; total > limit {
-			return fail("it becomes %d rules of a switch, with those before it %d, and max_proactive is %d", n, total, limit)
+			return fail("it becomes %d rules in a switch, %d together with the rules before it, and max_proactive is %d", n, total, limit)
 		}
 		for _, s := range earlier {
 			if o, ok := s.(*Config); ok {

@@ -68,9 +68,9 @@ func (k *Keeper) note(l *syntax.Lookup, err error) {
 	k.results.Note(k.name(l), result)
 	switch {
 	case err != nil && before != result.Error:
-		k.log.Error("looking up failed: what was found last stays", "what", result.What, "of", l.String(), "policy", k.policy, "err", err)
+		k.log.Error("looking up failed: the last result stays in use", "what", result.What, "of", l.String(), "policy", k.policy, "err", err)
 	case err == nil && known && before != "":
-		k.log.Info("it can be looked up again", "what", result.What, "of", l.String(), "policy", k.policy)
+		k.log.Info("looking up works again", "what", result.What, "of", l.String(), "policy", k.policy)
 	}
 }
 

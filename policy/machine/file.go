@@ -345,7 +345,7 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 	}
 	if t.On != OnPacket {
 		if of != nil {
-			p.Errorf(of, "%s: match, tcp_flags, quotes and count are of packets: want them without after, port, rule_removed and switch", where)
+			p.Errorf(of, "%s: match, tcp_flags, quotes and count are for packets: they can't stand beside after, port, rule_removed or switch", where)
 		}
 		return t
 	}
@@ -357,7 +357,7 @@ func (p *parser) transition(n *syntax.Node, where string, m *Machine) (t Transit
 		p.proto(n, at("tcp_flags"), &packet, flow.ProtoTCP)
 	}
 	if packet.Count != 0 && child(n, "within") == nil {
-		p.Errorf(n, "%s: want within beside count: the time that is counted over", where)
+		p.Errorf(n, "%s: count needs within: the time in which packets are counted", where)
 	}
 	return t
 }

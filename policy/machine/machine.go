@@ -331,10 +331,10 @@ func (s *State) Label(i int) string {
 
 func (a *Action) validate() error {
 	if a.Next && (a.Deny || len(a.Output) > 0 || a.SetQueue || a.Meter != 0 || a.Log) {
-		return fmt.Errorf("action: what the next link decides takes no output, queue, meter or log here")
+		return fmt.Errorf("action: next leaves the decision to the next entry of the chain, so it takes no output, queue, meter or log")
 	}
 	if a.Replies || a.NoReply {
-		return fmt.Errorf("replies: what answers a packet is let in by header and forward alone")
+		return fmt.Errorf("replies: only header and forward can let replies in")
 	}
 	return a.Action.Validate()
 }
@@ -373,7 +373,7 @@ func (t *Transition) validate(index map[string]*Machine, m *Machine) error {
 			return fmt.Errorf("after %v: want 1ms to %v, in whole milliseconds", t.After, maxTime)
 		}
 		if len(t.When) > 0 {
-			return fmt.Errorf("when: the other machine's state is not known at the time at which after ends")
+			return fmt.Errorf("when: it can't stand beside after: when the time is over, the other machine's state is not known")
 		}
 		return nil
 	case OnPort:

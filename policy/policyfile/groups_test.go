@@ -210,7 +210,7 @@ func TestGroupErrors(t *testing.T) {
 		"one bad value":    {rule("{tcp_dst: [22, 99999], from: guests}"), `p.yaml:8: header: rule x: match: tcp_dst: "99999": want a port`},
 		"contradiction":    {rule(`{from: guests, ip_dst: ["2001:db8::1"]}`), "p.yaml:8: header: rule x: match: match: eth_type is 0x800"},
 		"empty not":        {rule("{not: {}}"), "p.yaml:8: header: rule x: match: not: want a mapping"},
-		"not of a port":    {rule("{not: {in_port: 1}}"), "p.yaml:8: header: rule x: match: not: in_port: what is not of it can't be written out; use a rule of higher priority"},
+		"not of a port":    {rule("{not: {in_port: 1}}"), "p.yaml:8: header: rule x: match: not: in_port: packets with other values can't be listed; use a rule of higher priority"},
 		"not everything":   {rule("{not: {tcp_dst: 0-65535}}"), "p.yaml:8: header: rule x: match: not: tcp_dst: every value is left out"},
 		"not both":         {rule("{not: {from: [guests, cam]}}"), "p.yaml:8: header: rule x: match: not: from: it has IP and Ethernet addresses"},
 		"too many":         {rule("{not: {vlan_vid: 1, ip_dscp: 1}}"), "p.yaml:8: header: rule x: match: it stands for more than 10000 conditions"},

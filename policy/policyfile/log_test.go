@@ -67,8 +67,8 @@ func TestLogAndReject(t *testing.T) {
 		"chain: [{blocklist: {addresses: [10.0.0.1], action: allow}}]":                                                `p.yaml:1: blocklist: action: "allow": want deny or reject`,
 		"chain: [{mac: {addresses: [b8:27:eb], action: rejct}}]":                                                      `p.yaml:1: mac: action: "rejct": want deny or reject; did you mean reject?`,
 		"chain: [{header: {rules: [{action: deny, log: yes}]}}]":                                                      `p.yaml:1: header: rule 1: log: "yes": want true or false`,
-		"chain: [{header: {rules: [{action: deny, proactive: true, log: true}]}}]":                                    "log: the packets of a proactive rule are decided by the switch, which logs nothing",
-		"chain: [{machine: {machines: [{name: m, key: network, start: s, states: {s: {action: next, log: true}}}]}}]": "what the next link decides takes no output, queue, meter or log here",
+		"chain: [{header: {rules: [{action: deny, proactive: true, log: true}]}}]":                                    "log: the switch decides the packets of a proactive rule, so the gateway can't log them",
+		"chain: [{machine: {machines: [{name: m, key: network, start: s, states: {s: {action: next, log: true}}}]}}]": "next leaves the decision to the next entry of the chain, so it takes no output, queue, meter or log",
 	} {
 		if _, err := parse(text, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n got %v\nwant %s", text, err, want)

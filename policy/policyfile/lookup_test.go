@@ -183,7 +183,7 @@ func TestLookupErrors(t *testing.T) {
 		"chain: [{blocklist: {urls: [SITE/list]}}]":                                          `SITE/list:2: "192.0.2.256" is not an address or prefix`,
 		"chain: [{blocklist: {urls: [SITE/html]}}]":                                          `p.yaml:1: blocklist: urls: SITE/html:1: "<html>" is not an address or prefix, such as 10.0.0.1, 10.0.0.0/8 or 2001:db8::/32, and there is no copy from before`,
 		"chain: [{blocklist: {urls: [ftp://a/b]}}]":                                          `p.yaml:1: blocklist: urls: "ftp://a/b": want a URL such as https://lists.example.net/bad.txt`,
-		"chain: [{blocklist: {urls: [http://lists.example.net/b]}}]":                         `who is on the way can change what http brings: want https, or sha256 beside it`,
+		"chain: [{blocklist: {urls: [http://lists.example.net/b]}}]":                         `anybody on the way can change what comes over http: want https, or sha256 beside the URL`,
 		"chain: [{blocklist: {urls: [https://me:secret@lists.example.net/b]}}]":              `would stand in logs: want one without`,
 		"chain: [{blocklist: {urls: [{url: SITE/list, sha256: abc}]}}]":                      `urls: sha256: "abc": want the 64 hexadecimal digits`,
 		"chain: [{blocklist: {urls: [{url: SITE/list, max_size: 65MiB}]}}]":                  `urls: max_size: "65MiB": want a size such as 1048576 or 4MiB, at most 64MiB`,

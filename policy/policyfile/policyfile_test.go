@@ -200,8 +200,8 @@ func TestErrors(t *testing.T) {
 		{"two in one entry", "chain:\n  - {forward: {}, blocklist: {}}\n", "p.yaml:2: chain entry 1: two policies in one entry"},
 		{"two forwards", "chain:\n  - forward: {}\n  - forward: {mode: flood}\n", "p.yaml:3: forward: entry 1 of the chain is a forward already"},
 		{"mode", "chain:\n  - forward: {mode: hub}\n", `p.yaml:2: forward: mode: "hub": want normal, flood or learn`},
-		{"learn without rules", "install: none\nchain: [{forward: {mode: learn}}]", "p.yaml:1: install none: forwarding by learn"},
-		{"learn without end", "hard_timeout: 0\nchain: [{forward: {mode: learn}}]", "p.yaml:1: hard_timeout 0: what learn"},
+		{"learn without rules", "install: none\nchain: [{forward: {mode: learn}}]", "p.yaml:1: install none: forward's mode learn"},
+		{"learn without end", "hard_timeout: 0\nchain: [{forward: {mode: learn}}]", "p.yaml:1: hard_timeout 0: forward's mode learn"},
 		{"learn without a table", "table: 253\nchain: [{forward: {mode: learn}}]", "p.yaml:1: table 253: learn uses the one after it"},
 		{"alias", "chain:\n  - blocklist: &a {addresses: [10.0.0.3]}\n  - blocklist: *a\n", "p.yaml:2: blocklist: anchors and aliases are not allowed\np.yaml:3: blocklist: anchors and aliases"},
 
@@ -255,7 +255,7 @@ func TestErrors(t *testing.T) {
 		{"ICMP type", rule("{name: x, action: deny, match: {icmp_type: 256}}"), `p.yaml:5: header: rule x: match: icmp_type: "256": want a number from 0 to 255`},
 
 		{"too many ports", rule("{name: x, action: deny, proactive: true, match: {tcp_dst: 1-31}}"),
-			"p.yaml:5: header: x: proactive: it becomes 62 rules of a switch, with those before it 62, and max_proactive is 60"},
+			"p.yaml:5: header: x: proactive: it becomes 62 rules in a switch, 62 together with the rules before it, and max_proactive is 60"},
 		{"proactive behind another rule", rule("{name: x, action: allow, proactive: true, match: {ip_src: 10.0.0.0/8}}"),
 			"p.yaml:5: header: x: proactive: rule r1 comes first, may match the same packets and is not proactive"},
 		{"proactive beside another", "chain:\n  - header:\n      rules:\n        - {name: a, proactive: true, action: deny, match: {in_port: 1}}\n        - {name: b, proactive: true, action: allow, match: {eth_type: arp}}\n",
@@ -343,7 +343,7 @@ func TestPromises(t *testing.T) {
 		"  - {never: {tcp_dst: 22}, always: {tcp_dst: 80}}\n":       "p.yaml:3: promise 1: never and always in one promise",
 		"  - never: {tcp_dst: 22}\n    unless: {machine: sensor}\n": `p.yaml:4: promise 1: unless: the chain has no machine "sensor"`,
 		"  - never: {tcp_dst: 22}\n    unless: {state: motion}\n":   "p.yaml:4: promise 1: unless: want a machine and its state, such as {machine: sensor, state: motion}",
-		"  - only: {to: 10.0.0.9}\n":                                "p.yaml:3: promise 1: only: want what it is about",
+		"  - only: {to: 10.0.0.9}\n":                                "p.yaml:3: promise 1: only: want a condition that says which packets are meant",
 		"  - never: {}\n":                                           "p.yaml:3: promise 1: never: want at least one condition",
 		"  - never: {form: 10.0.0.1}\n":                             `p.yaml:3: promise 1: never: unknown key "form": want one of from, to, service, not, in_port`,
 		"  - never: {to: 10.0.0.1, to: 10.0.0.2}\n":                 "p.yaml:3: promise 1: never: to is given twice",

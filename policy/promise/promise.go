@@ -85,7 +85,7 @@ func Parse(f *syntax.File, n *syntax.Node, chain []policy.Source) (list []Promis
 		case len(p.Parts) == 0:
 			f.Errorf(item, "%s: %v: want at least one condition: from, to, or a field", where, p.Kind)
 		case p.Kind == Only && len(p.Parts) < 2:
-			f.Errorf(item, "%s: only: want what it is about and then what must hold of it, such as {to: 10.0.0.9, from: 10.0.0.1}", where)
+			f.Errorf(item, "%s: only: want a condition that says which packets are meant, then conditions that they must meet, such as {to: 10.0.0.9, from: 10.0.0.1}", where)
 		default:
 			list = append(list, p)
 		}

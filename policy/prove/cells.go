@@ -89,7 +89,7 @@ func (w *walk) add(a *automaton, value string, kinds [][]atom, sw flow.DPID) int
 		}
 	}
 	if len(w.cells) == maxCells {
-		w.doubt = fmt.Sprintf("states of more than %d keys hang together", maxCells)
+		w.doubt = fmt.Sprintf("more than %d keys depend on each other's states", maxCells)
 		return -1
 	}
 	c := &cell{automaton: a, value: value, kinds: kinds, sw: sw, moves: make([][]move, len(a.States)), after: make([]deadline, len(a.States))}

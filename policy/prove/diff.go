@@ -74,7 +74,7 @@ func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
 	for _, c := range []*chain{a.chain, b.chain} {
 		for i := range c.rules {
 			if r := &c.rules[i]; r.verdict == flow.NoVerdict && (!r.passes || c.learns != nil && i == c.learns.rule) {
-				return nil, nil, fmt.Errorf("undecided: %s decides by more than what packets show", r.label)
+				return nil, nil, fmt.Errorf("undecided: %s decides by more than the packets' headers", r.label)
 			}
 		}
 	}

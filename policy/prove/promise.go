@@ -172,7 +172,7 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 					if r.verdict == flow.NoVerdict && !learns {
 						if undecided == nil {
 							m := packet(at)
-							undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than what they show", r.label, policytest.Words(&m))
+							undecided = fmt.Errorf("undecided: %s decides packets such as %s by more than their headers", r.label, policytest.Words(&m))
 						}
 						break
 					}

@@ -92,7 +92,7 @@ func (b *Binding) validate() error {
 	}
 	switch {
 	case !b.HasMAC && len(b.Addresses) == 0:
-		return errors.New("want a mac or addresses: it ties nothing to the port")
+		return errors.New("want a mac or addresses: without them it binds nothing to the port")
 	case !b.HasMAC && b.MAC != flow.MAC{}:
 		return errors.New("a mac is given, and HasMAC is not set")
 	case b.HasMAC && (b.MAC.Multicast() || b.MAC == flow.MAC{}):
@@ -160,13 +160,13 @@ func (c *Config) Validate(earlier []policy.Source) error {
 	case int(c.Learn) >= len(learnNames):
 		return fmt.Errorf("learn: %v", c.Learn)
 	case c.Learn == Nothing && c.For != 0:
-		return errors.New("for: nothing is learned that could live so long")
+		return errors.New("for: it says how long learned bindings live, and nothing is learned: want learn, too")
 	case c.Learn != Nothing && (c.For < minFor || c.For > maxFor || c.For%time.Second != 0):
 		return fmt.Errorf("for: %v: want whole seconds, %v to %v", c.For, minFor, maxFor)
 	case c.Learn != Nothing && c.Others == Deny:
 		return errors.New("others: deny and learn: ports that are not listed are denied, and nothing is learned there")
 	case c.Learn == DHCP && len(c.Trusted) == 0:
-		return errors.New("learn: dhcp without a trusted port: no server's word counts, and no station gets an address")
+		return errors.New("learn: dhcp without a trusted port: answers of DHCP servers come from trusted ports only, so no station would get an address")
 	}
 	for i := range c.Bindings {
 		if err := c.Bindings[i].validate(); err != nil {
@@ -192,11 +192,11 @@ func (c *Config) Validate(earlier []policy.Source) error {
 		}
 	}
 	if len(c.Bindings) == 0 && c.Others == Next && c.Learn == Nothing {
-		return errors.New("no binding: want one at least, learn, or others: deny")
+		return errors.New("no binding: want at least one, or learn, or others: deny")
 	}
 	for _, s := range earlier {
 		if s.Name() == Name {
-			return errors.New("there is one already: an address that one binds is unknown to the other, so want all bindings in one")
+			return errors.New("the chain has one already: put all bindings into it, since one does not know the addresses of the other")
 		}
 	}
 	return nil

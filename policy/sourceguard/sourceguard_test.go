@@ -390,18 +390,18 @@ func TestParse(t *testing.T) {
 		t.Errorf("%s; want %s", got, want)
 	}
 	for _, tt := range []struct{ entry, want string }{
-		{`{}`, "p.yaml:3: sourceguard: no binding: want one at least, learn, or others: deny"},
+		{`{}`, "p.yaml:3: sourceguard: no binding: want at least one, or learn, or others: deny"},
 		{`{others: allow}`, `p.yaml:3: sourceguard: others: "allow": want next or deny`},
 		{`{vlan: 1}`, `p.yaml:3: sourceguard: unknown key "vlan": want one of bindings, trusted, others, learn, log, for`},
 		{`{learn: second}`, `p.yaml:3: sourceguard: learn: "second": want first or dhcp`},
 		{`{learn: nothing}`, `p.yaml:3: sourceguard: learn: "nothing": want first or dhcp`},
 		{`{learn: first, others: deny}`, "p.yaml:3: sourceguard: others: deny and learn:"},
 		{`{learn: dhcp}`, "p.yaml:3: sourceguard: learn: dhcp without a trusted port"},
-		{`{others: deny, for: 1h}`, "p.yaml:3: sourceguard: for: nothing is learned"},
+		{`{others: deny, for: 1h}`, "p.yaml:3: sourceguard: for: it says how long learned bindings live"},
 		{`{learn: first, for: 59s}`, "p.yaml:3: sourceguard: for: 59s: want whole seconds, 1m0s to 8760h0m0s"},
 		{`{learn: first, for: 0s}`, "p.yaml:3: sourceguard: for: 0s: want whole seconds"},
 		{`{learn: first, for: 90500ms}`, "p.yaml:3: sourceguard: for: 1m30.5s: want whole seconds"},
-		{`{bindings: [{port: 1}]}`, "p.yaml:3: sourceguard: binding 1: want a mac or addresses: it ties nothing to the port"},
+		{`{bindings: [{port: 1}]}`, "p.yaml:3: sourceguard: binding 1: want a mac or addresses: without them it binds nothing to the port"},
 		{`{bindings: [{mac: "02:00:00:00:00:01"}]}`, "p.yaml:3: sourceguard: binding 1: want a port"},
 		{`{bindings: [{port: FLOOD, addresses: [10.0.0.1]}]}`, "p.yaml:3: sourceguard: binding 1: port: port FLOOD: packets come from a port of the switch, or LOCAL"},
 		{`{bindings: [{port: [1, 1], addresses: [10.0.0.1]}]}`, "p.yaml:3: sourceguard: binding 1: port 1 is given twice"},
@@ -413,7 +413,7 @@ func TestParse(t *testing.T) {
 		{`{bindings: [{port: 1, addresses: [10.0.0.1]}, {port: 2, switch: 1, addresses: [10.0.0.2]}], trusted: [{switch: 2, port: 2}, {switch: 1, port: [3, 2]}]}`,
 			"p.yaml:3: sourceguard: binding 2: port 2 is trusted: a binding at it has no effect"},
 		{`{others: deny, trusted: [[]]}`, "p.yaml:3: sourceguard: trusted 1: want a port"},
-		{"{others: deny}\n  - sourceguard: {others: deny}", "p.yaml:4: sourceguard: there is one already"},
+		{"{others: deny}\n  - sourceguard: {others: deny}", "p.yaml:4: sourceguard: the chain has one already"},
 	} {
 		_, err := policyfile.Parse(strings.NewReader("serial: 1\nchain:\n  - sourceguard: "+tt.entry+"\n"), "p.yaml", ".")
 		if err == nil || !strings.HasPrefix(err.Error(), tt.want) {

@@ -133,7 +133,7 @@ func checkURL(s string, summed bool) error {
 	case strings.Contains(host, "@"):
 		return errors.New("a URL with a user or a password would stand in logs: want one without")
 	case !secure && !summed && !loopback(host):
-		return fmt.Errorf("%s: who is on the way can change what http brings: want https, or sha256 beside it", s)
+		return fmt.Errorf("%s: anybody on the way can change what comes over http: want https, or sha256 beside the URL", s)
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func Write(dir string, files []File) error {
 	for _, f := range files {
 		path := filepath.Join(dir, f.Name)
 		if _, err := os.Lstat(path); err == nil {
-			return fmt.Errorf("%s is there already, and is left as it is; nothing was written", path)
+			return fmt.Errorf("%s exists already; nothing was written", path)
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -68,7 +68,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 		options = append(options, nats.Token(secret))
 	}
 	if secret != "" && !secure && !access.Loopback(u.Hostname()) {
-		return nil, fmt.Errorf("%s: the secret would go over the network in clear; use nats+tls://", s.name)
+		return nil, fmt.Errorf("%s: the secret would be sent unencrypted; use nats+tls://", s.name)
 	}
 	if secure {
 		config, err := o.TLS(u.Hostname())
@@ -115,7 +115,7 @@ func (s *Store) open(ctx context.Context) (jetstream.Stream, error) {
 	}
 	switch c := stream.CachedInfo().Config; {
 	case !c.AllowMsgTTL || c.SubjectDeleteMarkerTTL < s.config.SubjectDeleteMarkerTTL:
-		return nil, fmt.Errorf("bucket %s leaves no mark of %v of a key that has gone: make it with --marker-ttl=%v, or leave it to this program", s.bucket, markerLife, markerLife)
+		return nil, fmt.Errorf("bucket %s keeps no mark for %v of a key that was removed: make it with --marker-ttl=%v, or let this program make it", s.bucket, markerLife, markerLife)
 	case c.AllowDirect && c.Replicas > 1: // any of them would answer
 		return nil, fmt.Errorf("bucket %s may be read from a replica that is behind (allow_direct): switch it off", s.bucket)
 	case c.Discard != jetstream.DiscardNew && (c.MaxMsgs > 0 || c.MaxBytes > 0):

@@ -76,7 +76,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 			return nil, err
 		}
 	} else if opt.Password != "" && !access.Loopback(u.Hostname()) {
-		return nil, fmt.Errorf("%s: the password would go over the network in clear; use rediss://", u.Redacted())
+		return nil, fmt.Errorf("%s: the password would be sent unencrypted; use rediss://", u.Redacted())
 	}
 	if opt.TLSConfig != nil {
 		opt.TLSConfig.MinVersion = tls.VersionTLS12

@@ -139,7 +139,7 @@ func (x *Kept) Takes(p *policy.Policy) error {
 	case !p.Stateful() || x.decider == nil:
 		return x.keeper.Takes(p)
 	case x.decider.Rushed():
-		return fmt.Errorf("the policy has machines, and the one at the start had none: packets would wait for %s in a place where nothing may wait. Restart to take it", x.keeper.store)
+		return fmt.Errorf("the policy has machines, and the first policy had none: the gateway would have to wait for %s where it must not wait. Restart it to use this policy", x.keeper.store)
 	}
 	return nil
 }

@@ -85,7 +85,7 @@ func (s *Settings) Validate() error {
 		return fmt.Errorf("on_failure: %w", err)
 	}
 	if s.PasswordFile+s.CA+s.Cert != "" && (u == nil || !slices.Contains(connected, u.Scheme)) {
-		return errors.New("url: password_file, ca and cert are for a store that is reached over a network")
+		return errors.New("url: password_file, ca and cert are only for a store on the network")
 	}
 	if s.SealFile != "" && !s.Travels() {
 		return errors.New("seal_file: it is for states that travel: url: \"travel:\"")
@@ -147,9 +147,9 @@ func (s *Settings) Open(ctx context.Context, openers Openers, log *slog.Logger) 
 	switch p := store.Promise(); {
 	case p.Durable || p.Shared:
 	case s.Travels():
-		log.Info("states travel with events: the gateway that asks keeps them, sealed, and a restart of it forgets them")
+		log.Info("states travel with events: the gateway that asks keeps them, and forgets them when it restarts")
 	default:
-		log.Warn("states are kept in this process alone: a restart forgets them, and every machine begins again", "store", store.String())
+		log.Warn("states are kept only in this process: after a restart every machine is in its start state", "store", store.String())
 	}
 	return store, nil
 }

@@ -48,7 +48,7 @@ func TestValidate(t *testing.T) {
 		{"redis nowhere", "url: want redis://host", func(s *stores.Settings) { s.URL = "redis:" }},
 		{"password", "use password_file", func(s *stores.Settings) { s.URL = "redis://u:secret@h" }},
 		{"broken, with a password", "url: want one of", func(s *stores.Settings) { s.URL = "redis://u:secret@[h" }},
-		{"password of memory", "reached over a network", func(s *stores.Settings) { s.URL, s.PasswordFile = "memory:", "p" }},
+		{"password of memory", "only for a store on the network", func(s *stores.Settings) { s.URL, s.PasswordFile = "memory:", "p" }},
 		{"half a certificate", "cert and key go together", func(s *stores.Settings) { s.URL, s.Cert = "rediss://h", "c" }},
 		{"entries", "entries: 0", func(s *stores.Settings) { s.Entries = 0 }},
 		{"bytes", "bytes: -1", func(s *stores.Settings) { s.Bytes = -1 }},
@@ -80,9 +80,9 @@ func TestOpen(t *testing.T) {
 		"bbolt:" + dir + "/states":        "bbolt:" + dir + "/states",
 		"redis://user@127.0.0.1:1/2":      "redis://user@127.0.0.1:1/2",
 		"rediss://redis.example:1":        "rediss://redis.example:1",
-		"redis://redis.example:1":         "in clear; use rediss://",
+		"redis://redis.example:1":         "unencrypted; use rediss://",
 		"nats://127.0.0.1:1":              "nats://127.0.0.1:1",
-		"nats://nats.example:1":           "in clear; use nats+tls://",
+		"nats://nats.example:1":           "unencrypted; use nats+tls://",
 		"nats://127.0.0.1:1/a.b":          "bucket \"a.b\"",
 		"dynamodb://table?region=nowhere": "dynamodb://table?region=nowhere",
 	} {
@@ -104,7 +104,7 @@ func TestOpen(t *testing.T) {
 		if !strings.Contains(got, want) || strings.Contains(got+log.String(), "hunter2") {
 			t.Errorf("%s: %s, want %q", url, got, want)
 		}
-		if warns := strings.Contains(log.String(), "a restart forgets them"); warns != (url == "memory:") {
+		if warns := strings.Contains(log.String(), "after a restart every machine is in its start state"); warns != (url == "memory:") {
 			t.Errorf("%s: the log says %q", url, log.String())
 		}
 	}

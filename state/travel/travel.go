@@ -99,7 +99,7 @@ func (c *carried) others(key string) bool {
 // find returns what came with the event for a key; nil where nothing did.
 func (c *carried) find(key string) (t *flow.Travelling, name string, kind flow.StateKey, err error) {
 	if c.ev.Accepts&flow.AcceptsTravel == 0 {
-		return nil, "", 0, errors.New("who asks does not bring states back")
+		return nil, "", 0, errors.New("the caller does not send states back")
 	}
 	name, kind, ok := c.machines.Travels(key)
 	if !ok {

@@ -34,7 +34,7 @@ func (f *ClientFlags) Register(fl *pflag.FlagSet) {
 // RegisterConnection adds those that [ClientFlags.Bare] goes by.
 func (f *ClientFlags) RegisterConnection(fl *pflag.FlagSet) {
 	fl.StringVar(&f.CA, "function-ca", "", "PEM file of the authority that signed the function's certificate")
-	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token that the function wants")
+	fl.StringVar(&f.TokenFile, "function-token-file", "", "file with the bearer token for the function")
 	fl.BoolVar(&f.HTTP2, "http2", false, "ask over HTTP/2")
 	fl.DurationVar(&f.Timeout, "timeout", 5*time.Second, "limit of one answer")
 }

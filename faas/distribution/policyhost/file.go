@@ -170,7 +170,7 @@ func (f *File) warn(doc *policyfile.Document) {
 		f.log.Warn(fault.Msg, "file", f.path, "line", fault.Line)
 	}
 	if err != nil {
-		f.log.Info("not every entry of the policy was looked at for whether it can decide: policy check does it", "file", f.path)
+		f.log.Info("not all entries of the policy were checked for whether they can decide: policy check does that", "file", f.path)
 	}
 }
 
@@ -182,7 +182,7 @@ func (f *File) use(ctx context.Context, doc *policyfile.Document) error {
 	}
 	old, next := f.host.Version(), p.Version()
 	if next == old {
-		f.log.Info("the policy is read, and is the same", "file", f.path, "policy", next.String())
+		f.log.Info("the policy was read again and is the same", "file", f.path, "policy", next.String())
 		return nil
 	}
 	start := time.Now()

@@ -17,7 +17,7 @@ import (
 var (
 	ErrSame     = errors.New("the same policy is there already")
 	ErrNewer    = errors.New("a newer policy is there")
-	ErrUnknown  = errors.New("whether a newer policy is there isn't known")
+	ErrUnknown  = errors.New("it is not known whether a newer policy is there")
 	ErrReadBack = errors.New("what was written isn't what is read")
 )
 

@@ -66,7 +66,7 @@ type Function struct {
 	Policy    string `yaml:"policy"`    // a policy file; a guest is given it compiled
 	Configure string `yaml:"configure"` // a file that a guest with policies of its own is given as it is
 
-	Concurrency int           `yaml:"concurrency"` // events at a time; more are answered with 429
+	Concurrency int           `yaml:"concurrency"` // events at once; further ones are answered with 429
 	Deadline    time.Duration `yaml:"deadline"`    // of one event in a guest
 	Instances   int           `yaml:"instances"`   // guests that decide at one time; 0: twice the cores
 	Memory      int           `yaml:"memory_mib"`  // greatest memory of one guest
@@ -212,7 +212,7 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("%s is not loopback: it needs --token-file or --client-ca, "+
 			"since whoever may call the function may ask what your policy is", c.Listen)
 	case c.plain() && (c.TLS.Cert != "" || c.TLS.ClientCA != ""):
-		return errors.New("without TLS there are no certificates")
+		return errors.New("tls: certificates are given, and the function is served without TLS")
 	case c.Plain && !c.local() && !c.Proxied:
 		return fmt.Errorf("%s is not loopback: HTTP without TLS is for loopback, unix sockets and the port that a platform hands over (PORT)", c.Listen)
 	case c.Token != "" && c.Tokens != "":
@@ -271,7 +271,7 @@ func (f *Function) validate() error {
 	case f.Path != "" && !strings.HasPrefix(f.Path, "/"):
 		return fmt.Errorf("path %q doesn't begin with /", f.Path)
 	case f.Native && f.Wasm != "":
-		return errors.New("native and wasm: want one of them")
+		return errors.New("native and wasm: give only one of them")
 	case f.Configure != "" && f.Wasm == "":
 		return errors.New("configure is for a guest of one's own (wasm); the controller takes a policy")
 	case f.Configure != "" && f.Policy != "":

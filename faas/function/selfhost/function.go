@@ -128,7 +128,7 @@ func (h *hosted) policyGuest(cfg *httphost.Config, a *around) error {
 	}
 	takes := func(p *policy.Policy) error {
 		if p.Stateful() {
-			return fmt.Errorf("the policy has machines, and %s is given events as they come, without states: leave wasm out", h.config.Wasm)
+			return fmt.Errorf("the policy has machines, and %s gets events without states: leave wasm out", h.config.Wasm)
 		}
 		return nil
 	}

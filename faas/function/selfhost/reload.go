@@ -107,7 +107,7 @@ func (s *Server) apply(ctx context.Context, next Config) (changed, restart []str
 		}
 	}
 	for _, key := range restart {
-		s.log.Warn("changed in the configuration, and stays as it was until a restart", "key", key)
+		s.log.Warn("a setting has changed in the configuration: it needs a restart", "key", key)
 	}
 	s.log.Info("reloaded", "what", "configuration", "changed", strings.Join(changed, ", "), "needs_restart", strings.Join(restart, ", "))
 	return changed, restart, nil

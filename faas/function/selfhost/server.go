@@ -437,10 +437,10 @@ func (s *Server) drain(ctx context.Context) {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.Drain)
 	defer cancel()
 	if d := s.config.lameDuck(); d > 0 {
-		s.log.Info("shutting down: not ready any more, and requests are still taken", "seconds", d.Seconds())
+		s.log.Info("shutting down: /readyz says no, requests are still answered", "seconds", d.Seconds())
 		s.pause(d)
 	}
-	s.log.Info("shutting down: events that are being decided get their answers", "at_most_seconds", s.config.Drain.Seconds())
+	s.log.Info("shutting down: finishing the events that have begun", "at_most_seconds", s.config.Drain.Seconds())
 	if err := s.server.Shutdown(grace); err != nil {
 		s.log.Warn("events were still being decided at the end", "err", err)
 		s.server.Close()

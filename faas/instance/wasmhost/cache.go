@@ -115,7 +115,7 @@ func (h *Host) cached(ctx context.Context) (*image, error) {
 func (h *Host) keep(img *image) {
 	b := img.snapshot.append(nil, h.snapshotKey(img.engine.module, img.policy))
 	if err := files.Replace(h.snapshotFile(), b, 0o600); err != nil {
-		h.log.Warn("the guest's image is not kept for the next start", "err", err)
+		h.log.Warn("the guest's image could not be saved for the next start", "err", err)
 	}
 }
 

@@ -141,7 +141,7 @@ func (h *Host) Run(ctx context.Context) error {
 	if err == nil {
 		// Also if ctx has ended: a host may be started only to fill the cache.
 		if err := h.slim(context.WithoutCancel(ctx)); err != nil {
-			h.log.Warn("the guest stays whole in memory", "err", err)
+			h.log.Warn("the guest's memory could not be reduced", "err", err)
 		}
 		debug.FreeOSMemory() // compiling leaves several times the size of its result as garbage
 		<-ctx.Done()
@@ -169,7 +169,7 @@ func (h *Host) begin(ctx context.Context) error {
 	first, err := h.cached(ctx)
 	if first == nil {
 		if err != nil {
-			h.log.Warn("the image in the cache is of no use", "err", err)
+			h.log.Warn("the image in the cache can't be used", "err", err)
 		}
 		m, err := h.load()
 		if err != nil {
@@ -256,7 +256,7 @@ func (h *Host) chooseReset(m *module) {
 	switch {
 	case m.hidden != "":
 		h.stats.reset.Store(int32(ResetNewInstance))
-		h.log.Warn("every event gets a new instance, because the guest changes what no snapshot can put back",
+		h.log.Warn("every event gets a new instance, because the guest changes something that can't be restored from an image",
 			"found", m.hidden)
 	case h.config.WholeCopy:
 		h.stats.reset.Store(int32(ResetWholeCopy))

@@ -25,8 +25,8 @@ func diffCommand() *cobra.Command {
 kind. With --pcap, say also which conversations of a capture are decided differently;
 with --records, which of those that a gateway has decided about. Packets that hide
 headers, such as fragments, are left out. What machines decide is compared state by state
-if the same packets move them in both policies; where they don't, the machines are named
-that can't be compared, and the exit status is 1. Otherwise it is 0, whether there is a
+if the same packets move them in both policies, and what source guards let pass if they
+learn alike; where they don't, what can't be compared is named, and the exit status is 1. Otherwise it is 0, whether there is a
 difference or not.`,
 		Example: `  switchbridge policy diff policy.yaml next.yaml
   switchbridge policy diff policy.yaml next.yaml --pcap office.pcapng
@@ -51,7 +51,7 @@ difference or not.`,
 				}
 			}
 			if len(uncompared) > 0 {
-				return fmt.Errorf("undecided: %d machines can't be compared", len(uncompared))
+				return fmt.Errorf("undecided: not everything can be compared (%d reasons)", len(uncompared))
 			}
 			return nil
 		},

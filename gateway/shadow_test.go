@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -419,6 +420,31 @@ chain:
 		i := strings.Index(body, "\nswitchbridge_state_swaps")
 		t.Errorf("%+v; %s", st, body[i:i+80])
 	}
+}
+
+// What a shadow answers revokes nothing: rules that rest on a state go by the first function's word alone.
+func TestShadowRevokesNothing(t *testing.T) {
+	c := controller.New(parsePolicy(t, allowAll))
+	decide := func(shadow bool) string {
+		return functionOf(t, flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+			if err := c.Decide(ctx, ev, d); err != nil || ev.Type != flow.EventPacketIn {
+				return err
+			}
+			if d.Read = append(d.Read, flow.StateVersion{Key: 7, Version: 1}); shadow || ev.PacketIn.Match.IPSrc == netip.MustParsePrefix("10.0.0.9/32") {
+				d.Read, d.Revoke = d.Read[:0], append(d.Revoke, 7)
+			}
+			return nil
+		}), func() {})
+	}
+	r := startFile(t, fmt.Sprintf("function: {urls: [%q], encoding: json}\nshadow: {function: {urls: [%q], encoding: json}}\n", decide(false), decide(true)), nil)
+	r.ping(1)
+	r.ping(3)
+	r.eventually("the shadow has answered four times", func() bool { return r.shadow().Agree >= 4 })
+	if of, p4 := r.rules(); len(of) != 2 || p4 == 0 {
+		t.Errorf("%v and %d entries are left", of, p4)
+	}
+	r.ping(9)
+	r.eventually("what the first function revokes goes", func() bool { of, _ := r.rules(); return len(of) == 1 })
 }
 
 // BenchmarkShadow is what a session pays for a decision's record with a shadow and without one: at a pace at which none is shed, and in a flood.

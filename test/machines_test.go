@@ -45,6 +45,11 @@ type site struct {
 
 func newSite(t *testing.T, version, function, store string) *site {
 	t.Helper()
+	return newSiteOf(t, version, function, store, flowtest.Machines(1, 5))
+}
+
+func newSiteOf(t *testing.T, version, function, store, policy string) *site {
+	t.Helper()
 	if function == settings.Embedded {
 		if err := embedded.Built(); err != nil {
 			t.Skip(err)
@@ -55,7 +60,9 @@ func newSite(t *testing.T, version, function, store string) *site {
 	s.set.Function.URLs, s.set.State.URL = []string{function}, store
 	s.set.Policy, s.set.Admin.Listen = filepath.Join(t.TempDir(), "policy.yaml"), "127.0.0.1:0"
 	s.socket = filepath.Join(s.sw.Dir(), "gateway.sock")
-	s.write(1, 5)
+	if err := os.WriteFile(s.set.Policy, []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.start()
 	for i, name := range s.bridges {
 		s.sw.AddBridge(name, ovs.Bridge{DPID: uint64(0x2a + i), Protocols: []string{protocols[version]}, Controllers: []string{"unix:" + s.socket}})

@@ -278,6 +278,7 @@ func (b *brute) excused(o *promise.Promise, config *machine.Config, ev *flow.Eve
 
 // What is proved of small machines is so of all events at all times, and what is broken is so after the fewest events.
 func TestMachinesAreExact(t *testing.T) {
+	t.Parallel()
 	machinesAreExact(t, 0, 6, 40, 1<<20)
 	machinesAreExact(t, 1134, 1, 100, 1<<22) // a packet that is decided before the machines was taken for all others
 	machinesAreExact(t, 10_010, 6, 100, 1<<22)
@@ -286,6 +287,7 @@ func TestMachinesAreExact(t *testing.T) {
 
 func TestLongMachinesAreExact(t *testing.T) {
 	testlong.Need(t)
+	t.Parallel()
 	machinesAreExact(t, 1000, 30, 300, 1<<25)
 	machinesAreExact(t, 10_000, 20, 300, 1<<25)
 }

@@ -20,10 +20,11 @@ func TestDeltaIsExact(t *testing.T) { deltaIsExact(t, 80) }
 
 func TestLongDeltaIsExact(t *testing.T) {
 	testlong.Need(t)
-	deltaIsExact(t, 1000)
+	deltaIsExact(t, 500)
 }
 
 func deltaIsExact(t *testing.T, seeds uint64) {
+	t.Parallel()
 	var counts [flow.Denied + 1]int
 	for seed := range seeds {
 		p, chosen := smallPolicy(seed)
@@ -124,13 +125,22 @@ func hosts(n int) (list []flow.Match) {
 }
 
 // With 10,000 entries, 100,000 addresses and 10,000 rules in switches, one changed entry is found and each rule looked at while a person waits.
-func TestDeltaOfLargePolicies(t *testing.T) {
-	p := large(100_000, 10_000)
+func TestDeltaOfLargePolicies(t *testing.T) { deltaOfLargePolicies(t, 10_000, 1000) }
+
+func TestLongDeltaOfLargePolicies(t *testing.T) {
+	testlong.Need(t)
+	deltaOfLargePolicies(t, 100_000, 10_000)
+}
+
+func deltaOfLargePolicies(t *testing.T, addresses, rules int) {
+	t.Parallel()
+	p := large(addresses, rules)
 	n := *p
 	n.Serial, n.Chain = 2, slices.Clone(p.Chain)
 	h := *p.Chain[1].(*header.Config)
 	h.Rules = slices.Clone(h.Rules)
-	h.Rules[7000].Action.Deny = !h.Rules[7000].Action.Deny
+	at := &h.Rules[rules*7/10].Action
+	at.Deny = !at.Deny
 	n.Chain[1] = &h
 	start := time.Now()
 	d, err := NewDelta(p, &n, 0)
@@ -139,16 +149,16 @@ func TestDeltaOfLargePolicies(t *testing.T) {
 	}
 	made := time.Since(start)
 	touched := 0
-	for _, m := range hosts(10_000) {
+	for _, m := range hosts(rules) {
 		if d.Touches(&m) != flow.Untouched {
 			touched++
 		}
 	}
 	took := time.Since(start)
-	if regions, ok := d.Regions(256); !ok || touched == 10_000 {
+	if regions, ok := d.Regions(256); !ok || touched == rules {
 		t.Errorf("%d regions, %d rules touched", len(regions), touched)
 	}
-	t.Logf("compared in %v, with 10,000 rules in %v, of which %d are touched", made, took, touched)
+	t.Logf("compared in %v, with %d rules in %v, of which %d are touched", made, rules, took, touched)
 }
 
 // Policies that install different rules, and those that decide by states, are not compared.

@@ -48,10 +48,11 @@ func TestDiffIsExact(t *testing.T) { diffIsExact(t, 60) }
 
 func TestLongDiffIsExact(t *testing.T) {
 	testlong.Need(t)
-	diffIsExact(t, 2000)
+	diffIsExact(t, 1000)
 }
 
 func diffIsExact(t *testing.T, seeds uint64) {
+	t.Parallel()
 	differ, equal := 0, 0
 	for seed := range seeds {
 		p, chosen := smallPolicy(seed)

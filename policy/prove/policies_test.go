@@ -158,10 +158,11 @@ func TestPoliciesAreExact(t *testing.T) { policiesAreExact(t, 0, 12) }
 
 func TestLongPoliciesAreExact(t *testing.T) {
 	testlong.Need(t)
-	policiesAreExact(t, 1000, 200)
+	policiesAreExact(t, 1000, 80)
 }
 
 func policiesAreExact(t *testing.T, first, seeds uint64) {
+	t.Parallel()
 	events := everyPacket(t)
 	count := map[string]int{}
 	monday := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)

@@ -308,10 +308,11 @@ func TestNeverIsExact(t *testing.T) { neverIsExact(t, 60) }
 
 func TestLongNeverIsExact(t *testing.T) {
 	testlong.Need(t)
-	neverIsExact(t, 2000)
+	neverIsExact(t, 1000)
 }
 
 func neverIsExact(t *testing.T, seeds uint64) {
+	t.Parallel()
 	never, entries := 0, 0
 	for seed := range seeds {
 		p, chosen := smallPolicy(seed)

@@ -57,7 +57,7 @@ func advisePolicy(set *settings.Settings, shared bool, p *policy.Policy, log *sl
 			}
 		}
 		if names := m.Forgetful(); len(names) > 0 && set.Pair.On() && !shared {
-			log.Warn("the other gateway of the pair does not find these machines' states: when it takes over they begin in their start states, which permit more than others; name a store that both share",
+			log.Warn("the other gateway of the pair does not find these machines' states: when it takes over they begin in their start states, which permit more than others, and when this one leads again it has older states; name a store that both share",
 				"machines", strings.Join(names[:min(len(names), maxNamed)], ", "), "number", len(names), "policy", p.Version().String())
 		}
 	}

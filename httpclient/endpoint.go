@@ -155,6 +155,9 @@ func (e *endpoint) reached(ctx context.Context) bool {
 	if e.check(ctx, e.gen.Load()) != nil {
 		return false
 	}
+	if e.breaker.Load().State() == gobreaker.StateClosed { // an event was faster
+		return true
+	}
 	e.gone.Store(false)
 	e.fault.Store(new(error))
 	e.breaker.Store(e.newBreaker()) // what is under way tells the old one

@@ -57,7 +57,7 @@ func advisePolicy(set *settings.Settings, shared bool, p *policy.Policy, log *sl
 			}
 		}
 		if names := m.Forgetful(); len(names) > 0 && set.Pair.On() && !shared {
-			log.Warn("the other gateway of the pair can't read the states of these machines: when it takes over, they are in their start states, which permit more than other states; use a store that both gateways share",
+			log.Warn("the other gateway of the pair can't read the states of these machines: when it takes over, they are in their start states, which permit more than other states, and when this one leads again it has older states; use a store that both gateways share",
 				"machines", strings.Join(names[:min(len(names), maxNamed)], ", "), "number", len(names), "policy", p.Version().String())
 		}
 	}

@@ -214,6 +214,16 @@ func (fs *functions) inProcess(f *settings.Function) (flow.Decider, error) {
 	return fs.kept.Decider(fs.local), nil
 }
 
+// forget forgets the states that travel.
+func (fs *functions) forget() {
+	if fs.table != nil {
+		fs.table.Forget()
+	}
+	for _, r := range fs.remotes {
+		r.state.Forget()
+	}
+}
+
 // stateLimits bound what is kept of each function's states that travel.
 func stateLimits(set *settings.Settings) decider.StateLimits {
 	return decider.StateLimits{Entries: set.State.Entries, Bytes: set.State.Bytes}

@@ -16,6 +16,8 @@ import (
 	"switchbridge/internal/listen"
 	"switchbridge/internal/watched"
 	"switchbridge/pair"
+	"switchbridge/policy"
+	"switchbridge/policy/machine"
 	"switchbridge/settings"
 )
 
@@ -49,6 +51,7 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 		Hold:     func(ctx context.Context) error { return g.server.Hold(ctx) },
 		Receive:  func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
 		Switches: g.pairSwitches,
+		Claims:   g.forgetStates,
 		Logger:   g.log, Metrics: pair.NewMetrics(g.registry),
 	})
 	if err != nil {
@@ -69,6 +72,30 @@ func (g *Gateway) pairSwitches() (list []flow.DPID) {
 	}
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// forgetStates forgets the states that this gateway alone has: the other one may have changed what they are of, and does not say so. Where the start state
+// of a machine permits more than another one, it would open what this gateway has closed, so the store is left as it is.
+func (g *Gateway) forgetStates() {
+	r := g.running.Load()
+	if r == nil {
+		return
+	}
+	if p := r.functions.decides.Load(); p == nil || !opensByForgetting(p) {
+		g.states.Forget()
+	}
+	r.functions.forget()
+}
+
+// opensByForgetting reports whether a policy could let in more when states are forgotten.
+func opensByForgetting(p *policy.Policy) bool {
+	return slices.ContainsFunc(p.Chain, func(entry policy.Source) bool {
+		if m, ok := entry.(*machine.Config); ok {
+			return len(m.Forgetful()) > 0
+		}
+		r, ok := entry.(policy.Remembering)
+		return ok && r.Remembers()
+	})
 }
 
 // actHandover gives the lead to the other gateway.

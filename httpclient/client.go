@@ -280,7 +280,7 @@ func (a *asking) pick(next int) (int, func(error)) {
 	n := len(a.c.endpoints)
 	for k := range n {
 		i := (next + k) % n
-		if done, err := a.c.endpoints[i].breaker.Allow(); err == nil {
+		if done, err := a.c.endpoints[i].breaker.Load().Allow(); err == nil {
 			a.tried |= 1 << i
 			return i, done
 		}
@@ -386,6 +386,7 @@ func (e *endpoint) ask(ctx context.Context, done func(error), ev *flow.Event, h 
 		functionSpans(ctx, span, start, took, got.header)
 	}
 	trace := endTrace(span, f)
+	e.gone.Store(f != nil && f.outcome == NotSent)
 	switch {
 	case f == nil || !f.fault && f.outcome != GivenUp:
 		done(nil)
@@ -420,7 +421,7 @@ type Endpoint struct {
 func (c *Client) Endpoints() []Endpoint {
 	list := make([]Endpoint, len(c.endpoints))
 	for i, e := range c.endpoints {
-		list[i] = Endpoint{Name: e.name, Breaker: e.breaker.State().String()}
+		list[i] = Endpoint{Name: e.name, Breaker: e.breaker.Load().State().String()}
 		if fault := e.fault.Load(); fault != nil && *fault != nil {
 			list[i].Fault = (*fault).Error()
 		}

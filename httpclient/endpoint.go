@@ -18,14 +18,16 @@ const (
 	breakerWindow   = 10 * time.Second
 	breakerRequests = 20              // before the share of failures counts
 	warmRetry       = 5 * time.Second // between attempts to reach an endpoint
+	lookShare       = 5               // of a breaker's time, how often an endpoint that was gone is looked for
+	leastLook       = 10 * time.Millisecond
 )
 
 // endpoint is one place where the function can be asked.
 type endpoint struct {
 	target
 	c       *Client
-	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
-	request *http.Request // what each request is a copy of
+	breaker atomic.Pointer[gobreaker.TwoStepCircuitBreaker[struct{}]] // see reached
+	request *http.Request                                             // what each request is a copy of
 	gen     atomic.Pointer[generation]
 
 	// fault is why the last request got no answer; the nil error is a success,
@@ -37,31 +39,19 @@ type endpoint struct {
 	// since: what one switch's events get is not that switch's fault then.
 	ill     atomic.Bool
 	suspect chan struct{} // has maintain send one
+
+	gone   atomic.Bool   // the last request found nobody who would take a connection
+	opened chan struct{} // has maintain look for somebody, as the breaker has opened
 }
 
 // errNotCounted is what a breaker is told of a request that its caller gave up.
 var errNotCounted = errors.New("given up by the caller")
 
 func newEndpoint(c *Client, t target) (*endpoint, error) {
-	e := &endpoint{target: t, c: c, suspect: make(chan struct{}, 1)}
+	e := &endpoint{target: t, c: c, suspect: make(chan struct{}, 1), opened: make(chan struct{}, 1)}
 	e.request = &http.Request{Method: http.MethodPost, URL: t.url, Host: t.url.Host,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1}
-	e.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:         t.name,
-		Interval:     breakerWindow,
-		BucketPeriod: breakerWindow / 10,
-		Timeout:      c.cfg.BreakerOpen,
-		ReadyToTrip: func(n gobreaker.Counts) bool {
-			// Requests counts those under way and those given up, too.
-			return n.ConsecutiveFailures >= c.cfg.BreakerFailures ||
-				n.TotalFailures+n.TotalSuccesses >= breakerRequests && n.TotalFailures >= n.TotalSuccesses
-		},
-		IsExcluded: func(err error) bool { return errors.Is(err, errNotCounted) },
-		OnStateChange: func(name string, _, to gobreaker.State) {
-			c.cfg.Metrics.breaker(name, to.String())
-			c.cfg.Log.Warn("function's breaker", "endpoint", name, "state", to.String())
-		},
-	})
+	e.breaker.Store(e.newBreaker())
 	g, err := newGeneration(&c.cfg, &e.target)
 	if err != nil {
 		return nil, err
@@ -69,6 +59,36 @@ func newEndpoint(c *Client, t target) (*endpoint, error) {
 	e.gen.Store(g)
 	c.cfg.Metrics.breaker(t.name, gobreaker.StateClosed.String())
 	return e, nil
+}
+
+// newBreaker makes a closed breaker.
+func (e *endpoint) newBreaker() *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:         e.name,
+		Interval:     breakerWindow,
+		BucketPeriod: breakerWindow / 10,
+		Timeout:      e.c.cfg.BreakerOpen,
+		ReadyToTrip: func(n gobreaker.Counts) bool {
+			// Requests counts those under way and those given up, too.
+			return n.ConsecutiveFailures >= e.c.cfg.BreakerFailures ||
+				n.TotalFailures+n.TotalSuccesses >= breakerRequests && n.TotalFailures >= n.TotalSuccesses
+		},
+		IsExcluded: func(err error) bool { return errors.Is(err, errNotCounted) },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			e.breakerIs(to)
+			if to == gobreaker.StateOpen {
+				select {
+				case e.opened <- struct{}{}:
+				default:
+				}
+			}
+		},
+	})
+}
+
+func (e *endpoint) breakerIs(s gobreaker.State) {
+	e.c.cfg.Metrics.breaker(e.name, s.String())
+	e.c.cfg.Log.Warn("function's breaker", "endpoint", e.name, "state", s.String())
 }
 
 // acquire returns the current connections, to be released after use.
@@ -87,6 +107,8 @@ func (e *endpoint) acquire() *generation {
 func (e *endpoint) maintain(ctx context.Context) {
 	connected, err := e.warm(ctx, e.gen.Load())
 	var probed time.Time
+	var look <-chan time.Time // nil: nobody is looked for
+	lookEvery := max(e.c.cfg.BreakerOpen/lookShare, leastLook)
 	for ctx.Err() == nil {
 		age := e.c.cfg.ConnectionAge
 		wait := age - age/5 + rand.N(2*age/5+1)
@@ -110,9 +132,37 @@ func (e *endpoint) maintain(ctx context.Context) {
 					e.ill.Store(f != nil && f.fault)
 					probed = time.Now()
 				}
+			case <-e.opened:
+				timer.Stop()
+				look = time.After(lookEvery)
+			case <-look:
+				timer.Stop()
+				if look = nil; !e.reached(ctx) {
+					look = time.After(lookEvery)
+				}
 			}
 		}
 	}
+}
+
+// reached looks for an endpoint at which nobody took a connection, and closes its breaker where somebody answers well again: events
+// need not wait for the breaker's time. An endpoint that is there and fails has that time to recover in. It returns false while
+// there is nobody.
+func (e *endpoint) reached(ctx context.Context) bool {
+	if !e.gone.Load() || e.breaker.Load().State() == gobreaker.StateClosed {
+		return true
+	}
+	if e.check(ctx, e.gen.Load()) != nil {
+		return false
+	}
+	if e.breaker.Load().State() == gobreaker.StateClosed { // an event was faster
+		return true
+	}
+	e.gone.Store(false)
+	e.fault.Store(new(error))
+	e.breaker.Store(e.newBreaker()) // what is under way tells the old one
+	e.breakerIs(gobreaker.StateClosed)
+	return true
 }
 
 // blamed reports whether a 5xx about an event is the endpoint's fault, which its

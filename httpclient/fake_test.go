@@ -351,11 +351,56 @@ func TestFailoverAndBreaker(t *testing.T) {
 		if got := seen.get("http://a/ ok"); got != 1 {
 			t.Errorf("a decided %d events, want 1 now that it is up", got)
 		}
-		want := "http://a/ closed,http://b/ closed,http://a/ open,http://a/ half-open,http://a/ open,http://a/ half-open,http://a/ closed"
+		want := "http://a/ closed,http://b/ closed,http://a/ open,http://a/ half-open,http://a/ open,http://a/ closed"
 		if got := strings.Join(seen.states, ","); got != want {
 			t.Errorf("breakers went %s\nwant %s", got, want)
 		}
 	})
+}
+
+// An endpoint that was gone is asked again soon after its return, however long it was away. One that is there and fails is left alone for the
+// breaker's time.
+func TestEndpointThatReturns(t *testing.T) {
+	for name, gone := range map[string]bool{"gone": true, "there, and silent": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNetwork(t)
+				var silent atomic.Bool
+				a := n.serve("a", func(w http.ResponseWriter, r *http.Request) {
+					if silent.Load() {
+						sleep(time.Hour)(w, r)
+						return
+					}
+					good(w, r)
+				})
+				c := newClient(t, Config{Endpoints: []string{"http://a/"}, dial: n.dial, MaxTries: 1, BreakerFailures: 1, IdleTimeout: time.Millisecond})
+				for _, away := range []time.Duration{0, time.Hour} {
+					mustDecide(t, c)
+					time.Sleep(time.Second) // the connection is gone
+					fail := func(down bool) {
+						if gone {
+							a.setDown(down)
+						} else {
+							silent.Store(down)
+						}
+					}
+					fail(true)
+					mustFail(t, c, flow.Unavailable, "http://a/")
+					time.Sleep(away)
+					if away > 0 { // an event tries, and the breaker opens once more
+						mustFail(t, c, flow.Unavailable, "http://a/")
+					}
+					fail(false)
+					const soon = DefaultBreakerOpen/lookShare + time.Millisecond
+					time.Sleep(soon)
+					if err := c.Decide(t.Context(), packetIn(), new(flow.Decision)); (err == nil) != gone {
+						t.Errorf("%v after its return from %v: %v", soon, away, err)
+					}
+					time.Sleep(DefaultBreakerOpen)
+				}
+			})
+		})
+	}
 }
 
 func TestAllBreakersOpen(t *testing.T) {

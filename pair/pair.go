@@ -64,6 +64,9 @@ type Config struct {
 	Receive func(dpid flow.DPID, p *flow.PacketIn) error
 	// Switches returns the switches that this gateway may lead now. Sessions call it; it must not wait.
 	Switches func() []flow.DPID
+	// Claims is called before this member leads by a claim, also if it led already: the peer may have decided packets since this member's claim before.
+	// It must not wait.
+	Claims func()
 
 	Logger  *slog.Logger
 	Metrics *Metrics
@@ -298,6 +301,9 @@ func (m *Member) claim(now time.Time, why string) {
 	gen := uint64(now.UnixMilli())<<1 | uint64(m.cfg.Member)
 	if gen <= seen {
 		gen = (seen>>1+1)<<1 | uint64(m.cfg.Member)
+	}
+	if m.cfg.Claims != nil {
+		m.cfg.Claims()
 	}
 	m.gen, m.holds = gen, false
 	m.set(now, true, why)

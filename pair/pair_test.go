@@ -78,8 +78,9 @@ func leaders(pair [2]*Member) (list []int) {
 }
 
 // TestPairModel drives two members and three switches through random failures: of the link, of either gateway's way to the switches, and of a
-// gateway that is stopped for a while. Whatever happens, a switch that obeyed one claim never obeys an earlier one; and once all is well again,
-// exactly one gateway leads, all switches obey it, and it stays so.
+// gateway that is stopped for a while. Whatever happens, a switch that obeyed one claim never obeys an earlier one, and no packet of its is decided by a state that
+// is older than what the other gateway has made of it since, though each has its own; and once all is well again, exactly one gateway leads, all switches obey it,
+// and it stays so.
 func TestPairModel(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) { model(t, seed) })
@@ -92,7 +93,10 @@ func model(t *testing.T, seed uint64) {
 	switches := []*arbiter{{dpid: 1, master: -1}, {dpid: 2, master: -1}, {dpid: 3, master: -1}}
 	link := true
 	reach := [2]bool{true, true}
+	var states [2]map[flow.DPID]int // of each member: the change that it knows of a switch's state
+	latest := map[flow.DPID]int{}   // of all changes
 	for i, m := range pair {
+		m.cfg.Claims = func() { states[i] = map[flow.DPID]int{} }
 		m.cfg.Switches = func() []flow.DPID {
 			if !reach[i] {
 				return nil
@@ -120,6 +124,16 @@ func model(t *testing.T, seed uint64) {
 				s.meet(m)
 				if s.generation < before {
 					t.Fatalf("seed %d: a switch goes back from generation %d to %d", seed, before, s.generation)
+				}
+				if s.master != i || s.sessions[i] != s.generation {
+					continue // it sends its packets to the other one
+				}
+				if known := states[i][s.dpid]; known != 0 && known != latest[s.dpid] {
+					t.Fatalf("seed %d: member %d decides by change %d of a state of which %d were made", seed, i, known, latest[s.dpid])
+				}
+				if random.IntN(2) == 0 {
+					latest[s.dpid]++
+					states[i][s.dpid] = latest[s.dpid]
 				}
 			}
 		}

@@ -62,6 +62,13 @@ type Carrier interface {
 	Of(m Machines, ev *flow.Event, d *flow.Decision) Store
 }
 
+// Forgetful is a [Store] that one process has alone and that can forget all its states at once.
+type Forgetful interface {
+	Store
+	// Forget forgets all states. Their versions go on growing.
+	Forget()
+}
+
 // ErrConflict says that a key has another version than the one that was to be replaced.
 var ErrConflict = errors.New("another event has changed the state")
 

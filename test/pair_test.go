@@ -15,6 +15,7 @@ import (
 	"switchbridge/internal/ovs"
 	"switchbridge/pair"
 	"switchbridge/settings"
+	"switchbridge/state/travel"
 )
 
 // pairLab is a bridge with two hosts and two gateways.
@@ -27,8 +28,12 @@ type pairLab struct {
 	link     [2]string // addresses at which the gateways ask each other
 	switches [2]string // addresses at which the bridge's connections come in
 	policy   string
+	keys     string // file of the keys that states are sealed with; empty: there are none
 	gateways [2]*runningGateway
 }
+
+// askAlways installs nothing, so every packet asks whoever leads.
+const askAlways = "serial: 1\ninstall: none\nchain:\n  - forward: {mode: normal}\n"
 
 // freePort is an address on loopback that nobody listens at.
 func freePort(t *testing.T) string {
@@ -41,9 +46,9 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func newPairLab(t *testing.T, protocol string) *pairLab {
+func newPairLab(t *testing.T, protocol, policy, keys string) *pairLab {
 	t.Helper()
-	l := &pairLab{t: t, sw: ovs.Start(t, ovs.Options{})}
+	l := &pairLab{t: t, keys: keys, sw: ovs.Start(t, ovs.Options{})}
 	if l.sw.Dummy() {
 		t.Skip("hosts need root for network namespaces")
 	}
@@ -51,8 +56,7 @@ func newPairLab(t *testing.T, protocol string) *pairLab {
 	l.ca = authority.File(t)
 	dir := t.TempDir()
 	l.policy = filepath.Join(dir, "policy.yaml")
-	// Nothing is installed, so every packet asks whoever leads.
-	if err := os.WriteFile(l.policy, []byte("serial: 1\ninstall: none\nchain:\n  - forward: {mode: normal}\n"), 0o644); err != nil {
+	if err := os.WriteFile(l.policy, []byte(policy), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for i := range l.gateways {
@@ -88,6 +92,9 @@ func (l *pairLab) start(i int) {
 	set.Function.URLs = []string{settings.Native}
 	set.Policy = l.policy
 	set.Admin.Listen = "127.0.0.1:0"
+	if l.keys != "" {
+		set.State.URL, set.State.SealFile = travel.URL, l.keys
+	}
 	set.Pair = settings.Pair{Listen: l.link[i], Peer: l.link[1-i], Member: uint32(i), Prefer: i == 0, Timeout: pair.DefaultTimeout,
 		Cert: l.certs[i] + ".pem", Key: l.certs[i] + ".key", CA: l.ca}
 	os.Remove(l.switches[i])
@@ -126,7 +133,7 @@ func (l *pairLab) leads(i int) {
 func TestPair(t *testing.T) {
 	for _, protocol := range []string{"OpenFlow13", "OpenFlow10"} {
 		t.Run(protocol, func(t *testing.T) {
-			l := newPairLab(t, protocol)
+			l := newPairLab(t, protocol, askAlways, "")
 			l.leads(0)
 			addr := l.h2.IP
 			eventually(t, "a ping comes back", func() bool {

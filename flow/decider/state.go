@@ -34,6 +34,7 @@ type State struct {
 	next    flow.Decider
 	limits  StateLimits
 	kinds   atomic.Uint32 // bit 1<<StateKey: in use. Written under mu
+	forgot  atomic.Uint64 // how often all states were forgotten. Written under mu
 	scratch sync.Pool     // of *carrying
 	refused [refusals]atomic.Uint64
 
@@ -74,6 +75,7 @@ type turn struct {
 type carrying struct {
 	ev      flow.Event // with its states
 	kinds   uint32     // in use when it was asked about
+	forgot  uint64     // State.forgot at that time
 	keys    [flow.StateKeys]string
 	unnamed flow.StateKey // kind of the state without a name that it has
 	changes []change
@@ -200,6 +202,7 @@ func (s *State) bring(c *carrying, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.forgot = s.forgot.Load()
 	for kind, key := range c.keys {
 		if key == "" {
 			continue
@@ -232,6 +235,9 @@ func (c *carrying) sent(t *flow.Travelling) uint64 {
 
 // take makes the table what an answer asks for, all of it or nothing.
 func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carrying) error {
+	if (c.ev.State != nil || len(c.ev.Travel) > 0) && c.forgot != s.forgot.Load() {
+		return conflict
+	}
 	c.changes = c.changes[:0]
 	switch {
 	case len(d.State) > 0:
@@ -264,6 +270,9 @@ func (s *State) take(ev *flow.Event, m *flow.Match, d *flow.Decision, c *carryin
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if (c.ev.State != nil || len(c.ev.Travel) > 0) && c.forgot != s.forgot.Load() {
+		return conflict
+	}
 	s.kinds.Or(kinds)
 	for i := range c.changes {
 		if err := s.fits(&c.changes[i], c, now); err != nil {
@@ -373,6 +382,27 @@ func (s *State) put(t *change, now time.Time) {
 	h.data, h.expires = append([]byte{}, t.Data...), time.Time{}
 	if t.TTL > 0 {
 		h.expires = now.Add(t.TTL)
+	}
+}
+
+// Forget forgets all states, but not their versions. It is for a gateway that takes the lead of a pair: while the other one led, it may have changed what these
+// states are of, and an older state must not come back. Events that are under way with a state are asked again.
+func (s *State) Forget() {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgot.Add(1)
+	for _, list := range s.table {
+		for i := range list {
+			h := &list[i]
+			if there, _ := h.there(now); !there {
+				continue
+			}
+			s.bytes -= int64(len(h.data))
+			if h.data, h.expires = nil, now; h.name == "" { // nobody asks for its version
+				h.expires = now.Add(-keptVersion)
+			}
+		}
 	}
 }
 

@@ -452,3 +452,47 @@ func TestStateManyKinds(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A gateway that takes the lead forgets its states, keeps their versions, and carries out no answer that rests on one of them.
+func TestForget(t *testing.T) {
+	ev := packetEvent(tcpPacket(80))
+	var brought []flow.Travelling
+	var during func()
+	version := uint64(0)
+	s := NewState(flow.DeciderFunc(func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+		brought = append([]flow.Travelling(nil), ev.Travel...)
+		if f := during; f != nil {
+			during = nil
+			f()
+		}
+		version++
+		d.Verdict = flow.Allow
+		d.Travel = append(d.Travel, flow.Travelling{Name: "m", Key: flow.StateSrc, Version: version, Data: []byte("open")})
+		return nil
+	}), StateLimits{})
+	ask := func() {
+		t.Helper()
+		var d flow.Decision
+		if err := s.Decide(t.Context(), ev, &d); err != nil || d.Verdict != flow.Allow {
+			t.Fatal(d, err)
+		}
+	}
+	ask()
+	ask()
+	if len(brought) != 1 || brought[0].Data == nil {
+		t.Fatalf("before: %+v", brought)
+	}
+	during = s.Forget
+	ask()
+	if len(brought) != 1 || brought[0].Data != nil || brought[0].Version != 2 {
+		t.Errorf("an event that was under way is asked again with %+v, want version 2 without a state", brought)
+	}
+	if st := s.Stats(); st.Entries != 1 || version != 4 {
+		t.Errorf("%+v, asked %d times", st, version)
+	}
+	before := s.Stats().Bytes
+	s.Forget()
+	if after := s.Stats().Bytes; after != before-int64(len("open")) {
+		t.Errorf("%d bytes, then %d", before, after)
+	}
+}

@@ -50,6 +50,10 @@ type Store struct {
 	done   chan struct{}
 	close  sync.Once
 
+	forget    chan struct{} // wakes the writer
+	forgets   atomic.Uint64 // how often all states were to be forgotten
+	forgotten atomic.Uint64 // how often they were; nothing is read while it is less
+
 	file   os.FileInfo // of the file that is open
 	broken atomic.Bool // the file is no database any more
 
@@ -86,7 +90,7 @@ func Open(_ context.Context, o access.Options) (state.Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	s := &Store{path: path, db: db, start: time.Now(), writes: make(chan *write, 256), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{path: path, db: db, start: time.Now(), writes: make(chan *write, 256), stop: make(chan struct{}), done: make(chan struct{}), forget: make(chan struct{}, 1)}
 	s.entries, s.bytes = o.Limited()
 	s.base = s.start.UnixMicro()
 	if err := db.Update(s.load); err != nil {
@@ -135,6 +139,10 @@ func (s *Store) value(v []byte, now int64) (version uint64, expires int64, data 
 func (s *Store) Get(ctx context.Context, keys []string, values []state.Value) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.forgets.Load() != s.forgotten.Load() {
+		s.wake()
+		return errForgets
 	}
 	return s.intact(func() error { return s.db.View(func(tx *bbolt.Tx) error { return s.read(tx, keys, values) }) })
 }
@@ -221,6 +229,21 @@ func (s *Store) write(ctx context.Context, w *write) (uint64, error) {
 
 var errBroken = fmt.Errorf("%w: the file was cut short or written over: put a good one in its place and restart", state.ErrCorrupt)
 
+var errForgets = errors.New("all states are being forgotten")
+
+// Forget implements [state.Forgetful]. It does not wait for the disk; nothing is read before that is done.
+func (s *Store) Forget() {
+	s.forgets.Add(1)
+	s.wake()
+}
+
+func (s *Store) wake() {
+	select {
+	case s.forget <- struct{}{}:
+	default:
+	}
+}
+
 var errClosed = errors.New("the store is closed")
 
 // run writes until the store is closed: what has gathered while the disk was waited for is one transaction.
@@ -231,6 +254,7 @@ func (s *Store) run() {
 		select {
 		case w := <-s.writes:
 			batch = append(batch, w)
+		case <-s.forget:
 		case <-s.stop:
 			return
 		}
@@ -242,9 +266,20 @@ func (s *Store) run() {
 				more = false
 			}
 		}
-		held, size := s.held, s.size
-		err := s.intact(func() error { return s.db.Update(func(tx *bbolt.Tx) error { return s.apply(tx, batch) }) })
-		if err != nil {
+		held, size, forgets := s.held, s.size, s.forgets.Load()
+		err := s.intact(func() error {
+			return s.db.Update(func(tx *bbolt.Tx) error {
+				if forgets != s.forgotten.Load() {
+					if err := s.empty(tx); err != nil {
+						return err
+					}
+				}
+				return s.apply(tx, batch)
+			})
+		})
+		if err == nil {
+			s.forgotten.Store(forgets)
+		} else {
 			s.held, s.size = held, size
 		}
 		for _, w := range batch {
@@ -254,6 +289,21 @@ func (s *Store) run() {
 			close(w.done)
 		}
 	}
+}
+
+// empty removes all states. Versions go on where they were.
+func (s *Store) empty(tx *bbolt.Tx) error {
+	last := tx.Bucket(bucketStates).Sequence()
+	for _, name := range [][]byte{bucketStates, bucketExpiry} {
+		if err := tx.DeleteBucket(name); err != nil {
+			return err
+		}
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	s.held, s.size = 0, 0
+	return tx.Bucket(bucketStates).SetSequence(last + 1)
 }
 
 // apply makes a batch's changes. An error of it is of the disk; those of single writes are theirs.

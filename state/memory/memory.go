@@ -94,6 +94,15 @@ func (s *Store) Delete(_ context.Context, key string, old uint64) error {
 	return nil
 }
 
+// Forget implements [state.Forgetful].
+func (s *Store) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.keys {
+		s.removeLocked(e)
+	}
+}
+
 // expireLocked removes what has expired. Each entry is removed once, so that it costs those who write it.
 func (s *Store) expireLocked() {
 	if len(s.expiry) == 0 {

@@ -190,18 +190,21 @@ func (s *Store) getAll(ctx context.Context, keys []string, values []state.Value)
 	if err != nil {
 		return err
 	}
-	answers, err := s.conn.SubscribeSync(s.conn.NewInbox())
+	answers := make(chan *nats.Msg, len(asked.Last)+1) // the client's own has room for 65,536
+	inbox, err := s.conn.ChanSubscribe(s.conn.NewInbox(), answers)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = answers.Unsubscribe() }()
-	if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+s.config.Name, answers.Subject, question); err != nil {
+	defer func() { _ = inbox.Unsubscribe() }()
+	if err := s.conn.PublishRequest("$JS.API.DIRECT.GET."+s.config.Name, inbox.Subject, question); err != nil {
 		return err
 	}
 	for {
-		msg, err := answers.NextMsgWithContext(ctx)
-		if err != nil {
-			return err
+		var msg *nats.Msg
+		select {
+		case msg = <-answers:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 		switch status := msg.Header.Get("Status"); status {
 		case "":

@@ -62,6 +62,7 @@ var Cases = []Case{
 	{"expiry", expiry},
 	{"full", full},
 	{"cancelled", cancelled},
+	{"forget", forget},
 	{"linearizable", linearizable},
 }
 
@@ -135,6 +136,46 @@ func (s *store) conflicts(key string, old uint64) error {
 		return fmt.Errorf("deletion of %s, version %d where %d is stored: %v", key, old, before.Version, err)
 	}
 	return s.want(key, before.Version, string(before.Data))
+}
+
+// forget has a store forget all, if it is one that can.
+func forget(ctx context.Context, t *Store) error {
+	s, err := t.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	inner := s.Store
+	if u, ok := inner.(unclosed); ok {
+		inner = u.Store
+	}
+	f, ok := inner.(state.Forgetful)
+	if !ok {
+		return nil
+	}
+	before := uint64(0)
+	for _, key := range []string{"forgotten", "forgotten too"} {
+		if before, err = s.put(strings.ReplaceAll(key, " ", "-"), 0, "x", time.Hour); err != nil {
+			return err
+		}
+	}
+	f.Forget()
+	v, err := s.get("forgotten-too")
+	for err != nil && ctx.Err() == nil { // nothing is read before it is done
+		time.Sleep(time.Millisecond)
+		v, err = s.get("forgotten-too")
+	}
+	switch {
+	case err != nil:
+		return err
+	case v.Version != 0 || v.Data != nil || v.Last <= before:
+		return fmt.Errorf("a state of version %d that was to be forgotten is %+v", before, v)
+	}
+	if err := s.conflicts("forgotten-too", before); err != nil {
+		return err
+	}
+	_, err = s.put("forgotten-too", 0, "y", time.Hour)
+	return err
 }
 
 func swap(ctx context.Context, t *Store) error {

@@ -135,13 +135,10 @@ func (x *Kept) Decider(next flow.Decider) flow.Decider {
 
 // Takes says why the controller can't be given a policy; nil where it can.
 func (x *Kept) Takes(p *policy.Policy) error {
-	switch {
-	case !p.Stateful() || x.decider == nil:
-		return x.keeper.Takes(p)
-	case x.decider.Rushed():
+	if p.Stateful() && x.decider != nil && x.decider.Rushed() {
 		return fmt.Errorf("the policy has machines, and the first policy had none: the gateway would have to wait for %s where it must not wait. Restart it to use this policy", x.keeper.store)
 	}
-	return nil
+	return x.keeper.Takes(p)
 }
 
 // Takes says why no controller could be given a policy; nil where one could.
@@ -167,6 +164,20 @@ func CantTravel(p *policy.Policy, pair bool) error {
 func (k *Keeper) InPair() {
 	if k != nil {
 		k.pair = true
+	}
+}
+
+// Forget forgets the states of a store that this process has alone: they may be older than what another one has. What several share stays.
+func (k *Keeper) Forget() {
+	if k == nil {
+		return
+	}
+	store := k.store
+	if t, ok := store.(*traced); ok {
+		store = t.Store
+	}
+	if f, ok := store.(state.Forgetful); ok {
+		f.Forget()
 	}
 }
 

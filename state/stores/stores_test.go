@@ -200,6 +200,12 @@ chain:
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := kept.Takes(open); err == nil || !strings.Contains(err.Error(), "in a pair") {
+		t.Errorf("a controller with its states is given a policy that can't travel: %v", err)
+	}
+	if err := kept.Takes(closed); err != nil {
+		t.Error(err)
+	}
 	ask := func(came []flow.Travelling) (d flow.Decision) {
 		ev, err := policytest.Event("tcp 10.0.0.1:1 > 10.0.0.2:2", flow.OpenFlow13)
 		if err != nil {

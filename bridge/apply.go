@@ -147,6 +147,11 @@ func (s *Session) observePolicy(d *flow.Decision) {
 	if d.Policy.IsZero() {
 		return
 	}
+	if s.b.behind(d.Policy) {
+		Expire(d)
+		s.Warn("behind", "the other gateway of the pair has a newer policy: rules of this one's live for seconds, and none of the newer policy's is removed",
+			"policy", d.Policy.String(), "newest_serial", s.b.cfg.Pair.Newest())
+	}
 	before := s.b.cfg.Versions.Latest()
 	switch fresh, now := s.b.cfg.Versions.Observe(d.Policy); fresh {
 	case Newer:

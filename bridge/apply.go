@@ -63,7 +63,9 @@ func (s *Session) carryOut(j *job) {
 	// A deny that the switch has refused once may be taken now; then it need not be
 	// remembered any longer.
 	retried := s.memory.Shields() && len(d.Rules) > 0
-	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0 || retried)
+	// Nobody follows a packet that was answered where it was read, and a late one is answered by its flight: no BARRIER is needed.
+	settled := d.Reused != 0 && len(d.Rules) > 0 && s.opt.Held == 0 && !retried && s.coalescer.Alone(j.lead)
+	confirm := len(j.changes) > 0 && (j.lead != nil && !settled || s.opt.Held > 0 || retried)
 	if len(d.Rules) > 0 {
 		s.ledger.note(ev, d, p)
 	}
@@ -111,7 +113,7 @@ func (s *Session) carryOut(j *job) {
 	s.remember(j)
 	s.report(j)
 	if !confirm || j.owners {
-		s.follow(j, false)
+		s.follow(j, settled)
 		j.finished()
 	}
 	if !j.owners {

@@ -113,8 +113,8 @@ func newKillLab(t *testing.T) *killLab {
 			t.Fatal(err)
 		}
 		config := filepath.Join(dir, fmt.Sprintf("gateway-%d.yaml", i))
-		text := fmt.Sprintf("policy: %s\nfunction: {urls: [native]}\nopenflow: {listen: []}\nlog: {decisions: \"off\"}\nadmin: {token_file: %s}\n"+
-			"pair: {listen: \"%s\", peer: \"%s\", member: %d, prefer: %v, cert: %s, key: %s, ca: %s}\n", policy, l.token, link[i], link[1-i], i, i == 0, cert, key, ca.Path)
+		text := fmt.Sprintf("policy: %s\nfunction: {urls: [native]}\nopenflow: {listen: [\"unix:%s\"]}\nlog: {decisions: \"off\"}\nadmin: {token_file: %s}\n"+
+			"pair: {listen: \"%s\", peer: \"%s\", member: %d, prefer: %v, cert: %s, key: %s, ca: %s}\n", policy, filepath.Join(dir, fmt.Sprintf("openflow-%d.sock", i)), l.token, link[i], link[1-i], i, i == 0, cert, key, ca.Path)
 		if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

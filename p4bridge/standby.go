@@ -40,11 +40,10 @@ func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation u
 // followLead ends a connection when this gateway has a newer claim, or none. The election id of an open stream is never changed: BMv2 would
 // take the stream for another client's.
 func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
-	held := false
 	for {
 		t := pair.Term(s.desc.DPID)
 		if !t.Leads || t.Generation != generation {
-			if held && !t.Leads {
+			if o := s.serves.Load(); o != nil && o.held() && !t.Leads {
 				select { // until the switch says that the other one is primary
 				case <-c.demoted:
 				case <-time.After(demotedWithin):
@@ -53,7 +52,6 @@ func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
 			c.cancel(errYielded)
 			return
 		}
-		held = t.Holds
 		select {
 		case <-t.Changed:
 		case <-c.ctx.Done():

@@ -155,7 +155,7 @@ func (l *killLab) settled() (leads int) {
 				Pair struct{ Leads, Answers bool }
 			}
 			var switches []struct{ State string }
-			if l.get(p, "/api/v1/status", &st) != nil || l.get(p, "/api/v1/switches", &switches) != nil || !st.Pair.Answers || len(switches) != 1 {
+			if l.get(p, "/api/v1/status", &st) != nil || l.get(p, "/api/v1/p4", &switches) != nil || !st.Pair.Answers || len(switches) != 1 {
 				return false
 			}
 			switch {

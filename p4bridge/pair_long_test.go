@@ -271,7 +271,7 @@ func TestKillsOnBMv2(t *testing.T) { killsOnBMv2(t, 3, 2) }
 // TestLongKillsOnBMv2 is that many times.
 func TestLongKillsOnBMv2(t *testing.T) {
 	testlong.Need(t)
-	killsOnBMv2(t, 60, 40)
+	killsOnBMv2(t, 60, 100)
 }
 
 func killsOnBMv2(t *testing.T, faults, handovers int) {

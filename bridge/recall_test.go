@@ -40,11 +40,19 @@ type writes struct {
 	deaf
 	mu    sync.Mutex
 	rules [][]flow.Rule // of each Write
+	sent  int           // packets that were sent on
+	asked int           // Writes that are to be confirmed
 }
 
-func (w *writes) Write(_ uint32, c []Change, _ *Packet, _ bool) error {
+func (w *writes) Write(_ uint32, c []Change, p *Packet, confirm bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if p != nil && len(p.Actions) > 0 {
+		w.sent++
+	}
+	if confirm {
+		w.asked++
+	}
 	var list []flow.Rule
 	for _, x := range c {
 		list = append(list, *x.Rule)
@@ -89,5 +97,42 @@ func TestAnswerAtHand(t *testing.T) {
 		}
 		close(gate)
 		synctest.Wait()
+	})
+}
+
+// TestNoBarrierAtHand: the switch need not confirm the rules of an answer at hand. A packet that it sent before it had them goes by the same answer, without a rule
+// of its own.
+func TestNoBarrierAtHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		b, err := New(Config{Decider: remembers{gate}, Coalesce: true, LookInterval: -1, Guardrails: guard.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sw := &writes{deaf: deaf{*flowtest.Switch()}}
+		s := b.NewSession(t.Context(), sw, SessionOptions{Settle: 50 * time.Millisecond})
+		defer s.Close()
+		says := func(what string, writes, sent int) {
+			t.Helper()
+			synctest.Wait()
+			rules := 0
+			for _, list := range sw.rules {
+				rules += len(list)
+			}
+			if rules != writes || sw.sent != sent || sw.asked != 0 {
+				t.Errorf("%s: %d rules, %d packets sent on, %d BARRIERs; want %d, %d and none", what, rules, sw.sent, sw.asked, writes, sent)
+			}
+		}
+		for range 3 {
+			s.PacketIn(tcpPacket(80), time.Now(), nil)
+		}
+		says("a packet, and two that the switch sent before it had the rule", 1, 3)
+		time.Sleep(50 * time.Millisecond)
+		s.PacketIn(tcpPacket(80), time.Now(), nil)
+		says("one that comes when the rule must have been there", 2, 4)
+		if keys, waiting, _ := s.coalescer.Waiting(); keys+waiting != 0 {
+			t.Errorf("%d decisions may have followers, and %d packets follow", keys, waiting)
+		}
+		close(gate)
 	})
 }

@@ -46,6 +46,8 @@ type opening struct {
 	port flow.PortNo
 	tag  uint16    // of the policy
 	ends time.Time // zero: never
+
+	known time.Time // from then on only the switch knows whether it has the rule; zero: as long as it is remembered
 }
 
 type remembered struct {
@@ -198,6 +200,9 @@ func (s *Session) remember(j *job) {
 		if rule.HardTimeout > 0 {
 			o.ends = now.Add(rule.HardTimeout)
 		}
+		if idle := now.Add(rule.IdleTimeout); rule.IdleTimeout > 0 && rule.IdleTimeout < memoFor && (o.ends.IsZero() || idle.Before(o.ends)) {
+			o.known = idle // it may be gone by then
+		}
 		r.mu.Lock()
 		r.expire(now)
 		r.memo[key] = o
@@ -233,7 +238,7 @@ func (r *replies) recall(q *question, tag uint16, now time.Time) (opening, bool)
 	defer r.mu.Unlock()
 	r.expire(now)
 	o, ok := r.memo[q.match]
-	return o, ok && (o.tag == tag || r.s.keptTag(o.tag)) && (o.port == q.port) == q.same && (o.ends.IsZero() || now.Before(o.ends))
+	return o, ok && (o.known.IsZero() || now.Before(o.known)) && (o.tag == tag || r.s.keptTag(o.tag)) && (o.port == q.port) == q.same && (o.ends.IsZero() || now.Before(o.ends))
 }
 
 // submit queues a search of the switch for a packet. It returns false if the queue is full.

@@ -97,7 +97,11 @@ func (answering) Decide(_ context.Context, ev *flow.Event, d *flow.Decision) err
 	}
 	m := ev.PacketIn.Match.Keep(flow.Conversation)
 	if m.IPDst.Addr() == frames.Host(2).IP {
-		d.Verdict, d.Rules = flow.Allow, append(d.Rules, flow.Rule{Priority: 100, IdleTimeout: time.Minute, Match: m, Actions: []flow.Action{flow.OutputTo(2)}})
+		idle := time.Minute
+		if m.L4Dst == 23 {
+			idle = time.Second
+		}
+		d.Verdict, d.Rules = flow.Allow, append(d.Rules, flow.Rule{Priority: 100, IdleTimeout: idle, Match: m, Actions: []flow.Action{flow.OutputTo(2)}})
 		return nil
 	}
 	d.Verdict, d.Reason, d.Rules = flow.Deny, "no", append(d.Rules, flow.Rule{Priority: 100, IdleTimeout: time.Minute, Match: m})
@@ -176,6 +180,32 @@ func TestRepliesRemembered(t *testing.T) {
 		defer r.mu.Unlock()
 		if len(r.memo) > memoMax || len(r.order) > memoMax {
 			t.Errorf("%d conversations are remembered, %d in order", len(r.memo), len(r.order))
+		}
+	})
+}
+
+// A rule that the switch may have dropped by its idle timeout is looked for, however short ago it was installed.
+func TestRepliesOfShortRules(t *testing.T) {
+	talking(t, time.Millisecond, func(s *Session, l *looked, say func(flow.PortNo, []byte)) {
+		say(2, answer16(0)) // from now on the session remembers
+		question := frames.TCP(frames.Host(1).At(9), frames.Host(2).At(23), frames.SYN, nil)
+		answer := frames.TCP(frames.Host(2).At(23), frames.Host(1).At(9), frames.ACK, nil)
+		say(1, question)
+		time.Sleep(900 * time.Millisecond)
+		say(2, answer)
+		synctest.Wait()
+		if _, looks, _, answers := l.seen(); looks != 1 || answers != 1 {
+			t.Errorf("while it must be there: %d looks, %d answers passed, want 1 of the start, and 1", looks, answers)
+		}
+		time.Sleep(200 * time.Millisecond)
+		l.mu.Lock()
+		l.rules = nil // it was idle
+		l.mu.Unlock()
+		say(2, answer)
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if _, looks, _, answers := l.seen(); looks != 2 || answers != 1 {
+			t.Errorf("when it has gone: %d looks, %d answers passed", looks, answers)
 		}
 	})
 }

@@ -67,7 +67,7 @@ func (s *Session) resyncOnce() {
 	links, inLine := s.resync.links, s.resync.inLine
 	s.resync.links = nil
 	s.mu.Unlock()
-	current := s.b.cfg.Versions.Sweeping()
+	current := s.b.sweeping()
 	ours, err := s.survey(false, min(firstLook, s.b.cfg.ListTimeout))
 	s.connected()
 	if ours == 0 && err == nil {
@@ -143,7 +143,7 @@ func (s *Session) survey(sweep bool, within time.Duration) (ours int, err error)
 	defer cancel()
 	standing := s.sw.Standing()
 	found := make([]bool, len(standing))
-	current := s.b.cfg.Versions.Sweeping()
+	current := s.b.sweeping()
 	s.mu.Lock()
 	connected := s.resync.connected
 	s.mu.Unlock()

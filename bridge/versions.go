@@ -40,7 +40,8 @@ func (f Freshness) String() string {
 type Versions struct {
 	mu        sync.RWMutex
 	confirmed flow.PolicyVersion
-	pushed    bool // confirmed by Confirm: a function that answers no check does not undo it
+	pushed    bool               // confirmed by Confirm: a function that answers no check does not undo it
+	taken     flow.PolicyVersion // an operator has rolled back to it
 
 	// What answers brought while nothing is confirmed.
 	seen   flow.PolicyVersion
@@ -224,7 +225,15 @@ func (v *Versions) Rollback(version flow.PolicyVersion) error {
 		return fmt.Errorf("policy %v is not what the function has: policy checks bring %v", version, v.lower)
 	}
 	v.confirm(version, false)
+	v.taken = version
 	return nil
+}
+
+// rolledBack reports whether version counts since an operator has rolled back to it.
+func (v *Versions) rolledBack(version flow.PolicyVersion) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return version == v.taken && version == v.confirmed
 }
 
 // Latest returns the version that counts or, while none is confirmed, the newest

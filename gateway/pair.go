@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
@@ -34,6 +35,10 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 	if err != nil {
 		return fmt.Errorf("pair.ca: %w", err)
 	}
+	peer, _, err := net.SplitHostPort(set.Peer)
+	if err != nil {
+		return fmt.Errorf("pair.peer: %w", err)
+	}
 	l, err := net.Listen("tcp", set.Listen)
 	if err != nil {
 		return fmt.Errorf("pair.listen: %w", err)
@@ -43,13 +48,15 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 	g.pair, err = pair.New(pair.Config{
 		Listener: l, Peer: set.Peer, Member: set.Member, Prefer: set.Prefer, Timeout: set.Timeout, Poll: set.Timeout / 4,
 		Server: &tls.Config{MinVersion: tls.VersionTLS13, ClientCAs: cas, ClientAuth: tls.RequireAndVerifyClientCert,
-			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
+			// The authority may have signed certificates of others. The peer shows the one that it also shows where it listens.
+			VerifyConnection: func(c tls.ConnectionState) error { return c.PeerCertificates[0].VerifyHostname(peer) },
+			GetCertificate:   func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
 		Client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: cas,
 			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
-		Serial:   func() uint64 { return versions.Latest().Serial },
+		Serial:   func() uint64 { return versions.Confirmed().Serial },
 		Newer:    versions.CheckSoon,
-		Hold:     func(ctx context.Context) error { return g.server.Hold(ctx) },
-		Receive:  func(dpid flow.DPID, p *flow.PacketIn) error { return g.server.Receive(dpid, p) },
+		Hold:     g.hold,
+		Receive:  g.receive,
 		Switches: g.pairSwitches,
 		Claims:   g.forgetStates,
 		Logger:   g.log, Metrics: pair.NewMetrics(g.registry),
@@ -58,6 +65,31 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 		l.Close()
 	}
 	return err
+}
+
+// hold prepares a handover of the lead: nothing more is sent to any switch.
+func (g *Gateway) hold(ctx context.Context) error {
+	holding := []func(context.Context) error{g.server.Hold}
+	for _, s := range g.p4 {
+		holding = append(holding, s.Hold)
+	}
+	errs := make([]error, len(holding))
+	var all sync.WaitGroup
+	for i, hold := range holding {
+		all.Go(func() { errs[i] = hold(ctx) })
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+// receive takes a packet that the other gateway has received from a switch.
+func (g *Gateway) receive(dpid flow.DPID, p *flow.PacketIn) error {
+	for _, s := range g.p4 {
+		if s.DPID() == dpid {
+			return s.Receive(p)
+		}
+	}
+	return g.server.Receive(dpid, p)
 }
 
 // pairSwitches are the switches that the gateways of a pair may claim: those that are connected, and those of P4 that are configured.

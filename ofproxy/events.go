@@ -30,6 +30,10 @@ func (s *session) packetIn(msg []byte) {
 		s.aside(ofp.Header{Type: ofp.TypePacketIn}, msg)
 		return
 	}
+	if s.unsure() {
+		s.keep(msg)
+		return
+	}
 	if s.pi == nil {
 		s.pi = new(flow.PacketIn)
 	}

@@ -382,6 +382,7 @@ func (s *session) readyState() (*state, error) {
 		s.role.Store(int32(roleStandby))
 		s.passes = true
 		s.core.Load().Close()
+		s.passReceived()
 		return stateStandby, nil
 	}
 	return nil, err
@@ -396,10 +397,10 @@ func (s *session) govern() error {
 		h, msg, err := s.next()
 		switch {
 		case errors.Is(err, errWoken):
-			s.takeReceived()
 			if err := s.lookUp(); err != nil {
 				return err
 			}
+			s.takeReceived()
 			continue
 		case err != nil:
 			return err

@@ -9,7 +9,9 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -982,4 +984,39 @@ func TestCrowdedSwitchIsReadSlowly(t *testing.T) {
 			t.Errorf("%d drops of %d packets, want all but the 5 that there is room for", got.Drops, packets)
 		}
 	})
+}
+
+// TestOrderOfMessages: a packet goes behind its rule and does not wait for the switch to confirm that, unless the switch reorders messages.
+func TestOrderOfMessages(t *testing.T) {
+	for first, want := range map[bool][]ofp.Type{
+		false: {ofp.TypeFlowMod, ofp.TypePacketOut, ofp.TypeBarrierRequest},
+		true:  {ofp.TypeFlowMod, ofp.TypeBarrierRequest, ofp.TypePacketOut},
+	} {
+		bubble(t, func(c *testConfig) {
+			c.B.Decider = flow.DeciderFunc(func(_ context.Context, ev *flow.Event, d *flow.Decision) error { return exactRule(ev, d) })
+			c.B.Coalesce, c.BarrierFirst = true, first
+		}, func(r *rig) {
+			var mu sync.Mutex
+			var got []ofp.Type
+			sw := r.connect(oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow13}, Intercept: func(h ofp.Header, _ []byte) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, h.Type)
+				return false
+			}})
+			defer sw.Close()
+			mu.Lock()
+			got = nil
+			mu.Unlock()
+			if err := sw.PacketIn(1, frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), []byte("x"))); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(got, want) {
+				t.Errorf("barrier first %t: the switch was sent %v, want %v", first, got, want)
+			}
+		})
+	}
 }

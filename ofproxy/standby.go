@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/ofproxy/ofp"
 )
@@ -54,7 +55,7 @@ func (s *session) standbyState() (*state, error) {
 	slave := false
 	for {
 		t := pair.Term(s.dpid)
-		if t.Leads && !t.Holds {
+		if t.Leads && !t.Holds && !s.asks(&t) {
 			got, err := s.claimRole(t.Generation)
 			if err != nil {
 				return nil, err
@@ -88,6 +89,10 @@ func (s *session) standbyState() (*state, error) {
 		}
 	}
 }
+
+// asks reports whether the gateway must ask the other one before it writes: it was stopped for a while, and an OpenFlow 1.0 switch obeys whoever has claimed
+// it last, also one that does not know that the other one leads by now. The switch itself refuses such a claim in 1.3.
+func (s *session) asks(t *bridge.Term) bool { return t.Unsure && s.version == flow.OpenFlow10 }
 
 // idle reads messages until changed is closed or wait has passed. A negative wait never passes.
 func (s *session) idle(changed <-chan struct{}, wait time.Duration) error {
@@ -133,6 +138,29 @@ func (s *session) aside(h ofp.Header, msg []byte) {
 	if ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, &pi) == nil {
 		s.passOn(&pi)
 	}
+}
+
+// unsure is asks, for packets.
+func (s *session) unsure() bool {
+	if s.version != flow.OpenFlow10 || s.received == nil {
+		return false
+	}
+	t := s.srv.bridge.Pair().Term(s.dpid)
+	return t.Unsure
+}
+
+// keep has a packet wait until it is known who decides it.
+func (s *session) keep(msg []byte) {
+	pi := new(flow.PacketIn)
+	if ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, pi) == nil {
+		pi.Data = append([]byte(nil), pi.Data...)
+		select {
+		case s.received <- pi:
+			return
+		default:
+		}
+	}
+	s.srv.bridge.Early(s.version)
 }
 
 // passOn gives a packet to the gateway that leads.
@@ -256,7 +284,7 @@ func (s *session) attend(ctx context.Context) {
 	defer ticker.Stop()
 	for {
 		t := pair.Term(s.dpid)
-		if !t.Leads || t.Generation != s.governs.Load() {
+		if !t.Leads || t.Generation != s.governs.Load() || len(s.received) > 0 {
 			s.wake()
 		}
 		select {
@@ -281,7 +309,7 @@ func (s *session) lookUp() error {
 	switch {
 	case !t.Leads:
 		return errDemoted
-	case t.Holds:
+	case t.Holds, s.asks(&t):
 		return nil
 	}
 	s.role.Store(int32(roleAlone)) // a handover may have failed
@@ -379,21 +407,29 @@ func (s *Server) Receive(dpid flow.DPID, p *flow.PacketIn) error {
 // it is dropped.
 func (s *session) early(msg []byte) {
 	if s.received != nil && s.state.Load() == stateConfigure {
-		pi := new(flow.PacketIn)
-		if ofp.ParsePacketInVLANs(msg, s.cfg.VLANLimit, pi) == nil {
-			pi.Data = append([]byte(nil), pi.Data...)
-			select {
-			case s.received <- pi:
-				return
-			default:
-			}
-		}
+		s.keep(msg)
+		return
 	}
 	s.srv.bridge.Early(s.version)
 }
 
-// takeReceived decides the packets that the other gateway has passed on. The owner calls it.
+// passReceived passes on what has waited here in vain.
+func (s *session) passReceived() {
+	for {
+		select {
+		case p := <-s.received:
+			s.passOn(p)
+		default:
+			return
+		}
+	}
+}
+
+// takeReceived decides the packets that the other gateway has passed on, and those that have waited until this one knew that it leads. The owner calls it.
 func (s *session) takeReceived() {
+	if s.unsure() {
+		return
+	}
 	for {
 		select {
 		case p := <-s.received:

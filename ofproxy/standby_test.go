@@ -42,6 +42,13 @@ func (l *lead) turn(leads bool, generation uint64) {
 	l.term = bridge.Term{Leads: leads, Generation: generation, Changed: l.changed}
 }
 
+// wakes says that the gateway was stopped, and does not know whether the other one leads by now.
+func (l *lead) wakes() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.term.Unsure = true
+}
+
 func (l *lead) Term(flow.DPID) bridge.Term {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -59,6 +66,7 @@ func (l *lead) Lost(_ flow.DPID, generation uint64) {
 }
 
 func (l *lead) Member() uint32             { return 0 }
+func (l *lead) Newest() uint64             { return 0 }
 func (l *lead) Seen(_ flow.DPID, _ uint64) {}
 func (l *lead) PassOn(flow.DPID, *flow.PacketIn) bool {
 	l.mu.Lock()
@@ -78,8 +86,12 @@ func (o *told) see(h ofp.Header, msg []byte) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.list = append(o.list, h.Type)
-	if h.Type == ofp.TypeRoleRequest {
+	switch h.Type {
+	case ofp.TypeRoleRequest:
 		role, _, _ := ofp.ParseRole(msg)
+		o.no = append(o.no, role)
+	case ofp.TypeExperimenter:
+		role, _, _ := ofp.ParseNiciraRole(msg)
 		o.no = append(o.no, role)
 	}
 	return false
@@ -113,9 +125,15 @@ func paired(t *testing.T, leads bool, generation uint64, body func(r *rig, l *le
 // TestStandbyChangesNothing: a gateway that stands by makes itself a slave and sends nothing that changes the switch; when it leads it claims before
 // it does.
 func TestStandbyChangesNothing(t *testing.T) {
+	for _, v := range []flow.Protocol{flow.OpenFlow10, flow.OpenFlow13} {
+		t.Run(v.String(), func(t *testing.T) { standbyChangesNothing(t, v) })
+	}
+}
+
+func standbyChangesNothing(t *testing.T, v flow.Protocol) {
 	paired(t, false, 5, func(r *rig, l *lead) {
 		var seen told
-		sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow13}, Roles: new(oftest.Roles), Intercept: seen.see})
+		sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{v}, Roles: new(oftest.Roles), Intercept: seen.see})
 		defer sw.Close()
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -143,7 +161,7 @@ func TestStandbyChangesNothing(t *testing.T) {
 		defer seen.mu.Unlock()
 		claims := 0
 		for _, typ := range seen.list {
-			if typ == ofp.TypeRoleRequest {
+			if typ == ofp.TypeRoleRequest || typ == ofp.TypeExperimenter {
 				claims++
 			}
 			if slices.Contains(changes, typ) && claims <= claimed {
@@ -157,32 +175,44 @@ func TestStandbyChangesNothing(t *testing.T) {
 // over it, and nothing is sent from then on.
 func TestDemotionIsNoticed(t *testing.T) {
 	frame := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), []byte("x"))
-	for name, tell := range map[string]func(sw *oftest.Switch){
-		"by asking": func(*oftest.Switch) { time.Sleep(roleEvery + 10*time.Millisecond) },
-		"by an ERROR": func(sw *oftest.Switch) {
-			if err := sw.SendError(5, ofp.ErrBadRequest, 10, nil); err != nil { // IS_SLAVE
+	says := func(code uint16) func(sw *oftest.Switch) {
+		return func(sw *oftest.Switch) {
+			if err := sw.SendError(5, ofp.ErrBadRequest, code, nil); err != nil {
 				t.Error(err)
 			}
-		},
+		}
+	}
+	for name, row := range map[string]struct {
+		v    flow.Protocol
+		tell func(sw *oftest.Switch)
+	}{
+		"by asking":               {flow.OpenFlow13, func(*oftest.Switch) { time.Sleep(roleEvery + 10*time.Millisecond) }},
+		"by an ERROR":             {flow.OpenFlow13, says(10)}, // IS_SLAVE
+		"by an ERROR of 1.0":      {flow.OpenFlow10, says(ofp.BadRequestEperm)},
+		"by Open vSwitch's ERROR": {flow.OpenFlow10, says(niciraIsSlave)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			paired(t, true, 8, func(r *rig, l *lead) {
 				roles := new(oftest.Roles)
 				var seen told
-				sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow13}, Roles: roles, Intercept: seen.see})
+				sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{row.v}, Roles: roles, Intercept: seen.see})
 				defer sw.Close()
 				synctest.Wait()
 				if !r.ready(1) {
 					t.Fatalf("not ready:\n%s", r.logs)
 				}
-				other := oftest.NewDatapath(oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow13}, Roles: roles})
-				if _, _, err := other.Handle(nil, ofp.AppendHello(nil, 1, flow.OpenFlow13)); err != nil {
+				other := oftest.NewDatapath(oftest.Config{DPID: 1, Versions: []flow.Protocol{row.v}, Roles: roles})
+				if _, _, err := other.Handle(nil, ofp.AppendHello(nil, 1, row.v)); err != nil {
 					t.Fatal(err)
 				}
-				if _, _, err := other.Handle(nil, ofp.AppendRoleRequest(nil, 2, ofp.RoleMaster, 11)); err != nil {
+				claim := ofp.AppendRoleRequest(nil, 2, ofp.RoleMaster, 11)
+				if row.v == flow.OpenFlow10 {
+					claim = ofp.AppendNiciraRole(nil, 2, ofp.RoleMaster)
+				}
+				if _, _, err := other.Handle(nil, claim); err != nil {
 					t.Fatal(err)
 				}
-				tell(sw)
+				row.tell(sw)
 				synctest.Wait()
 				if len(l.lost) != 1 || r.ready(1) {
 					t.Fatalf("lost %v, ready %t\n%s", l.lost, r.ready(1), r.logs)
@@ -231,5 +261,80 @@ func TestHeldSwitchIsSentNothing(t *testing.T) {
 		if got := sw.Take(); len(got) != 0 || l.passed != 1 {
 			t.Errorf("the switch was sent %v, and the other gateway %d packets", got, l.passed)
 		}
+	})
+}
+
+// TestStoppedAsksBeforeItWrites: a switch of 1.0 obeys whoever claims it last. So a gateway that was stopped while the other one took the lead neither claims
+// such a switch, which may have connected anew meanwhile, nor decides its packets before it knows who leads. A switch of 1.3 refuses an old claim itself.
+func TestStoppedAsksBeforeItWrites(t *testing.T) {
+	frame := frames.UDP(frames.Host(1).At(1), frames.Host(2).At(2), []byte("x"))
+	connects := func(t *testing.T, v flow.Protocol, then func(r *rig, l *lead, sw *oftest.Switch, seen *told)) {
+		paired(t, true, 8, func(r *rig, l *lead) {
+			var seen told
+			sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{v}, Roles: new(oftest.Roles), Intercept: seen.see})
+			defer sw.Close()
+			then(r, l, sw, &seen)
+		})
+	}
+	for name, leads := range map[string]bool{"it leads": true, "the other one leads": false} {
+		t.Run("connected anew, "+name, func(t *testing.T) {
+			paired(t, true, 8, func(r *rig, l *lead) {
+				l.wakes()
+				roles := new(oftest.Roles)
+				other := oftest.NewDatapath(oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow10}, Roles: roles})
+				for _, msg := range [][]byte{ofp.AppendHello(nil, 1, flow.OpenFlow10), ofp.AppendNiciraRole(nil, 2, ofp.RoleMaster)} {
+					if _, _, err := other.Handle(nil, msg); err != nil {
+						t.Fatal(err)
+					}
+				}
+				var seen told
+				sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow10}, Roles: roles, Intercept: seen.see})
+				defer sw.Close()
+				time.Sleep(time.Second)
+				synctest.Wait()
+				if slices.Contains(seen.roles(), ofp.RoleMaster) || !other.Asks() {
+					t.Fatalf("it claims before it has asked: %v, the leader's switch still asks it: %t", seen.roles(), other.Asks())
+				}
+				l.set(leads, 8)
+				synctest.Wait()
+				if claimed := slices.Contains(seen.roles(), ofp.RoleMaster); claimed != leads || other.Asks() == leads || r.ready(1) != leads {
+					t.Errorf("when it knows: claimed %t, governs %t, the other is asked %t\n%s", claimed, r.ready(1), other.Asks(), r.logs)
+				}
+			})
+		})
+		t.Run("a packet, "+name, func(t *testing.T) {
+			connects(t, flow.OpenFlow10, func(r *rig, l *lead, sw *oftest.Switch, _ *told) {
+				synctest.Wait()
+				if !r.ready(1) {
+					t.Fatalf("not ready:\n%s", r.logs)
+				}
+				sw.Take()
+				l.wakes()
+				if err := sw.PacketIn(1, frame); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(100 * time.Millisecond)
+				synctest.Wait()
+				if got := sw.Take(); len(got) != 0 || l.passed != 0 {
+					t.Fatalf("before it knows who leads the switch is sent %v, and the other gateway %d packets", got, l.passed)
+				}
+				l.set(leads, 8)
+				synctest.Wait()
+				if got := sw.Take(); (len(got) > 0) != leads || (l.passed == 1) == leads {
+					t.Errorf("when it knows the switch is sent %v, and the other gateway %d packets", got, l.passed)
+				}
+			})
+		})
+	}
+	t.Run("OpenFlow 1.3", func(t *testing.T) {
+		paired(t, true, 8, func(r *rig, l *lead) {
+			l.wakes()
+			sw := oftest.Serve(r.pipe(), oftest.Config{DPID: 1, Versions: []flow.Protocol{flow.OpenFlow13}, Roles: new(oftest.Roles)})
+			defer sw.Close()
+			synctest.Wait()
+			if !r.ready(1) {
+				t.Errorf("a switch that tells old claims from new ones waits:\n%s", r.logs)
+			}
+		})
 	})
 }

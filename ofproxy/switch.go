@@ -48,8 +48,8 @@ func (s *session) Flush() error {
 	return err
 }
 
-// Write appends FLOW_MODs, a BARRIER_REQUEST where one is wanted, and the
-// PACKET_OUT, in one stretch of the outbox.
+// Write appends FLOW_MODs, the PACKET_OUT, and a BARRIER_REQUEST where one is
+// wanted, in one stretch of the outbox. With BarrierFirst the packet comes last.
 func (s *session) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, confirm bool) error {
 	b, err := s.out.begin()
 	if err != nil {
@@ -80,16 +80,18 @@ func (s *session) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, c
 		sent++
 		released = released || use != flow.NoBuffer
 	}
-	if sent > 0 {
-		switch {
-		case confirm:
+	if sent > 0 && s.cfg.BarrierFirst {
+		if confirm {
 			b = s.afterBarrier(b, xid)
-		case s.cfg.BarrierFirst:
+		} else {
 			b = ofp.AppendBarrierRequest(b, s.version, s.srv.bridge.Number())
 		}
 	}
 	if !released {
 		b = s.release(b, xid, p)
+	}
+	if sent > 0 && confirm && !s.cfg.BarrierFirst {
+		b = s.afterBarrier(b, xid) // last: the packet need not wait for the switch's answer
 	}
 	s.out.end(b)
 	core := s.core.Load()

@@ -62,7 +62,9 @@ type client struct {
 	election    ElectionID
 	arbitration chan *p4v1.MasterArbitrationUpdate
 	term        atomic.Pointer[term] // while we are primary
+	demoted     chan struct{}        // closed when we have ceased to be, by the switch's word
 
+	once  sync.Once       // for demoted
 	watch watchdog        // of writes
 	codec grpc.CallOption // a [wireCodec]
 
@@ -72,6 +74,7 @@ type client struct {
 	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
+	marks  chan chan struct{} // of those who wait for what is queued
 }
 
 // term is a time in which this gateway is the switch's primary. It ends when another
@@ -117,11 +120,13 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	c := &client{
 		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
 		arbitration: make(chan *p4v1.MasterArbitrationUpdate, 16),
+		demoted:     make(chan struct{}),
 		codec:       grpc.ForceCodecV2(newWireCodec()),
 		turn:        cfg.Bridge.Turn(),
 		events:      newInbox(cfg.Bridge.QueuePerSwitch),
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
+		marks:       make(chan chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.watch.limit, c.watch.bark = cfg.CallTimeout, func() {
@@ -197,6 +202,26 @@ func (c *client) finish() {
 	select {
 	case <-c.ctx.Done():
 	case <-time.After(finishTimeout):
+	}
+}
+
+// sent waits until all that is queued on the stream has been sent.
+func (c *client) sent(ctx context.Context) {
+	mark := make(chan struct{})
+	select {
+	case c.marks <- mark:
+	case <-c.ctx.Done():
+		return
+	}
+	select {
+	case c.send <- new(p4v1.StreamMessageRequest):
+	case <-c.ctx.Done():
+		return
+	}
+	select {
+	case <-mark:
+	case <-ctx.Done():
+	case <-c.ctx.Done():
 	}
 }
 
@@ -301,6 +326,7 @@ func (c *client) arbitrated(u *p4v1.MasterArbitrationUpdate) {
 func (c *client) endTerm(why error) {
 	if t := c.term.Swap(nil); t != nil {
 		t.cancel(why)
+		c.once.Do(func() { close(c.demoted) })
 	}
 }
 
@@ -394,6 +420,10 @@ func (c *client) transmit() {
 		case m := <-c.send:
 			if m == nil { // finish
 				_ = c.stream.CloseSend() // its error is receive's, too
+				continue
+			}
+			if m.GetUpdate() == nil { // sent
+				close(<-c.marks)
 				continue
 			}
 			if m.GetArbitration() == nil && c.term.Load() == nil {

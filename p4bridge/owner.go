@@ -44,6 +44,7 @@ type owner struct {
 
 	mu       sync.Mutex // guards what follows; never held while the switch is asked
 	ended    bool       // nothing is queued any more
+	holds    bool       // nor while the lead is handed over to the other gateway of a pair
 	queue    []*request
 	sweeps   []*request // removals that may wait
 	book     *book
@@ -86,6 +87,7 @@ func (o *owner) end() {
 	o.mu.Lock()
 	o.ended = true
 	o.mu.Unlock()
+	o.passAll()
 	o.core.Drops("disconnected", o.c.events.len())
 	if left := o.core.Close(); left > 0 {
 		o.s.faults.Info("given_up", "the session ended before these events were decided", "events", left)
@@ -178,6 +180,10 @@ func every(d time.Duration) *time.Ticker {
 
 // handle handles one event of the switch.
 func (o *owner) handle(ev *event) {
+	if o.s.cfg.Bridge.Pair() != nil && o.held() {
+		o.passOn(&ev.pi)
+		return // a list of digests is acknowledged by who leads
+	}
 	o.heard(&ev.pi.Match)
 	var done func()
 	if ev.list != nil {

@@ -1,6 +1,7 @@
 package p4bridge
 
 import (
+	"bytes"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ type lead struct {
 	term    bridge.Term
 	changed chan struct{}
 	lost    int
+	peer    func(*flow.PacketIn) error // takes the packets that are passed on; nil: nobody does
+	passed  int
 }
 
 func newLead(member uint32) *lead {
@@ -40,6 +43,36 @@ func (l *lead) Term(flow.DPID) bridge.Term {
 	return l.term
 }
 
+// hold says that the lead is about to be handed over.
+func (l *lead) hold() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.changed)
+	l.changed = make(chan struct{})
+	l.term.Holds, l.term.Changed = true, l.changed
+}
+
+// PassOn gives a packet to the other gateway, as soon as that takes it.
+func (l *lead) PassOn(_ flow.DPID, p *flow.PacketIn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peer == nil {
+		return false
+	}
+	l.passed++
+	in := flow.PacketIn{Reason: p.Reason, Data: bytes.Clone(p.Data)}
+	in.Match.SetInPort(p.Match.InPort)
+	go func(peer func(*flow.PacketIn) error) {
+		for range 12000 {
+			if peer(&in) == nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}(l.peer)
+	return true
+}
+
 func (l *lead) Lost(flow.DPID, uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -52,9 +85,9 @@ func (l *lead) losses() int {
 	return l.lost
 }
 
-func (l *lead) Member() uint32                        { return l.member }
-func (l *lead) Seen(flow.DPID, uint64)                {}
-func (l *lead) PassOn(flow.DPID, *flow.PacketIn) bool { return false }
+func (l *lead) Member() uint32         { return l.member }
+func (l *lead) Newest() uint64         { return 0 }
+func (l *lead) Seen(flow.DPID, uint64) {}
 
 // TestPair has two gateways serve one switch: the one that leads is its primary, the other has no connection of its own, and one that does not know
 // that it has lost the lead learns it from the switch.
@@ -154,6 +187,81 @@ func pairChanges(t *testing.T, changes int) {
 			r.packet(t, 1, frame)
 			expect(t, r, uint32(2+to), frame)
 			quiet(t, r, frame, 20*time.Millisecond) // and by nobody else
+		}
+	})
+}
+
+// TestHandoverLosesNothing hands the lead over again and again while packets of new flows come: each leaves once, though for a moment neither gateway may
+// write, and whichever of them the switch gave it to.
+func TestHandoverLosesNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		var leads [2]*lead
+		var sessions [2]*Session
+		for i := range sessions {
+			leads[i] = newLead(uint32(i))
+			cfg := fastConfig(r)
+			cfg.Miss = MissPunt
+			cfg.Bridge = bridgeOf(t, local{toPort(flow.PortNo(2 + i))}, func(c *bridge.Config) { c.Pair = leads[i] })
+			sessions[i] = run(t, cfg, nil)
+		}
+		for i, l := range leads {
+			l.peer = sessions[1-i].Receive
+		}
+		state := func(i int, want string) {
+			t.Helper()
+			eventually(t, "gateway "+string('0'+rune(i))+" is "+want, func() bool { return sessions[i].Status().State == want })
+		}
+		generation := uint64(100)
+		leads[0].set(true, generation)
+		state(0, "serving")
+
+		stop, sent := make(chan struct{}), make(chan int, 1)
+		go func() {
+			n := 0
+			for ticker := time.NewTicker(10 * time.Millisecond); ; n++ {
+				select {
+				case <-stop:
+					sent <- n
+					return
+				case <-ticker.C:
+					r.packet(t, 1, udp(1, 9, uint16(1000+n)))
+				}
+			}
+		}()
+		for n := range 6 {
+			from, to := n%2, 1-n%2
+			time.Sleep(50 * time.Millisecond) // so that there are packets on either side
+			leads[from].hold()
+			if err := sessions[from].Hold(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			generation = (generation>>1+1)<<1 | uint64(to)
+			leads[to].set(true, generation)
+			leads[from].set(false, generation)
+			state(to, "serving")
+			state(from, "standby")
+		}
+		close(stop)
+		want := <-sent
+		left := make(map[string]int)
+		for quiet := time.After(2 * time.Second); ; {
+			select {
+			case f := <-r.out():
+				if f.Port != 1 {
+					left[string(f.Data)]++
+				}
+				continue
+			case <-quiet:
+			}
+			break
+		}
+		for n := range want {
+			if times := left[string(udp(1, 9, uint16(1000+n)))]; times != 1 {
+				t.Errorf("packet %d of %d left %d times", n, want, times)
+			}
+		}
+		if leads[0].passed+leads[1].passed == 0 {
+			t.Error("no packet came while the lead was handed over: nothing was tried")
 		}
 	})
 }

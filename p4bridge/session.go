@@ -192,46 +192,6 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 	}
 }
 
-// errYielded ends a connection, since the other gateway of a pair leads or this one has claimed again; errNotPrimary says that the switch has
-// another primary.
-var (
-	errYielded    = errors.New("the lead has changed")
-	errNotPrimary = errors.New("the switch has another primary")
-)
-
-// awaitLead waits until this gateway of a pair leads, and returns the generation of its claim.
-func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation uint64, err error) {
-	for {
-		t := pair.Term(s.desc.DPID)
-		if t.Leads && !t.Holds {
-			return t.Generation, nil
-		}
-		s.status.set("standby", nil)
-		select {
-		case <-t.Changed:
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-}
-
-// followLead ends a connection when this gateway has a newer claim, or none. The election id of an open stream is never changed: BMv2 would
-// take the stream for another client's.
-func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
-	for {
-		t := pair.Term(s.desc.DPID)
-		if !t.Leads || t.Generation != generation {
-			c.cancel(errYielded)
-			return
-		}
-		select {
-		case <-t.Changed:
-		case <-c.ctx.Done():
-			return
-		}
-	}
-}
-
 // streamError says why the stream ended, in terms of what was being done.
 func (s *Session) streamError(c *client, first bool) error {
 	err := context.Cause(c.ctx)

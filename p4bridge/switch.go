@@ -100,6 +100,7 @@ type request struct {
 	changes []*change
 	packets []*p4v1.PacketOut // that go once the changes are written
 	confirm bool
+	then    func() // where set, is called when all that was queued before is written
 }
 
 // maxWaiting bounds the decisions that wait for a switch which takes its rules
@@ -140,6 +141,11 @@ func (o *owner) Write(xid uint32, changes []bridge.Change, p *bridge.Packet, con
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
+	case o.holds:
+		if p != nil {
+			o.passOn(p.In)
+		}
+		return bridge.ErrElsewhere
 	case o.ended:
 		return errEnded
 	case sweep:

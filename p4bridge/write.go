@@ -217,6 +217,9 @@ func (o *owner) settle(r *request, now time.Time) {
 			o.core.Drop("slow_reader")
 		}
 	}
+	if r.then != nil {
+		r.then()
+	}
 	if r.confirm {
 		o.core.Written(r.xid, -1, nil)
 	}

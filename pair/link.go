@@ -156,7 +156,7 @@ func (m *Member) ask(ctx context.Context) {
 		m.mu.Unlock()
 		return
 	}
-	m.heard, m.peer = begun, st
+	m.hear(begun, st)
 	mine := m.cfg.Serial()
 	m.mu.Unlock()
 	if st.Serial > mine && m.cfg.Newer != nil {

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"switchbridge/bridge"
@@ -53,8 +54,8 @@ type Config struct {
 	Poll    time.Duration
 	Timeout time.Duration
 
-	// Serial returns the serial of the newest policy that this gateway knows. Newer is called when the peer knows a newer one. A gateway with an older policy
-	// doesn't take the lead from a peer that answers.
+	// Serial returns the serial of the policy that counts here; 0: none is confirmed. Newer is called when the peer has a newer one. A gateway with an
+	// older policy doesn't take the lead from a peer that answers, and isn't given it.
 	Serial func() uint64
 	Newer  func()
 
@@ -104,6 +105,7 @@ type Member struct {
 	leads   bool
 	holds   bool
 	decided time.Time // when leads, holds or gen was set last
+	woke    time.Time // when this process went on after it had been stopped; zero: the peer's answer is newer than that
 	gen     uint64    // of the latest claim, or the highest that was seen
 	since   time.Time
 	changed chan struct{}
@@ -118,6 +120,8 @@ type Member struct {
 	spoken  map[flow.DPID]*spoken
 	ticked  time.Time
 	waiting chan passed
+
+	newest atomic.Uint64 // the peer's serial
 }
 
 // spoken is what a switch has answered about the lead while this gateway leads.
@@ -173,7 +177,15 @@ func (m *Member) Term(dpid flow.DPID) bridge.Term {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.spoken[dpid]
-	return bridge.Term{Generation: m.gen, Leads: m.leads && (s == nil || !s.left), Holds: m.holds, Changed: m.changed}
+	return bridge.Term{Generation: m.gen, Leads: m.leads && (s == nil || !s.left), Holds: m.holds, Unsure: m.unsure(time.Now()), Changed: m.changed}
+}
+
+// Newest implements [bridge.Pair].
+func (m *Member) Newest() uint64 { return m.newest.Load() }
+
+// unsure reports whether this process was stopped for longer than its peer waits before that leads, and has not asked it since. The caller holds mu.
+func (m *Member) unsure(now time.Time) bool {
+	return m.leads && (!m.woke.IsZero() || now.Sub(m.ticked) > m.cfg.Timeout)
 }
 
 // Seen implements [bridge.Pair]. Where a switch has seen a higher generation than this member's, it leads with one above it. A switch that says so
@@ -290,6 +302,12 @@ func (m *Member) claimLeft(now time.Time, answers bool) {
 	}
 }
 
+// hear takes note of what the peer says of itself.
+func (m *Member) hear(at time.Time, st State) {
+	m.heard, m.peer = at, st
+	m.newest.Store(st.Serial)
+}
+
 // answers reports whether the peer has answered within the timeout.
 func (m *Member) answers(now time.Time) bool {
 	return !m.heard.IsZero() && now.Sub(m.heard) <= m.cfg.Timeout
@@ -345,10 +363,17 @@ func (m *Member) look(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	// This process was stopped for a while, and may have missed answers of its peer.
-	if now.Sub(m.ticked) > m.cfg.Timeout && m.claims.Before(now.Add(m.cfg.Timeout)) {
-		m.claims = now.Add(m.cfg.Timeout)
+	if now.Sub(m.ticked) > m.cfg.Timeout {
+		m.woke = now
+		if m.claims.Before(now.Add(m.cfg.Timeout)) {
+			m.claims = now.Add(m.cfg.Timeout)
+		}
 	}
 	m.ticked = now
+	if !m.woke.IsZero() && (m.heard.After(m.woke) || now.Sub(m.woke) > m.cfg.Timeout) {
+		m.woke = time.Time{}
+		defer m.tell() // after it has been decided who leads
+	}
 	answers := m.answers(now)
 	m.cfg.Metrics.answers.Set(0)
 	if answers {
@@ -447,7 +472,7 @@ func (m *Member) Run(ctx context.Context) error {
 	}
 }
 
-// Handover gives the lead to the peer without losing a packet. Before it, the switches confirm what this gateway has sent; after it, this gateway passes on
+// Handover gives the lead to the peer without losing a packet. A peer with an older policy gets none. Before it, the switches confirm what this gateway has sent; after it, this gateway passes on
 // the packets that it still receives from them.
 func (m *Member) Handover(ctx context.Context) error {
 	m.mu.Lock()
@@ -461,6 +486,10 @@ func (m *Member) Handover(ctx context.Context) error {
 	case m.holds:
 		m.mu.Unlock()
 		return errors.New("the lead is being handed over already")
+	case m.peer.Serial < m.cfg.Serial():
+		older := fmt.Errorf("the other gateway, %s, has an older policy, of serial %d, and this one has %d", m.cfg.Peer, m.peer.Serial, m.cfg.Serial())
+		m.mu.Unlock()
+		return older
 	}
 	m.holds = true
 	m.set(time.Now(), true, "the lead is being handed over")
@@ -480,7 +509,7 @@ func (m *Member) Handover(ctx context.Context) error {
 		return fmt.Errorf("handover: %w", err)
 	}
 	now := time.Now()
-	m.heard, m.peer = now, peer
+	m.hear(now, peer)
 	if m.leads {
 		m.yield(now, "the lead was handed over")
 	}

@@ -64,7 +64,7 @@ func (m *Member) hears(peer *Member, now time.Time) {
 	st := peer.state()
 	peer.mu.Unlock()
 	m.mu.Lock()
-	m.heard, m.peer = now, st
+	m.hear(now, st)
 	m.mu.Unlock()
 }
 
@@ -347,6 +347,68 @@ func TestCutLink(t *testing.T) {
 	})
 }
 
+// TestStopped: a leader that was stopped for longer than its peer waits says so, from the moment it goes on until it has asked: who asks it in between must not
+// take it for the leader where the switch can't tell.
+func TestStopped(t *testing.T) {
+	for name, row := range map[string]struct {
+		peer  func(pair [2]*Member) // what has become of the peer meanwhile; nil: it does not answer
+		leads bool
+	}{
+		"the peer leads":           {func(pair [2]*Member) { pair[1].claim(time.Now(), "test") }, false},
+		"the peer stands by":       {func([2]*Member) {}, true},
+		"the peer does not answer": {nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pair := pairOf(t)
+				m := pair[0]
+				m.hears(pair[1], time.Now())
+				m.look(time.Now())
+				for range 20 {
+					time.Sleep(DefaultPoll)
+					m.hears(pair[1], time.Now())
+					m.look(time.Now())
+					if term := m.Term(1); !term.Leads || term.Unsure {
+						t.Fatalf("%+v: it was not stopped", term)
+					}
+				}
+				changed := m.Term(1).Changed
+				time.Sleep(2 * time.Second)
+				if !m.Term(1).Unsure {
+					t.Error("before anything else has run it is sure that it leads")
+				}
+				m.look(time.Now())
+				if !m.Term(1).Unsure {
+					t.Error("it is sure that it leads, and has asked nobody")
+				}
+				if row.peer != nil {
+					pair[1].mu.Lock()
+					row.peer(pair)
+					pair[1].mu.Unlock()
+				}
+				for range 5 {
+					time.Sleep(DefaultPoll)
+					if row.peer != nil {
+						m.hears(pair[1], time.Now())
+						if !m.Term(1).Unsure && m.Term(1).Leads != row.leads {
+							t.Fatal("it is sure before it has looked at the answer")
+						}
+					}
+					m.look(time.Now())
+				}
+				if term := m.Term(1); term.Leads != row.leads || term.Unsure {
+					t.Errorf("in the end %+v", term)
+				}
+				select {
+				case <-changed:
+				default:
+					t.Error("who waits for it is not told")
+				}
+			})
+		})
+	}
+}
+
 // TestFirst: where neither leads, the newer policy counts first, then who is preferred, then the member.
 func TestFirst(t *testing.T) {
 	for _, row := range []struct {
@@ -494,6 +556,21 @@ func TestHandoverFails(t *testing.T) {
 	}
 	if term := pair[0].Term(0); !term.Leads || term.Holds || term.Generation <= before {
 		t.Errorf("after a handover that failed: %+v, before generation %d", term, before)
+	}
+}
+
+// TestHandoverToOlder: a gateway with an older policy is not given the lead.
+func TestHandoverToOlder(t *testing.T) {
+	pair := linked(t, func(i int, c *Config) { c.Serial = func() uint64 { return 5 - uint64(i) } })
+	leads(t, pair, 0)
+	if err := pair[0].Handover(t.Context()); err == nil || !strings.Contains(err.Error(), "has an older policy, of serial 4, and this one has 5") {
+		t.Errorf("handover: %v", err)
+	}
+	if term := pair[0].Term(0); !term.Leads || term.Holds {
+		t.Errorf("after it: %+v", term)
+	}
+	if pair[1].Newest() != 5 || pair[0].Newest() != 4 {
+		t.Errorf("they know %d and %d of each other", pair[0].Newest(), pair[1].Newest())
 	}
 }
 

@@ -181,6 +181,65 @@ func TestPair(t *testing.T) {
 	}
 }
 
+// TestPairUpgrade replaces both gateways of a pair, one after the other, while hosts ping, and loses nothing: the one that stands by first, then, when it has
+// the lead, the other one. Then both are gone at a time, and come back.
+func TestPairUpgrade(t *testing.T) {
+	for _, protocol := range []string{"OpenFlow13", "OpenFlow10"} {
+		t.Run(protocol, func(t *testing.T) {
+			l := newPairLab(t, protocol)
+			l.leads(0)
+			eventually(t, "a ping comes back", func() bool {
+				_, err := l.h1.Ping(l.h2.IP, time.Second)
+				return err == nil
+			})
+			there := func(i int) {
+				t.Helper()
+				eventually(t, "it stands by, and both hear each other", func() bool {
+					for _, g := range l.gateways {
+						var st struct{ Pair *pair.Status }
+						if g.get(t, "/api/v1/status", &st); st.Pair == nil || !st.Pair.Answers {
+							return false
+						}
+					}
+					list := l.gateways[i].Switches()
+					return len(list) == 1 && list[0].State == "standby"
+				})
+			}
+			there(1)
+			lost, sent := l.pingDuring(l.h2.IP, func(pings func(n int)) {
+				for _, i := range []int{1, 0} {
+					pings(5)
+					l.gateways[i].stop()
+					pings(5)
+					l.start(i)
+					there(i)
+					if i == 1 {
+						if err := l.gateways[0].Handover(t.Context()); err != nil {
+							t.Error(err)
+						}
+						l.leads(1)
+					}
+				}
+				pings(5)
+			})
+			if lost > 0 {
+				t.Errorf("%d of %d pings were lost", lost, sent)
+			}
+			for _, g := range l.gateways {
+				g.stop()
+			}
+			for i := range l.gateways {
+				l.start(i)
+			}
+			eventually(t, "one of them leads", func() bool { return l.leader() >= 0 })
+			eventually(t, "a ping comes back after both were gone", func() bool {
+				_, err := l.h1.Ping(l.h2.IP, time.Second)
+				return err == nil
+			})
+		})
+	}
+}
+
 // pingDuring pings without a pause, one after the other, while f runs. pings waits for a number of them.
 func (l *pairLab) pingDuring(addr netip.Addr, f func(pings func(n int))) (lost, sent int) {
 	ctx, cancel := context.WithCancel(l.t.Context())

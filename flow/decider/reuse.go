@@ -87,14 +87,19 @@ type Reuse struct {
 	newest     flow.PolicyVersion // without one, the greatest that answers have
 	newestAt   time.Time
 	shapes     []keptShape
-	hangs      shape                    // what any answer has hung on: all of their fields together; none yet: no packet waits for another
-	flights    map[string]chan struct{} // of questions under way, by hangs; closed with the answer
+	hangs      shape                // what any answer has hung on: all of their fields together; none yet: no packet waits for another
+	flights    map[string]*question // under way, by hangs
 	entries    *simplelru.LRU[string, *keptAnswer]
 	bytes      int
 	scratch    []byte    // where keys are written that are looked up
 	replies    time.Time // until when some answer says what becomes of replies
 
 	kept atomic.Uint64 // answers, ever: what was looked for in vain need not be looked for again as long as it stays
+}
+
+// question is one that is under way.
+type question struct {
+	answered chan struct{} // closed with the answer; nil: nobody waits
 }
 
 // shape is a set of fields that answers depend on, with their prerequisites.
@@ -126,6 +131,10 @@ type keptAnswer struct {
 	hasOut bool
 	out    []flow.Action
 	why    string // of a reply
+
+	// What most answers have, in the same piece of memory: a collector of garbage has less to look at.
+	oneRule   [1]keptRule
+	oneAction [1]flow.Action
 }
 
 // keptRule is an added rule without its match's values, which are those of the packet that is answered.
@@ -218,12 +227,15 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 	}
 	key := string(r.keyOfPacket(ev, r.hangs))
 	if under, ok := r.flights[key]; ok {
-		return r.generation, under, func() {}
+		if under.answered == nil {
+			under.answered = make(chan struct{})
+		}
+		return r.generation, under.answered, func() {}
 	}
 	if r.flights == nil {
-		r.flights = make(map[string]chan struct{})
+		r.flights = make(map[string]*question)
 	}
-	mine := make(chan struct{})
+	mine := new(question)
 	r.flights[key] = mine
 	return r.generation, nil, func() {
 		r.mu.Lock()
@@ -231,7 +243,9 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 		if r.flights[key] == mine {
 			delete(r.flights, key)
 		}
-		close(mine)
+		if mine.answered != nil {
+			close(mine.answered)
+		}
 	}
 }
 
@@ -569,19 +583,37 @@ func anywhere(rules []flow.Rule, out []flow.Action) bool {
 
 // take copies rules and actions, which are the caller's.
 func (a *keptAnswer) take(rules []flow.Rule, out []flow.Action) {
-	a.out = slices.Clone(out)
-	actions := len(out)
-	a.rules = make([]keptRule, len(rules))
+	if a.rules = a.oneRule[:]; len(rules) > 1 {
+		a.rules = make([]keptRule, len(rules))
+	}
+	a.rules = a.rules[:len(rules)]
+	free, more := a.oneAction[:], 0
+	keep := func(list []flow.Action) []flow.Action {
+		switch n := len(list); {
+		case n == 0:
+			return nil
+		case n <= len(free):
+			kept := free[:n:n]
+			copy(kept, list)
+			free = free[n:]
+			return kept
+		}
+		more += len(list)
+		return slices.Clone(list)
+	}
 	for i := range rules {
 		r := &rules[i]
 		a.rules[i] = keptRule{
 			table: r.Table, next: r.Goto, priority: r.Priority, flags: r.Flags, coversIncomplete: r.CoversIncomplete, fields: r.Match.Fields,
-			meter: r.Meter, idle: r.IdleTimeout, hard: r.HardTimeout, actions: slices.Clone(r.Actions),
+			meter: r.Meter, idle: r.IdleTimeout, hard: r.HardTimeout, actions: keep(r.Actions),
 		}
-		actions += len(r.Actions)
 	}
+	a.out = keep(out)
 	const one = unsafe.Sizeof(keptAnswer{}) + 16*unsafe.Sizeof(uintptr(0)) // the map's and the list's key, and pointers
-	a.bytes = int(one) + len(rules)*int(unsafe.Sizeof(keptRule{})) + actions*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
+	a.bytes = int(one) + more*int(unsafe.Sizeof(flow.Action{})) + len(a.reason) + len(a.why)
+	if len(rules) > 1 {
+		a.bytes += len(rules) * int(unsafe.Sizeof(keptRule{}))
+	}
 }
 
 // fill makes d the answer for a packet with headers m. It returns false if a rule's timeout would have passed by now.

@@ -148,6 +148,21 @@ func TestReuseKeys(t *testing.T) {
 		{"a packet that a gateway says is incomplete", flow.FieldIPDst, false, nil, at(1, 2, func(ev *flow.Event) { ev.PacketIn.Incomplete = flow.FieldIPECN }), true},
 		{"two packets that hide their ports", flow.FieldIPDst, false, func(ev *flow.Event) { *ev.PacketIn = *fragment() }, at(1, 2, func(ev *flow.Event) { *ev.PacketIn = *fragment() }), true},
 		{"two ICMP errors, which quote what is not in their headers", flow.FieldIPDst, false, set(icmpError), at(1, 2, set(icmpError)), true},
+		{"a VLAN tag, which it does not hang on", tcpDst, false, nil, at(1, 2, set(tagged(5))), false},
+		{"a VLAN tag, where that counts", tcpDst | flow.FieldVLAN, false, nil, at(1, 0x1a, set(tagged(5))), true},
+		{"another VLAN, where that counts", tcpDst | flow.FieldVLAN, false, set(tagged(4)), at(1, 0x1a, set(tagged(5))), true},
+		{"a tag within a tag, which hides all", flow.FieldEthDst, false, nil, at(1, 2, set(func(m *flow.Match) {
+			*m = m.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN)
+			m.SetEthType(flow.EthTypeQinQ)
+		})), true},
+		{"a question for another neighbour, where that counts", flow.FieldNDTarget, false, set(neighbour("fd00::2")), at(1, 2, set(neighbour("fd00::3"))), true},
+		{"a question for another neighbour, where only who asks counts", flow.FieldIPSrc, false, set(neighbour("fd00::2")), at(1, 2, set(neighbour("fd00::3"))), false},
+		{"a neighbour's answer for a question", flow.FieldNDTarget, false, set(neighbour("fd00::2")), at(1, 2, set(func(m *flow.Match) {
+			neighbour("fd00::2")(m)
+			m.SetICMP(136, 0)
+		})), true},
+		{"another's MAC in ARP, where only its address counts", flow.FieldARPSPA, false, set(arp), at(1, 2, set(func(m *flow.Match) { arp(m); m.EthSrc[5]++ })), false},
+		{"another's MAC in ARP, where that counts", flow.FieldARPSPA | flow.FieldEthSrc, false, set(arp), at(1, 2, set(func(m *flow.Match) { arp(m); m.EthSrc[5]++ })), true},
 		{"masked headers of a digest", tcpDst, false, set(func(m *flow.Match) { m.IPDst = netip.MustParsePrefix("10.0.0.0/24") }), at(1, 2, nil), true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -176,6 +191,25 @@ func arp(m *flow.Match) {
 	m.ARPOp = 1
 	m.SetARPSPA(netip.MustParsePrefix("10.0.0.1/32"))
 	m.SetARPTPA(netip.MustParsePrefix("10.0.0.2/32"))
+}
+
+// tagged puts a packet into a VLAN.
+func tagged(vid uint16) func(*flow.Match) {
+	return func(m *flow.Match) { m.VLAN = flow.VLANPresent | vid }
+}
+
+// neighbour makes headers a question for an IPv6 neighbour.
+func neighbour(target string) func(*flow.Match) {
+	return func(m *flow.Match) {
+		*m = m.Keep(flow.FieldInPort | flow.FieldEthSrc | flow.FieldEthDst | flow.FieldVLAN)
+		m.SetEthType(flow.EthTypeIPv6)
+		m.SetIPProto(flow.ProtoICMPv6)
+		m.SetIPSrc(netip.MustParsePrefix("fd00::1/128"))
+		m.SetIPDst(netip.MustParsePrefix("ff02::1:ff00:2/128"))
+		m.SetICMP(135, 0)
+		m.Fields |= flow.FieldNDTarget
+		m.NDTarget = netip.MustParseAddr(target)
+	}
 }
 
 func icmpError(m *flow.Match) {
@@ -343,17 +377,60 @@ func TestReuseForgets(t *testing.T) {
 	}
 }
 
-// TestReuseChangedMeanwhile: an answer is not kept where all was forgotten between its question and it.
+// TestReuseChangedMeanwhile: an answer is not kept where something has changed between its question and it, though the answer itself shows nothing of that.
 func TestReuseChangedMeanwhile(t *testing.T) {
-	f := promise(tcpDst)
-	m := newMemo(t, f, ReuseLimits{})
-	m.wants("first", at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = 9999 }), true)
-	f.answer = func(*flow.Event, *flow.Decision) { m.Forget() }
-	m.wants("under way", at(1, 1, nil), true)
-	f.answer = nil
-	m.wants("afterwards", at(1, 1, nil), true)
-	if m.outcomes[NotChanged] != 1 {
-		t.Errorf("outcomes %v", m.outcomes)
+	six := flow.PolicyVersion{Serial: 6, Hash: 1}
+	another := func(f func(*flow.Decision)) func(*memo) { // is asked about, and answered first
+		return func(m *memo) {
+			m.f.answer = func(_ *flow.Event, d *flow.Decision) { f(d) }
+			m.ask(at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = 8888 }))
+		}
+	}
+	for name, row := range map[string]struct {
+		change func(*memo)
+		want   ReuseOutcome
+		back   func(*memo) // so that the function answers by what counts
+	}{
+		"a reload":                             {func(m *memo) { m.Forget() }, NotChanged, nil},
+		"the gateway goes by a newer policy":   {func(m *memo) { m.gateway = six }, NotChanged, nil},
+		"another answer revokes a state":       {another(func(d *flow.Decision) { d.Revoke = append(d.Revoke, 7) }), NotChanged, nil},
+		"another answer is of an older policy": {another(func(d *flow.Decision) { d.Policy.Serial = 4 }), NotChanged, nil},
+		"another answer is of a newer policy":  {another(func(d *flow.Decision) { d.Policy = six }), NotVersion, func(m *memo) { m.f.policy = six }},
+		"a policy check brings a newer policy": {func(m *memo) {
+			m.f.policy = six
+			if err := m.Decide(m.t.Context(), &flow.Event{Type: flow.EventPolicyCheck}, new(flow.Decision)); err != nil {
+				m.t.Error(err)
+			}
+			m.f.policy = version5
+		}, NotVersion, func(m *memo) { m.f.policy = six }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := promise(tcpDst)
+			m := newMemo(t, f, ReuseLimits{})
+			m.gateway = version5
+			m.wants("first", at(1, 1, func(ev *flow.Event) { ev.PacketIn.Match.L4Dst = 9999 }), true)
+			inner := m.next
+			m.next = flow.DeciderFunc(func(ctx context.Context, ev *flow.Event, d *flow.Decision) error {
+				err := inner.Decide(ctx, ev, d) // the answer is made, and on its way
+				m.next = inner
+				row.change(m)
+				f.answer = nil
+				return err
+			})
+			before := m.outcomes[row.want]
+			d := new(flow.Decision)
+			if err := m.Decide(t.Context(), at(1, 1, nil), d); err != nil || d.Reused != 0 {
+				t.Fatalf("%v, %+v", err, d)
+			}
+			if m.outcomes[row.want] != before+1 {
+				t.Errorf("outcomes %v, want %s", m.outcomes, row.want)
+			}
+			if row.back != nil {
+				row.back(m)
+			}
+			m.wants("afterwards", at(1, 1, nil), true)
+			m.wants("then", at(1, 1, nil), false)
+		})
 	}
 }
 

@@ -174,7 +174,11 @@ func (d *Datapath) Handle(b, msg []byte) ([]byte, *Message, error) {
 	switch h.Type {
 	case ofp.TypeFlowMod, ofp.TypePacketOut, ofp.TypeMeterMod, ofp.TypeGroupMod, ofp.TypePortMod, ofp.TypeTableMod:
 		if !d.Asks() { // OpenFlow 1.3.5, 6.3.4
-			return d.refuse(b, h, msg, errBadRequest, isSlave), nil, nil
+			code := uint16(isSlave)
+			if d.version == flow.OpenFlow10 { // as Open vSwitch has it, since 1.0 has no code for it
+				code = ofp.BadRequestEperm
+			}
+			return d.refuse(b, h, msg, errBadRequest, code), nil, nil
 		}
 	}
 	switch h.Type {
@@ -228,6 +232,9 @@ func (d *Datapath) Handle(b, msg []byte) ([]byte, *Message, error) {
 	case ofp.TypePortMod, ofp.TypeTableMod:
 		return b, d.message(h, msg), nil
 	case ofp.TypeExperimenter:
+		if role, ok, err := ofp.ParseNiciraRole(msg); ok && err == nil && d.version == flow.OpenFlow10 && d.cfg.Roles != nil {
+			return ofp.AppendNiciraRole(b, h.XID, d.cfg.Roles.askNow(d, role)), nil, nil
+		}
 		return d.refuse(b, h, msg, errBadRequest, badExperimenter), nil, nil
 	}
 	return d.refuse(b, h, msg, errBadRequest, badType), nil, nil

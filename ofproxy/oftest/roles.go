@@ -54,6 +54,15 @@ func (r *Roles) ask(d *Datapath, role ofp.Role, generation uint64) (granted ofp.
 	return ofp.RoleEqual, r.generation, false
 }
 
+// askNow is ask for Nicira's messages in OpenFlow 1.0: they have no generation, so that whoever comes last gets the role.
+func (r *Roles) askNow(d *Datapath, role ofp.Role) ofp.Role {
+	r.mu.Lock()
+	now := r.generation
+	r.mu.Unlock()
+	granted, _, _ := r.ask(d, role, now)
+	return granted
+}
+
 // Asks reports whether the controller at the other end is sent PACKET_INs, and may change the switch: it is no slave.
 func (d *Datapath) Asks() bool {
 	r := d.cfg.Roles

@@ -72,6 +72,7 @@ func (s *Switch) end(err error) {
 	}
 	s.mu.Unlock()
 	if first {
+		s.dp.Gone()
 		s.conn.Close()
 	}
 }

@@ -202,6 +202,12 @@ func dropAbsent(m *flow.Match) {
 	*m = m.Canonical()
 }
 
+// Frame is a packet of which only the frame is known, and the port that it came in by: what [Mapping.Packet] makes of one whose header says no more.
+func (m *Mapping) Frame(data []byte, port flow.PortNo) flow.PacketIn {
+	match := flow.ParseFrame(data, port)
+	return flow.PacketIn{BufferID: flow.NoBuffer, Data: data, TotalLen: len(data), Match: match.Keep(m.EventFields), Incomplete: match.Missing() & m.EventFields}
+}
+
 // Packet reads a packet_in. It returns the match of header and frame, and whether no rule
 // matched the packet. The match has only fields that the mapping names, so that a policy
 // decides the same for a digest of the packet. If header and frame differ, the header's

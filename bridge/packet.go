@@ -232,6 +232,7 @@ func (s *Session) recall(j *job) bool {
 	}
 	_, span := j.part(s.ctx, "decide")
 	endSpan(span, nil)
+	s.b.pool.recalled(&s.queue, start)
 	s.decided(j, time.Since(start), nil)
 	return true
 }

@@ -2,7 +2,10 @@ package bridge
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"switchbridge/internal/elapsed"
 )
 
 // pool runs remote decisions on at most max goroutines and serves the queues of
@@ -16,7 +19,7 @@ type pool struct {
 	ready   []*queue // queues that have a task and may run it, in turn
 	running int
 	waiting int
-	asked   [2]asked      // the latest two queues that something was put in
+	asked   [2]asked      // the latest two queues in use
 	idle    chan struct{} // closed when nothing runs or waits, while draining
 }
 
@@ -28,9 +31,11 @@ type queue struct {
 	running int
 	listed  bool // in pool.ready
 	share   share
+
+	recalled atomic.Int64 // about when an answer was last at hand, by package elapsed
 }
 
-// asked is when something was last put in a queue.
+// asked is when a queue's switch last had something to say.
 type asked struct {
 	q  *queue
 	at time.Time
@@ -64,16 +69,34 @@ func (p *pool) submit(q *queue, t task, bytes int) bool {
 	q.tasks = append(q.tasks, waitingTask{t, bytes})
 	q.bytes += bytes
 	p.waiting++
-	if p.asked[0].q != q {
-		p.asked[1] = p.asked[0]
-	}
-	p.asked[0] = asked{q, time.Now()}
+	p.used(q, time.Now())
 	p.list(q)
 	if p.running < p.max && len(p.ready) > 0 {
 		p.running++
 		go p.work()
 	}
 	return true
+}
+
+// used notes that q is in use. The caller holds mu.
+func (p *pool) used(q *queue, now time.Time) {
+	if p.asked[0].q != q {
+		p.asked[1] = p.asked[0]
+	}
+	p.asked[0] = asked{q, now}
+}
+
+// recalled notes that q's switch was told an answer that was at hand. It has
+// something to say, though it hardly ever asks.
+func (p *pool) recalled(q *queue, now time.Time) {
+	at := elapsed.At(now)
+	if at-q.recalled.Load() < int64(turnCalm/8) {
+		return
+	}
+	q.recalled.Store(at)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.used(q, now)
 }
 
 // others reports whether other queues than q are in use. The caller holds mu.

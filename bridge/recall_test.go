@@ -136,3 +136,41 @@ func TestNoBarrierAtHand(t *testing.T) {
 		close(gate)
 	})
 }
+
+// TestAnswerAtHandIsUse: a switch whose packets have answers at hand asks next to nothing, and counts beside one that floods like one that asks: the
+// flood's share of the function is the smaller one.
+func TestAnswerAtHandIsUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		defer close(gate)
+		b, err := New(Config{Decider: remembers{gate}, Workers: 4, QueuePerSwitch: 8, LookInterval: -1, EventTimeout: time.Hour, Guardrails: guard.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flood := b.NewSession(t.Context(), &writes{deaf: deaf{*flowtest.Switch()}}, SessionOptions{})
+		defer flood.Close()
+		calm := b.NewSession(t.Context(), &writes{deaf: deaf{*flowtest.Switch()}}, SessionOptions{})
+		defer calm.Close()
+		others := func() bool {
+			b.pool.mu.Lock()
+			defer b.pool.mu.Unlock()
+			return b.pool.others(&flood.queue, time.Now())
+		}
+		flood.PacketIn(tcpPacket(1000), time.Now(), nil)
+		if others() {
+			t.Error("another switch is in use before it has said anything")
+		}
+		calm.PacketIn(tcpPacket(80), time.Now(), nil)
+		for range 100 {
+			time.Sleep(time.Millisecond)
+			flood.PacketIn(tcpPacket(1000), time.Now(), nil)
+		}
+		if !others() {
+			t.Error("a switch that was answered 100 ms ago is not in use")
+		}
+		time.Sleep(turnCalm)
+		if others() {
+			t.Error("a switch that says nothing any more is in use")
+		}
+	})
+}

@@ -3,6 +3,7 @@ package decider
 import (
 	"context"
 	"encoding/binary"
+	"hash/maphash"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"switchbridge/flow"
+	"switchbridge/internal/elapsed"
 )
 
 // ReuseLimits bound what a Reuse remembers.
@@ -70,7 +72,7 @@ var ReuseOutcomes = []ReuseOutcome{Reused, Replied, Shared, Kept, NotIncomplete,
 // when an answer revokes a state.
 type Reuse struct {
 	next    flow.Decider
-	limits  ReuseLimits
+	limits  ReuseLimits // of a shelf
 	version func() flow.PolicyVersion
 
 	// OnOutcome, if set before use, is told what became of each answer of a function that uses this.
@@ -80,22 +82,40 @@ type Reuse struct {
 
 	inUse atomic.Bool // something has been kept; else no packet is looked up
 
-	mu         sync.Mutex
+	mu         sync.Mutex         // of what follows
 	generation uint64             // grows when all is forgotten
-	gateway    flow.PolicyVersion // what version returned last
 	checked    flow.PolicyVersion // what policy checks have brought to this function's name
 	newest     flow.PolicyVersion // without one, the greatest that answers have
 	newestAt   time.Time
-	shapes     []keptShape
+	until      []time.Time          // of each of view's shapes: no answer of it lives longer
 	hangs      shape                // what any answer has hung on: all of their fields together; none yet: no packet waits for another
 	flights    map[string]*question // under way, by hangs
-	entries    *simplelru.LRU[string, *keptAnswer]
-	bytes      int
-	scratch    []byte    // where keys are written that are looked up
-	replies    time.Time // until when some answer says what becomes of replies
+
+	// A packet is looked up without mu, which questions hold: a switch that floods asks many, and another switch's packet would wait for
+	// whoever of them the kernel has paused in the middle.
+	view    atomic.Pointer[view] // replaced by a holder of mu
+	replies atomic.Int64         // until when some answer says what becomes of replies, by package elapsed
+	shelves []shelf              // the answers, by their key's hash; a holder of mu adds and empties
+	seed    maphash.Seed
 
 	kept atomic.Uint64 // answers, ever: what was looked for in vain need not be looked for again as long as it stays
 }
+
+// view is what a lookup needs to know. It is never modified.
+type view struct {
+	gateway flow.PolicyVersion // what version returned last
+	shapes  []shape            // that answers depend on
+}
+
+// shelf has a part of the answers.
+type shelf struct {
+	mu      sync.Mutex
+	entries *simplelru.LRU[string, *keptAnswer]
+	bytes   int
+}
+
+// shelfEntries is how many answers a shelf holds at least: a memo that is bounded to few has one.
+const shelfEntries, maxShelves = 1024, 16
 
 // question is one that is under way.
 type question struct {
@@ -106,11 +126,6 @@ type question struct {
 type shape struct {
 	fields   flow.Field
 	bySwitch bool
-}
-
-type keptShape struct {
-	shape
-	until time.Time // no entry of it lives longer
 }
 
 // keptAnswer is an answer that is used again. It is never modified.
@@ -157,8 +172,15 @@ func NewReuse(next flow.Decider, limits ReuseLimits, version func() flow.PolicyV
 	if limits.Bytes == 0 {
 		limits.Bytes = 8 << 20
 	}
-	entries, _ := simplelru.NewLRU[string, *keptAnswer](limits.Entries, nil) // it fails for 0 and less
-	return &Reuse{next: next, limits: limits, version: version, Now: time.Now, entries: entries}
+	r := &Reuse{next: next, version: version, Now: time.Now, seed: maphash.MakeSeed()}
+	r.view.Store(new(view))
+	n := min(max(limits.Entries/shelfEntries, 1), maxShelves)
+	r.limits = ReuseLimits{Entries: limits.Entries / n, Bytes: limits.Bytes / n}
+	r.shelves = make([]shelf, n)
+	for i := range r.shelves {
+		r.shelves[i].entries, _ = simplelru.NewLRU[string, *keptAnswer](r.limits.Entries, nil) // it fails for 0 and less
+	}
+	return r
 }
 
 // Decide answers ev by an earlier answer where there is one, and asks next otherwise.
@@ -225,7 +247,8 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 	if r.hangs == (shape{}) || ev.PacketIn == nil || ev.Switch == nil || !tells(ev.PacketIn) {
 		return r.generation, nil, func() {}
 	}
-	key := string(r.keyOfPacket(ev, r.hangs))
+	var room keyRoom
+	key := string(keyOfPacket(room[:0], ev, r.hangs))
 	if under, ok := r.flights[key]; ok {
 		if under.answered == nil {
 			under.answered = make(chan struct{})
@@ -252,14 +275,14 @@ func (r *Reuse) open(ev *flow.Event) (generation uint64, before <-chan struct{},
 // sync forgets all answers if the gateway's policy version has changed. A lower serial than before is a rollback: then the versions that this function
 // has named don't count any more, either. The caller holds mu.
 func (r *Reuse) sync() {
-	v := r.version()
-	if v == r.gateway {
+	v, before := r.version(), r.view.Load().gateway
+	if v == before {
 		return
 	}
-	if v.Serial < r.gateway.Serial {
+	if v.Serial < before.Serial {
 		r.checked, r.newest = flow.PolicyVersion{}, flow.PolicyVersion{}
 	}
-	r.gateway = v
+	r.view.Store(&view{gateway: v})
 	r.clear()
 }
 
@@ -272,9 +295,12 @@ func (r *Reuse) Forget() {
 
 func (r *Reuse) clear() {
 	r.generation++
-	r.shapes, r.bytes = nil, 0
+	r.until = nil
+	r.view.Store(&view{gateway: r.view.Load().gateway})
 	r.flights = nil // nobody begins to wait for an answer that was made before
-	r.entries.Purge()
+	for i := range r.shelves {
+		r.shelves[i].clear()
+	}
 	r.inUse.Store(false)
 }
 
@@ -333,6 +359,15 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 			}
 		}
 	}
+	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
+	var packetRoom, replyRoom keyRoom
+	var packetKey, replyKey []byte
+	if a != nil {
+		packetKey = keyOfPacket(packetRoom[:0], ev, s)
+	}
+	if reply != nil {
+		replyKey = keyOfQuestion(replyRoom[:0], ev, &ev.PacketIn.Match, s.bySwitch)
+	}
 	now := r.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -350,7 +385,6 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	case changed:
 		return NotChanged
 	}
-	s := shape{reuse.Fields.Prerequisites(), reuse.Switch}
 	r.hangs = shape{r.hangs.fields | s.fields, r.hangs.bySwitch || s.bySwitch}
 	if reply != nil {
 		a.replies = true
@@ -359,11 +393,11 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	if !r.shaped(s, a.until, now) {
 		return NotShapes
 	}
-	r.put(string(r.keyOfPacket(ev, s)), a)
+	r.put(string(packetKey), a)
 	if reply != nil {
-		r.put(string(r.keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch)), reply)
-		if reply.until.After(r.replies) {
-			r.replies = reply.until
+		r.put(string(replyKey), reply)
+		if until := elapsed.At(reply.until); until > r.replies.Load() {
+			r.replies.Store(until)
 		}
 	}
 	r.kept.Add(1)
@@ -373,56 +407,90 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 
 // shaped reports whether there is room for answers that hang on s, and makes it.
 func (r *Reuse) shaped(s shape, until, now time.Time) bool {
-	place := -1
-	for i := range r.shapes {
-		switch k := &r.shapes[i]; {
-		case k.shape == s:
-			if until.After(k.until) {
-				k.until = until
-			}
-			return true
-		case now.After(k.until):
-			place = i
+	old := r.view.Load()
+	place := slices.Index(old.shapes, s)
+	if place >= 0 {
+		if until.After(r.until[place]) {
+			r.until[place] = until
 		}
+		return true
 	}
-	switch {
+	shapes := slices.Clone(old.shapes)
+	switch place = slices.IndexFunc(r.until, now.After); {
 	case place >= 0:
-		r.shapes[place] = keptShape{s, until}
-	case len(r.shapes) < maxShapes:
-		r.shapes = append(r.shapes, keptShape{s, until})
+		shapes[place], r.until[place] = s, until
+	case len(shapes) < maxShapes:
+		shapes, r.until = append(shapes, s), append(r.until, until)
 	default:
 		return false
 	}
+	r.view.Store(&view{gateway: old.gateway, shapes: shapes})
 	return true
 }
 
-func (r *Reuse) put(key string, a *keptAnswer) {
-	r.remove(key)
-	a.bytes += len(key)
-	for {
-		_, oldest, ok := r.entries.GetOldest()
-		if !ok || a.asked.Before(oldest.until) && r.entries.Len() < r.limits.Entries && r.bytes+a.bytes <= r.limits.Bytes {
-			break
-		}
-		r.entries.RemoveOldest()
-		r.bytes -= oldest.bytes
+// shelf returns where the answer of a key is, if there is one.
+func (r *Reuse) shelf(key []byte) *shelf {
+	if len(r.shelves) == 1 {
+		return &r.shelves[0]
 	}
-	r.entries.Add(key, a)
-	r.bytes += a.bytes
+	return &r.shelves[maphash.Bytes(r.seed, key)%uint64(len(r.shelves))]
 }
 
-func (r *Reuse) remove(key string) {
-	if a, ok := r.entries.Peek(key); ok {
-		r.bytes -= a.bytes
-		r.entries.Remove(key)
+// put keeps an answer, and drops those that hold no more.
+func (r *Reuse) put(key string, a *keptAnswer) {
+	a.bytes += len(key)
+	place := r.shelf([]byte(key))
+	for i := range r.shelves {
+		s := &r.shelves[i]
+		if s != place && s.mu.TryLock() { // who has it drops them the next time
+			s.drop(a.asked, 0, 0, r.limits)
+			s.mu.Unlock()
+		}
+	}
+	place.mu.Lock()
+	defer place.mu.Unlock()
+	place.remove(key)
+	place.drop(a.asked, 1, a.bytes, r.limits)
+	place.entries.Add(key, a)
+	place.bytes += a.bytes
+}
+
+// drop drops answers, the oldest first, that hold no more or whose room is needed by so many of so many bytes. The caller holds mu.
+func (s *shelf) drop(now time.Time, answers, bytes int, limits ReuseLimits) {
+	for {
+		_, oldest, ok := s.entries.GetOldest()
+		if !ok || now.Before(oldest.until) && s.entries.Len()+answers <= limits.Entries && s.bytes+bytes <= limits.Bytes {
+			return
+		}
+		s.entries.RemoveOldest()
+		s.bytes -= oldest.bytes
+	}
+}
+
+func (s *shelf) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entries.Purge()
+	s.bytes = 0
+}
+
+func (s *shelf) remove(key string) {
+	if a, ok := s.entries.Peek(key); ok {
+		s.bytes -= a.bytes
+		s.entries.Remove(key)
 	}
 }
 
 // Held returns how many answers are held, and about how many bytes they take.
 func (r *Reuse) Held() (entries, bytes int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.entries.Len(), r.bytes
+	for i := range r.shelves {
+		s := &r.shelves[i]
+		s.mu.Lock()
+		entries += s.entries.Len()
+		bytes += s.bytes
+		s.mu.Unlock()
+	}
+	return entries, bytes
 }
 
 // recall fills d with an earlier answer for a packet and counts the outcome. It returns false if there is none.
@@ -442,34 +510,41 @@ func (r *Reuse) recall(ev *flow.Event, d *flow.Decision, now time.Time, outcome 
 }
 
 func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.sync()
-	var q flow.Match
-	answers := now.Before(r.replies)
-	if answers {
-		q, answers = ev.PacketIn.Match.Question()
+	v := r.view.Load()
+	if r.version() != v.gateway {
+		r.mu.Lock()
+		r.sync()
+		v = r.view.Load()
+		r.mu.Unlock()
 	}
-	for i := range r.shapes {
-		s := r.shapes[i].shape
-		a := r.get(r.keyOfPacket(ev, s), now)
-		if a != nil && (!a.replies || r.get(r.keyOfQuestion(ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
+	var room keyRoom
+	for _, s := range v.shapes {
+		a := r.get(keyOfPacket(room[:0], ev, s), now)
+		if a != nil && (!a.replies || r.get(keyOfQuestion(room[:0], ev, &ev.PacketIn.Match, s.bySwitch), now) != nil) {
 			return a
 		}
 	}
-	for i := 0; i < 2 && answers; i++ {
-		if a := r.get(r.keyOfQuestion(ev, &q, i == 1), now); a != nil {
-			return a
+	if elapsed.At(now) >= r.replies.Load() {
+		return nil
+	}
+	if q, ok := ev.PacketIn.Match.Question(); ok {
+		for _, bySwitch := range []bool{false, true} {
+			if a := r.get(keyOfQuestion(room[:0], ev, &q, bySwitch), now); a != nil {
+				return a
+			}
 		}
 	}
 	return nil
 }
 
-// get returns the answer of a key that may change as soon as it has returned.
+// get returns the answer of a key, which may change as soon as get has returned.
 func (r *Reuse) get(key []byte, now time.Time) *keptAnswer {
-	a, ok := r.entries.Get(unsafe.String(unsafe.SliceData(key), len(key))) // which is not kept
+	s := r.shelf(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a, ok := s.entries.Get(unsafe.String(unsafe.SliceData(key), len(key))) // which is not kept
 	if ok && !now.Before(a.until) {
-		r.remove(string(key))
+		s.remove(string(key))
 		return nil
 	}
 	return a
@@ -484,24 +559,23 @@ func tells(p *flow.PacketIn) bool {
 // around are the fields that belong to every key: they tell where in a switch's tables, and in whose network, a packet is.
 const around = flow.FieldMetadata | flow.FieldTunnelID
 
-// A key tells the packets apart that one answer is for. It is in r.scratch until the next one is made, and its maker holds mu. keyOfPacket's
-// is of the packets that have the same values in a shape's fields.
-func (r *Reuse) keyOfPacket(ev *flow.Event, s shape) []byte {
-	r.packetKey(ev, false, s)
-	r.scratch = ev.PacketIn.Match.AppendKey(r.scratch, s.fields|around)
-	return r.scratch
+// keyRoom is room for a key: none is longer as a rule.
+type keyRoom [256]byte
+
+// A key tells the packets apart that one answer is for. keyOfPacket's is of the packets that have the same values in a shape's fields. It is
+// appended to b, as the others are.
+func keyOfPacket(b []byte, ev *flow.Event, s shape) []byte {
+	return ev.PacketIn.Match.AppendKey(appendPlace(b, ev, false, s), s.fields|around)
 }
 
 // keyOfQuestion is the key of the packets that answer one with the headers q. ev is of either.
-func (r *Reuse) keyOfQuestion(ev *flow.Event, q *flow.Match, bySwitch bool) []byte {
-	r.packetKey(ev, true, shape{bySwitch: bySwitch})
-	r.scratch = q.AppendKey(r.scratch, flow.Conversation&^flow.FieldInPort)
-	r.scratch = ev.PacketIn.Match.AppendKey(r.scratch, around)
-	return r.scratch
+func keyOfQuestion(b []byte, ev *flow.Event, q *flow.Match, bySwitch bool) []byte {
+	b = q.AppendKey(appendPlace(b, ev, true, shape{bySwitch: bySwitch}), flow.Conversation&^flow.FieldInPort)
+	return ev.PacketIn.Match.AppendKey(b, around)
 }
 
-// packetKey begins a key with what all have: the shape, whether it is of packets that answer another, what the packet shows, and where it was.
-func (r *Reuse) packetKey(ev *flow.Event, reply bool, s shape) {
+// appendPlace begins a key with what all have: the shape, whether it is of packets that answer another, what the packet shows, and where it was.
+func appendPlace(b []byte, ev *flow.Event, reply bool, s shape) []byte {
 	p, sw := ev.PacketIn, ev.Switch
 	var dpid flow.DPID // 0: any switch
 	if s.bySwitch {
@@ -519,12 +593,12 @@ func (r *Reuse) packetKey(ev *flow.Event, reply bool, s shape) {
 	if s.bySwitch {
 		kind |= 2
 	}
-	b := append(r.scratch[:0], kind, uint8(sw.Protocol), p.TableID, uint8(p.Reason))
+	b = append(b, kind, uint8(sw.Protocol), p.TableID, uint8(p.Reason))
 	b = binary.LittleEndian.AppendUint32(b, uint32(s.fields))
 	b = binary.LittleEndian.AppendUint32(b, uint32(p.Match.Fields))
 	b = binary.LittleEndian.AppendUint64(b, uint64(dpid))
 	b = binary.LittleEndian.AppendUint64(b, program)
-	r.scratch = binary.LittleEndian.AppendUint64(b, p.Cookie)
+	return binary.LittleEndian.AppendUint64(b, p.Cookie)
 }
 
 // keepable returns what to keep of an answer about a packet, or the reason to keep nothing.

@@ -562,8 +562,8 @@ func reuseBounded(t *testing.T, packets int) {
 	if entries, bytes := m.Held(); entries != 1<<10 || bytes > 8<<20 {
 		t.Errorf("%d answers, %d bytes", entries, bytes)
 	}
-	if m.outcomes[NotShapes] == 0 || len(m.shapes) != maxShapes {
-		t.Errorf("%d sets of fields, outcomes %v", len(m.shapes), m.outcomes)
+	if m.outcomes[NotShapes] == 0 || len(m.view.Load().shapes) != maxShapes {
+		t.Errorf("%d sets of fields, outcomes %v", len(m.view.Load().shapes), m.outcomes)
 	}
 
 	small := newMemo(t, promise(flow.FieldL4Dst), ReuseLimits{Bytes: 20_000})
@@ -869,5 +869,23 @@ func TestRecall(t *testing.T) {
 	}
 	if flow.Recall(a, at(2, 1, nil), new(flow.Decision)) {
 		t.Error("a function that remembers nothing has an answer at hand")
+	}
+}
+
+// TestReuseLooksUpWithoutWaiting: packets that have an answer wait for nobody who asks or whose answer is being kept.
+func TestReuseLooksUpWithoutWaiting(t *testing.T) {
+	m := newMemo(t, promise(tcpDst), ReuseLimits{})
+	m.wants("first", at(1, 1, nil), true)
+	m.mu.Lock() // as somebody in the middle of open or note
+	defer m.mu.Unlock()
+	found := make(chan bool)
+	go func() { found <- m.Recall(at(2, 2, nil), new(flow.Decision)) }()
+	select {
+	case ok := <-found:
+		if !ok {
+			t.Error("no answer")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits")
 	}
 }

@@ -207,6 +207,18 @@ func (c *Coalescer[T]) Release(f *Flight[T], settle bool, now time.Time) (waiter
 	return waiters, f.actions, f.follow
 }
 
+// Has reports whether a packet with headers key, now, would wait or be settled, or
+// might. A nil Coalescer has none.
+func (c *Coalescer[T]) Has(key *flow.Match, now time.Time) bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expire(now)
+	return c.flights[*key] != nil
+}
+
 // expire forgets the flights that answer no packet any more. The caller holds mu.
 func (c *Coalescer[T]) expire(now time.Time) {
 	for len(c.settled) > 0 && (len(c.settled) > maxSettled || !now.Before(c.settled[0].until)) {

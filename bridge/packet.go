@@ -51,19 +51,16 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 		return
 	}
 	if s.b.local && s.coalescer == nil {
-		j := s.own
-		if j == nil {
-			j = &job{s: s, owners: true}
-			s.own = j
+		if j := s.ownersJob(p, now, done); !s.paced(j, now) {
+			s.decide(j)
 		}
-		j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
-		s.fill(&j.ev, now)
-		j.done, j.tries, j.spans = done, 0, spans{}
-		if s.paced(j, now) {
-			return
+		return
+	}
+	if !s.b.local && s.b.pool.full(&s.queue, len(p.Data)) && !s.coalescer.Has(&p.Match, now) {
+		// A flood's packets are mostly dropped: nothing is allocated for those.
+		if j := s.ownersJob(p, now, done); !s.paced(j, now) && !s.recall(j) {
+			s.crowded(j)
 		}
-		j.dec.Reset()
-		s.decide(j)
 		return
 	}
 	j := &job{s: s, pi: *p, read: now, done: done}
@@ -91,6 +88,21 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 		j.lead = flight
 	}
 	s.start(j)
+}
+
+// ownersJob returns the job that the owner of the connection uses for one packet
+// after the other.
+func (s *Session) ownersJob(p *flow.PacketIn, now time.Time, done func()) *job {
+	j := s.own
+	if j == nil {
+		j = &job{s: s, owners: true}
+		s.own = j
+	}
+	j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
+	s.fill(&j.ev, now)
+	j.read, j.done, j.tries, j.spans, j.entry = now, done, 0, spans{}, nil
+	j.dec.Reset()
+	return j
 }
 
 // paced drops a packet that exceeds a configured rate, frees its buffer in the
@@ -172,6 +184,12 @@ func (s *Session) start(j *job) {
 		return
 	}
 	s.noWait(j)
+	s.crowded(j)
+	s.follow(j, false)
+}
+
+// crowded drops an event for which the queue has no room.
+func (s *Session) crowded(j *job) {
 	s.shed.Add(1)
 	if j.ev.PacketIn == nil {
 		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
@@ -180,7 +198,6 @@ func (s *Session) start(j *job) {
 		s.free(j)
 	}
 	s.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", s.b.live.Load().QueuePerSwitch)
-	s.follow(j, false)
 }
 
 // run decides the event on a worker's goroutine. It returns how long the function

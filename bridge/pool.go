@@ -63,7 +63,7 @@ func (p *pool) may(q *queue) bool { return q.running < min(p.perQueue(), q.share
 func (p *pool) submit(q *queue, t task, bytes int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(q.tasks) >= q.limit || q.bytes+bytes > QueueBytes {
+	if !q.fits(bytes) {
 		return false
 	}
 	q.tasks = append(q.tasks, waitingTask{t, bytes})
@@ -76,6 +76,17 @@ func (p *pool) submit(q *queue, t task, bytes int) bool {
 		go p.work()
 	}
 	return true
+}
+
+// fits reports whether one more task that keeps so many bytes may wait. The
+// caller holds the pool's mu.
+func (q *queue) fits(bytes int) bool { return len(q.tasks) < q.limit && q.bytes+bytes <= QueueBytes }
+
+// full reports whether submit would refuse a task that keeps so many bytes.
+func (p *pool) full(q *queue, bytes int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !q.fits(bytes)
 }
 
 // used notes that q is in use. The caller holds mu.

@@ -174,3 +174,48 @@ func TestAnswerAtHandIsUse(t *testing.T) {
 		}
 	})
 }
+
+// TestFullQueueCostsLittle: what a flood sends beyond its queue is dropped before memory is allocated for it, its buffer in the switch is freed, and a
+// packet like one that is being asked about still waits with that one.
+func TestFullQueueCostsLittle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		defer close(gate)
+		b, err := New(Config{Decider: remembers{gate}, Coalesce: true, Workers: 4, QueuePerSwitch: 8, LookInterval: -1, EventTimeout: time.Hour, Guardrails: guard.Default()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sw := &writes{deaf: deaf{*flowtest.Switch()}}
+		s := b.NewSession(t.Context(), sw, SessionOptions{})
+		defer s.Close()
+		for port := range uint16(40) {
+			s.PacketIn(tcpPacket(1000+port), time.Now(), nil)
+			synctest.Wait() // a worker takes it, if there is one
+		}
+		drops := s.tally.drops.Load()
+		if drops == 0 {
+			t.Fatal("the queue is not full")
+		}
+
+		p, done := tcpPacket(2000), 0
+		const runs = 100
+		allocs := testing.AllocsPerRun(runs, func() { s.PacketIn(p, time.Now(), func() { done++ }) })
+		if got := s.tally.drops.Load() - drops; got != runs+1 || done != runs+1 {
+			t.Errorf("%d dropped and %d told, want %d", got, done, runs+1)
+		}
+		if allocs > 8 { // its number as text, the log's line
+			t.Errorf("%v allocations for a packet that is dropped", allocs)
+		}
+		p.BufferID = 7
+		s.PacketIn(p, time.Now(), nil)
+		if len(sw.rules) != 1 {
+			t.Errorf("the switch got %v, want a PACKET_OUT that frees the buffer", sw.rules)
+		}
+
+		drops = s.tally.drops.Load()
+		s.PacketIn(tcpPacket(1000), time.Now(), nil)
+		if _, waiting, _ := s.coalescer.Waiting(); waiting != 1 || s.tally.drops.Load() != drops {
+			t.Errorf("%d wait with the packet like them that is being asked about", waiting)
+		}
+	})
+}

@@ -168,6 +168,9 @@ func (s *Store) path(l *syntax.Lookup) string {
 // checksum than the policy wants.
 func (s *Store) Copy(l *syntax.Lookup) (*Copy, error) {
 	c := &Copy{Path: s.path(l)}
+	if s.dir == "" { // the path would be one in the working directory, where anybody may have put a file
+		return c, fmt.Errorf("there is no folder for copies: set CACHE_DIRECTORY: %w", fs.ErrNotExist)
+	}
 	f, err := os.Open(c.Path)
 	if err != nil {
 		return c, err

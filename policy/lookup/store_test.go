@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -529,5 +531,21 @@ func TestErrorsAreShort(t *testing.T) {
 			t.Errorf("%s: what is kept is another: %.80v", name, kept)
 		}
 		server.Close()
+	}
+}
+
+// TestNoFolderNoCopy: without a folder for copies, a file in the working directory is none, whatever its name.
+func TestNoFolderNoCopy(t *testing.T) {
+	dir := t.TempDir()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, good) }))
+	defer server.Close()
+	l := listAt(server.URL + "/list")
+	if _, err := NewStore(dir, nil, nil, nil).Look(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	s := NewStore("", nil, nil, nil)
+	if c, err := s.Copy(l); !errors.Is(err, fs.ErrNotExist) || c.Body != nil {
+		t.Errorf("%q is taken from the working directory, error %v", c.Body, err)
 	}
 }

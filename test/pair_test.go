@@ -186,7 +186,7 @@ func TestPair(t *testing.T) {
 func TestPairUpgrade(t *testing.T) {
 	for _, protocol := range []string{"OpenFlow13", "OpenFlow10"} {
 		t.Run(protocol, func(t *testing.T) {
-			l := newPairLab(t, protocol)
+			l := newPairLab(t, protocol, askAlways, "")
 			l.leads(0)
 			eventually(t, "a ping comes back", func() bool {
 				_, err := l.h1.Ping(l.h2.IP, time.Second)

@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"switchbridge/flow"
-	"switchbridge/internal/elapsed"
 )
 
 // ReuseLimits bound what a Reuse remembers.
@@ -93,9 +92,9 @@ type Reuse struct {
 
 	// A packet is looked up without mu, which questions hold: a switch that floods asks many, and another switch's packet would wait for
 	// whoever of them the kernel has paused in the middle.
-	view    atomic.Pointer[view] // replaced by a holder of mu
-	replies atomic.Int64         // until when some answer says what becomes of replies, by package elapsed
-	shelves []shelf              // the answers, by their key's hash; a holder of mu adds and empties
+	view    atomic.Pointer[view]      // replaced by a holder of mu
+	replies atomic.Pointer[time.Time] // until when some answer says what becomes of replies; nil: none has
+	shelves []shelf                   // the answers, by their key's hash; a holder of mu adds and empties
 	seed    maphash.Seed
 
 	kept atomic.Uint64 // answers, ever: what was looked for in vain need not be looked for again as long as it stays
@@ -396,8 +395,8 @@ func (r *Reuse) note(ev *flow.Event, d *flow.Decision, generation uint64, asked 
 	r.put(string(packetKey), a)
 	if reply != nil {
 		r.put(string(replyKey), reply)
-		if until := elapsed.At(reply.until); until > r.replies.Load() {
-			r.replies.Store(until)
+		if before := r.replies.Load(); before == nil || reply.until.After(*before) {
+			r.replies.Store(&reply.until)
 		}
 	}
 	r.kept.Add(1)
@@ -524,7 +523,7 @@ func (r *Reuse) find(ev *flow.Event, now time.Time) *keptAnswer {
 			return a
 		}
 	}
-	if elapsed.At(now) >= r.replies.Load() {
+	if until := r.replies.Load(); until == nil || !now.Before(*until) {
 		return nil
 	}
 	if q, ok := ev.PacketIn.Match.Question(); ok {

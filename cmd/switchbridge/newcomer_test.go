@@ -211,7 +211,7 @@ func TestInit(t *testing.T) {
 	}
 
 	before := string(policy)
-	if out, code := m.run("init"); code != 1 || !strings.Contains(out, "switchbridge.yaml is there already") {
+	if out, code := m.run("init"); code != 1 || !strings.Contains(out, "switchbridge.yaml exists already") {
 		t.Errorf("init a second time: exit code %d\n%s", code, out)
 	}
 	if after, _ := os.ReadFile(filepath.Join(m.dir, "policy.yaml")); string(after) != before {
@@ -357,7 +357,7 @@ func TestDoctorBridge(t *testing.T) {
 	m.write("policy.yaml", "serial: 2\nchain: [{forward: {mode: normal}}]\n")
 	well("the policy")
 	m.sw.SetController("br0", "tcp:127.0.0.1:6654")
-	finds(t, "no session", m.examine("--config", "switchbridge.yaml", "--openflow", "tcp:127.0.0.1:6654"), "fault: bridge br0", "told to connect to tcp:127.0.0.1:6654, and the gateway has no session with it")
+	finds(t, "no session", m.examine("--config", "switchbridge.yaml", "--openflow", "tcp:127.0.0.1:6654"), "fault: bridge br0", "should connect to tcp:127.0.0.1:6654, but the gateway has no session with it")
 	m.sw.SetController("br0", "tcp:127.0.0.1:6653")
 	well("the session")
 

@@ -38,7 +38,7 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	}
 	p.undecided, p.coarse = nil, false
 	var best *Counterexample
-	limit, given, kept := maxEvents, p.search.budget, 0
+	limit := maxEvents
 	err := p.decidedAs(first, other, broken, func(at *point, r *rule) (like *term, err error) {
 		stateless := len(p.chain.machines) == 0 || o.Unless == nil && r.automaton == nil && p.concerned(at) == nil
 		if l := p.chain.learns; l != nil && stateless { // what it denies besides, it denies
@@ -53,19 +53,12 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 		}
 		c, like, err := p.reached(at, broken, o.Unless, limit, false)
 		if c != nil {
-			if best == nil { // what is left is for other questions
-				kept = max(0, p.search.budget-max(forFewer, 8*(given-p.search.budget)))
-				p.search.budget -= kept
-			}
 			if best, limit = c, len(c.Trace); limit == 1 {
 				return nil, nil // there is none with fewer events
 			}
 		}
 		return like, err
 	})
-	if kept > 0 {
-		p.search.budget = max(p.search.budget, 0) + kept
-	}
 	switch {
 	case best != nil:
 		best.Fewest = len(best.Trace) == 1 || err == nil && p.undecided == nil && !p.coarse
@@ -75,9 +68,6 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	}
 	return nil, p.undecided
 }
-
-// forFewer is how many conditions are looked at, at least, for fewer events than those that were found: about a second.
-const forFewer = 1 << 24
 
 // maxEvents bounds the events of a counterexample.
 const maxEvents = 1 << 20

@@ -33,7 +33,6 @@ type walk struct {
 	pool    [places][]word
 	unless  int    // the cell that a promise names; -1: none
 	ward    int    // the cell of what a source guard has learned; -1: none
-	guards  bool   // a source guard that learns looks at the packet, if the machines before it pass it on
 	mayDeny bool   // a source guard may deny the packet at any time
 	self    *event // the packet, as one of the events
 	seen    map[string][]*node
@@ -43,7 +42,6 @@ type walk struct {
 // newWalk returns a walk for a packet that comes to a switch. It gathers the cells.
 func (p *Prover) newWalk(at *point, sw flow.DPID, assume bool) (*walk, error) {
 	w := &walk{p: p, at: at, packet: packet(at), sw: sw, own: -1, assume: assume, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
-	w.guards = p.chain.learns != nil && w.guarded(at)
 	w.start(p.concerned(at))
 	return w, p.search.spent()
 }
@@ -354,10 +352,7 @@ func (w *walk) moved(n *node, at *zone, cell int, m *move) (list []*node) {
 			}
 			fresh = append(fresh, e.alike)
 		}
-		if w.ward >= 0 && e.words == "" && (cell == w.ward || !w.p.chain.learns.behind) {
-			if cell == w.ward && !w.opens(n.cells, e) {
-				continue
-			}
+		if w.ward >= 0 && e.words == "" {
 			passes, changed := w.passes(n.cells, e)
 			if changed != nil { // then nothing else changes by it
 				cells := cloned(n.cells)
@@ -504,7 +499,7 @@ func (p *Prover) least(a *automaton) (map[word]int, error) {
 	least := make(map[word]int)
 	w := &walk{p: p, at: new(point), sw: p.chain.switches()[0], own: -1, assume: true, any: true, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
 	w.start(a)
-	err := w.gather(0)
+	err := w.gather()
 	if err == nil {
 		err = w.run(maxEvents, func(n *node, _ *zone) bool {
 			states := inState(own, n.cells[0].state, stateBits).bits.value

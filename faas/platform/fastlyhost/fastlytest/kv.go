@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -17,7 +16,6 @@ var (
 	ErrNotFound     = errors.New("no such key")
 	ErrPrecondition = errors.New("precondition failed")
 	ErrTooLarge     = errors.New("value too large")
-	ErrAway         = errors.New("the store can't be asked")
 )
 
 // KVStore is a KV store. The zero value is empty, and safe for use by several goroutines.
@@ -28,9 +26,6 @@ type KVStore struct {
 	// Lag is how long an instance's look-up of a key that was just written finds what was there before, as at the platform's edges. Writes are of
 	// what is there.
 	Lag time.Duration
-
-	// Away, if set, makes every operation of an instance fail while it is true.
-	Away *atomic.Bool
 
 	mu         sync.Mutex
 	entries    map[string]KVEntry
@@ -71,14 +66,6 @@ func (s *KVStore) now() time.Time {
 		return s.Now()
 	}
 	return time.Now()
-}
-
-// away is ErrAway while nothing can be asked.
-func (s *KVStore) away() error {
-	if s.Away != nil && s.Away.Load() {
-		return ErrAway
-	}
-	return nil
 }
 
 // get returns a live entry. The lock is held.
@@ -157,7 +144,6 @@ const (
 	kvNotFound           kvError = 3
 	kvPreconditionFailed kvError = 4
 	kvPayloadTooLarge    kvError = 5
-	kvInternalError      kvError = 6
 )
 
 func kvErrorOf(err error) kvError {
@@ -170,8 +156,6 @@ func kvErrorOf(err error) kvError {
 		return kvPreconditionFailed
 	case errors.Is(err, ErrTooLarge):
 		return kvPayloadTooLarge
-	case errors.Is(err, ErrAway):
-		return kvInternalError
 	}
 	return kvBadRequest
 }
@@ -231,9 +215,6 @@ func kvLookupStart(i *instance, p params) status {
 		return s
 	}
 	entry, err := store.seen(key)
-	if away := store.away(); away != nil {
-		entry, err = KVEntry{}, away
-	}
 	return i.memory.putUint32(p.uint32(5), i.handle(kvLookup{entry, kvErrorOf(err)}))
 }
 
@@ -286,10 +267,7 @@ func kvInsertStart(i *instance, p params) status {
 		w.IfGeneration = config.uint64(24)
 	}
 	value.closed = true // the store has it now
-	err := store.away()
-	if err == nil {
-		_, err = store.Put(key, w)
-	}
+	_, err := store.Put(key, w)
 	return i.memory.putUint32(p.uint32(6), i.handle(kvInsert(kvErrorOf(err))))
 }
 

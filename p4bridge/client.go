@@ -205,16 +205,22 @@ func (c *client) finish() {
 	}
 }
 
-// sent waits until all that is queued on the stream has been sent.
+// sent waits until all that is queued on the stream has been sent, until ctx is done,
+// or until the connection ends. One goroutine at a time may call it.
 func (c *client) sent(ctx context.Context) {
 	mark := make(chan struct{})
 	select {
 	case c.marks <- mark:
+	case <-ctx.Done():
+		return
 	case <-c.ctx.Done():
 		return
 	}
 	select {
 	case c.send <- new(p4v1.StreamMessageRequest):
+	case <-ctx.Done(): // the switch takes nothing, and the queue is full
+		<-c.marks
+		return
 	case <-c.ctx.Done():
 		return
 	}

@@ -2,9 +2,13 @@ package p4bridge
 
 import (
 	"bytes"
+	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
@@ -262,6 +266,26 @@ func TestHandoverLosesNothing(t *testing.T) {
 		}
 		if leads[0].passed+leads[1].passed == 0 {
 			t.Error("no packet came while the lead was handed over: nothing was tried")
+		}
+	})
+}
+
+// TestSentEndsInTime: a handover waits for a switch that takes nothing no longer than it is given, and can be tried again.
+func TestSentEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &client{ctx: t.Context(), send: make(chan *p4v1.StreamMessageRequest, 1), marks: make(chan chan struct{}, 1)}
+		c.send <- new(p4v1.StreamMessageRequest) // and nobody sends it
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			began := time.Now()
+			c.sent(ctx)
+			cancel()
+			if took := time.Since(began); took != time.Second {
+				t.Errorf("it waited for %v, want a second", took)
+			}
+			if len(c.marks) != 0 {
+				t.Error("a mark is left for the next one's message")
+			}
 		}
 	})
 }

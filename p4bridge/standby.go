@@ -46,6 +46,7 @@ func (s *Session) followLead(c *client, pair bridge.Pair, generation uint64) {
 			if o := s.serves.Load(); o != nil && o.held() && !t.Leads {
 				select { // until the switch says that the other one is primary
 				case <-c.demoted:
+				case <-c.ctx.Done():
 				case <-time.After(demotedWithin):
 				}
 			}

@@ -25,8 +25,9 @@ func diffCommand() *cobra.Command {
 kind. With --pcap, say also which conversations of a capture are decided differently;
 with --records, which of those that a gateway has decided about. Packets that hide
 headers, such as fragments, are left out. Machines are compared state by state, if the same
-packets move them in both policies. Otherwise they can't be compared: the command names
-them, and the exit status is 1. In all other cases it is 0, even if there are differences.`,
+packets move them in both policies, and source guards that learn, if they learn alike.
+Otherwise they can't be compared: the command names them, and the exit status is 1. In
+all other cases it is 0, even if there are differences.`,
 		Example: `  switchbridge policy diff policy.yaml next.yaml
   switchbridge policy diff policy.yaml next.yaml --pcap office.pcapng
   switchbridge policy diff policy.yaml next.yaml --records records.jsonl`,
@@ -50,7 +51,7 @@ them, and the exit status is 1. In all other cases it is 0, even if there are di
 				}
 			}
 			if len(uncompared) > 0 {
-				return fmt.Errorf("undecided: %d machines can't be compared", len(uncompared))
+				return fmt.Errorf("undecided: not everything can be compared (%d reasons)", len(uncompared))
 			}
 			return nil
 		},

@@ -45,6 +45,7 @@ type event struct {
 	words string // of what is no packet
 	line  string // of a packet of which more is said than its headers
 	asked *asked // of a source guard
+	gate  *gate  // which it meets before a source guard
 	sw    flow.DPID
 	field uint8
 	value word   // of the field that is counted, where there are several
@@ -236,9 +237,9 @@ func kindsOf(k machine.Key, m *flow.Match) (kinds [][]atom) {
 	return kinds
 }
 
-// gather finds the moves of all cells, and so the cells that move them.
-func (w *walk) gather() error {
-	for i := 0; i < len(w.cells); i++ {
+// gather finds the moves of all cells from one on, and so the cells that move them.
+func (w *walk) gather(first int) error {
+	for i := first; i < len(w.cells); i++ {
 		c := w.cells[i]
 		for s := range c.States {
 			w.packets(c, s)
@@ -468,7 +469,7 @@ func (w *walk) emit(b *branch) {
 		}
 	}
 	b.c.moves[b.state] = append(b.c.moves[b.state], mv)
-	if l := w.p.chain.learns; l != nil && !w.any && len(mv.events) == 1 {
+	if l := w.p.chain.learns; l != nil && !l.behind && !w.any && len(mv.events) == 1 {
 		// The same by stations of which the guard learns nothing: fewer packets may do then.
 		known := *b
 		known.nots = slices.Clip(b.nots)

@@ -9,6 +9,7 @@ import (
 	"switchbridge/flow"
 	"switchbridge/policy"
 	"switchbridge/policy/machine"
+	"switchbridge/policy/sourceguard"
 )
 
 // Change is packets that two policies decide differently.
@@ -73,7 +74,7 @@ func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
 	a, b = both[0], both[1]
 	for _, c := range []*chain{a.chain, b.chain} {
 		for i := range c.rules {
-			if r := &c.rules[i]; r.verdict == flow.NoVerdict && (!r.passes || c.learns != nil && i == c.learns.rule) {
+			if r := &c.rules[i]; r.verdict == flow.NoVerdict && !r.passes {
 				return nil, nil, fmt.Errorf("undecided: %s decides by more than the packets' headers", r.label)
 			}
 		}
@@ -93,8 +94,130 @@ func pair(before, after *policy.Policy, budget int) (a, b *Prover, err error) {
 	return a, b, a.compare(b)
 }
 
-// compare finds the machines that can't be compared.
-func (p *Prover) compare(o *Prover) error {
+// compare finds the machines that can't be compared, and whether what source guards learn can't.
+func (p *Prover) compare(o *Prover) (err error) {
+	a, b := p.chain.learns, o.chain.learns
+	if a != nil && !a.behind || b != nil && !b.behind { // it may stand before machines
+		if p.wardsApart, err = p.compareWards(o); err != nil {
+			return err
+		}
+	}
+	if err := p.compareMachines(o); err != nil {
+		return err
+	}
+	if p.wardsApart == "" {
+		p.wardsApart, err = p.compareWards(o)
+	}
+	o.wardsApart = p.wardsApart
+	return err
+}
+
+// compareWards says why what source guards learn can't be compared; empty: they know the same at all times. What machines before them do is known.
+func (p *Prover) compareWards(o *Prover) (why string, err error) {
+	a, b := p.chain.learns, o.chain.learns
+	switch {
+	case a == nil && b == nil:
+		return "", nil
+	case a == nil || b == nil:
+		return "only one of the policies learns", nil
+	case a.behind != b.behind:
+		return "machines stand before it in one of the policies alone", nil
+	case !sameGuards(a.Config, b.Config):
+		return "what it binds or how it learns is another", nil
+	}
+	for _, m := range p.chain.machines {
+		if a.behind && p.apart[m.Name] != "" {
+			return "machine " + m.Name + " stands before it, and " + p.apart[m.Name], nil
+		}
+	}
+	for _, one := range [][2]*Prover{{p, o}, {o, p}} {
+		at, err := one[0].guardedAlone(one[1])
+		if err != nil {
+			return "", err
+		}
+		if at != nil {
+			return "packets such as " + words(at) + " come to it in one of the policies alone", nil
+		}
+	}
+	return "", nil
+}
+
+// sameGuards reports whether two source guards bind, learn and deny the same.
+func sameGuards(a, b *sourceguard.Config) bool {
+	x, y := *a, *b
+	x.Log, y.Log = false, false
+	return reflect.DeepEqual(&x, &y)
+}
+
+// guardedAlone looks for a packet by which p's source guard may learn something, and which does not come to o's.
+func (p *Prover) guardedAlone(o *Prover) (*point, error) {
+	mine, others := p.chain.before(&p.chain.rules[p.chain.learns.rule]), o.chain.before(&o.chain.rules[o.chain.learns.rule])
+	void := slices.Concat(p.chain.impossible(nil), o.chain.impossible(nil), incomplete)
+	first := p.alike(o)
+	for _, t := range others {
+		if t.owner < first {
+			continue
+		}
+		for _, asks := range p.chain.learns.binds() {
+			r, ok := newRegion(asks, t.atoms)
+			if !ok {
+				continue
+			}
+			r.not = void
+			if at, _, err := p.find(&r, mine); at != nil || err != nil {
+				return p.plain(at, slices.Concat(asks, t.atoms), void, mine), err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// unread are terms of the packets about which a rule behind a source guard says too little, since what the guard knows of them can't be compared.
+func (p *Prover) unread(r *rule) (terms []*term) {
+	if l := p.chain.learns; l != nil && p.wardsApart != "" && (r.Entry.Chain > l.at || r.Entry.Chain < 0) {
+		for _, atoms := range l.binds() {
+			terms = append(terms, &term{atoms, nobody})
+		}
+	}
+	return terms
+}
+
+// learnedOf reports whether what a source guard has learned decides whether a packet comes to a rule.
+func (p *Prover) learnedOf(r *rule, at *point) bool {
+	l := p.chain.learns
+	return l != nil && p.wardsApart == "" && (r.Entry.Chain > l.at || r.Entry.Chain < 0) &&
+		slices.ContainsFunc(l.terms(p.chain), func(t term) bool { return t.covers(at) })
+}
+
+// wardsUncompared notes that what source guards learn can't be compared, with a packet of which that is so.
+func (p *Prover) wardsUncompared(o *Prover) error {
+	for _, one := range []*Prover{p, o} {
+		l := one.chain.learns
+		if p.wardsApart == "" || l == nil {
+			continue
+		}
+		easy := [][]atom{{is(flow.FieldEthType, flow.EthTypeIPv4), is(flow.FieldIPProto, flow.ProtoTCP)}, nil} // if there is one
+		for _, asks := range all(easy, l.binds()) {
+			r, ok := newRegion(asks)
+			if !ok {
+				continue
+			}
+			before := one.chain.before(&one.chain.rules[l.rule])
+			r.not = slices.Concat(one.chain.impossible(nil), incomplete)
+			at, _, err := one.find(&r, before)
+			if err != nil {
+				return err
+			}
+			if at = one.plain(at, asks, r.not, before); at != nil {
+				p.uncompared = append(p.uncompared, fmt.Sprintf("%s: %s; by what it learns it decides packets such as %s", sourceguard.Name, p.wardsApart, words(at)))
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Prover) compareMachines(o *Prover) error {
 	p.apart = make(map[string]string)
 	for _, one := range [][2]*Prover{{p, o}, {o, p}} {
 		for _, m := range one[0].chain.machines {
@@ -102,6 +225,8 @@ func (p *Prover) compare(o *Prover) error {
 			switch {
 			case n == nil:
 				p.apart[m.Name] = "only one of the policies has it"
+			case p.wardsApart != "":
+				p.apart[m.Name] = "what " + sourceguard.Name + " lets come to it is another: " + p.wardsApart
 			case !sameMoves(m.Machine, n.Machine):
 				p.apart[m.Name] = "its transitions, its states or what it is for are others"
 			default:
@@ -205,11 +330,15 @@ func (p *Prover) isApart(ra, rb *rule) (name, why string) {
 func (p *Prover) differences(o *Prover, each func(ra, rb *rule, r *region, at *point, trace *Counterexample) error) error {
 	// A packet whose deciding entry stays what it is and where it is, in both policies, gets the same. So one of two entries is always a changed one.
 	keptA, keptB := common(p.chain, o.chain)
+	first := p.alike(o)
 	said := make(map[string]bool)
+	if err := p.wardsUncompared(o); err != nil {
+		return err
+	}
 	for i := range p.chain.rules {
 		for j := range o.chain.rules {
 			ra, rb := &p.chain.rules[i], &o.chain.rules[j]
-			if keptA[i] && keptB[j] || ra.passes || rb.passes {
+			if keptA[i] && keptB[j] || ra.passes || rb.passes || min(i, j) < first && i != j {
 				continue
 			}
 			name, why := "", ""
@@ -221,6 +350,9 @@ func (p *Prover) differences(o *Prover, each func(ra, rb *rule, r *region, at *p
 				continue
 			case why != "":
 				each := func(_, _ *rule, _ *region, at *point, _ *Counterexample) error {
+					if said[name] {
+						return nil
+					}
 					said[name] = true
 					p.uncompared = append(p.uncompared, fmt.Sprintf("machine %s: %s; it decides packets such as %s", name, why, words(at)))
 					return nil
@@ -249,7 +381,7 @@ func (p *Prover) differ(o *Prover, ra, rb *rule, reach bool, each func(ra, rb *r
 			if !ok {
 				continue
 			}
-			r.not = slices.Concat(p.chain.impossible(ra), o.chain.impossible(rb), incomplete)
+			r.not = slices.Concat(p.chain.impossible(ra), o.chain.impossible(rb), incomplete, p.unread(ra), o.unread(rb))
 			for {
 				at, _, err := p.find(&r, p.chain.before(ra), o.chain.before(rb))
 				if err != nil {
@@ -260,8 +392,9 @@ func (p *Prover) differ(o *Prover, ra, rb *rule, reach bool, each func(ra, rb *r
 				}
 				at = p.plain(at, slices.Concat(tas[i].atoms, tbs[j].atoms), r.not, p.chain.before(ra), o.chain.before(rb))
 				var trace *Counterexample
-				if in, v := p, ra.verdict; reach && (ra.automaton != nil || rb.automaton != nil) {
-					if ra.automaton == nil {
+				learned := p.learnedOf(ra, at) || o.learnedOf(rb, at)
+				if in, v := p, ra.verdict; reach && (ra.automaton != nil || rb.automaton != nil || learned) {
+					if ra.automaton == nil && rb.automaton != nil {
 						in, v = o, rb.verdict
 					}
 					p.undecided, o.undecided = nil, nil
@@ -270,13 +403,19 @@ func (p *Prover) differ(o *Prover, ra, rb *rule, reach bool, each func(ra, rb *r
 					var c *Counterexample
 					if err == nil && like == nil {
 						c, like, err = in.reached(at, v, nil, maxEvents, true)
-						if err == nil && c == nil {
-							err = in.undecided
-						}
 					}
 					p.search.budget = in.search.budget
-					if err != nil {
+					switch {
+					case err != nil:
 						return err
+					case c == nil && in.undecided != nil && learned:
+						if len(p.uncompared) < maxNamed {
+							p.uncompared = append(p.uncompared, fmt.Sprintf("%s: whether packets such as %s ever pass it is %v", sourceguard.Name, words(at), in.undecided))
+						}
+						r.not = append(r.not, like)
+						continue
+					case c == nil && in.undecided != nil:
+						return in.undecided
 					}
 					if trace = c; c == nil { // these states never come about
 						r.not = append(r.not, like)
@@ -426,6 +565,32 @@ func (s set) minus(o set) (left set) {
 		}
 	}
 	return left
+}
+
+// alike returns how many rules two policies begin with that are the same, those of machines that can be compared included: what one of them decides it decides in both.
+func (p *Prover) alike(o *Prover) int {
+	same := func(a, b *rule) bool {
+		if a.label != b.label || a.passes != b.passes || a.terms != b.terms || !same(p.chain, o.chain, a, b) {
+			return false
+		}
+		if (a.automaton == nil) != (b.automaton == nil) || a.automaton != nil && (a.automaton.Name != b.automaton.Name || p.apart[a.automaton.Name] != "") {
+			return false
+		}
+		return slices.EqualFunc(p.chain.of(a), o.chain.of(b), func(s, t term) bool {
+			return slices.EqualFunc(s.atoms, t.atoms, func(x, y atom) bool {
+				at := y.field
+				if at == o.chain.item {
+					at = p.chain.item
+				}
+				return x.field == at && x.not == y.not && x.bits == y.bits && x.set.equal(y.set)
+			})
+		})
+	}
+	n := 0
+	for n < min(len(p.chain.rules), len(o.chain.rules)) && same(&p.chain.rules[n], &o.chain.rules[n]) {
+		n++
+	}
+	return n
 }
 
 // maxTable bounds what is compared to find what two policies have in common.

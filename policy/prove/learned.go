@@ -24,9 +24,10 @@ import (
 // learns is a source guard that learns.
 type learns struct {
 	*sources
-	at   int // its place in the chain
-	rule int // of the packets of which it looks something up
-	link policy.Machines
+	at     int // its place in the chain
+	rule   int // of the packets of which it looks something up
+	link   policy.Machines
+	behind bool // it stands behind the machines
 }
 
 // learned is a binding, as a store has it.
@@ -53,15 +54,28 @@ type asked struct {
 	keys []string
 }
 
+// gate is a machine before the guard, as a packet meets it.
+type gate struct {
+	cell   int // the machine's, of the packet's key
+	packet flow.Match
+	hits   [][]hit // the transitions that it tries, by state
+}
+
 // terms are those of the packets of which something is looked up.
 func (l *learns) terms(c *chain) []term { return c.of(&c.rules[l.rule]) }
 
 // newWard adds the cell of what the guard has learned, with the events that nothing but the guard looks at. about is what becomes of the walk's packet.
-func (w *walk) newWard(about flow.Verdict) {
+func (w *walk) newWard(about flow.Verdict) error {
 	w.ward = len(w.cells)
 	w.self = &event{at: *w.at, sw: w.sw}
+	none := &automaton{Machine: &machine.Machine{Key: machine.Network}, index: -1}
+	c := &cell{automaton: none, moves: make([][]move, 1), after: make([]deadline, 1)}
+	w.cells = append(w.cells, c)
 	events := []*event{w.self}
 	for _, c := range w.cells {
+		if w.p.chain.learns.behind { // nothing that moves a machine hangs on the guard
+			break
+		}
 		for _, moves := range c.moves {
 			for i := range moves {
 				for j := range moves[i].events {
@@ -79,9 +93,15 @@ func (w *walk) newWard(about flow.Verdict) {
 		if !w.guarded(&e.at) {
 			return false
 		}
-		if !slices.ContainsFunc(binds, func(o event) bool { return o.at == e.at && o.line == e.line && o.sw == e.sw }) {
-			binds = append(binds, e)
+		if slices.ContainsFunc(binds, func(o event) bool { return o.at == e.at && o.line == e.line && o.sw == e.sw }) {
+			return true
 		}
+		if a := w.p.concerned(&e.at); a != nil && w.p.chain.learns.behind {
+			if e.gate = w.newGate(a, &e.at, sw); e.gate == nil {
+				return false
+			}
+		}
+		binds = append(binds, e)
 		return true
 	}
 	if w.guarded(w.at) {
@@ -93,15 +113,42 @@ func (w *walk) newWard(about flow.Verdict) {
 	for _, e := range events {
 		w.gives(e, add)
 	}
-	none := &automaton{Machine: &machine.Machine{Key: machine.Network}, index: -1}
-	c := &cell{automaton: none, moves: make([][]move, 1), after: make([]deadline, 1)}
 	for i := range binds {
 		c.moves[0] = append(c.moves[0], move{events: binds[i : i+1]})
 	}
-	w.cells = append(w.cells, c)
+	return w.gather(w.ward + 1)
 }
 
-// guarded reports whether a packet gets to the guard.
+// newGate returns the machine that a packet meets before it comes to the guard; nil where that is of more keys than are gone through.
+func (w *walk) newGate(a *automaton, at *point, sw flow.DPID) *gate {
+	g := &gate{packet: packet(at)}
+	if g.cell = w.cell(a, &g.packet, sw); g.cell < 0 {
+		return nil
+	}
+	for _, s := range a.slots {
+		if w.other(a, &machine.When{Machine: s.machine, Key: s.key}, &g.packet, sw) < 0 {
+			return nil
+		}
+	}
+	g.hits = w.hits(g.cell, at, &g.packet, sw)
+	return g
+}
+
+// opens reports whether an event comes to the guard that stands behind machines, and moves none of them: one that does changes nothing else.
+func (w *walk) opens(cells []standing, e *event) bool {
+	g := e.gate
+	if g == nil {
+		return true
+	}
+	moved, denied := w.tried(cells, g.cell, g.hits[cells[g.cell].state], e)
+	if denied || len(moved) > 0 {
+		return false
+	}
+	_, action := w.item(cells, g.cell, &e.at, &g.packet, e.sw)
+	return action.Next
+}
+
+// guarded reports whether a packet gets to the guard, if the machines before it pass it on.
 func (w *walk) guarded(at *point) bool {
 	c := w.p.chain
 	for i := range c.rules {
@@ -110,7 +157,7 @@ func (w *walk) guarded(at *point) bool {
 			break
 		}
 		for j := range c.of(r) {
-			if !r.passes && c.of(r)[j].covers(at) {
+			if !r.passes && r.automaton == nil && c.of(r)[j].covers(at) {
 				return false
 			}
 		}
@@ -157,10 +204,23 @@ func (w *walk) others(add func(at *point, sw flow.DPID, line string) bool) {
 			if !b.Every {
 				sw = b.Switch
 			}
-			add(from(b.MAC, b.Ports[0]), sw, "")
-			n++
+			for _, port := range b.Ports {
+				add(from(b.MAC, port), sw, "")
+			}
+			if n++; b.Every {
+				add(from(b.MAC, b.Ports[0]), sw+1, "")
+			}
 		}
 	}
+}
+
+// oneOfAll reports whether the events that a ward has are as few as those of all packets that are like the walk's: it gives its sender one Ethernet address and
+// one address at the most, nothing but the guard looks at the packets that bind these, and no others lead to it.
+func (w *walk) oneOfAll() bool {
+	m := &w.packet
+	several := m.EthType == flow.EthTypeARP ||
+		m.EthType == flow.EthTypeIPv6 && m.IPProto == flow.ProtoICMPv6 && m.ICMPType >= 133 && m.ICMPType <= 137
+	return len(w.cells) == 1 && !several && w.p.chain.learns.at == 0
 }
 
 // free returns a port of a switch that the policy says nothing of, and which is not the one of the packet.

@@ -38,7 +38,7 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	}
 	p.undecided, p.coarse = nil, false
 	var best *Counterexample
-	limit := maxEvents
+	limit, given, kept := maxEvents, p.search.budget, 0
 	err := p.decidedAs(first, other, broken, func(at *point, r *rule) (like *term, err error) {
 		stateless := len(p.chain.machines) == 0 || o.Unless == nil && r.automaton == nil && p.concerned(at) == nil
 		if l := p.chain.learns; l != nil && stateless { // what it denies besides, it denies
@@ -52,13 +52,23 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 			return like, err
 		}
 		c, like, err := p.reached(at, broken, o.Unless, limit, false)
+		if l := p.chain.learns; l != nil && like != nil && r == &p.chain.rules[l.rule] && (c != nil || limit < maxEvents) {
+			like.owner = here // another entry may deny what is like the packet after fewer events
+		}
 		if c != nil {
+			if best == nil { // what is left is for other questions
+				kept = max(0, p.search.budget-max(forFewer, 8*(given-p.search.budget)))
+				p.search.budget -= kept
+			}
 			if best, limit = c, len(c.Trace); limit == 1 {
 				return nil, nil // there is none with fewer events
 			}
 		}
 		return like, err
 	})
+	if kept > 0 {
+		p.search.budget = max(p.search.budget, 0) + kept
+	}
 	switch {
 	case best != nil:
 		best.Fewest = len(best.Trace) == 1 || err == nil && p.undecided == nil && !p.coarse
@@ -68,6 +78,9 @@ func (p *Prover) Keeps(o *promise.Promise) (*Counterexample, error) {
 	}
 	return nil, p.undecided
 }
+
+// forFewer is how many conditions are looked at, at least, for fewer events than those that were found: about a second.
+const forFewer = 1 << 24
 
 // maxEvents bounds the events of a counterexample.
 const maxEvents = 1 << 20
@@ -133,12 +146,21 @@ func ends(h *promise.Hosts) (list [][]atom) {
 	return list
 }
 
+// here owns a term of what is like a packet as far as the rule says that it was found for, which says nothing of what other rules decide.
+const here = -2
+
 // decidedAs looks for complete packets that meet one of the lists, are covered by no term of other, and get a verdict in some situation. It hands each to
 // take, which says whether that is enough, or else what else is like this one. Where such a packet may get to an entry that hangs on more than
 // the packet and the states of machines, and none was enough, it fails.
 func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take func(at *point, r *rule) (like *term, err error)) error {
 	var undecided error
-	besides := slices.Concat(other, p.chain.impossible(nil), incomplete)
+	besides := slices.Clip(slices.Concat(other, p.chain.impossible(nil), incomplete))
+	// What is like a packet comes to where the packet came: what a rule before that decides is none of it, which the next list may have more of.
+	type found struct {
+		rule int
+		like *term
+	}
+	var likes []found
 	for _, atoms := range lists {
 		var before []*term // what gets the other verdict. What gets this one as well covers nothing: its packets would do, too.
 		for i := range p.chain.rules {
@@ -160,7 +182,13 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 						kinds = kinds[1:]
 						continue
 					}
-					region.not = besides
+					not := besides
+					for _, l := range likes {
+						if l.rule == i || l.rule < i && l.like.owner != here {
+							not = append(not, l.like)
+						}
+					}
+					region.not = not
 					at, _, err := p.find(&region, before)
 					if err != nil {
 						return err
@@ -180,13 +208,13 @@ func (p *Prover) decidedAs(lists [][]atom, other []*term, v flow.Verdict, take f
 					like, err := take(plainer(at, func(at *point) bool {
 						by := p.chain.decide(at)
 						decides := by.verdict == v && (by == r || p.chain.learns == nil) // what a guard learns may deny what another rule allows
-						return whole.covers(at) && !slices.ContainsFunc(besides, func(t *term) bool { return t.covers(at) }) && (decides || learns && terms[j].covers(at) &&
+						return whole.covers(at) && !slices.ContainsFunc(not, func(t *term) bool { return t.covers(at) }) && (decides || learns && terms[j].covers(at) &&
 							!slices.ContainsFunc(before, func(t *term) bool { return t.covers(at) }))
 					}), r)
 					if err != nil || like == nil {
 						return err
 					}
-					besides = append(besides, like)
+					likes = append(likes, found{i, like})
 				}
 				if r.verdict == flow.NoVerdict && !learns {
 					before = append(before, &terms[j])

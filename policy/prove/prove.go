@@ -58,6 +58,7 @@ type Prover struct {
 	coarse    bool  // fewer events may lead to what breaks it
 
 	apart      map[string]string // machines that can't be compared with those of another policy, and why
+	wardsApart string            // why what source guards learn can't be compared; empty: it can
 	uncompared []string          // the same, for people, where they decide something
 
 	controller *controller.Controller // what packets are tried on; nil until one is

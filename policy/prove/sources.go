@@ -487,6 +487,18 @@ func (g *sources) reads() (list [][]atom) {
 	return list
 }
 
+// binds are the conditions of packets by which something may be learned, or which may be denied for what was: those of which something is looked up, and those that
+// say it behind their headers.
+func (g *sources) binds() (list [][]atom) {
+	if list = g.reads(); list == nil {
+		return nil
+	}
+	four, six := is(flow.FieldEthType, flow.EthTypeIPv4), is(flow.FieldEthType, flow.EthTypeIPv6)
+	return append(list,
+		[]atom{four, is(flow.FieldIPProto, flow.ProtoUDP), is(flow.FieldL4Src, 67), is(flow.FieldL4Dst, 68)},
+		[]atom{six, is(flow.FieldIPProto, flow.ProtoICMPv6), between(flow.FieldICMPType, 133, 137)})
+}
+
 // sourceguard adds the rules of a source guard.
 func (c *chain) sourceguard(at int, s *sourceguard.Config) {
 	g := newSources(s)
@@ -512,12 +524,8 @@ func (c *chain) sourceguard(at int, s *sourceguard.Config) {
 	if s.Learn == sourceguard.Nothing {
 		return
 	}
-	if len(c.machines) > 0 {
-		c.add(entry, sourceguard.Name+", which learns behind machines,", flow.NoVerdict, policy.Treatment{}, nil)
-		return
-	}
 	c.add(entry, sourceguard.Name, flow.NoVerdict, policy.Treatment{}, g.reads()...)
 	c.last().passes = true
 	link, _ := s.Compile().(policy.Machines)
-	c.learns = &learns{sources: g, at: at, rule: len(c.rules) - 1, link: link}
+	c.learns = &learns{sources: g, at: at, rule: len(c.rules) - 1, link: link, behind: len(c.machines) > 0}
 }

@@ -72,7 +72,7 @@ func (p *Prover) neverIn(a *automaton) (never machine.Set, err error) {
 			for _, sw := range p.switchesOf(at) {
 				w, err := p.newWalk(at, sw, false)
 				if err == nil {
-					err = w.gather()
+					err = w.gather(0)
 				}
 				if err == nil {
 					err = w.run(maxEvents, func(n *node, _ *zone) bool {

@@ -435,3 +435,31 @@ func TestBudget(t *testing.T) {
 		t.Error(c, err)
 	}
 }
+
+// What time alone leads to is fewer events than what a packet leads to at the same moment.
+func TestFewestByTime(t *testing.T) {
+	const text = `
+chain:
+  - machine:
+      machines:
+        - name: m
+          key: src
+          forget: never
+          start: a
+          states: {a: deny, b: next, c: allow}
+          transitions:
+            - {from: a, to: b, match: {tcp_dst: 22}}
+            - {from: b, to: c, match: {tcp_dst: 22}}
+            - {from: b, to: c, after: 30s}
+  - header: {rules: [{match: {in_port: 1, udp_dst: 9}, action: deny}]}
+promises:
+  - never: {in_port: 1, ip_src: 10.0.0.2, udp_dst: 9}
+`
+	prover, err := New(document(t, text).Policy, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := outcome(t, prover, text, 0), "tcp 10.0.0.2:40000 > 10.0.0.2:22; after 30s, udp 10.0.0.2:40000 > 10.0.0.2:9"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -57,7 +57,8 @@ func (c *chain) switches() []flow.DPID {
 }
 
 // reached looks for the fewest events, less than limit, after which a packet gets a verdict, the packet included; where exactly, in the states of the
-// point. Like the packet in what leads to it are those that meet the term like.
+// point, and past what a source guard has learned. Like the packet in what leads to it are those that meet the term like, of the packets that nothing decides before
+// the rule that decides this one.
 func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int, exactly bool) (c *Counterexample, like *term, err error) {
 	var shared []atom
 	for _, sw := range p.switchesOf(at) {
@@ -68,14 +69,14 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 				w.unless = w.other(nil, &machine.When{Machine: u.Machine, Key: u.Key}, &w.packet, sw)
 			}
 			if err == nil {
-				err = w.gather()
+				err = w.gather(0)
 			}
 			if err != nil {
 				return nil, nil, err
 			}
 			guard := p.chain.learns
-			reads := guard != nil && w.guarded(at) && slices.ContainsFunc(guard.terms(p.chain), func(t term) bool { return t.covers(at) })
-			denies := reads && v == flow.Deny // what a guard learns denies more, and allows nothing
+			reads := w.guards && slices.ContainsFunc(guard.terms(p.chain), func(t term) bool { return t.covers(at) })
+			denies := reads && v == flow.Deny && !exactly // what a guard learns denies more, and allows nothing
 			w.mayDeny = denies
 			var ungiven []atom
 			found, err := w.look(limit, v, u, exactly)
@@ -85,19 +86,23 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 				if denies { // what is not denied at once is after an event at the earliest
 					least = max(least, 2)
 				}
-				w.newWard(v)
 				w.seen = make(map[string][]*node)
-				if found, err = w.look(limit, v, u, exactly); err == nil {
-					if found == nil && v == flow.Allow && w.own < 0 {
+				about := v
+				if exactly {
+					about = flow.Allow // by the guard
+				}
+				if err = w.newWard(about); err == nil {
+					found, err = w.look(limit, v, u, exactly)
+				}
+				if err == nil {
+					if found == nil && about == flow.Allow && w.own < 0 {
 						ungiven, _ = w.nobodyGives()
 					}
-					switch {
-					case ungiven != nil:
-					case found == nil && limit < maxEvents: // there are none with fewer events
-					case found == nil:
+					if ungiven == nil && (found == nil || found.events+1 > least) && !w.oneOfAll() {
+						p.coarse = true
+					}
+					if ungiven == nil && found == nil && limit == maxEvents {
 						p.doubt("what " + sourceguard.Name + " learns may keep its packets and those that lead to them from coming together")
-					case w.own >= 0 && found.events+1 > least:
-						p.coarse = true // other packets may need fewer bindings
 					}
 				}
 			}
@@ -106,7 +111,8 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 			}
 			if ungiven != nil {
 				shared = append(shared, ungiven...)
-			} else if denies && found == nil { // whatever entry decides it: no state lets it count
+			} else if denies && found == nil && !guard.behind && limit == maxEvents {
+				// Whatever entry decides it: no state lets it count. To a state that it moves a machine to the same packet comes a second time.
 				shared = append(shared, w.similar()...)
 			} else {
 				shared = append(shared, w.like()...)
@@ -134,14 +140,14 @@ func (p *Prover) reached(at *point, v flow.Verdict, u *promise.Unless, limit int
 
 // look goes through the walk for the fewest events after which its packet gets a verdict.
 func (w *walk) look(limit int, v flow.Verdict, u *promise.Unless, exactly bool) (found *node, err error) {
-	hits := w.hits()
+	hits := w.hits(w.own, w.at, &w.packet, w.sw)
 	err = w.run(limit, func(n *node, _ *zone) bool {
 		for _, o := range w.after(n.cells, hits) {
-			got, states := o.verdict, word{}
-			if got == flow.NoVerdict {
-				got, states = w.verdict(o.cells)
+			got, states := w.verdict(o.cells)
+			if o.verdict != flow.NoVerdict {
+				got = o.verdict
 			}
-			if exactly && states != and(w.at[statesPlace], w.told()) {
+			if exactly && (o.guards || states != and(w.at[statesPlace], w.told())) {
 				continue
 			}
 			if got == v && !(u != nil && has(u.In, o.cells[w.unless].state)) {
@@ -171,17 +177,17 @@ func (p *Prover) doubt(why string) {
 	}
 }
 
-// hits returns, by state, the transitions that the walk's own packet tries.
-func (w *walk) hits() (list [][]hit) {
-	if w.own < 0 {
+// hits returns, by state, the transitions that a packet tries of the machine of a cell, which is the one that it concerns.
+func (w *walk) hits(cell int, at *point, m *flow.Match, sw flow.DPID) (list [][]hit) {
+	if cell < 0 {
 		return nil
 	}
-	c := w.cells[w.own]
+	c := w.cells[cell]
 	for s := range c.States {
 		hits := []hit{}
 		for i := range c.Transitions {
 			t := &c.Transitions[i]
-			met := func(atoms []atom) bool { return (&term{atoms: atoms}).covers(w.at) }
+			met := func(atoms []atom) bool { return (&term{atoms: atoms}).covers(at) }
 			if t.On != machine.OnPacket || !has(t.From, s) {
 				continue
 			}
@@ -192,7 +198,7 @@ func (w *walk) hits() (list [][]hit) {
 				}
 			}
 			for j := range t.When {
-				h.when = append(h.when, need{cell: w.other(c.automaton, &t.When[j], &w.packet, w.sw), in: t.When[j].In, yes: true, no: true})
+				h.when = append(h.when, need{cell: w.other(c.automaton, &t.When[j], m, sw), in: t.When[j].In, yes: true, no: true})
 			}
 			hits = append(hits, h)
 		}
@@ -204,39 +210,73 @@ func (w *walk) hits() (list [][]hit) {
 // fate is what becomes of the walk's own packet.
 type fate struct {
 	cells   []standing
-	verdict flow.Verdict // NoVerdict: what the states say
+	verdict flow.Verdict // of a guard, or of a machine that can't read it; NoVerdict: what the states say
+	guards  bool         // it is the guard's
 }
 
 // after returns what cells come to by the walk's own packet.
 func (w *walk) after(cells []standing, hits [][]hit) (list []fate) {
-	learning := false
-	if w.mayDeny {
-		list = append(list, fate{cells, flow.Deny})
+	behind := w.guards && w.p.chain.learns.behind
+	if w.mayDeny && !behind {
+		list = append(list, fate{cells, flow.Deny, true})
 	}
-	if w.ward >= 0 && w.guarded(w.at) {
+	learning := false
+	if w.guards && w.ward >= 0 && !behind {
 		passes, changed := w.passes(cells, w.self)
 		if !passes {
-			return []fate{{cells, flow.Deny}}
+			return []fate{{cells, flow.Deny, true}}
 		}
 		learning = changed != nil
 	}
-	if w.own < 0 {
-		return append(list, fate{cells: cells})
-	}
-	moved, denied := w.tried(cells, w.own, hits[cells[w.own].state], &event{at: *w.at})
-	if denied {
-		list = append(list, fate{cells, flow.Deny})
-	}
-	for _, moved := range moved {
-		if learning { // two states would change by it
-			return []fate{{cells, flow.Deny}}
+	pass := func(cells []standing, moved bool) {
+		if behind && w.comes(cells) {
+			list = w.guarding(list, cells, moved)
+		} else {
+			list = append(list, fate{cells: cells})
 		}
-		list = append(list, fate{cells: moved})
 	}
-	if len(list) == 0 || w.mayDeny {
-		list = append(list, fate{cells: cells})
+	stays := true
+	if w.own >= 0 {
+		moved, denied := w.tried(cells, w.own, hits[cells[w.own].state], &event{at: *w.at})
+		if denied {
+			list = append(list, fate{cells, flow.Deny, false})
+		}
+		for _, moved := range moved {
+			if learning { // two states would change by it
+				return []fate{{cells, flow.Deny, true}}
+			}
+			pass(moved, true)
+		}
+		stays = !denied && len(moved) == 0 || w.mayDeny && !behind
+	}
+	if stays {
+		pass(cells, false)
 	}
 	return list
+}
+
+// comes reports whether the machine before the guard passes the walk's packet on, in the states of cells.
+func (w *walk) comes(cells []standing) bool {
+	if w.own < 0 {
+		return true
+	}
+	_, action := w.item(cells, w.own, w.at, &w.packet, w.sw)
+	return action.Next
+}
+
+// guarding adds what the guard behind the machines makes of the walk's packet; moved says that it has moved a machine.
+func (w *walk) guarding(list []fate, cells []standing, moved bool) []fate {
+	if w.ward < 0 {
+		if w.mayDeny {
+			list = append(list, fate{cells, flow.Deny, true})
+		}
+		return append(list, fate{cells: cells})
+	}
+	passes, changed := w.passes(cells, w.self)
+	if !passes || moved && changed != nil { // two states would change by it
+		return append(list, fate{cells, flow.Deny, true})
+	}
+	return append(list, fate{cells: cells})
 }
 
 // told are the bits of the states that the decision about the walk's packet reads.
@@ -253,24 +293,30 @@ func (w *walk) verdict(cells []standing) (flow.Verdict, word) {
 	at[statesPlace] = word{}
 	if w.own >= 0 {
 		a := w.cells[w.own].automaton
-		own := cells[w.own].state
-		in := func(when *machine.When) int { return cells[w.other(a, when, &w.packet, w.sw)].state }
-		at[statesPlace] = inState(-1, own, stateBits).bits.value
+		at[statesPlace] = inState(-1, cells[w.own].state, stateBits).bits.value
 		for i, s := range a.slots {
-			at[statesPlace] = or(at[statesPlace], inState(i, in(&machine.When{Machine: s.machine, Key: s.key}), stateBits).bits.value)
+			state := cells[w.other(a, &machine.When{Machine: s.machine, Key: s.key}, &w.packet, w.sw)].state
+			at[statesPlace] = or(at[statesPlace], inState(i, state, stateBits).bits.value)
 		}
-		item := a.starts[own]
-		for k := range a.States[own].Rules {
-			r := &a.States[own].Rules[k]
-			if slices.ContainsFunc(anyOf(&r.Match, r.Or), func(atoms []atom) bool { return (&term{atoms: atoms}).covers(&at) }) &&
-				!slices.ContainsFunc(r.When, func(when machine.When) bool { return !has(when.In, in(&when)) }) {
-				break
-			}
-			item++
-		}
+		item, _ := w.item(cells, w.own, &at, &w.packet, w.sw)
 		at[w.p.chain.item] = number(item, uint8(bitsOf(itemPlace)))
 	}
 	return w.p.chain.decide(&at).verdict, at[statesPlace]
+}
+
+// item returns the rule by which a cell's machine decides about a packet, by its number, and what it does.
+func (w *walk) item(cells []standing, cell int, at *point, m *flow.Match, sw flow.DPID) (item uint64, action *machine.Action) {
+	a := w.cells[cell].automaton
+	own := cells[cell].state
+	s := &a.States[own]
+	for k := range s.Rules {
+		r := &s.Rules[k]
+		if slices.ContainsFunc(anyOf(&r.Match, r.Or), func(atoms []atom) bool { return (&term{atoms: atoms}).covers(at) }) &&
+			!slices.ContainsFunc(r.When, func(when machine.When) bool { return !has(when.In, cells[w.other(a, &when, m, sw)].state) }) {
+			return a.starts[own] + uint64(k), &r.Action
+		}
+	}
+	return a.starts[own] + uint64(len(s.Rules)), &s.Action
 }
 
 // related are fields whose values can be each other's in keys.
@@ -314,19 +360,23 @@ func (w *walk) similar() (list []atom) {
 		bits  cube
 		set   *span
 	}
+	keyOf := func(a *atom) known {
+		k := known{field: a.field, bits: a.bits}
+		if a.set != nil {
+			k.set = &a.set[0]
+		}
+		return k
+	}
+	exact := func(a atom) bool { return a.set == nil && !a.not && a.bits.mask == at.counts(a.field) }
 	seen := make(map[known]bool)
 	add := func(a atom) {
 		if f := fieldAt(a.field); f != 0 && !w.packet.Has(f) {
 			return // what comes with it says that packets of this kind don't have the field
 		}
-		k := known{field: a.field, bits: a.bits}
-		if a.set != nil {
-			k.set = &a.set[0]
-		}
-		if seen[k] {
+		if seen[keyOf(&a)] {
 			return
 		}
-		seen[k] = true
+		seen[keyOf(&a)] = true
 		a.not = false
 		a.not = !a.covers(at)
 		list = append(list, a)
@@ -401,15 +451,55 @@ func (w *walk) similar() (list []atom) {
 			add(onSwitch(sw))
 		}
 	}
-	if w.ward >= 0 { // what the guard says of one it says of the others
+	if w.ward >= 0 { // what the guard says and learns of one it says and learns of the others: the fewest conditions by which that is so
+		l := w.p.chain.learns
+		for _, t := range []uint64{flow.EthTypeIPv4, flow.EthTypeIPv6, flow.EthTypeARP} {
+			add(is(flow.FieldEthType, t))
+		}
+		for _, sw := range l.switches {
+			add(onSwitch(sw))
+		}
+		// missing is a condition that the packet does not meet; nil where what is listed says already that it does not meet one.
+		missing := func(t *term) (why *atom) {
+			for i := range t.atoms {
+				a := &t.atoms[i]
+				if f := fieldAt(a.field); f != 0 && !w.packet.Has(f) || a.covers(at) {
+					continue
+				}
+				if seen[keyOf(a)] || slices.ContainsFunc(list, func(o atom) bool { return o.field == a.field && exact(o) }) {
+					return nil
+				}
+				if why == nil || a.rank() > why.rank() { // of addresses there are many
+					why = a
+				}
+			}
+			return why
+		}
+		var others []*term
+		tell := func(t *term) {
+			if !t.covers(at) {
+				others = append(others, t)
+				return
+			}
+			for _, a := range t.atoms {
+				add(a)
+			}
+		}
+		// A trusted port learns nothing, an open one what servers give, a listed one what its binding leaves open.
+		for _, atoms := range slices.Concat(l.sources.at(func(class int) set { return l.trusted[class] }), l.sources.at(func(class int) set { return l.bound[class] })) {
+			tell(&term{atoms: atoms})
+		}
 		c := w.p.chain
 		for i := range c.rules {
-			for _, t := range c.of(&c.rules[i]) {
-				if c.rules[i].Entry.Chain == c.learns.at && len(list) < maxLike {
-					for _, a := range t.atoms {
-						add(a)
-					}
+			for j := range c.of(&c.rules[i]) {
+				if c.rules[i].Entry.Chain == l.at {
+					tell(&c.of(&c.rules[i])[j])
 				}
+			}
+		}
+		for _, t := range others {
+			if why := missing(t); why != nil && len(list) < maxLike {
+				add(*why)
 			}
 		}
 		w.p.coarse = w.p.coarse || len(list) >= maxLike
@@ -421,7 +511,6 @@ func (w *walk) similar() (list []atom) {
 		pool([]atom{is(flow.FieldIPProto, t)})
 	}
 	// Where a value is known, no other condition on the field says more.
-	exact := func(a atom) bool { return a.set == nil && !a.not && a.bits.mask == at.counts(a.field) }
 	var values []uint8
 	for _, a := range list {
 		if exact(a) {

@@ -33,6 +33,7 @@ type walk struct {
 	pool    [places][]word
 	unless  int    // the cell that a promise names; -1: none
 	ward    int    // the cell of what a source guard has learned; -1: none
+	guards  bool   // a source guard that learns looks at the packet, if the machines before it pass it on
 	mayDeny bool   // a source guard may deny the packet at any time
 	self    *event // the packet, as one of the events
 	seen    map[string][]*node
@@ -42,6 +43,7 @@ type walk struct {
 // newWalk returns a walk for a packet that comes to a switch. It gathers the cells.
 func (p *Prover) newWalk(at *point, sw flow.DPID, assume bool) (*walk, error) {
 	w := &walk{p: p, at: at, packet: packet(at), sw: sw, own: -1, assume: assume, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
+	w.guards = p.chain.learns != nil && w.guarded(at)
 	w.start(p.concerned(at))
 	return w, p.search.spent()
 }
@@ -248,10 +250,18 @@ func (w *walk) run(limit int, visit func(n *node, at *zone) bool) error {
 		root.cells = append(root.cells, s)
 	}
 	w.room = maxRoom
-	now, later := []*node{root}, []*node(nil)
+	type ready struct {
+		n      *node
+		before zone // the times at which an event can come
+	}
+	now, later := []*node{root}, []ready(nil)
 	for len(now) > 0 || len(later) > 0 {
-		if len(now) == 0 {
-			now, later = later, nil
+		if len(now) == 0 { // what events lead to comes after all that time alone leads to: to what both do, it is fewer events
+			for i := 0; i < len(later) && w.p.search.budget >= 0; i++ {
+				now = append(now, w.moves(later[i].n, &later[i].before)...)
+			}
+			later = nil
+			continue
 		}
 		n := now[0]
 		now = now[1:]
@@ -279,19 +289,24 @@ func (w *walk) run(limit int, visit func(n *node, at *zone) bool) error {
 				return nil
 			}
 			if n.events+2 < limit { // the packet itself comes after that
-				for i, c := range w.cells {
-					for j := range c.moves[n.cells[i].state] {
-						if c.moves[n.cells[i].state][j].ward && w.ward < 0 {
-							continue
-						}
-						later = append(later, w.moved(n, &before, i, &c.moves[n.cells[i].state][j])...)
-					}
-				}
+				later = append(later, ready{n, before})
 			}
 		}
 		now = append(now, w.over(n, &until, limits)...)
 	}
-	return nil
+	return w.p.search.spent()
+}
+
+// moves returns the nodes that events lead to.
+func (w *walk) moves(n *node, at *zone) (list []*node) {
+	for i, c := range w.cells {
+		for j := range c.moves[n.cells[i].state] {
+			if m := &c.moves[n.cells[i].state][j]; !m.ward || w.ward >= 0 {
+				list = append(list, w.moved(n, at, i, m)...)
+			}
+		}
+	}
+	return list
 }
 
 // over returns the nodes that time alone leads to.
@@ -352,7 +367,10 @@ func (w *walk) moved(n *node, at *zone, cell int, m *move) (list []*node) {
 			}
 			fresh = append(fresh, e.alike)
 		}
-		if w.ward >= 0 && e.words == "" {
+		if w.ward >= 0 && e.words == "" && (cell == w.ward || !w.p.chain.learns.behind) {
+			if cell == w.ward && !w.opens(n.cells, e) {
+				continue
+			}
 			passes, changed := w.passes(n.cells, e)
 			if changed != nil { // then nothing else changes by it
 				cells := cloned(n.cells)
@@ -499,7 +517,7 @@ func (p *Prover) least(a *automaton) (map[word]int, error) {
 	least := make(map[word]int)
 	w := &walk{p: p, at: new(point), sw: p.chain.switches()[0], own: -1, assume: true, any: true, used: make(map[int]bool), unless: -1, ward: -1, seen: make(map[string][]*node)}
 	w.start(a)
-	err := w.gather()
+	err := w.gather(0)
 	if err == nil {
 		err = w.run(maxEvents, func(n *node, _ *zone) bool {
 			states := inState(own, n.cells[0].state, stateBits).bits.value

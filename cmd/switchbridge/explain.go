@@ -248,7 +248,7 @@ func why(out io.Writer, doc *policyfile.Document, ev *flow.Event, d *flow.Decisi
 	if err != nil {
 		return err
 	}
-	e := prover.Explain(&ev.PacketIn.Match, doc.Line)
+	e := prover.Explain(&ev.PacketIn.Match, doc.Line, d.Reason)
 	_, err = io.WriteString(out, e.String())
 	return err
 }

@@ -20,8 +20,9 @@ type Explanation struct {
 // maxNear is how many entries are named that nearly decide.
 const maxNear = 5
 
-// Explain says which entry decides a packet that shows all that it has, and which nearly did.
-func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
+// Explain says which entry decides a packet that shows all that it has, and which nearly did. reason is the decision's: it says which one it is of those that
+// decide by more than headers.
+func (p *Prover) Explain(m *flow.Match, lines Lines, reason string) (e Explanation) {
 	at := pointOf(m)
 	decided := -1
 	var concerns *automaton
@@ -37,7 +38,17 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 				concerns = r.automaton // and no other machine
 			}
 			if r.verdict == flow.NoVerdict || r.guarded || r.automaton != nil {
-				if decided < 0 && !slices.Contains(e.May, name) {
+				switch {
+				case decided >= 0:
+					if r.entryLabel() != p.chain.rules[decided].entryLabel() {
+						e.Next = name + ", or what follows it, by more than what the packet shows"
+						return e
+					}
+				case names(reason, r.entryLabel()):
+					if decided, e.By = t.owner, name; r.automaton != nil {
+						e.By += ", in the state in which it begins; in another state it may decide otherwise"
+					}
+				case !slices.Contains(e.May, name):
 					e.May = append(e.May, name)
 				}
 				continue
@@ -56,6 +67,12 @@ func (p *Prover) Explain(m *flow.Match, lines Lines) (e Explanation) {
 		}
 	}
 	return e
+}
+
+// names reports whether a decision's reason begins with the name of an entry.
+func names(reason, label string) bool {
+	rest, ok := strings.CutPrefix(reason, label)
+	return ok && (rest == "" || strings.ContainsRune(" :;", rune(rest[0])))
 }
 
 // lacks returns the one condition that a packet does not meet, nil where it is not one. What a field needs is not counted with it.

@@ -31,7 +31,7 @@ func TestEveryKindCanBeProved(t *testing.T) {
 					t.Fatal(err)
 				}
 				m := ev.PacketIn.Match
-				got := prover.Explain(&m, nil)
+				got := prover.Explain(&m, nil, "")
 				if len(got.May) > 0 { // it hangs on the switch, or on what is behind the headers
 					continue
 				}

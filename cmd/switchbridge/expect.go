@@ -127,8 +127,9 @@ func testPolicy(c *cobra.Command, path string) (s testSuite, err error) {
 func expectations(path string) (list []policytest.Expectation, err error) {
 	base := strings.TrimSuffix(strings.TrimSuffix(path, ".yaml"), ".yml")
 	for _, f := range []struct {
-		name, prefix string
-	}{{path, "# expect: "}, {base + ".expect", ""}} {
+		name       string
+		inComments bool
+	}{{path, true}, {base + ".expect", false}} {
 		body, err := os.ReadFile(f.name)
 		if errors.Is(err, os.ErrNotExist) && f.name != path {
 			continue
@@ -136,7 +137,7 @@ func expectations(path string) (list []policytest.Expectation, err error) {
 		if err != nil {
 			return nil, err
 		}
-		some, err := policytest.ReadExpectations(string(body), f.name, f.prefix)
+		some, err := policytest.ReadExpectations(string(body), f.name, f.inComments)
 		if err != nil {
 			return nil, err
 		}

@@ -279,7 +279,11 @@ func end(s string) (netip.AddrPort, error) {
 	if a, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(a, 0), nil
 	}
-	return netip.ParseAddrPort(s)
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		err = fmt.Errorf("%.80q: want an address, or an address and a port from 0 to 65535, such as 10.0.0.1:22 or [2001:db8::1]:22", s)
+	}
+	return a, err
 }
 
 func mac(a netip.Addr) net.HardwareAddr {
@@ -417,7 +421,7 @@ func build(proto string, src, dst netip.AddrPort, option *said) ([]gopacket.Seri
 	case "fragment":
 		ipProto = layers.IPProtocolTCP
 	default:
-		return nil, fmt.Errorf("no protocol %q", proto)
+		return nil, fmt.Errorf("no protocol %q: want one of tcp, udp, sctp, icmp, icmpv6, ip, dhcp, arp, nd, na, fragment, eth, lldp", proto)
 	}
 	if overIP {
 		ip, err := network(proto, ipProto, src.Addr(), dst.Addr(), eth, option)
@@ -568,24 +572,40 @@ type Expectation struct {
 func ParseExpectation(line string) (e Expectation, err error) {
 	packet, want, ok := strings.Cut(line, " => ")
 	if !ok {
-		return e, fmt.Errorf("expectation %q: want PACKET => VERDICT (REASON)", line)
+		return e, fmt.Errorf("expectation %q: want PACKET => VERDICT (REASON)", strings.TrimSpace(line))
 	}
-	return Expectation{Packet: strings.TrimSpace(packet), Want: strings.TrimSpace(want)}, nil
+	e = Expectation{Packet: strings.TrimSpace(packet), Want: strings.TrimSpace(want)}
+	verdict, _, _ := strings.Cut(e.Want, " ")
+	if words := []string{"allow", "deny", "reject", "none"}; !slices.Contains(words, verdict) {
+		return e, fmt.Errorf("expectation %q: %q: want %s, and the reason in parentheses", strings.TrimSpace(line), verdict, strings.Join(words, ", "))
+	}
+	return e, nil
 }
 
 // Expectations returns those of a policy file's text.
 func Expectations(policy string) (list []Expectation, err error) {
-	return ReadExpectations(policy, "", "# expect: ")
+	return ReadExpectations(policy, "", true)
 }
 
-// ReadExpectations returns those on the lines of a file that begin with a prefix. Without one, empty lines and comments are none.
-func ReadExpectations(text, file, prefix string) (list []Expectation, err error) {
+// ReadExpectations returns those in a file: in the comments of a policy, or else on each line that is not empty and no comment. A comment that is meant as one and
+// is written otherwise is an error, since nobody would notice that it is never tried.
+func ReadExpectations(text, file string, inComments bool) (list []Expectation, err error) {
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		line, ok := strings.CutPrefix(line, prefix)
-		if !ok || prefix == "" && (strings.TrimSpace(line) == "" || line[0] == '#') {
+		line = strings.TrimSpace(line)
+		comment, ok := strings.CutPrefix(line, "#")
+		if line == "" || ok != inComments {
 			continue
+		}
+		if inComments {
+			comment = strings.TrimSpace(comment)
+			if line, ok = strings.CutPrefix(comment, "expect:"); !ok {
+				if word, _, _ := strings.Cut(comment, " "); strings.Contains(comment, " => ") && strings.HasPrefix(strings.ToLower(word), "expect") {
+					return nil, fmt.Errorf("%s:%d: %q: want expect: and a colon behind it", file, number, word)
+				}
+				continue
+			}
 		}
 		e, err := ParseExpectation(line)
 		if err != nil {

@@ -49,8 +49,9 @@ func TestPacketErrors(t *testing.T) {
 		"eth":                                   "want an eth_type",
 		"ip 10.0.0.1 > 10.0.0.2":                "want an ip_proto",
 		"icmpv6 2001:db8::1 > 2001:db8::2 ipv6_nd_target 10.0.0.1": "want an IPv6 address",
-		"lldp eth_src 02":             "MAC address",
-		"carrier 10.0.0.1 > 10.0.0.2": `no protocol "carrier"`,
+		"lldp eth_src 02":                 "MAC address",
+		"carrier 10.0.0.1 > 10.0.0.2":     `no protocol "carrier": want one of tcp, udp, `,
+		"tcp 10.0.0.1:70000 > 10.0.0.2:2": `"10.0.0.1:70000": want an address, or an address and a port from 0 to 65535`,
 	} {
 		if _, _, err := Packet(line); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", line, err, want)
@@ -59,16 +60,24 @@ func TestPacketErrors(t *testing.T) {
 }
 
 func TestExpectations(t *testing.T) {
-	list, err := ReadExpectations("chain:\n# expect: lldp => deny (x)\n#expect: no\n# expect: lldp => allow\n", "p.yaml", "# expect: ")
+	list, err := ReadExpectations("chain:\n# expect: lldp => deny (x)\n# expected: no\n  #expect:lldp => allow\n- x # expect: y\n", "p.yaml", true)
 	if err != nil || len(list) != 2 || list[0].Line != 2 || list[1].File != "p.yaml" || list[1].Want != "allow" {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	beside, err := ReadExpectations("# what is wanted\n\nlldp => allow (forward: normal)\n", "p.expect", "")
+	beside, err := ReadExpectations("# what is wanted\n\nlldp => allow (forward: normal)\n", "p.expect", false)
 	if err != nil || len(beside) != 1 || beside[0].Line != 3 {
 		t.Fatalf("%+v, %v", beside, err)
 	}
-	if _, err := ReadExpectations("lldp -> allow\n", "p.expect", ""); err == nil || !strings.HasPrefix(err.Error(), "p.expect:1: ") {
-		t.Error(err)
+	for text, want := range map[string]string{ // what looks like one is not left out silently
+		"lldp -> allow":             `p:1: expectation "lldp -> allow": want PACKET => VERDICT (REASON)`,
+		"lldp => alow":              `p:1: expectation "lldp => alow": "alow": want allow, deny, reject, none, and the reason in parentheses`,
+		"\n# expect lldp => allow":  `p:2: "expect": want expect: and a colon behind it`,
+		"# Expects: lldp => allow":  `p:1: "Expects:": want expect: and a colon behind it`,
+		"# expect: lldp deny (x)\n": `p:1: expectation "lldp deny (x)": want PACKET => VERDICT (REASON)`,
+	} {
+		if _, err := ReadExpectations(text, "p", strings.Contains(text, "#")); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
 	}
 	d := flow.Decision{Verdict: flow.Deny, Reason: "x"}
 	if !list[0].Met(&d) || list[1].Met(&d) {

@@ -162,23 +162,24 @@ func (m Match) Canonical() Match {
 // proactive rule. It fails where nothing decides, or where present fields
 // contradict each other, naming them. It only ever narrows a match.
 func (m *Match) Complete(packet *Match) error {
-	need := func(f Field, have, want uint64, set func()) error {
-		if m.Has(f) {
-			if have != want {
-				return fmt.Errorf("match: %v is %#x where its other fields need %#x", f, have, want)
-			}
-			return nil
+	var by Field                               // the one that says the eth_type, where that is not given
+	ethType := func(t uint16, f Field) error { // which a field of f needs
+		f &= -f
+		switch {
+		case !m.Has(FieldEthType):
+			m.SetEthType(t)
+			by = f
+		case m.EthType == t:
+		case by != 0:
+			return fmt.Errorf("match: %v is of %s, and %v of %s: a packet is of one of them", by, ethTypeWord(m.EthType), f, ethTypeWord(t))
+		default:
+			return fmt.Errorf("match: eth_type is %s, and %v needs %s", ethTypeWord(m.EthType), f, ethTypeWord(t))
 		}
-		set()
-		m.Fields |= f
 		return nil
 	}
-	ethType := func(t uint16) error {
-		return need(FieldEthType, uint64(m.EthType), uint64(t), func() { m.EthType = t })
-	}
 
-	if m.Fields&NeedARP.Fields() != 0 {
-		if err := ethType(EthTypeARP); err != nil {
+	if f := m.Fields & NeedARP.Fields(); f != 0 {
+		if err := ethType(EthTypeARP, f); err != nil {
 			return err
 		}
 	}
@@ -193,19 +194,20 @@ func (m *Match) Complete(packet *Match) error {
 		if prefix.Addr().Is4() {
 			t = EthTypeIPv4
 		}
-		if err := ethType(t); err != nil {
+		if err := ethType(t, f); err != nil {
 			return err
 		}
 	}
-	if m.Fields&(NeedIPv6.Fields()|NeedNeighbor.Fields()) != 0 {
-		if err := ethType(EthTypeIPv6); err != nil {
+	if f := m.Fields & (NeedIPv6.Fields() | NeedNeighbor.Fields()); f != 0 {
+		if err := ethType(EthTypeIPv6, f); err != nil {
 			return err
 		}
 	}
-	if m.Fields&NeedNeighbor.Fields() != 0 {
-		if err := need(FieldIPProto, uint64(m.IPProto), ProtoICMPv6, func() { m.IPProto = ProtoICMPv6 }); err != nil {
-			return err
+	if f := m.Fields & NeedNeighbor.Fields(); f != 0 {
+		if m.Has(FieldIPProto) && m.IPProto != ProtoICMPv6 {
+			return fmt.Errorf("match: %v needs ip_proto %d, not %d", f&-f, ProtoICMPv6, m.IPProto)
 		}
+		m.SetIPProto(ProtoICMPv6)
 	}
 	ports, icmp := m.Fields&NeedPorts.Fields(), m.Fields&NeedICMP.Fields()
 	if !m.Has(FieldIPProto) && ports|icmp != 0 {
@@ -226,7 +228,7 @@ func (m *Match) Complete(packet *Match) error {
 		if m.IPProto == ProtoICMPv6 {
 			t = EthTypeIPv6
 		}
-		if err := ethType(t); err != nil {
+		if err := ethType(t, icmp); err != nil {
 			return err
 		}
 	}
@@ -248,6 +250,19 @@ func (m *Match) Complete(packet *Match) error {
 		m.SetVLAN(VLANPresent, VLANPresent)
 	}
 	return nil
+}
+
+// ethTypeWord is how policies write an EtherType.
+func ethTypeWord(t uint16) string {
+	switch t {
+	case EthTypeIPv4:
+		return "ipv4"
+	case EthTypeIPv6:
+		return "ipv6"
+	case EthTypeARP:
+		return "arp"
+	}
+	return fmt.Sprintf("%#04x", t)
 }
 
 // NotDiscovery returns the fields of m that neighbour discovery has and no other

@@ -288,7 +288,7 @@ func TestConfigurationReload(t *testing.T) {
 	}
 
 	for _, row := range []struct{ name, text, want string }{
-		{"no YAML", "guardrails: {max_hard_timeout: 20s, hard_timeout: 20s\n", config + ": yaml: line"},
+		{"no YAML", "guardrails: {max_hard_timeout: 20s, hard_timeout: 20s\n", config + ": line 1: a { is not closed"},
 		{"unknown key", head + "guardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\nlimit: {}\n", config + `: line 4: unknown key "limit"`},
 		{"bad value", head + "guardrails: {hard_timeout: 20s, max_hard_timeout: 20s, max_rules: 0}\n", "guardrails.max_rules"},
 		{"no such policy", "function: {urls: [native]}\npolicy: none.yaml\nguardrails: {hard_timeout: 20s, max_hard_timeout: 20s}\n", "none.yaml"},

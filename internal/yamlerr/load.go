@@ -25,7 +25,7 @@ func Load(r io.Reader, name string, into any) ([]byte, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	d.KnownFields(true)
 	if err := d.Decode(into); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%s: %w", name, Readable(err))
+		return nil, fmt.Errorf("%s: %w", name, Readable(err, text))
 	}
 	return text, nil
 }

@@ -2,6 +2,7 @@ package yamlerr
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -61,14 +62,43 @@ func TestReadable(t *testing.T) {
 			t.Errorf("%q is decoded", text)
 			continue
 		}
-		if got := Readable(err).Error(); got != want {
+		if got := Readable(err, nil).Error(); got != want {
 			t.Errorf("%q: %s\nwant %s", text, got, want)
 		}
 	}
-	if other := errors.New("x"); Readable(other) != other {
+	if other := errors.New("x"); Readable(other, nil) != other {
 		t.Error("an error that is not YAML's is changed")
 	}
-	if Readable(nil) != nil {
+	if Readable(nil, nil) != nil {
 		t.Error("no error is one")
+	}
+}
+
+// What is no YAML is said in the words of a file, with the line on which a person looks for it.
+func TestSyntax(t *testing.T) {
+	for text, want := range map[string]string{
+		"a:\n\t- b: {}\n":                        "2: no value begins with this character",
+		"a:\n  - b: 1\n  - {c: 1, d: 2\n  - e\n": "3: a { is not closed",
+		"a:\n  - b: 1\n  - [c, d\n  - e: f\n":    "3: a [ is not closed",
+		"a:\n  - b: 1\n    c: 2\n   d: 3\n":      "2: a line of the list here has another indentation",
+		"a:\n  b: 1\n   c: 2\n":                  "3: a colon where a value is not over",
+		"a:\n  b: 1\n c: 2\n":                    "3: a line of the mapping here has another indentation",
+		"a: b: c\n":                              "1: a colon where a value is not over",
+		"a: [":                                   "1: want a value",
+		"a: {b: 1\n":                             "1: a { is not closed",
+		"a: 1\nb\nc: 2\n":                        "2: want a colon and a space after the key",
+		"a: \xff\xfe\n":                          "0: it is no text in UTF-8",
+		"\xd4\xc3\xb2\xa1\x02\x00":               "0: it is no text in UTF-8",
+	} {
+		var doc yaml.Node
+		err := yaml.Unmarshal([]byte(text), &doc)
+		if err == nil {
+			t.Errorf("%q is YAML", text)
+			continue
+		}
+		line, msg := Syntax(err, []byte(text))
+		if got := fmt.Sprintf("%d: %s", line, msg); !strings.HasPrefix(got, want) {
+			t.Errorf("%q: %s\nwant %s (of %v)", text, got, want, err)
+		}
 	}
 }

@@ -194,7 +194,7 @@ func Parse(r io.Reader, file string) (*File, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if err := doc.Decode(&f.raw); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, yamlerr.Readable(err))
+		return nil, fmt.Errorf("%s: %w", file, yamlerr.Readable(err, b))
 	}
 	if len(f.raw.Tables) == 0 {
 		return nil, fmt.Errorf("%s: tables: none is mapped", file)

@@ -1,6 +1,7 @@
 package header
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -145,7 +146,7 @@ func parseAction(f *syntax.File, n *syntax.Node, where string) (a Action) {
 // ParseCondition reads a match. The keys of ports and ICMP types say the protocol too. more are keys that n has not, and that the
 // error about an unknown one names beside those of a match, for a mapping of which n is a part.
 func ParseCondition(f *syntax.File, n *syntax.Node, where string, more ...string) (c Condition) {
-	r := conditionReader{f, where + ": ", &c}
+	r := conditionReader{f: f, at: where + ": ", c: &c}
 	var keys []syntax.Field
 	for _, name := range more {
 		keys = append(keys, syntax.Key(name, func(*syntax.Node) {}))
@@ -164,6 +165,7 @@ type conditionReader struct {
 	f  *syntax.File
 	at string // for errors, before a key's name
 	c  *Condition
+	by string // the key that says the protocol
 }
 
 // keys returns the keys of a field: those that say a protocol, or its name alone.
@@ -189,10 +191,11 @@ func (r *conditionReader) keys(x *flow.FieldInfo) (keys []syntax.Field) {
 func (r *conditionReader) proto(n *syntax.Node, name string, p uint8) {
 	m := &r.c.Header
 	if m.Has(flow.FieldIPProto) && m.IPProto != p {
-		r.f.Errorf(n, "%s%s: another key asks for ip_proto %d", r.at, name, m.IPProto)
+		r.f.Errorf(n, "%s%s: it is of %s, and %s of %s: a packet has one protocol", r.at, name, protoWord(p), cmp.Or(r.by, "another key"), protoWord(m.IPProto))
 		return
 	}
 	m.SetIPProto(p)
+	r.by = name
 }
 
 // value reads the value of a field.
@@ -253,6 +256,16 @@ var words = map[flow.Field][]struct {
 	flow.FieldEthType: {{"ipv4", flow.EthTypeIPv4}, {"ipv6", flow.EthTypeIPv6}, {"arp", flow.EthTypeARP}, {"lldp", flow.EthTypeLLDP}},
 	flow.FieldIPProto: {{"tcp", flow.ProtoTCP}, {"udp", flow.ProtoUDP}, {"sctp", flow.ProtoSCTP}, {"icmp", flow.ProtoICMP}, {"icmpv6", flow.ProtoICMPv6}},
 	flow.FieldARPOp:   {{"request", 1}, {"reply", 2}},
+}
+
+// protoWord is how policies write a protocol.
+func protoWord(p uint8) string {
+	for _, w := range words[flow.FieldIPProto] {
+		if w.value == uint64(p) {
+			return w.word
+		}
+	}
+	return fmt.Sprintf("ip_proto %d", p)
 }
 
 // numberParser reads a number that a field has room for, or a word for one.

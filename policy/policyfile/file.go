@@ -26,6 +26,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"switchbridge/flow"
+	"switchbridge/internal/yamlerr"
 	"switchbridge/policy"
 	"switchbridge/policy/kinds"
 	"switchbridge/policy/lookup"
@@ -227,7 +228,8 @@ func (d *decoder) read(r io.Reader) (*Document, error) {
 	case errors.Is(err, io.EOF):
 		return nil, &Error{File: d.Name, Msg: "the file is empty: want at least a chain"}
 	case err != nil:
-		return nil, &Error{File: d.Name, Msg: strings.TrimPrefix(err.Error(), "yaml: ")}
+		line, msg := yamlerr.Syntax(err, body)
+		return nil, &Error{File: d.Name, Line: line, Msg: msg}
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, &Error{File: d.Name, Line: more.Line, Msg: "a second YAML document: want one policy in a file"}

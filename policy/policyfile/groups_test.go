@@ -208,7 +208,7 @@ func TestGroupErrors(t *testing.T) {
 		"no such address":  {rule("{ip_src: cam}"), "p.yaml:8: header: rule x: match: ip_src: group cam has no such address"},
 		"an empty list":    {rule("{tcp_dst: []}"), "p.yaml:8: header: rule x: match: tcp_dst: want at least one value"},
 		"one bad value":    {rule("{tcp_dst: [22, 99999], from: guests}"), `p.yaml:8: header: rule x: match: tcp_dst: "99999": want a port`},
-		"contradiction":    {rule(`{from: guests, ip_dst: ["2001:db8::1"]}`), "p.yaml:8: header: rule x: match: match: eth_type is 0x800"},
+		"contradiction":    {rule(`{from: guests, ip_dst: ["2001:db8::1"]}`), "p.yaml:8: header: rule x: match: match: ip_src is of ipv4, and ip_dst of ipv6"},
 		"empty not":        {rule("{not: {}}"), "p.yaml:8: header: rule x: match: not: want a mapping"},
 		"not of a port":    {rule("{not: {in_port: 1}}"), "p.yaml:8: header: rule x: match: not: in_port: packets with other values can't be listed; use a rule of higher priority"},
 		"not everything":   {rule("{not: {tcp_dst: 0-65535}}"), "p.yaml:8: header: rule x: match: not: tcp_dst: every value is left out"},

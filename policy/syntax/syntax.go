@@ -124,7 +124,7 @@ func (f *File) Mapping(n *Node, where string, fields ...Field) {
 			for i := range fields {
 				names[i] = fields[i].name
 			}
-			f.Errorf(name, "%s: unknown key %q: want one of %s%s", where, name.Value, strings.Join(names, ", "), Nearest(name.Value, names))
+			f.Errorf(name, "%s: unknown key %q: want one of %s%s", where, name.Value, strings.Join(names, ", "), nearestKey(name.Value, names))
 		case seen[name.Value]:
 			f.Errorf(name, "%s: %s is given twice", where, name.Value)
 		default:
@@ -132,6 +132,14 @@ func (f *File) Mapping(n *Node, where string, fields ...Field) {
 			fields[at].read(value)
 		}
 	}
+}
+
+// nearestKey is Nearest of keys, one of which may have its value without a space after the colon.
+func nearestKey(s string, keys []string) string {
+	if key, value, ok := strings.Cut(s, ":"); ok && slices.Contains(keys, key) {
+		return "; did you mean " + key + ": " + value + ", with a space after the colon?"
+	}
+	return Nearest(s, keys)
 }
 
 // Sequence returns a list's items.

@@ -159,7 +159,7 @@ out, with a warning. Names are looked up now, or taken from a capture's DNS answ
 
 func (f *mudFlags) options(c *cobra.Command) (o mud.Options, err error) {
 	if o.Device, err = netip.ParseAddr(f.device); err != nil {
-		return o, fmt.Errorf("--device: want the device's address: %w", err)
+		return o, cli.Usagef("--device: want the device's address, such as 10.0.0.7, not %q", f.device)
 	}
 	for _, one := range []struct {
 		flag string
@@ -203,7 +203,7 @@ func (f *mudFlags) options(c *cobra.Command) (o mud.Options, err error) {
 	for name, text := range f.name {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
-			return o, fmt.Errorf("--name: %w", err)
+			return o, cli.Usagef("--name: %s=%s: want NAME=ADDRESS, such as time.example.org=192.0.2.1", name, text)
 		}
 		known[name] = append(known[name], a)
 	}

@@ -5,6 +5,8 @@
 package mud
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -135,7 +137,7 @@ func Parse(r io.Reader) (*Profile, error) {
 		Draft *acls `json:"ietf-access-control-list:access-lists"`
 	}
 	if err := json.Unmarshal(text, &file); err != nil {
-		return nil, err
+		return nil, readable(err, text)
 	}
 	if file.MUD == nil {
 		return nil, errors.New("no member ietf-mud:mud: it is no MUD file")
@@ -162,13 +164,36 @@ func Parse(r io.Reader) (*Profile, error) {
 				d := json.NewDecoder(strings.NewReader(string(raw)))
 				d.DisallowUnknownFields() // a condition that is not known must not be passed over
 				if err := d.Decode(&one); err != nil {
-					return nil, fmt.Errorf("access list %q, entry %d: %w", l.Name, n+1, err)
+					return nil, fmt.Errorf("access list %q, entry %d: %w", l.Name, n+1, readable(err, nil))
 				}
 				*side.aces = append(*side.aces, one)
 			}
 		}
 	}
 	return p, nil
+}
+
+// readable says in the words of a file what is wrong with JSON. Of the whole file's text it says the line.
+func readable(err error, text []byte) error {
+	place := func(offset int64) string {
+		if n := int(offset); 0 < n && n <= len(text) {
+			return fmt.Sprintf("line %d: ", bytes.Count(text[:n-1], []byte("\n"))+1)
+		}
+		return ""
+	}
+	var syntax *json.SyntaxError
+	var typ *json.UnmarshalTypeError
+	switch unknown, ok := strings.CutPrefix(err.Error(), "json: unknown field "); {
+	case ok:
+		return fmt.Errorf("unknown member %s: what it asks of packets would be left out", unknown)
+	case errors.As(err, &syntax) && int(syntax.Offset) >= len(text):
+		return errors.New("the JSON ends too early")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%sno JSON: %w", place(syntax.Offset), err)
+	case errors.As(err, &typ):
+		return fmt.Errorf("%s%s can't be a %s", place(typ.Offset), cmp.Or(typ.Field, "it"), typ.Value)
+	}
+	return err
 }
 
 // Options are what the network knows and the profile doesn't.

@@ -154,9 +154,18 @@ func TestNotAllowed(t *testing.T) {
 	if len(notes) != 2 || !strings.Contains(notes[0], "unknown.example") || !strings.Contains(notes[1], "https://x.example") || strings.Contains(text, "name: e") {
 		t.Errorf("notes %q\n%s", notes, text)
 	}
-	for _, text := range []string{"", "{}", `{"ietf-mud:mud": {}}`, profile("acls", "3", ""), strings.Replace(profile("acls", "", ""), `"name": "to"`, `"name": "other"`, 1)} {
-		if p, err := mud.Parse(strings.NewReader(text)); err == nil {
-			t.Errorf("%.60s: %+v", text, p)
+	for text, want := range map[string]string{
+		"":                                 "the JSON ends too early",
+		"{}":                               "it is no MUD file",
+		`{"ietf-mud:mud": {}}`:             "no member ietf-access-control-list:acls",
+		"{\n\"ietf-mud:mud\": {,}}":        "line 2: no JSON: invalid character ','",
+		`{"ietf-mud:mud": {"mud-url": 3}}`: "line 1: ietf-mud:mud.mud-url can't be a number",
+		profile("acls", "3", ""):           `access list "from", entry 1: it can't be a number`,
+		profile("acls", entry(`"ipv4": {"ttl": 3}`, "accept"), ""):                     `unknown member "ttl": what it asks of packets would be left out`,
+		strings.Replace(profile("acls", "", ""), `"name": "to"`, `"name": "other"`, 1): `access list "other" is not in the file`,
+	} {
+		if p, err := mud.Parse(strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %+v, %v, want %s", text, p, err, want)
 		}
 	}
 }

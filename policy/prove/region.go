@@ -163,23 +163,24 @@ func (s set) hull(first, last word) relation {
 	return across
 }
 
-// of says how the values of a cube lie to s. Where the mask has holes (of Ethernet addresses), the cube is split at its free bits above them.
-func (s set) of(c cube) relation {
+// of says how the values of a cube lie to s. Where the mask has holes (of Ethernet addresses), the cube is split at its free bits above them. What lies below a field's
+// bits, which width has, is no hole: a range of s has all of it.
+func (s set) of(c cube, width word) relation {
 	r := s.hull(c.value, c.last())
 	if r != across {
 		return r
 	}
-	if c.mask == leading(ones(c.mask)) {
+	if m := and(c.mask, width); m == leading(ones(m)) {
 		return across
 	}
 	free := top(not(c.mask))
 	c.mask = or(c.mask, free)
-	r = s.of(c)
+	r = s.of(c, width)
 	if r == across {
 		return r
 	}
 	c.value = or(c.value, free)
-	if s.of(c) != r {
+	if s.of(c, width) != r {
 		return across
 	}
 	return r
@@ -195,7 +196,7 @@ type atom struct {
 
 func (a *atom) of(c cube) relation {
 	if a.set != nil {
-		return a.set.of(c).negated(a.not)
+		return a.set.of(c, widths[a.field]).negated(a.not)
 	}
 	switch both := and(a.bits.mask, c.mask); {
 	case and(a.bits.value, both) != and(c.value, both):
@@ -274,6 +275,14 @@ func bitsOf(place uint8) int {
 	}
 	return int(flow.Fields[place].Bits)
 }
+
+// widths are masks of the bits that places have.
+var widths = func() (w [places]word) {
+	for i := range w {
+		w[i] = leading(bitsOf(uint8(i)))
+	}
+	return w
+}()
 
 // fieldAt returns the field of a place, 0 where it is none's.
 func fieldAt(place uint8) flow.Field {

@@ -124,7 +124,7 @@ func (r *report) bridge(ctx context.Context, b *vsctl.Bridge) {
 	case err != nil && (b.Datapath != "system" || vsctl.HasKernelModule()):
 		r.add(area, Fault, err.Error()+": it is not running, or could not make the bridge (its log says why)", "service openvswitch-switch restart")
 	}
-	if b.FailMode != "secure" {
+	if b.FailMode != "secure" && slices.ContainsFunc(b.Controllers, func(c vsctl.Controller) bool { return r.ours(c.Target) }) { // or the line that hands it over sets this, too
 		r.add(area, Fault, "its fail mode is standalone: it forwards everything by itself when it has lost the gateway", "ovs-vsctl set-fail-mode "+name+" secure")
 	}
 	if r.Settings != nil {

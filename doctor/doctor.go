@@ -65,8 +65,13 @@ func Examine(ctx context.Context, o Options) []Finding {
 		r.configuration(ctx)
 		r.certificates()
 	}
+	before := len(r.list)
 	bridges := r.openvswitch(ctx)
-	r.gateway(ctx, bridges)
+	middle := len(r.list)
+	if !r.gateway(ctx, bridges) {
+		// People type what is said from top to bottom, and a bridge that is handed to a gateway which does not run forwards nothing new.
+		r.list = slices.Concat(r.list[:before], r.list[middle:], r.list[before:middle])
+	}
 	return r.list
 }
 

@@ -243,11 +243,11 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// gateway asks the running gateway what it knows of itself and of the bridges.
-func (r *report) gateway(ctx context.Context, bridges []vsctl.Bridge) {
+// gateway asks the running gateway what it knows of itself and of the bridges. It returns false if there is none that answers.
+func (r *report) gateway(ctx context.Context, bridges []vsctl.Bridge) bool {
 	const area = "gateway"
 	if r.Settings == nil {
-		return // who says where it is
+		return true // nobody says where it is
 	}
 	cfg := r.Admin
 	if cfg.URL == "" {
@@ -264,12 +264,12 @@ func (r *report) gateway(ctx context.Context, bridges []vsctl.Bridge) {
 	}
 	if cfg.URL == "" {
 		r.add(area, Note, "its operator's side is off (admin.listen), so it can't be asked")
-		return
+		return true
 	}
 	client, err := adminclient.New(cfg)
 	if err != nil {
 		r.add(area, Fault, err.Error())
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -277,11 +277,11 @@ func (r *report) gateway(ctx context.Context, bridges []vsctl.Bridge) {
 	var switches []gateway.SwitchStatus
 	if err := client.Get(ctx, "/api/v1/status", &st); err != nil {
 		r.add(area, Fault, err.Error(), r.Run)
-		return
+		return false
 	}
 	if err := client.Get(ctx, "/api/v1/switches", &switches); err != nil {
 		r.add(area, Fault, err.Error())
-		return
+		return true
 	}
 	before := len(r.list)
 	if st.Ready != "" {
@@ -319,6 +319,7 @@ func (r *report) gateway(ctx context.Context, bridges []vsctl.Bridge) {
 		}
 		r.add(area, Good, fmt.Sprintf("it runs and is ready; policy %s, switches connected: %d", policy, st.Switches))
 	}
+	return true
 }
 
 // p4 asks the gateway how its sessions with P4 switches are.

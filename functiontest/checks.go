@@ -78,7 +78,7 @@ func (s *session) handshake() {
 	offers := slices.ContainsFunc(list, func(a *answer) bool { return a.decided() && len(a.decision().Handshake) > 0 })
 	if !offers {
 		if s.row.Status != Failed {
-			s.skip("not answered, so the gateway's openflow.handshake must be combined")
+			s.skip("the function does not answer them, so set the gateway's openflow.handshake to combined")
 		}
 		return
 	}
@@ -181,7 +181,7 @@ func (s *session) verdict() {
 		switch {
 		case a.ev.PacketIn == nil:
 		case d.Verdict == flow.NoVerdict:
-			s.warn("%s: no verdict, so that records and metrics have none", a.name)
+			s.warn("%s: no verdict, so records and metrics have none", a.name)
 		case (d.Verdict == flow.Deny) != drops(a, d):
 			s.fail("%s: the verdict is %v, and the packet gets %q", a.name, d.Verdict, effect(a, d))
 		}
@@ -243,7 +243,7 @@ func (s *session) reply() {
 		}
 	}
 	if said == 0 && s.row.Status == Passed {
-		s.skip("no answer says if_reply")
+		s.skip("no answer has if_reply")
 	}
 }
 
@@ -317,9 +317,9 @@ func (s *session) stateful() {
 	}
 	switch {
 	case len(with) == 0:
-		s.note("no answer says so, so that a gateway repeats events")
+		s.note("no answer says so, so a gateway may send an event again")
 	case len(without) > 0:
-		s.warn("%d answers say so, and %d do not: %s", len(with), len(without), without[0])
+		s.warn("%d answers say so, but %d do not, such as that to %s", len(with), len(without), without[0])
 	}
 }
 
@@ -331,10 +331,10 @@ func (s *session) policy() {
 	var none flow.PolicyVersion
 	if at, ok := versions[none]; ok {
 		if len(versions) == 1 {
-			s.warn("none is said: rules disappear only by their timeouts, and when a switch connects again")
+			s.warn("no answer names a policy version, so rules disappear only when their timeouts expire, and when a switch connects again")
 			return
 		}
-		s.fail("%s: none is said, and others are", at)
+		s.fail("%s: the answer names no policy version, but others do", at)
 	}
 	if len(versions) > 1 {
 		s.fail("%d versions within this test: %v", len(versions), slices.Collect(maps.Keys(versions)))
@@ -480,7 +480,7 @@ func (s *session) newer() {
 	if list := s.sample(); len(list) > 0 {
 		c := list[0]
 		if a := s.ask(c.Name, c.Event, unknownHeader); a.fault() != nil || a.decided() {
-			s.warn("%s: a header that is new in the match should be refused with 4xx, since it could slip past a rule: %v", c.Name, a.refusal())
+			s.warn("%s: an event whose match has an unknown header should be refused with 4xx, since the function can't decide by that header: %v", c.Name, a.refusal())
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	neturl "net/url"
 	"strconv"
 	"time"
 
@@ -34,6 +35,9 @@ func Posts(client *http.Client, url string, header http.Header) Exchange {
 		r.Header = h
 		resp, err := own.Do(r)
 		if err != nil {
+			if outer, ok := errors.AsType[*neturl.Error](err); ok {
+				err = outer.Err // whoever tests this function knows its URL
+			}
 			return 0, nil, nil, err
 		}
 		defer resp.Body.Close()

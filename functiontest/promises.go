@@ -120,7 +120,7 @@ func (s *session) reuse() {
 		s.replyOf(a, d, c)
 	}
 	if said == 0 && s.row.Status == Passed {
-		s.skip("no answer says reuse")
+		s.skip("no answer has reuse")
 	}
 }
 
@@ -181,7 +181,7 @@ func (s *session) incomplete() {
 			switch {
 			case w.Stateful || w.IfReply != nil:
 			case drops(now, w) && !drops(f, d):
-				s.fail("%s is allowed, and the packet with port %d that it may be of is denied", what, port)
+				s.fail("%s is allowed, but a packet with port %d, to which it may belong, is denied", what, port)
 			case covers && effect(now, w) != effect(f, d):
 				s.fail("%s gets a rule that covers_incomplete with %q, and the packet with port %d gets %q", what, effect(f, d), port, effect(now, w))
 			}

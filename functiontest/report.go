@@ -12,7 +12,7 @@ import (
 // WriteTable writes results as people read them: a line for each, and below it what was found.
 func WriteTable(w io.Writer, results []Result) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.StripEscape)
-	fmt.Fprintln(tw, "ENCODING\tCHECK\tRESULT\tEVENTS\tWHAT")
+	fmt.Fprintln(tw, "ENCODING\tCHECK\tRESULT\tEVENTS\tWHAT (section of docs/contract.md)")
 	for _, r := range results {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%s\n", r.Encoding, r.Check, r.Status, r.Asked, r.About)
 		for _, line := range r.lines() {

@@ -102,21 +102,21 @@ var checks = []check{
 	{"port_status", "the event gets an answer", "events", event(flow.EventPortStatus), true},
 	{"error", "the event gets an answer", "events", event(flow.EventError), true},
 	{"policy_check", "the event gets an answer", "events", event(flow.EventPolicyCheck), true},
-	{"handshake", "HELLO and FEATURES_REPLY get what the switch expects", "events", (*session).handshake, true},
-	{"rules", "a gateway with default guardrails installs every rule and does every packet_out", "what-an-answer-means-for-the-packet", (*session).rules, true},
+	{"handshake", "HELLO and FEATURES_REPLY get the answers that a switch expects", "events", (*session).handshake, true},
+	{"rules", "a gateway with default guardrails installs every rule and carries out every packet_out", "what-an-answer-means-for-the-packet", (*session).rules, true},
 	{"verdict", "the verdict says what the rules and packet_out do", "answer", (*session).verdict, true},
 	{"accepts", "an answer has no member that its gateway does not accept", "request", (*session).accepts, false},
-	{"incomplete", "what is said of a fragment holds for the packets that it may be of", "incomplete-packets", (*session).incomplete, false},
-	{"reply", "if_reply stands beside an exact deny and lets the packet pass", "replies", (*session).reply, false},
-	{"reuse", "an answer holds for every packet with the same values in its fields", "one-answer-for-many-packets", (*session).reuse, false},
-	{"states", "versions of states never sink, and no entries rest on them", "rules-that-rest-on-a-state", (*session).states, false},
-	{"state", "travelling state may come back, and rubbish in its place harms nobody", "state", (*session).state, false},
-	{"stateful", "a function whose decisions write a store says so on every answer", "answer", (*session).stateful, false},
-	{"policy", "one version, which never sinks", "policy-version", (*session).policy, false},
-	{"repeat", "an event that is sent again is decided again, and so", "status", (*session).repeat, false},
-	{"concurrency", "events at the same time get the answers that they get one by one", "limits", (*session).concurrency, false},
-	{"newer gateway", "members, headers and names that it does not know are ignored", "applicationjson", (*session).newer, false},
-	{"bad input", "what can't be read is refused with 4xx", "request", (*session).badInput, false},
+	{"incomplete", "the answer about a fragment is also right for the packets that the fragment may belong to", "incomplete-packets", (*session).incomplete, false},
+	{"reply", "if_reply comes with a deny for exactly this conversation, and lets the packet pass", "replies", (*session).reply, false},
+	{"reuse", "an answer with reuse is right for every packet with the same values in its fields", "one-answer-for-many-packets", (*session).reuse, false},
+	{"states", "versions of states never get smaller, and P4 entries depend on no state", "rules-that-rest-on-a-state", (*session).states, false},
+	{"state", "the function takes its travelling state back, and a damaged one does no harm", "state", (*session).state, false},
+	{"stateful", "if the function's decisions write a store, every answer says so", "answer", (*session).stateful, false},
+	{"policy", "the answers name one policy version, which never gets smaller", "policy-version", (*session).policy, false},
+	{"repeat", "an event that is sent again gets the same answer", "status", (*session).repeat, false},
+	{"concurrency", "events sent at the same time get the same answers as one by one", "limits", (*session).concurrency, false},
+	{"newer gateway", "the function ignores members, headers and names that it does not know", "applicationjson", (*session).newer, false},
+	{"bad input", "the function refuses what it can't read, with 4xx", "request", (*session).badInput, false},
 	{"latency", "answers come in time", "status", (*session).latency, false},
 }
 
@@ -148,7 +148,7 @@ func Run(ctx context.Context, cfg Config) []Result {
 		}
 		why, err := s.offered()
 		if err != nil {
-			return append(results, Result{Encoding: e.name, Check: "encoding", About: "the function answers", Status: Failed, Asked: 1, Details: []string{err.Error()}})
+			return append(results, Result{Encoding: e.name, Check: "encoding", About: aboutAnswers, Status: Failed, Asked: 1, Details: []string{err.Error()}})
 		}
 		if why != "" {
 			r := Result{Encoding: e.name, Check: "encoding", About: "the function speaks it", Status: Skipped, Asked: 1, Details: []string{why}}
@@ -180,6 +180,14 @@ func Run(ctx context.Context, cfg Config) []Result {
 		results = append(results, Result{Encoding: "any", Check: "end", About: "every check was made", Status: Failed, Details: []string{err.Error()}})
 	}
 	return results
+}
+
+// aboutAnswers is what is looked at before all checks.
+const aboutAnswers = "the function answers"
+
+// NoAnswer reports whether nothing answered at all, so that results say nothing about a function.
+func NoAnswer(results []Result) bool {
+	return len(results) == 1 && results[0].About == aboutAnswers
 }
 
 // AnyFailed reports whether a check has failed; with strict, or has a warning.
@@ -289,12 +297,12 @@ func (s *session) offered() (why string, err error) {
 				continue
 			}
 			if a := s.ask(c.Name, c.Event, nil); !a.decided() {
-				return "the handshake is not answered, so the gateway's openflow.handshake must be combined", nil
+				return "the function does not answer the handshake, so set the gateway's openflow.handshake to combined", nil
 			} else if len(a.decision().Handshake) > 0 {
 				return "", nil
 			}
 		}
-		return "the handshake is answered without messages, so the gateway's openflow.handshake must be combined", nil
+		return "the function answers the handshake without messages, so set the gateway's openflow.handshake to combined", nil
 	}
 	check := s.ask("policy check", &flow.Event{Type: flow.EventPolicyCheck, Switch: sw, Session: "1", Accepts: flow.AcceptsAll}, nil)
 	if check.err != nil || check.decided() {

@@ -121,7 +121,7 @@ func (f *feed) put(rec *bridge.Record, failure error) {
 // shown copies what the page is shown of a decision.
 func shown(rec *bridge.Record, failure error) ShownDecision {
 	d := ShownDecision{Decision: rec.Event.XID, Time: rec.Event.Time, DPID: rec.Switch.DPID.String(), Event: rec.Event.Type.Name(),
-		Wait: rec.Wait.Seconds(), Decide: rec.Decide.Seconds(), Total: rec.Total.Seconds(), Trace: rec.Trace, Refused: rec.Refused, Rules: []string{}}
+		Wait: seconds(rec.Wait), Decide: seconds(rec.Decide), Total: seconds(rec.Total), Trace: rec.Trace, Refused: rec.Refused, Rules: []string{}}
 	if pi := rec.Event.PacketIn; pi != nil {
 		m := &pi.Match
 		d.Port, d.Packet = m.InPort.String(), cut(m.String())

@@ -195,9 +195,9 @@ func (d *decision) attrs() []slog.Attr {
 			attrs = append(attrs, slog.Int("rules_refused", d.refused))
 		}
 	}
-	attrs = append(attrs, slog.Float64("decide_seconds", d.decide.Seconds()), slog.Float64("total_seconds", d.total.Seconds()))
+	attrs = append(attrs, slog.Float64("decide_seconds", seconds(d.decide)), slog.Float64("total_seconds", seconds(d.total)))
 	if d.wait > 0 {
-		attrs = append(attrs, slog.Float64("wait_seconds", d.wait.Seconds()))
+		attrs = append(attrs, slog.Float64("wait_seconds", seconds(d.wait)))
 	}
 	if d.trace != "" {
 		attrs = append(attrs, slog.String("trace_id", d.trace))
@@ -213,6 +213,9 @@ func (d *decision) attrs() []slog.Attr {
 	}
 	return attrs
 }
+
+// seconds are those of d, to the nanosecond and no further: [time.Duration.Seconds] adds two numbers, which gives 1.1863098380000001.
+func seconds(d time.Duration) float64 { return float64(d) / float64(time.Second) }
 
 // lastCounter remembers one labelled counter.
 type lastCounter struct {

@@ -3,7 +3,6 @@ package gateway
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -23,14 +22,14 @@ func TestP4Records(t *testing.T) {
 	}
 	ev := flow.Event{Type: flow.EventPacketIn, XID: 9, Switch: &flow.Switch{DPID: 3, Protocol: flow.P4Runtime}, PacketIn: &flow.PacketIn{}}
 	d := flow.Decision{Verdict: flow.Deny, Reason: "blocklist: 10.0.0.66", Rules: make([]flow.Rule, 1), Reused: 7}
-	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Decide: time.Millisecond, Total: 2 * time.Millisecond})
+	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Decide: 1_186_309_838, Total: 1_186_322_402})
 	r.observe(&bridge.Record{Switch: ev.Switch, Event: &ev, Decision: &d, Err: flow.Errorf(flow.Unavailable, "away")})
 	if got := r.stats(reg); got.Deny != 1 || got.Failed != 1 || got.Allow+got.None != 0 {
 		t.Errorf("counted %+v", got)
 	}
 	lines := strings.SplitAfter(logs.String(), "\n")
 	for i, wants := range [][]string{
-		{"level=INFO", "msg=decision", "dpid=0000000000000003", "decision=9", "verdict=deny", "reused_from=7", `reason="blocklist: 10.0.0.66"`, "rules=1", "decide_seconds=0.001", "total_seconds=0.002"},
+		{"level=INFO", "msg=decision", "dpid=0000000000000003", "decision=9", "verdict=deny", "reused_from=7", `reason="blocklist: 10.0.0.66"`, "rules=1", "decide_seconds=1.186309838 total_seconds=1.186322402"},
 		{"level=WARN", "msg=decision", `err="unavailable: away"`},
 	} {
 		for _, want := range wants {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -105,6 +106,9 @@ func (f *functionTestFlags) run(c *cobra.Command, url string) error {
 		if err := os.WriteFile(f.junit, report.Bytes(), 0o644); err != nil {
 			return err
 		}
+	}
+	if functiontest.NoAnswer(results) {
+		return fmt.Errorf("no function answers at %s: is it running?", url)
 	}
 	if functiontest.AnyFailed(results, f.strict) {
 		return errors.New("the function does not keep the contract")

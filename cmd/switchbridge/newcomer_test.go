@@ -187,6 +187,16 @@ func TestInit(t *testing.T) {
 	if err != nil || !strings.Contains(string(policy), "The ports of br0: 1 is h1, 2 is h2.") {
 		t.Errorf("the policy, %v:\n%s", err, policy)
 	}
+	// What is typed from top to bottom starts the gateway first, and hands the bridge over by one line.
+	var order []string
+	for _, f := range m.examine("--config", "switchbridge.yaml") {
+		if f.Level == doctor.Fault {
+			order = append(order, f.Area)
+		}
+	}
+	if want := []string{"gateway", "bridge br0"}; !slices.Equal(order, want) {
+		t.Errorf("faults of %q, want %q", order, want)
+	}
 	finds(t, "before the gateway runs", m.examine("--config", "switchbridge.yaml"), "fault: gateway", "no gateway answers at http://127.0.0.1:9653", "run --config switchbridge.yaml]")
 	finds(t, "before the bridge is handed over", m.examine("--config", "switchbridge.yaml"), "fault: bridge br0", "no controller", "set-controller br0 tcp:127.0.0.1:6653")
 	if !strings.Contains(said, "run --config switchbridge.yaml\n") {

@@ -32,7 +32,7 @@ func TestPackage(t *testing.T) {
 	}
 	t.Run("in a Debian of its own", func(t *testing.T) {
 		t.Parallel()
-		install(t, first)
+		install(t, first, clone)
 	})
 	t.Run("two builds give the same bytes", func(t *testing.T) {
 		t.Parallel()
@@ -47,8 +47,8 @@ func TestPackage(t *testing.T) {
 	})
 }
 
-// install installs a package in a new Debian, uses it, and removes and purges it.
-func install(t *testing.T, first string) {
+// install installs the package that was built of a clone in a new Debian, uses it, and removes and purges it.
+func install(t *testing.T, first, clone string) {
 	if _, err := exec.LookPath("debootstrap"); err != nil {
 		t.Skip("debootstrap is not installed (make package-check installs it)")
 	}
@@ -76,7 +76,7 @@ func install(t *testing.T, first string) {
 	if out := in("dpkg", "--verify", "switchbridge"); out != "" {
 		t.Errorf("dpkg --verify: %s", out)
 	}
-	head, err := exec.Command("git", "rev-parse", "HEAD").Output()
+	head, err := exec.Command("git", "-C", clone, "rev-parse", "HEAD").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,26 +16,26 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 1024}
 		gate := make(chan struct{})
-		wait := func() time.Duration { <-gate; return 0 }
-		p.submit(q, wait, 0)
+		wait := work(func() time.Duration { <-gate; return 0 })
+		p.submit(q, 1, wait, 0)
 		synctest.Wait() // it runs
 		const large = 60_000
 		const room = QueueBytes / large
 		taken := 0
 		for range 10 * room {
-			if p.submit(q, wait, large) {
+			if p.submit(q, 1, wait, large) {
 				taken++
 			}
 		}
 		if taken != room {
 			t.Errorf("%d packets of %d bytes wait, want %d", taken, large, room)
 		}
-		if !p.submit(q, wait, 100) {
+		if !p.submit(q, 1, wait, 100) {
 			t.Error("a small one finds no room")
 		}
 		close(gate)
 		p.drain(time.Second)
-		if q.bytes != 0 || !p.submit(q, wait, large) {
+		if q.bytes != 0 || !p.submit(q, 1, wait, large) {
 			t.Errorf("%d bytes count that wait no longer", q.bytes)
 		}
 	})

@@ -56,7 +56,7 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 		}
 		return
 	}
-	if !s.b.local && s.b.pool.full(&s.queue, len(p.Data)) && !s.coalescer.Has(&p.Match, now) {
+	if !s.b.local && s.b.pool.full(&s.queue, uint32(p.Match.InPort), len(p.Data)) && !s.coalescer.Has(&p.Match, now) {
 		// A flood's packets are mostly dropped: nothing is allocated for those.
 		if j := s.ownersJob(p, now, done); !s.paced(j, now) && !s.recall(j) {
 			s.crowded(j)
@@ -180,12 +180,20 @@ func (s *Session) start(j *job) {
 		return
 	}
 	j.ev.Switch = nil // see run
-	if s.b.pool.submit(&s.queue, j.run, len(j.pi.Data)) {
-		return
+	port := noPort
+	if j.ev.PacketIn != nil {
+		port = uint32(j.pi.Match.InPort)
 	}
-	s.noWait(j)
-	s.crowded(j)
-	s.follow(j, false)
+	if !s.b.pool.submit(&s.queue, port, j, len(j.pi.Data)) {
+		j.displaced()
+	}
+}
+
+// displaced drops the event: the queue is full, or other ports' events have taken its place.
+func (j *job) displaced() {
+	j.s.noWait(j)
+	j.s.crowded(j)
+	j.s.follow(j, false)
 }
 
 // crowded drops an event for which the queue has no room.
@@ -201,12 +209,19 @@ func (s *Session) crowded(j *job) {
 }
 
 // run decides the event on a worker's goroutine. It returns how long the function
-// took to answer. A waiting event has no description of its switch: that may have
+// took to answer. A packet that has waited longer than an answer may take is dropped:
+// its sender has sent it again or given up, and whatever is behind it waits as long. A waiting event has no description of its switch: that may have
 // megabytes of ports, and each change of a port makes another one.
 func (j *job) run() time.Duration {
 	j.s.noWait(j)
 	j.ev.Switch = j.s.sw.Describe()
 	j.rec.Wait = time.Since(j.read)
+	if j.ev.PacketIn != nil && j.rec.Wait > j.s.b.live.Load().EventTimeout {
+		j.s.Drop("late")
+		j.s.free(j)
+		j.s.follow(j, false)
+		return 0
+	}
 	took := j.s.decide(j)
 	_ = j.s.sw.Flush() // the connection's owner learns of the error
 	return took

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +12,8 @@ import (
 // pool runs remote decisions on at most max goroutines and serves the queues of
 // the sessions in turn, so that one switch's storm delays another switch by no
 // more than the decisions under way. A single queue never holds more than half
-// of the goroutines.
+// of the goroutines. Within a queue the lanes are served in turn, so that what one port
+// sends delays another port by no more either.
 type pool struct {
 	max int
 
@@ -26,8 +28,12 @@ type pool struct {
 // queue holds what one session wants decided.
 type queue struct {
 	limit   int // tasks that may wait
-	tasks   []waitingTask
-	bytes   int // of their packets
+	waiting int
+	bytes   int              // of their packets
+	lanes   map[uint32]*lane // by port: those in which a task waits
+	turn    []*lane          // the same, in turn
+	at      int              // in turn: whose it is
+	spare   *lane            // an empty one, for the next port
 	running int
 	listed  bool // in pool.ready
 	share   share
@@ -41,15 +47,30 @@ type asked struct {
 	at time.Time
 }
 
-// waitingTask is a task and how much memory it keeps.
-type waitingTask struct {
-	run   task
+// lane is what waits of one port.
+type lane struct {
+	port  uint32
+	tasks []waitingTask
 	bytes int
 }
 
-// task has something decided, and returns how long the function took for it; 0
-// where it gave no answer of its own.
-type task func() time.Duration
+// noPort is the lane of what is about no packet.
+const noPort uint32 = 0
+
+// waitingTask is a task and how much memory it keeps.
+type waitingTask struct {
+	task
+	bytes int
+}
+
+// task is something to be decided.
+type task interface {
+	// run has it decided, and returns how long the function took for it; 0
+	// where it gave no answer of its own.
+	run() time.Duration
+	// displaced drops it: other ports' tasks have taken its place in the queue.
+	displaced()
+}
 
 func newPool(max int) *pool { return &pool{max: max} }
 
@@ -59,15 +80,21 @@ func (p *pool) perQueue() int { return max(1, p.max/2) }
 // may reports whether q may hold another goroutine.
 func (p *pool) may(q *queue) bool { return q.running < min(p.perQueue(), q.share.may()) }
 
-// submit queues a task that keeps so many bytes; false means that the queue is full.
-func (p *pool) submit(q *queue, t task, bytes int) bool {
+// submit queues a task of a port that keeps so many bytes; false means that there is no
+// room for it. In a full queue a task of a port that has less than its share takes the
+// place of the oldest task of the port that has most.
+func (p *pool) submit(q *queue, port uint32, t task, bytes int) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !q.fits(bytes) {
+	if !q.fits(port, bytes) {
+		p.mu.Unlock()
 		return false
 	}
-	q.tasks = append(q.tasks, waitingTask{t, bytes})
-	q.bytes += bytes
+	var gone []task
+	for q.crowded(bytes) {
+		gone = append(gone, q.take(q.longest()))
+		p.waiting--
+	}
+	q.put(port, waitingTask{t, bytes})
 	p.waiting++
 	p.used(q, time.Now())
 	p.list(q)
@@ -75,18 +102,92 @@ func (p *pool) submit(q *queue, t task, bytes int) bool {
 		p.running++
 		go p.work()
 	}
+	p.mu.Unlock()
+	for _, t := range gone {
+		t.displaced()
+	}
 	return true
 }
 
-// fits reports whether one more task that keeps so many bytes may wait. The
-// caller holds the pool's mu.
-func (q *queue) fits(bytes int) bool { return len(q.tasks) < q.limit && q.bytes+bytes <= QueueBytes }
+// crowded reports whether one more task that keeps so many bytes is too much.
+func (q *queue) crowded(bytes int) bool { return q.waiting >= q.limit || q.bytes+bytes > QueueBytes }
 
-// full reports whether submit would refuse a task that keeps so many bytes.
-func (p *pool) full(q *queue, bytes int) bool {
+// fits reports whether one more task of a port may wait: because there is room, or
+// because other ports have more than their share of it. The caller holds the pool's mu.
+func (q *queue) fits(port uint32, bytes int) bool {
+	if !q.crowded(bytes) {
+		return true
+	}
+	l, ports := q.lanes[port], len(q.lanes)
+	if l == nil {
+		l = &lane{}
+		ports++
+	}
+	return len(l.tasks) < q.limit/ports && l.bytes+bytes <= QueueBytes/ports
+}
+
+// put adds a task. The caller holds the pool's mu.
+func (q *queue) put(port uint32, t waitingTask) {
+	l := q.lanes[port]
+	if l == nil {
+		if l = q.spare; l == nil {
+			l = new(lane)
+		}
+		if q.lanes == nil {
+			q.lanes = make(map[uint32]*lane)
+		}
+		q.spare, l.port = nil, port
+		q.lanes[port], q.turn = l, append(q.turn, l)
+	}
+	l.tasks = append(l.tasks, t)
+	l.bytes += t.bytes
+	q.bytes += t.bytes
+	q.waiting++
+}
+
+// next takes the oldest task of the port whose turn it is. The caller holds the pool's mu.
+func (q *queue) next() task {
+	if q.at >= len(q.turn) {
+		q.at = 0
+	}
+	q.at++
+	return q.take(q.at - 1)
+}
+
+// take takes the oldest task of a lane, by its place in turn. The caller holds the pool's mu.
+func (q *queue) take(i int) task {
+	l := q.turn[i]
+	t := l.tasks[0]
+	l.tasks[0] = waitingTask{}
+	l.tasks = l.tasks[1:]
+	l.bytes -= t.bytes
+	q.bytes -= t.bytes
+	q.waiting--
+	if len(l.tasks) == 0 {
+		delete(q.lanes, l.port)
+		q.turn, q.spare = slices.Delete(q.turn, i, i+1), l
+		if i < q.at {
+			q.at--
+		}
+	}
+	return t.task
+}
+
+// longest returns the place in turn of the lane that has most: tasks where these are too many, or else bytes.
+func (q *queue) longest() (at int) {
+	for i, l := range q.turn {
+		if m := q.turn[at]; q.waiting >= q.limit && len(l.tasks) > len(m.tasks) || q.waiting < q.limit && l.bytes > m.bytes {
+			at = i
+		}
+	}
+	return at
+}
+
+// full reports whether submit would refuse a task of a port that keeps so many bytes.
+func (p *pool) full(q *queue, port uint32, bytes int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return !q.fits(bytes)
+	return !q.fits(port, bytes)
 }
 
 // used notes that q is in use. The caller holds mu.
@@ -122,7 +223,7 @@ func (p *pool) others(q *queue, now time.Time) bool {
 
 // list puts q in turn if it may run something. The caller holds mu.
 func (p *pool) list(q *queue) {
-	if !q.listed && len(q.tasks) > 0 && p.may(q) {
+	if !q.listed && q.waiting > 0 && p.may(q) {
 		q.listed = true
 		p.ready = append(p.ready, q)
 	}
@@ -134,10 +235,7 @@ func (p *pool) work() {
 		q := p.ready[0]
 		p.ready = p.ready[1:]
 		q.listed = false
-		next := q.tasks[0]
-		q.tasks[0].run = nil
-		q.tasks = q.tasks[1:]
-		q.bytes -= next.bytes
+		next := q.next()
 		p.waiting--
 		q.running++
 		p.list(q)
@@ -145,7 +243,7 @@ func (p *pool) work() {
 		took := next.run()
 		p.mu.Lock()
 		if took > 0 {
-			q.share.observe(took, q.running, len(q.tasks), p.perQueue(), p.others(q, time.Now()))
+			q.share.observe(took, q.running, q.waiting, p.perQueue(), p.others(q, time.Now()))
 		}
 		q.running--
 		p.list(q)
@@ -162,15 +260,15 @@ func (p *pool) work() {
 func (p *pool) pending(q *queue) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(q.tasks) + q.running
+	return q.waiting + q.running
 }
 
 // discard drops what q has waiting and returns how much that was.
 func (p *pool) discard(q *queue) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(q.tasks)
-	q.tasks, q.bytes = nil, 0
+	n := q.waiting
+	q.lanes, q.turn, q.spare, q.waiting, q.bytes = nil, nil, nil, 0, 0
 	p.waiting -= n
 	for i := range p.asked {
 		if p.asked[i].q == q {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -58,9 +59,9 @@ type Config struct {
 	Timeout   time.Duration
 	OnFailure OnFailure
 
-	// Check, if set, returns [ErrCorrupt] or [ErrNewer] for a value that is no state. The Decider counts the error; the machine decides
-	// about the packet.
-	Check func(data []byte) error
+	// Check, if set, returns [ErrCorrupt], [ErrNewer] or [ErrFuture] for a value that is no state which an event at now can use. The Decider
+	// counts the error; the machine decides about the packet.
+	Check func(data []byte, now time.Time) error
 
 	// Staleness bounds the timeouts of a rule that depends on a state which other gateways may change, since this gateway isn't told of the
 	// change. Whole seconds; 0: no other gateway changes states.
@@ -259,7 +260,7 @@ func (x *Decider) read(ctx context.Context, ev *flow.Event, s *scratch, left *ti
 		if x.cfg.Check == nil || s.values[i].Version == 0 {
 			continue
 		}
-		if err := x.cfg.Check(s.values[i].Data); err != nil {
+		if err := x.cfg.Check(s.values[i].Data, ev.Time); err != nil {
 			x.count(failureOf(err), fmt.Errorf("key %s: %w", s.keys[i], err))
 		}
 	}
@@ -417,12 +418,13 @@ const (
 	Newer                   // what it holds is of a newer version of this program
 	Sealed                  // what it holds was sealed with a key that is not at hand
 	Conflict                // other events were always faster
+	Future                  // what it holds was written later than now: a clock was set back
 
 	failures
 )
 
 func (f Failure) String() string {
-	return [failures]string{"away", "slow", "full", "corrupt", "newer", "sealed", "conflict"}[f]
+	return [failures]string{"away", "slow", "full", "corrupt", "newer", "sealed", "conflict", "future"}[f]
 }
 
 var reasons = [failures]string{
@@ -433,6 +435,7 @@ var reasons = [failures]string{
 	Newer:    "state: the store holds states of a newer version",
 	Sealed:   "state: the key of its seal is not at hand",
 	Conflict: "state: other events were always faster",
+	Future:   "state: it is from the future",
 }
 
 func failureOf(err error) Failure {
@@ -445,9 +448,12 @@ func failureOf(err error) Failure {
 		return Newer
 	case errors.Is(err, ErrSealed):
 		return Sealed
+	case errors.Is(err, ErrFuture):
+		return Future
 	case errors.Is(err, ErrConflict), err == errVersion:
 		return Conflict
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled),
+		errors.Is(err, os.ErrDeadlineExceeded): // a connection's own, which may be over a moment before the context's
 		return Slow
 	}
 	return Away

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -295,6 +297,9 @@ func TestFailures(t *testing.T) {
 	}{
 		{"away", func(s *troubled) { s.get = func(context.Context) error { return errors.New("connection refused") } }, state.Away},
 		{"slow", func(s *troubled) { s.get = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() } }, state.Slow},
+		{"slow, as its connection says", func(s *troubled) {
+			s.get = func(context.Context) error { return &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded} }
+		}, state.Slow},
 		{"slow to write", func(s *troubled) {
 			s.swap = func(ctx context.Context) error { <-ctx.Done(); return errors.New("i/o timeout") }
 		}, state.Slow},

@@ -84,6 +84,9 @@ var ErrSealed = errors.New("the state was sealed with a key that this host does 
 // ErrNewer says that a value was written by a newer version of this program.
 var ErrNewer = errors.New("the state is of a newer version of this program")
 
+// ErrFuture says that a value was written later than its event came: a clock was set back.
+var ErrFuture = errors.New("the state is from the future")
+
 // Promise is what a store promises to those who share it.
 type Promise struct {
 	Local        bool // it is in this process and answers within microseconds

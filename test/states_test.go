@@ -180,23 +180,7 @@ func TestLongDynamoDBIsKilled(t *testing.T) {
 func storeIsKilled(t *testing.T, store string, kill, restart func()) {
 	l := stateLab(t, settings.Native, "none", store)
 	l.scan()
-
-	var passed, tried atomic.Int32
-	stop, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			tried.Add(1)
-			if l.connects(l.h1, 80, 100*time.Millisecond) {
-				passed.Add(1)
-			}
-		}
-	}()
+	scanner := l.tryOn(l.h1)
 	for round := range 3 {
 		kill()
 		for range 10 * (round + 1) { // more than a client's patience
@@ -217,11 +201,7 @@ func storeIsKilled(t *testing.T, store string, kill, restart func()) {
 			t.Errorf("it took %v", took)
 		}
 	}
-	close(stop)
-	<-done
-	if passed.Load() > 0 || tried.Load() < 10 {
-		t.Errorf("the scanner got in %d times in %d tries", passed.Load(), tried.Load())
-	}
+	scanner.stop(t)
 	if text := l.gateway.get(t, "/metrics", nil); !strings.Contains(text, `switchbridge_state_failures_total{function="controller",reason="away"}`) || strings.Contains(text, `reason="away"} 0`) {
 		t.Error("the metrics do not count that the store was away")
 	}

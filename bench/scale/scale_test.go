@@ -81,12 +81,12 @@ func asker(t *testing.T, policy string, entries, forgets int) func(sw int, p fle
 func TestSoakKnowsAnswers(t *testing.T) {
 	for _, forgets := range []int{0, 50} {
 		ask := asker(t, ringPolicy(""), 40, forgets)
-		s := &soak{keys: 40, at: make([]uint8, 40)}
+		s := newSoak(40)
 		wrong := 0
 		for i := range 2000 {
 			s.full = i >= s.keys
 			p, a := ask(i%soakSwitches, s.packet(i%soakSwitches, uint32(i)))
-			if what := judge(p, a); what != "" {
+			if what := s.judge(p, a); what != "" {
 				if wrong++; forgets == 0 {
 					t.Fatalf("packet %d: %s", i, what)
 				}
@@ -95,6 +95,43 @@ func TestSoakKnowsAnswers(t *testing.T) {
 		if forgets > 0 && wrong == 0 {
 			t.Error("swaps were lost, and nothing is wrong")
 		}
+	}
+}
+
+// Packets of a source that are under way together may overtake each other. What was answered before a packet was sent, its answer has seen.
+func TestSoakAndOrder(t *testing.T) {
+	s := newSoak(1)
+	s.sent = 1
+	send := func(port uint16) *fleet.Packet {
+		p := s.ask(0, port)
+		s.sent++
+		return &p
+	}
+	wrong := func(p *fleet.Packet, state flow.PortNo) bool {
+		return s.judge(p, fleet.Answer{Actions: []flow.Action{flow.OutputTo(state + 1)}}) != ""
+	}
+	first, second, between := send(knock), send(knock), send(look)
+	if wrong(second, 1) || wrong(between, 1) || wrong(first, 2) {
+		t.Error("packets that were under way together count as wrong, since they came in another order")
+	}
+	if s.overtaken != 3 {
+		t.Errorf("%d packets were overtaken, want 3", s.overtaken)
+	}
+	if wrong(send(look), 2) || s.overtaken != 3 {
+		t.Error("the right answer is wrong, or another order's")
+	}
+	if !wrong(send(look), 1) || !wrong(send(look), 3) {
+		t.Error("a look that has not seen a knock which was answered, or one that was never made, is right")
+	}
+	third := send(knock)
+	if !wrong(third, 2) {
+		t.Error("a knock that moves nothing is right")
+	}
+	if p := send(look); !(s.judge(p, fleet.Answer{}) != "") {
+		t.Error("a look that is denied is right")
+	}
+	if len(s.asked) != 0 {
+		t.Errorf("%d questions are kept", len(s.asked))
 	}
 }
 

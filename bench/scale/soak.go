@@ -73,7 +73,7 @@ type SoakResult struct {
 const soakGoal = 1.1
 
 // Soak has switches ask for long about packets that move machines, look at them, have no state, are denied, and come from more sources than there is room
-// for. Each answer is known beforehand: it names the state that the sender's earlier packets have led to.
+// for. Each answer names the state that the sender's earlier packets have led to, which is known: see [soak.judge].
 func Soak(ctx context.Context, cfg SoakConfig) (*SoakResult, error) {
 	if cfg.Keys == 0 {
 		cfg.Keys = 100_000
@@ -90,7 +90,7 @@ func Soak(ctx context.Context, cfg SoakConfig) (*SoakResult, error) {
 	if cfg.State == "" {
 		cfg.State = "memory:"
 	}
-	s := &soak{keys: cfg.Keys, at: make([]uint8, cfg.Keys)}
+	s := newSoak(cfg.Keys)
 	res := &SoakResult{Machine: bench.ThisMachine(), Keys: cfg.Keys}
 	if err := s.run(ctx, cfg, res); err != nil {
 		return nil, fmt.Errorf("bench soak: %w", err)
@@ -100,10 +100,28 @@ func Soak(ctx context.Context, cfg SoakConfig) (*SoakResult, error) {
 
 // soak knows the state of each source's machine: how many knocks it has made.
 type soak struct {
-	keys int
-	at   []uint8
-	full bool // all sources have a state
-	sent int
+	keys    int
+	sources []knocks
+	full    bool // all sources have a state
+	sent    int
+
+	asked     map[uint64]question // by tag: what waits for an answer
+	overtaken int                 // answers that name a state which the order of sending does not lead to
+}
+
+// knocks are a source's.
+type knocks struct{ sent, answered uint32 }
+
+// question is a packet of a source.
+type question struct {
+	source int
+	knock  bool
+	least  uint32 // the source's knocks that were answered when it was sent
+	order  uint32 // those that were sent by then, with itself
+}
+
+func newSoak(keys int) *soak {
+	return &soak{keys: keys, sources: make([]knocks, keys), asked: make(map[uint64]question)}
 }
 
 // soakSwitches ask.
@@ -114,9 +132,9 @@ func (s *soak) packet(sw int, n uint32) fleet.Packet {
 	turn := s.sent
 	s.sent++
 	if !s.full {
-		return datagram(turn%s.keys, knock, s.knocks(turn%s.keys))
+		return s.ask(turn%s.keys, knock)
 	}
-	// A source's packets are some time apart, so that the one before is answered: their order on two switches is nobody's promise.
+	// A source's packets are some time apart, so that the one before is answered, as a rule.
 	i := (turn + turn/s.keys) % s.keys
 	switch turn % 10 {
 	case 6: // whose rule a look has had installed a second ago
@@ -126,37 +144,62 @@ func (s *soak) packet(sw int, n uint32) fleet.Packet {
 	case 2:
 		return flows(sw, 8*n)
 	case 3, 4:
-		return datagram(i, look, uint64(s.at[i]))
+		return s.ask(i, look)
 	case 5:
 		if turn%100 == 5 { // a source for whose state there is no room
-			p := datagram(s.keys+turn%1000, knock, 0)
+			p := datagram(s.keys+turn%1000, knock)
 			p.Deny = true
 			return p
 		}
 	}
-	return datagram(i, knock, s.knocks(i))
+	return s.ask(i, knock)
 }
 
-// knocks is the state that a knock of a source leads to, counted from 1.
-func (s *soak) knocks(i int) uint64 {
-	s.at[i] = s.at[i]%ring + 1
-	return uint64(s.at[i])
+// ask is a source's packet, and notes what is known of its answer.
+func (s *soak) ask(i int, port uint16) fleet.Packet {
+	of := &s.sources[i]
+	q := question{source: i, knock: port == knock, least: of.answered}
+	if q.knock {
+		of.sent++
+	}
+	q.order = of.sent
+	p := datagram(i, port)
+	p.Tag = uint64(s.sent)
+	s.asked[p.Tag] = q
+	return p
 }
 
-// datagram is a source's packet, after which its machine has made so many knocks. It comes by a port that no state sends to.
-func datagram(i int, port uint16, knocks uint64) fleet.Packet {
-	return fleet.Packet{Frame: frames.UDP(source(i).At(4000), inside.At(port), nil), InPort: 60, Tag: knocks}
+// datagram is a source's packet. It comes by a port that no state sends to.
+func datagram(i int, port uint16) fleet.Packet {
+	return fleet.Packet{Frame: frames.UDP(source(i).At(4000), inside.At(port), nil), InPort: 60}
 }
 
-// judge compares an answer with what the state says: state i has output i+1, and as many knocks lead to it.
-func judge(p *fleet.Packet, a fleet.Answer) string {
-	if p.Tag == 0 {
+// judge compares an answer with what the state says: after n knocks it has output n%ring+1. A source's packets come by different switches, and where a
+// gateway is so far behind that one is sent before the one before it is answered, nobody promises their order. So an answer must have seen all knocks that were answered
+// before its packet was sent, and may have seen those that were sent before it came itself.
+func (s *soak) judge(p *fleet.Packet, a fleet.Answer) string {
+	q, ok := s.asked[p.Tag]
+	if !ok {
 		return fleet.Right(p, a)
 	}
-	if want := flow.PortNo(p.Tag%ring + 1); len(a.Actions) != 1 || a.Actions[0].Port != want {
-		return fmt.Sprintf("%s for %v, whose state has output:%d", flow.ActionsString(a.Actions), p.Match, want)
+	delete(s.asked, p.Tag)
+	of := &s.sources[q.source]
+	least, most := q.least, of.sent
+	if q.knock {
+		least++ // its own
+		of.answered++
 	}
-	return ""
+	if len(a.Actions) == 1 && a.Actions[0].Port >= 1 && a.Actions[0].Port <= ring {
+		state := uint32(a.Actions[0].Port) - 1
+		if n := least + (state+ring-least%ring)%ring; n <= most {
+			if state != q.order%ring {
+				s.overtaken++
+			}
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s after %v for %v, whose state has output:%d: %d to %d knocks, of which %d were sent before it", flow.ActionsString(a.Actions), a.Took, p.Match,
+		q.order%ring+1, least, most, q.order)
 }
 
 func (s *soak) run(ctx context.Context, cfg SoakConfig, res *SoakResult) error {
@@ -168,7 +211,7 @@ func (s *soak) run(ctx context.Context, cfg SoakConfig, res *SoakResult) error {
 	defer g.Close()
 	memory := bench.WatchMemory(g.PID())
 	defer memory.Stop()
-	load, err := fleet.Dial(fleet.Config{Addrs: []string{g.Addr}, Switches: soakSwitches, First: 1, Ports: 64, Rate: cfg.Fill, Packet: s.packet, Judge: judge})
+	load, err := fleet.Dial(fleet.Config{Addrs: []string{g.Addr}, Switches: soakSwitches, First: 1, Ports: 64, Rate: cfg.Fill, Packet: s.packet, Judge: s.judge})
 	if err != nil {
 		return err
 	}
@@ -237,6 +280,7 @@ func (s *soak) run(ctx context.Context, cfg SoakConfig, res *SoakResult) error {
 	l := total.Latency()
 	res.Note("soak.events", float64(all.Sent))
 	res.Note("soak.states", float64(s.keys))
+	res.Note("soak.overtaken", float64(s.overtaken))
 	res.Note("soak.p50_us", micro(l.P50))
 	res.Note("soak.p99_us", micro(l.P99))
 	res.Note("soak.cpu_us", micro(after-before)/float64(max(total.Count(), 1)))

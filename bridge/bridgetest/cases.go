@@ -137,7 +137,7 @@ var cases = []testCase{{
 			r.Errorf("the allow stays without the deny above it:\n%s", r.rules())
 		}
 		r.settle()
-		if _, asked := r.passes(ssh); !asked {
+		if _, asked := r.inject(1, ssh, func(_ []flow.PortNo, asked bool) bool { return asked }); !asked {
 			r.Error("the denied packet is not asked about")
 		}
 	},

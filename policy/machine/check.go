@@ -4,16 +4,20 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"switchbridge/flow"
 	states "switchbridge/state"
 )
 
-// CheckValue says whether bytes from a store are a state of any machine: [state.ErrCorrupt] or [state.ErrNewer] if not. It is for whoever
-// counts; the machine itself looks again, and more closely.
-func CheckValue(b []byte) error {
+// CheckValue says whether bytes from a store are a state of any machine that an event at now can use: [state.ErrCorrupt], [state.ErrNewer] or
+// [state.ErrFuture] if not. It is for whoever counts; the machine itself looks again, and more closely.
+func CheckValue(b []byte, now time.Time) error {
 	switch whole(b) {
 	case "":
+		if int64(le.Uint64(b[atWritten:])) > now.UnixMilli()+skew.Milliseconds() {
+			return states.ErrFuture
+		}
 		return nil
 	case faultNewer:
 		return states.ErrNewer

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ var (
 	ErrNotFound     = errors.New("no such key")
 	ErrPrecondition = errors.New("precondition failed")
 	ErrTooLarge     = errors.New("value too large")
+	ErrAway         = errors.New("the store can't be asked")
 )
 
 // KVStore is a KV store. The zero value is empty, and safe for use by several goroutines.
@@ -26,6 +28,9 @@ type KVStore struct {
 	// Lag is how long an instance's look-up of a key that was just written finds what was there before, as at the platform's edges. Writes are of
 	// what is there.
 	Lag time.Duration
+
+	// Away, if set, makes every operation of an instance fail while it is true.
+	Away *atomic.Bool
 
 	mu         sync.Mutex
 	entries    map[string]KVEntry
@@ -66,6 +71,14 @@ func (s *KVStore) now() time.Time {
 		return s.Now()
 	}
 	return time.Now()
+}
+
+// away is ErrAway while nothing can be asked.
+func (s *KVStore) away() error {
+	if s.Away != nil && s.Away.Load() {
+		return ErrAway
+	}
+	return nil
 }
 
 // get returns a live entry. The lock is held.
@@ -144,6 +157,7 @@ const (
 	kvNotFound           kvError = 3
 	kvPreconditionFailed kvError = 4
 	kvPayloadTooLarge    kvError = 5
+	kvInternalError      kvError = 6
 )
 
 func kvErrorOf(err error) kvError {
@@ -156,6 +170,8 @@ func kvErrorOf(err error) kvError {
 		return kvPreconditionFailed
 	case errors.Is(err, ErrTooLarge):
 		return kvPayloadTooLarge
+	case errors.Is(err, ErrAway):
+		return kvInternalError
 	}
 	return kvBadRequest
 }
@@ -215,6 +231,9 @@ func kvLookupStart(i *instance, p params) status {
 		return s
 	}
 	entry, err := store.seen(key)
+	if away := store.away(); away != nil {
+		entry, err = KVEntry{}, away
+	}
 	return i.memory.putUint32(p.uint32(5), i.handle(kvLookup{entry, kvErrorOf(err)}))
 }
 
@@ -267,7 +286,10 @@ func kvInsertStart(i *instance, p params) status {
 		w.IfGeneration = config.uint64(24)
 	}
 	value.closed = true // the store has it now
-	_, err := store.Put(key, w)
+	err := store.away()
+	if err == nil {
+		_, err = store.Put(key, w)
+	}
 	return i.memory.putUint32(p.uint32(6), i.handle(kvInsert(kvErrorOf(err))))
 }
 

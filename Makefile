@@ -31,7 +31,7 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) $(shell TZ=UTC git log -1 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The controller as a WebAssembly guest, which the binary carries. All that is compiled for a build has the same flags: with others
+# The controller as a WebAssembly guest, which the binary carries. It is prepared again only if what it is made of has changed (see its stamp). All that is compiled for a build has the same flags: with others
 # Go would compile the packages that programs share once more.
 GUEST := build/function.wasm
 

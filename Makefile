@@ -31,7 +31,7 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) $(shell TZ=UTC git log -1 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The controller as a WebAssembly guest, which the binary carries. All that is compiled for a build has the same flags: with others
+# The controller as a WebAssembly guest, which the binary carries. It is prepared again only if what it is made of has changed (see its stamp). All that is compiled for a build has the same flags: with others
 # Go would compile the packages that programs share once more.
 GUEST := build/function.wasm
 
@@ -131,9 +131,11 @@ package-check: check-go ## build the package and the image twice, compare, and i
 	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 180m -v ./test/packaging
 
 # How tests are run with the race detector. check has vetted them, and no package is compiled a second time for a guest's profile.
-# What translates WebAssembly is compiled without the detector: one goroutine runs it on what nobody else has, and it would take twenty times as long.
-WAZEVO := github.com/tetratelabs/wazero/internal/engine/wazevo
-RACE   := -race -vet=off -pgo=off $(foreach package,ssa/... frontend/... backend/...,-gcflags=$(WAZEVO)/$(package)=-race=false)
+# What translates WebAssembly, and makes an instance of it, is compiled without the detector: one goroutine runs it on what nobody else has, and it
+# would take twenty times as long.
+WAZERO := github.com/tetratelabs/wazero/internal
+ALONE  := engine/wazevo/ssa engine/wazevo/frontend engine/wazevo/backend wasm leb128
+RACE   := -race -vet=off -pgo=off $(foreach package,$(ALONE),-gcflags=$(WAZERO)/$(package)/...=-race=false)
 
 # At its end a program with the detector waits a second for races of what still runs; the commands' scripts start hundreds.
 test test-long soak: export GORACE = atexit_sleep_ms=50
@@ -160,11 +162,11 @@ LONG_TESTS = $$(grep -rl --include='*_test.go' '^func TestLong' . | xargs -n 1 d
 
 # The prover has no goroutines. Its long tests try all packets of small policies, which takes several times as long under the detector;
 # make test runs its other tests with it.
-ALONE := -gcflags=switchbridge/policy/prove=-race=false
+PROVE := -gcflags=switchbridge/policy/prove=-race=false
 
 .PHONY: test-long
 test-long: setup guest long-packages ## the tests that take minutes: guardrails switched off one by one, and more
-	SWITCHBRIDGE_LONG=1 $(GO) test $(RACE) $(ALONE) -count=1 -timeout 14m -run '^TestLong' $(LONG_TESTS)
+	SWITCHBRIDGE_LONG=1 $(GO) test $(RACE) $(PROVE) -count=1 -timeout 14m -run '^TestLong' $(LONG_TESTS)
 
 # What needs no test's run, for each target that is built: Linux, and the programs that become WebAssembly, which test/house
 # has type-checked. Nothing that is built here runs for long, so no package is compiled a second time for a guest's profile.

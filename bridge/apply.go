@@ -34,9 +34,7 @@ func (s *Session) apply(j *job) {
 // carryOut sends a decision's rules and its packet.
 func (s *Session) carryOut(j *job) {
 	rec, ev, d := &j.rec, &j.ev, &j.dec
-	if j.lead != nil && rec.Err == nil {
-		s.coalescer.Decided(j.lead, d, time.Now())
-	}
+	alone := j.lead != nil && rec.Err == nil && s.coalescer.Decided(j.lead, d, time.Now())
 
 	flags := flow.RuleFlags(0)
 	if s.b.live.Load().Subscribe[flow.EventFlowRemoved] || j.entry != nil {
@@ -64,7 +62,7 @@ func (s *Session) carryOut(j *job) {
 	// remembered any longer.
 	retried := s.memory.Shields() && len(d.Rules) > 0
 	// Nobody follows a packet that was answered where it was read, and a late one is answered by its flight: no BARRIER is needed.
-	settled := d.Reused != 0 && len(d.Rules) > 0 && s.opt.Held == 0 && !retried && s.coalescer.Alone(j.lead)
+	settled := d.Reused != 0 && len(d.Rules) > 0 && s.opt.Held == 0 && !retried && alone
 	confirm := len(j.changes) > 0 && (j.lead != nil && !settled || s.opt.Held > 0 || retried)
 	if len(d.Rules) > 0 {
 		s.ledger.note(ev, d, p)

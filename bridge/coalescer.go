@@ -141,23 +141,25 @@ func (c *Coalescer[T]) Join(key *flow.Match, w T, bytes int, now time.Time) (*Fl
 // Decided notes what the leader's decision does with packets of the same headers. Only
 // rules count for followers. A decision without a rule that matches, such as a PACKET_OUT
 // alone, is about its own packet, unless d.Failure says that it is the fail mode's.
-// Decided copies what it keeps of d.
-func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
+// Decided copies what it keeps of d. It reports whether the flight has no followers yet,
+// which is false of the nil flight: that can have none.
+func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) (alone bool) {
 	if f == nil {
-		return
+		return false
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f.decided = now
+	alone = len(f.waiters) == 0
 	if d.Failure != nil {
 		f.follow, f.actions = true, append(f.actions[:0], d.PacketOut...)
-		return
+		return alone
 	}
 	rules := flow.Decision{Rules: d.Rules}
 	actions, rule := rules.PacketActions(&f.key)
 	if rule < 0 {
 		f.follow, f.actions = false, f.actions[:0]
-		return
+		return alone
 	}
 	f.follow, f.actions = true, append(f.actions[:0], actions...)
 	if d.Rules[rule].Goto != 0 {
@@ -165,16 +167,7 @@ func (c *Coalescer[T]) Decided(f *Flight[T], d *flow.Decision, now time.Time) {
 		// now, so the packet does not miss again.
 		f.actions = append(f.actions[:0], flow.OutputTo(flow.PortTable))
 	}
-}
-
-// Alone reports whether a flight has no followers. It is false for the nil flight, which can have none.
-func (c *Coalescer[T]) Alone(f *Flight[T]) bool {
-	if f == nil {
-		return false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(f.waiters) == 0
+	return alone
 }
 
 // Release ends a flight and returns its followers in the order in which they

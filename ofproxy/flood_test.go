@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"switchbridge/bridge"
 	"switchbridge/flow"
 	"switchbridge/internal/frames"
+	"switchbridge/internal/testlong"
 	"switchbridge/ofproxy/ofp"
 	"switchbridge/ofproxy/oftest"
 )
@@ -136,10 +138,20 @@ func TestTricklingHandshakeEnds(t *testing.T) {
 	})
 }
 
+// readable is a configuration whose log is what a gateway writes by default: a flood's lines at debug level take most of a test's time.
+func readable(c *testConfig) { c.Level.Set(slog.LevelInfo) }
+
 // What a peer can have logged again and again is logged now and then: each kind
-// of flood, 200 times a second for a minute, makes less than 1 MB, and says how
-// much was left out.
-func TestFloodsLeaveTheLogReadable(t *testing.T) {
+// of flood, 200 times a second for a quarter of a minute, or for a whole one in the
+// long test, makes less than 1 MB a minute, and says how much was left out.
+func TestFloodsLeaveTheLogReadable(t *testing.T) { floodsLeaveTheLogReadable(t, 15) }
+
+func TestLongFloodsLeaveTheLogReadable(t *testing.T) {
+	testlong.Need(t)
+	floodsLeaveTheLogReadable(t, 60)
+}
+
+func floodsLeaveTheLogReadable(t *testing.T, seconds int) {
 	t.Parallel()
 	version := flow.OpenFlow13
 	wrong := func(typ byte, body ...byte) []byte {
@@ -185,10 +197,10 @@ func TestFloodsLeaveTheLogReadable(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			bubble(t, nil, func(r *rig) {
+			bubble(t, readable, func(r *rig) {
 				sw := r.connect(oftest.Config{DPID: 1, Versions: one(version)})
 				defer sw.Close()
-				const rate, seconds = 200, 60
+				const rate = 200
 				for i := range rate * seconds {
 					flood(r, sw, i)
 					if i%10 == 0 {
@@ -200,13 +212,7 @@ func TestFloodsLeaveTheLogReadable(t *testing.T) {
 					}
 				}
 				synctest.Wait()
-				logged := 0
-				for line := range strings.Lines(r.logs.String()) {
-					if !strings.Contains(line, "level=DEBUG") {
-						logged += len(line)
-					}
-				}
-				if logged > 1<<20 {
+				if logged := len(r.logs.String()); logged > seconds<<20/60 {
 					t.Errorf("%d bytes of log in %d s", logged, seconds)
 				}
 				if !strings.Contains(r.logs.String(), "also_muted=") && name != "description" {
@@ -219,8 +225,17 @@ func TestFloodsLeaveTheLogReadable(t *testing.T) {
 
 // Whatever type of message a switch sends again and again, asked for or not and
 // well-formed or not, the log stays readable and the gateway's memory small. A
-// switch whose connection ends for it comes again.
+// switch whose connection ends for it comes again. 100 messages a second come for ten seconds, or for a minute in the long test.
 func TestEveryMessageLeavesTheLogReadable(t *testing.T) {
+	everyMessageLeavesTheLogReadable(t, 10, 1<<16)
+}
+
+func TestLongEveryMessageLeavesTheLogReadable(t *testing.T) {
+	testlong.Need(t)
+	everyMessageLeavesTheLogReadable(t, 60, 1<<18)
+}
+
+func everyMessageLeavesTheLogReadable(t *testing.T, seconds, limit int) {
 	t.Parallel()
 	bodies := [][]byte{nil, make([]byte, 8), bytes.Repeat([]byte{0xff}, 60), bytes.Repeat([]byte("sb"), 500), nil}
 	for _, version := range versions {
@@ -252,14 +267,14 @@ func TestEveryMessageLeavesTheLogReadable(t *testing.T) {
 		floods["type 255"] = func(i int) []byte { return header(255, bodies[i%len(bodies)]) }
 		for name, message := range floods {
 			t.Run(version.String()+"/"+name, func(t *testing.T) {
-				bubble(t, nil, func(r *rig) {
+				bubble(t, readable, func(r *rig) {
 					cfg := oftest.Config{DPID: 1, Versions: one(version)}
 					sw := r.connect(cfg)
 					defer func() { sw.Close() }()
-					const messages, seconds = 6000, 60
+					messages := 100 * seconds
 					for i := range messages {
 						sw.SendRaw(message(i))
-						time.Sleep(seconds * time.Second / messages)
+						time.Sleep(time.Second / 100)
 						if i%25 == 0 {
 							synctest.Wait()
 							sw.Take()
@@ -272,14 +287,8 @@ func TestEveryMessageLeavesTheLogReadable(t *testing.T) {
 						}
 					}
 					synctest.Wait()
-					logged := 0
-					for line := range strings.Lines(r.logs.String()) {
-						if !strings.Contains(line, "level=DEBUG") {
-							logged += len(line)
-						}
-					}
 					// As many lines as all connections may make of a kind, of a few kinds.
-					if logged > 1<<18 {
+					if logged := len(r.logs.String()); logged > limit {
 						t.Errorf("%d bytes of log of %d messages in %d s:\n%.3000s", logged, messages, seconds, r.logs)
 					}
 				})
@@ -293,12 +302,19 @@ func inPort(p flow.PortNo) (m flow.Match) {
 	return m
 }
 
-// A switch that makes errors up, of every type and code, makes no series of each.
-func TestErrorLabelsAreBounded(t *testing.T) {
+// A switch that makes errors up, of every type and code, makes no series of each: 65,536 of them in each version, and in the long test a million.
+func TestErrorLabelsAreBounded(t *testing.T) { errorLabelsAreBounded(t, 1<<16) }
+
+func TestLongErrorLabelsAreBounded(t *testing.T) {
+	testlong.Need(t)
+	errorLabelsAreBounded(t, 1<<20)
+}
+
+func errorLabelsAreBounded(t *testing.T, errors int) {
 	reg := prometheus.NewRegistry()
 	m := NewMetrics(reg)
 	labels := map[string]bool{}
-	for i := range 1 << 20 {
+	for i := range errors {
 		for _, v := range versions {
 			e := flow.SwitchError{Type: uint16(i >> 8 & 0xfff), Code: uint16(i & 0xff)}
 			if i&1 == 1 {
@@ -313,7 +329,7 @@ func TestErrorLabelsAreBounded(t *testing.T) {
 	}
 	n, _ := series(t, reg, "switchbridge_openflow_switch_errors_total")
 	if n != len(labels) || n > 160 {
-		t.Errorf("%d series of %d labels for %v errors", n, len(labels), 2<<20)
+		t.Errorf("%d series of %d labels for %v errors", n, len(labels), 2*errors)
 	}
 	e := flow.SwitchError{Type: 4, Code: 9, Name: ofp.ErrorName(flow.OpenFlow13, 4, 9)}
 	if got := errorLabel(flow.OpenFlow13, &e); got != "BAD_MATCH: BAD_PREREQ" {

@@ -54,7 +54,8 @@ func exactRule(ev *flow.Event, d *flow.Decision) error {
 // testConfig is a server's configuration and that of its bridge.
 type testConfig struct {
 	Config
-	B bridge.Config
+	B     bridge.Config
+	Level *slog.LevelVar // of the log; debug unless it is set otherwise
 }
 
 // bubble runs a test with a server whose configuration is changed by adapt.
@@ -62,8 +63,10 @@ func bubble(t *testing.T, adapt func(*testConfig), body func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, logs: new(logbuffer.Buffer)}
 		r.ctx, r.cancel = context.WithCancel(t.Context())
-		log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-		cfg := testConfig{Config: Config{Logger: log}, B: bridge.Config{Decider: local(exactRule), Logger: log}}
+		level := new(slog.LevelVar)
+		level.Set(slog.LevelDebug)
+		log := slog.New(slog.NewTextHandler(r.logs, &slog.HandlerOptions{Level: level}))
+		cfg := testConfig{Config: Config{Logger: log}, B: bridge.Config{Decider: local(exactRule), Logger: log}, Level: level}
 		if adapt != nil {
 			adapt(&cfg)
 		}

@@ -25,6 +25,7 @@ import (
 	"switchbridge/faas/function/record"
 	"switchbridge/faas/instance/embedded"
 	"switchbridge/faas/instance/guest"
+	"switchbridge/faas/platform/fastlyhost/fastlytest"
 	"switchbridge/flow"
 	"switchbridge/flow/contract"
 	"switchbridge/flow/contract/jsonenc"
@@ -277,6 +278,23 @@ type command struct {
 	keys     string // of states that travel
 }
 
+func newCommand(t *testing.T, policy []byte) *command {
+	t.Helper()
+	cache, err := wazero.NewCompilationCacheWithDir(built.CacheDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cache.Close(context.Background()) })
+	c := &command{files: fstest.MapFS{"policy.blob": &fstest.MapFile{Data: policy}}}
+	c.runtime = wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfig().WithCompilationCache(cache).WithMemoryLimitPages(fastlytest.MaxMemoryPages))
+	t.Cleanup(func() { c.runtime.Close(context.Background()) })
+	wasi_snapshot_preview1.MustInstantiate(t.Context(), c.runtime)
+	if c.compiled, err = c.runtime.CompileModule(t.Context(), built.Guest(t, guestPackage, false, "json")); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func (c *command) Answer(ctx context.Context, r *guest.Request, a *guest.Answer) error {
 	var out, errs bytes.Buffer
 	config := wazero.NewModuleConfig().WithName("").WithArgs("function.wasm", "/policy.blob").WithFS(c.files).
@@ -284,7 +302,7 @@ func (c *command) Answer(ctx context.Context, r *guest.Request, a *guest.Answer)
 	if config = config.WithRandSource(rand.Reader); c.keys != "" {
 		config = config.WithEnv(travel.EnvKeys, c.keys)
 	}
-	m, err := c.runtime.InstantiateModule(ctx, c.compiled, config)
+	m, err := c.runtime.InstantiateModule(fastlytest.WithMemory(ctx), c.compiled, config)
 	if m != nil {
 		defer m.Close(ctx)
 	}
@@ -300,24 +318,11 @@ func (c *command) Answer(ctx context.Context, r *guest.Request, a *guest.Answer)
 }
 
 func TestWASICommand(t *testing.T) {
-	ctx := t.Context()
 	compiled, err := blob.Pack(Policy())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cache, err := wazero.NewCompilationCacheWithDir(built.CacheDir(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cache.Close(context.Background())
-	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(cache))
-	defer runtime.Close(context.Background())
-	wasi_snapshot_preview1.MustInstantiate(ctx, runtime)
-	module, err := runtime.CompileModule(ctx, built.Guest(t, guestPackage, false, "json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &command{runtime: runtime, compiled: module, files: fstest.MapFS{"policy.blob": &fstest.MapFile{Data: compiled}}}
+	c := newCommand(t, compiled)
 	for _, e := range encodings {
 		t.Run(e.name, func(t *testing.T) { Run(t, function.NewDecider(c, e.codec), e.codec) })
 	}

@@ -1,15 +1,10 @@
 package conformance
 
 import (
-	"context"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
-	"testing/fstest"
-
-	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"switchbridge/controller"
 	"switchbridge/faas/function"
@@ -126,23 +121,13 @@ func TestTravels(t *testing.T) {
 		})
 	}
 	t.Run("WASI command", func(t *testing.T) {
-		cache, err := wazero.NewCompilationCacheWithDir(built.CacheDir(t))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer cache.Close(context.Background())
-		runtime := wazero.NewRuntimeWithConfig(t.Context(), wazero.NewRuntimeConfig().WithCompilationCache(cache))
-		defer runtime.Close(context.Background())
-		wasi_snapshot_preview1.MustInstantiate(t.Context(), runtime)
-		module, err := runtime.CompileModule(t.Context(), built.Guest(t, guestPackage, false, "json"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		whole := newCommand(t, compiled)
 		for _, codec := range []contract.Codec{openflow.Codec{}, jsonenc.Codec{}} {
 			t.Run(codec.ContentType(), func(t *testing.T) {
 				Travels(t, func(t *testing.T, keys string) flow.Decider {
-					c := &command{runtime: runtime, compiled: module, files: fstest.MapFS{"policy.blob": &fstest.MapFile{Data: compiled}}, keys: keys}
-					return function.NewDecider(c, codec)
+					c := *whole
+					c.keys = keys
+					return function.NewDecider(&c, codec)
 				})
 			})
 		}

@@ -1,7 +1,6 @@
 package wasmhost
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -234,7 +233,7 @@ func (in *instance) reset() bool {
 	in.resetGlobals()
 	restored := len(in.image.memory)
 	if h.config.WholeCopy {
-		copyMemory(in.memory.bytes(), in.image.memory)
+		copyBlocks(in.memory.bytes(), in.image.memory)
 	} else {
 		restored = in.memory.restore(in.image.memory)
 	}
@@ -242,27 +241,22 @@ func (in *instance) reset() bool {
 	return true
 }
 
-// copyMemory copies without the race detector, which does not see what guests do anyway. With it,
-// copying megabytes takes a hundred times as long.
-//
-//go:norace
-func copyMemory(dst, src []byte) { copy(dst, src) }
+// page is a part of linear memory, which has whole ones.
+type page = [snapshotPage]byte
 
-// copySparse makes dst equal src. It does not write to pages that are zero in both, so that they stay
-// without memory of their own.
+// copySparse makes dst equal src. It does not write to pages that are zero in both, so that they stay without memory of their own. It assigns
+// arrays, as copyBlocks does where races are detected.
 //
 //go:norace
 func copySparse(dst, src []byte) {
-	for len(src) > 0 {
-		n := min(snapshotPage, len(src))
-		if !bytes.Equal(src[:n], zeroPage[:n]) || !bytes.Equal(dst[:n], zeroPage[:n]) {
-			copy(dst[:n], src[:n])
+	for ; len(src) > 0; dst, src = dst[snapshotPage:], src[snapshotPage:] {
+		if from, to := (*page)(src), (*page)(dst); *from != zeroPage || *to != zeroPage {
+			*to = *from
 		}
-		dst, src = dst[n:], src[n:]
 	}
 }
 
-var zeroPage [snapshotPage]byte
+var zeroPage page
 
 func (in *instance) resetGlobals() {
 	for i, g := range in.globals {

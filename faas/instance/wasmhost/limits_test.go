@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"switchbridge/faas/instance/guest"
 )
 
@@ -127,6 +129,16 @@ func TestAllMemoryThereIs(t *testing.T) {
 	}
 }
 
+// processorTime is what this process has had of the processors: of a clock on the wall, a busy machine takes any part.
+func processorTime(t *testing.T) time.Duration {
+	t.Helper()
+	var usage unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &usage); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
 // TestHostileCodeIsRewrittenQuickly has functions in which whatever is looked for is far away.
 func TestHostileCodeIsRewrittenQuickly(t *testing.T) {
 	const many = 200000 / thinned
@@ -143,9 +155,9 @@ func TestHostileCodeIsRewrittenQuickly(t *testing.T) {
 		"ifs after marks":              code(everywhere[:20000], repeat(code(get(0), opIf, blockEmpty, opEnd))),
 		"ifs in ifs":                   code(everywhere[:20000], repeat(code(get(0), opIf, blockEmpty)), repeat(code(opEnd))),
 	} {
-		began := time.Now()
+		began := processorTime(t)
 		_, err := prepareModule(stackModule(code(program, i64Const(1)), true, 1))
-		if took := time.Since(began); err != nil || took > 10*time.Second {
+		if took := processorTime(t) - began; err != nil || took > 10*time.Second {
 			t.Errorf("%s: %v after %v", name, err, took)
 		} else {
 			t.Logf("%s: %v", name, took)

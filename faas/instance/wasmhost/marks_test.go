@@ -158,9 +158,9 @@ func (w *twins) call(arg uint32, alike bool) (result string, ok bool, err error)
 	if len(before) != len(w.image) || len(after) != len(w.image) {
 		return got, false, nil
 	}
-	copyMemory(before, w.image)
+	copyBlocks(before, w.image)
 	if got == "trap" {
-		copyMemory(after, w.image)
+		copyBlocks(after, w.image)
 		w.memory.clearMarks()
 		return got, true, nil
 	}

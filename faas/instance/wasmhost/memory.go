@@ -50,7 +50,7 @@ func (m *memory) bytes() []byte {
 
 // write writes b to the guest's memory, which must have room for it there.
 func (m *memory) write(at uint32, b []byte) {
-	copyMemory(m.bytes()[at:], b)
+	copy(m.bytes()[at:], b)
 	for block := uint64(at) >> blockBits; block <= (uint64(at)+uint64(len(b)))>>blockBits; block++ {
 		m.mapping[block] = 1
 	}
@@ -87,7 +87,7 @@ func (m *memory) restore(image []byte) (restored int) {
 		}
 		start, end := max(from-1, 0)<<blockBits, min((at+1)<<blockBits, len(image))
 		if start < end {
-			copyMemory(own[start:end], image[start:end])
+			copyBlocks(own[start:end], image[start:end])
 			restored += end - start
 		}
 	}

@@ -21,8 +21,8 @@ const preparedSection = "switchbridge.prepared"
 //go:embed module.go opcodes.go jumps.go pointers.go offsets.go bulk.go remainder.go locals.go track.go segments.go lean.go
 var rewriterSources embed.FS
 
-// rewriterKey tells this rewriter from any other.
-func rewriterKey() []byte {
+// RewriterKey tells this rewriter from any other. It is a SHA-256 hash.
+func RewriterKey() []byte {
 	h := sha256.New()
 	entries, _ := fs.ReadDir(rewriterSources, ".")
 	for _, e := range entries {
@@ -60,7 +60,7 @@ func Prepare(wasm []byte, training Training) (whole, lean []byte, err error) {
 // appendInfo returns the module with the section that preparedModule reads.
 func (m *module) appendInfo() []byte {
 	body := appendName(nil, preparedSection)
-	body = append(body, rewriterKey()...)
+	body = append(body, RewriterKey()...)
 	body = append(body, m.hash[:]...)
 	kind := byte(0)
 	if m.lean {
@@ -83,7 +83,7 @@ func preparedModule(wasm []byte) (*module, error) {
 	}
 	r := &reader{b: wasm, at: at}
 	r.take(r.u32())
-	if key := r.take(sha256.Size); r.err == nil && !bytes.Equal(key, rewriterKey()) {
+	if key := r.take(sha256.Size); r.err == nil && !bytes.Equal(key, RewriterKey()) {
 		return nil, errors.New("guest was prepared by another version of this program: build it anew, with make")
 	}
 	m := &module{binary: wasm}

@@ -6,8 +6,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,13 +49,37 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	whole, lean, err := wasmhost.Prepare(wasm, training)
-	if err != nil {
+	files := []string{filepath.Join(args[1], "function.prepared"), filepath.Join(args[1], "function.lean"), args[0] + ".stamp"}
+	var made [3][]byte
+	for i, file := range files {
+		made[i], _ = os.ReadFile(file)
+	}
+	inputs := [][][]byte{{wasmhost.RewriterKey(), wasm}, training.Policies, training.Requests, training.Packets}
+	if bytes.Equal(made[2], stamp(inputs, made[0], made[1])) {
+		return nil
+	}
+	if made[0], made[1], err = wasmhost.Prepare(wasm, training); err != nil {
 		return fmt.Errorf("%s: %w", args[0], err)
 	}
-	return errors.Join(
-		os.WriteFile(filepath.Join(args[1], "function.prepared"), whole, 0o644),
-		os.WriteFile(filepath.Join(args[1], "function.lean"), lean, 0o644))
+	made[2] = stamp(inputs, made[0], made[1])
+	for i, file := range files {
+		if err := os.WriteFile(file, made[i], 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stamp tells what a prepared guest was made of, and that it is that one. A guest that has its stamp is not prepared again, which takes minutes.
+func stamp(inputs [][][]byte, whole, lean []byte) []byte {
+	all := sha256.New()
+	for _, list := range append(inputs, [][]byte{whole, lean}) {
+		fmt.Fprintln(all, len(list))
+		for _, b := range list {
+			fmt.Fprintf(all, "%x\n", sha256.Sum256(b))
+		}
+	}
+	return hex.AppendEncode(nil, all.Sum(nil))
 }
 
 // trained is what gateways are expected to ask for, with policies from files among others.

@@ -21,8 +21,8 @@ import (
 // DefaultMaxLookups is how many look-ups in stores the platform lets an execution make.
 const DefaultMaxLookups = 16
 
-// maxMemoryPages is 128 MB, the most that an execution has.
-const maxMemoryPages = 128 << 20 >> 16
+// MaxMemoryPages is 128 MB, the most that an execution has.
+const MaxMemoryPages = 128 << 20 >> 16
 
 // Service is what a program finds on the platform. Names are those by which resources are linked.
 type Service struct {
@@ -76,7 +76,7 @@ type Host struct {
 // New compiles a program, or finds it compiled in cacheDir (empty: none).
 func New(ctx context.Context, wasm []byte, cacheDir string) (*Host, error) {
 	h := &Host{size: len(wasm)}
-	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(maxMemoryPages)
+	config := wazero.NewRuntimeConfig().WithMemoryLimitPages(MaxMemoryPages)
 	if cacheDir != "" {
 		var err error
 		if h.cache, err = wazero.NewCompilationCacheWithDir(cacheDir); err != nil {
@@ -127,7 +127,7 @@ func (h *Host) Close(ctx context.Context) error {
 // never nil; with an error it has what there was until then.
 func (h *Host) Do(ctx context.Context, s *Service, r *Request) (*Response, error) {
 	i := newInstance(s, r)
-	ctx = experimental.WithMemoryAllocator(context.WithValue(ctx, instanceKey{}, i), experimental.MemoryAllocatorFunc(allocate))
+	ctx = WithMemory(context.WithValue(ctx, instanceKey{}, i))
 	var stdout, stderr bytes.Buffer
 	began := time.Now()
 	module, err := h.runtime.InstantiateModule(ctx, h.compiled,

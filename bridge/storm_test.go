@@ -122,6 +122,26 @@ func TestUncheckedVersions(t *testing.T) {
 	})
 }
 
+// TestBehind: a version is behind a greater serial, unless an operator has rolled back to it.
+func TestBehind(t *testing.T) {
+	v := new(Versions)
+	if !v.Behind(1) || v.Behind(0) {
+		t.Error("none that counts is behind any that does, and behind no other")
+	}
+	old := flow.PolicyVersion{Serial: 4, Hash: 4}
+	v.Confirm(flow.PolicyVersion{Serial: 5, Hash: 5})
+	if v.Behind(5) || !v.Behind(6) {
+		t.Error("serial 5 is behind 6 and not behind 5")
+	}
+	v.lower, v.offered = old, true
+	if err := v.Rollback(old); err != nil {
+		t.Fatal(err)
+	}
+	if v.Behind(5) {
+		t.Error("an operator has rolled back to serial 4: it is not behind 5")
+	}
+}
+
 // A lower serial that holds for a minute is offered, and taken only by an operator.
 func TestRollbackIsOffered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -236,6 +236,13 @@ func (v *Versions) rolledBack(version flow.PolicyVersion) bool {
 	return version == v.taken && version == v.confirmed
 }
 
+// Behind reports whether the version that counts is older than one of a serial, and no operator has rolled back to it.
+func (v *Versions) Behind(serial uint64) bool {
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	return v.confirmed.Serial < serial && (v.confirmed.IsZero() || v.confirmed != v.taken)
+}
+
 // Latest returns the version that counts or, while none is confirmed, the newest
 // that answers brought. It is for people.
 func (v *Versions) Latest() flow.PolicyVersion {

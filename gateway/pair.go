@@ -54,6 +54,7 @@ func (g *Gateway) openPair(set *settings.Pair, versions *bridge.Versions) error 
 		Client: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: cas,
 			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return shown.Get(), nil }},
 		Serial:   func() uint64 { return versions.Confirmed().Serial },
+		Behind:   versions.Behind,
 		Newer:    versions.CheckSoon,
 		Hold:     g.hold,
 		Receive:  g.receive,

@@ -133,7 +133,7 @@ func bareOwner(b testing.TB, r rig) (*owner, context.Context) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := s.connect(context.Background(), s.cfg.Election)
+	c, err := s.connect(context.Background(), s.cfg.Election, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

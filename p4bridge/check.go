@@ -55,7 +55,7 @@ func (s *Session) Check(ctx context.Context, opt CheckOptions) error {
 	if opt.Wait == 0 {
 		opt.Wait = 3 * time.Second
 	}
-	c, err := s.connect(ctx, s.cfg.Election)
+	c, err := s.connect(ctx, s.cfg.Election, nil)
 	if err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}

@@ -98,8 +98,8 @@ type digestList struct {
 	left   atomic.Int32
 }
 
-// connect dials and opens the stream. The caller closes the client.
-func (s *Session) connect(ctx context.Context, election ElectionID) (*client, error) {
+// dial makes a connection. Whoever opens a stream on it waits until it is there.
+func (s *Session) dial() (*grpc.ClientConn, error) {
 	cfg := &s.cfg
 	creds := insecure.NewCredentials()
 	if cfg.TLS != nil {
@@ -113,9 +113,23 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	if cfg.Dial != nil {
 		opts = append(opts, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return cfg.Dial(ctx, addr) }))
 	}
-	cc, err := grpc.NewClient("passthrough:///"+cfg.Addr, opts...)
-	if err != nil {
-		return nil, err
+	return grpc.NewClient("passthrough:///"+cfg.Addr, opts...)
+}
+
+// connect opens the stream, on a connection of its own or, if warm is not nil, on that of another client; what that one has received and not yet handled is the
+// new client's, too. The caller closes the client.
+func (s *Session) connect(ctx context.Context, election ElectionID, warm *client) (*client, error) {
+	cfg := &s.cfg
+	var cc *grpc.ClientConn
+	var events *inbox
+	if warm != nil {
+		cc, events = warm.cc, warm.events
+	} else {
+		var err error
+		if cc, err = s.dial(); err != nil {
+			return nil, err
+		}
+		events = newInbox(cfg.Bridge.QueuePerSwitch)
 	}
 	c := &client{
 		cfg: cfg, faults: &s.faults, contradictions: s.metrics.contradictions.WithLabelValues(s.metrics.device), cc: cc, rpc: p4v1.NewP4RuntimeClient(cc), election: election,
@@ -123,7 +137,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 		demoted:     make(chan struct{}),
 		codec:       grpc.ForceCodecV2(newWireCodec()),
 		turn:        cfg.Bridge.Turn(),
-		events:      newInbox(cfg.Bridge.QueuePerSwitch),
+		events:      events,
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
 		marks:       make(chan chan struct{}, 1),
@@ -132,8 +146,8 @@ func (s *Session) connect(ctx context.Context, election ElectionID) (*client, er
 	c.watch.limit, c.watch.bark = cfg.CallTimeout, func() {
 		c.cancel(fmt.Errorf("write: no answer within %v", cfg.CallTimeout))
 	}
-	c.stream, err = c.rpc.StreamChannel(c.ctx, c.codec)
-	if err != nil {
+	var err error
+	if c.stream, err = c.rpc.StreamChannel(c.ctx, c.codec); err != nil {
 		c.cancel(err)
 		cc.Close()
 		return nil, err
@@ -181,6 +195,12 @@ func (c *client) capabilities(ctx context.Context) error {
 
 func (c *client) electionID() *p4v1.Uint128 {
 	return &p4v1.Uint128{High: c.election.High, Low: c.election.Low}
+}
+
+// leave ends the stream, and leaves the connection to another client.
+func (c *client) leave() {
+	c.cancel(errYielded)
+	c.done.Wait()
 }
 
 func (c *client) close() {

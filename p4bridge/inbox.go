@@ -2,6 +2,7 @@ package p4bridge
 
 import (
 	"sync"
+	"time"
 
 	"switchbridge/bridge"
 )
@@ -47,6 +48,21 @@ func (b *inbox) put(ev *event) bool {
 func (b *inbox) take() *event {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.first()
+}
+
+// takeUntil returns the next event if it was read until a time, or nil.
+func (b *inbox) takeUntil(until time.Time) *event {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.list) > 0 && b.list[0].read.After(until) {
+		return nil
+	}
+	return b.first()
+}
+
+// first is take. The caller holds mu.
+func (b *inbox) first() *event {
 	if len(b.list) == 0 {
 		return nil
 	}

@@ -3,6 +3,10 @@ package p4bridge
 import (
 	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,7 +16,10 @@ import (
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
+	"switchbridge/internal/logbuffer"
 	"switchbridge/internal/testlong"
+	"switchbridge/p4bridge/mapping"
+	"switchbridge/p4bridge/p4test"
 )
 
 // lead is a pair of which the test says who leads.
@@ -93,7 +100,7 @@ func (l *lead) Member() uint32         { return l.member }
 func (l *lead) Newest() uint64         { return 0 }
 func (l *lead) Seen(flow.DPID, uint64) {}
 
-// TestPair has two gateways serve one switch: the one that leads is its primary, the other has no connection of its own, and one that does not know
+// TestPair has two gateways serve one switch: the one that leads is its primary, the other writes nothing, and one that does not know
 // that it has lost the lead learns it from the switch.
 func TestPair(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
@@ -268,6 +275,206 @@ func TestHandoverLosesNothing(t *testing.T) {
 			t.Error("no packet came while the lead was handed over: nothing was tried")
 		}
 	})
+}
+
+// pairOf has two gateways serve a switch, each of which sends what it decides by a port of its own. change may change their configurations.
+func pairOf(t *testing.T, r rig, change func(i int, c *Config)) (leads [2]*lead, sessions [2]*Session, stop [2]func()) {
+	t.Helper()
+	for i := range sessions {
+		leads[i] = newLead(uint32(i))
+		cfg := fastConfig(r)
+		cfg.Miss = MissPunt
+		cfg.Bridge = bridgeOf(t, local{toPort(flow.PortNo(2 + i))}, func(c *bridge.Config) { c.Pair = leads[i] })
+		if change != nil {
+			change(i, &cfg)
+		}
+		sessions[i], stop[i] = runUntil(t, cfg, nil)
+		stop[i] = sync.OnceFunc(stop[i])
+		t.Cleanup(stop[i])
+	}
+	for i, l := range leads {
+		l.peer = sessions[1-i].Receive
+	}
+	return leads, sessions, stop
+}
+
+// wire is a session's way to its switch, which can be cut.
+type wire struct {
+	dial func(ctx context.Context, addr string) (net.Conn, error)
+
+	mu    sync.Mutex
+	isCut bool
+	conns []net.Conn
+}
+
+func (w *wire) connect(ctx context.Context, addr string) (net.Conn, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.isCut {
+		return nil, errors.New("the wire is cut")
+	}
+	c, err := w.dial(ctx, addr)
+	if err == nil {
+		w.conns = append(w.conns, c)
+	}
+	return c, err
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut = true
+	for _, c := range w.conns {
+		c.Close()
+	}
+}
+
+func (w *wire) mend() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.isCut = false
+}
+
+// standsBy waits until a session has its stream as a backup.
+func standsBy(t *testing.T, s *Session) {
+	t.Helper()
+	eventually(t, "it stands by, with a stream", func() bool { st := s.Status(); return st.State == "standby" && st.Error == "" })
+}
+
+// leftOnce asserts that frames leave by a port, each once and by no other one, until a while after the last.
+func leftOnce(t *testing.T, r rig, port uint32, list [][]byte) {
+	t.Helper()
+	left := make(map[string]int)
+	for timeout := time.After(10 * time.Second); len(left) < len(list); {
+		select {
+		case f := <-r.out():
+			if f.Port == port {
+				left[string(f.Data)]++
+				timeout = time.After(10 * time.Second)
+			} else if f.Port != 1 {
+				t.Errorf("a frame left by port %d, want %d", f.Port, port)
+			}
+			continue
+		case <-timeout:
+		}
+		break
+	}
+	for quiet := time.After(200 * time.Millisecond); ; {
+		select {
+		case f := <-r.out():
+			left[string(f.Data)]++
+			continue
+		case <-quiet:
+		}
+		break
+	}
+	for i, frame := range list {
+		if n := left[string(frame)]; n != 1 {
+			t.Errorf("frame %d of %d left %d times", i, len(list), n)
+		}
+	}
+}
+
+// TestStandbyKeepsPackets: when the leader is gone, the switch gives its packets to the gateway that stands by, and that decides them as soon as it leads.
+func TestStandbyKeepsPackets(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		leads, sessions, stop := pairOf(t, r, nil)
+		leads[0].set(true, 100)
+		serving(t, sessions[0])
+		standsBy(t, sessions[1])
+		told := newBare(t, r, 1) // a third one, which is only told of a new primary
+		told.arbitration(t)
+		stop[0]()
+		told.arbitration(t)
+		var sent [][]byte
+		for n := range 20 {
+			sent = append(sent, udp(1, 9, uint16(1000+n)))
+			r.packet(t, 1, sent[n])
+			time.Sleep(5 * time.Millisecond)
+		}
+		leads[1].set(true, 103)
+		leftOnce(t, r, 3, sent)
+		serving(t, sessions[1])
+	})
+}
+
+// TestStandbyGivesPacketsBack: when the leader has lost its stream and comes back, it decides what the switch gave to the other gateway in the meantime.
+func TestStandbyGivesPacketsBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		w := wire{dial: r.dial}
+		leads, sessions, _ := pairOf(t, r, func(i int, c *Config) {
+			if i == 0 {
+				c.Dial = w.connect
+			}
+		})
+		leads[0].set(true, 100)
+		serving(t, sessions[0])
+		standsBy(t, sessions[1])
+		told := newBare(t, r, 1) // a third one, which is only told of a new primary
+		told.arbitration(t)
+		w.cut()
+		told.arbitration(t) // until then the switch gives packets to the stream that was cut
+		var sent [][]byte
+		for n := range 20 {
+			sent = append(sent, udp(1, 9, uint16(1000+n)))
+			r.packet(t, 1, sent[n])
+			time.Sleep(5 * time.Millisecond)
+		}
+		w.mend()
+		leftOnce(t, r, 2, sent)
+		leads[1].mu.Lock()
+		defer leads[1].mu.Unlock()
+		if leads[1].passed == 0 {
+			t.Error("the other gateway has received none of them: nothing was tried")
+		}
+	})
+}
+
+// TestStandbyDropsOldPackets: what a gateway has kept for two seconds without taking the lead is not decided by it later, when its sender has sent it again.
+func TestStandbyDropsOldPackets(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	leads, sessions, stop := pairOf(t, r, nil)
+	leads[0].set(true, 100)
+	serving(t, sessions[0])
+	standsBy(t, sessions[1])
+	stop[0]()
+	eventually(t, "the switch gives a packet to the other gateway, which passes it on in vain", func() bool {
+		r.packet(t, 1, udp(1, 9, 1000))
+		leads[1].mu.Lock()
+		defer leads[1].mu.Unlock()
+		return leads[1].passed > 0
+	})
+}
+
+// TestStandbySaysWhatItLacks: a gateway that stands by says that it has no stream to the switch, and that the switch runs another program than it would push.
+func TestStandbySaysWhatItLacks(t *testing.T) {
+	r := newSimulated(t, p4test.Options{DeviceID: 1})
+	log := new(logbuffer.Buffer)
+	w := wire{dial: r.dial}
+	leads, sessions, _ := pairOf(t, r, func(i int, c *Config) {
+		if i == 1 {
+			c.Dial = w.connect
+			c.Logger = slog.New(slog.NewTextHandler(log, nil))
+			other := *c.Pipeline
+			other.Cookie++
+			m, err := mapping.Default().Bind(&other)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Pipeline, c.Mapping = &other, m
+			c.ProbeEvery = 20 * time.Millisecond
+		}
+	})
+	leads[0].set(true, 100)
+	serving(t, sessions[0])
+	standsBy(t, sessions[1])
+	eventually(t, "it says that the switch runs another program", func() bool {
+		return strings.Contains(log.String(), "the switch runs another program than this gateway's")
+	})
+	w.cut()
+	eventually(t, "it says that it has no stream", func() bool { st := sessions[1].Status(); return st.State == "standby" && st.Error != "" })
+	w.mend()
+	standsBy(t, sessions[1])
 }
 
 // TestSentEndsInTime: a handover waits for a switch that takes nothing no longer than it is given, and can be tried again.

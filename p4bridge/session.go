@@ -93,8 +93,7 @@ func (s *Session) Run(ctx context.Context) error {
 		}
 		cancel()
 	})()
-	wait := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(s.cfg.MinBackoff), backoff.WithMaxInterval(s.cfg.MaxBackoff), backoff.WithMaxElapsedTime(0))
+	wait := s.pauses()
 	for {
 		served, err := s.once(ctx)
 		s.metrics.serving(0)
@@ -117,6 +116,12 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 }
 
+// pauses are those between attempts to reach the switch.
+func (s *Session) pauses() *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(s.cfg.MinBackoff), backoff.WithMaxInterval(s.cfg.MaxBackoff), backoff.WithMaxElapsedTime(0))
+}
+
 // DPID is the switch's number, which the configuration gives it.
 func (s *Session) DPID() flow.DPID { return s.desc.DPID }
 
@@ -127,9 +132,10 @@ func (s *Session) DPID() flow.DPID { return s.desc.DPID }
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
 	election := s.cfg.Election
+	var warm *client
 	if pair := s.cfg.Bridge.Pair(); pair != nil {
-		generation, err := s.awaitLead(ctx, pair)
-		if err != nil {
+		var generation uint64
+		if generation, warm, err = s.standBy(ctx, pair); err != nil {
 			return false, err
 		}
 		election = ElectionID{Low: generation}
@@ -138,11 +144,17 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 	if s.takeover != (ElectionID{}) {
 		election, s.takeover = s.takeover, ElectionID{}
 	}
-	c, err := s.connect(ctx, election)
+	c, err := s.connect(ctx, election, warm)
 	if err != nil {
+		if warm != nil {
+			warm.close()
+		}
 		return false, fmt.Errorf("connect: %w", err)
 	}
 	defer c.close()
+	if warm != nil {
+		defer warm.leave()
+	}
 	if pair := s.cfg.Bridge.Pair(); pair != nil {
 		go s.followLead(c, pair, election.Low)
 	}
@@ -155,6 +167,9 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 		select {
 		case update = <-c.arbitration:
 			deadline.Stop()
+			if warm != nil {
+				warm.leave() // the switch knows the new stream
+			}
 		case <-deadline.C:
 			return served, fmt.Errorf("arbitrate: no answer within %v", s.cfg.DialTimeout)
 		case <-c.ctx.Done():

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+
 	"switchbridge/bridge"
 	"switchbridge/flow"
 )
@@ -15,24 +17,136 @@ import (
 var (
 	errYielded    = errors.New("the lead has changed")
 	errNotPrimary = errors.New("the switch has another primary")
+	errNoStream   = errors.New("there is no stream to the switch yet")
 )
 
 // demotedWithin is how long a gateway that has handed the lead over keeps its stream, while the other one is not primary yet. Without a primary a switch
 // throws away what it would ask about.
 const demotedWithin = 10 * time.Second
 
-// awaitLead waits until this gateway of a pair leads, and returns the generation of its claim.
-func (s *Session) awaitLead(ctx context.Context, pair bridge.Pair) (generation uint64, err error) {
+// Times of a gateway that stands by.
+const (
+	// heldFor is how long it keeps a packet that the switch has given it: the leader's stream has ended, and either this gateway takes the lead or the
+	// leader comes back.
+	heldFor   = 2 * time.Second
+	heldEvery = 500 * time.Millisecond
+)
+
+// standBy waits until this gateway of a pair leads, and returns the generation of its claim. Meanwhile it keeps a stream to the switch as a backup, by an
+// election id that is lower than any claim's (P4Runtime 1.3, 5.3): so the connection is there, and it is known whether the switch is. A switch that makes the
+// next backup its primary when the leader's stream ends, as BMv2 does, gives its packets to this gateway then. They wait here until it is known who leads.
+//
+// The backup writes nothing. warm is nil if there is no such stream; else the caller must close it.
+func (s *Session) standBy(ctx context.Context, pair bridge.Pair) (generation uint64, warm *client, err error) {
+	dpid := s.desc.DPID
+	if t := pair.Term(dpid); t.Leads && !t.Holds {
+		return t.Generation, nil, nil
+	}
+	s.status.set("standby", errNoStream)
+	gone, dialed := make(chan struct{}), make(chan *client)
+	defer close(gone)
+	dial := func(pause time.Duration) {
+		go func() {
+			select {
+			case <-time.After(pause):
+			case <-gone:
+				return
+			}
+			c, err := s.connect(ctx, ElectionID{Low: uint64(pair.Member()) + 1}, nil)
+			if err != nil {
+				s.noStandby(err)
+			}
+			select {
+			case dialed <- c:
+			case <-gone:
+				if c != nil {
+					c.close()
+				}
+			}
+		}()
+	}
+	wait := s.pauses()
+	dial(0)
+	held := time.NewTicker(heldEvery)
+	defer held.Stop()
 	for {
-		t := pair.Term(s.desc.DPID)
+		t := pair.Term(dpid)
 		if t.Leads && !t.Holds {
-			return t.Generation, nil
+			return t.Generation, warm, nil
 		}
-		s.status.set("standby", nil)
+		var told <-chan *p4v1.MasterArbitrationUpdate
+		var ended <-chan struct{}
+		if warm != nil {
+			told, ended = warm.arbitration, warm.ctx.Done()
+		}
 		select {
 		case <-t.Changed:
+		case warm = <-dialed:
+			if warm == nil {
+				dial(wait.NextBackOff())
+				continue
+			}
+			c := warm
+			c.done.Go(func() { s.probeStandby(c) })
+		case u := <-told:
+			wait.Reset()
+			s.status.set("standby", nil)
+			if warm.term.Load() == nil {
+				pair.Seen(dpid, u.GetElectionId().GetLow())
+				s.passHeld(warm, time.Now()) // to the leader, which is there
+			}
+		case <-ended:
+			s.noStandby(s.streamError(warm, false))
+			s.passHeld(warm, time.Now())
+			warm.close()
+			warm = nil
+			dial(wait.NextBackOff())
+		case now := <-held.C:
+			if warm != nil {
+				s.passHeld(warm, now.Add(-heldFor))
+			}
 		case <-ctx.Done():
-			return 0, ctx.Err()
+			if warm != nil {
+				warm.close()
+			}
+			return 0, nil, ctx.Err()
+		}
+	}
+}
+
+// noStandby says that this gateway, which stands by, does not reach the switch.
+func (s *Session) noStandby(err error) {
+	s.status.set("standby", err)
+	s.faults.Warn("standby", "this gateway stands by, and has no stream to the switch", "err", err)
+}
+
+// probeStandby asks now and then whether the switch is there, and says if it runs another program than the one that this gateway would push.
+func (s *Session) probeStandby(c *client) {
+	probe := every(s.cfg.ProbeEvery)
+	defer probe.Stop()
+	for {
+		have, err := c.installedCookie(c.ctx)
+		if err != nil {
+			c.cancel(fmt.Errorf("probe: %w", err))
+			return
+		}
+		if have != 0 && have != s.cfg.Pipeline.Cookie && s.cfg.Role == "" {
+			s.faults.Warn("standby_program", "the switch runs another program than this gateway's: when this one takes the lead it pushes its own, which empties all tables",
+				"pipeline", s.cfg.Pipeline.Name, "cookie", have)
+		}
+		select {
+		case <-probe.C:
+		case <-c.ctx.Done():
+			return
+		}
+	}
+}
+
+// passHeld passes on the packets that a backup has received until a time.
+func (s *Session) passHeld(c *client, until time.Time) {
+	for ev := c.events.takeUntil(until); ev != nil; ev = c.events.takeUntil(until) {
+		if !s.passOn(&ev.pi) {
+			c.dropped("disconnected", 1)
 		}
 	}
 }
@@ -108,12 +222,17 @@ func (o *owner) held() bool {
 	return o.holds
 }
 
-// passOn gives a packet to the gateway that leads. The other one knows a packet by its frame: one of which the program's header told something else is lost.
+// passOn gives a packet to the gateway that leads, or reports false. The other one knows a packet by its frame: one of which the program's header told
+// something else is lost.
+func (s *Session) passOn(p *flow.PacketIn) bool {
+	return len(p.Data) > 0 && s.cfg.Mapping.Frame(p.Data, p.Match.InPort).Match == p.Match && s.cfg.Bridge.Pair().PassOn(s.desc.DPID, p)
+}
+
+// passOn is [Session.passOn], and counts what is lost.
 func (o *owner) passOn(p *flow.PacketIn) {
-	if len(p.Data) > 0 && o.s.cfg.Mapping.Frame(p.Data, p.Match.InPort).Match == p.Match && o.s.cfg.Bridge.Pair().PassOn(o.s.desc.DPID, p) {
-		return
+	if !o.s.passOn(p) {
+		o.core.Drop("disconnected")
 	}
-	o.core.Drop("disconnected")
 }
 
 // passAll passes on the packets that have not been decided, if the other gateway leads or is about to.

@@ -17,9 +17,9 @@ type Status struct {
 	Device   uint64
 	DPID     string // its datapath id, in events and records
 	Addr     string
-	State    string // connecting, arbitrating, backup, a set-up step's name, serving, waiting, stopped
+	State    string // standby, connecting, arbitrating, backup, a set-up step's name, serving, waiting, stopped
 	Since    time.Time
-	Error    string // what ended the last session, while State is waiting
+	Error    string // what ended the last session, while State is waiting; why there is no stream, while it is standby
 	Pipeline string
 	Miss     string
 	Policy   string // empty unless it is served

@@ -27,6 +27,11 @@ type claimBody struct {
 	Generation uint64 `json:"generation"`
 }
 
+// switchesBody is how many switches a gateway may lead.
+type switchesBody struct {
+	Switches int `json:"switches"`
+}
+
 // passed is a packet that one gateway has received from a switch and that the other one decides.
 type passed struct {
 	DPID     flow.DPID   `json:"dpid"`
@@ -51,6 +56,9 @@ func (m *Member) handler() http.Handler {
 		st := m.state()
 		m.mu.Unlock()
 		answer(w, &st)
+	})
+	mux.HandleFunc("GET /pair/v1/switches", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, &switchesBody{len(m.cfg.switches())})
 	})
 	mux.HandleFunc("POST /pair/v1/claim", func(w http.ResponseWriter, r *http.Request) {
 		var b claimBody

@@ -29,6 +29,10 @@ const (
 	// firstRest is how long a gateway makes no claim after a switch has demoted it while its peer didn't answer. It doubles each time, up to lastRest.
 	firstRest = 30 * time.Second
 	lastRest  = 10 * time.Minute
+	// olderFor is how long a gateway goes on leading when the other one could lead by a newer policy. Meanwhile it asks its function for that policy.
+	olderFor = 10 * time.Second
+	// giveAgain is how long after an attempt to give the lead away for that it makes another one, and giveWithin how long one may take.
+	giveAgain, giveWithin = 30 * time.Second, 5 * time.Second
 	// maxSpoken bounds the switches whose answers about the lead are noted. Answers of further switches are ignored.
 	maxSpoken = 8192
 	// ahead is how far in the future the time in a generation may be. A switch that names a later one lies, or belonged to another controller.
@@ -55,9 +59,12 @@ type Config struct {
 	Timeout time.Duration
 
 	// Serial returns the serial of the policy that counts here; 0: none is confirmed. Newer is called when the peer has a newer one. A gateway with an
-	// older policy doesn't take the lead from a peer that answers, and isn't given it.
+	// older policy leads only while its peer doesn't answer, or is connected to fewer switches: else it gives the lead to its peer.
 	Serial func() uint64
 	Newer  func()
+	// Behind reports whether the policy that counts here is older than one of a serial, and no operator has said that it shall count. Nil compares serials.
+	Behind   func(serial uint64) bool
+	olderFor time.Duration
 
 	// Hold is called before the lead is handed over. It waits until all switches have confirmed their messages, and sends nothing more to them.
 	Hold func(ctx context.Context) error
@@ -92,6 +99,7 @@ type Status struct {
 	PeerIs   *State    `json:"peer_is,omitempty"`
 	Changes  uint64    `json:"changes"` // how often this member has taken the lead or yielded it
 	Why      string    `json:"why"`     // of the latest change
+	Older    bool      `json:"older"`   // it leads by a policy that is older than the one the peer has named: the peer doesn't answer, or not for long enough yet
 	RestsFor float64   `json:"rests_for_seconds,omitempty"`
 }
 
@@ -116,6 +124,7 @@ type Member struct {
 	peer    State
 	rest    time.Duration
 	claims  time.Time // not before
+	older   time.Time // since when it leads by an older policy than that of a peer which answers; zero: it doesn't
 	cut     bool      // a switch has said that it obeys the peer while that did not answer
 	spoken  map[flow.DPID]*spoken
 	ticked  time.Time
@@ -159,6 +168,12 @@ func New(cfg Config) (*Member, error) {
 	}
 	if cfg.Serial == nil {
 		cfg.Serial = func() uint64 { return 0 }
+	}
+	if cfg.Behind == nil {
+		cfg.Behind = func(serial uint64) bool { return cfg.Serial() < serial }
+	}
+	if cfg.olderFor == 0 {
+		cfg.olderFor = olderFor
 	}
 	now := time.Now()
 	m := &Member{cfg: cfg, log: cfg.Logger, since: now, ticked: now, changed: make(chan struct{}), spoken: make(map[flow.DPID]*spoken), waiting: make(chan passed, maxPassed), why: "started"}
@@ -216,10 +231,7 @@ func (m *Member) Seen(dpid flow.DPID, generation uint64) {
 // Lost implements [bridge.Pair]. A switch alone is not believed: one that lies must not cost the others their gateway. Where the peer answers,
 // it says itself whether it leads. Where it does not, most switches must say so; what fewer say, they are left to the other gateway for.
 func (m *Member) Lost(dpid flow.DPID, generation uint64) {
-	var there []flow.DPID
-	if m.cfg.Switches != nil {
-		there = m.cfg.Switches()
-	}
+	there := m.cfg.switches()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.leads || generation <= m.gen && generation != 0 {
@@ -375,6 +387,17 @@ func (m *Member) look(now time.Time) {
 		defer m.tell() // after it has been decided who leads
 	}
 	answers := m.answers(now)
+	older := m.leads && m.cfg.Behind(m.newest.Load())
+	m.cfg.Metrics.older.Set(0)
+	if older {
+		m.cfg.Metrics.older.Set(1)
+	}
+	switch {
+	case !older || !answers:
+		m.older = time.Time{}
+	case m.older.IsZero():
+		m.older = now
+	}
 	m.cfg.Metrics.answers.Set(0)
 	if answers {
 		m.cfg.Metrics.answers.Set(1)
@@ -405,6 +428,35 @@ func (m *Member) look(now time.Time) {
 	}
 }
 
+// gives reports whether it is time to give the lead to the peer, since that has a newer policy.
+func (m *Member) gives(now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.older.IsZero() || !m.leads || m.holds || now.Sub(m.older) < m.cfg.olderFor {
+		return false
+	}
+	m.older = now.Add(giveAgain - m.cfg.olderFor) // the next time
+	return true
+}
+
+// give gives the lead to the peer, if that is connected to as many switches as this gateway.
+func (m *Member) give(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, giveWithin)
+	defer cancel()
+	var there switchesBody
+	err := m.call(ctx, http.MethodGet, "/pair/v1/switches", nil, &there)
+	if err == nil {
+		if here := m.cfg.switches(); there.Switches < len(here) {
+			err = fmt.Errorf("only %d switches are connected to it, and %d to this one", there.Switches, len(here))
+		} else {
+			err = m.Handover(ctx)
+		}
+	}
+	if err != nil && ctx.Err() != context.Canceled {
+		m.log.Warn("the other gateway of the pair has a newer policy, and could not be given the lead", "peer", m.cfg.Peer, "err", err)
+	}
+}
+
 // first reports whether this member and not its peer takes the lead, where neither has it.
 func (m *Member) first() bool {
 	switch mine := m.cfg.Serial(); {
@@ -429,7 +481,8 @@ func (m *Member) Status() Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	st := Status{State: m.state(), Peer: m.cfg.Peer, Heard: m.heard, Answers: m.answers(now), Changes: m.changes, Why: m.why}
+	st := Status{State: m.state(), Peer: m.cfg.Peer, Heard: m.heard, Answers: m.answers(now), Changes: m.changes, Why: m.why,
+		Older: m.leads && m.cfg.Behind(m.newest.Load())}
 	if !m.heard.IsZero() {
 		st.PeerIs = new(m.peer)
 	}
@@ -468,7 +521,11 @@ func (m *Member) Run(ctx context.Context) error {
 			}()
 		default:
 		}
-		m.look(time.Now())
+		now := time.Now()
+		m.look(now)
+		if m.gives(now) {
+			go m.give(ctx)
+		}
 	}
 }
 
@@ -514,6 +571,13 @@ func (m *Member) Handover(ctx context.Context) error {
 		m.yield(now, "the lead was handed over")
 	}
 	return nil
+}
+
+func (c *Config) switches() []flow.DPID {
+	if c.Switches == nil {
+		return nil
+	}
+	return c.Switches()
 }
 
 func (c *Config) hold(ctx context.Context) error {

@@ -9,9 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"switchbridge/flow"
 	"switchbridge/internal/certs/certstest"
@@ -571,6 +574,104 @@ func TestHandoverToOlder(t *testing.T) {
 	}
 	if pair[1].Newest() != 5 || pair[0].Newest() != 4 {
 		t.Errorf("they know %d and %d of each other", pair[0].Newest(), pair[1].Newest())
+	}
+}
+
+// TestOlderPolicyLeadsAlone: a gateway with an older policy takes the lead from one that does not answer, says so, and would give it back as soon as that has
+// answered for long enough. It does neither where an operator has said that its policy counts.
+func TestOlderPolicyLeadsAlone(t *testing.T) {
+	for _, rolledBack := range []bool{false, true} {
+		t.Run(fmt.Sprint("rolled back: ", rolledBack), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				pair := pairOf(t)
+				m, newer := pair[0], pair[1]
+				reg := prometheus.NewRegistry()
+				m.cfg.Metrics = NewMetrics(reg)
+				m.cfg.Serial, newer.cfg.Serial = func() uint64 { return 4 }, func() uint64 { return 5 }
+				m.cfg.Behind = func(serial uint64) bool { return serial > 4 && !rolledBack }
+				older := func() float64 {
+					t.Helper()
+					families, err := reg.Gather()
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, f := range families {
+						if f.GetName() == "switchbridge_pair_older_policy" {
+							return f.GetMetric()[0].GetGauge().GetValue()
+						}
+					}
+					t.Fatal("no such metric")
+					return 0
+				}
+				says := func(when string, leads bool) {
+					t.Helper()
+					want := leads && !rolledBack
+					if st := m.Status(); st.Leads != leads || st.Older != want || (older() == 1) != want {
+						t.Errorf("%s: leads %v, says that its policy is older: %v, the metric %v; want %v, %v", when, st.Leads, st.Older, older(), leads, want)
+					}
+				}
+				for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(DefaultPoll) {
+					m.hears(newer, time.Now())
+					m.look(time.Now())
+				}
+				says("while the newer one answers", false)
+				for began := time.Now(); time.Since(began) < 5*time.Second; time.Sleep(DefaultPoll) {
+					m.look(time.Now())
+				}
+				says("alone", true)
+				if m.gives(time.Now()) {
+					t.Error("it gives the lead to one that does not answer")
+				}
+				answered := time.Now()
+				gave := 0
+				for time.Since(answered) < olderFor+giveAgain-time.Second {
+					m.hears(newer, time.Now())
+					m.look(time.Now())
+					if m.gives(time.Now()) {
+						if gave++; time.Since(answered) < olderFor {
+							t.Errorf("it gives the lead away after %v", time.Since(answered))
+						}
+					}
+					time.Sleep(DefaultPoll)
+				}
+				says("beside the newer one", true)
+				if want := 1; rolledBack && gave != 0 || !rolledBack && gave != want {
+					t.Errorf("it would have given the lead away %d times", gave)
+				}
+			})
+		})
+	}
+}
+
+// TestNewerPolicyIsGivenTheLead: a leader whose policy stays older than that of a peer which answers hands over, if the peer is connected to all switches.
+func TestNewerPolicyIsGivenTheLead(t *testing.T) {
+	var serials [2]atomic.Uint64
+	var switches [2]atomic.Uint64
+	var held atomic.Int64
+	for i := range serials {
+		serials[i].Store(4)
+		switches[i].Store(3)
+	}
+	switches[1].Store(2)
+	pair := linked(t, func(i int, c *Config) {
+		c.Serial = serials[i].Load
+		c.Switches = func() []flow.DPID { return make([]flow.DPID, switches[i].Load()) }
+		c.Hold = func(context.Context) error { held.Add(1); return nil }
+		c.olderFor = 50 * time.Millisecond
+	})
+	leads(t, pair, 0)
+	serials[1].Store(5)
+	pair[0].give(t.Context())
+	if term := pair[0].Term(0); !term.Leads || held.Load() != 0 {
+		t.Errorf("it has given the lead to one that is connected to fewer switches: %+v, held %d times", term, held.Load())
+	}
+	switches[1].Store(3)
+	pair[0].mu.Lock()
+	pair[0].older = time.Time{} // it need not wait for its next attempt
+	pair[0].mu.Unlock()
+	leads(t, pair, 1)
+	if held.Load() == 0 {
+		t.Error("the switches were not held: packets may have been lost")
 	}
 }
 

@@ -133,6 +133,9 @@ func pairText(p *pair.Status) string {
 	default:
 		text += p.Peer + " stands by"
 	}
+	if p.Older && p.PeerIs != nil {
+		text += fmt.Sprintf("; THIS GATEWAY'S POLICY IS OLDER: serial %d, and %s has %d; its rules live for seconds", p.Serial, p.Peer, p.PeerIs.Serial)
+	}
 	if p.RestsFor > 0 && !p.Leads {
 		text += fmt.Sprintf("; claims nothing for another %.0f s", p.RestsFor)
 	}

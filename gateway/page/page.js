@@ -79,6 +79,7 @@ function showStatus(st) {
   if (st.functions.length === 0) line(true, `The controller decides in this process: ${st.function.join(", ")}`);
   if (st.pair) {
     line(st.pair.answers, `Pair: this gateway ${st.pair.leads ? "leads" : "stands by"}; the other one, ${st.pair.peer}, ${st.pair.answers ? "answers" : "does not answer"}`);
+    if (st.pair.older) line(false, `Pair: this gateway's policy, serial ${st.pair.serial}, is older than the other one's, ${st.pair.peer_is?.serial}: its rules live for seconds`);
   }
   for (const r of st.reloads) line(r.ok, `Last reload of ${r.what}${r.file ? ` (${r.file.split("/").pop()})` : ""}: ${ago(r.time)}, ${r.ok ? "good" : r.error}`);
   put($("health"), el("ul", {}, ...lines));

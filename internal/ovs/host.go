@@ -14,14 +14,16 @@ import (
 
 	"golang.org/x/net/icmp"
 	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
 )
 
 // Host is a network namespace with one interface, eth0, on a bridge. It speaks IPv4 only, so that nothing
-// but what a test asks of it (and ARP) reaches the switch.
+// but what a test asks of it (and ARP) reaches the switch. [Host.SpeakIPv6] has it speak IPv6, too.
 type Host struct {
 	Name string
-	// IP is 10.0.0.N/24, MAC 02:00:00:00:00:N and Port, the bridge's OpenFlow port, N, for the Nth host.
+	// IP is 10.0.0.N/24, IPv6 fd00::N/64, MAC 02:00:00:00:00:N and Port, the bridge's OpenFlow port, N, for the Nth host.
 	IP   netip.Addr
+	IPv6 netip.Addr
 	MAC  net.HardwareAddr
 	Port uint32
 
@@ -43,6 +45,7 @@ func (s *Switchd) AddHost(bridge, name string) *Host {
 	h := &Host{
 		Name: name,
 		IP:   netip.AddrFrom4([4]byte{10, 0, 0, byte(s.hosts)}),
+		IPv6: netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(s.hosts)}),
 		MAC:  net.HardwareAddr{2, 0, 0, 0, 0, byte(s.hosts)},
 		Port: uint32(s.hosts),
 		s:    s,
@@ -75,6 +78,28 @@ func disableIPv6() error {
 	return nil
 }
 
+// SpeakIPv6 gives the host its IPv6 address, without a link-local one, duplicate address detection and router solicitations. It skips the test where the
+// kernel has no IPv6. The kernel reports the groups in which the host now is (MLD), all of which go to ff02::16.
+func (h *Host) SpeakIPv6() {
+	h.s.tb.Helper()
+	const script = `for d in all default eth0; do sysctl -qw net.ipv6.conf.$d.addr_gen_mode=1 net.ipv6.conf.$d.router_solicitations=0; done
+for d in all default eth0; do sysctl -qw net.ipv6.conf.$d.disable_ipv6=0; done
+ip -6 addr add "$0/64" dev eth0 nodad`
+	if out, err := h.Command("sh", "-c", script, h.IPv6.String()).CombinedOutput(); err != nil {
+		h.s.tb.Skipf("no IPv6 here: %v\n%s", err, out)
+	}
+	// The kernel lets the host send before it takes what comes for the address: it adds that route a little later.
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		out, err := h.Command("ip", "-6", "route", "show", "table", "local", h.IPv6.String()).Output()
+		if err == nil && len(out) > 0 {
+			return
+		}
+		if time.Now().After(end) {
+			h.s.tb.Fatalf("%s takes nothing for its IPv6 address: %v", h.Name, err)
+		}
+	}
+}
+
 // Command prepares a program to run on the host.
 func (h *Host) Command(name string, args ...string) *exec.Cmd { return h.ns.command(name, args...) }
 
@@ -99,9 +124,15 @@ func (h *Host) ListenPacket(network, addr string) (c net.PacketConn, err error) 
 // an answer, or an error when there is none within the timeout. A switch that has only just connected
 // drops what reaches it before its rules do.
 func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error) {
+	network, from, proto := "ip4:icmp", "0.0.0.0", ipv4.ICMPTypeEchoReply.Protocol()
+	var request, reply icmp.Type = ipv4.ICMPTypeEcho, ipv4.ICMPTypeEchoReply
+	if dst.Is6() {
+		network, from, proto = "ip6:ipv6-icmp", "::", ipv6.ICMPTypeEchoReply.Protocol()
+		request, reply = ipv6.ICMPTypeEchoRequest, ipv6.ICMPTypeEchoReply
+	}
 	var conn *icmp.PacketConn
 	err := h.ns.do(func() (err error) {
-		conn, err = icmp.ListenPacket("ip4:icmp", "0.0.0.0")
+		conn, err = icmp.ListenPacket(network, from)
 		return err
 	})
 	if err != nil {
@@ -114,7 +145,7 @@ func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error
 	buf := make([]byte, 1500)
 	for left := timeout; left > 0; left = timeout - time.Since(start) {
 		echo.Seq++
-		b, err := (&icmp.Message{Type: ipv4.ICMPTypeEcho, Body: &echo}).Marshal(nil)
+		b, err := (&icmp.Message{Type: request, Body: &echo}).Marshal(nil)
 		if err != nil {
 			return 0, err
 		}
@@ -132,11 +163,11 @@ func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error
 			if err != nil {
 				return 0, fmt.Errorf("ping %s from %s: %w", dst, h.Name, err)
 			}
-			reply, err := icmp.ParseMessage(1, buf[:n])
-			if err != nil || reply.Type != ipv4.ICMPTypeEchoReply || from.String() != dst.String() {
+			got, err := icmp.ParseMessage(proto, buf[:n])
+			if err != nil || got.Type != reply || from.String() != dst.String() {
 				continue
 			}
-			if e, ok := reply.Body.(*icmp.Echo); ok && e.ID == echo.ID && bytes.Equal(e.Data, echo.Data) {
+			if e, ok := got.Body.(*icmp.Echo); ok && e.ID == echo.ID && bytes.Equal(e.Data, echo.Data) {
 				return time.Since(start), nil
 			}
 		}
@@ -147,7 +178,7 @@ func (h *Host) Ping(dst netip.Addr, timeout time.Duration) (time.Duration, error
 // ServeEcho answers TCP connections to the port with what they send, until the test ends.
 func (h *Host) ServeEcho(port uint16) {
 	h.s.tb.Helper()
-	l, err := h.Listen("tcp", netip.AddrPortFrom(h.IP, port).String())
+	l, err := h.Listen("tcp", fmt.Sprint(":", port))
 	if err != nil {
 		h.s.tb.Fatal(err)
 	}

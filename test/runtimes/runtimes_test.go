@@ -41,7 +41,7 @@ const (
 	// asked is how many events every runtime answers.
 	asked = 1000
 
-	startTimeout = time.Minute // for a busy machine
+	startTimeout = 5 * time.Minute // for a busy machine that emulates another one: QEMU compiles the guest while it starts
 
 	configs = "../../configs"
 )

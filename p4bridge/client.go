@@ -28,6 +28,11 @@ import (
 // maxMessage bounds what one gRPC message may be: a read of a full table comes as one.
 const maxMessage = 64 << 20
 
+// window is how many bytes of one stream may be on their way to the gateway. It is fixed:
+// gRPC's own estimate grows to megabytes for a switch that floods, and all of them are read
+// and kept while the gateway lets other switches go first.
+const window = 256 << 10
+
 // Bounds of what a session keeps of a switch's messages.
 const (
 	maxRead   = 256 << 20 // bytes of all messages that answer one read
@@ -108,6 +113,8 @@ func (s *Session) dial() (*grpc.ClientConn, error) {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(),
+		grpc.WithStaticStreamWindowSize(window),
+		grpc.WithStaticConnWindowSize(4 * window),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage)),
 	}
 	if cfg.Dial != nil {

@@ -110,18 +110,12 @@ func (o *owner) serve(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-o.c.events.ready:
 			begin := time.Now()
-			// All that is there, so that under load one Write carries many events' rules,
-			// and alone an event waits for nobody.
-			for range o.s.cfg.Batch {
-				ev := o.c.events.take()
-				if ev == nil {
-					break
-				}
-				o.handle(ev)
-			}
-			end := time.Now()
+			end := o.handleWaiting(begin)
 			pause = turn.Spend(begin.Sub(told), end.Sub(begin), end)
 			told = end
+			if o.core.Crowded() {
+				pause = bridge.TurnPause
+			}
 		case n := <-o.c.idle:
 			o.idle(n)
 		case <-o.wake:
@@ -176,6 +170,22 @@ func every(d time.Duration) *time.Ticker {
 	t := time.NewTicker(time.Hour)
 	t.Stop()
 	return t
+}
+
+// handleWaiting handles the events that wait, so that under load one Write carries
+// many events' rules, and alone an event waits for nobody. It stops after a batch, or
+// when other switches' packets have waited long enough, and returns when it stopped.
+func (o *owner) handleWaiting(begin time.Time) time.Time {
+	end := begin
+	for n := 0; n < o.s.cfg.Batch && end.Sub(begin) < bridge.TurnPause; n++ {
+		ev := o.c.events.take()
+		if ev == nil {
+			break
+		}
+		o.handle(ev)
+		end = time.Now()
+	}
+	return end
 }
 
 // handle handles one event of the switch.

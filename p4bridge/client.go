@@ -79,7 +79,7 @@ type client struct {
 	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
-	marks  chan chan struct{} // of those who wait for what is queued
+	marked chan struct{} // capacity 1: the switch has answered taken
 }
 
 // term is a time in which this gateway is the switch's primary. It ends when another
@@ -147,7 +147,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID, warm *client
 		events:      events,
 		idle:        make(chan *p4v1.IdleTimeoutNotification, 16),
 		send:        make(chan *p4v1.StreamMessageRequest, sendQueue),
-		marks:       make(chan chan struct{}, 1),
+		marked:      make(chan struct{}, 1),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.watch.limit, c.watch.bark = cfg.CallTimeout, func() {
@@ -161,10 +161,7 @@ func (s *Session) connect(ctx context.Context, election ElectionID, warm *client
 	}
 	c.done.Go(c.receive)
 	c.done.Go(c.transmit)
-	hello := &p4v1.MasterArbitrationUpdate{DeviceId: cfg.Device, ElectionId: c.electionID()}
-	if cfg.Role != "" {
-		hello.Role = &p4v1.Role{Name: cfg.Role}
-	}
+	hello := &p4v1.MasterArbitrationUpdate{DeviceId: cfg.Device, ElectionId: c.electionID(), Role: c.role()}
 	c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: hello}}
 	return c, nil
 }
@@ -200,6 +197,14 @@ func (c *client) capabilities(ctx context.Context) error {
 	return nil
 }
 
+// role is the configured one, or nil.
+func (c *client) role() *p4v1.Role {
+	if c.cfg.Role == "" {
+		return nil
+	}
+	return &p4v1.Role{Name: c.cfg.Role}
+}
+
 func (c *client) electionID() *p4v1.Uint128 {
 	return &p4v1.Uint128{High: c.election.High, Low: c.election.Low}
 }
@@ -232,27 +237,30 @@ func (c *client) finish() {
 	}
 }
 
-// sent waits until all that is queued on the stream has been sent, until ctx is done,
-// or until the connection ends. One goroutine at a time may call it.
-func (c *client) sent(ctx context.Context) {
-	mark := make(chan struct{})
+// takenWithin bounds how long taken waits for a switch that does not answer.
+const takenWithin = time.Second
+
+// taken waits until the switch has taken all that was queued on the stream, by an answer that it can only give after
+// that: this client, while it is primary, raises its election id to the mark, which no other client has, and is told so
+// (P4Runtime 1.3, 5.3; BMv2 answers as well). Calls say nothing of it: a switch answers them on other threads, and may
+// take a packet later that was sent before. This client can't write afterwards.
+//
+// taken also returns when ctx is done, the connection ends, or there is no answer within takenWithin. One goroutine at a
+// time may call it.
+func (c *client) taken(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, takenWithin)
+	defer cancel()
+	id := &p4v1.Uint128{High: c.election.High, Low: c.election.Low | markBit}
+	mark := &p4v1.MasterArbitrationUpdate{DeviceId: c.cfg.Device, ElectionId: id, Role: c.role()}
 	select {
-	case c.marks <- mark:
-	case <-ctx.Done():
-		return
-	case <-c.ctx.Done():
-		return
-	}
-	select {
-	case c.send <- new(p4v1.StreamMessageRequest):
+	case c.send <- &p4v1.StreamMessageRequest{Update: &p4v1.StreamMessageRequest_Arbitration{Arbitration: mark}}:
 	case <-ctx.Done(): // the switch takes nothing, and the queue is full
-		<-c.marks
 		return
 	case <-c.ctx.Done():
 		return
 	}
 	select {
-	case <-mark:
+	case <-c.marked:
 	case <-ctx.Done():
 	case <-c.ctx.Done():
 	}
@@ -349,6 +357,13 @@ func (c *client) arbitrated(u *p4v1.MasterArbitrationUpdate) {
 		}
 	} else {
 		c.endTerm(errDemoted)
+	}
+	if id := u.GetElectionId(); id.GetLow() == c.election.Low|markBit && c.election.Low&markBit == 0 && id.GetHigh() == c.election.High {
+		select {
+		case c.marked <- struct{}{}:
+		default:
+		}
+		return
 	}
 	select {
 	case c.arbitration <- u:
@@ -453,10 +468,6 @@ func (c *client) transmit() {
 		case m := <-c.send:
 			if m == nil { // finish
 				_ = c.stream.CloseSend() // its error is receive's, too
-				continue
-			}
-			if m.GetUpdate() == nil { // sent
-				close(<-c.marks)
 				continue
 			}
 			if m.GetArbitration() == nil && c.term.Load() == nil {

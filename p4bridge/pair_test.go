@@ -477,22 +477,36 @@ func TestStandbySaysWhatItLacks(t *testing.T) {
 	standsBy(t, sessions[1])
 }
 
-// TestSentEndsInTime: a handover waits for a switch that takes nothing no longer than it is given, and can be tried again.
-func TestSentEndsInTime(t *testing.T) {
+// TestHandoverWaitsForPackets: a handover waits until the switch has taken the packets that it was sent before, however much faster it answers
+// calls; and for a switch that takes nothing, or does not say so, no longer than it may.
+func TestHandoverWaitsForPackets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &client{ctx: t.Context(), send: make(chan *p4v1.StreamMessageRequest, 1), marks: make(chan chan struct{}, 1)}
-		c.send <- new(p4v1.StreamMessageRequest) // and nobody sends it
-		for range 2 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		c := &client{cfg: new(Config), ctx: t.Context(), election: claimOf(7), send: make(chan *p4v1.StreamMessageRequest, 2), marked: make(chan struct{}, 1)}
+		took := func(limit time.Duration) time.Duration {
+			ctx, cancel := context.WithTimeout(t.Context(), limit)
+			defer cancel()
 			began := time.Now()
-			c.sent(ctx)
-			cancel()
-			if took := time.Since(began); took != time.Second {
-				t.Errorf("it waited for %v, want a second", took)
-			}
-			if len(c.marks) != 0 {
-				t.Error("a mark is left for the next one's message")
-			}
+			c.taken(ctx)
+			return time.Since(began)
+		}
+		c.send <- new(p4v1.StreamMessageRequest) // a packet
+		go func() {
+			time.Sleep(300 * time.Millisecond) // and the switch takes its time
+			<-c.send
+			u := (<-c.send).GetArbitration()
+			c.arbitrated(&p4v1.MasterArbitrationUpdate{ElectionId: c.electionID()}) // of before
+			time.Sleep(100 * time.Millisecond)
+			c.arbitrated(&p4v1.MasterArbitrationUpdate{ElectionId: u.GetElectionId()})
+		}()
+		if d := took(time.Hour); d != 400*time.Millisecond {
+			t.Errorf("it waited for %v, want the switch's answer, after 400 ms", d)
+		}
+		if d := took(time.Hour); d != takenWithin {
+			t.Errorf("it waited for %v for a switch that doesn't answer, want %v", d, takenWithin)
+		}
+		c.send <- nil // and now the queue is full
+		if d := took(time.Millisecond); d != time.Millisecond {
+			t.Errorf("it waited for %v, want no longer than it was given", d)
 		}
 	})
 }

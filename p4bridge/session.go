@@ -131,14 +131,13 @@ func (s *Session) DPID() flow.DPID { return s.desc.DPID }
 //	arbitrate -> backup <-> primary (pipeline -> tables -> groups -> setup -> digest -> miss -> serve)
 func (s *Session) once(ctx context.Context) (served bool, err error) {
 	s.metrics.sessions.WithLabelValues(s.metrics.device).Inc()
-	election := s.cfg.Election
+	election, generation := s.cfg.Election, uint64(0)
 	var warm *client
 	if pair := s.cfg.Bridge.Pair(); pair != nil {
-		var generation uint64
 		if generation, warm, err = s.standBy(ctx, pair); err != nil {
 			return false, err
 		}
-		election = ElectionID{Low: generation}
+		election = claimOf(generation)
 	}
 	s.status.set("connecting", nil)
 	if s.takeover != (ElectionID{}) {
@@ -156,7 +155,7 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 		defer warm.leave()
 	}
 	if pair := s.cfg.Bridge.Pair(); pair != nil {
-		go s.followLead(c, pair, election.Low)
+		go s.followLead(c, pair, generation)
 	}
 
 	s.status.set("arbitrating", nil)
@@ -191,7 +190,7 @@ func (s *Session) once(ctx context.Context) (served bool, err error) {
 			continue
 		}
 		if pair := s.cfg.Bridge.Pair(); pair != nil { // one that leads claims above what the switch has seen
-			pair.Seen(s.desc.DPID, update.GetElectionId().GetLow())
+			pair.Seen(s.desc.DPID, generationOf(update.GetElectionId()))
 			return served, errNotPrimary
 		}
 		if codes.Code(update.GetStatus().GetCode()) == codes.NotFound {

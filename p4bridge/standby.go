@@ -32,6 +32,13 @@ const (
 	heldEvery = 500 * time.Millisecond
 )
 
+// markBit is 0 in the election ids of claims, and 1 in that by which a claim asks what the switch has taken (see client.taken).
+const markBit = 1
+
+// claimOf is the election id of a claim of the lead, and generationOf the claim's generation.
+func claimOf(generation uint64) ElectionID       { return ElectionID{Low: generation << 1} }
+func generationOf(election *p4v1.Uint128) uint64 { return election.GetLow() >> 1 }
+
 // standBy waits until this gateway of a pair leads, and returns the generation of its claim. Meanwhile it keeps a stream to the switch as a backup, by an
 // election id that is lower than any claim's (P4Runtime 1.3, 5.3): so the connection is there, and it is known whether the switch is. A switch that makes the
 // next backup its primary when the leader's stream ends, as BMv2 does, gives its packets to this gateway then. They wait here until it is known who leads.
@@ -52,7 +59,7 @@ func (s *Session) standBy(ctx context.Context, pair bridge.Pair) (generation uin
 			case <-gone:
 				return
 			}
-			c, err := s.connect(ctx, ElectionID{Low: uint64(pair.Member()) + 1}, nil)
+			c, err := s.connect(ctx, claimOf(uint64(pair.Member())+1), nil)
 			if err != nil {
 				s.noStandby(err)
 			}
@@ -92,7 +99,7 @@ func (s *Session) standBy(ctx context.Context, pair bridge.Pair) (generation uin
 			wait.Reset()
 			s.status.set("standby", nil)
 			if warm.term.Load() == nil {
-				pair.Seen(dpid, u.GetElectionId().GetLow())
+				pair.Seen(dpid, generationOf(u.GetElectionId()))
 				s.passHeld(warm, time.Now()) // to the leader, which is there
 			}
 		case <-ended:
@@ -195,9 +202,7 @@ func (s *Session) Hold(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("%s has not confirmed what it was sent: %w", s.name, context.Cause(ctx))
 	}
-	o.c.sent(ctx)
-	// The switch takes packets from its primary alone, and nothing says when it has taken them. What comes behind them on the connection is answered later.
-	_, _ = o.c.installedCookie(ctx)
+	o.c.taken(ctx)
 	return nil
 }
 

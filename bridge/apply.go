@@ -75,7 +75,7 @@ func (s *Session) carryOut(j *job) {
 			}
 			pending := j
 			if j.owners { // it is used again for the next packet
-				pending = &job{s: s, spans: j.spans}
+				pending = &job{s: s, work: &work{spans: j.spans}}
 				pending.dec.Rules = copyRules(nil, d.Rules)
 			}
 			_, pending.spans.barrier = j.part(s.ctx, "barrier")

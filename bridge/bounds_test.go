@@ -16,7 +16,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 1024}
 		gate := make(chan struct{})
-		wait := work(func() time.Duration { <-gate; return 0 })
+		wait := chore(func() time.Duration { <-gate; return 0 })
 		p.submit(q, 1, wait, 0)
 		synctest.Wait() // it runs
 		const large = 60_000

@@ -13,11 +13,11 @@ var (
 	goodRule  = flowtest.Rule
 )
 
-// work is a task that nobody minds losing.
-type work func() time.Duration
+// chore is a task that nobody minds losing.
+type chore func() time.Duration
 
-func (w work) run() time.Duration { return w() }
-func (work) displaced()           {}
+func (w chore) run() time.Duration { return w() }
+func (chore) displaced()           {}
 
 // dropped is how many packets of OpenFlow were dropped for a cause.
 func dropped(b *Bridge, cause string) int {

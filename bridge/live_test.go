@@ -44,7 +44,7 @@ func TestPoolResize(t *testing.T) {
 		gate := make(chan struct{})
 		done := 0
 		for i := range 20 {
-			p.submit(queues[i%2], 1, work(func() time.Duration { <-gate; done++; return 0 }), 0)
+			p.submit(queues[i%2], 1, chore(func() time.Duration { <-gate; done++; return 0 }), 0)
 		}
 		synctest.Wait()
 		if p.running != 4 {
@@ -68,10 +68,10 @@ func TestPoolResize(t *testing.T) {
 		q := queues[0]
 		p.limit(q, 1)
 		for range 2 { // one that runs and one that waits
-			p.submit(q, 1, work(func() time.Duration { <-gate; return 0 }), 0)
+			p.submit(q, 1, chore(func() time.Duration { <-gate; return 0 }), 0)
 			synctest.Wait()
 		}
-		third, fourth := p.submit(q, 1, work(func() time.Duration { return 0 }), 0), p.submit(q, 1, work(func() time.Duration { return 0 }), 0)
+		third, fourth := p.submit(q, 1, chore(func() time.Duration { return 0 }), 0), p.submit(q, 1, chore(func() time.Duration { return 0 }), 0)
 		if third && fourth {
 			t.Error("more wait than the new limit lets")
 		}

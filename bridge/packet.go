@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"sync"
 	"time"
 
 	"switchbridge/bridge/guard"
@@ -9,24 +10,32 @@ import (
 
 // job is one event on its way to a decision, and from there to the switch.
 type job struct {
-	s    *Session
-	ev   flow.Event
-	pi   flow.PacketIn
-	dec  flow.Decision
-	out  guard.Outcome
-	rec  Record
-	read time.Time
-	done func() // tells the protocol that the packet is dealt with; may be nil
+	s      *Session
+	ev     flow.Event
+	pi     flow.PacketIn
+	read   time.Time
+	done   func()        // tells the protocol that the packet is dealt with; may be nil
+	lead   *Flight[*job] // those who wait for this decision; nil: nobody
+	owners bool          // it is the owner's, which uses it again for its next packet
+	tries  int           // how often it was decided again
 
+	*work // nil while the event waits: a flood's events wait by the thousand
+}
+
+// work is what a job needs from when it is decided.
+type work struct {
+	dec     flow.Decision
+	out     guard.Outcome
+	rec     Record
 	changes []Change
 	packet  Packet
-	lead    *Flight[*job] // those who wait for this decision; nil: nobody
-	owners  bool          // it is the owner's, which uses it again for its next packet
-	entry   *entry        // what the book has of its rules; nil: they rest on no state
-	tries   int           // how often it was decided again
+	entry   *entry // what the book has of its rules; nil: they rest on no state
 	spans   spans
 	refused bool // the switch refused one of its rules. Under Session.mu
 }
+
+// spare are works of which nothing came.
+var spare = sync.Pool{New: func() any { return new(work) }}
 
 func (j *job) finished() {
 	if j.done != nil {
@@ -95,7 +104,7 @@ func (s *Session) PacketIn(p *flow.PacketIn, now time.Time, done func()) {
 func (s *Session) ownersJob(p *flow.PacketIn, now time.Time, done func()) *job {
 	j := s.own
 	if j == nil {
-		j = &job{s: s, owners: true}
+		j = &job{s: s, owners: true, work: new(work)}
 		s.own = j
 	}
 	j.ev = flow.Event{Type: flow.EventPacketIn, PacketIn: p}
@@ -169,6 +178,7 @@ func (s *Session) Port(ps *flow.PortStatus, now time.Time) {
 // the queue full is dropped.
 func (s *Session) start(j *job) {
 	s.fill(&j.ev, j.read)
+	j.work = spare.Get().(*work)
 	if s.b.local {
 		s.decide(j)
 		return
@@ -176,6 +186,8 @@ func (s *Session) start(j *job) {
 	if s.recall(j) {
 		return
 	}
+	spare.Put(j.work)
+	j.work = nil
 	if !s.waits(j) {
 		return
 	}
@@ -210,18 +222,21 @@ func (s *Session) crowded(j *job) {
 
 // run decides the event on a worker's goroutine. It returns how long the function
 // took to answer. A packet that has waited longer than an answer may take is dropped:
-// its sender has sent it again or given up, and whatever is behind it waits as long. A waiting event has no description of its switch: that may have
-// megabytes of ports, and each change of a port makes another one.
+// its sender has sent it again or given up, and whatever is behind it waits as long. A
+// waiting event has no description of its switch: that may have megabytes of ports, and
+// each change of a port makes another one.
 func (j *job) run() time.Duration {
 	j.s.noWait(j)
-	j.ev.Switch = j.s.sw.Describe()
-	j.rec.Wait = time.Since(j.read)
-	if j.ev.PacketIn != nil && j.rec.Wait > j.s.b.live.Load().EventTimeout {
+	wait := time.Since(j.read)
+	if j.ev.PacketIn != nil && wait > j.s.b.live.Load().EventTimeout {
 		j.s.Drop("late")
 		j.s.free(j)
 		j.s.follow(j, false)
 		return 0
 	}
+	j.work = spare.Get().(*work)
+	j.rec.Wait = wait
+	j.ev.Switch = j.s.sw.Describe()
 	took := j.s.decide(j)
 	_ = j.s.sw.Flush() // the connection's owner learns of the error
 	return took

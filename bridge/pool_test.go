@@ -21,7 +21,7 @@ func TestPoolServesInTurn(t *testing.T) {
 		a, b := &queue{limit: 10}, &queue{limit: 10}
 		var order []string
 		gate := make(chan struct{})
-		task := func(name string) work {
+		task := func(name string) chore {
 			return func() time.Duration { <-gate; order = append(order, name); return 0 }
 		}
 		for range 3 {
@@ -55,14 +55,14 @@ func TestPoolDrainAndDiscard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(1)
 		q := &queue{limit: 2}
-		p.submit(q, 1, work(func() time.Duration { time.Sleep(3 * time.Second); return 0 }), 0)
+		p.submit(q, 1, chore(func() time.Duration { time.Sleep(3 * time.Second); return 0 }), 0)
 		synctest.Wait()
 		for i := range 2 {
-			if !p.submit(q, 1, work(func() time.Duration { return 0 }), 0) {
+			if !p.submit(q, 1, chore(func() time.Duration { return 0 }), 0) {
 				t.Errorf("task %d found no place", i)
 			}
 		}
-		if p.submit(q, 1, work(func() time.Duration { return 0 }), 0) {
+		if p.submit(q, 1, chore(func() time.Duration { return 0 }), 0) {
 			t.Error("a full queue took a task")
 		}
 		if left := p.drain(time.Second); left != 3 {

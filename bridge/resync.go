@@ -100,7 +100,7 @@ const firstLook = time.Second
 // them.
 func (s *Session) connected() {
 	for pause := resyncRetryMin; ; pause = min(2*pause, resyncRetryMax) {
-		j := &job{s: s, read: time.Now(), ev: flow.Event{Type: flow.EventSwitchConnected}}
+		j := &job{s: s, read: time.Now(), ev: flow.Event{Type: flow.EventSwitchConnected}, work: new(work)}
 		s.fill(&j.ev, j.read)
 		s.decide(j)
 		err := j.rec.Err

@@ -27,7 +27,7 @@ func flood(p *pool, q *queue, f *server, d time.Duration) (done, most int) {
 	var ran atomic.Int64
 	end := time.Now().Add(d)
 	for time.Now().Before(end) {
-		for p.submit(q, 1, work(func() time.Duration { defer ran.Add(1); return f.ask() }), 0) {
+		for p.submit(q, 1, chore(func() time.Duration { defer ran.Add(1); return f.ask() }), 0) {
 		}
 		if time.Until(end) < d/2 {
 			p.mu.Lock()
@@ -52,7 +52,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 			victim := &queue{limit: 10}
 			for range 100 {
 				time.Sleep(10 * time.Millisecond)
-				p.submit(victim, 1, work(func() time.Duration {
+				p.submit(victim, 1, chore(func() time.Duration {
 					took := f.ask()
 					worst = max(worst, took)
 					return took

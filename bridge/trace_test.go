@@ -12,7 +12,7 @@ import (
 func TestUntracedCostsNothing(t *testing.T) {
 	ctx := context.Background()
 	times := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "times"}).(observer)
-	var j job
+	j := job{work: new(work)}
 	var rec Record
 	if n := testing.AllocsPerRun(100, func() {
 		part, span := j.part(ctx, "decide")

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ func (e *evaluation) emulated() string {
 	}
 	text := e.distanceBy + " The ways' lengths are assumed, unless a file gave them."
 	if missing != nil {
-		text += " The kernel's netem is not to be had here: " + oneLine(missing) + "."
+		text += " The kernel's netem is not to be had here: " + strings.TrimRight(oneLine(missing), ".") + "."
 	}
 	return text
 }

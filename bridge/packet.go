@@ -147,6 +147,12 @@ func (s *Session) Event(ev flow.Event, now time.Time) {
 		return
 	}
 	s.tally.events.Add(1)
+	if !s.b.local && s.b.pool.full(&s.queue, noPort, 0) {
+		if s.waits(&ev, false) {
+			s.noRoom(ev.Type) // as in PacketIn, nothing is allocated
+		}
+		return
+	}
 	s.start(&job{s: s, ev: ev, read: now})
 }
 
@@ -188,7 +194,7 @@ func (s *Session) start(j *job) {
 	}
 	spare.Put(j.work)
 	j.work = nil
-	if !s.waits(j) {
+	if !s.waits(&j.ev, true) {
 		return
 	}
 	j.ev.Switch = nil // see run
@@ -210,12 +216,19 @@ func (j *job) displaced() {
 
 // crowded drops an event for which the queue has no room.
 func (s *Session) crowded(j *job) {
-	s.shed.Add(1)
-	if j.ev.PacketIn == nil {
-		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
-	} else {
-		s.Drop("queue_full")
+	s.noRoom(j.ev.Type)
+	if j.ev.PacketIn != nil {
 		s.free(j)
+	}
+}
+
+// noRoom counts an event for which the queue has no room.
+func (s *Session) noRoom(t flow.EventType) {
+	s.shed.Add(1)
+	if t == flow.EventPacketIn {
+		s.Drop("queue_full")
+	} else {
+		s.m.shed.WithLabelValues(s.m.protocol, eventLabel(t)).Inc()
 	}
 	s.Warn("queue_full", "events are dropped: the function does not keep up", "waiting", s.b.live.Load().QueuePerSwitch)
 }
@@ -364,16 +377,17 @@ func same(ev *flow.Event) (w waiting, ok bool) {
 	return w, true
 }
 
-// waits notes that an event is about to wait for a worker. If one with the same key
-// waits already, it counts the event and returns false.
-func (s *Session) waits(j *job) bool {
-	w, ok := same(&j.ev)
+// waits reports whether an event has to wait for a worker. If one with the same key
+// waits already, it counts the event and returns false. Otherwise, and if enter is set,
+// it notes that the event waits from now on.
+func (s *Session) waits(ev *flow.Event, enter bool) bool {
+	w, ok := same(ev)
 	if !ok {
 		return true
 	}
 	s.mu.Lock()
 	_, twice := s.waiting[w]
-	if !twice {
+	if !twice && enter {
 		if s.waiting == nil {
 			s.waiting = make(map[waiting]struct{})
 		}
@@ -381,7 +395,7 @@ func (s *Session) waits(j *job) bool {
 	}
 	s.mu.Unlock()
 	if twice {
-		s.m.collapsed.WithLabelValues(s.m.protocol, eventLabel(j.ev.Type)).Inc()
+		s.m.collapsed.WithLabelValues(s.m.protocol, eventLabel(ev.Type)).Inc()
 	}
 	return !twice
 }

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+
 	"switchbridge/bridge/guard"
 	"switchbridge/flow"
 	"switchbridge/internal/flowtest"
@@ -181,7 +183,8 @@ func TestFullQueueCostsLittle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		defer close(gate)
-		b, err := New(Config{Decider: remembers{gate}, Coalesce: true, Workers: 4, QueuePerSwitch: 8, LookInterval: -1, EventTimeout: time.Hour, Guardrails: guard.Default()})
+		b, err := New(Config{Decider: remembers{gate}, Coalesce: true, Workers: 4, QueuePerSwitch: 8, LookInterval: -1, EventTimeout: time.Hour, Guardrails: guard.Default(),
+			Subscribe: map[flow.EventType]bool{flow.EventPortStatus: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,6 +219,27 @@ func TestFullQueueCostsLittle(t *testing.T) {
 		s.PacketIn(tcpPacket(1000), time.Now(), nil)
 		if _, waiting, _ := s.coalescer.Waiting(); waiting != 1 || s.tally.drops.Load() != drops {
 			t.Errorf("%d wait with the packet like them that is being asked about", waiting)
+		}
+
+		// Other events, too, once they have their share of the queue.
+		ps := &flow.PortStatus{}
+		event := func() { ps.Port.No++; s.Port(ps, time.Now()) }
+		for range 8 {
+			event()
+		}
+		shed := func() float64 {
+			var m dto.Metric
+			if err := s.m.shed.WithLabelValues(s.m.protocol, eventLabel(flow.EventPortStatus)).Write(&m); err != nil {
+				t.Fatal(err)
+			}
+			return m.GetCounter().GetValue()
+		}
+		before := shed()
+		if allocs := testing.AllocsPerRun(runs, event); allocs > 0 {
+			t.Errorf("%v allocations for an event that is dropped", allocs)
+		}
+		if got := shed() - before; got != runs+1 {
+			t.Errorf("%v events counted as shed, want %d", got, runs+1)
 		}
 	})
 }

@@ -278,6 +278,8 @@ func TestLongPage(t *testing.T) {
 		b.mu.Unlock()
 		act(token, "done")
 	})
+	b.script(`document.activeElement.blur(); window.scrollTo(0, 0)`)
+	b.shot("page") // docs/images/page.png; decisions.png is what is called dark below
 	t.Run("with a keyboard", func(t *testing.T) {
 		// What the gateway says of a shadow, of a pair and of a function elsewhere, for a gateway that has none of them.
 		if _, err := chromedp.Call(b.ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `const real = window.fetch; window.fetch = (url, ...more) =>

@@ -64,7 +64,7 @@ func TestSnapshotIsKept(t *testing.T) {
 	for name, change := range map[string]func(*Config){
 		"guest": func(c *Config) { *c = prepared(t, *c, other, known) },
 		"training": func(c *Config) {
-			*c = prepared(t, *c, twoFaced(), Training{Policies: [][]byte{nil}, Requests: [][]byte{unusual}})
+			*c = prepared(t, *c, twoFaced(), Training{Policies: [][]byte{nil}, Events: Events{Requests: [][]byte{unusual}}})
 		},
 		"warming up":           func(c *Config) { c.WarmUp = [][]byte{usual} },
 		"more of a warming up": func(c *Config) { c.WarmUp = [][]byte{usual, usual} },

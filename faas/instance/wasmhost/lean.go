@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,13 @@ import (
 
 // Training is what a guest is run with before it is prepared, so that Prepare sees what it uses.
 type Training struct {
-	Policies [][]byte // the guest is configured with each, and decides all of the following
+	Policies [][]byte        // the guest is configured with each, and decides all of the following
+	Events                   // with every policy
+	Own      map[int]*Events // with the policy of this index, and one of sampled with every other: states of an older policy come to a newer one
+}
+
+// Events are what a guest decides.
+type Events struct {
 	Requests [][]byte // in the guest's envelope
 	Packets  [][]byte // in flow/contract/compact
 }
@@ -37,9 +44,27 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	if len(t.Policies) == 0 {
 		return nil, nil
 	}
+	// To note a call takes longer than most functions run. So a few of the events show first which functions nearly all events call, and the
+	// guests that decide all events note the calls of the others only.
+	if used, err = t.train(m, nil, sampled, 1); err != nil {
+		return nil, err
+	}
+	return t.train(m, used, 1, settled)
+}
+
+const (
+	// sampled is of how many events one is decided to see what nearly all of them call.
+	sampled = 16
+	// settled is after how many rounds that have shown nothing new the training ends.
+	settled = 5
+)
+
+// train has every policy decide one of each step events, until that has shown no new function in so many rounds; once is enough for one
+// round. It returns what is known with what was new.
+func (t *Training) train(m *module, known []byte, step, rounds int) (used []byte, err error) {
 	trainers := make([]*trainer, min(runtime.GOMAXPROCS(0), len(t.Policies), maxTrainers))
 	for i := range trainers {
-		if trainers[i], err = newTrainer(m); err != nil {
+		if trainers[i], err = newTrainer(m, known); err != nil {
 			return nil, err
 		}
 		defer trainers[i].engine.close()
@@ -47,15 +72,19 @@ func (t *Training) use(m *module) (used []byte, err error) {
 	if len(t.Packets) > 0 && !trainers[0].engine.packets {
 		return nil, errors.New("training: the guest does not take packets in the compact encoding")
 	}
+	used = slices.Clone(known)
 	// What runs depends on chance, too: keys of a map are compared when their hashes are much alike,
 	// and hashes are seeded anew in every image.
-	for quiet := 0; quiet < settled; quiet++ {
-		if err := t.round(trainers); err != nil {
+	for quiet := 0; quiet < rounds; quiet++ {
+		if err := t.round(trainers, step); err != nil {
 			return nil, err
 		}
 		for _, tr := range trainers {
 			if merged, more := union(used, tr.functions); more {
-				used, quiet = merged, -1
+				used = merged
+				if rounds > 1 {
+					quiet = -1
+				}
 			}
 		}
 	}
@@ -72,8 +101,8 @@ type trainer struct {
 	engine *engine
 }
 
-func newTrainer(m *module) (*trainer, error) {
-	t := &trainer{host: New(Config{Name: "training", InitDeadline: time.Minute, Deadline: time.Minute, Instances: 1})}
+func newTrainer(m *module, known []byte) (*trainer, error) {
+	t := &trainer{usage: usage{known: known}, host: New(Config{Name: "training", InitDeadline: time.Minute, Deadline: time.Minute, Instances: 1})}
 	var err error
 	t.engine, err = t.host.compile(experimental.WithFunctionListenerFactory(context.Background(), &t.usage), m)
 	return t, err
@@ -91,15 +120,15 @@ func union(a, b []byte) (_ []byte, more bool) {
 	return a, more
 }
 
-// round has every policy decide all events once, each with one of the trainers.
-func (t *Training) round(trainers []*trainer) error {
+// round has every policy decide one of each step events, each with one of the trainers.
+func (t *Training) round(trainers []*trainer, step int) error {
 	errs := make([]error, len(trainers))
 	var wg sync.WaitGroup
 	for w, tr := range trainers {
 		wg.Go(func() {
 			ctx := experimental.WithFunctionListenerFactory(context.Background(), &tr.usage)
 			for i := w; i < len(t.Policies) && errs[w] == nil; i += len(trainers) {
-				errs[w] = t.decide(ctx, tr, i)
+				errs[w] = t.decide(ctx, tr, i, step)
 			}
 		})
 	}
@@ -107,11 +136,8 @@ func (t *Training) round(trainers []*trainer) error {
 	return errors.Join(errs...)
 }
 
-// settled is after how many rounds that have shown nothing new the training ends.
-const settled = 5
-
-// decide configures a guest with one policy and has it decide all events.
-func (t *Training) decide(ctx context.Context, tr *trainer, policy int) error {
+// decide configures a guest with one policy and has it decide one of each step events.
+func (t *Training) decide(ctx context.Context, tr *trainer, policy, step int) error {
 	img, err := tr.host.newImage(ctx, tr.engine, t.Policies[policy])
 	if err != nil {
 		return fmt.Errorf("training: policy %d: %w", policy, err)
@@ -119,29 +145,48 @@ func (t *Training) decide(ctx context.Context, tr *trainer, policy int) error {
 	defer img.retire()
 	tr.deciding = true
 	defer func() { tr.deciding = false }()
-	for at, events := range [...][][]byte{decide: t.Requests, packet: t.Packets} {
-		for i, event := range events {
-			in, err := img.acquire(ctx)
-			if err == nil {
-				_, err = in.decide(ctx, entry(at), event)
+	all := func(list *Events, step int) error {
+		for at, events := range [...][][]byte{decide: list.Requests, packet: list.Packets} {
+			for i := 0; i < len(events); i += step {
+				in, err := img.acquire(ctx)
+				if err == nil {
+					_, err = in.decide(ctx, entry(at), events[i])
+				}
+				if err != nil {
+					return fmt.Errorf("training: event %d with policy %d: %w", i, policy, err)
+				}
+				img.release(in, in.reset())
 			}
-			if err != nil {
-				return fmt.Errorf("training: event %d with policy %d: %w", i, policy, err)
-			}
-			img.release(in, in.reset())
+		}
+		return nil
+	}
+	if err := all(&t.Events, step); err != nil {
+		return err
+	}
+	for of, own := range t.Own {
+		each := step
+		if of != policy {
+			each *= sampled
+		}
+		if err := all(own, each); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// usage notes every call.
+// usage notes every call of a function that isn't known.
 type usage struct {
+	known     []byte // a bit for each
 	deciding  bool   // or it doesn't care
 	functions []byte // a bit for each
 }
 
 // NewFunctionListener implements experimental.FunctionListenerFactory.
 func (u *usage) NewFunctionListener(f api.FunctionDefinition) experimental.FunctionListener {
+	if bit(u.known, f.Index()) {
+		return nil
+	}
 	return experimental.FunctionListenerFunc(func(context.Context, api.Module, api.FunctionDefinition, []uint64, experimental.StackIterator) {
 		u.add(f.Index())
 	})

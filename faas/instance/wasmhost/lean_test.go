@@ -34,7 +34,7 @@ func request(body int) []byte {
 }
 
 var (
-	known   = Training{Policies: [][]byte{nil}, Requests: [][]byte{request(1)}}
+	known   = Training{Policies: [][]byte{nil}, Events: Events{Requests: [][]byte{request(1)}}}
 	usual   = request(2)
 	unusual = request(200)
 )
@@ -243,8 +243,8 @@ func TestWhatTrainingMeets(t *testing.T) {
 		training Training
 		want     string
 	}{
-		"an event that traps": {trap, Training{Policies: [][]byte{nil}, Requests: [][]byte{unusual}}, "training: event 0 with policy 0: guest trapped"},
-		"no packets":          {twoFaced(), Training{Policies: [][]byte{nil}, Packets: [][]byte{{1}}}, "does not take packets"},
+		"an event that traps": {trap, Training{Policies: [][]byte{nil}, Events: Events{Requests: [][]byte{unusual}}}, "training: event 0 with policy 0: guest trapped"},
+		"no packets":          {twoFaced(), Training{Policies: [][]byte{nil}, Events: Events{Packets: [][]byte{{1}}}}, "does not take packets"},
 		"a policy too long":   {twoFaced(), Training{Policies: [][]byte{nil, make([]byte, guest.MaxPolicy+1)}}, "training: policy 1: policy of"},
 	} {
 		if _, _, err := Prepare(row.guest.bytes(), row.training); err == nil || !strings.Contains(err.Error(), row.want) {

@@ -134,23 +134,27 @@ func trained(files []string) (t wasmhost.Training, err error) {
 	if err != nil {
 		return t, err
 	}
-	for _, p := range list {
-		requests, packets, err := withStates(p, events)
+	t.Own = make(map[int]*wasmhost.Events)
+	for i, p := range list {
+		own, err := withStates(p, events)
 		if err != nil {
 			return t, err
 		}
-		t.Requests, t.Packets = append(t.Requests, requests...), append(t.Packets, packets...)
+		if own != nil {
+			t.Own[len(t.Policies)-len(list)+i] = own
+		}
 	}
 	return t, nil
 }
 
 // withStates are those of the events of which a policy reads states, with the states that the events before them left. Each comes twice, since
-// the first may find none.
-func withStates(p *policy.Policy, events []*flow.Event) (requests, packets [][]byte, err error) {
+// the first may find none. Nil without states.
+func withStates(p *policy.Policy, events []*flow.Event) (*wasmhost.Events, error) {
 	c := controller.New(p)
 	if !c.Stateful() {
-		return nil, nil, nil
+		return nil, nil
 	}
+	var own wasmhost.Events
 	trial := eval.NewTrial(c)
 	now := time.Unix(1_700_000_000, 0)
 	for _, ev := range slices.Concat(events, events) {
@@ -166,11 +170,11 @@ func withStates(p *policy.Policy, events []*flow.Event) (requests, packets [][]b
 		}
 		r, p, err := embedded.Encode(&stated)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		requests, packets = append(requests, r...), append(packets, p...)
+		own.Requests, own.Packets = append(own.Requests, r...), append(own.Packets, p...)
 	}
-	return requests, packets, nil
+	return &own, nil
 }
 
 // examples are the policies that the kinds give as examples, each alone, and in one chain as many as can be.

@@ -31,7 +31,8 @@ LDFLAGS := -s -w -buildid= -X main.version=$(VERSION) $(shell TZ=UTC git log -1 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# The controller as a WebAssembly guest, which the binary carries. It is prepared again only if what it is made of has changed (see its stamp). All that is compiled for a build has the same flags: with others
+# The controller as a WebAssembly guest, which the binary carries. It is prepared again only if what it is made of has changed (see its stamp).
+# All that is compiled for a build has the same flags: with others
 # Go would compile the packages that programs share once more.
 GUEST := build/function.wasm
 
@@ -131,10 +132,10 @@ package-check: check-go ## build the package and the image twice, compare, and i
 	SWITCHBRIDGE_PACKAGE=1 $(GO) test -count=1 -timeout 180m -v ./test/packaging
 
 # How tests are run with the race detector. check has vetted them, and no package is compiled a second time for a guest's profile.
-# What translates WebAssembly, and makes an instance of it, is compiled without the detector: one goroutine runs it on what nobody else has, and it
-# would take twenty times as long.
+# What translates WebAssembly is compiled without the detector: one goroutine runs it on what nobody else has, and it would take twenty times as long.
+# What makes and runs instances must have it: it instantiates sync's generic types, and the linker may take that copy for the whole program.
 WAZERO := github.com/tetratelabs/wazero/internal
-ALONE  := engine/wazevo/ssa engine/wazevo/frontend engine/wazevo/backend wasm leb128
+ALONE  := engine/wazevo/ssa engine/wazevo/frontend engine/wazevo/backend
 RACE   := -race -vet=off -pgo=off $(foreach package,$(ALONE),-gcflags=$(WAZERO)/$(package)/...=-race=false)
 
 # At its end a program with the detector waits a second for races of what still runs; the commands' scripts start hundreds.

@@ -150,7 +150,7 @@ var Rails = []Row{
 	{Name: RailTooWide, Default: "the match has a whole eth_src, or in_port; with in_port, a rule with actions also needs a header of the packet", Events: OnPacketIn, Binds: Rules, rule: tooWide,
 		Why: "One packet must not open the network for others, and one packet of a port must not open the port for everything behind it."},
 	{Name: RailProactiveWide, Default: "the match of a rule with actions has a header of the packet, unless `guardrails.proactive_wide` is set", Events: OnOthers, Binds: Rules, rule: proactiveWide,
-		Why: "After a rule that allows everything on a switch or a port, the gateway would not be asked there any more. A deny may be as wide as it likes, and so may a rule in a table to which only a goto leads."},
+		Why: "After a rule that allows everything on a switch or a port, the gateway would not be asked there any more; a deny may be as wide as it likes, and so may a rule in a table to which only a goto leads."},
 	{Name: RailIncomplete, Default: "`covers_incomplete` for a rule with actions; a deny without it lives 2 s at most", Events: OnPacketIn, Binds: Rules, rule: incomplete, when: hides,
 		Why: "A packet that hides headers, such as a fragment, must not bring a rule that allows packets which the function would deny by these headers."},
 	{Name: RailRoute, Default: "the match lies inside the function's route", Events: OnAll, Binds: Rules, rule: route, when: routed,
@@ -164,9 +164,9 @@ var Rails = []Row{
 	{Name: RailShielded, Default: "not below a deny that the switch has refused", Events: OnAll, Binds: Rules, rule: shielded, when: remembers,
 		Why: "If the switch refuses a deny, later answers must not allow what it denies."},
 	{Name: RailHardTimeout, Default: "300 s for a rule that names none, cut to 3600 s; `guardrails.max_conversation` is the cap of a rule for one conversation", Events: OnPacketIn, Binds: Rules, rule: hardTimeout, Shortens: true,
-		Why: "Traffic must not keep a rule for ever. If the gateway shortens a rule, it also shortens the rules below it that would live longer."},
+		Why: "Traffic must not keep a rule for ever; if the gateway shortens a rule, it also shortens the rules below it that would live longer."},
 	{Name: RailController, Default: "no output to CONTROLLER", Events: OnAll, Binds: Rules | PacketOuts, list: outputController, when: toController,
-		Why: "Only the gateway decides which packets come to it. A packet that comes to it again would cause another question."},
+		Why: "Only the gateway decides which packets come to it, and one that comes to it again would cause another question."},
 	{Name: RailOutputTable, Default: "no output to TABLE", Events: OnAll, Binds: Rules | PacketOuts, list: outputTable, when: toTable,
 		Why: "If the switch looks the packet up again and finds no rule, it sends it to the gateway again, without end."},
 	{Name: RailUnknownPort, Default: "ports that the switch has", Events: OnAll, Binds: Rules | PacketOuts, list: unknownPort, when: toPort,
@@ -180,7 +180,7 @@ var Rails = []Row{
 	{Name: RailOrder, Default: "a rule with actions is looked up after every deny above it, and after every higher rule with other actions", Events: OnAll, Binds: Rules, among: order,
 		Why: "If the switch does not go by priority, or two rules have the same priority, a packet could match a rule that another rule should overrule."},
 	{Name: RailExposed, Default: "not below a rule of the answer that is not installed, nor, with actions, beside one", Events: OnAll, Binds: Rules,
-		Why: "Without the refused rule above it, a rule would get that rule's packets. So it is installed together with that rule or not at all."},
+		Why: "Without the refused rule above it, a rule would get that rule's packets, so it is installed together with that rule or not at all."},
 }
 
 // Names returns the name of every rail that refuses something, for metrics that have

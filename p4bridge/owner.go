@@ -45,6 +45,7 @@ type owner struct {
 	mu       sync.Mutex // guards what follows; never held while the switch is asked
 	ended    bool       // nothing is queued any more
 	holds    bool       // nor while the lead is handed over to the other gateway of a pair
+	handed   bool       // and what was queued before that is written: nothing more is
 	queue    []*request
 	sweeps   []*request // removals that may wait
 	book     *book

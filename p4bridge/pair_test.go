@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -475,6 +477,43 @@ func TestStandbySaysWhatItLacks(t *testing.T) {
 	eventually(t, "it says that it has no stream", func() bool { st := sessions[1].Status(); return st.State == "standby" && st.Error != "" })
 	w.mend()
 	standsBy(t, sessions[1])
+}
+
+// TestHeldWritesNothing: who hands the lead over removes no entry any more whose time is over. The switch would refuse that and end his term, and
+// would have nobody for packets that come before the other one leads.
+func TestHeldWritesNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T, r rig) {
+		leads, sessions, _ := pairOf(t, r, nil)
+		leads[0].set(true, 100)
+		eventually(t, "the first gateway leads", func() bool { return sessions[0].Status().State == "serving" })
+		frame := udp(1, 9, 1000)
+		r.packet(t, 1, frame)
+		expect(t, r, 2, frame)
+		leads[0].hold()
+		if err := sessions[0].Hold(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o := sessions[0].serves.Load()
+		o.mu.Lock()
+		keys := slices.Collect(maps.Keys(o.book.entries))
+		o.mu.Unlock()
+		for _, key := range keys {
+			o.retire(key, flow.RemovedIdle)
+		}
+		if !o.waiting() {
+			t.Fatal("there is no entry to remove: nothing was tried")
+		}
+		o.wakeUp()
+		eventually(t, "the owner has looked at them", func() bool { return !o.waiting() })
+		if _, err := o.c.installedCookie(t.Context()); err != nil || leads[0].losses() > 0 || sessions[0].serves.Load() != o {
+			t.Errorf("the gateway has lost its term: %v", err)
+		}
+		frame = udp(1, 9, 2000)
+		r.packet(t, 1, frame) // to the one that holds, which passes it on
+		leads[1].set(true, 103)
+		leads[0].set(false, 103)
+		expect(t, r, 3, frame)
+	})
 }
 
 // TestHandoverWaitsForPackets: a handover waits until the switch has taken the packets that it was sent before, however much faster it answers

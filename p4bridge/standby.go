@@ -192,7 +192,12 @@ func (s *Session) Hold(ctx context.Context) error {
 	written := make(chan struct{})
 	o.mu.Lock()
 	o.holds = true
-	o.queue = append(o.queue, &request{then: func() { close(written) }})
+	o.queue = append(o.queue, &request{then: func() {
+		o.mu.Lock()
+		o.handed = true
+		o.mu.Unlock()
+		close(written)
+	}})
 	o.mu.Unlock()
 	o.wakeUp()
 	select {

@@ -118,6 +118,10 @@ func (o *owner) flush(ctx context.Context) error {
 func (o *owner) take(sweep bool) (requests []*request, staged []*change) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.handed { // the leader that follows sees to old entries; the switch would end this one's term
+		o.queue, o.sweeps = nil, nil
+		return nil, nil
+	}
 	clear(o.keys)
 	inserts := map[uint32]int{}
 	n := 0

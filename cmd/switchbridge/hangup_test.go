@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -100,6 +101,10 @@ func (p *process) ends() {
 }
 
 func TestHangup(t *testing.T) {
+	// Tests that are run by nohup ignore SIGHUP, and so would the programs that they start. What is caught is not passed on.
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGHUP)
+	defer signal.Stop(caught)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -587,7 +587,7 @@ func TestDiffOfLearningIsExact(t *testing.T) { diffOfLearningIsExact(t, 0, 16, 2
 
 func TestLongDiffOfLearningIsExact(t *testing.T) {
 	testlong.Need(t)
-	diffOfLearningIsExact(t, 1000, 60, 60)
+	diffOfLearningIsExact(t, 3000, 60, 60)
 }
 
 func diffOfLearningIsExact(t *testing.T, first, seeds uint64, most int) {

@@ -24,7 +24,8 @@ import (
 // veth pair for each port whose other end is a raw socket.
 type bmv2 struct {
 	ns      string
-	nsFile  *os.File
+	nsMu    sync.Mutex
+	nsFile  *os.File // nil: the test is over. Under nsMu
 	dir     string
 	ports   []uint32
 	cmd     *exec.Cmd
@@ -99,9 +100,22 @@ func newBMv2(t testing.TB, ports ...uint32) *bmv2 {
 		for _, fd := range b.sockets {
 			unix.Close(fd)
 		}
+		b.nsMu.Lock() // a gateway that is being stopped may still dial
+		defer b.nsMu.Unlock()
 		f.Close()
+		b.nsFile = nil
 	})
 	return b
+}
+
+// enter has the thread be in the switch's namespace.
+func (b *bmv2) enter() error {
+	b.nsMu.Lock()
+	defer b.nsMu.Unlock()
+	if b.nsFile == nil {
+		return os.ErrClosed
+	}
+	return unix.Setns(int(b.nsFile.Fd()), unix.CLONE_NEWNET)
 }
 
 // inside runs f on a thread that is in the switch's namespace. A socket made
@@ -110,7 +124,7 @@ func (b *bmv2) inside(f func() error) error {
 	errs := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Setns(int(b.nsFile.Fd()), unix.CLONE_NEWNET); err != nil {
+		if err := b.enter(); err != nil {
 			errs <- err
 			return
 		}

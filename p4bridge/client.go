@@ -79,6 +79,7 @@ type client struct {
 	events *inbox
 	idle   chan *p4v1.IdleTimeoutNotification
 	send   chan *p4v1.StreamMessageRequest
+	asks   atomic.Bool   // taken has asked
 	marked chan struct{} // capacity 1: the switch has answered taken
 }
 
@@ -250,6 +251,7 @@ const takenWithin = time.Second
 func (c *client) taken(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, takenWithin)
 	defer cancel()
+	c.asks.Store(true)
 	id := &p4v1.Uint128{High: c.election.High, Low: c.election.Low | markBit}
 	mark := &p4v1.MasterArbitrationUpdate{DeviceId: c.cfg.Device, ElectionId: id, Role: c.role()}
 	select {
@@ -358,7 +360,7 @@ func (c *client) arbitrated(u *p4v1.MasterArbitrationUpdate) {
 	} else {
 		c.endTerm(errDemoted)
 	}
-	if id := u.GetElectionId(); id.GetLow() == c.election.Low|markBit && c.election.Low&markBit == 0 && id.GetHigh() == c.election.High {
+	if id := u.GetElectionId(); c.asks.Load() && id.GetLow() == c.election.Low|markBit && id.GetHigh() == c.election.High {
 		select {
 		case c.marked <- struct{}{}:
 		default:

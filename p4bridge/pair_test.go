@@ -15,6 +15,8 @@ import (
 	"time"
 
 	p4v1 "github.com/p4lang/p4runtime/go/p4/v1"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 
 	"switchbridge/bridge"
 	"switchbridge/flow"
@@ -517,6 +519,15 @@ func TestHeldWritesNothing(t *testing.T) {
 		leads[0].set(false, 103)
 		expect(t, r, 3, frame)
 	})
+}
+
+// TestNextElectionIDIsAnothers: a gateway that has asked for no mark takes the next election id for another client's, and learns that it is a backup.
+func TestNextElectionIDIsAnothers(t *testing.T) {
+	c := &client{cfg: new(Config), ctx: t.Context(), election: ElectionID{Low: 10}, arbitration: make(chan *p4v1.MasterArbitrationUpdate, 1), marked: make(chan struct{}, 1)}
+	c.arbitrated(&p4v1.MasterArbitrationUpdate{ElectionId: &p4v1.Uint128{Low: 11}, Status: &status.Status{Code: int32(codes.AlreadyExists)}})
+	if len(c.arbitration) != 1 || len(c.marked) != 0 {
+		t.Errorf("%d updates and %d marks, want the update", len(c.arbitration), len(c.marked))
+	}
 }
 
 // TestHandoverWaitsForPackets: a handover waits until the switch has taken the packets that it was sent before, however much faster it answers

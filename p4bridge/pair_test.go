@@ -210,18 +210,7 @@ func pairChanges(t *testing.T, changes int) {
 // write, and whichever of them the switch gave it to.
 func TestHandoverLosesNothing(t *testing.T) {
 	onBoth(t, func(t *testing.T, r rig) {
-		var leads [2]*lead
-		var sessions [2]*Session
-		for i := range sessions {
-			leads[i] = newLead(uint32(i))
-			cfg := fastConfig(r)
-			cfg.Miss = MissPunt
-			cfg.Bridge = bridgeOf(t, local{toPort(flow.PortNo(2 + i))}, func(c *bridge.Config) { c.Pair = leads[i] })
-			sessions[i] = run(t, cfg, nil)
-		}
-		for i, l := range leads {
-			l.peer = sessions[1-i].Receive
-		}
+		leads, sessions, _ := pairOf(t, r, nil)
 		state := func(i int, want string) {
 			t.Helper()
 			eventually(t, "gateway "+string('0'+rune(i))+" is "+want, func() bool { return sessions[i].Status().State == want })
